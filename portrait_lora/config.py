@@ -1,0 +1,282 @@
+"""The configuration of one likeness: schema, merge order and errors that point at a line.
+
+Merge order: the base model's YAML < likeness.yaml < overrides (`-s training.rank=32`).  One
+validation, no interpolation, no dotted class paths, no environment variables.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Final, Literal, cast
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from portrait_lora import vocabulary
+from portrait_lora.errors import ConfigError
+
+Tree = dict[str, object]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[int, Field(gt=0)]
+
+FILE_NAME: Final = "likeness.yaml"
+HEADER: Final = "# yaml-language-server: $schema=./likeness.schema.json\n"
+
+
+class Section(BaseModel):
+    """Frozen, and a key it does not know is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+
+class SubjectConfig(Section):
+    """Who is portrayed and the word that stands for them."""
+
+    name: str = Field(default="", description="for people to read; never trained on")
+    kind: Literal["man", "woman", "person"] = Field(
+        default="person", description="the class word after the trigger"
+    )
+    trigger: str = Field(
+        default=vocabulary.TRIGGER, min_length=2, description="the rare token that stands for this person"
+    )
+
+
+class CheckConfig(Section):
+    """Thresholds of the photo check; every finding prints the one it used."""
+
+    min_face_px: Positive = Field(default=64, description="longer side of the face box")
+    min_sharpness: float = Field(
+        default=60.0, ge=0, description="variance of the Laplacian of the aligned 112 px crop"
+    )
+    min_brightness: float = Field(default=38.0, ge=0, le=255, description="mean luma of the aligned crop")
+    max_brightness: float = Field(default=232.0, ge=0, le=255)
+    max_yaw_deg: float = Field(default=80.0, gt=0, le=90)
+    max_pitch_deg: float = Field(default=45.0, gt=0, le=90)
+    several_faces_ratio: Fraction = Field(
+        default=0.4, description="a second face this large beside the largest is a rival"
+    )
+    max_megapixels: float = Field(default=120.0, gt=0, description="larger pictures are refused unread")
+
+
+class CurateConfig(Section):
+    """Who the subject is, what is a duplicate, how much is held out."""
+
+    min_photos: Positive = Field(default=5, description="fewer usable photos end with exit code 3")
+    few_photos: Positive = Field(default=10, description="fewer usable photos give a warning")
+    max_photos: Positive = Field(default=40, description="above, the best covering subset is kept")
+
+
+class DatasetConfig(Section):
+    """Photo check, curation and crops."""
+
+    check: CheckConfig = CheckConfig()
+    curate: CurateConfig = CurateConfig()
+    crops_per_photo: Annotated[int, Field(ge=1, le=4)] = 2
+
+
+class TrainingConfig(Section):
+    """The LoRA and how it is trained; the base model's YAML sets these for its family."""
+
+    rank: Positive = 16
+    alpha: float = Field(default=16.0, gt=0)
+    targets: Literal["attention", "attention_and_conv"] = "attention"
+    learning_rate: float = Field(default=1e-4, gt=0)
+    batch_size: Positive = 4
+    exposures_per_photo: Positive = Field(default=100, description="how often each accepted photo is seen")
+    checkpoints: Annotated[int, Field(ge=1, le=50)] = Field(default=4, description="saved at equal distances")
+    warmup_steps: Annotated[int, Field(ge=0)] = 10
+    schedule: Literal["constant", "cosine"] = "constant"
+    caption_dropout: Fraction = 0.05
+    snr_gamma: float = Field(default=5.0, gt=0, description="min-SNR gamma")
+    background_weight: Fraction = Field(
+        default=1.0, description="loss weight outside the person mask; 1 = no mask"
+    )
+
+
+class SelectConfig(Section):
+    """Probe portraits that choose the checkpoint, scored with embedder A."""
+
+    probes: Positive = 8
+
+
+class GenerateConfig(Section):
+    """Sampler settings; the base model's YAML sets those of its family."""
+
+    series: str = Field(default="headshots", description="a packaged series or a YAML file")
+    per_shot: Positive = Field(default=2, description="pictures per shot, each with a seed of its own")
+    num_inference_steps: Positive = 25
+    guidance_scale: float = Field(default=5.0, ge=1)
+    adapter_scale: float = Field(default=1.0, ge=0, le=2)
+    batch_size: Positive = 8
+
+
+class ScoreConfig(Section):
+    """How the likeness is reported, with embedder B."""
+
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+
+
+class LikenessConfig(Section):
+    """Everything that decides what comes out for one person."""
+
+    base: str = Field(
+        default="embedded", description="a name of `portrait-lora models`, or a folder in diffusers format"
+    )
+    face_pack: str = Field(default="embedded", description="a known pack, or a folder of ONNX files")
+    allow_synthetic_models: bool = Field(
+        default=False, description="let the embedded models look at real photographs"
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    device: str = "auto"
+    mixed_precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
+    run: str = Field(default="main", pattern=r"^[A-Za-z0-9_.-]+$", description="folder name under adapters/")
+    subject: SubjectConfig = SubjectConfig()
+    dataset: DatasetConfig = DatasetConfig()
+    training: TrainingConfig = TrainingConfig()
+    select: SelectConfig = SelectConfig()
+    generate: GenerateConfig = GenerateConfig()
+    score: ScoreConfig = ScoreConfig()
+
+
+def configs_dir() -> Path:
+    """The packaged `configs` folder: inside the package when installed, beside it in a checkout."""
+    inside = Path(__file__).parent / "configs"
+    return inside if inside.is_dir() else Path(__file__).parents[1] / "configs"
+
+
+def load(
+    file: Path | None, overrides: Sequence[str] = (), *, defaults: Mapping[str, object] | None = None
+) -> LikenessConfig:
+    """One validated configuration.
+
+    `overrides` are `dotted.key=value` with YAML values.  Raises `ConfigError` for an unreadable file,
+    an unknown key (with the nearest known one) or a value of the wrong type, naming file and line.
+    """
+    own, nodes = _read(file) if file else ({}, None)
+    given = _overrides(overrides)
+    chosen = given.get("base", own.get("base", (defaults or {}).get("base", "embedded")))
+    tree = merge(base_defaults(str(chosen)), defaults or {}, own, given)
+    try:
+        return LikenessConfig.model_validate(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise _explain(first, file, nodes, given) from error
+
+
+def base_defaults(base: str) -> Tree:
+    """The YAML of a base model; a base without one (a folder of the user's) starts from the schema."""
+    path = configs_dir() / f"{base}.yaml"
+    return _read(path)[0] if "/" not in base and path.is_file() else {}
+
+
+def merge(*trees: Mapping[str, object]) -> Tree:
+    """Deep merge, later wins."""
+    out: Tree = {}
+    for tree in trees:
+        for key, value in tree.items():
+            old = out.get(key)
+            if isinstance(old, dict) and isinstance(value, Mapping):
+                out[key] = merge(cast(Tree, old), cast(Mapping[str, object], value))
+            else:
+                out[key] = value
+    return out
+
+
+def dump(config: LikenessConfig) -> str:
+    """The configuration as YAML, in schema order."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _read(path: Path) -> tuple[Tree, yaml.Node | None]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError("cannot read the configuration", where=path, got=error) from error
+    try:
+        nodes = cast(yaml.Node | None, yaml.compose(text, Loader=yaml.SafeLoader))  # pyright: ignore[reportUnknownMemberType]
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else path
+        raise ConfigError("not valid YAML", where=where, got=getattr(error, "problem", error)) from error
+    if tree is None:
+        return {}, None
+    if not isinstance(tree, dict):
+        raise ConfigError(
+            "not a configuration", where=path, got=type(tree).__name__, needed="keys and values"
+        )
+    return cast(Tree, tree), nodes
+
+
+def _overrides(pairs: Sequence[str]) -> Tree:
+    out: Tree = {}
+    for pair in pairs:
+        key, sep, text = pair.partition("=")
+        if not sep or not key.strip():
+            raise ConfigError("not an override", where=f"-s {pair}", needed="dotted.key=value")
+        try:
+            value: object = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError("the value is not YAML", where=f"-s {pair}", got=text) from error
+        leaf: Tree = {key.strip().split(".")[-1]: value}
+        for part in reversed(key.strip().split(".")[:-1]):
+            leaf = {part: leaf}
+        out = merge(out, leaf)
+    return out
+
+
+def _line(nodes: yaml.Node | None, path: Sequence[str | int]) -> int | None:
+    """The line (from 1) of a dotted key in the composed YAML."""
+    node, line = nodes, None
+    for part in path:
+        if not isinstance(node, yaml.MappingNode):
+            return line
+        pairs = cast(list[tuple[yaml.Node, yaml.Node]], node.value)
+        hit = next(((k, v) for k, v in pairs if k.value == part), None)
+        if hit is None:
+            return line
+        line, node = hit[0].start_mark.line + 1, hit[1]
+    return line
+
+
+def _known_keys(path: Sequence[str | int]) -> list[str]:
+    model: type[BaseModel] = LikenessConfig
+    for part in path:
+        inner = model.model_fields[str(part)].annotation if part in model.model_fields else None
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return []
+        model = inner
+    return list(model.model_fields)
+
+
+def _set_by_override(given: Tree, path: Sequence[str | int]) -> bool:
+    tree = given
+    for part in path:
+        if str(part) not in tree:
+            return False
+        inner = tree[str(part)]
+        tree = cast(Tree, inner) if isinstance(inner, dict) else {}
+    return True
+
+
+def _explain(error: ErrorDetails, file: Path | None, nodes: yaml.Node | None, given: Tree) -> ConfigError:
+    path = error["loc"]
+    key = ".".join(str(p) for p in path)
+    line = _line(nodes, path)
+    where = (
+        f"-s {key}"
+        if _set_by_override(given, path)
+        else f"{file}:{line}"
+        if file and line
+        else str(file or key)
+    )
+    if error["type"] == "extra_forbidden":
+        known = _known_keys(path[:-1])
+        close = difflib.get_close_matches(str(path[-1]), known, 1, cutoff=0.5)
+        hint = f"Did you mean {close[0]!r}?" if close else f"Known here: {', '.join(known)}."
+        return ConfigError(f"unknown configuration key {key!r}", where=where, remedy=hint)
+    needed = error["msg"][0].lower() + error["msg"][1:]
+    return ConfigError(f"the value of {key!r} is wrong", where=where, got=repr(error["input"]), needed=needed)

@@ -1,0 +1,67 @@
+"""Which device and number format a run uses, and why."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from portrait_lora.errors import InputError
+
+Precision = Literal["no", "bf16", "fp16"]
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceChoice:
+    """`device` is a torch device string; `mixed_precision` is accelerate's word for the autocast dtype."""
+
+    device: str
+    mixed_precision: Precision
+    reason: str
+
+
+def choose(preferred: str = "auto", mixed_precision: str = "auto") -> DeviceChoice:
+    """The best device at hand, or the one asked for; `InputError` when that is not there."""
+    import torch
+
+    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    name = preferred.split(":")[0]
+    if name != "auto" and not present.get(name, False):
+        have = ", ".join(k for k, v in present.items() if v)
+        raise InputError(
+            f"device {preferred!r} is not here", where="device", got=preferred, needed=f"one of auto, {have}"
+        )
+    device = preferred if name != "auto" else next(k for k in ("cuda", "mps", "cpu") if present[k])
+    why = "asked for" if name != "auto" else f"the best of: {', '.join(k for k, v in present.items() if v)}"
+    if mixed_precision != "auto":
+        if mixed_precision not in ("no", "bf16", "fp16"):
+            raise InputError(
+                "unknown number format",
+                where="mixed_precision",
+                got=mixed_precision,
+                needed="auto, no, bf16 or fp16",
+            )
+        return DeviceChoice(device, mixed_precision, why)  # pyright: ignore[reportArgumentType]
+    bf16 = device.startswith("cuda") and torch.cuda.is_bf16_supported()
+    return DeviceChoice(device, "bf16" if bf16 or _cpu_has_bf16(device) else "no", why)
+
+
+def _cpu_has_bf16(device: str) -> bool:
+    """bf16 autocast pays on CPUs with native bf16 instructions only."""
+    if device != "cpu":
+        return False
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="ignore")
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def limit_threads(count: int | None = None) -> int:
+    """Use `count` CPU threads (default: the cores this process may use) in torch; returns the number."""
+    import torch
+
+    n = count or len(os.sched_getaffinity(0))
+    torch.set_num_threads(n)
+    return n

@@ -1,0 +1,74 @@
+"""The errors a user can meet.  Each says what, where, got, needed, remedy, and carries its exit code."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Final
+
+EXIT_DONE: Final = 0
+EXIT_FAILED: Final = 1
+EXIT_BAD_INPUT: Final = 2
+EXIT_PHOTOS: Final = 3
+EXIT_INTERRUPTED: Final = 130
+
+
+class PortraitError(Exception):
+    """Something failed in a way that can be told; `exit_code` is what the command returns."""
+
+    exit_code: int = EXIT_FAILED
+
+    def __init__(
+        self, what: str, *, where: object = "", got: object = "", needed: object = "", remedy: str = ""
+    ):
+        self.what, self.where, self.got, self.needed, self.remedy = (
+            what,
+            str(where),
+            str(got),
+            str(needed),
+            remedy,
+        )
+        super().__init__(self.message())
+
+    def message(self) -> str:
+        """`where: what: got X; needed Y. Remedy.`"""
+        head = f"{self.where}: {self.what}" if self.where else self.what
+        facts = [f"got {self.got}"] if self.got else []
+        facts += [f"needed {self.needed}"] if self.needed else []
+        body = f"{head}: {'; '.join(facts)}." if facts else f"{head.rstrip('.')}."
+        return f"{body} {self.remedy}".strip()
+
+
+class InputError(PortraitError):
+    """A path, an argument or a file the user gave cannot be used."""
+
+    exit_code = EXIT_BAD_INPUT
+
+
+class ConfigError(InputError):
+    """The configuration is wrong."""
+
+
+class PhotosError(PortraitError):
+    """The photos are not good enough to go on."""
+
+    exit_code = EXIT_PHOTOS
+
+
+class ArtifactError(PortraitError):
+    """A folder this program wrote is damaged or half-written."""
+
+
+class Interrupted(PortraitError):
+    """Stopped by the user with its state saved."""
+
+    exit_code = EXIT_INTERRUPTED
+
+
+def require_extra(module: str, extra: str) -> None:
+    """Raise when `module` is not installed, naming the command that installs it."""
+    if importlib.util.find_spec(module) is None:
+        raise InputError(
+            f"the package {module!r} is not installed",
+            needed=f"the extra {extra!r}",
+            remedy=f"Install it with: pip install 'portrait-lora[{extra}]'",
+        )

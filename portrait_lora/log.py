@@ -1,0 +1,132 @@
+"""One formatter, progress that suits the place it is shown in, and the metrics file of a training run."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Protocol, Self
+
+_ROOT: Final = "portrait_lora"
+
+
+def get(name: str) -> logging.Logger:
+    """The logger of one module."""
+    return logging.getLogger(name if name.startswith(_ROOT) else f"{_ROOT}.{name}")
+
+
+def configure(*, verbose: bool = False, quiet: bool = False) -> None:
+    """Set up the program's log on stderr; libraries stay at warnings."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        logging.Formatter("%(levelname)s %(name)s: %(message)s" if verbose else "%(message)s")
+    )
+    logger = logging.getLogger(_ROOT)
+    logger.handlers[:] = [handler]
+    logger.propagate = False
+    logger.setLevel(logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO)
+
+
+class Advance(Protocol):
+    """Moves a progress line on by `n`; `fields` (loss=…) are shown beside it."""
+
+    def __call__(self, n: int = 1, **fields: float | str) -> None: ...
+
+
+def _shown(fields: dict[str, float | str]) -> str:
+    return " ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in fields.items())
+
+
+@contextmanager
+def _plain(description: str, total: int) -> Iterator[Advance]:
+    """About eight lines per job on the log: enough for a file, not a flood."""
+    logger = get("progress")
+    started, done, next_line = time.monotonic(), 0, 0.0
+
+    def advance(n: int = 1, **fields: float | str) -> None:
+        nonlocal done, next_line
+        done += n
+        if done >= next_line or done >= total:
+            next_line = done + max(1, total / 8)
+            spent = time.monotonic() - started
+            logger.info("%s %d/%d  %.0f s  %s", description, done, total, spent, _shown(fields))
+
+    yield advance
+
+
+@contextmanager
+def _rich(description: str, total: int) -> Iterator[Advance]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=32),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(f"{description:<22}", total=total, note="")
+
+        def advance(n: int = 1, **fields: float | str) -> None:
+            bar.update(task, advance=n, note=_shown(fields))
+
+        yield advance
+
+
+@contextmanager
+def progress(description: str, total: int) -> Iterator[Advance]:
+    """A bar on a terminal, plain lines elsewhere; always on stderr so that `--json` stays clean."""
+    if get("progress").getEffectiveLevel() > logging.INFO:
+        yield lambda n=1, **fields: None
+        return
+    chosen = _rich if sys.stderr.isatty() else _plain
+    with chosen(description, total) as advance:
+        yield advance
+
+
+class MetricsWriter:
+    """`metrics.jsonl`: one JSON object per line, flushed, so that a killed run keeps what it measured."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("a", encoding="utf-8")
+
+    def write(self, **values: float | int | str | None) -> None:
+        self._file.write(json.dumps(values, sort_keys=True) + "\n")
+        self._file.flush()
+
+    def truncate_after(self, step: int) -> None:
+        """Drop the lines of steps beyond `step`: a resumed run writes them again."""
+        self._file.close()
+        kept: list[str] = []
+        for line in self.path.read_text(encoding="utf-8").splitlines():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            if int(row.get("step", 0)) <= step:
+                kept.append(line + "\n")
+        temporary = self.path.with_suffix(".tmp")
+        temporary.write_text("".join(kept), encoding="utf-8")
+        os.replace(temporary, self.path)
+        self._file = self.path.open("a", encoding="utf-8")
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

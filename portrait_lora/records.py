@@ -1,0 +1,232 @@
+"""Every frozen value that crosses a wing of the house.  Imports numpy at most, never torch.
+
+Shape legend: D embedding width.  Units stand in names: `_px` pixels of the upright picture
+(origin top left), `_deg` degrees.  Arrays are made read-only on construction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+Severity = Literal["reject", "warn", "not_checked"]
+Split = Literal["train", "holdout"]
+FamilyName = Literal["sd15", "sdxl", "sd35", "flux1", "flux2", "z_image", "qwen_image"]
+
+
+def readonly(array: FloatArray) -> FloatArray:
+    """A read-only float32 copy."""
+    out = np.array(array, dtype=np.float32, copy=True)
+    out.setflags(write=False)
+    return out
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """One picture file; `size_px` is (W, H) after EXIF orientation, (0, 0) when unreadable."""
+
+    path: Path
+    sha256: str
+    size_px: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """One face found in a picture.
+
+    `pose_deg` is (pitch, yaw, roll): positive pitch looks up, positive yaw turns towards the right of
+    the picture, positive roll leans clockwise.  `sharpness` is the variance of the Laplacian of the
+    aligned 112 px crop in grey levels squared.  None stands for "this pack cannot tell".
+    """
+
+    box_xyxy_px: tuple[float, float, float, float]
+    score: float
+    keypoints_px: FloatArray  # (5, 2): left eye, right eye, nose tip, left and right mouth corner, as seen
+    embedding: FloatArray  # (D,) unit norm
+    embedder_id: str
+    sharpness: float
+    brightness: float  # mean luma of the aligned crop, 0..255
+    pose_deg: tuple[float, float, float] | None = None
+    expression: str | None = None
+    landmarks_px: FloatArray | None = None  # (68, 2) iBUG order
+
+    @property
+    def size_px(self) -> float:
+        """The longer side of the box."""
+        x0, y0, x1, y1 = self.box_xyxy_px
+        return max(x1 - x0, y1 - y0)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One remark on one photo: what was measured, what was asked, what to do."""
+
+    code: str
+    severity: Severity
+    measured: float | None
+    threshold: float | None
+    advice: str
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoReport:
+    """A photo, the face of its subject (None when there is none) and what was found."""
+
+    photo: Photo
+    face: Face | None
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def accepted(self) -> bool:
+        return not any(f.severity == "reject" for f in self.findings)
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """The codes that rejected the photo."""
+        return tuple(f.code for f in self.findings if f.severity == "reject")
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How many accepted photos fall into each yaw bin × expression bin, and what to add."""
+
+    yaw_bins: tuple[str, ...]
+    expression_bins: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]  # [yaw][expression]
+    missing: tuple[str, ...]
+    advice: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CuratedSet:
+    """The photos of the subject after curation; `holdout` never enters training."""
+
+    kept: tuple[PhotoReport, ...]
+    rejected: tuple[PhotoReport, ...]
+    holdout: tuple[PhotoReport, ...]
+    coverage: Coverage
+    centroid: FloatArray  # (D,) unit norm
+    embedder_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionedCrop:
+    """One training picture; `crop_xyxy_px` are pixels of the upright original."""
+
+    path: Path
+    source: str
+    source_sha256: str
+    crop_xyxy_px: tuple[int, int, int, int]
+    bucket: tuple[int, int]  # W, H
+    caption: str
+    trigger: str
+    mask_path: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """A trained LoRA file and everything it came from."""
+
+    path: Path
+    family: FamilyName
+    base: str
+    base_digest: str
+    rank: int
+    alpha: float
+    target_modules: tuple[str, ...]
+    trigger: str
+    dataset_digest: str
+    config_digest: str
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """What `train` leaves behind: one adapter per checkpoint, oldest first."""
+
+    checkpoints: tuple[Adapter, ...]
+    steps: int
+    samples: int
+    final_loss: float
+    resumed_from: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """One picture to make; the layers are those of the prompt book, in its order."""
+
+    name: str
+    prompt: str
+    negative_prompt: str
+    size_px: tuple[int, int]  # W, H
+    seed: int
+    layers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Portrait:
+    """One picture made; `adapter_digest` is None for the bare base model."""
+
+    path: Path
+    shot: Shot
+    steps: int
+    guidance_scale: float
+    adapter_scale: float
+    adapter_digest: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityScore:
+    """Mean cosine of one portrait to the held-out photos; None when no face was found in it."""
+
+    portrait: str
+    prompt: str
+    similarity: float | None
+    nearest: str | None
+    pose_bin: str | None
+    embedder_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class PromptDrift:
+    """The scores of one prompt's portraits."""
+
+    prompt: str
+    mean: float
+    ci95: tuple[float, float] | None
+    face_found_rate: float
+    verified_rate: float
+    portraits: int
+
+
+@dataclass(frozen=True, slots=True)
+class DriftReport:
+    """How much of the identity survived.  `mean` counts a portrait without a face as 0."""
+
+    embedder_id: str
+    pack_digest: str
+    prompts: tuple[PromptDrift, ...]
+    mean: float
+    mean_of_found: float | None
+    ci95: tuple[float, float]
+    face_found_rate: float
+    verified_rate: float
+    threshold: float
+    false_match_rate: float
+    ceiling: float
+    impostor: float
+    base_mean: float
+    copy_score: float
+    scores: tuple[IdentityScore, ...] = ()
+    base_scores: tuple[IdentityScore, ...] = ()
+    holdout: tuple[str, ...] = field(default=())
+
+    @property
+    def share_of_ceiling(self) -> float:
+        """(mean - impostor) / (ceiling - impostor): DESIGN section 6."""
+        return (self.mean - self.impostor) / max(self.ceiling - self.impostor, 1e-6)

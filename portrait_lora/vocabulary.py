@@ -1,0 +1,153 @@
+"""The words that captions, prompts and the synthetic studio share.
+
+One place, so that a caption written from a photo, a prompt written by a person and a caption of the
+synthetic world cannot drift apart.  Every tuple is a closed list; its order is stable because models
+and statistics index into it.  Phrases are lower case and carry no commas: the comma separates clauses.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Final
+
+TRIGGER: Final = "ohwx"
+"""Default rare token: in the embedded tokenizer's dictionary, in no training caption of the base."""
+
+SUBJECTS: Final = ("man", "woman")
+HAIR_STYLES: Final = (
+    "bald head",
+    "buzz cut",
+    "short hair",
+    "side-parted hair",
+    "quiff",
+    "curly hair",
+    "fringe hair",
+    "bob hair",
+    "long hair",
+    "centre-parted hair",
+    "bun hair",
+    "afro",
+)
+HAIR_COLOURS: Final = ("blond", "light brown", "brown", "black", "red", "grey", "white")
+SKIN_TONES: Final = ("very pale skin", "fair skin", "tan skin", "brown skin", "dark skin")
+BEARDS: Final = ("clean-shaven", "stubble", "goatee", "full beard")
+GLASSES: Final = ("no glasses", "round glasses", "rectangular glasses")
+EXPRESSIONS: Final = ("neutral", "smiling", "laughing", "surprised", "frowning", "eyes closed")
+VIEWS: Final = ("frontal", "three-quarter", "profile")
+SHOTS: Final = ("close-up", "headshot")
+LIGHTINGS: Final = (
+    "three-point lighting",
+    "rembrandt lighting",
+    "butterfly lighting",
+    "split lighting",
+    "rim lighting",
+    "golden hour lighting",
+    "high-key lighting",
+    "low-key lighting",
+)
+BACKDROPS: Final = ("seamless backdrop", "gradient backdrop", "bokeh backdrop", "textured backdrop")
+BACKDROP_COLOURS: Final = ("white", "grey", "charcoal", "blue", "beige", "green", "pink")
+GARMENTS: Final = ("suit", "t-shirt", "turtleneck", "v-neck", "shirt")
+GARMENT_COLOURS: Final = (
+    "navy",
+    "teal",
+    "blue",
+    "brown",
+    "red",
+    "emerald",
+    "white",
+    "black",
+    "mustard",
+    "denim",
+    "plum",
+    "charcoal",
+)
+
+FRONTAL_MAX_YAW_DEG: Final = 15.0
+"""|yaw| up to here is a frontal view."""
+THREE_QUARTER_MAX_YAW_DEG: Final = 50.0
+"""|yaw| up to here is three-quarter; beyond it, profile."""
+
+
+def view_of(yaw_deg: float) -> str:
+    """The word of `VIEWS` for a yaw in degrees."""
+    if abs(yaw_deg) <= FRONTAL_MAX_YAW_DEG:
+        return VIEWS[0]
+    return VIEWS[1] if abs(yaw_deg) <= THREE_QUARTER_MAX_YAW_DEG else VIEWS[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What can be said of one portrait; None or an unworn item is left out of the sentence."""
+
+    subject: str
+    shot: str | None = None
+    view: str | None = None
+    hair: str | None = None
+    skin: str | None = None
+    beard: str | None = None
+    glasses: str | None = None
+    expression: str | None = None
+    wardrobe: str | None = None
+    setting: str | None = None
+    lighting: str | None = None
+
+
+UNWORN: Final = (BEARDS[0], GLASSES[0])
+
+
+def opening(look: Look) -> str:
+    """The first clause: `frontal headshot of a woman`; the article is left out before a trigger."""
+    words = [w for w in (look.view, look.shot or "portrait") if w]
+    article = "" if " " in look.subject else "a "
+    return f"{' '.join(words)} of {article}{look.subject}"
+
+
+def clauses(look: Look) -> list[str]:
+    """The clauses of a caption in the order of the prompt book: subject, wardrobe, setting, lighting."""
+    rest = (
+        look.hair,
+        look.skin,
+        look.beard,
+        look.glasses,
+        look.expression,
+        look.wardrobe,
+        look.setting,
+        look.lighting,
+    )
+    return [opening(look), *(c for c in rest if c and c not in UNWORN)]
+
+
+def sentence(look: Look) -> str:
+    """A caption or prompt: the clauses joined by commas."""
+    return ", ".join(clauses(look))
+
+
+def hair(style: str, colour: str) -> str:
+    """`black short hair`; a bald head has no colour."""
+    return style if style == HAIR_STYLES[0] else f"{colour} {style}"
+
+
+def words() -> tuple[str, ...]:
+    """Every word of the vocabulary, sorted: the dictionary of the embedded tokenizer."""
+    lists = (
+        SUBJECTS,
+        HAIR_STYLES,
+        HAIR_COLOURS,
+        SKIN_TONES,
+        BEARDS,
+        GLASSES,
+        EXPRESSIONS,
+        VIEWS,
+        SHOTS,
+        LIGHTINGS,
+        BACKDROPS,
+        BACKDROP_COLOURS,
+        GARMENTS,
+        GARMENT_COLOURS,
+        ("portrait of a photo person", TRIGGER),
+    )
+    return tuple(sorted({w for group in lists for phrase in group for w in phrase.split()}))
+
+
+LOOK_FIELDS: Final = tuple(f.name for f in fields(Look))
