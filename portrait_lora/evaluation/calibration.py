@@ -1,0 +1,89 @@
+"""Thresholds, and what an embedder can tell apart, from scores of people used nowhere else.
+
+A threshold only holds for the statistic it was calibrated with.  Ours is a mean over several held-out
+photos, which scatters less than a single cosine, so `mean_of_k` builds exactly that from a gallery.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from portrait_lora.errors import InputError
+
+Scores = npt.NDArray[np.float64]
+SCORES_PER_FALSE_MATCH: Final = 3
+"""Rule of three: without 3 / rate scores, even no false match at all would not show the rate (95 %)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trials:
+    """The statistic for pictures of the same person and of others, one value per trial."""
+
+    genuine: Scores
+    impostor: Scores
+    references: int
+
+
+def mean_of_k(gallery: npt.NDArray[np.float32], k: int) -> Trials:
+    """Every person of a (P, K, D) gallery enrols with their first `k` pictures.
+
+    Genuine trials: the person's remaining pictures.  Impostor trials: the remaining pictures of everyone
+    else, so no picture is both reference and probe.  Trials that share a person are correlated: the
+    effective number is between P * (P - 1) and the count.
+    """
+    people = np.asarray(gallery, dtype=np.float64)
+    if people.ndim != 3 or people.shape[0] < 2 or not 1 <= k < people.shape[1]:
+        raise InputError(
+            "the gallery is too small",
+            got=people.shape,
+            needed=f"at least 2 people with {k + 1} pictures each",
+        )
+    unit = people / np.maximum(np.linalg.norm(people, axis=-1, keepdims=True), 1e-12)
+    enrolled = unit[:, :k].mean(axis=1)  # (P, D): a mean of cosines is the cosine sum with the mean
+    scores = np.einsum("qkd,pd->pqk", unit[:, k:], enrolled)
+    same = np.eye(len(people), dtype=bool)
+    return Trials(scores[same].ravel(), scores[~same].ravel(), k)
+
+
+def threshold_at(false_match_rate: float, impostor_scores: npt.ArrayLike) -> float:
+    """The similarity that a share `false_match_rate` of impostors is expected to reach.
+
+    The (n + 1)(1 - rate)-th order statistic, linearly interpolated: its expected exceedance by a new
+    impostor is exactly the rate, whatever the distribution (Weibull plotting position).
+    """
+    scores = np.asarray(impostor_scores, dtype=np.float64).ravel()
+    if not 0.0 < false_match_rate < 1.0:
+        raise InputError("not a false-match rate", got=false_match_rate, needed="a number between 0 and 1")
+    if not np.isfinite(scores).all():
+        raise InputError("an impostor score is not finite")
+    needed = int(np.ceil(SCORES_PER_FALSE_MATCH / false_match_rate - 1e-9))
+    if len(scores) < needed:
+        raise InputError(
+            f"too few impostor scores for a false-match rate of {false_match_rate:g}",
+            got=len(scores),
+            needed=needed,
+            remedy="Use more people, or calibrate at a higher false-match rate and say so.",
+        )
+    return float(np.quantile(scores, 1.0 - false_match_rate, method="weibull"))
+
+
+def roc_auc(genuine: npt.ArrayLike, impostor: npt.ArrayLike) -> float:
+    """Chance that a genuine score beats an impostor's, ties by half (Mann-Whitney)."""
+    ours, others = np.ravel(genuine), np.ravel(impostor)
+    if not len(ours) or not len(others):
+        raise InputError("an AUC needs genuine and impostor scores", got=f"{len(ours)} and {len(others)}")
+    ranks = stats.rankdata(np.concatenate([ours, others]))
+    wins = ranks[: len(ours)].sum() - len(ours) * (len(ours) + 1) / 2
+    return float(wins / (len(ours) * len(others)))
+
+
+def tar_at_far(genuine: npt.ArrayLike, impostor: npt.ArrayLike, false_match_rate: float) -> float:
+    """Share of genuine scores at or above the threshold of `false_match_rate`."""
+    if not np.size(genuine):
+        raise InputError("a true-accept rate needs genuine scores")
+    return float(np.mean(np.ravel(genuine) >= threshold_at(false_match_rate, impostor)))

@@ -1,0 +1,215 @@
+"""Similarity of portraits to held-out photos, and the two marks it is read against.
+
+One statistic throughout: the *mean cosine* of a picture's embedding to the held-out photos.  The
+ceiling is that statistic for real photos of the person, the impostor floor for other people, so all
+three stand on one axis.  Legend: N held-out photos, M training photos, P people, K pictures each, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+from portrait_lora.errors import InputError, PhotosError
+from portrait_lora.records import Face, Finding, FloatArray, IdentityScore, readonly
+from portrait_lora.vocabulary import view_of
+
+RGBImage = npt.NDArray[np.uint8]  # (H, W, 3)
+FaceSeen = Callable[[Path, RGBImage, Face | None], None]
+"""Called once per picture with its pixels and the face that was scored; for crops and progress."""
+
+MIN_HOLDOUT: Final = 2
+"""Fewer faces than this cannot give a ceiling: a held-out photo needs another one to stand against."""
+
+
+class FaceFinder(Protocol):
+    """What this module needs of a face analyzer."""
+
+    @property
+    def embedder_id(self) -> str: ...
+
+    def find(self, image_rgb: RGBImage, /) -> list[Face]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class PortraitItem:
+    """A picture to score; `name` is how reports call it (default: the file's name)."""
+
+    path: Path
+    prompt: str
+    name: str = ""
+
+    @property
+    def label(self) -> str:
+        return self.name or self.path.name
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceSet:
+    """Embeddings of real photos, (N, D) with unit rows, their names, and what made them."""
+
+    embeddings: FloatArray
+    names: tuple[str, ...]
+    embedder_id: str = ""
+    yaws_deg: tuple[float | None, ...] = ()
+
+    def __post_init__(self) -> None:
+        rows = np.asarray(self.embeddings, dtype=np.float32)
+        if rows.ndim != 2 or len(rows) != len(self.names):
+            raise InputError("embeddings and names differ", got=f"{rows.shape} and {len(self.names)} names")
+        norms = np.linalg.norm(rows, axis=1, keepdims=True)
+        if not np.isfinite(rows).all() or (norms < 1e-6).any():
+            raise InputError("an embedding is empty or not finite", needed="unit-norm rows")
+        object.__setattr__(self, "embeddings", readonly(rows / norms))
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def read_rgb(path: Path) -> RGBImage:
+    """The picture upright, as (H, W, 3) uint8."""
+    try:
+        with Image.open(path) as picture:
+            return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError("this picture cannot be read", where=path, got=error) from error
+
+
+def subject_face(faces: Sequence[Face]) -> Face | None:
+    """The largest face; a portrait has one subject, and bystanders are smaller."""
+    return max(faces, key=lambda face: face.size_px, default=None)
+
+
+def embed_photos(
+    paths: Sequence[Path], finder: FaceFinder, *, min_faces: int = 0, on_face: FaceSeen | None = None
+) -> tuple[ReferenceSet, tuple[tuple[str, Finding], ...]]:
+    """Embed the largest face of each photo; photos without one come back beside it as findings.
+
+    Raises PhotosError when fewer than `min_faces` remain (ask for `MIN_HOLDOUT` on held-out photos).
+    """
+    rows: list[FloatArray] = []
+    names: list[str] = []
+    yaws: list[float | None] = []
+    skipped: list[tuple[str, Finding]] = []
+    for path in map(Path, paths):
+        image = read_rgb(path)
+        face = subject_face(finder.find(image))
+        if on_face is not None:
+            on_face(path, image, face)
+        if face is None:
+            advice = "No face was found in this photo, so nothing is compared with it."
+            skipped.append((path.name, Finding("no_face", "warn", 0.0, 1.0, advice)))
+            continue
+        rows.append(face.embedding)
+        names.append(path.name)
+        yaws.append(None if face.pose_deg is None else face.pose_deg[1])
+    if len(rows) < min_faces:
+        raise PhotosError(
+            "too few photos with a face",
+            got=f"{len(rows)} of {len(paths)}",
+            needed=min_faces,
+            remedy="Hold out more photos in which the face is well visible.",
+        )
+    matrix = np.stack(rows) if rows else np.zeros((0, 1), dtype=np.float32)
+    return ReferenceSet(matrix, tuple(names), finder.embedder_id, tuple(yaws)), tuple(skipped)
+
+
+def score_portraits(
+    portraits: Sequence[PortraitItem],
+    holdout: ReferenceSet,
+    finder: FaceFinder,
+    *,
+    on_face: FaceSeen | None = None,
+) -> tuple[IdentityScore, ...]:
+    """Mean cosine of each portrait's largest face to the held-out photos; None where there is no face."""
+    if not len(holdout):
+        raise PhotosError("there is no held-out photo to compare with", got=0, needed=MIN_HOLDOUT)
+    if holdout.embedder_id and holdout.embedder_id != finder.embedder_id:
+        raise InputError(
+            "portraits and held-out photos were embedded by different models",
+            got=f"{finder.embedder_id} and {holdout.embedder_id}",
+            remedy="Embed both with one embedder: similarities across embedders mean nothing.",
+        )
+    scores: list[IdentityScore] = []
+    for item in portraits:
+        image = read_rgb(item.path)
+        face = subject_face(finder.find(image))
+        if on_face is not None:
+            on_face(item.path, image, face)
+        scores.append(_score(item, face, holdout, finder.embedder_id))
+    return tuple(scores)
+
+
+def _score(item: PortraitItem, face: Face | None, holdout: ReferenceSet, embedder_id: str) -> IdentityScore:
+    if face is None:
+        return IdentityScore(item.label, item.prompt, None, None, None, embedder_id)
+    cosines = holdout.embeddings @ _unit(face.embedding)
+    return IdentityScore(
+        portrait=item.label,
+        prompt=item.prompt,
+        similarity=float(cosines.mean()),
+        nearest=holdout.names[int(cosines.argmax())],
+        pose_bin=None if face.pose_deg is None else view_of(face.pose_deg[1]),
+        embedder_id=embedder_id,
+    )
+
+
+def real_scores(training: ReferenceSet, holdout: ReferenceSet) -> FloatArray:
+    """(M + N,) mean cosine of every real photo to the held-out photos other than itself."""
+    if len(holdout) < MIN_HOLDOUT:
+        raise PhotosError("the ceiling needs more held-out photos", got=len(holdout), needed=MIN_HOLDOUT)
+    shared = sorted(set(training.names) & set(holdout.names))
+    if shared:
+        raise InputError("a photo is both training and held out", got=", ".join(shared[:3]))
+    if training.embedder_id != holdout.embedder_id:
+        raise InputError(
+            "training and held-out photos were embedded by different models",
+            got=f"{training.embedder_id} and {holdout.embedder_id}",
+        )
+    n = len(holdout)
+    pairs = holdout.embeddings @ holdout.embeddings.T
+    without_itself = (pairs.sum(axis=1) - np.diag(pairs)) / (n - 1)
+    if not len(training):
+        return without_itself
+    return np.concatenate([(training.embeddings @ holdout.embeddings.T).mean(axis=1), without_itself])
+
+
+def ceiling(training: ReferenceSet, holdout: ReferenceSet) -> float:
+    """What real photos of the person reach: the mean of `real_scores`.
+
+    `training` must not contain the held-out photos; they are added here, each without itself.
+    """
+    return float(real_scores(training, holdout).mean())
+
+
+def impostor_scores(gallery: FloatArray, holdout: ReferenceSet) -> FloatArray:
+    """(P, K) mean cosine of each gallery picture (P, K, D) of other people to the held-out photos."""
+    people = np.asarray(gallery, dtype=np.float32)
+    if people.ndim != 3 or not people.size or people.shape[-1] != holdout.embeddings.shape[-1]:
+        raise InputError(
+            "the gallery of other people does not fit",
+            got=people.shape,
+            needed=f"(P, K, {holdout.embeddings.shape[-1]})",
+        )
+    return (_unit(people) @ holdout.embeddings.T).mean(axis=-1)
+
+
+def impostor(gallery: FloatArray, holdout: ReferenceSet) -> float:
+    """What other people reach: the mean of `impostor_scores`."""
+    return float(impostor_scores(gallery, holdout).mean())
+
+
+def verified(score: IdentityScore, threshold: float) -> bool:
+    """Whether the portrait would pass as the person; a portrait without a face never does."""
+    return score.similarity is not None and score.similarity >= threshold
+
+
+def _unit(vectors: FloatArray) -> FloatArray:
+    norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.asarray(vectors / np.maximum(norms, 1e-12), dtype=np.float32)

@@ -1,0 +1,131 @@
+"""The folder of one likeness: where everything lies, and the journal of the stages that are done."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, cast
+
+from portrait_lora import manifest
+from portrait_lora.config import FILE_NAME, LikenessConfig, dump, load
+from portrait_lora.errors import InputError
+
+Summary = dict[str, object]
+STAGES: Final = ("check", "prepare", "train", "select", "generate", "score")
+PICTURE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp")
+
+
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """Paths and configuration of one person (DESIGN section 8)."""
+
+    root: Path
+    config: LikenessConfig
+    photos_folder: Path | None = None
+
+    @property
+    def photos(self) -> Path:
+        return self.photos_folder or self.root / "photos"
+
+    @property
+    def captions(self) -> Path:
+        return self.root / "captions.csv"
+
+    @property
+    def dataset(self) -> Path:
+        return self.root / "dataset"
+
+    @property
+    def adapters(self) -> Path:
+        return self.root / "adapters" / self.config.run
+
+    @property
+    def reports(self) -> Path:
+        return self.root / "reports"
+
+    def portraits(self, series: str) -> Path:
+        return self.root / "portraits" / series
+
+
+def open_likeness(
+    root: Path, overrides: Sequence[str] = (), *, defaults: Mapping[str, object] | None = None
+) -> Likeness:
+    """The likeness in `root`; `InputError` when it has no photos, naming what would make one."""
+    file = root / FILE_NAME
+    config = load(file if file.is_file() else None, overrides, defaults=defaults)
+    if not (root / "photos").is_dir():
+        known = root.is_dir() and any(p.suffix.lower() in PICTURE_SUFFIXES for p in root.iterdir())
+        folder = root if known else "PHOTOS"
+        raise InputError(
+            "not a likeness folder",
+            where=root,
+            got="no photos/ in it" if root.is_dir() else "no such folder",
+            needed="a folder with photos/",
+            remedy=f"Make one with: portrait-lora init my_likeness --photos {folder}",
+        )
+    return Likeness(root, config)
+
+
+def open_for_check(folder: Path, overrides: Sequence[str] = ()) -> Likeness:
+    """A likeness folder, or a bare folder of photos whose report goes beside it."""
+    if (folder / "photos").is_dir():
+        return open_likeness(folder, overrides)
+    if not folder.is_dir():
+        raise InputError("no such folder", where=folder, needed="a folder of photos")
+    return Likeness(folder.parent / f"{folder.name}_check", load(None, overrides), folder)
+
+
+def write_config(root: Path, config: LikenessConfig) -> None:
+    """Write likeness.yaml unless the person already has one."""
+    if not (root / FILE_NAME).exists():
+        manifest.write_text_atomic(root / FILE_NAME, dump(config))
+
+
+def photo_files(folder: Path) -> list[Path]:
+    """Every visible file of the photo folder by name; what is no picture becomes a finding later."""
+    return sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
+
+
+@dataclass(slots=True)
+class Journal:
+    """Which stages are done, from which inputs, how long they took and what they said.
+
+    Kept in `reports/stages.json`, written after every stage, so that a second run skips what is done.
+    """
+
+    path: Path
+    stages: dict[str, Summary] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, reports: Path) -> Journal:
+        """Read the journal; a damaged one counts as empty, so the stages run again."""
+        path = reports / "stages.json"
+        try:
+            raw: object = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError):
+            raw = None
+        return cls(path, cast(dict[str, Summary], raw) if isinstance(raw, dict) else {})
+
+    def is_done(self, stage: str, inputs: Mapping[str, str]) -> bool:
+        """Whether the stage has run from exactly these inputs."""
+        return self.stages.get(stage, {}).get("inputs") == dict(inputs)
+
+    def summary(self, stage: str) -> Summary:
+        """What the stage said when it ran."""
+        return cast(Summary, self.stages[stage]["summary"])
+
+    def seconds(self, stage: str) -> float:
+        """How long the stage took when it ran."""
+        return float(cast(float, self.stages.get(stage, {}).get("seconds", 0.0)))
+
+    def record(self, stage: str, inputs: Mapping[str, str], seconds: float, summary: Summary) -> None:
+        """Write the stage down; later stages stand until their own inputs change."""
+        self.stages[stage] = {"inputs": dict(inputs), "seconds": round(seconds, 2), "summary": summary}
+        manifest.write_json_atomic(self.path, self.stages)
+
+    def forget(self, stage: str) -> None:
+        """The stage counts as not done."""
+        if self.stages.pop(stage, None) is not None:
+            manifest.write_json_atomic(self.path, self.stages)

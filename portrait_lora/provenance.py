@@ -1,0 +1,101 @@
+"""What made a picture: the recipe inside the PNG, and the XMP mark that it was not photographed.
+
+`Iptc4xmpExt:DigitalSourceType` says how a picture came to be (IPTC Photo Metadata Standard 2023.2, code
+list http://cv.iptc.org/newscodes/digitalsourcetype/).  Portraits are `trainedAlgorithmicMedia`; renders
+of the synthetic studio are `algorithmicMedia` and name the studio, so that they can be told from photos.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Final, Literal, cast
+from xml.sax.saxutils import escape
+
+from PIL import Image, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
+
+from portrait_lora.errors import ArtifactError
+
+SourceType = Literal["trainedAlgorithmicMedia", "algorithmicMedia"]
+TRAINED: Final = "trainedAlgorithmicMedia"
+ALGORITHMIC: Final = "algorithmicMedia"
+CREATOR: Final = "portrait_lora"
+STUDIO: Final = "portrait_lora synthetic studio"
+RECIPE_KEY: Final = "portrait_lora"
+XMP_KEY: Final = "XML:com.adobe.xmp"
+_VOCABULARY: Final = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+_SOURCE: Final = re.compile(r"DigitalSourceType[^>]*?digitalsourcetype/(\w+)", re.DOTALL)
+_TOOL: Final = re.compile(r"CreatorTool\s*(?:=\s*[\"']|>)\s*([^<\"']+)")
+
+
+def xmp_packet(source: SourceType = TRAINED, *, creator_tool: str = CREATOR) -> str:
+    """The XMP packet that carries the mark; the same bytes for the same arguments."""
+    return (
+        '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n'
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/">\n'
+        ' <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">\n'
+        '  <rdf:Description rdf:about=""\n'
+        '    xmlns:xmp="http://ns.adobe.com/xap/1.0/"\n'
+        '    xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/">\n'
+        f"   <xmp:CreatorTool>{escape(creator_tool)}</xmp:CreatorTool>\n"
+        f"   <Iptc4xmpExt:DigitalSourceType>{_VOCABULARY}{source}</Iptc4xmpExt:DigitalSourceType>\n"
+        "  </rdf:Description>\n"
+        " </rdf:RDF>\n"
+        "</x:xmpmeta>\n"
+        '<?xpacket end="w"?>'
+    )
+
+
+def png_info(recipe: object | None, source: SourceType = TRAINED, *, creator_tool: str = CREATOR) -> PngInfo:
+    """Text chunks for `Image.save(..., pnginfo=…)`: the XMP mark and, unless None, the recipe as JSON."""
+    info = PngInfo()
+    info.add_itxt(XMP_KEY, xmp_packet(source, creator_tool=creator_tool))
+    if recipe is not None:
+        info.add_itxt(RECIPE_KEY, json.dumps(recipe, sort_keys=True, ensure_ascii=False))
+    return info
+
+
+def xmp_bytes(source: SourceType, *, creator_tool: str = CREATOR) -> bytes:
+    """For `Image.save(..., xmp=…)` of a JPEG or WebP."""
+    return xmp_packet(source, creator_tool=creator_tool).encode()
+
+
+def _packet(path: Path) -> str:
+    try:
+        with Image.open(path) as picture:
+            found = cast(object, picture.info.get("xmp") or picture.info.get(XMP_KEY) or b"")
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError):
+        return ""
+    return found.decode(errors="replace") if isinstance(found, bytes) else str(found)
+
+
+def source_type(path: Path) -> str | None:
+    """The picture's digital source type (`trainedAlgorithmicMedia`, …); None when it carries none."""
+    match = _SOURCE.search(_packet(path))
+    return match[1] if match else None
+
+
+def is_studio_picture(path: Path) -> bool:
+    """Whether the picture says that the synthetic studio rendered it; anything else counts as real."""
+    packet = _packet(path)
+    source, tool = _SOURCE.search(packet), _TOOL.search(packet)
+    return bool(source and source[1] == ALGORITHMIC and tool and tool[1].strip() == STUDIO)
+
+
+def read_recipe(path: Path) -> dict[str, object]:
+    """The recipe in a PNG of ours.  Raises `ArtifactError` when there is none."""
+    try:
+        with Image.open(path) as picture:
+            text = picture.info.get(RECIPE_KEY)
+    except (OSError, UnidentifiedImageError) as error:
+        raise ArtifactError("the picture cannot be read", where=path, got=error) from error
+    if not isinstance(text, str):
+        raise ArtifactError(
+            "the picture carries no recipe", where=path, needed="a PNG made by this program, unedited"
+        )
+    value: object = json.loads(text)
+    if not isinstance(value, dict):
+        raise ArtifactError("the recipe is damaged", where=path)
+    return cast(dict[str, object], value)

@@ -1,0 +1,124 @@
+"""check → prepare → train → select → generate → score: the only place where the wings meet.
+
+Every stage writes its inputs' digests into the journal; a stage whose inputs are unchanged and whose
+files are whole is skipped.  Each public function does everything up to its stage.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from portrait_lora import config, likeness, log, manifest
+from portrait_lora.errors import InputError, PhotosError
+from portrait_lora.likeness import Journal, Likeness, Summary, open_likeness
+from portrait_lora.stages import Stages
+
+_log = log.get(__name__)
+
+
+def check(folder: Path, *, overrides: Sequence[str] = ()) -> Summary:
+    """Look at every photo and write `reports/check.html`; never raises for bad photos."""
+    stages = Stages(likeness.open_for_check(folder, overrides), force=True)
+    return stages.check()
+
+
+def prepare(folder: Path, *, overrides: Sequence[str] = (), force: bool = False) -> Summary:
+    """Hold photos out, crop and caption the others into `dataset/`."""
+    return _up_to("prepare", folder, overrides, force)
+
+
+def train(folder: Path, *, overrides: Sequence[str] = (), force: bool = False) -> Summary:
+    """Train the LoRA and choose its checkpoint."""
+    return _up_to("select", folder, overrides, force, forced="train")
+
+
+def generate(folder: Path, *, overrides: Sequence[str] = (), force: bool = False) -> Summary:
+    """Make the portraits of the series."""
+    return _up_to("generate", folder, overrides, force)
+
+
+def score(folder: Path, *, overrides: Sequence[str] = (), force: bool = False) -> Summary:
+    """Measure the likeness and write `reports/drift.html`, `drift.json` and `run.json`."""
+    return _up_to("score", folder, overrides, force)
+
+
+def run(folder: Path, *, overrides: Sequence[str] = (), force: bool = False) -> Summary:
+    """Everything; the summary is `reports/run.json` (DESIGN section 8)."""
+    return _run(open_likeness(folder, overrides), force)
+
+
+def demo(out: Path, person_seed: int, *, overrides: Sequence[str] = (), force: bool = False) -> Summary:
+    """The whole journey for a made-up person, whose photos the synthetic studio takes."""
+    manifest.make_folder(out)
+    subject = _studio_photos(out, person_seed)
+    defaults = {"base": "embedded", "subject": {"name": f"studio person {person_seed}", "kind": subject}}
+    opened = open_likeness(out, overrides, defaults=defaults)
+    return _run(opened, force)
+
+
+def init(folder: Path, photos: Path, *, overrides: Sequence[str] = ()) -> Summary:
+    """Make a likeness folder from a folder of pictures; the originals are copied, never touched."""
+    if not photos.is_dir():
+        raise InputError("no such folder of photos", where=photos, needed="a folder with 10-20 pictures")
+    if (folder / "photos").exists():
+        raise InputError("there is a likeness here already", where=folder, remedy="Choose another folder.")
+    files = likeness.photo_files(photos)
+    if not files:
+        raise PhotosError("no photos in this folder", where=photos, got="0 files", needed="10-20 pictures")
+    resolved = config.load(None, overrides)
+    manifest.make_folder(folder / "photos")
+    for file in files:
+        shutil.copyfile(file, folder / "photos" / file.name)
+    likeness.write_config(folder, resolved)
+    return {"folder": str(folder), "photos": len(files)}
+
+
+def _studio_photos(out: Path, person_seed: int) -> str:
+    """Take the photos unless this person's are there already; returns man or woman."""
+    from portrait_lora.synthetic import photos
+
+    told = out / "studio.json"
+    found = photos.read_truth(told)
+    if found is None or found.person_seed != person_seed or not photos.is_whole(found, out / "photos"):
+        if any(out.iterdir()) and found is None:
+            raise InputError(
+                "the folder is not empty and was not made by `demo`",
+                where=out,
+                remedy="Choose another folder with --out, or remove this one.",
+            )
+        _log.info("Taking the photos of studio person %d …", person_seed)
+        shutil.rmtree(out / "photos", ignore_errors=True)
+        (out / config.FILE_NAME).unlink(missing_ok=True)
+        (out / "captions.csv").unlink(missing_ok=True)
+        found = photos.make_reference_set(person_seed, out / "photos")
+        photos.write_truth(found, told)
+    return found.subject
+
+
+def _run(opened: Likeness, force: bool) -> Summary:
+    likeness.write_config(opened.root, opened.config)
+    stages = Stages(opened, force=force)
+    for stage in (stages.check, stages.prepare, stages.train, stages.select, stages.generate, stages.score):
+        stage()
+    return stages.run_summary()
+
+
+def _up_to(
+    last: str, folder: Path, overrides: Sequence[str], force: bool, *, forced: str | None = None
+) -> Summary:
+    """Run the stages up to `last`; `--force` redoes from the command's own stage on, not what precedes it."""
+    opened = open_likeness(folder, overrides)
+    likeness.write_config(opened.root, opened.config)
+    names = likeness.STAGES[: likeness.STAGES.index(last) + 1]
+    if force:
+        journal = Journal.open(opened.reports)
+        for name in names[names.index(forced or last) :]:
+            journal.forget(name)
+    stages = Stages(opened, force=False)
+    summary: Summary = {}
+    for name in names:
+        stage: Callable[[], Summary] = getattr(stages, name)
+        summary |= stage()
+    return summary

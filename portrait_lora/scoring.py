@@ -1,0 +1,128 @@
+"""The last stage: embedder B looks at the portraits, the bare base's, and the real photos."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from portrait_lora import summaries
+from portrait_lora.dataset.build import load_dataset_folder
+from portrait_lora.evaluation import drift, identity, memorization, report
+from portrait_lora.evaluation.select import CheckpointScore
+from portrait_lora.faces.quality import aligned_crop
+from portrait_lora.likeness import Summary
+from portrait_lora.records import DriftReport, Face, Portrait
+
+if TYPE_CHECKING:
+    from portrait_lora.stages import Stages
+
+Crops = npt.NDArray[np.uint8]
+
+
+class _Gather:
+    """Collects the aligned crop and the embedding of every face that is looked at."""
+
+    def __init__(self) -> None:
+        self.crops: list[Crops] = []
+        self.embeddings: list[npt.NDArray[np.float32]] = []
+
+    def __call__(self, path: Path, image: identity.RGBImage, face: Face | None) -> None:
+        if face is not None:
+            self.crops.append(aligned_crop(image, face.keypoints_px, 112))
+            self.embeddings.append(face.embedding)
+
+    def stacked(self) -> Crops:
+        return np.stack(self.crops) if self.crops else np.zeros((0, 112, 112, 3), np.uint8)
+
+
+def measure(stages: Stages, portraits: Sequence[Portrait], bare: Sequence[Portrait]) -> Summary:
+    """Score, write drift.html and drift.json, and return the likeness block of run.json."""
+    finder, pack, folder = stages.reporter, stages.pack, stages.likeness
+    crops, holdout_paths = load_dataset_folder(folder.dataset)
+    training_paths = sorted({folder.photos / crop.source for crop in crops})
+    seen_holdout, seen_training, seen_portraits = _Gather(), _Gather(), _Gather()
+    holdout, _ = identity.embed_photos(
+        holdout_paths, finder, min_faces=identity.MIN_HOLDOUT, on_face=seen_holdout
+    )
+    training, _ = identity.embed_photos(training_paths, finder, on_face=seen_training)
+    scores = identity.score_portraits(_items(portraits), holdout, finder, on_face=seen_portraits)
+    base_scores = identity.score_portraits(_items(bare), holdout, finder)
+    made = drift.drift_report(
+        scores,
+        base_scores,
+        holdout=holdout.names,
+        pack_digest=pack.digest,
+        threshold=pack.threshold("report"),
+        false_match_rate=pack.false_match_rate,
+        ceiling=identity.ceiling(training, holdout),
+        impostor=identity.impostor(finder.impostor_embeddings(), holdout),
+        copy_score=memorization.copy_score(
+            seen_portraits.stacked(), seen_training.stacked(), seen_holdout.stacked()
+        ),
+    )
+    gap = None
+    if seen_portraits.embeddings:
+        gap = memorization.similarity_gap(np.stack(seen_portraits.embeddings), training, holdout)
+    notes = _notes(stages, gap)
+    report.write_drift_html(
+        folder.reports / "drift.html",
+        made,
+        portraits={p.path.name: p.path for p in portraits},
+        base_portraits={p.path.name: p.path for p in bare},
+        holdout={p.name: p for p in holdout_paths},
+        notes=notes,
+    )
+    report.write_drift_json(folder.reports / "drift.json", made, notes)
+    return {"likeness": likeness_block(made), "report": str(folder.reports / "drift.html")}
+
+
+def _items(portraits: Sequence[Portrait]) -> list[identity.PortraitItem]:
+    return [identity.PortraitItem(p.path, p.shot.prompt) for p in portraits]
+
+
+def _notes(stages: Stages, gap: float | None) -> report.PageNotes:
+    select = stages.journal.summary("select")
+    training = stages.journal.summary("train")
+    generate = stages.config.generate
+    rows: list[dict[str, object]] = list(select["probes"])  # pyright: ignore[reportArgumentType]
+    return report.PageNotes(
+        subject=stages.config.subject.name,
+        settings={
+            "base": stages.base.label,
+            "LoRA rank": stages.config.training.rank,
+            "training steps": training["steps"],
+            "series": generate.series,
+            "inference steps": generate.num_inference_steps,
+            "guidance scale": generate.guidance_scale,
+            "adapter scale": generate.adapter_scale,
+            "face pack": f"{stages.pack.name} ({stages.pack.licence})",
+        },
+        versions=summaries.versions(),
+        checkpoints=[CheckpointScore(**(row | {"n": len(row["values"])})) for row in rows],  # type: ignore[arg-type]
+        selected_step=int(str(select["selected_step"])),
+        embedder_select=stages.pack.embedder_ids["select"],
+        copy_gap=gap,
+        synthetic=stages.pack.synthetic,
+    )
+
+
+def likeness_block(made: DriftReport) -> Summary:
+    """The `likeness` object of run.json."""
+    return {
+        "embedder": made.embedder_id,
+        "adapter_mean": made.mean,
+        "mean_of_found": made.mean_of_found,
+        "ci95": list(made.ci95),
+        "base_mean": made.base_mean,
+        "ceiling": made.ceiling,
+        "impostor": made.impostor,
+        "share_of_ceiling": made.share_of_ceiling,
+        "face_found_rate": made.face_found_rate,
+        "verified_rate": made.verified_rate,
+        "threshold": made.threshold,
+        "copy_score": made.copy_score,
+    }

@@ -1,0 +1,173 @@
+"""What the stages say, for programs (plain JSON values) and for people (a few lines)."""
+
+from __future__ import annotations
+
+import platform
+import resource
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from portrait_lora import __version__
+from portrait_lora.records import CaptionedCrop, CuratedSet, PhotoReport
+
+Summary = dict[str, Any]
+PACKAGES = (
+    "torch",
+    "diffusers",
+    "peft",
+    "accelerate",
+    "transformers",
+    "datasets",
+    "insightface",
+    "onnxruntime",
+)
+
+
+def versions() -> dict[str, str]:
+    """This program, Python and the packages that decide the result."""
+    found = {name: metadata.version(name) for name in PACKAGES}
+    return {"portrait_lora": __version__, "python": platform.python_version(), **found}
+
+
+def peak_memory_mb() -> int:
+    """The largest resident size this process has had, in MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1024 if sys.platform != "darwin" else 1024 * 1024))
+
+
+def check_summary(curated: CuratedSet | None, reports: Sequence[PhotoReport], page: Path) -> Summary:
+    """The outcome of the photo check; `curated` is None when too few photos are usable."""
+    final = _final(curated, reports)
+    rejected = [{"file": r.photo.path.name, "codes": list(r.codes)} for r in final if not r.accepted]
+    coverage = curated.coverage if curated else None
+    return {
+        "photos": {
+            "given": len(final),
+            "accepted": len(final) - len(rejected),
+            "rejected": rejected,
+            "held_out": len(curated.holdout) if curated else 0,
+        },
+        "held_out": [r.photo.path.name for r in curated.holdout] if curated else [],
+        "findings": [_findings(r) for r in final],
+        "missing": list(coverage.missing) if coverage else [],
+        "advice": list(coverage.advice) if coverage else [],
+        "enough": curated is not None,
+        "report": str(page),
+    }
+
+
+def _final(curated: CuratedSet | None, reports: Sequence[PhotoReport]) -> list[PhotoReport]:
+    """Reports with the findings of curation in them, by file name."""
+    final = [*curated.kept, *curated.holdout, *curated.rejected] if curated else list(reports)
+    return sorted(final, key=lambda r: r.photo.path.name)
+
+
+def _findings(report: PhotoReport) -> Summary:
+    return {
+        "file": report.photo.path.name,
+        "accepted": report.accepted,
+        "findings": [
+            {
+                "code": f.code,
+                "severity": f.severity,
+                "measured": f.measured,
+                "threshold": f.threshold,
+                "advice": f.advice,
+            }
+            for f in report.findings
+            if f.severity != "not_checked"
+        ],
+        "not_checked": [f.code for f in report.findings if f.severity == "not_checked"],
+    }
+
+
+def prepare_summary(curated: CuratedSet, crops: Sequence[CaptionedCrop]) -> Summary:
+    """What the dataset holds."""
+    return {
+        "crops": len(crops),
+        "photos_for_training": len(curated.kept),
+        "held_out": [r.photo.path.name for r in curated.holdout],
+        "captions": sorted({c.caption for c in crops})[:3],
+    }
+
+
+def of_check(summary: Mapping[str, Any]) -> list[str]:
+    """For people: the count, every rejected photo with its advice, and what to add."""
+    photos = summary["photos"]
+    lines = [
+        f"{photos['accepted']} of {photos['given']} photos are usable; {photos['held_out']} are held out."
+    ]
+    for row in summary["findings"]:
+        for finding in row["findings"]:
+            if finding["severity"] == "reject":
+                lines.append(f"  {row['file']}: {finding['code']}. {finding['advice']}")
+    lines += [f"  {advice}" for advice in summary["advice"]]
+    return [*lines, f"The page: {summary['report']}"]
+
+
+def of_prepare(summary: Mapping[str, Any]) -> list[str]:
+    """For people."""
+    first = f"{summary['crops']} crops of {summary['photos_for_training']} photos"
+    return [f"{first}; held out: {', '.join(summary['held_out'])}", f"  e.g. {summary['captions'][0]}"]
+
+
+def of_train(summary: Mapping[str, Any]) -> list[str]:
+    """For people."""
+    loss = f"last loss {summary['final_loss']:.4f}"
+    table = ", ".join(f"{row['step']}: {row['mean']:.3f}" for row in summary["checkpoints"])
+    return [
+        f"{summary['steps']} steps, {summary['samples']} samples, {loss}",
+        f"kept step {summary['selected_step']} (probe similarity by step: {table})",
+        f"the adapter: {summary['adapter']}",
+    ]
+
+
+def of_generate(summary: Mapping[str, Any]) -> list[str]:
+    """For people."""
+    return [
+        f"{summary['portraits']} portraits in {summary['folder']}",
+        f"the sheet: {summary['contact_sheet']}",
+    ]
+
+
+def of_likeness(summary: Mapping[str, Any]) -> list[str]:
+    """For people: the figures of a `likeness` block."""
+    s = summary["likeness"]
+    low, high = s["ci95"]
+    return [
+        f"similarity to the held-out photos {s['adapter_mean']:.3f} (95 % interval {low:.3f} to {high:.3f})",
+        f"  without the adapter {s['base_mean']:.3f} · other people {s['impostor']:.3f} · "
+        f"real photos {s['ceiling']:.3f} → {s['share_of_ceiling']:.0%} of the way from others to real photos",
+        f"  face found in {s['face_found_rate']:.0%} of the portraits, {s['verified_rate']:.0%} verified at "
+        f"{s['threshold']:.3f}, {s['copy_score']:.0%} too close to a training photo",
+    ]
+
+
+def of_run(summary: Mapping[str, Any], folder: Path) -> list[str]:
+    """For people: the whole journey in a few lines."""
+    photos, seconds, training = summary["photos"], summary["seconds"], summary["training"]
+    rejected = ", ".join(f"{r['file']} ({', '.join(r['codes'])})" for r in photos["rejected"])
+    return [
+        f"{photos['accepted']} of {photos['given']} photos used, {photos['held_out']} of them held out",
+        *([f"  rejected: {rejected}"] if rejected else []),
+        f"{training['steps']} steps on {training['base']}, kept step {training['selected_step']}",
+        f"{summary['portraits']} portraits in {folder / 'portraits'}",
+        *of_likeness(summary),
+        f"{seconds['total']:.0f} s in all; pages in {folder / 'reports'}",
+    ]
+
+
+def of_models(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A table of the base models."""
+    head = f"{'name':<12} {'family':<10} {'px':>5} {'download':>9} {'commercial':<12} licence"
+    return [
+        head,
+        *(
+            f"{r['name']:<12} {r['family']:<10} {r['resolution_px']:>5} {r['download_gb']:>6.1f} GB "
+            f"{r['commercial']:<12} {r['licence']}"
+            for r in rows
+        ),
+    ]

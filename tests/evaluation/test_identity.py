@@ -1,0 +1,171 @@
+"""Similarity, ceiling and impostor on vectors small enough to check by hand."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from portrait_lora.errors import InputError, PhotosError
+from portrait_lora.evaluation.identity import (
+    MIN_HOLDOUT,
+    PortraitItem,
+    ReferenceSet,
+    ceiling,
+    embed_photos,
+    impostor,
+    impostor_scores,
+    read_rgb,
+    real_scores,
+    score_portraits,
+    verified,
+)
+from portrait_lora.records import Face, IdentityScore
+
+
+def face(embedding, *, side=100.0, yaw=0.0):
+    return Face(
+        box_xyxy_px=(0.0, 0.0, side, side / 2),
+        score=0.9,
+        keypoints_px=np.zeros((5, 2), np.float32),
+        embedding=np.asarray(embedding, np.float32),
+        embedder_id="b",
+        sharpness=100.0,
+        brightness=120.0,
+        pose_deg=None if yaw is None else (0.0, yaw, 0.0),
+    )
+
+
+class ByGrey:
+    """Finds the faces that are filed under the grey level of the picture."""
+
+    embedder_id = "b"
+
+    def __init__(self, faces):
+        self.faces = faces
+
+    def find(self, image_rgb):
+        return self.faces.get(int(image_rgb[0, 0, 0]), [])
+
+
+def picture(folder: Path, name: str, grey: int) -> Path:
+    path = folder / name
+    Image.new("RGB", (8, 8), (grey, grey, grey)).save(path)
+    return path
+
+
+REFERENCES = ReferenceSet(np.array([[1, 0], [0.6, 0.8]], np.float32), ("a.png", "b.png"), "b")
+
+
+def test_score_is_the_mean_cosine_and_names_the_nearest(tmp_path):
+    finder = ByGrey({10: [face([0.6, 0.8], yaw=30.0)]})
+    (score,) = score_portraits([PortraitItem(picture(tmp_path, "p.png", 10), "prompt")], REFERENCES, finder)
+    assert score.similarity == pytest.approx((0.6 + 1.0) / 2)
+    assert (score.portrait, score.prompt, score.nearest) == ("p.png", "prompt", "b.png")
+    assert (score.pose_bin, score.embedder_id) == ("three-quarter", "b")
+
+
+def test_no_face_is_none_not_zero(tmp_path):
+    (score,) = score_portraits(
+        [PortraitItem(picture(tmp_path, "p.png", 10), "x", "n")], REFERENCES, ByGrey({})
+    )
+    assert score == IdentityScore("n", "x", None, None, None, "b")
+    assert not verified(score, -1.0)
+
+
+def test_the_largest_face_counts_and_an_unknown_pose_has_no_bin(tmp_path):
+    finder = ByGrey({10: [face([0, 1], side=20), face([1, 0], side=90, yaw=None), face([0, 1], side=30)]})
+    seen = []
+    (score,) = score_portraits(
+        [PortraitItem(picture(tmp_path, "p.png", 10), "x")],
+        REFERENCES,
+        finder,
+        on_face=lambda path, image, found: seen.append((path.name, image.shape, found.size_px)),
+    )
+    assert score.similarity == pytest.approx(0.8)
+    assert score.pose_bin is None
+    assert seen == [("p.png", (8, 8, 3), 90.0)]
+
+
+def test_verified_includes_the_threshold_itself():
+    score = IdentityScore("p", "x", 0.5, "a", None, "b")
+    assert verified(score, 0.5)
+    assert not verified(score, 0.5001)
+
+
+def test_embedders_are_not_mixed(tmp_path):
+    other = ReferenceSet(REFERENCES.embeddings, REFERENCES.names, "a")
+    with pytest.raises(InputError, match="different models"):
+        score_portraits([PortraitItem(picture(tmp_path, "p.png", 10), "x")], other, ByGrey({}))
+    with pytest.raises(InputError, match="different models"):
+        real_scores(ReferenceSet(np.eye(2), ("c", "d"), "a"), REFERENCES)
+
+
+def test_embed_photos_skips_photos_without_a_face(tmp_path):
+    paths = [picture(tmp_path, f"{g}.png", g) for g in (10, 20, 30)]
+    finder = ByGrey({10: [face([3, 4], yaw=12.0)], 30: [face([0, 1], yaw=None)]})
+    references, skipped = embed_photos(paths, finder, min_faces=MIN_HOLDOUT)
+    assert references.names == ("10.png", "30.png")
+    assert references.embeddings == pytest.approx(np.array([[0.6, 0.8], [0, 1]]))
+    assert references.yaws_deg == (12.0, None)
+    assert references.embedder_id == "b"
+    assert [(name, finding.code) for name, finding in skipped] == [("20.png", "no_face")]
+
+
+def test_embed_photos_refuses_too_few_faces(tmp_path):
+    paths = [picture(tmp_path, f"{g}.png", g) for g in (10, 20)]
+    with pytest.raises(PhotosError, match=r"got 1 of 2; needed 2") as caught:
+        embed_photos(paths, ByGrey({10: [face([1, 0])]}), min_faces=MIN_HOLDOUT)
+    assert caught.value.exit_code == 3
+    empty, skipped = embed_photos(paths, ByGrey({}))
+    assert len(empty) == 0
+    assert len(skipped) == 2
+
+
+def test_an_unreadable_picture_says_which(tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"not a picture")
+    with pytest.raises(InputError, match=r"bad\.png"):
+        read_rgb(tmp_path / "bad.png")
+
+
+def test_photos_are_read_upright(tmp_path):
+    sideways = Image.new("RGB", (4, 2))
+    exif = sideways.getexif()
+    exif[0x0112] = 6
+    sideways.save(tmp_path / "s.jpg", exif=exif)
+    assert read_rgb(tmp_path / "s.jpg").shape == (4, 2, 3)
+
+
+def test_ceiling_leaves_each_held_out_photo_out_of_its_own_comparison():
+    training = ReferenceSet(np.array([[0, 1]], np.float32), ("c.png",), "b")
+    # training photo: (0 + 0.8) / 2; each held-out photo against the other one: 0.6
+    assert real_scores(training, REFERENCES) == pytest.approx([0.4, 0.6, 0.6])
+    assert ceiling(training, REFERENCES) == pytest.approx(1.6 / 3)
+
+
+def test_ceiling_without_training_photos():
+    assert ceiling(ReferenceSet(np.zeros((0, 2)), (), "b"), REFERENCES) == pytest.approx(0.6)
+
+
+def test_ceiling_refuses_a_leak_and_a_lone_photo():
+    with pytest.raises(InputError, match=r"b\.png"):
+        ceiling(ReferenceSet(np.array([[0, 1]]), ("b.png",), "b"), REFERENCES)
+    with pytest.raises(PhotosError):
+        ceiling(REFERENCES, ReferenceSet(np.array([[0, 1]]), ("c.png",), "b"))
+
+
+def test_impostor_is_the_mean_over_the_gallery():
+    gallery = np.array([[[0, 2.0], [1, 0]], [[-1, 0], [0, -1]]])
+    assert impostor_scores(gallery, REFERENCES) == pytest.approx(np.array([[0.4, 0.8], [-0.8, -0.4]]))
+    assert impostor(gallery, REFERENCES) == pytest.approx(0.0, abs=1e-6)
+    with pytest.raises(InputError, match="does not fit"):
+        impostor(np.zeros((2, 2, 3)), REFERENCES)
+
+
+def test_references_are_unit_read_only_and_named():
+    assert ReferenceSet(np.array([[3.0, 4.0]]), ("a",)).embeddings == pytest.approx(np.array([[0.6, 0.8]]))
+    with pytest.raises(ValueError, match="read-only"):
+        REFERENCES.embeddings[0, 0] = 2
+    for rows, names in ((np.eye(2), ("a",)), (np.zeros((1, 2)), ("a",)), (np.array([[np.nan, 1]]), ("a",))):
+        with pytest.raises(InputError):
+            ReferenceSet(rows, names)

@@ -1,0 +1,230 @@
+"""The page shows every prompt and portrait, trusts no text, and needs nothing but itself."""
+
+import base64
+import io
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from portrait_lora.evaluation.drift import drift_report
+from portrait_lora.evaluation.report import (
+    PageNotes,
+    thumbnail_uri,
+    verdict,
+    write_drift_html,
+    write_drift_json,
+)
+from portrait_lora.evaluation.select import CheckpointScore
+from portrait_lora.records import IdentityScore
+
+HOSTILE = "<script>alert('x')</script>\"><img src=x onerror=alert(1)> {{ 7 * 7 }} ohwx"
+PROMPTS = ("frontal headshot of ohwx man", HOSTILE)
+HOLDOUT = ("h1.jpg", "h2.jpg", "h3.jpg")
+
+
+def scores(shift=0.0):
+    found = [
+        IdentityScore(
+            f"{p}-{k}.png", prompt, 0.4 + shift + 0.03 * k - 0.1 * p, "h2.jpg", "frontal", "embedder b"
+        )
+        for p, prompt in enumerate(PROMPTS)
+        for k in range(3)
+    ]
+    return [*found, IdentityScore("lost.png", PROMPTS[1], None, None, None, "embedder b")]
+
+
+def report(**changes):
+    given = {
+        "holdout": HOLDOUT,
+        "pack_digest": "0123456789abcdef" * 4,
+        "threshold": 0.31,
+        "false_match_rate": 1e-3,
+        "ceiling": 0.61,
+        "impostor": 0.05,
+        "copy_score": 0.25,
+    }
+    mine, base = changes.pop("scores", scores()), changes.pop("base", scores(-0.3))
+    return drift_report(mine, base, **{**given, **changes})
+
+
+def files(folder, names):
+    folder.mkdir(exist_ok=True)
+    for i, name in enumerate(names):
+        Image.new("RGB", (300, 400), (20 * i, 90, 200)).save(folder / name)
+    return {name: folder / name for name in names}
+
+
+def page(tmp_path, made=None, notes=None):
+    made = made or report()
+    target = tmp_path / "drift.html"
+    write_drift_html(
+        target,
+        made,
+        portraits=files(tmp_path / "p", [s.portrait for s in made.scores]),
+        holdout=files(tmp_path / "h", made.holdout),
+        base_portraits=files(tmp_path / "b", [s.portrait for s in made.base_scores]),
+        notes=notes,
+    )
+    return target.read_text(encoding="utf-8")
+
+
+class Outline(HTMLParser):
+    """Tags, attributes and the text of a page."""
+
+    VOID = frozenset({"meta", "img", "line", "circle", "polyline", "link", "br"})
+
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.open, self.text = [], [], ""
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] not in ("style", "title"):
+            self.text += data
+
+
+def test_every_prompt_portrait_and_held_out_photo_is_there(tmp_path):
+    outline = Outline(page(tmp_path))
+    alts = [attrs["alt"] for tag, attrs in outline.tags if tag == "img"]
+    made = report()
+    assert alts.count("portrait lost.png") == 1
+    for score in made.scores:
+        assert f"portrait {score.portrait}" in alts
+        assert f"base portrait {score.portrait}" in alts
+    assert [a for a in alts if a.startswith("photo ")] == [f"photo {name}" for name in HOLDOUT]
+    for prompt in PROMPTS:
+        assert prompt in outline.text
+    assert outline.open == []
+
+
+def test_numbers_stand_on_the_page(tmp_path):
+    text = Outline(page(tmp_path)).text
+    made = report()
+    for value in (made.mean, made.base_mean, made.ceiling, made.impostor, made.threshold, *made.ci95):
+        assert f"{value:.3f}" in text
+    assert f"{made.share_of_ceiling * 100:.0f}\u00a0%" in text
+    assert "25\u00a0%" in text
+    assert "6 of 7 portraits" in text
+    for score in made.scores:
+        if score.similarity is not None:
+            assert f"{score.similarity:.3f}" in text
+
+
+def test_a_portrait_without_a_face_is_marked(tmp_path):
+    html = page(tmp_path)
+    assert html.count('class="none">no face<') == 2  # the adapter's and the base model's
+    assert html.count('class="tile missing"') == 2
+
+
+def test_hostile_text_stays_text(tmp_path):
+    outline = Outline(
+        page(tmp_path, notes=PageNotes(title=HOSTILE, settings={HOSTILE: HOSTILE}, not_verified=[HOSTILE]))
+    )
+    assert not [tag for tag, _ in outline.tags if tag == "script"]
+    assert not [attrs for _, attrs in outline.tags if "onerror" in attrs or attrs.get("src") == "x"]
+    assert outline.text.count(HOSTILE) == 5
+
+
+def test_the_page_needs_nothing_from_outside(tmp_path):
+    html = page(tmp_path)
+    sources = re.findall(r'(?:src|href)="([^"]*)"', html)
+    assert sources
+    assert all(s.startswith("data:image/jpeg;base64,") for s in sources)
+    assert "default-src 'none'" in html
+    assert "url(" not in html
+    assert str(tmp_path) not in html
+
+
+def test_indicative_synthetic_and_checkpoints_are_said(tmp_path):
+    table = [CheckpointScore(s, 0.1 + s / 1000, 1.0, 3, (0.1, 0.2, 0.3)) for s in (100, 200)]
+    plain = page(tmp_path)
+    assert "Indicative." not in plain
+    assert "Synthetic models." not in plain
+    assert "Which checkpoint" not in plain
+    notes = PageNotes(checkpoints=table, selected_step=200, synthetic=True, embedder_select="embedder a")
+    full = page(tmp_path, report(holdout=HOLDOUT[:2]), notes)
+    for words in ("Indicative.", "Synthetic models.", "Which checkpoint was kept", "Step 200", "embedder a"):
+        assert words in full
+
+
+def test_extreme_reports_still_make_a_page(tmp_path):
+    lost = [IdentityScore("a.png", "p", None, None, None, "b")]
+    html = page(tmp_path, report(scores=lost, base=[], copy_score=float("nan")))
+    assert "No face was found in any portrait" in html
+    assert "not measured" in html
+    assert "no interval" in html
+    assert "nan" not in Outline(html).text.lower()
+    flat = report(ceiling=0.05, impostor=0.05)
+    assert "cannot carry a measurement" in verdict(flat)
+    assert page(tmp_path, flat).count('<div class="big ">–</div>') == 1
+    assert "no more like this person" in verdict(report(impostor=0.5))
+
+
+def test_a_missing_picture_does_not_hide_its_score(tmp_path):
+    target = tmp_path / "drift.html"
+    write_drift_html(
+        target, report(), portraits={}, holdout={}, base_portraits={"0-0.png": tmp_path / "no.png"}
+    )
+    text = Outline(target.read_text(encoding="utf-8")).text
+    assert text.count("picture not found") == 3 + 7 + 7
+    assert "0.430" in text
+
+
+def test_verdict_gives_the_share_with_its_interval():
+    made = report()
+    low, high = ((end - 0.05) / 0.56 for end in made.ci95)
+    assert f"reach {made.share_of_ceiling * 100:.0f}\u00a0%" in verdict(made)
+    assert f"{low * 100:.0f}\u00a0% to {high * 100:.0f}\u00a0%" in verdict(made)
+
+
+def test_thumbnails_are_small_upright_and_bare(tmp_path):
+    pixels = np.zeros((400, 800, 3), np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif[0x010E] = "a secret"
+    Image.fromarray(pixels).save(tmp_path / "big.jpg", exif=exif)
+    data = base64.b64decode(thumbnail_uri(tmp_path / "big.jpg").split(",", 1)[1])
+    with Image.open(io.BytesIO(data)) as small:
+        assert small.size == (128, 256)
+        assert not small.getexif()
+    assert b"secret" not in data
+    assert thumbnail_uri(tmp_path / "none.jpg") is None
+
+
+def test_json_is_plain_and_complete(tmp_path):
+    made = report(base=[], copy_score=float("nan"))
+    write_drift_json(tmp_path / "drift.json", made, PageNotes(copy_gap=0.02, selected_step=4))
+    value = json.loads((tmp_path / "drift.json").read_text(encoding="utf-8"))
+    assert value["base_mean"] is None
+    assert value["copy_score"] is None
+    assert value["gain_over_base"] is None
+    assert value["mean"] == pytest.approx(made.mean)
+    assert value["ci95"] == pytest.approx(list(made.ci95))
+    assert value["share_of_ceiling"] == pytest.approx(made.share_of_ceiling)
+    assert [p["prompt"] for p in value["prompts"]] == list(PROMPTS)
+    assert value["scores"][-1]["similarity"] is None
+    assert value["holdout"] == list(HOLDOUT)
+    assert value["copy_gap"] == 0.02
+    assert "embedding" not in json.dumps(value)
+
+
+def test_json_has_no_share_without_a_gap_and_tells_the_gain(tmp_path):
+    write_drift_json(tmp_path / "drift.json", report(ceiling=0.05, impostor=0.05))
+    value = json.loads((tmp_path / "drift.json").read_text(encoding="utf-8"))
+    assert value["share_of_ceiling"] is None
+    assert value["gain_over_base"]["clusters"] == 2
