@@ -1,0 +1,88 @@
+"""Backdrops: four kinds in seven colours, a function of the scene's own seed and the picture's size."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from portrait_lora import vocabulary
+from portrait_lora.synthetic import colours
+from portrait_lora.synthetic.geometry import smooth
+from portrait_lora.synthetic.identity import seeded
+from portrait_lora.synthetic.scene import Scene
+
+_SALT = 0x7F4A7C
+_TINTS = {
+    "golden hour lighting": (1.0, 0.97, 0.90),
+    "low-key lighting": (0.90, 0.90, 0.91),
+    "split lighting": (0.95, 0.95, 0.95),
+    "rim lighting": (0.94, 0.94, 0.96),
+}
+_DISCS = 16
+
+
+def srgb_to_linear(colour: Tensor) -> Tensor:
+    """Decodes sRGB in 0..1."""
+    return torch.where(colour <= 0.04045, colour / 12.92, ((colour.clamp(min=0) + 0.055) / 1.055) ** 2.4)
+
+
+def linear_to_srgb(light: Tensor) -> Tensor:
+    """Encodes linear light in 0..1 as sRGB."""
+    return torch.where(light < 0.0031308, 12.92 * light, 1.055 * light.clamp(min=1e-6) ** (1 / 2.4) - 0.055)
+
+
+def paint_backdrop(scene: Scene, width: int, height: int, device: torch.device) -> Tensor:
+    """(3, height, width) linear display colour."""
+    generator = seeded(scene.seed, _SALT)
+    base = torch.tensor(colours.BACKDROPS[vocabulary.BACKDROP_COLOURS[scene.backdrop_colour]])
+    tint = torch.tensor(_TINTS.get(vocabulary.LIGHTINGS[scene.rig], (1.0, 1.0, 1.0)))
+    shade = 0.96 + 0.08 * torch.rand(1, generator=generator)
+    base = (base * shade * tint).clamp(0, 0.97).to(device)
+    y = torch.linspace(-1, 1, height, device=device)[:, None]
+    x = torch.linspace(-1, 1, width, device=device)[None] * min(1.0, width / height)
+    kind = vocabulary.BACKDROPS[scene.backdrop]
+    vignette = 1 - 0.16 * smooth((x * x * 0.8 + (y + 0.1) ** 2).sqrt(), 0.2, 1.5)
+    if kind == "gradient backdrop":
+        slope = (torch.rand(1, generator=generator).to(device) - 0.5) * 0.8
+        light = 1.12 - 0.52 * smooth(y + slope * x, -1.1, 1.1)
+        picture = base[:, None, None] * light
+    elif kind == "textured backdrop":
+        picture = base[:, None, None] * (_mottle(generator, width, height, device) * vignette)
+    elif kind == "bokeh backdrop":
+        picture = _bokeh(base, generator, width, height, device) * vignette
+    else:
+        picture = base[:, None, None] * vignette
+    return srgb_to_linear(picture.clamp(0, 0.98))
+
+
+def _mottle(generator: torch.Generator, width: int, height: int, device: torch.device) -> Tensor:
+    """(height, width) painted-canvas brightness about 0.9, from coarse blotches to fine brush marks."""
+    total = torch.full((height, width), 0.9, device=device)
+    for cells, amount in ((4, 0.16), (9, 0.14), (22, 0.11), (48, 0.08)):
+        grid = torch.rand(1, 1, cells + 1, cells + 1, generator=generator).to(device) - 0.5
+        total = (
+            total
+            + 2 * amount * F.interpolate(grid, (height, width), mode="bicubic", align_corners=True)[0, 0]
+        )
+    return total
+
+
+def _bokeh(
+    base_3: Tensor, generator: torch.Generator, width: int, height: int, device: torch.device
+) -> Tensor:
+    """(3, height, width): a dim blurred room with soft discs of light."""
+    room = torch.rand(1, 1, 5, 7, generator=generator).to(device)
+    room = F.interpolate(room, (height, width), mode="bicubic", align_corners=True)[0, 0]
+    values = torch.rand(_DISCS, 4, generator=generator).tolist()
+    aspect = width / height
+    y = torch.linspace(0, 1, height, device=device)[:, None]
+    x = torch.linspace(0, aspect, width, device=device)[None]
+    glow = torch.zeros(height, width, device=device)
+    for cx, cy, size, strength in values:
+        radius = (0.035 + 0.065 * size) * min(1.0, aspect * 1.5)
+        away = ((x - cx * aspect) ** 2 + (y - cy * 0.85) ** 2).sqrt() / radius
+        glow = glow + (1 - smooth(away, 0.85, 1.08)) * (0.10 + 0.35 * strength**2)
+    dim = base_3[:, None, None] * (0.72 + 0.30 * (room - 0.5))
+    light = base_3[:, None, None] * 0.5 + 0.5
+    return dim + (light - dim) * glow.clamp(0, 0.8)
