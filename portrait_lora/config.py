@@ -47,14 +47,14 @@ class SubjectConfig(Section):
 class CheckConfig(Section):
     """Thresholds of the photo check; every finding prints the one it used."""
 
-    min_face_px: Positive = Field(default=64, description="longer side of the face box")
+    min_face_px: float = Field(default=64.0, gt=0, description="longer side of the face box")
     min_sharpness: float = Field(
         default=60.0, ge=0, description="variance of the Laplacian of the aligned 112 px crop"
     )
-    min_brightness: float = Field(default=38.0, ge=0, le=255, description="mean luma of the aligned crop")
+    min_brightness: float = Field(default=22.0, ge=0, le=255, description="mean luma of the aligned crop")
     max_brightness: float = Field(default=232.0, ge=0, le=255)
-    max_yaw_deg: float = Field(default=80.0, gt=0, le=90)
-    max_pitch_deg: float = Field(default=45.0, gt=0, le=90)
+    max_yaw_deg: float = Field(default=85.0, gt=0, le=90)
+    max_pitch_deg: float = Field(default=40.0, gt=0, le=90)
     several_faces_ratio: Fraction = Field(
         default=0.4, description="a second face this large beside the largest is a rival"
     )

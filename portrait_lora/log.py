@@ -22,7 +22,12 @@ def get(name: str) -> logging.Logger:
 
 
 def configure(*, verbose: bool = False, quiet: bool = False) -> None:
-    """Set up the program's log on stderr; libraries stay at warnings."""
+    """Set up the program's log on stderr; libraries speak of errors only, unless `verbose`."""
+    if not verbose:
+        for library in ("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"):
+            os.environ.setdefault(library, "error")
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         logging.Formatter("%(levelname)s %(name)s: %(message)s" if verbose else "%(message)s")

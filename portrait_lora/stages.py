@@ -116,9 +116,16 @@ class Stages:
 
         self._refuse_unknown_world()
         _ = self.photo_digests
-        reports = checks.check_folder(self.likeness.photos, self.finder, self.config.dataset.check)
+        settings = self.config.dataset
+        reports = checks.check_folder(
+            self.likeness.photos, self.finder, checks.CheckSettings.of(settings.check)
+        )
+        same = self.pack.threshold("select")
         try:
-            return reports, curate.curate(reports, self.config.dataset.curate)
+            curated = curate.curate(
+                reports, curate.CurateSettings.of(settings.curate), same_person_similarity=same
+            )
+            return reports, curated
         except curate.TooFewPhotos as few:
             return reports, few
 

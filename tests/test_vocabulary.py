@@ -31,7 +31,12 @@ def test_a_trigger_has_no_article():
 def test_words_cover_every_phrase_and_the_trigger():
     words = set(vocabulary.words())
     assert vocabulary.TRIGGER in words
-    for phrase in (*vocabulary.LIGHTINGS, *vocabulary.GARMENTS, *vocabulary.EXPRESSIONS, *vocabulary.SKIN_TONES):
+    for phrase in (
+        *vocabulary.LIGHTINGS,
+        *vocabulary.GARMENTS,
+        *vocabulary.EXPRESSIONS,
+        *vocabulary.SKIN_TONES,
+    ):
         assert set(phrase.split()) <= words
 
 
@@ -50,4 +55,4 @@ def test_views():
 
 
 def test_look_fields_are_listed():
-    assert vocabulary.LOOK_FIELDS == tuple(f.name for f in dataclasses.fields(Look))
+    assert tuple(f.name for f in dataclasses.fields(Look)) == vocabulary.LOOK_FIELDS

@@ -98,7 +98,9 @@ def make_tiny_sd(folder: Path, *, prediction_type: str = "v_prediction", seed: i
     return folder
 
 
-def make_crops(folder: Path, sizes: tuple[tuple[int, int], ...] = ((64, 64), (64, 64))) -> list[CaptionedCrop]:
+def make_crops(
+    folder: Path, sizes: tuple[tuple[int, int], ...] = ((64, 64), (64, 64))
+) -> list[CaptionedCrop]:
     """Random but smooth pictures of the given (W, H) with captions of their own."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(7)

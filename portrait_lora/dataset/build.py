@@ -1,0 +1,196 @@
+"""The `dataset/` folder: Hugging Face imagefolders `train/` and `holdout/`, `masks/`, and a manifest.
+
+`holdout/` holds whole upright photos (reduced) because scoring looks for the faces itself.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from portrait_lora import log, manifest
+from portrait_lora.dataset.caption import AttributesCaptioner, Captioner, read_captions, write_captions
+from portrait_lora.dataset.crop import Framing, as_size, frame, person_mask, render_crop, save_png
+from portrait_lora.dataset.photos import ImageArray, load_photo
+from portrait_lora.errors import ArtifactError
+from portrait_lora.records import CaptionedCrop, CuratedSet, PhotoReport
+
+KIND: Final = "dataset"
+METADATA: Final = "metadata.jsonl"
+HOLDOUT_SIDE_PX: Final = 1024
+_REMEDY: Final = "Run: portrait-lora prepare"
+
+
+def crop_name(report: PhotoReport, index: int) -> str:
+    """`IMG_0412-3fa9c1-1.png`: readable, safe on every file system, unique by the photo's bytes."""
+    stem = re.sub(r"[^A-Za-z0-9_]+", "_", report.photo.path.stem).strip("_")[:48] or "photo"
+    return f"{stem}-{report.photo.sha256[:6]}-{index + 1}.png"
+
+
+def build_dataset(
+    curated: CuratedSet,
+    folder: Path,
+    *,
+    size_px: int | tuple[int, int],
+    trigger: str,
+    subject: str,
+    captioner: Captioner | None = None,
+    crops_per_photo: int = 2,
+    captions_csv: Path | None = None,
+) -> list[CaptionedCrop]:
+    """Write the folder in one go and return the training crops, in the order of their names.
+
+    `captions_csv` is read when it exists and its captions win; crops it does not name are added to it.
+    The originals are only read.  Raises InputError for a broken captions file or a photo that vanished.
+    """
+    writer = captioner or AttributesCaptioner(trigger, subject)
+    every = (*curated.kept, *curated.holdout, *curated.rejected)
+    known = {crop_name(r, i) for r in every for i in range(max(crops_per_photo, 4))}
+    edited = read_captions(captions_csv, known) if captions_csv and captions_csv.exists() else {}
+    shape = {"size_px": as_size(size_px), "crops": crops_per_photo, "trigger": trigger, "subject": subject}
+    inputs = dataset_inputs(curated, None, **shape)
+    extra = {
+        "trigger": trigger,
+        "subject": subject,
+        "size_px": list(as_size(size_px)),
+        "embedder": curated.embedder_id,
+    }
+    rows: list[dict[str, Any]] = []
+    with manifest.writing(folder, kind=KIND, inputs=inputs, extra=extra) as part:
+        for name in ("train", "holdout", "masks"):
+            (part / name).mkdir()
+        for report in curated.kept:
+            rows += _write_crops(part, report, as_size(size_px), crops_per_photo, writer, edited)
+        rows.sort(key=lambda r: r["file_name"])
+        for row in rows:
+            row["trigger"] = trigger
+        _write_rows(part / "train", rows)
+        _write_rows(part / "holdout", [_write_holdout(part, r) for r in curated.holdout])
+        captions = edited | {r["file_name"]: r["text"] for r in rows}
+        if captions_csv is not None and captions != edited:
+            write_captions(captions_csv, captions)
+        inputs |= dataset_inputs(curated, captions_csv, **shape)
+    _warn_without_trigger(rows, trigger)
+    return [_crop(folder, row) for row in rows]
+
+
+def dataset_inputs(
+    curated: CuratedSet,
+    captions_csv: Path | None,
+    *,
+    size_px: int | tuple[int, int],
+    crops: int,
+    trigger: str,
+    subject: str,
+) -> dict[str, str]:
+    """What the manifest's `inputs` say: compare with `manifest.is_current` to see whether to build again."""
+    groups = {"kept": curated.kept, "holdout": curated.holdout, "rejected": curated.rejected}
+    inputs = {k: manifest.digest([(r.photo.path.name, r.photo.sha256) for r in v]) for k, v in groups.items()}
+    there = captions_csv is not None and captions_csv.is_file()
+    inputs["captions"] = manifest.sha256_file(captions_csv) if captions_csv and there else ""
+    inputs["settings"] = manifest.digest([list(as_size(size_px)), crops, trigger, subject])
+    return inputs
+
+
+def _warn_without_trigger(rows: Sequence[dict[str, Any]], trigger: str) -> None:
+    without = [r["file_name"] for r in rows if trigger not in r["text"].split()]
+    if without:
+        text = "%d of %d captions do not contain the trigger %r, such as that of %s"
+        log.get(__name__).warning(text, len(without), len(rows), trigger, without[0])
+
+
+def _write_crops(
+    part: Path,
+    report: PhotoReport,
+    size_px: tuple[int, int],
+    crops_per_photo: int,
+    captioner: Captioner,
+    edited: dict[str, str],
+) -> list[dict[str, Any]]:
+    """Crops and masks of one photo; their metadata rows."""
+    image, face = _pixels(report), report.face
+    if face is None:
+        raise ValueError(f"{report.photo.path.name} was kept without a face")
+    rows = []
+    for index, framing in enumerate(
+        frame(report.photo.path, report.photo.size_px, face, size_px, crops_per_photo)
+    ):
+        name = crop_name(report, index)
+        save_png(part / "train" / name, render_crop(image, framing))
+        save_png(part / "masks" / name, person_mask(face, framing))
+        caption = edited.get(name) or captioner.caption(image, face, framing)
+        rows.append(_row(name, report, framing, caption))
+    return rows
+
+
+def _row(name: str, report: PhotoReport, framing: Framing, caption: str) -> dict[str, Any]:
+    return {
+        "file_name": name,
+        "text": caption,
+        "source": report.photo.path.name,
+        "source_sha256": report.photo.sha256,
+        "crop_xyxy_px": list(framing.box_xyxy_px),
+        "bucket": list(framing.size_px),
+        "mask": f"masks/{name}",
+    }
+
+
+def _pixels(report: PhotoReport, max_side_px: int | None = None) -> ImageArray:
+    width, height = report.photo.size_px
+    return load_photo(report.photo.path, max_side_px, max_pixels=max(1, width * height))[1]
+
+
+def _write_holdout(part: Path, report: PhotoReport) -> dict[str, Any]:
+    """The whole photo, upright, at most `HOLDOUT_SIDE_PX` on its longer side; its metadata row."""
+    name = crop_name(report, 0).replace("-1.png", ".png")
+    save_png(part / "holdout" / name, _pixels(report, HOLDOUT_SIDE_PX))
+    return {"file_name": name, "source": report.photo.path.name, "source_sha256": report.photo.sha256}
+
+
+def _write_rows(folder: Path, rows: Iterable[dict[str, Any]]) -> None:
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    (folder / METADATA).write_text(text, encoding="utf-8")
+
+
+def _crop(folder: Path, row: dict[str, Any]) -> CaptionedCrop:
+    x0, y0, x1, y1 = (int(v) for v in row["crop_xyxy_px"])
+    width, height = (int(v) for v in row["bucket"])
+    mask = row.get("mask")
+    return CaptionedCrop(
+        path=folder / "train" / row["file_name"],
+        source=str(row["source"]),
+        source_sha256=str(row["source_sha256"]),
+        crop_xyxy_px=(x0, y0, x1, y1),
+        bucket=(width, height),
+        caption=str(row["text"]),
+        trigger=str(row["trigger"]),
+        mask_path=folder / mask if mask else None,
+    )
+
+
+def load_dataset_folder(folder: Path, *, verify: bool = True) -> tuple[list[CaptionedCrop], list[Path]]:
+    """The training crops and the held-out photos of a finished folder, both sorted by name.
+
+    Raises ArtifactError when the folder is unfinished, damaged, or not a dataset.
+    """
+    found = manifest.read(folder)
+    if found is None:
+        raise ArtifactError("no finished dataset", where=folder, remedy=_REMEDY)
+    if found.kind != KIND:
+        raise ArtifactError("not a dataset folder", where=folder, got=found.kind, needed=KIND, remedy=_REMEDY)
+    if verify:
+        manifest.verify(folder)
+    try:
+        crops = [_crop(folder, row) for row in _rows(folder / "train")]
+        held = [folder / "holdout" / str(row["file_name"]) for row in _rows(folder / "holdout")]
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise ArtifactError("the metadata cannot be read", where=folder, got=error, remedy=_REMEDY) from error
+    return sorted(crops, key=lambda c: c.path.name), sorted(held)
+
+
+def _rows(folder: Path) -> Sequence[dict[str, Any]]:
+    lines = (folder / METADATA).read_text(encoding="utf-8").split("\n")
+    return [json.loads(line) for line in lines if line.strip()]

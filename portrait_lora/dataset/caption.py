@@ -1,0 +1,211 @@
+"""Captions: written from what a face pack and the pixels tell, or by a person.
+
+Hair, skin, beard and glasses are left out on purpose: what the caption does not name, the trigger learns.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+import numpy as np
+
+from portrait_lora import manifest, vocabulary
+from portrait_lora.dataset.coverage import backdrop_pixels, clothes_pixels, to_lab
+from portrait_lora.dataset.crop import Framing
+from portrait_lora.dataset.photos import ImageArray
+from portrait_lora.errors import InputError
+from portrait_lora.faces.quality import aligned_crop
+from portrait_lora.records import Face
+
+GARMENT_RGB: Final[Mapping[str, tuple[int, int, int]]] = {
+    "navy": (30, 40, 80),
+    "teal": (20, 110, 112),
+    "blue": (60, 100, 175),
+    "brown": (105, 72, 50),
+    "red": (165, 35, 40),
+    "emerald": (22, 110, 72),
+    "white": (225, 224, 220),
+    "black": (24, 24, 26),
+    "mustard": (195, 150, 45),
+    "denim": (85, 112, 145),
+    "plum": (95, 45, 85),
+    "charcoal": (62, 64, 68),
+}
+BACKDROP_RGB: Final[Mapping[str, tuple[int, int, int]]] = {
+    "white": (232, 232, 230),
+    "grey": (148, 148, 148),
+    "charcoal": (58, 60, 64),
+    "blue": (88, 118, 160),
+    "beige": (196, 176, 150),
+    "green": (100, 125, 100),
+    "pink": (214, 168, 172),
+}
+UNSURE_LAB: Final = 34.0
+"""A colour further than this from every named one (CIE76) is not named."""
+SEAMLESS_SPREAD: Final = 4.0
+GRADIENT_SPREAD: Final = 9.0
+"""Spread of the backdrop's lightness (10th to 90th percentile over two) up to which it is plain."""
+SPLIT_RATIO: Final = 2.6
+_HEADER: Final = ["file", "caption"]
+_ENCODING: Final = "utf-8-sig"  # Excel writes the mark and reads it
+
+
+class Captioner(Protocol):
+    """Writes the caption of one crop."""
+
+    def caption(self, image_rgb: ImageArray, face: Face, crop: Framing) -> str:
+        """`image_rgb` is the upright photo at full size, `face` is in its pixels."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AttributesCaptioner:
+    """Captions in the words of `vocabulary`, from pose, expression, colours and light."""
+
+    trigger: str
+    subject: str
+
+    def caption(self, image_rgb: ImageArray, face: Face, crop: Framing) -> str:
+        """Everything that is clear; what is doubtful is left out."""
+        return vocabulary.sentence(self.look(image_rgb, face, crop))
+
+    def look(self, image_rgb: ImageArray, face: Face, crop: Framing) -> vocabulary.Look:
+        """The words before they are joined."""
+        expression = face.expression if face.expression in vocabulary.EXPRESSIONS else None
+        return vocabulary.Look(
+            subject=f"{self.trigger} {self.subject}",
+            shot=crop.shot,
+            view=vocabulary.view_of(face.pose_deg[1]) if face.pose_deg else None,
+            expression=expression,
+            wardrobe=wardrobe_of(image_rgb, face, crop),
+            setting=setting_of(image_rgb, face),
+            lighting=lighting_of(image_rgb, face),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SidecarCaptioner:
+    """The text file beside the photo (`IMG_1.jpg` → `IMG_1.txt`), else another captioner."""
+
+    otherwise: Captioner
+
+    def caption(self, image_rgb: ImageArray, face: Face, crop: Framing) -> str:
+        """The sidecar's text on one line.  Raises InputError when it is not UTF-8."""
+        path = crop.source.with_suffix(".txt")
+        if not path.is_file() or path.is_symlink():
+            return self.otherwise.caption(image_rgb, face, crop)
+        try:
+            text = " ".join(path.read_text(encoding=_ENCODING).split())
+        except UnicodeDecodeError as error:
+            raise InputError("not UTF-8 text", where=path, remedy="Save it as UTF-8.") from error
+        return text or self.otherwise.caption(image_rgb, face, crop)
+
+
+def _nearest(lab: np.ndarray, named_rgb: Mapping[str, tuple[int, int, int]]) -> str | None:
+    """The name of the nearest colour; None when every one is far.  Lightness weighs half: light varies."""
+    names = list(named_rgb)
+    table = to_lab(np.array([named_rgb[n] for n in names], dtype=np.uint8))
+    apart = np.linalg.norm((table - lab) * np.array([0.5, 1.0, 1.0]), axis=1)
+    best = int(apart.argmin())
+    return names[best] if apart[best] <= UNSURE_LAB else None
+
+
+def wardrobe_of(image_rgb: ImageArray, face: Face, crop: Framing) -> str | None:
+    """`navy shirt`: the colour below the chin where the crop shows it; the cut is not known."""
+    _, y0, _, y1 = face.box_xyxy_px
+    if y1 + 0.55 * (y1 - y0) > crop.box_xyxy_px[3]:
+        return None
+    pixels = clothes_pixels(image_rgb, face)
+    if len(pixels) < 30:
+        return None
+    colour = _nearest(np.median(to_lab(pixels), axis=0), GARMENT_RGB)
+    return f"{colour} shirt" if colour else None
+
+
+def setting_of(image_rgb: ImageArray, face: Face) -> str | None:
+    """`grey seamless backdrop`: colour and evenness of what is beside the head."""
+    pixels = backdrop_pixels(image_rgb, face)
+    if len(pixels) < 30:
+        return None
+    lab = to_lab(pixels)
+    colour = _nearest(np.median(lab, axis=0), BACKDROP_RGB)
+    low, high = np.percentile(lab[:, 0], (10, 90))
+    spread = float(high - low) / 2
+    kind = 0 if spread <= SEAMLESS_SPREAD else 1 if spread <= GRADIENT_SPREAD else 2
+    return f"{colour} {vocabulary.BACKDROPS[kind]}" if colour else None
+
+
+def lighting_of(image_rgb: ImageArray, face: Face) -> str | None:
+    """Split, high-key or low-key light where the picture is clear about it, else None."""
+    crop = np.asarray(aligned_crop(image_rgb, face.keypoints_px, 112), dtype=np.float32)
+    luma = crop @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
+    left, right = float(luma[30:100, 22:52].mean()), float(luma[30:100, 60:90].mean())
+    frontal = face.pose_deg is not None and abs(face.pose_deg[1]) <= vocabulary.FRONTAL_MAX_YAW_DEG
+    if frontal and max(left, right) / max(min(left, right), 8.0) >= SPLIT_RATIO:
+        return "split lighting"
+    around = backdrop_pixels(image_rgb, face)
+    if len(around) < 30:
+        return None
+    behind = float(np.median(to_lab(around)[:, 0]))
+    if behind > 88.0 and face.brightness > 150.0:
+        return "high-key lighting"
+    return "low-key lighting" if behind < 22.0 and face.brightness < 75.0 else None
+
+
+def write_captions(path: Path, captions: Mapping[str, str]) -> None:
+    """Write `captions.csv` (file,caption), sorted by file, in one go."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(_HEADER)
+    writer.writerows(sorted(captions.items()))
+    manifest.write_bytes_atomic(path, out.getvalue().encode("utf-8"))
+
+
+def read_captions(path: Path, known: Collection[str]) -> dict[str, str]:
+    """The captions of `captions.csv`; commas or semicolons between the columns.
+
+    Raises InputError with the line for broken quoting, wrong columns, an empty caption, a file named
+    twice or one that is not in `known`.
+    """
+    try:
+        text = path.read_text(encoding=_ENCODING)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            "cannot be read as UTF-8 text", where=path, got=error, remedy="Save it as UTF-8."
+        ) from error
+    first = text.partition("\n")[0]
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=";" if ";" in first else ",", strict=True)
+    found: dict[str, str] = {}
+    try:
+        if [c.strip().lower() for c in next(reader, [])] != _HEADER:
+            raise _bad(path, 1, "the first line must name the columns", first.strip(), "file,caption")
+        for row in reader:
+            if any(cell.strip() for cell in row):
+                file, caption = _row(path, reader.line_num, row, known)
+                if file in found:
+                    raise _bad(path, reader.line_num, "a file is named twice", file, "one line per file")
+                found[file] = caption
+    except csv.Error as error:
+        raise _bad(path, reader.line_num, "broken quoting", str(error), 'file,"caption"') from error
+    return found
+
+
+def _row(path: Path, line: int, row: list[str], known: Collection[str]) -> tuple[str, str]:
+    if len(row) != 2:
+        raise _bad(path, line, "wrong number of columns", str(len(row)), 'two: file,"caption" with quotes')
+    file, caption = row[0].strip(), " ".join(row[1].split())
+    if file not in known:
+        raise _bad(path, line, "no crop of this name", file, "a name this program wrote")
+    if not caption:
+        raise _bad(path, line, "the caption is empty", file, "some words, or no line at all")
+    return file, caption
+
+
+def _bad(path: Path, line: int, what: str, got: str, needed: str) -> InputError:
+    remedy = "Mend the line, or delete the file to have it written anew."
+    return InputError(what, where=f"{path}:{line}", got=got, needed=needed, remedy=remedy)

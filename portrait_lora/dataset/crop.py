@@ -1,0 +1,186 @@
+"""Head-and-shoulders framings around a face, the crops themselves and soft person masks.
+
+Boxes are (x0, y0, x1, y1) in pixels of the upright original and may reach beyond it; what lies outside
+is filled by mirroring the border.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from portrait_lora import vocabulary
+from portrait_lora.dataset.photos import ImageArray
+from portrait_lora.records import Face
+
+HEAD_PER_FACE: Final = 1.14
+"""Height of the head (crown to chin) over the height of the face box."""
+HAIR_SHARE: Final = 0.20
+"""How far the hair reaches above the face box, in face heights."""
+BACK_SHARE: Final = 0.22
+"""How far the middle of the head lies behind that of the face box in full profile, in face heights."""
+CLOSE_FRACTION: Final = 0.68
+WIDE_FRACTION: Final = 0.52
+CLOSE_UP_FROM: Final = 0.615
+"""Head height over picture height from which a crop is called a close-up."""
+MAX_FRACTION: Final = 0.80
+HEADROOM: Final = 0.07
+"""Room above the hair, in crop heights."""
+MAX_ENLARGEMENT: Final = 1.5
+
+
+@dataclass(frozen=True, slots=True)
+class Framing:
+    """One way to crop one photo; `head_fraction` is head height over crop height."""
+
+    source: Path
+    box_xyxy_px: tuple[int, int, int, int]
+    size_px: tuple[int, int]  # W, H of the finished crop
+    head_fraction: float
+
+    @property
+    def shot(self) -> str:
+        """The word of `vocabulary.SHOTS`."""
+        return vocabulary.SHOTS[0 if self.head_fraction >= CLOSE_UP_FROM else 1]
+
+    @property
+    def scale(self) -> float:
+        """Crop pixels per pixel of the original; above 1 the picture is enlarged."""
+        return self.size_px[1] / (self.box_xyxy_px[3] - self.box_xyxy_px[1])
+
+
+def as_size(size_px: int | tuple[int, int]) -> tuple[int, int]:
+    """(W, H) of a side or a size; ValueError unless positive."""
+    width, height = (size_px, size_px) if isinstance(size_px, int) else size_px
+    if min(width, height) < 8:
+        raise ValueError(f"crops of {width}x{height} px: at least 8 px needed")
+    return width, height
+
+
+def face_height(face: Face) -> float:
+    """The height of the face in pixels, guarded against squashed boxes."""
+    x0, y0, x1, y1 = face.box_xyxy_px
+    return max(y1 - y0, 1.05 * (x1 - x0), 1.0)
+
+
+def turn_of(face: Face) -> float:
+    """The sine of the yaw; 0 when the pose is not known."""
+    return float(np.sin(np.deg2rad(face.pose_deg[1]))) if face.pose_deg else 0.0
+
+
+def frame(
+    source: Path,
+    photo_size_px: tuple[int, int],
+    face: Face,
+    size_px: int | tuple[int, int],
+    count: int = 2,
+) -> list[Framing]:
+    """Up to `count` different framings from close to wide; fewer when the photo allows no difference."""
+    size = as_size(size_px)
+    if count == 1:
+        fractions = [(CLOSE_FRACTION + WIDE_FRACTION) / 2]
+    else:
+        fractions = [float(f) for f in np.linspace(CLOSE_FRACTION, WIDE_FRACTION, max(count, 1))]
+    framings: list[Framing] = []
+    for fraction in fractions:
+        box = _box(photo_size_px, face, size, fraction)
+        share = HEAD_PER_FACE * face_height(face) / (box[3] - box[1])
+        one = Framing(source, box, size, share)
+        if all(_differs(one, other) for other in framings):
+            framings.append(one)
+    return framings
+
+
+def _differs(a: Framing, b: Framing) -> bool:
+    apart = max(abs(p - q) for p, q in zip(a.box_xyxy_px, b.box_xyxy_px, strict=True))
+    return apart > 0.04 * (a.box_xyxy_px[3] - a.box_xyxy_px[1])
+
+
+def _box(
+    photo_size_px: tuple[int, int], face: Face, size_px: tuple[int, int], fraction: float
+) -> tuple[int, int, int, int]:
+    """The crop box: as asked, never enlarging too much, inside the photo where the head allows it."""
+    width, height = photo_size_px
+    ratio = size_px[0] / size_px[1]
+    head = HEAD_PER_FACE * face_height(face)
+    x0, y0, x1, _ = face.box_xyxy_px
+    least = max(head / MAX_FRACTION, size_px[1] / MAX_ENLARGEMENT, (x1 - x0) * 1.15 / ratio)
+    most = min(float(height), width / ratio)
+    tall = max(min(max(head / fraction, least), max(most, least)), 8.0)
+    wide = tall * ratio
+    top = y0 - HAIR_SHARE * face_height(face) - HEADROOM * tall
+    left = (x0 + x1) / 2 - BACK_SHARE * face_height(face) * turn_of(face) - wide / 2
+    across, down = max(8, round(wide)), max(8, round(tall))
+    left, top = _inside(left, across, width), _inside(top, down, height)
+    return left, top, left + across, top + down
+
+
+def _inside(start: float, length: int, limit: int) -> int:
+    """Shift an interval into [0, limit]; centre the overhang when it is longer than that."""
+    if length > limit:
+        return -((length - limit) // 2)
+    return int(min(max(round(start), 0), limit - length))
+
+
+def render_crop(image_rgb: ImageArray, framing: Framing) -> ImageArray:
+    """The finished crop, (H, W, 3) uint8; mirrored borders where the box leaves the picture."""
+    part = cut(image_rgb, framing.box_xyxy_px)
+    resized = Image.fromarray(part).resize(framing.size_px, Image.Resampling.LANCZOS)
+    return np.array(resized, dtype=np.uint8)
+
+
+def cut(image_rgb: ImageArray, box_xyxy_px: tuple[int, int, int, int]) -> ImageArray:
+    """The pixels of a box, mirrored where it leaves the picture."""
+    x0, y0, x1, y1 = box_xyxy_px
+    height, width = image_rgb.shape[:2]
+    part = image_rgb[max(y0, 0) : min(y1, height), max(x0, 0) : min(x1, width)]
+    pad = (max(-y0, 0), max(y1 - height, 0), max(-x0, 0), max(x1 - width, 0))
+    if any(pad):
+        part = cv2.copyMakeBorder(np.ascontiguousarray(part), *pad, cv2.BORDER_REFLECT_101)
+    return np.ascontiguousarray(part, dtype=np.uint8)
+
+
+def person_mask(face: Face, framing: Framing) -> ImageArray:
+    """A soft guess at where the person is in the crop, (H, W) uint8: head ellipse, neck and shoulders."""
+    width, height = framing.size_px
+    origin = np.array(framing.box_xyxy_px[:2], dtype=np.float64)
+    x0, y0, x1, y1 = face.box_xyxy_px
+    face_h, face_w = face_height(face), max(x1 - x0, 0.6 * (y1 - y0))
+    centre = np.array([(x0 + x1) / 2, (y0 + y1) / 2])
+
+    def place(x: float, y: float) -> tuple[int, int]:
+        at = (np.array([x, y]) - origin) * framing.scale
+        return round(float(at[0])), round(float(at[1]))
+
+    mask = np.zeros((height, width), dtype=np.uint8)
+    turn = turn_of(face)
+    reach = 0.72 * face_w + 0.2 * face_h * abs(turn)
+    axes = (max(1, round(reach * framing.scale)), max(1, round(0.74 * face_h * framing.scale)))
+    middle = place(centre[0] - BACK_SHARE * face_h * turn, centre[1] - 0.12 * face_h)
+    cv2.ellipse(mask, middle, axes, 0, 0, 360, 255, -1)
+    outline = [
+        (-0.34, 0.3),
+        (0.34, 0.3),
+        (0.42, 0.75),
+        (1.25, 1.1),
+        (1.45, 3.5),
+        (-1.45, 3.5),
+        (-1.25, 1.1),
+        (-0.42, 0.75),
+    ]
+    torso = [place(centre[0] + dx * face_h, centre[1] + dy * face_h) for dx, dy in outline]
+    cv2.fillPoly(mask, [np.array(torso, dtype=np.int32)], 255)
+    if face.landmarks_px is not None:
+        marks = ((face.landmarks_px - origin) * framing.scale).round().astype(np.int32)
+        cv2.fillConvexPoly(mask, cv2.convexHull(marks), 255)
+    return np.asarray(cv2.GaussianBlur(mask, (0, 0), max(1.0, 0.06 * face_h * framing.scale)), dtype=np.uint8)
+
+
+def save_png(path: Path, pixels: ImageArray) -> None:
+    """A PNG of (H, W) or (H, W, 3) pixels and nothing else: no EXIF, no profile, no text."""
+    Image.fromarray(pixels).save(path, format="PNG", optimize=False)

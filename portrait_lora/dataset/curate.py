@@ -1,0 +1,257 @@
+"""Which photos make the set: the subject's own, each picture once, some held out before training.
+
+All decisions are deterministic: they depend on the reports and on the bytes of the photos only.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from portrait_lora import log
+from portrait_lora.dataset import coverage as cover
+from portrait_lora.dataset.checks import move_face, settings_of
+from portrait_lora.dataset.duplicates import Look, look_of, same_picture, sharper
+from portrait_lora.dataset.photos import ImageArray, load_photo
+from portrait_lora.dataset.subject import find_subject, unit_mean
+from portrait_lora.errors import PhotosError
+from portrait_lora.records import CuratedSet, Finding, PhotoReport, readonly
+
+LOOK_SIDE_PX = 640
+Loader = Callable[[PhotoReport], ImageArray]
+
+
+@dataclass(frozen=True, slots=True)
+class CurateSettings:
+    """The thresholds of curation; similarities are cosines of embeddings or correlations of pixels."""
+
+    min_photos: int = 5
+    few_photos: int = 10  # fewer usable photos give a warning
+    max_photos: int = 40  # above, the best covering subset is kept
+    same_person_similarity: float = 0.35  # the pack's threshold for two photos of one person
+    duplicate_frame: float = 0.98  # correlation of the whole frames
+    duplicate_face: float = 0.93  # correlation of the aligned faces
+    duplicate_embedding: float = 0.60
+
+    @classmethod
+    def of(cls, values: object) -> CurateSettings:
+        """Settings from anything that has some of these fields, such as a section of a configuration."""
+        return settings_of(cls, values)
+
+
+class TooFewPhotos(PhotosError):
+    """Not enough usable photos; `reports` carries every photo with all its findings, for the report page."""
+
+    def __init__(self, reports: Sequence[PhotoReport], settings: CurateSettings, doubt: str = "") -> None:
+        self.reports = tuple(reports)
+        usable = [r for r in reports if r.accepted]
+        lines = [f"{r.photo.path.name}: {', '.join(r.codes)}" for r in reports if not r.accepted]
+        more = f" Rejected: {'; '.join(lines[:20])}{' …' if len(lines) > 20 else ''}." if lines else ""
+        super().__init__(
+            doubt or "not enough usable photos",
+            got=f"{len(usable)} of {len(reports)}",
+            needed=f"at least {settings.min_photos}",
+            remedy=f"Add clear photos of the subject alone, or mend these.{more}",
+        )
+
+
+def curate(
+    reports: Sequence[PhotoReport],
+    settings: CurateSettings | None = None,
+    *,
+    same_person_similarity: float | None = None,
+    load: Loader | None = None,
+) -> CuratedSet:
+    """Add `near_duplicate`, `other_person` and `surplus` findings and split what is left.
+
+    `kept` (for training), `holdout` and `rejected` are disjoint and together are all of `reports`.
+    `same_person_similarity` (the pack's threshold) wins over that of `settings`; `load` gives a photo's
+    upright RGB pixels at any size.  Raises TooFewPhotos (exit code 3).
+    """
+    settings = CurateSettings.of(settings)
+    if same_person_similarity is not None:
+        settings = replace(settings, same_person_similarity=same_person_similarity)
+    _one_embedder(reports)
+    looks = [_look(r, load or _load) if r.accepted and r.face is not None else None for r in reports]
+    marked = _mark_duplicates(list(reports), looks, settings)
+    marked = _mark_others(marked, settings)
+    usable = [i for i, r in enumerate(marked) if r.accepted]
+    if len(usable) < settings.min_photos:
+        raise TooFewPhotos(marked, settings)
+    if len(usable) > settings.max_photos:
+        marked = _mark_surplus(marked, settings)
+        usable = [i for i, r in enumerate(marked) if r.accepted]
+    if len(usable) < settings.few_photos:
+        text = "only %d usable photos: it works, but the likeness and its figures are better from %d on"
+        log.get(__name__).warning(text, len(usable), settings.few_photos)
+    return _split(marked, usable, looks)
+
+
+def _split(marked: list[PhotoReport], usable: list[int], looks: list[Look | None]) -> CuratedSet:
+    accepted = [marked[i] for i in usable]
+    held = set(choose_holdout(accepted, holdout_count(len(accepted))))
+    faces = [r.face for r in accepted if r.face is not None]
+    around = [look.surroundings for i in usable if (look := looks[i]) is not None]
+    return CuratedSet(
+        kept=tuple(r for i, r in enumerate(accepted) if i not in held),
+        rejected=tuple(r for r in marked if not r.accepted),
+        holdout=tuple(r for i, r in enumerate(accepted) if i in held),
+        coverage=cover.coverage(accepted, around),
+        centroid=readonly(unit_mean(np.stack([f.embedding for f in faces]))),
+        embedder_id=faces[0].embedder_id,
+    )
+
+
+def _one_embedder(reports: Sequence[PhotoReport]) -> None:
+    names = {r.face.embedder_id for r in reports if r.face is not None}
+    if len(names) > 1:
+        raise ValueError(f"faces of different embedders cannot be compared: {sorted(names)}")
+
+
+def _load(report: PhotoReport) -> ImageArray:
+    width, height = report.photo.size_px
+    return load_photo(report.photo.path, LOOK_SIDE_PX, max_pixels=max(1, width * height))[1]
+
+
+def _look(report: PhotoReport, load: Loader) -> Look:
+    assert report.face is not None
+    image = load(report)
+    scale = max(image.shape[:2]) / max(report.photo.size_px)
+    return look_of(report.photo, image, move_face(report.face, scale))
+
+
+def with_finding(report: PhotoReport, finding: Finding) -> PhotoReport:
+    """The report with one more finding, before those that could not be checked."""
+    told = [f for f in report.findings if f.severity != "not_checked"]
+    untold = [f for f in report.findings if f.severity == "not_checked"]
+    return replace(report, findings=(*told, finding, *untold))
+
+
+def _mark_duplicates(
+    reports: list[PhotoReport], looks: list[Look | None], settings: CurateSettings
+) -> list[PhotoReport]:
+    """Of each group of near-duplicates the sharpest stays; the others say which one that is."""
+    limits = (settings.duplicate_frame, settings.duplicate_face, settings.duplicate_embedding)
+    kept: list[int] = []
+    beaten_by: dict[int, tuple[int, float]] = {}
+    for i, look in enumerate(looks):
+        if look is None:
+            continue
+        winner = i
+        for j in list(kept):
+            other = looks[j]
+            assert other is not None
+            likeness = same_picture(look, other, limits)
+            if likeness is None:
+                continue
+            better, worse = (winner, j) if sharper(looks[winner], other) else (j, winner)
+            beaten_by[worse] = (better, likeness)
+            winner = better
+            if worse in kept:
+                kept.remove(worse)
+        if winner not in kept:
+            kept.append(winner)
+    marked = list(reports)
+    for i, (_, likeness) in beaten_by.items():
+        best = i
+        while best in beaten_by:
+            best = beaten_by[best][0]
+        advice = (
+            f"Nearly the same picture as {reports[best].photo.path.name}, which is kept as the better one."
+        )
+        finding = Finding("near_duplicate", "reject", likeness, settings.duplicate_frame, advice)
+        marked[i] = with_finding(reports[i], finding)
+    return marked
+
+
+def _mark_others(reports: list[PhotoReport], settings: CurateSettings) -> list[PhotoReport]:
+    """`other_person` for the photos outside the largest group of mutually similar faces."""
+    usable = [i for i, r in enumerate(reports) if r.accepted and r.face is not None]
+    if len(usable) < 2:
+        return reports
+    faces = [reports[i].face for i in usable]
+    found = find_subject(np.stack([f.embedding for f in faces if f]), settings.same_person_similarity)
+    if found.tied:
+        doubt = "two people appear equally often, so the subject is not clear"
+        raise TooFewPhotos(reports, settings, doubt)
+    marked = list(reports)
+    advice = "This does not look like the person in the other photos. Remove it, or use a clearer photo."
+    for place, i in enumerate(usable):
+        if not found.is_subject[place]:
+            measured = float(found.similarity[place])
+            finding = Finding("other_person", "reject", measured, found.threshold, advice)
+            marked[i] = with_finding(reports[i], finding)
+    return marked
+
+
+def _mark_surplus(reports: list[PhotoReport], settings: CurateSettings) -> list[PhotoReport]:
+    """Keep `max_photos`, drawn over the cells of yaw × expression in turn, sharpest first."""
+    usable = [i for i, r in enumerate(reports) if r.accepted]
+    chosen: set[int] = set()
+    held: Counter[tuple[str, str]] = Counter()
+    while len(chosen) < settings.max_photos:
+        left = [i for i in usable if i not in chosen]
+        best = min(
+            left, key=lambda i: (held[_cell(reports[i])], -_sharpness(reports[i]), reports[i].photo.sha256)
+        )
+        chosen.add(best)
+        held[_cell(reports[best])] += 1
+    marked = list(reports)
+    advice = "Nothing is wrong; there are enough of this view. Raise dataset.curate.max_photos to keep it."
+    for i in usable:
+        if i not in chosen:
+            limit = float(settings.max_photos)
+            marked[i] = with_finding(
+                reports[i], Finding("surplus", "reject", float(len(usable)), limit, advice)
+            )
+    return marked
+
+
+def _cell(report: PhotoReport) -> tuple[str, str]:
+    return cover.yaw_bin(report.face), cover.expression_bin(report.face)
+
+
+def _sharpness(report: PhotoReport) -> float:
+    return report.face.sharpness if report.face is not None else 0.0
+
+
+def holdout_count(accepted: int) -> int:
+    """2 of 5–9 accepted photos, 3 of 10–14, 4 of 15–20, 5 above; 1 below 5, 0 of fewer than 2."""
+    for limit, count in ((2, 0), (5, 1), (10, 2), (15, 3), (21, 4)):
+        if accepted < limit:
+            return count
+    return 5
+
+
+def choose_holdout(accepted: Sequence[PhotoReport], count: int) -> list[int]:
+    """Indices of the photos to hold out, spread over yaw bins and expressions.
+
+    The next photo comes from the view that is most plentiful for what it already gave; the last photo of
+    a view is left to training as long as there is another choice.  Independent of the order and the names.
+    """
+    left, held = set(range(len(accepted))), []
+    while len(held) < min(count, len(accepted)):
+        yaws = Counter(_cell(accepted[i])[0] for i in left)
+        cells = Counter(_cell(accepted[i]) for i in left)
+        held_yaws = Counter(_cell(accepted[i])[0] for i in held)
+        held_expressions = Counter(_cell(accepted[i])[1] for i in held)
+
+        def rank(
+            i: int,
+            yaws: Counter[str] = yaws,
+            cells: Counter[tuple[str, str]] = cells,
+            held_yaws: Counter[str] = held_yaws,
+            held_expressions: Counter[str] = held_expressions,
+        ) -> tuple[bool, float, int, int, str, int]:
+            yaw, expression = _cell(accepted[i])
+            plenty = yaws[yaw] / (1 + 2 * held_yaws[yaw])
+            digest = accepted[i].photo.sha256
+            return yaws[yaw] < 2, -plenty, held_expressions[expression], -cells[yaw, expression], digest, i
+
+        best = min(left, key=rank)
+        left.remove(best)
+        held.append(best)
+    return sorted(held)

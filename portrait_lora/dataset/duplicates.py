@@ -1,0 +1,86 @@
+"""Whether two photos are the same picture: copies, re-encodings, resized or softened versions, bursts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+
+from portrait_lora.dataset.coverage import Surroundings, surroundings_of
+from portrait_lora.dataset.photos import ImageArray
+from portrait_lora.faces.quality import aligned_crop
+from portrait_lora.records import Face, FloatArray, Photo
+
+FRAME_SIDE: Final = 48
+FACE_SIDE: Final = 40
+SHARPNESS_TIE: Final = 0.05
+"""Sharpness within this share counts as equal; then the larger picture wins."""
+
+
+OTHER_EXPRESSION_FACE: Final = 0.997
+"""Correlation of the aligned faces from which two pictures are one although their expressions differ."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a photo looks like, small: normalised pixels of the frame and of the aligned face."""
+
+    photo: Photo
+    frame: FloatArray  # (FRAME_SIDE²,) zero mean, unit norm
+    face: FloatArray  # (FACE_SIDE²,) zero mean, unit norm
+    embedding: FloatArray
+    expression: str | None
+    sharpness: float
+    aspect: float
+    surroundings: Surroundings
+
+
+def look_of(photo: Photo, image_rgb: ImageArray, face: Face) -> Look:
+    """The look of a picture; `face` is in its pixels, `photo` tells the full size."""
+    crop = aligned_crop(image_rgb, face.keypoints_px, 112)
+    width, height = photo.size_px
+    return Look(
+        photo=photo,
+        frame=_normalised(image_rgb, FRAME_SIDE),
+        face=_normalised(np.asarray(crop, dtype=np.uint8), FACE_SIDE),
+        embedding=face.embedding,
+        expression=face.expression,
+        sharpness=face.sharpness,
+        aspect=width / max(height, 1),
+        surroundings=surroundings_of(image_rgb, face),
+    )
+
+
+def _normalised(image_rgb: ImageArray, side: int) -> FloatArray:
+    """Grey, `side`×`side`, softened so that focus and noise do not matter, zero mean, unit norm."""
+    grey = cv2.cvtColor(np.ascontiguousarray(image_rgb), cv2.COLOR_RGB2GRAY).astype(np.float32)
+    small = cv2.GaussianBlur(cv2.resize(grey, (side, side), interpolation=cv2.INTER_AREA), (0, 0), 0.8)
+    flat = small.ravel() - small.mean()
+    return np.asarray(flat / max(float(np.linalg.norm(flat)), 1e-6), dtype=np.float32)
+
+
+def same_picture(a: Look, b: Look, limits: tuple[float, float, float]) -> float | None:
+    """The correlation of the frames when `a` and `b` are near-duplicates, else None.
+
+    `limits` are the least correlation of frames, of aligned faces, and the least cosine of embeddings.
+    The same bytes are duplicates whatever they show; another expression makes another picture of an
+    otherwise equal one, unless the faces agree to the pixel and the words were wrong.
+    """
+    if a.photo.sha256 and a.photo.sha256 == b.photo.sha256:
+        return 1.0
+    frame, face = float(a.frame @ b.frame), float(a.face @ b.face)
+    differs = None not in (a.expression, b.expression) and a.expression != b.expression
+    face_limit = max(limits[1], OTHER_EXPRESSION_FACE) if differs else limits[1]
+    alike = frame >= limits[0] and face >= face_limit and float(a.embedding @ b.embedding) >= limits[2]
+    return frame if alike and abs(np.log(a.aspect / b.aspect)) < 0.05 else None
+
+
+def sharper(a: Look | None, b: Look | None) -> bool:
+    """Whether `a` is the one to keep: the sharper; of equals the larger; then the first by name."""
+    assert a is not None and b is not None
+    if abs(a.sharpness - b.sharpness) > SHARPNESS_TIE * max(a.sharpness, b.sharpness, 1e-6):
+        return a.sharpness > b.sharpness
+    area_a, area_b = a.photo.size_px[0] * a.photo.size_px[1], b.photo.size_px[0] * b.photo.size_px[1]
+    return area_a > area_b if area_a != area_b else a.photo.path.name < b.photo.path.name

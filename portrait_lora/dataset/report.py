@@ -1,0 +1,219 @@
+"""`check.html`: one self-contained page that shows every photo, its verdict and why.
+
+Thumbnails are embedded as data URIs; nothing is loaded from anywhere.  The page shows the subject's
+photos, so it belongs beside them and nowhere else.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image
+
+from portrait_lora import manifest
+from portrait_lora.dataset.coverage import coverage as cover
+from portrait_lora.dataset.photos import UnreadablePhoto, load_photo
+from portrait_lora.records import Coverage, CuratedSet, Face, Finding, PhotoReport
+
+THUMB_SIDE_PX: Final = 440
+"""The longer side of an embedded thumbnail; it is shown at half of that, crisp on dense screens."""
+
+TITLES: Final = {
+    "unreadable": "Unreadable",
+    "no_face": "No face",
+    "several_faces": "Several faces",
+    "other_person": "Another person",
+    "face_too_small": "Face too small",
+    "low_resolution": "Low resolution",
+    "blurred": "Blurred",
+    "under_exposed": "Too dark",
+    "over_exposed": "Burnt out",
+    "harsh_contrast": "Harsh contrast",
+    "cut_off": "Cut off",
+    "extreme_pose": "Extreme pose",
+    "near_duplicate": "Near duplicate",
+    "surplus": "Enough of these",
+    "occluded": "Covered face",
+    "sunglasses": "Sunglasses",
+}
+UNITS: Final = {
+    "face_too_small": "px",
+    "low_resolution": "px",
+    "blurred": "sharpness",
+    "extreme_pose": "°",
+    "several_faces": "of the larger face",
+    "other_person": "similarity",
+    "near_duplicate": "correlation",
+    "cut_off": "face sizes of room",
+}
+_AT_MOST: Final = {
+    "several_faces",
+    "over_exposed",
+    "harsh_contrast",
+    "extreme_pose",
+    "near_duplicate",
+    "surplus",
+}
+_WITHOUT_FIGURES: Final = {"no_face", "unreadable"}
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One finding in words."""
+
+    code: str
+    title: str
+    severity: str
+    figures: str
+    advice: str
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One photo on the page; `box` and `points` are pixels of the upright photo, (W, H) its size."""
+
+    name: str
+    verdict: str
+    tone: str
+    thumb: str
+    width: int
+    height: int
+    box: tuple[float, float, float, float] | None
+    points: tuple[tuple[float, float], ...]
+    facts: str
+    reasons: tuple[Reason, ...]
+
+
+def write_check_html(
+    path: Path,
+    curated: CuratedSet | None,
+    reports: Sequence[PhotoReport],
+    *,
+    title: str = "Photo check",
+    note: str = "",
+) -> None:
+    """Write the page.  Without `curated` (too few photos) it shows `reports` as they are.
+
+    The order of the photos is that of `reports`; the findings of curation replace those given there.
+    """
+    final = _final(curated, reports)
+    held = {r.photo.path for r in curated.holdout} if curated else set()
+    cards = [_card(r, r.photo.path in held) for r in final]
+    coverage = curated.coverage if curated else cover(final)
+    counts = Counter(c.tone for c in cards)
+    unchecked = sorted({f.code for r in final for f in r.findings if f.severity == "not_checked"})
+    page = (
+        _environment()
+        .get_template("check.html.j2")
+        .render(
+            title=title,
+            note=note,
+            cards=cards,
+            held=[c for c in cards if c.tone == "held"],
+            given=len(cards),
+            usable=counts["good"] + counts["held"] + counts["warn"],
+            rejected=counts["bad"],
+            coverage=coverage,
+            most=max((n for row in coverage.counts for n in row), default=0),
+            advice=_advice(coverage, enough=curated is not None),
+            unchecked=[TITLES.get(code, code).lower() for code in unchecked],
+        )
+    )
+    manifest.write_text_atomic(path, page)
+
+
+def _environment() -> Environment:
+    loader = PackageLoader("portrait_lora.dataset", "templates")
+    return Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+
+
+def _final(curated: CuratedSet | None, reports: Sequence[PhotoReport]) -> list[PhotoReport]:
+    if curated is None:
+        return list(reports)
+    after = {r.photo.path: r for r in (*curated.kept, *curated.holdout, *curated.rejected)}
+    return [after.get(r.photo.path, r) for r in reports]
+
+
+def _advice(coverage: Coverage, enough: bool) -> tuple[str, ...]:
+    if coverage.advice or not enough:
+        return coverage.advice
+    return ("The views and expressions are well spread. Nothing to add.",)
+
+
+def _card(report: PhotoReport, held: bool) -> Card:
+    warned = any(f.severity == "warn" for f in report.findings)
+    tone = "bad" if not report.accepted else "held" if held else "warn" if warned else "good"
+    verdict = {"bad": "Rejected", "held": "Held out", "warn": "Used, with a remark", "good": "Used"}[tone]
+    face = report.face
+    return Card(
+        name=_printable(report.photo.path.name),
+        verdict=verdict,
+        tone=tone,
+        thumb=_thumbnail(report),
+        width=report.photo.size_px[0],
+        height=report.photo.size_px[1],
+        box=face.box_xyxy_px if face else None,
+        points=tuple((float(x), float(y)) for x, y in face.keypoints_px) if face else (),
+        facts=_facts(report, face),
+        reasons=tuple(_reason(f) for f in report.findings if f.severity != "not_checked"),
+    )
+
+
+def _printable(name: str) -> str:
+    """A file name as valid Unicode: bytes that are not become question marks."""
+    return name.encode("utf-8", "replace").decode("utf-8")
+
+
+def _facts(report: PhotoReport, face: Face | None) -> str:
+    width, height = report.photo.size_px
+    facts = [f"{width} × {height} px"] if width else []
+    if face is not None:
+        facts.append(f"face {face.size_px:.0f} px")
+        if face.pose_deg is not None:
+            facts.append(f"turned {round(face.pose_deg[1]):+d}°")
+        facts += [face.expression] if face.expression else []
+        facts.append(f"sharpness {face.sharpness:.0f}")
+    return " · ".join(facts)
+
+
+def _reason(finding: Finding) -> Reason:
+    title = TITLES.get(finding.code, finding.code)
+    return Reason(finding.code, title, finding.severity, _figures(finding), finding.advice)
+
+
+def _figures(finding: Finding) -> str:
+    """`84 px; at least 160 needed`."""
+    if finding.measured is None or finding.threshold is None or finding.code in _WITHOUT_FIGURES:
+        return ""
+    unit = UNITS.get(finding.code, "")
+    measured, asked = _number(finding.measured), _number(finding.threshold)
+    limit = "below" if finding.code in _AT_MOST else "at least"
+    gap = "" if unit in ("", "°") else " "
+    return f"{measured}{gap}{unit}; {limit} {asked} needed"
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 10 or value == int(value) else f"{value:.2f}"
+
+
+def _thumbnail(report: PhotoReport) -> str:
+    """A data URI of the upright photo, reduced, without metadata; empty when it cannot be read."""
+    width, height = report.photo.size_px
+    if width == 0:
+        return ""
+    try:
+        pixels = load_photo(report.photo.path, THUMB_SIDE_PX, max_pixels=width * height)[1]
+    except UnreadablePhoto:
+        return ""
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode("ascii")

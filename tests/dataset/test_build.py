@@ -1,0 +1,167 @@
+import csv
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from portrait_lora import manifest
+from portrait_lora.dataset.build import build_dataset, dataset_inputs, load_dataset_folder
+from portrait_lora.dataset.curate import CurateSettings, curate
+from portrait_lora.errors import ArtifactError, InputError
+from portrait_lora.records import PhotoReport
+
+from .made_up import draw, embedding, made_up_face, report
+
+BIG = (420, 530)
+OPTIONS = {"size_px": 64, "trigger": "ohwx", "subject": "woman"}
+NAMES = ("plain", "with space & ünï 🙂", "<script>alert('x')\"", "=cmd", "e", "f")
+
+
+@pytest.fixture(scope="module")
+def curated(tmp_path_factory):
+    """Five photos kept for training or held out under hostile names, one of somebody else."""
+    folder = tmp_path_factory.mktemp("photos")
+    reports = []
+    for i, name in enumerate(NAMES):
+        made = report(folder, i, pixels=draw(i, BIG), yaw=(i - 2) * 20.0, embedding=embedding(1, i))
+        path = made.photo.path.rename(folder / f"{name}.png")
+        reports.append(PhotoReport(replace(made.photo, path=path), made.face))
+    reports.append(report(folder, 9, pixels=draw(9, BIG), person=2))
+    return curate(reports, CurateSettings(same_person_similarity=0.45))
+
+
+@pytest.fixture(scope="module")
+def built(curated, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("likeness") / "dataset"
+    return folder, build_dataset(curated, folder, captions_csv=folder.parent / "captions.csv", **OPTIONS)
+
+
+def test_crops_masks_and_captions_of_the_kept_photos_only(built, curated):
+    folder, crops = built
+    assert len(crops) == 2 * len(curated.kept) == 8
+    assert {c.source_sha256 for c in crops} == {r.photo.sha256 for r in curated.kept}
+    for crop in crops:
+        with Image.open(crop.path) as image, Image.open(crop.mask_path) as mask:
+            assert (image.size, image.mode, mask.size, mask.mode) == ((64, 64), "RGB", (64, 64), "L")
+            assert image.info == {}
+        assert "ohwx woman" in crop.caption
+        assert crop.bucket == (64, 64)
+    assert len(list((folder / "train").glob("*.png"))) == 8
+
+
+def test_the_holdout_holds_whole_photos(built, curated):
+    folder, _ = built
+    held = load_dataset_folder(folder)[1]
+    assert len(held) == len(curated.holdout) == 2
+    for path in held:
+        with Image.open(path) as image:
+            assert image.size == BIG
+
+
+def test_large_held_out_photos_are_reduced_and_lose_their_metadata(tmp_path):
+    exif = Image.Exif()
+    exif[0x010F] = "camera maker"
+    exif.get_ifd(0x8825)[2] = (52.0, 31.0, 0.0)
+    reports = []
+    for i in range(5):
+        path = tmp_path / f"{i}.jpg"
+        Image.fromarray(draw(i, (840, 1100))).save(path, exif=exif)
+        made = report(tmp_path, i, suffix="png", pixels=draw(i, (840, 1100)))
+        photo = replace(made.photo, path=path, sha256=manifest.sha256_file(path))
+        reports.append(PhotoReport(photo, made_up_face((840, 1100), embedding=embedding(1, i))))
+    curated = curate(reports, CurateSettings(same_person_similarity=0.45))
+    crops = build_dataset(curated, tmp_path / "dataset", **OPTIONS)
+    for path in [*load_dataset_folder(tmp_path / "dataset")[1], *(c.path for c in crops)]:
+        with Image.open(path) as image:
+            assert max(image.size) <= 1024
+            assert len(image.getexif()) == 0
+        assert b"camera maker" not in path.read_bytes()
+
+
+def test_the_folder_reads_back_as_it_was_made(built):
+    folder, crops = built
+    assert load_dataset_folder(folder)[0] == crops
+    rows = [json.loads(x) for x in (folder / "train/metadata.jsonl").read_text("utf-8").splitlines()]
+    assert {r["source"] for r in rows} <= {f"{n}.png" for n in NAMES}
+    assert all(r["file_name"].isascii() and " " not in r["file_name"] for r in rows)
+
+
+def test_hugging_face_reads_both_parts(built, monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    datasets = pytest.importorskip("datasets")
+    folder, crops = built
+    train = datasets.load_dataset(
+        "imagefolder", data_dir=str(folder / "train"), split="train", cache_dir=tmp_path
+    )
+    assert len(train) == len(crops)
+    by_caption = {c.caption for c in crops}
+    assert set(train["text"]) == by_caption
+    assert train[0]["image"].size == (64, 64)
+    held = datasets.load_dataset(
+        "imagefolder", data_dir=str(folder / "holdout"), split="train", cache_dir=tmp_path
+    )
+    assert len(held) == 2
+
+
+def test_the_same_photos_give_the_same_bytes(built, curated, tmp_path):
+    folder, _ = built
+    build_dataset(curated, tmp_path / "again", **OPTIONS)
+    assert manifest.read(tmp_path / "again").files == manifest.read(folder).files
+
+
+def test_edited_captions_win_and_missing_ones_are_added(curated, tmp_path):
+    table = tmp_path / "captions.csv"
+    first = build_dataset(curated, tmp_path / "dataset", captions_csv=table, **OPTIONS)
+    rows = list(csv.reader(table.open(encoding="utf-8")))
+    assert len(rows) == 9
+    edited, other = first[0].path.name, first[1].path.name
+    table.write_text(f'file,caption\n{edited},"ohwx, in my own words"\n', encoding="utf-8")
+    second = {
+        c.path.name: c.caption
+        for c in build_dataset(curated, tmp_path / "dataset", captions_csv=table, **OPTIONS)
+    }
+    assert second[edited] == "ohwx, in my own words"
+    assert second[other] == first[1].caption
+    rows = dict(csv.reader(table.open(encoding="utf-8")))
+    assert rows[edited] == "ohwx, in my own words"
+    assert len(rows) == 9
+
+
+def test_the_inputs_tell_whether_anything_changed(curated, tmp_path):
+    table, folder = tmp_path / "captions.csv", tmp_path / "dataset"
+    build_dataset(curated, folder, captions_csv=table, **OPTIONS)
+    same = {"size_px": 64, "crops": 2, "trigger": "ohwx", "subject": "woman"}
+    assert manifest.is_current(folder, dataset_inputs(curated, table, **same))
+    assert not manifest.is_current(folder, dataset_inputs(curated, table, **(same | {"crops": 3})))
+    table.write_text(table.read_text("utf-8").replace("ohwx", "zwx"), encoding="utf-8")
+    assert not manifest.is_current(folder, dataset_inputs(curated, table, **same))
+
+
+def test_broken_captions_leave_the_old_folder_alone(curated, tmp_path):
+    table, folder = tmp_path / "captions.csv", tmp_path / "dataset"
+    build_dataset(curated, folder, **OPTIONS)
+    before = manifest.verify(folder).digest
+    table.write_text("file,caption\nnobody.png,x\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"captions\.csv:2"):
+        build_dataset(curated, folder, captions_csv=table, **OPTIONS)
+    assert manifest.verify(folder).digest == before
+
+
+def test_originals_are_untouched(curated, tmp_path):
+    every = [r.photo.path for r in (*curated.kept, *curated.holdout, *curated.rejected)]
+    before = [(p.read_bytes(), p.stat().st_mtime_ns) for p in every]
+    build_dataset(curated, tmp_path / "dataset", **OPTIONS)
+    assert [(p.read_bytes(), p.stat().st_mtime_ns) for p in every] == before
+
+
+def test_damage_is_noticed(curated, tmp_path):
+    folder = tmp_path / "dataset"
+    with pytest.raises(ArtifactError, match="no finished dataset"):
+        load_dataset_folder(folder)
+    crops = build_dataset(curated, folder, size_px=(48, 64), trigger="ohwx", subject="man", crops_per_photo=1)
+    assert np.array(Image.open(crops[0].path)).shape == (64, 48, 3)
+    crops[0].path.write_bytes(b"x")
+    with pytest.raises(ArtifactError, match="changed"):
+        load_dataset_folder(folder)

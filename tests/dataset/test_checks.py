@@ -1,0 +1,185 @@
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+
+from portrait_lora.dataset.checks import CODES, CheckSettings, check_folder, check_photo, face_luma
+from portrait_lora.records import readonly
+
+from .made_up import SIZE, FixedFinder, draw, made_up_face, save
+
+SETTINGS = CheckSettings()
+
+
+def check(tmp_path, *faces, pixels=None, size_px=SIZE):
+    path = save(tmp_path / "photo.png", draw(0, size_px) if pixels is None else pixels)
+    return check_photo(path, FixedFinder(*faces, size_px=size_px), SETTINGS)
+
+
+def test_a_good_photo_is_accepted_and_says_what_it_could_not_check(tmp_path):
+    report = check(tmp_path, made_up_face())
+    assert report.accepted
+    assert {f.code: f.severity for f in report.findings} == {
+        "occluded": "not_checked",
+        "sunglasses": "not_checked",
+    }
+
+
+@pytest.mark.parametrize(
+    ("code", "changes"),
+    [
+        ("blurred", {"sharpness": 12.0}),
+        ("under_exposed", {"brightness": 9.0}),
+        ("over_exposed", {"brightness": 245.0}),
+        ("extreme_pose", {"pose_deg": (0.0, 89.0, 0.0)}),
+        ("extreme_pose", {"pose_deg": (55.0, 0.0, 0.0)}),
+        ("cut_off", {"box_xyxy_px": (-20.0, 60.0, 76.0, 180.0)}),
+        ("cut_off", {"box_xyxy_px": (70.0, 0.0, 170.0, 120.0)}),
+        ("cut_off", {"landmarks_px": readonly(np.full((68, 2), 301.0))}),
+        ("face_too_small", {"box_xyxy_px": (90.0, 90.0, 130.0, 140.0)}),
+    ],
+)
+def test_each_fault_has_its_code_with_both_figures(tmp_path, code, changes):
+    report = check(tmp_path, made_up_face(**changes))
+    assert report.codes == (code,)
+    finding = next(f for f in report.findings if f.code == code)
+    assert finding.measured is not None
+    assert finding.threshold is not None
+    assert finding.advice.endswith(".")
+    assert code in CODES
+
+
+def test_a_small_face_is_not_called_blurred_for_being_enlarged(tmp_path):
+    small = made_up_face(box_xyxy_px=(90.0, 90.0, 130.0, 140.0), sharpness=2.0)
+    assert check(tmp_path, small).codes == ("face_too_small",)
+    middling = made_up_face(box_xyxy_px=(80.0, 80.0, 140.0, 160.0))
+    assert check(tmp_path, replace(middling, sharpness=25.0)).accepted
+    assert check(tmp_path, replace(middling, sharpness=10.0)).codes == ("blurred",)
+
+
+def test_a_dark_face_is_not_called_blurred_for_its_low_contrast(tmp_path):
+    assert check(tmp_path, made_up_face(brightness=45.0, sharpness=15.0)).accepted
+    assert check(tmp_path, made_up_face(brightness=45.0, sharpness=5.0)).codes == ("blurred",)
+
+
+def test_settings_come_from_anything_with_such_fields(tmp_path):
+    class Section:
+        min_face_px = 200
+        unrelated = "x"
+
+    settings = CheckSettings.of(Section())
+    assert settings == CheckSettings(min_face_px=200)
+    assert CheckSettings.of(settings) is settings
+    assert CheckSettings.of(None) == CheckSettings()
+
+
+def test_exposure_is_also_read_from_the_pixels(tmp_path):
+    dark = (draw(0) * 0.2).astype(np.uint8)
+    assert check(tmp_path, made_up_face(), pixels=dark).codes == ("under_exposed",)
+    burnt = np.clip(draw(0).astype(int) * 2 + 60, 0, 255).astype(np.uint8)
+    assert check(tmp_path, made_up_face(), pixels=burnt).codes == ("over_exposed",)
+
+
+def test_dark_skin_in_good_light_is_not_under_exposed(tmp_path):
+    pixels = draw(0)
+    dark_skin = (pixels * 0.42).astype(np.uint8)
+    cv2.circle(dark_skin, (110, 95), 9, (170, 150, 140), -1)  # a highlight on the forehead
+    report = check(tmp_path, made_up_face(brightness=52.0), pixels=dark_skin)
+    assert report.accepted
+
+
+def test_harsh_contrast_is_a_remark(tmp_path):
+    pixels = draw(0)
+    x0, y0, x1, y1 = (int(v) for v in made_up_face().box_xyxy_px)
+    pixels[y0:y1, x0 : x0 + int(0.55 * (x1 - x0))] = 4
+    report = check(tmp_path, made_up_face(), pixels=pixels)
+    assert report.accepted
+    assert [f.severity for f in report.findings if f.code == "harsh_contrast"] == ["warn"]
+
+
+def test_a_second_large_face_rejects_and_a_small_one_does_not(tmp_path):
+    second = made_up_face(box_xyxy_px=(5.0, 10.0, 65.0, 80.0))
+    assert check(tmp_path, made_up_face(), second).codes == ("several_faces",)
+    passer_by = made_up_face(box_xyxy_px=(5.0, 10.0, 35.0, 45.0))
+    assert check(tmp_path, made_up_face(), passer_by).accepted
+
+
+def test_no_face_and_a_picture_on_its_side(tmp_path):
+    report = check(tmp_path)
+    assert report.codes == ("no_face",)
+    assert report.face is None
+
+    class UprightOnly(FixedFinder):
+        def find(self, image_rgb):
+            return super().find(image_rgb) if image_rgb.shape[0] > image_rgb.shape[1] else []
+
+    path = save(tmp_path / "side.png", np.rot90(draw(0)).copy())
+    advice = check_photo(path, UprightOnly(made_up_face()), SETTINGS).findings[0].advice
+    assert "on its side" in advice
+
+
+def test_a_thumbnail_is_low_resolution(tmp_path):
+    report = check(tmp_path, made_up_face((100, 110)), size_px=(100, 110))
+    assert "low_resolution" in report.codes
+
+
+def test_a_pack_without_pose_says_so(tmp_path):
+    report = check(tmp_path, made_up_face(pose_deg=None))
+    assert report.accepted
+    assert ("extreme_pose", "not_checked") in {(f.code, f.severity) for f in report.findings}
+
+
+def test_faces_are_told_in_pixels_of_the_original(tmp_path):
+    size = (1600, 2000)
+    report = check(tmp_path, made_up_face(size), size_px=size)
+    assert report.photo.size_px == size
+    assert np.allclose(report.face.box_xyxy_px, made_up_face(size).box_xyxy_px, atol=2)
+
+
+def test_a_small_face_in_a_large_photo_is_looked_at_again_at_full_size(tmp_path):
+    size = (2000, 1500)
+    centre = (900.0, 700.0)
+
+    class Looker:
+        embedder_id = "made_up"
+
+        def __init__(self):
+            self.shapes = []
+
+        def find(self, image_rgb):
+            self.shapes.append(image_rgb.shape)
+            if image_rgb.shape[1] == 1280:  # the reduced picture: the face is small and soft
+                box = (532.0, 400.0, 620.0, 496.0)
+                return [made_up_face(box_xyxy_px=box, sharpness=5.0)]
+            height, width = image_rgb.shape[:2]
+            box = (width / 2 - 65, height / 2 - 72, width / 2 + 65, height / 2 + 72)
+            return [made_up_face(box_xyxy_px=box, sharpness=200.0)]
+
+    looker = Looker()
+    path = save(tmp_path / "large.png", draw(0, size))
+    report = check_photo(path, looker, SETTINGS)
+    assert len(looker.shapes) == 2
+    assert report.face.sharpness == 200.0
+    x0, y0, x1, y1 = report.face.box_xyxy_px
+    assert abs((x0 + x1) / 2 - centre[0]) < 5
+    assert abs((y0 + y1) / 2 - centre[1]) < 5
+
+
+def test_a_folder_gives_one_report_per_file_and_leaves_the_originals_alone(tmp_path):
+    save(tmp_path / "b.png", draw(1))
+    save(tmp_path / "a.jpg", draw(2))
+    (tmp_path / "c.jpg").write_bytes(b"")
+    before = {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in tmp_path.iterdir()}
+    reports = check_folder(tmp_path, FixedFinder(made_up_face()))
+    assert [(r.photo.path.name, r.codes) for r in reports] == [
+        ("a.jpg", ()),
+        ("b.png", ()),
+        ("c.jpg", ("unreadable",)),
+    ]
+    assert {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in tmp_path.iterdir()} == before
+
+
+def test_face_luma_survives_boxes_outside_the_picture():
+    face = made_up_face(box_xyxy_px=(400.0, 400.0, 500.0, 500.0))
+    assert face_luma(draw(0), face).size > 0
