@@ -59,9 +59,11 @@ def _cpu_has_bf16(device: str) -> bool:
 
 
 def limit_threads(count: int | None = None) -> int:
-    """Use `count` CPU threads (default: the cores this process may use) in torch; returns the number."""
+    """Use `count` CPU threads in torch (default: OMP_NUM_THREADS, else the cores this process may use)."""
     import torch
 
-    n = count or len(os.sched_getaffinity(0))
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    n = count or (int(asked) if asked.isdigit() and int(asked) > 0 else cores)
     torch.set_num_threads(n)
     return n

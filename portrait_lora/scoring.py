@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from portrait_lora import summaries
 from portrait_lora.dataset.build import load_dataset_folder
-from portrait_lora.evaluation import drift, identity, memorization, report
+from portrait_lora.evaluation import drift, identity, memorization, overview, report
 from portrait_lora.evaluation.select import CheckpointScore
 from portrait_lora.faces.quality import aligned_crop
 from portrait_lora.likeness import Summary
-from portrait_lora.records import DriftReport, Face, Portrait
+from portrait_lora.records import DriftReport, Face, IdentityScore, Portrait
 
 if TYPE_CHECKING:
     from portrait_lora.stages import Stages
@@ -29,8 +30,10 @@ class _Gather:
     def __init__(self) -> None:
         self.crops: list[Crops] = []
         self.embeddings: list[npt.NDArray[np.float32]] = []
+        self.heads: list[Image.Image] = []
 
     def __call__(self, path: Path, image: identity.RGBImage, face: Face | None) -> None:
+        self.heads.append(overview.head_square(image, face))
         if face is not None:
             self.crops.append(aligned_crop(image, face.keypoints_px, 112))
             self.embeddings.append(face.embedding)
@@ -77,7 +80,36 @@ def measure(stages: Stages, portraits: Sequence[Portrait], bare: Sequence[Portra
         notes=notes,
     )
     report.write_drift_json(folder.reports / "drift.json", made, notes)
+    _overview(folder.reports / "likeness.jpg", made, seen_holdout, portraits, bare)
     return {"likeness": likeness_block(made), "report": str(folder.reports / "drift.html")}
+
+
+def _overview(
+    path: Path, made: DriftReport, holdout: _Gather, portraits: Sequence[Portrait], bare: Sequence[Portrait]
+) -> None:
+    """Held-out photos, the base and the adapter under one another, one picture per prompt."""
+
+    def row(
+        title: str, note: str, pictures: Sequence[Portrait], scores: Sequence[IdentityScore]
+    ) -> overview.Row:
+        found = {s.portrait: s.similarity for s in scores}
+        first: dict[str, Portrait] = {}
+        for picture in pictures:
+            first.setdefault(picture.shot.prompt, picture)
+        tiles = []
+        for picture in list(first.values())[:8]:
+            value = found[picture.path.name]
+            with Image.open(picture.path) as opened:
+                tiles.append((opened.convert("RGB"), "no face" if value is None else f"{value:.2f}"))
+        return overview.Row(title, note, tiles)
+
+    real = overview.Row("Held-out photos", "never trained on", [(head, "") for head in holdout.heads[:8]])
+    base = row("Without the adapter", f"mean similarity {made.base_mean:.2f}", bare, made.base_scores)
+    note = (
+        f"mean similarity {made.mean:.2f}; real photos {made.ceiling:.2f}, other people {made.impostor:.2f}"
+    )
+    ours = row("With the adapter", note, portraits, made.scores)
+    overview.write_overview(path, "How much of the face survived", [real, base, ours])
 
 
 def _items(portraits: Sequence[Portrait]) -> list[identity.PortraitItem]:

@@ -1,0 +1,6 @@
+"""Faces: which pack of ONNX models, and what it finds in a picture."""
+
+from portrait_lora.faces.analyzer import FaceAnalyzer
+from portrait_lora.faces.packs import EMBEDDED, FacePack, resolve_pack
+
+__all__ = ["EMBEDDED", "FaceAnalyzer", "FacePack", "resolve_pack"]

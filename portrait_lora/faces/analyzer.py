@@ -1,0 +1,194 @@
+"""Find, measure and embed the faces of a picture with a pack, through insightface.
+
+Pictures are RGB uint8 (H, W, 3) here and BGR inside insightface.  One embedder per analyzer: "select"
+chooses checkpoints and curates, "report" measures what is published, so that a figure is never measured
+by the network that was used to improve it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+from insightface.app import FaceAnalysis
+from insightface.model_zoo import model_zoo
+from safetensors.numpy import load_file
+
+from portrait_lora.errors import ArtifactError, InputError
+from portrait_lora.faces import quality, shape
+from portrait_lora.faces.packs import FacePack, Role
+from portrait_lora.records import Face, FloatArray, readonly
+
+Uint8Image = npt.NDArray[np.uint8]
+_LANDMARKS: Final = "landmark_3d_68"
+_MIN_SIDE_PX: Final = 8
+_MIN_BOX_PX: Final = 4.0
+
+
+class FaceAnalyzer:
+    """One pack, ready to use.  `device` "cuda" asks for the GPU and falls back to the CPU.
+
+    `threads` is fixed (not "all cores"), so the same picture gives the same numbers on any machine load.
+    """
+
+    def __init__(
+        self,
+        pack: FacePack,
+        embedder: Role = "select",
+        *,
+        device: Literal["cpu", "cuda"] = "cpu",
+        threads: int = 1,
+    ):
+        if embedder not in ("select", "report"):
+            raise InputError("unknown embedder", got=embedder, needed="select or report")
+        self.pack = pack
+        self.embedder: Role = embedder
+        self.embedder_id = pack.embedder_ids[embedder]
+        kwargs = _session_arguments(device, threads)
+        file = pack.embedder_select if embedder == "select" else pack.embedder_report
+        with _quiet():
+            try:
+                modules = _modules(pack, embedder)
+                self._app = FaceAnalysis(name=str(pack.folder), allowed_modules=modules, **kwargs)
+                if embedder == "select":
+                    self._recogniser: Any = self._app.models.get("recognition")
+                else:
+                    self._recogniser = model_zoo.get_model(str(pack.path(file)), **kwargs)
+            except Exception as error:  # onnxruntime and onnx raise many unrelated types
+                raise ArtifactError(
+                    "insightface cannot load the face pack", where=pack.folder, got=error
+                ) from error
+            side = (pack.det_size_px, pack.det_size_px)
+            context = 0 if device == "cuda" else -1
+            self._app.prepare(ctx_id=context, det_thresh=pack.det_thresh, det_size=side)
+            self._check_roles(file)
+            self._recogniser.prepare(context)
+
+    def _check_roles(self, file: str) -> None:
+        """insightface routes by graph: make sure that every file became what pack.json says."""
+        if getattr(self._recogniser, "taskname", None) != "recognition":
+            raise ArtifactError("not an ArcFace model", where=self.pack.path(file))
+        if Path(self._recogniser.model_file).name != file:
+            got = Path(self._recogniser.model_file).name
+            raise ArtifactError(
+                "insightface chose another embedder", where=self.pack.folder, got=got, needed=file
+            )
+        if self.pack.landmarks is not None and _LANDMARKS not in self._app.models:
+            raise ArtifactError("not a 68-landmark model", where=self.pack.path(self.pack.landmarks))
+
+    def find(self, image_rgb: Uint8Image) -> list[Face]:
+        """Every face, largest first."""
+        image = _checked(image_rgb)
+        if min(image.shape[:2]) < _MIN_SIDE_PX:
+            return []
+        bgr = np.ascontiguousarray(image[..., ::-1])
+        with _quiet():
+            found = self._app.get(bgr)
+        faces = [self._face(image, raw) for raw in found if _usable(raw)]
+        return sorted(faces, key=lambda f: -f.size_px)
+
+    def embed(self, image_rgb: Uint8Image, keypoints_px: FloatArray) -> FloatArray:
+        """Unit-norm (D,) embedding of the face at five known keypoints."""
+        return self._embed_aligned(quality.aligned_crop(_checked(image_rgb), np.asarray(keypoints_px)))
+
+    def impostor_embeddings(self) -> FloatArray:
+        """(N, K, D): K pictures of each of the pack's N gallery people, by this embedder."""
+        if self.pack.impostors is None:
+            raise ArtifactError("the face pack has no gallery of strangers", where=self.pack.folder)
+        path = self.pack.path(self.pack.impostors)
+        table = load_file(str(path))
+        if self.embedder not in table:
+            got = ", ".join(sorted(table))
+            raise ArtifactError("no gallery for this embedder", where=path, got=got, needed=self.embedder)
+        vectors = table[self.embedder].astype(np.float32)
+        return readonly(vectors / np.linalg.norm(vectors, axis=-1, keepdims=True))
+
+    def _embed_aligned(self, aligned_rgb: Uint8Image) -> FloatArray:
+        with _quiet():
+            vector = self._recogniser.get_feat(np.ascontiguousarray(aligned_rgb[..., ::-1])).flatten()
+        return _unit(vector)
+
+    def _face(self, image: Uint8Image, raw: Any) -> Face:
+        """Turn what insightface found into a record."""
+        keypoints = np.asarray(raw.kps, dtype=np.float32)
+        aligned = quality.aligned_crop(image, keypoints)
+        points, embedding = raw.get(_LANDMARKS), raw.get("embedding")
+        landmarks = None if points is None else readonly(np.asarray(points)[:, :2])
+        x0, y0, x1, y1 = (float(v) for v in raw.bbox)
+        return Face(
+            box_xyxy_px=(x0, y0, x1, y1),
+            score=float(raw.det_score),
+            keypoints_px=readonly(keypoints),
+            embedding=self._embed_aligned(aligned) if embedding is None else _unit(embedding),
+            embedder_id=self.embedder_id,
+            sharpness=quality.sharpness(aligned),
+            brightness=quality.brightness(aligned),
+            pose_deg=self._pose(raw, landmarks),
+            expression=self._expression(landmarks),
+            landmarks_px=landmarks,
+        )
+
+    def _pose(self, raw: Any, landmarks: FloatArray | None) -> tuple[float, float, float] | None:
+        """Degrees of the pack's own calibration, or insightface's estimate as it stands."""
+        if landmarks is None:
+            return None
+        if self.pack.pose_calibration is not None:
+            return shape.pose(self.pack.pose_calibration, landmarks)
+        pose = raw.get("pose")
+        return None if pose is None else (float(pose[0]), float(pose[1]), float(pose[2]))
+
+    def _expression(self, landmarks: FloatArray | None) -> str | None:
+        head = self.pack.expression_model
+        return None if landmarks is None or head is None else shape.expression(head, landmarks)
+
+
+def _modules(pack: FacePack, embedder: Role) -> list[str]:
+    """What FaceAnalysis runs: its own recogniser is the first by file name, the one for "select"."""
+    landmarks = [_LANDMARKS] if pack.landmarks is not None else []
+    return ["detection", *landmarks, *(["recognition"] if embedder == "select" else [])]
+
+
+def _unit(vector: npt.NDArray[np.float32]) -> FloatArray:
+    return readonly(vector / max(float(np.linalg.norm(vector)), 1e-12))
+
+
+def _session_arguments(device: str, threads: int) -> dict[str, Any]:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    providers = ["CPUExecutionProvider"]
+    if device == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        providers.insert(0, "CUDAExecutionProvider")
+    return {"providers": providers, "sess_options": options}
+
+
+def _checked(image_rgb: Uint8Image) -> Uint8Image:
+    image = np.asarray(image_rgb)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        got = f"{image.dtype} {image.shape}"
+        raise InputError("not an RGB picture", got=got, needed="uint8 of shape (height, width, 3)")
+    return image
+
+
+def _usable(raw: Any) -> bool:
+    """A face with keypoints and a box that is not degenerate."""
+    if raw.kps is None:
+        return False
+    x0, y0, x1, y1 = raw.bbox
+    return bool(min(x1 - x0, y1 - y0) >= _MIN_BOX_PX and np.isfinite(raw.kps).all())
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """insightface prints, and calls things that numpy and scikit-image have renamed."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield

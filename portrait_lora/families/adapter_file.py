@@ -1,0 +1,106 @@
+"""The header of a LoRA file: who reads it, and what it says.  Torch-free.
+
+ModelSpec 1.0.1 keys for interfaces that list models, the few `ss_*` keys that ComfyUI and A1111 tools
+look at, and our own `portrait_lora.*` from which an `Adapter` is read back.  Captions, folder names and
+photo names never enter a header.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, cast
+
+from portrait_lora.errors import ArtifactError, InputError
+from portrait_lora.records import Adapter, FamilyName
+
+_OWN: Final = "portrait_lora."
+_ARCHITECTURE: Final[Mapping[str, str]] = {"sd15": "stable-diffusion-v1/lora"}
+_SS_BASE: Final[Mapping[str, str]] = {"sd15": "sd_v1"}
+_MAX_HEADER_BYTES: Final = 100_000_000
+
+
+def metadata(adapter: Adapter, *, resolution_px: int, prediction_type: str, licence: str) -> dict[str, str]:
+    """The `__metadata__` of a LoRA file: strings only, as safetensors demands."""
+    rank, alpha = str(adapter.rank), f"{adapter.alpha:g}"
+    return {
+        "modelspec.sai_model_spec": "1.0.1",
+        "modelspec.architecture": _ARCHITECTURE[adapter.family],
+        "modelspec.implementation": "https://github.com/huggingface/diffusers",
+        "modelspec.title": f"{adapter.trigger} on {Path(adapter.base).name}",
+        "modelspec.trigger_phrase": adapter.trigger,
+        "modelspec.resolution": f"{resolution_px}x{resolution_px}",
+        "modelspec.prediction_type": "v" if prediction_type == "v_prediction" else "epsilon",
+        "modelspec.license": licence,
+        "ss_network_module": "networks.lora",
+        "ss_network_dim": rank,
+        "ss_network_alpha": alpha,
+        "ss_network_args": json.dumps({"conv_dim": rank, "conv_alpha": alpha}),
+        "ss_base_model_version": _SS_BASE[adapter.family],
+        "ss_steps": str(adapter.step),
+        f"{_OWN}family": adapter.family,
+        f"{_OWN}base": Path(adapter.base).name,
+        f"{_OWN}base_digest": adapter.base_digest,
+        f"{_OWN}rank": rank,
+        f"{_OWN}alpha": repr(adapter.alpha),
+        f"{_OWN}target_modules": json.dumps(adapter.target_modules),
+        f"{_OWN}trigger": adapter.trigger,
+        f"{_OWN}dataset_digest": adapter.dataset_digest,
+        f"{_OWN}config_digest": adapter.config_digest,
+        f"{_OWN}step": str(adapter.step),
+    }
+
+
+def read_header(path: Path) -> dict[str, dict[str, object]]:
+    """The JSON header of a safetensors file: tensor names, and `__metadata__`.
+
+    Raises `InputError` when there is no such file, `ArtifactError` when it is not whole.
+    """
+    if not path.is_file():
+        raise InputError("no such adapter file", where=path, needed="a .safetensors file")
+    try:
+        with path.open("rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            if length > _MAX_HEADER_BYTES:
+                raise ValueError("header too long")
+            header = json.loads(stream.read(length))
+        ends = [v["data_offsets"][1] for k, v in header.items() if k != "__metadata__"]
+        if path.stat().st_size != 8 + length + max(ends, default=0):
+            raise ValueError("file cut short")
+    except (struct.error, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ArtifactError("not a whole safetensors file", where=path, got=error) from error
+    return cast(dict[str, dict[str, object]], header)
+
+
+def lora_layers(path: Path) -> int:
+    """How many layers the file changes."""
+    return sum(name.endswith((".lora_A.weight", ".lora_down.weight")) for name in read_header(path))
+
+
+def read_adapter(path: Path) -> Adapter:
+    """The `Adapter` of a file that this program wrote; `ArtifactError` for any other LoRA file."""
+    meta = read_header(path).get("__metadata__", {})
+    own = {k.removeprefix(_OWN): str(v) for k, v in meta.items() if k.startswith(_OWN)}
+    try:
+        return Adapter(
+            path=path,
+            family=cast(FamilyName, own["family"]),
+            base=own["base"],
+            base_digest=own["base_digest"],
+            rank=int(own["rank"]),
+            alpha=float(own["alpha"]),
+            target_modules=tuple(json.loads(own["target_modules"])),
+            trigger=own["trigger"],
+            dataset_digest=own["dataset_digest"],
+            config_digest=own["config_digest"],
+            step=int(own["step"]),
+        )
+    except (KeyError, ValueError, TypeError) as error:
+        raise ArtifactError(
+            "not an adapter of this program",
+            where=path,
+            got=f"no usable {error}",
+            needed="metadata written by `portrait-lora train`",
+        ) from error

@@ -1,0 +1,1 @@
+"""Training: cached encodings, the objective, the adapter, checkpoints and one loop."""

@@ -1,0 +1,170 @@
+"""Crops and captions encoded once.  Entries are keyed by what they were made from, so that a caption can
+never slide against a picture, and an edited caption or crop is encoded anew.
+
+Shape legend: C latent channels, H W latent rows and columns, L tokens, D embedding width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from portrait_lora import log, manifest
+from portrait_lora.errors import ArtifactError
+from portrait_lora.families.family import Family, Geometry
+from portrait_lora.records import CaptionedCrop
+
+_VERSION: Final = 1
+_log = log.get(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedSample:
+    """One crop as the loop needs it; tensors are float32 on the CPU.
+
+    `key` is the sha256 of the crop's file.  `mask_1HW` is the person's coverage (0..1) per latent place.
+    """
+
+    key: str
+    caption: str
+    mean_CHW: Tensor
+    std_CHW: Tensor
+    embeds_LD: Tensor
+    geometry: Geometry
+    mask_1HW: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Encodings:
+    """All samples of a run, and the empty prompt that stands in for a dropped caption."""
+
+    samples: tuple[EncodedSample, ...]
+    empty_LD: Tensor
+
+
+def encode(family: Family, crops: Sequence[CaptionedCrop], folder: Path) -> Encodings:
+    """Read the encodings of `crops` from `folder`, encoding what is missing, changed or damaged.
+
+    The encoders are loaded only when something is missing, and freed.  Raises `ArtifactError` for a crop
+    that cannot be read or is not of its bucket's size.
+    """
+    base = family.base.digest
+    keys = [manifest.sha256_file(crop.path) for crop in crops]
+    latents = {k: _entry("latents", base, k) for k in keys}
+    prompts = {c: _entry("prompt", base, c) for c in ("", *(crop.caption for crop in crops))}
+    found = {n: _read(folder / n) for n in {*latents.values(), *prompts.values()}}
+    missing = [n for n, v in found.items() if v is None]
+    if missing:
+        family.load("encoders")
+        try:
+            with log.progress("encode", len(missing)) as advance:
+                for key, crop in zip(keys, crops, strict=True):
+                    if found[latents[key]] is None:
+                        found[latents[key]] = _encode_crop(family, crop, folder / latents[key])
+                        advance()
+                for caption, name in prompts.items():
+                    if found[name] is None:
+                        found[name] = _encode_caption(family, caption, folder / name)
+                        advance()
+        finally:
+            family.load("none")
+
+    def entry(name: str) -> dict[str, Tensor]:
+        value = found[name]
+        assert value is not None
+        return value
+
+    samples = tuple(
+        EncodedSample(
+            key=key,
+            caption=crop.caption,
+            mean_CHW=entry(latents[key])["mean_CHW"],
+            std_CHW=entry(latents[key])["std_CHW"],
+            embeds_LD=entry(prompts[crop.caption])["embeds_LD"],
+            geometry=_geometry(crop),
+            mask_1HW=_mask(crop.mask_path, entry(latents[key])["mean_CHW"].shape[-2:]),
+        )
+        for key, crop in zip(keys, crops, strict=True)
+    )
+    return Encodings(samples, entry(prompts[""])["embeds_LD"])
+
+
+def _entry(kind: str, base: str, what: str) -> str:
+    """File name of an entry; captions appear in it as a digest only."""
+    return f"{kind}-{manifest.digest([_VERSION, kind, base, what])[:32]}.safetensors"
+
+
+def _read(path: Path) -> dict[str, Tensor] | None:
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, "pt") as stream:
+            return {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a dict
+    except (SafetensorError, OSError) as error:
+        _log.warning("%s is damaged (%s); encoding it again", path, error)
+        return None
+
+
+def _write(path: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    value = {k: v.detach().to("cpu", torch.float32).contiguous() for k, v in tensors.items()}
+    manifest.write_bytes_atomic(path, save(value))
+    return value
+
+
+def _encode_crop(family: Family, crop: CaptionedCrop, path: Path) -> dict[str, Tensor]:
+    moments = family.encode_pixels(_pixels(crop))
+    return _write(path, {"mean_CHW": moments.mean_BCHW[0], "std_CHW": moments.std_BCHW[0]})
+
+
+def _encode_caption(family: Family, caption: str, path: Path) -> dict[str, Tensor]:
+    return _write(path, {"embeds_LD": family.encode_prompts([caption]).embeds_BLD[0]})
+
+
+def _pixels(crop: CaptionedCrop) -> Tensor:
+    """(1, 3, H, W) in [-1, 1]."""
+    try:
+        with Image.open(crop.path) as picture:
+            rgb = np.asarray(picture.convert("RGB"), dtype=np.float32)
+    except OSError as error:
+        raise ArtifactError("the crop cannot be read", where=crop.path, got=error, remedy=_REDO) from error
+    size = (rgb.shape[1], rgb.shape[0])
+    if size != crop.bucket:
+        raise ArtifactError(
+            "the crop has another size than its record",
+            where=crop.path,
+            got=size,
+            needed=crop.bucket,
+            remedy=_REDO,
+        )
+    return torch.from_numpy(rgb / 127.5 - 1.0).permute(2, 0, 1)[None]
+
+
+def _mask(path: Path | None, size_hw: Sequence[int]) -> Tensor | None:
+    """Coverage of the mask (white is the person) averaged over each latent place."""
+    if path is None:
+        return None
+    try:
+        with Image.open(path) as picture:
+            grey = np.asarray(
+                picture.convert("L").resize((size_hw[1], size_hw[0]), Image.Resampling.BOX), dtype=np.float32
+            )
+    except OSError as error:
+        raise ArtifactError("the mask cannot be read", where=path, got=error, remedy=_REDO) from error
+    return torch.from_numpy(grey / 255.0)[None]
+
+
+def _geometry(crop: CaptionedCrop) -> Geometry:
+    x0, y0, x1, y1 = crop.crop_xyxy_px
+    return Geometry((x1 - x0, y1 - y0), (0, 0), crop.bucket)
+
+
+_REDO: Final = "Run `portrait-lora prepare` again."

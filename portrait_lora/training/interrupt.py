@@ -1,0 +1,46 @@
+"""Ctrl-C and a scheduler's SIGTERM as a request: the step in progress is finished first."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from portrait_lora import log
+
+_log = log.get(__name__)
+
+
+class Stop(Exception):
+    """Raised inside the loop, at a step's end, once a stop was asked for."""
+
+
+class StopRequest:
+    """`asked` turns true at the first signal; a second one interrupts at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+        _log.warning("%s: finishing this step, then saving", signal.Signals(number).name)
+
+
+@contextmanager
+def stop_requests() -> Iterator[StopRequest]:
+    """Collect SIGINT and SIGTERM while inside; outside the main thread nothing is changed."""
+    request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+    old = {s: signal.signal(s, request) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield request
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)

@@ -1,0 +1,1 @@
+"""Training of the embedded models, evaluations and benchmarks; run from the root of a checkout."""

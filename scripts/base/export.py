@@ -1,0 +1,146 @@
+"""Stage `export`: the folder that `StableDiffusionPipeline.from_pretrained` loads, with card and digests."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from diffusers import AutoencoderKL, StableDiffusionPipeline
+
+from .configs import NOISE, PREVIEW_PROMPTS, SIZE_PX
+from .loop import CHECKPOINT, read_state, write_json
+from .preview import build_pipeline, draw, save_sheet
+from .tokenizer import load_tokenizer
+from .unet import FOLDER, Shape, load_averaged
+
+DIGESTS: Final = "digests.json"
+CARD: Final = "CARD.md"
+
+
+def read_shape(out: Path) -> Shape:
+    """The shape of the UNet that was trained in `out`."""
+    row = json.loads((out / FOLDER / "shape.json").read_text(encoding="utf-8"))
+    return Shape(tuple(row["channels"]), tuple(row["attention"]), row["layers"])
+
+
+def export(out: Path, target: Path, vae: AutoencoderKL, pictures: int) -> None:
+    """Write the newest running averages to `target`; training may go on meanwhile."""
+    if not (out / FOLDER / CHECKPOINT).exists():
+        raise FileNotFoundError(f"{out / FOLDER}: no checkpoint yet; run the stage unet first")
+    tokenizer = load_tokenizer(out / "tokenizer")
+    modules = load_averaged(out, tokenizer, read_shape(out))
+    pipeline = build_pipeline(vae.eval(), modules["unet"], modules["text"], tokenizer)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.parent / f".{target.name}.{os.getpid()}"
+    shutil.rmtree(temporary, ignore_errors=True)
+    save_half(pipeline, temporary)
+    shutil.copytree(out / "tokenizer", temporary / "tokenizer", dirs_exist_ok=True)
+    write_card(out, temporary, pictures)
+    write_json(temporary / DIGESTS, digests(temporary))
+    check(temporary, out)
+    old = target.parent / f".{target.name}.old"
+    shutil.rmtree(old, ignore_errors=True)
+    if target.exists():
+        os.replace(target, old)
+    os.replace(temporary, target)
+    shutil.rmtree(old, ignore_errors=True)
+    print(f"exported to {target}", flush=True)
+
+
+def save_half(pipeline: StableDiffusionPipeline, folder: Path) -> None:
+    """Save with weights in float16; all configurations say float32, and so they load."""
+    for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
+        part.half()
+    pipeline.save_pretrained(str(folder), safe_serialization=True)
+    for name in ("unet", "vae", "text_encoder"):
+        file = folder / name / "config.json"
+        settings = json.loads(file.read_text(encoding="utf-8"))
+        settings.pop("_name_or_path", None)
+        if "dtype" in settings:
+            settings["dtype"] = "float32"
+        write_json(file, settings)
+    for file in folder.rglob("*"):
+        if file.is_file():
+            file.chmod(0o644)
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """sha256 of every file but the digests themselves, by relative path."""
+    files = sorted(f for f in folder.rglob("*") if f.is_file() and f.name != DIGESTS)
+    return {f.relative_to(folder).as_posix(): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
+
+
+def check(folder: Path, out: Path) -> None:
+    """Load the folder as a user would and draw two prompts; refuse mixed types and empty pictures."""
+    pipeline = StableDiffusionPipeline.from_pretrained(str(folder))
+    kinds = {name: module.dtype for name, module in pipeline.components.items() if hasattr(module, "dtype")}
+    if set(kinds.values()) != {torch.float32}:
+        raise RuntimeError(f"exported parts do not load in float32: {kinds}")
+    pipeline.set_progress_bar_config(disable=True)
+    pictures = draw(pipeline, PREVIEW_PROMPTS[:4], steps=12)
+    if not torch.isfinite(pictures).all() or pictures.std() < 1e-3:
+        raise RuntimeError("the exported pipeline draws nothing")
+    save_sheet(pictures, out / "previews" / "export.png", columns=4)
+    sizes = {
+        p.name: sum(f.stat().st_size for f in p.rglob("*") if f.is_file())
+        for p in folder.iterdir()
+        if p.is_dir()
+    }
+    print("sizes " + " ".join(f"{k} {v / 1e6:.2f} MB" for k, v in sorted(sizes.items())), flush=True)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+
+
+def write_card(out: Path, folder: Path, pictures: int) -> None:
+    """The model card, filled with the figures of the training."""
+    vae, unet = _read(out / "vae.json"), _read(out / FOLDER / "state.json")
+    encoder, decoder = _read(out / "encoder" / "state.json"), _read(out / "decoder" / "state.json")
+    state = read_state(out / FOLDER)
+    plan = unet.get("plan", {})
+    error = (state.figures or {}).get("error", float("nan"))
+    text = f"""# Embedded synthetic studio base
+
+A Stable-Diffusion-format text-to-image model ({SIZE_PX} px) that knows one thing: the made-up people and
+studios of `portrait_lora.synthetic`. It exists so that every step of portrait_lora runs, and is measured,
+without downloading anything. Licence: Apache-2.0, weights included.
+
+## Data
+{pictures} procedurally rendered portraits (`scripts/render_corpus.py`); no photograph, no real person and
+no other model's output. Captions are the words of `portrait_lora.vocabulary`; the trigger word `ohwx` occurs
+in none.
+
+## Recipe (`scripts/train_base.py`)
+| part | how | training |
+|---|---|---|
+| tokenizer | `CLIPTokenizer`, every vocabulary word one token, length 64 | - |
+| vae | `AutoencoderKL`, 16 channels at 1/8, regressed onto face-weighted patch PCA | \
+encoder {encoder.get("step", 0)} steps, decoder {decoder.get("step", 0)} steps |
+| unet + text encoder | v-prediction, min-SNR 5, EMA, lr {plan.get("lr")} cosine, \
+batch {plan.get("batch")} | {state.step} steps, {unet.get("samples", 0)} samples, \
+{state.seconds / 60:.0f} min |
+
+Noise: {NOISE["beta_schedule"]} {NOISE["beta_start"]}..{NOISE["beta_end"]}, \
+{NOISE["num_train_timesteps"]} steps.
+Weights are stored in float16 and load as float32.
+
+## Figures
+| figure | value |
+|---|---|
+| velocity error (running mean) | {error:.4f} |
+| autoencoder PSNR on pictures not trained on | {vae.get("psnr", "-")} dB |
+| the same, weighted to the face | {vae.get("psnr_face", "-")} dB |
+| best linear code of equal size | {vae.get("psnr_linear", "-")} dB |
+| autoencoder parameters | {vae.get("parameters", "-")} |
+
+## Limits
+It draws only what the renderer renders and understands only the words of the vocabulary. It must not be used
+on, or judged by, photographs of real people; the programme refuses that unless it is told otherwise.
+"""
+    (folder / CARD).write_text(text, encoding="utf-8")

@@ -1,0 +1,122 @@
+"""Stage `unet`: the denoiser and its text encoder, trained together on the stored latents."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from scripts.corpus import Corpus
+
+from . import configs
+from .captions import training_caption
+from .loop import CHECKPOINT, Plan, Run, epoch_rows, read_part, write_json
+from .preview import build_pipeline, draw, save_sheet
+from .vae import LATENTS_FILE
+
+FOLDER = "unet"
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Which UNet: channels and attention from the finest resolution to the coarsest."""
+
+    channels: tuple[int, ...] = (80, 144, 192)
+    attention: tuple[int, ...] = (0, 1, 1)
+    layers: int = 1
+
+
+def new_modules(tokenizer: CLIPTokenizer, shape: Shape, seed: int = 0) -> nn.ModuleDict:
+    """A fresh UNet and text encoder."""
+    torch.manual_seed(seed)
+    unet = UNet2DConditionModel(**configs.unet_config(shape.channels, shape.attention, shape.layers))
+    settings = configs.text_config(len(tokenizer), int(tokenizer.bos_token_id), int(tokenizer.eos_token_id))
+    return nn.ModuleDict({"unet": unet, "text": CLIPTextModel(CLIPTextConfig(**settings))})
+
+
+def load_averaged(out: Path, tokenizer: CLIPTokenizer, shape: Shape) -> nn.ModuleDict:
+    """UNet and text encoder from the running average of the newest checkpoint."""
+    modules = new_modules(tokenizer, shape)
+    modules.load_state_dict(read_part(out / FOLDER / CHECKPOINT, "average"), strict=False)
+    return modules.eval()
+
+
+def tokens(tokenizer: CLIPTokenizer, texts: list[str]) -> Tensor:
+    """Token ids padded to the full length, exactly as the pipeline makes them."""
+    batch = tokenizer(
+        texts, padding="max_length", max_length=configs.TEXT_LENGTH, truncation=True, return_tensors="pt"
+    )
+    return batch.input_ids
+
+
+def velocity_loss(
+    modules: nn.ModuleDict, latents: Tensor, ids: Tensor, alphas: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """(training loss with min-SNR weights, plain velocity error); timesteps are stratified over the batch."""
+    device, count = latents.device, len(latents)
+    offset = torch.rand(1, generator=generator, device=device)
+    position = (offset + torch.arange(count, device=device) / count) % 1
+    timesteps = (position * len(alphas)).long().clamp(max=len(alphas) - 1)
+    noise = torch.randn(latents.shape, generator=generator, device=device)
+    a = alphas[timesteps].view(-1, 1, 1, 1)
+    noisy = a.sqrt() * latents + (1 - a).sqrt() * noise
+    velocity = a.sqrt() * noise - (1 - a).sqrt() * latents
+    with torch.autocast(device.type, torch.bfloat16):
+        states = modules["text"](ids).last_hidden_state
+        output = modules["unet"](noisy, timesteps, states).sample
+    error = (output.float() - velocity).square().mean((1, 2, 3))
+    snr = alphas[timesteps] / (1 - alphas[timesteps])
+    weight = snr.clamp(max=5) / (snr + 1) + 0.15
+    return (error * weight).mean(), error.detach().mean()
+
+
+def train_unet(
+    corpus: Corpus,
+    vae: Callable[[], AutoencoderKL],
+    tokenizer: CLIPTokenizer,
+    out: Path,
+    plan: Plan,
+    shape: Shape,
+    device: torch.device,
+) -> None:
+    """Train UNet and text encoder; `vae()` gives the current autoencoder for the preview sheets."""
+    modules = new_modules(tokenizer, shape, plan.seed).to(device).train()
+    write_json(out / FOLDER / "shape.json", {"channels": shape.channels, "attention": shape.attention,
+                                             "layers": shape.layers})  # fmt: skip
+    run = Run("unet", out / FOLDER, modules, plan)
+    latents = load_file(out / LATENTS_FILE)["latents"]
+    if len(latents) != len(corpus):
+        raise ValueError(f"{len(latents)} latents for {len(corpus)} pictures: repeat the stage latents")
+    scheduler = DDPMScheduler(**configs.NOISE)
+    alphas = scheduler.alphas_cumprod.to(device)
+
+    def step(number: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        index = epoch_rows(number, plan.batch, len(corpus), plan.seed)
+        draws = random.Random(f"{plan.seed}-{number}")
+        texts = [training_caption(corpus.looks[i], draws) for i in index.tolist()]
+        z = latents[index].float().to(device)
+        loss, error = velocity_loss(modules, z, tokens(tokenizer, texts).to(device), alphas, generator)
+        return loss, {"error": error.item()}
+
+    run.train(step, lambda r: preview(r, vae(), tokenizer, out, shape, device))
+
+
+def preview(
+    run: Run, vae: AutoencoderKL, tokenizer: CLIPTokenizer, out: Path, shape: Shape, device: torch.device
+) -> None:
+    """Draw the preview prompts with the checkpoint just written, through the real pipeline."""
+    started = time.monotonic()
+    modules = load_averaged(out, tokenizer, shape).to(device)
+    pipeline = build_pipeline(vae.to(device), modules["unet"], modules["text"], tokenizer)
+    sheet = draw(pipeline)
+    file = out / "previews" / f"unet-{run.state.step:07d}.png"
+    save_sheet(sheet, file, columns=4)
+    print(f"preview {file} in {time.monotonic() - started:.1f} s", flush=True)

@@ -1,0 +1,144 @@
+"""Every figure that the embedded default promises, measured anew.
+
+python -m scripts.evaluate_embedded           within 8 minutes on two cores
+python -m scripts.evaluate_embedded --full    the figures of record (20 people, 1,000 scenes)
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from portrait_lora import recipe
+from portrait_lora.evaluation.drift import clustered_interval
+from portrait_lora.faces.packs import resolve_pack
+from portrait_lora.synthetic.photos import make_reference_set
+from scripts import evaluate_face_pack
+from scripts.rows import Row, arguments, finish
+from scripts.train_cohort import FIRST_SEED, Member, train_cohort
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much is measured."""
+
+    check_people: int
+    cohort: int
+    workers: int
+
+
+QUICK = Sizes(check_people=2, cohort=2, workers=2)
+FULL = Sizes(check_people=20, cohort=20, workers=2)
+
+
+def command_rows(folder: Path) -> list[Row]:
+    """`--help` and the whole demo, each as a process of its own: seconds and peak memory."""
+    program = [sys.executable, "-m", "portrait_lora.cli"]
+    times = []
+    for _ in range(5):
+        started = time.monotonic()
+        subprocess.run([*program, "--help"], capture_output=True, check=True)
+        times.append(time.monotonic() - started)
+    started = time.monotonic()
+    done = subprocess.run(
+        [*program, "--quiet", "demo", "--out", str(folder), "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    seconds = time.monotonic() - started
+    peak = float(json.loads(done.stdout)["peak_memory_mb"]) / 1024
+    return [
+        Row("help: median seconds", float(np.median(times)), "s", len(times), 0.3, at_most=True),
+        Row("demo: seconds, photos included", seconds, "s", 1, 240.0, at_most=True),
+        Row("demo: peak memory", peak, "GiB", 1, 4.0, at_most=True),
+    ]
+
+
+def check_rows(people: int, first_seed: int) -> list[Row]:
+    """Planted bad photos rejected with their code, good ones kept."""
+    planted = caught = good = lost = 0
+    for seed in range(first_seed, first_seed + people):
+        folder = Path(tempfile.mkdtemp(prefix="check-"))
+        try:
+            made = make_reference_set(seed, folder / "photos")
+            told = recipe.check(folder)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        rejected = {r["file"]: r["codes"] for r in told["photos"]["rejected"]}  # type: ignore[index]
+        wrong = [
+            f"{f}: {code} was {rejected.get(f)}"
+            for f, code in made.planted.items()
+            if code not in rejected.get(f, [])
+        ]
+        unjust = [f"{f}: good, was {c}" for f, c in rejected.items() if f not in made.planted]
+        for line in (*wrong, *unjust):
+            print(f"  person {seed}, {line}", flush=True)
+        planted += len(made.planted)
+        caught += len(made.planted) - len(wrong)
+        good += len(made.truths) - len(made.planted)
+        lost += len(unjust)
+    return [
+        Row("check: planted photos rejected with their code", caught / planted, "share", planted, 1.0),
+        Row("check: good photos rejected", lost / good, "share", good, 0.0, at_most=True),
+    ]
+
+
+def likeness_rows(members: list[Member]) -> list[Row]:
+    """What the adapters of unseen people reach."""
+    said: list[dict[str, Any]] = [m.summary["likeness"] for m in members]
+    shares = [s["share_of_ceiling"] for s in said]
+    gains = [s["adapter_mean"] - s["base_mean"] for s in said]
+    found = float(np.mean([s["face_found_rate"] for s in said]))
+    n = len(said)
+    spread = clustered_interval(shares, list(range(n))).ci95 if n > 1 else None
+    return [
+        Row("likeness: people above the base", float(np.mean([g > 0 for g in gains])), "share", n, 1.0),
+        Row("likeness: mean share of ceiling", float(np.mean(shares)), "share", n, 0.7, ci95=spread),
+        Row("likeness: lowest share of ceiling", min(shares), "share", n),
+        Row(
+            "likeness: mean similarity, adapter",
+            float(np.mean([s["adapter_mean"] for s in said])),
+            "cosine",
+            n,
+        ),
+        Row("likeness: mean similarity, base", float(np.mean([s["base_mean"] for s in said])), "cosine", n),
+        Row("likeness: mean ceiling", float(np.mean([s["ceiling"] for s in said])), "cosine", n),
+        Row("likeness: face found", found, "share", n * 16, 0.9),
+        Row("likeness: verified", float(np.mean([s["verified_rate"] for s in said])), "share", n * 16),
+        Row("likeness: copy score", float(np.mean([s["copy_score"] for s in said])), "share", n * 16),
+    ]
+
+
+def face_rows(full: bool, seed: int) -> list[Row]:
+    """The face pack's own figures."""
+    sizes = evaluate_face_pack.FULL if full else evaluate_face_pack.QUICK
+    return evaluate_face_pack.evaluate(resolve_pack(), sizes, seed)
+
+
+def main() -> None:
+    given = arguments(__doc__ or "").parse_args()
+    sizes = FULL if given.full else QUICK
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as folder:
+        rows += command_rows(Path(folder) / "demo")
+    rows += check_rows(sizes.check_people, 3000 + 100 * given.seed)
+    rows += face_rows(given.full, given.seed)
+    cohort = train_cohort(sizes.cohort, first_seed=FIRST_SEED + 100 * given.seed, workers=sizes.workers)
+    rows += likeness_rows(cohort)
+    sys.exit(finish(rows, given.json))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,271 @@
+"""Measure the embedded face pack on fresh people: detection, landmarks, pose, expression, recognition.
+
+python scripts/evaluate_face_pack.py --quick --json face_pack.json
+
+Everything goes through `FaceAnalyzer`, that is through insightface and the ONNX files. Exits 1 when a target
+is missed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import typer
+from torch import Tensor
+
+from portrait_lora import synthetic, vocabulary
+from portrait_lora.faces import FaceAnalyzer, FacePack, resolve_pack
+from portrait_lora.records import Face
+from scripts.face_pack.data import Pool
+from scripts.face_pack.scenes import POSITIVE, Composer
+from scripts.face_pack.stages import auc
+
+Row = dict[str, Any]
+FIRST_SEED: Final = 600_000
+_VIEWS_PER_SEED: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much is measured."""
+
+    scenes: int
+    scene_people: int
+    portraits: int
+    photos: int
+    people: int
+    views: int
+
+
+QUICK: Final = Sizes(scenes=200, scene_people=60, portraits=200, photos=12, people=60, views=5)
+FULL: Final = Sizes(scenes=1000, scene_people=400, portraits=1000, photos=60, people=300, views=6)
+
+
+def render_pool(first_seed: int, people: int, views: int, size_px: int, **scene: Any) -> Pool:
+    """Pictures of fresh people with all their truth; looks vary between the views."""
+    parts: list[dict[str, Tensor]] = []
+    with torch.inference_mode():
+        for seed in range(first_seed, first_seed + people):
+            images = [seed * _VIEWS_PER_SEED + v for v in range(views)]
+            who = synthetic.sample_people([seed]).take([0] * views)
+            styled = synthetic.restyle(who, images)
+            for v in range(views):
+                one = (styled if v else who).take([v])
+                out = synthetic.render(one, synthetic.sample_scenes([images[v]], **scene), size_px=size_px)
+                parts.append(_truth(out, seed - first_seed))
+    return Pool(**{k: torch.cat([p[k] for p in parts]) for k in parts[0]})
+
+
+def _truth(out: synthetic.Render, person: int) -> dict[str, Tensor]:
+    word = out.looks[0].expression or vocabulary.EXPRESSIONS[0]
+    return {
+        "image": out.image_BCHW,
+        "mask": out.mask_BHW,
+        "box": out.face_box_xyxy_px.float(),
+        "keypoints": out.keypoints_px.float(),
+        "landmarks": out.landmarks_px.float(),
+        "visible": out.visible_B68.to(torch.uint8),
+        "pose": out.pose_deg.float(),
+        "person": torch.tensor([person]),
+        "expression": torch.tensor([vocabulary.EXPRESSIONS.index(word)]),
+    }
+
+
+def picture(image_CHW: Tensor) -> npt.NDArray[np.uint8]:
+    """(H, W, 3) uint8 of one picture."""
+    return np.ascontiguousarray(image_CHW.permute(1, 2, 0).round().clamp(0, 255).byte().numpy())
+
+
+def overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:
+    """IoU of two boxes."""
+    w = min(a[2], b[2]) - max(a[0], b[0])
+    h = min(a[3], b[3]) - max(a[1], b[1])
+    if w <= 0 or h <= 0:
+        return 0.0
+    area = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1])
+    return w * h / (area - w * h)
+
+
+def detection(analyzer: FaceAnalyzer, pool: Pool, scenes: int, seed: int, size_px: int = 256) -> Row:
+    """Recall and false faces per picture on composed scenes; faces that are hardly seen count neither way."""
+    composer = Composer(pool, size_px, smallest_px=20.0)
+    generator = torch.Generator().manual_seed(seed)
+    hits = truths = false = pictures = 0
+    errors: list[float] = []
+    while pictures < scenes:
+        batch = composer.batch(8, generator)
+        for i in range(min(len(batch.image), scenes - pictures)):
+            pictures += 1
+            faces = analyzer.find(picture(batch.image[i]))
+            state = batch.state[i].tolist()
+            boxes = [tuple(b) for b in batch.box[i].tolist()]
+            used: set[int] = set()
+            for slot, box in enumerate(boxes):
+                if state[slot] != POSITIVE:
+                    continue
+                truths += 1
+                good = [j for j, f in enumerate(faces) if overlap(f.box_xyxy_px, box) >= 0.5]
+                used.update(good)
+                if good:
+                    hits += 1
+                    off = faces[good[0]].keypoints_px - batch.keypoints[i, slot].numpy()
+                    errors.append(float(np.hypot(*off.T).mean()) / _size(box))
+            spare = [b for b, s in zip(boxes, state, strict=True) if s == 0]
+            for j, face in enumerate(faces):
+                if j not in used and all(overlap(face.box_xyxy_px, b) < 0.2 for b in spare):
+                    false += 1
+    return {
+        "recall": hits / max(1, truths),
+        "false_faces_per_picture": false / pictures,
+        "keypoint_error": float(np.mean(errors)) if errors else float("nan"),
+        "faces": truths,
+        "pictures": pictures,
+    }
+
+
+def _size(box: tuple[float, ...]) -> float:
+    return max(1e-6, float(((box[2] - box[0]) * (box[3] - box[1])) ** 0.5))
+
+
+def _own(faces: list[Face], box: list[float]) -> Face | None:
+    good = [f for f in faces if overlap(f.box_xyxy_px, tuple(box)) >= 0.5]
+    return good[0] if good else None
+
+
+def whole_pictures(analyzer: FaceAnalyzer, pool: Pool) -> Row:
+    """Plain portraits of one person: found, spurious faces, landmarks, pose, expression."""
+    found = false = right = 0
+    landmark: list[float] = []
+    pose: list[list[float]] = []
+    for i in range(len(pool)):
+        faces = analyzer.find(picture(pool.image[i]))
+        face = _own(faces, pool.box[i].tolist())
+        false += len(faces) - (face is not None)
+        if face is None:
+            continue
+        found += 1
+        right += face.expression == vocabulary.EXPRESSIONS[int(pool.expression[i])]
+        if face.landmarks_px is not None and face.pose_deg is not None:
+            off = face.landmarks_px - pool.landmarks[i].numpy()
+            landmark.append(float(np.hypot(*off.T).mean()) / _size(tuple(pool.box[i].tolist())))
+            pose.append([abs(a - b) for a, b in zip(face.pose_deg, pool.pose[i].tolist(), strict=True)])
+    mean_pose = np.asarray(pose).mean(0) if pose else np.full(3, np.nan)
+    return {
+        "found": found / len(pool),
+        "false_faces_per_picture": false / len(pool),
+        "landmark_error": float(np.mean(landmark)) if landmark else float("nan"),
+        "pitch_mae_deg": float(mean_pose[0]),
+        "yaw_mae_deg": float(mean_pose[1]),
+        "roll_mae_deg": float(mean_pose[2]),
+        "expression_accuracy": right / max(1, found),
+        "pictures": len(pool),
+    }
+
+
+def recognition(pack: FacePack, pool: Pool) -> Row:
+    """AUC of both embedders over all pairs of pictures in which a face was found."""
+    select, report = FaceAnalyzer(pack, "select"), FaceAnalyzer(pack, "report")
+    vectors: dict[str, list[npt.NDArray[np.float32]]] = {"a": [], "b": []}
+    person: list[int] = []
+    for i in range(len(pool)):
+        image = picture(pool.image[i])
+        face = _own(select.find(image), pool.box[i].tolist())
+        if face is None:
+            continue
+        person.append(int(pool.person[i]))
+        vectors["a"].append(face.embedding)
+        vectors["b"].append(report.embed(image, face.keypoints_px))
+    who = torch.tensor(person)
+    row: Row = {"pictures": len(person), "people": len(who.unique())}
+    for name, values in vectors.items():
+        row[f"auc_{name}"] = auc(torch.from_numpy(np.stack(values)), who)
+    return row
+
+
+def _line(name: str, value: float, unit: str, n: int, target: str | None) -> Row:
+    """A row of the report; `target` is ">= x" or "<= x"."""
+    met = None
+    if target is not None:
+        sign, limit = target.split()
+        met = bool(value >= float(limit) if sign == ">=" else value <= float(limit))
+    return {
+        "name": name,
+        "value": round(value, 4),
+        "unit": unit,
+        "n": n,
+        "target": target,
+        "met": met,
+        "ci95": None,
+    }
+
+
+def evaluate(pack: FacePack, sizes: Sizes, seed: int = 0) -> list[Row]:
+    """All rows."""
+    first = FIRST_SEED + seed * 10_000
+    analyzer = FaceAnalyzer(pack, "select")
+    scenes = detection(analyzer, render_pool(first, sizes.scene_people, 1, 128), sizes.scenes, seed)
+    plain = whole_pictures(analyzer, render_pool(first + 1000, sizes.portraits, 1, 128))
+    photos = whole_pictures(analyzer, render_pool(first + 3000, sizes.photos, 1, 1200))
+    known = recognition(pack, render_pool(first + 5000, sizes.people, sizes.views, 128))
+    n, p, k = scenes["faces"], plain["pictures"], known["pictures"]
+    return [
+        _line("scenes: recall at IoU 0.5", scenes["recall"], "share", n, ">= 0.97"),
+        _line(
+            "scenes: false faces", scenes["false_faces_per_picture"], "per picture", sizes.scenes, "<= 0.02"
+        ),
+        _line("scenes: keypoint error", scenes["keypoint_error"], "of face size", n, "<= 0.06"),
+        _line("portraits 128 px: found", plain["found"], "share", p, ">= 0.99"),
+        _line("portraits 128 px: false faces", plain["false_faces_per_picture"], "per picture", p, "<= 0.01"),
+        _line("portraits 128 px: landmark error", plain["landmark_error"], "of face size", p, "<= 0.04"),
+        _line("pitch error", plain["pitch_mae_deg"], "deg", p, "<= 4"),
+        _line("yaw error", plain["yaw_mae_deg"], "deg", p, "<= 4"),
+        _line("roll error", plain["roll_mae_deg"], "deg", p, "<= 3"),
+        _line("expression", plain["expression_accuracy"], "share right", p, ">= 0.85"),
+        _line("photos 1200 px: found", photos["found"], "share", photos["pictures"], ">= 0.97"),
+        _line(
+            "photos: false faces",
+            photos["false_faces_per_picture"],
+            "per picture",
+            photos["pictures"],
+            "<= 0.05",
+        ),
+        _line("embedder A: AUC", known["auc_a"], "AUC", k, ">= 0.98"),
+        _line("embedder B: AUC", known["auc_b"], "AUC", k, ">= 0.98"),
+    ]
+
+
+def main(
+    full: Annotated[
+        bool, typer.Option("--full/--quick", help="figures of record, or within 8 minutes")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="other people and scenes")] = 0,
+    json_file: Annotated[Path | None, typer.Option("--json", help="where to write the rows")] = None,
+    pack: Annotated[str, typer.Option(help="embedded, or a folder")] = "embedded",
+) -> None:
+    """Measure, print, and exit 1 when a target is missed."""
+    torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
+    rows = evaluate(resolve_pack(pack), FULL if full else QUICK, seed)
+    for row in rows:
+        mark = {True: "met", False: "MISSED", None: ""}[row["met"]]
+        value = f"{row['value']:<9} {row['unit']:<13}"
+        print(f"{row['name']:<34} {value} n={row['n']:<6} {row['target'] or '':<9} {mark}")
+    if json_file is not None:
+        json_file.parent.mkdir(parents=True, exist_ok=True)
+        json_file.write_text(json.dumps(rows, indent=2), encoding="utf-8")
+    if any(row["met"] is False for row in rows):
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,205 @@
+"""Train the embedded base (Stable-Diffusion format, 128 px) from the rendered corpus, stage by stage.
+
+python -m scripts.train_base all --corpus work/corpus --out work/base
+
+Stages: tokenizer, pca, encoder, latents, decoder, unet, export.  Every stage leaves its result in `--out` and
+goes on from its checkpoint when repeated; `export` may run at any time from the newest checkpoint.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import torch
+import typer
+
+from scripts.base import export as export_stage
+from scripts.base import tokenizer as tokenizer_stage
+from scripts.base import unet as unet_stage
+from scripts.base import vae as vae_stage
+from scripts.base.loop import CHECKPOINT, Plan, pick_device, read_state
+from scripts.corpus import Corpus
+
+app = typer.Typer(add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+
+Folder = Annotated[Path, typer.Option("--corpus", help="folder of the rendered shards")]
+Out = Annotated[Path, typer.Option("--out", help="working folder")]
+Threads = Annotated[int, typer.Option(help="CPU threads; 0 leaves it to torch")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
+Minutes = Annotated[float | None, typer.Option(help="length of the run in minutes, instead of --steps")]
+Steps = Annotated[int, typer.Option(help="length of the run in steps")]
+Batch = Annotated[int, typer.Option()]
+Rate = Annotated[float, typer.Option("--lr", help="peak learning rate")]
+Limit = Annotated[int | None, typer.Option(help="use only the first so many pictures")]
+Sizes = Annotated[str, typer.Option(help="channels per resolution, finest first")]
+Checkpoint = Annotated[float, typer.Option(help="minutes between checkpoints")]
+
+CORPUS: Final = Path("work/corpus")
+OUT: Final = Path("work/base")
+ASSETS: Final = Path("portrait_lora/assets/base")
+VAE_CHANNELS: Final = "16,48,96,120"
+VAE_GROUPS: Final = 1
+UNET_CHANNELS: Final = "80,144,192"
+UNET_ATTENTION: Final = "0,1,1"
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    return tuple(int(c) for c in text.split(","))
+
+
+def _begin(threads: int, device: str) -> torch.device:
+    if threads:
+        torch.set_num_threads(threads)
+    torch.set_float32_matmul_precision("high")
+    return pick_device(device)
+
+
+def _vae(out: Path) -> Any:
+    shape = out / "vae_shape.txt"
+    channels, groups = shape.read_text().split() if shape.exists() else (VAE_CHANNELS, VAE_GROUPS)
+    return vae_stage.load_vae(out, _sizes(channels), int(groups))
+
+
+@app.command()
+def tokenizer(out: Out = OUT) -> None:
+    """Build the tokenizer."""
+    made = tokenizer_stage.write_tokenizer(out / "tokenizer")
+    print(f"tokenizer: {len(made)} tokens, at most {made.model_max_length} per prompt", flush=True)
+
+
+@app.command()
+def pca(
+    corpus: Folder = CORPUS,
+    out: Out = OUT,
+    whiten: Annotated[float, typer.Option(help="1 = every channel of unit spread, 0 = as it comes")] = 0.75,
+    limit: Limit = None,
+    threads: Threads = 2,
+) -> None:
+    """Choose the latents."""
+    _begin(threads, "cpu")
+    vae_stage.fit_pca(Corpus(corpus, limit), out, whiten)
+
+
+@app.command()
+def encoder(
+    corpus: Folder = CORPUS,
+    out: Out = OUT,
+    channels: Sizes = VAE_CHANNELS,
+    groups: Annotated[int, typer.Option(help="groups of the normalisation")] = VAE_GROUPS,
+    steps: Steps = 900,
+    minutes: Minutes = None,
+    batch: Batch = 16,
+    lr: Rate = 2e-3,
+    limit: Limit = None,
+    threads: Threads = 2,
+    device: Device = "auto",
+) -> None:
+    """Train the encoder onto the chosen latents."""
+    where = _begin(threads, device)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "vae_shape.txt").write_text(f"{channels} {groups}")
+    plan = Plan(steps, batch, lr, minutes, ema=0.99, betas=(0.9, 0.98))
+    vae = vae_stage.new_vae(_sizes(channels), groups)
+    vae_stage.train_encoder(Corpus(corpus, limit), vae, out, plan, where)
+
+
+@app.command()
+def latents(
+    corpus: Folder = CORPUS,
+    out: Out = OUT,
+    limit: Limit = None,
+    threads: Threads = 2,
+    device: Device = "auto",
+) -> None:
+    """Encode the whole corpus once."""
+    where = _begin(threads, device)
+    vae_stage.encode_all(Corpus(corpus, limit), _vae(out), out, where)
+
+
+@app.command()
+def decoder(
+    corpus: Folder = CORPUS,
+    out: Out = OUT,
+    steps: Steps = 1200,
+    minutes: Minutes = None,
+    batch: Batch = 16,
+    lr: Rate = 2e-3,
+    limit: Limit = None,
+    threads: Threads = 2,
+    device: Device = "auto",
+) -> None:
+    """Train the decoder from the encoder's latents."""
+    where = _begin(threads, device)
+    plan = Plan(steps, batch, lr, minutes, ema=0.995, betas=(0.9, 0.98))
+    vae_stage.train_decoder(Corpus(corpus, limit), _vae(out), out, plan, where)
+
+
+@app.command()
+def unet(
+    corpus: Folder = CORPUS,
+    out: Out = OUT,
+    channels: Sizes = UNET_CHANNELS,
+    attention: Annotated[str, typer.Option(help="which resolutions attend, finest first")] = UNET_ATTENTION,
+    steps: Steps = 10_000,
+    minutes: Minutes = None,
+    batch: Batch = 32,
+    lr: Rate = 1e-3,
+    checkpoint_minutes: Checkpoint = 5.0,
+    seed: Annotated[int, typer.Option()] = 0,
+    limit: Limit = None,
+    threads: Threads = 2,
+    device: Device = "auto",
+) -> None:
+    """Train the UNet and the text encoder on the stored latents."""
+    where = _begin(threads, device)
+    plan = Plan(steps, batch, lr, minutes, warmup=150, seed=seed, checkpoint_minutes=checkpoint_minutes)
+    shape = unet_stage.Shape(_sizes(channels), _sizes(attention))
+    words = tokenizer_stage.load_tokenizer(out / "tokenizer")
+    unet_stage.train_unet(Corpus(corpus, limit), lambda: _vae(out), words, out, plan, shape, where)
+
+
+@app.command()
+def export(
+    corpus: Folder = CORPUS,
+    out: Out = OUT,
+    target: Annotated[Path, typer.Option(help="folder to write")] = ASSETS,
+    source: Annotated[str, typer.Option("--from", help="which checkpoint: latest")] = "latest",
+    threads: Threads = 2,
+) -> None:
+    """Write the folder that ships, from the newest running average."""
+    if source != "latest":
+        raise typer.BadParameter("only the latest checkpoint is kept")
+    _begin(threads, "cpu")
+    export_stage.export(out, target, _vae(out), pictures=len(Corpus(corpus)))
+
+
+@app.command("all")
+def everything(
+    corpus: Folder = CORPUS,
+    out: Out = OUT,
+    minutes: Annotated[float | None, typer.Option(help="minutes for the UNet, instead of its steps")] = None,
+    threads: Threads = 2,
+    device: Device = "auto",
+) -> None:
+    """All stages in order, skipping those that are finished."""
+    if not (out / "tokenizer" / "vocab.json").exists():
+        tokenizer(out)
+    if not (out / vae_stage.PCA_FILE).exists():
+        pca(corpus, out, threads=threads)
+    if not read_state(out / "encoder").finished:
+        encoder(corpus, out, threads=threads, device=device)
+    if not (out / vae_stage.LATENTS_FILE).exists():
+        latents(corpus, out, threads=threads, device=device)
+    if not read_state(out / "decoder").finished:
+        decoder(corpus, out, threads=threads, device=device)
+    if not read_state(out / "unet").finished or not (out / "unet" / CHECKPOINT).exists():
+        unet(corpus, out, minutes=minutes, threads=threads, device=device)
+    export(corpus, out, threads=threads)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,177 @@
+"""The training scripts of the embedded base, on sizes that take seconds."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from portrait_lora import vocabulary
+from portrait_lora.vocabulary import Look
+from scripts.base import export as export_stage
+from scripts.base import unet as unet_stage
+from scripts.base import vae as vae_stage
+from scripts.base.captions import training_caption
+from scripts.base.configs import PREVIEW_LOOKS, TEXT_LENGTH
+from scripts.base.loop import Plan, epoch_rows, read_state, write_atomically
+from scripts.base.tokenizer import load_tokenizer, pieces, write_tokenizer
+from scripts.corpus import Corpus
+
+COUNT = 6
+SHAPE = unet_stage.Shape((32, 32), (0, 1))
+CPU = torch.device("cpu")
+
+
+def write_shard(folder: Path, number: int, looks: tuple[Look, ...]) -> dict[str, torch.Tensor]:
+    """A shard of random pictures."""
+    n = len(looks)
+    g = torch.Generator().manual_seed(number)
+    table = {
+        "image": torch.randint(0, 256, (n, 3, 128, 128), generator=g, dtype=torch.uint8),
+        "mask": torch.zeros(n, 128, 128, dtype=torch.uint8),
+        "box": torch.tensor([[40.0, 30.0, 90.0, 100.0]]).repeat(n, 1),
+        "person": torch.arange(n) + 10 * number,
+    }
+    save_file(table, str(folder / f"shard-{number:05d}.safetensors"))
+    rows = [{f: getattr(look, f) for f in vocabulary.LOOK_FIELDS} for look in looks]
+    (folder / f"shard-{number:05d}.json").write_text(json.dumps({"looks": rows}))
+    return table
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Corpus:
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    write_shard(folder, 0, PREVIEW_LOOKS[:4])
+    write_shard(folder, 1, PREVIEW_LOOKS[4:COUNT])
+    return Corpus(folder)
+
+
+def test_every_word_is_one_token_and_other_text_survives(tmp_path: Path) -> None:
+    tokenizer = write_tokenizer(tmp_path / "tokenizer")
+    for unit in pieces(vocabulary.words()):
+        assert len(tokenizer(unit, add_special_tokens=False).input_ids) == 1, unit
+    assert tokenizer.tokenize("t-shirt, ohwx") == ["t</w>", "-</w>", "shirt</w>", ",</w>", "ohwx</w>"]
+    assert tokenizer.decode(tokenizer("zebra café").input_ids, skip_special_tokens=True) == "zebra café"
+    assert tokenizer.model_max_length == TEXT_LENGTH
+    assert len(tokenizer("word " * 200, truncation=True).input_ids) == TEXT_LENGTH
+
+
+def test_longest_caption_fits(tmp_path: Path) -> None:
+    tokenizer = write_tokenizer(tmp_path / "tokenizer")
+
+    def longest(phrases: tuple[str, ...]) -> str:
+        return max(phrases, key=lambda p: len(tokenizer.tokenize(p)))
+
+    colour = longest(vocabulary.HAIR_COLOURS)
+    look = Look(
+        subject=longest(vocabulary.SUBJECTS),
+        shot=longest(vocabulary.SHOTS),
+        view=longest(vocabulary.VIEWS),
+        hair=longest(tuple(f"{colour} {s}" for s in vocabulary.HAIR_STYLES)),
+        skin=longest(vocabulary.SKIN_TONES),
+        beard=longest(vocabulary.BEARDS[1:]),
+        glasses=longest(vocabulary.GLASSES[1:]),
+        expression=longest(vocabulary.EXPRESSIONS),
+        wardrobe=f"{longest(vocabulary.GARMENT_COLOURS)} {longest(vocabulary.GARMENTS)}",
+        setting=f"{longest(vocabulary.BACKDROP_COLOURS)} {longest(vocabulary.BACKDROPS)}",
+        lighting=longest(vocabulary.LIGHTINGS),
+    )
+    assert len(tokenizer(vocabulary.sentence(look)).input_ids) <= TEXT_LENGTH
+
+
+def test_captions_never_hold_the_trigger() -> None:
+    draw = random.Random(0)
+    texts = [training_caption(look, draw) for look in PREVIEW_LOOKS * 50]
+    assert not any(vocabulary.TRIGGER in t for t in texts)
+    assert 0.04 < sum(t == "" for t in texts) / len(texts) < 0.18
+    known = set(vocabulary.words())
+    assert {w for t in texts for w in t.replace(",", "").split()} <= known
+
+
+def test_corpus_reads_across_shards(corpus: Corpus) -> None:
+    assert len(corpus) == COUNT
+    assert corpus.size_px == 128
+    index = [5, 0, 3, 4]
+    whole = corpus.column("image")
+    assert torch.equal(corpus.rows("image", index), whole[index])
+    assert corpus.rows("person", index).tolist() == [11, 0, 3, 10]
+    assert corpus.pictures([1]).abs().max() <= 1
+    assert corpus.captions()[2] == vocabulary.sentence(PREVIEW_LOOKS[2])
+
+
+def test_epoch_rows_cover_each_row_once() -> None:
+    seen = torch.cat([epoch_rows(step, 4, 14, seed=3, skip=2) for step in range(3)])
+    assert sorted(seen.tolist()) == list(range(2, 14))
+    assert not torch.equal(epoch_rows(0, 4, 14, 3, 2), epoch_rows(3, 4, 14, 3, 2))
+
+
+def train(corpus: Corpus, out: Path, steps: int) -> None:
+    """Train a tiny UNet on random latents."""
+    vae = vae_stage.new_vae((8, 8, 8, 8), 1)
+    plan = Plan(steps, batch=2, lr=1e-3, report_every=1000)
+    words = load_tokenizer(out / "tokenizer")
+    unet_stage.train_unet(corpus, lambda: vae, words, out, plan, SHAPE, CPU)
+
+
+def prepare(corpus: Corpus, out: Path) -> Path:
+    """What the UNet stage needs, made up."""
+    write_tokenizer(out / "tokenizer")
+    g = torch.Generator().manual_seed(0)
+    latents = torch.randn(len(corpus), 16, 16, 16, generator=g).half()
+    write_atomically(out / vae_stage.LATENTS_FILE, {"latents": latents})
+    return out
+
+
+def test_export_loads_in_diffusers_without_arguments(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
+
+    monkeypatch.setattr(unet_stage, "preview", lambda *_: None)
+    out = prepare(corpus, tmp_path / "out")
+    train(corpus, out, steps=2)
+    target = tmp_path / "base"
+    export_stage.export(out, target, vae_stage.new_vae((8, 8, 8, 8), 1), pictures=len(corpus))
+    pipeline = StableDiffusionPipeline.from_pretrained(str(target))
+    assert isinstance(pipeline.scheduler, DPMSolverMultistepScheduler)
+    assert pipeline.scheduler.config.prediction_type == "v_prediction"
+    assert {pipeline.unet.dtype, pipeline.vae.dtype, pipeline.text_encoder.dtype} == {torch.float32}
+    assert pipeline.safety_checker is None
+    picture = pipeline("frontal headshot of ohwx man", num_inference_steps=2, output_type="np").images[0]
+    assert picture.shape == (128, 128, 3)
+    assert export_stage.digests(target) == json.loads((target / "digests.json").read_text())
+
+
+def test_a_stopped_run_goes_on_to_the_same_weights(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unet_stage, "preview", lambda *_: None)
+    straight, halted = prepare(corpus, tmp_path / "a"), prepare(corpus, tmp_path / "b")
+    train(corpus, straight, steps=4)
+    original = unet_stage.velocity_loss
+    calls = 0
+
+    def interrupted(*arguments: object) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            import os
+            import signal
+
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(unet_stage, "velocity_loss", interrupted)
+    with pytest.raises(SystemExit):
+        train(corpus, halted, steps=4)
+    assert not read_state(halted / "unet").finished
+    train(corpus, halted, steps=4)
+    words = load_tokenizer(straight / "tokenizer")
+    one = unet_stage.load_averaged(straight, words, SHAPE).state_dict()
+    two = unet_stage.load_averaged(halted, words, SHAPE).state_dict()
+    assert all(torch.equal(one[k], two[k]) for k in one)
