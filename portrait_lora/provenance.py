@@ -26,7 +26,7 @@ STUDIO: Final = "portrait_lora synthetic studio"
 RECIPE_KEY: Final = "portrait_lora"
 XMP_KEY: Final = "XML:com.adobe.xmp"
 _VOCABULARY: Final = "http://cv.iptc.org/newscodes/digitalsourcetype/"
-_SOURCE: Final = re.compile(r"DigitalSourceType[^>]*?digitalsourcetype/(\w+)", re.DOTALL)
+_SOURCE: Final = re.compile(r"DigitalSourceType\s*(?:>|=\s*[\"'])\s*[^<>\"']*?digitalsourcetype/(\w+)")
 _TOOL: Final = re.compile(r"CreatorTool\s*(?:=\s*[\"']|>)\s*([^<\"']+)")
 
 

@@ -92,6 +92,24 @@ BASES: Final = (
 )
 
 
+def table() -> list[dict[str, str | int | float | bool]]:
+    """The catalogue as plain values, for people and programs."""
+    return [
+        {
+            "name": base.name,
+            "family": base.family,
+            "repo": base.repo,
+            "licence": base.licence,
+            "commercial": base.commercial,
+            "gated": base.gated,
+            "resolution_px": base.resolution_px,
+            "download_gb": base.download_gb,
+            "synthetic": base.synthetic,
+        }
+        for base in BASES
+    ]
+
+
 def resolve_base(name_or_folder: str | Path) -> BaseModel:
     """The base model of a catalogue name or of a local folder in Stable Diffusion layout.
 

@@ -173,10 +173,11 @@ class SD15:
             )
         if adapter.base_digest != self.base.digest:
             _log.warning("%s was trained on another base than %s", adapter.path, self.base.label)
+        needed = lora_layers(adapter.path)
         pipe.load_lora_weights(
             str(adapter.path.parent), weight_name=adapter.path.name, adapter_name=ADAPTER_NAME
         )
-        got, needed = _injected(pipe.unet), lora_layers(adapter.path)
+        got = _injected(pipe.unet)
         if got == 0 or got != needed:
             raise ArtifactError(
                 "not every layer of the adapter fits", where=adapter.path, got=got, needed=needed

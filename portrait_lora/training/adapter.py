@@ -7,6 +7,7 @@ ComfyUI and A1111.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final, Literal, cast
@@ -113,7 +114,15 @@ def adapter_bytes(
     header = metadata(
         adapter, resolution_px=base.resolution_px, prediction_type=prediction_type, licence=base.licence
     )
-    return save(dict(sorted(state.items())), metadata=header)
+    return _same_bytes(save(dict(sorted(state.items())), metadata=header))
+
+
+def _same_bytes(data: bytes) -> bytes:
+    """The file with its header in a fixed order: the library's own order of metadata is random."""
+    length = int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)  # the tensors stay aligned
+    return len(header).to_bytes(8, "little") + header + data[8 + length :]
 
 
 def export_diffusers(source: Adapter, path: Path) -> Adapter:
@@ -126,5 +135,5 @@ def export_kohya(source: Adapter, path: Path) -> Path:
     """Write the ComfyUI/A1111 layout of an adapter file of ours."""
     header = {k: str(v) for k, v in read_header(source.path).get("__metadata__", {}).items()}
     state = kohya_state(load_file(source.path), source.rank, source.alpha)
-    manifest.write_bytes_atomic(path, save(dict(sorted(state.items())), metadata=header))
+    manifest.write_bytes_atomic(path, _same_bytes(save(dict(sorted(state.items())), metadata=header)))
     return path

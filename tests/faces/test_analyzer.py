@@ -1,0 +1,108 @@
+"""insightface opens the pack and plays every model in its role."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from portrait_lora import synthetic, vocabulary
+from portrait_lora.errors import ArtifactError, InputError
+from portrait_lora.faces import FaceAnalyzer, packs, resolve_pack
+from portrait_lora.faces.packs import FacePack
+
+
+@pytest.fixture(scope="module")
+def pack(tiny_pack: Path) -> FacePack:
+    return resolve_pack(str(tiny_pack))
+
+
+@pytest.fixture(scope="module")
+def image() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 255, (96, 80, 3), dtype=np.uint8)
+
+
+def test_every_ability_is_there(pack: FacePack, image: np.ndarray) -> None:
+    faces = FaceAnalyzer(pack).find(image)
+    assert faces
+    assert [f.size_px for f in faces] == sorted((f.size_px for f in faces), reverse=True)
+    face = faces[0]
+    assert face.keypoints_px.shape == (5, 2)
+    assert face.landmarks_px is not None
+    assert face.landmarks_px.shape == (68, 2)
+    assert face.pose_deg is not None
+    assert face.expression in vocabulary.EXPRESSIONS
+    assert np.linalg.norm(face.embedding) == pytest.approx(1, abs=1e-5)
+    assert not face.embedding.flags.writeable
+
+
+def test_the_two_embedders_differ_and_agree_on_faces(pack: FacePack, image: np.ndarray) -> None:
+    select, report = FaceAnalyzer(pack, "select"), FaceAnalyzer(pack, "report")
+    a, b = select.find(image)[0], report.find(image)[0]
+    assert a.box_xyxy_px == b.box_xyxy_px
+    assert a.embedder_id == "synthetic-a"
+    assert b.embedder_id == "synthetic-b"
+    assert abs(float(a.embedding @ b.embedding)) < 0.9
+    assert float(a.embedding @ select.embed(image, a.keypoints_px)) == pytest.approx(1, abs=1e-4)
+    assert float(b.embedding @ report.embed(image, b.keypoints_px)) == pytest.approx(1, abs=1e-4)
+
+
+def test_the_same_picture_gives_the_same_numbers(pack: FacePack, image: np.ndarray) -> None:
+    first, second = FaceAnalyzer(pack).find(image)[0], FaceAnalyzer(pack).find(image)[0]
+    assert np.array_equal(first.embedding, second.embedding)
+    assert first.sharpness == second.sharpness
+
+
+def test_nothing_is_printed(pack: FacePack, image: np.ndarray, capfd: pytest.CaptureFixture[str]) -> None:
+    FaceAnalyzer(pack, "report").find(image)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_gallery_has_unit_rows_per_embedder(pack: FacePack) -> None:
+    gallery = FaceAnalyzer(pack, "report").impostor_embeddings()
+    assert gallery.shape == (3, 2, 128)
+    assert np.allclose(np.linalg.norm(gallery, axis=-1), 1, atol=1e-5)
+
+
+def test_wrong_arguments_are_told(pack: FacePack) -> None:
+    with pytest.raises(InputError, match="embedder"):
+        FaceAnalyzer(pack, "best")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(InputError, match="RGB"):
+        FaceAnalyzer(pack).find(np.zeros((8, 8), dtype=np.uint8))
+    assert FaceAnalyzer(pack).find(np.zeros((4, 4, 3), dtype=np.uint8)) == []
+
+
+def test_a_model_in_the_wrong_role_is_told(pack: FacePack) -> None:
+    from dataclasses import replace
+
+    with pytest.raises(ArtifactError, match="insightface chose another embedder"):
+        FaceAnalyzer(replace(pack, embedder_select=pack.embedder_report))
+    with pytest.raises(ArtifactError):
+        FaceAnalyzer(replace(pack, embedder_report=pack.detector), "report")
+
+
+def render(seed: int, views: tuple[int, ...], size_px: int = 192) -> list[np.ndarray]:
+    people = synthetic.sample_people([seed]).take([0] * len(views))
+    scenes = synthetic.sample_scenes([seed * 100 + v for v in views], max_yaw_deg=30.0)
+    out = synthetic.render(people, scenes, size_px=size_px).image_BCHW
+    return list(out.permute(0, 2, 3, 1).contiguous().numpy())
+
+
+def test_the_embedded_pack_knows_who_is_who() -> None:
+    pack = resolve_pack(packs.EMBEDDED)
+    assert sum(pack.path(f).stat().st_size for f in ("det_synthetic.onnx", "landmark_synthetic.onnx")) < 3e6
+    for role in ("select", "report"):
+        analyzer = FaceAnalyzer(pack, role)
+        vectors = []
+        for seed in (71, 72, 73, 74):
+            found = [analyzer.find(image) for image in render(seed, (0, 1))]
+            assert all(len(faces) == 1 for faces in found)
+            vectors.append([faces[0].embedding for faces in found])
+        table = np.asarray(vectors)
+        likeness = np.einsum("id,jd->ij", table[:, 0], table[:, 1])
+        own = np.diag(likeness)
+        others = likeness[~np.eye(4, dtype=bool)]
+        assert own.mean() > others.mean() + 0.3
+        assert own.min() > np.median(others)
+        assert analyzer.impostor_embeddings().shape == (96, 6, 128)

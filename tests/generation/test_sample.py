@@ -1,0 +1,125 @@
+"""Pictures: reproducible, independent of the batch, marked, and not made twice."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_models import make_crops
+
+from portrait_lora import provenance
+from portrait_lora.families.sd15 import SD15
+from portrait_lora.generation import prompts
+from portrait_lora.generation.contact_sheet import contact_sheet
+from portrait_lora.generation.sample import generate
+from portrait_lora.records import Adapter, Portrait, Shot
+from portrait_lora.training.loop import train
+
+SAMPLER = {"steps": 3, "guidance_scale": 3.0}
+
+
+@pytest.fixture(scope="module")
+def adapter(tiny_sd15: SD15, tmp_path_factory: pytest.TempPathFactory) -> Adapter:
+    folder = tmp_path_factory.mktemp("adapter")
+    result = train(
+        tiny_sd15, make_crops(folder / "crops"), folder / "run", rank=4, alpha=4.0,
+        target_modules="attention_and_conv", learning_rate=5e-2, batch_size=2, steps=3,
+    )  # fmt: skip
+    return result.checkpoints[-1]
+
+
+@pytest.fixture
+def shots() -> list[Shot]:
+    return prompts.load_series("headshots", trigger="ohwx", subject="man", resolution_px=64)[:3]
+
+
+def _pixels(portraits: list[Portrait]) -> np.ndarray:
+    return np.stack([np.asarray(Image.open(p.path)).astype(int) for p in portraits])
+
+
+def test_same_seed_same_bytes_and_any_batch_size(
+    tiny_sd15: SD15, adapter: Adapter, shots: list[Shot], tmp_path: Path
+) -> None:
+    a = generate(tiny_sd15, adapter, shots, tmp_path / "a", batch_size=3, **SAMPLER)
+    b = generate(tiny_sd15, adapter, shots, tmp_path / "b", batch_size=3, **SAMPLER)
+    c = generate(tiny_sd15, adapter, shots[::-1], tmp_path / "c", batch_size=1, **SAMPLER)[::-1]
+    assert [p.path.read_bytes() for p in a] == [p.path.read_bytes() for p in b]
+    assert np.abs(_pixels(a) - _pixels(c)).max() <= 1
+    assert np.abs(_pixels(a)[0] - _pixels(a)[1]).max() > 5
+    assert [p.shot for p in a] == shots
+
+
+def test_the_adapter_and_its_scale_show(
+    tiny_sd15: SD15, adapter: Adapter, shots: list[Shot], tmp_path: Path
+) -> None:
+    def draw(name: str, who: Adapter | None, scale: float) -> np.ndarray:
+        return _pixels(generate(tiny_sd15, who, shots[:1], tmp_path / name, adapter_scale=scale, **SAMPLER))
+
+    base, none, full = draw("base", None, 1.0), draw("none", adapter, 0.0), draw("full", adapter, 1.0)
+    assert np.abs(base - none).max() <= 1
+    assert np.abs(base - full).max() > 2
+
+
+def test_each_picture_says_what_made_it(
+    tiny_sd15: SD15, adapter: Adapter, shots: list[Shot], tmp_path: Path
+) -> None:
+    portrait = generate(tiny_sd15, adapter, shots[:1], tmp_path, **SAMPLER)[0]
+    assert provenance.source_type(portrait.path) == "trainedAlgorithmicMedia"
+    assert (
+        b"http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+        in portrait.path.read_bytes()
+    )
+    assert not provenance.is_studio_picture(portrait.path)
+    recipe = provenance.read_recipe(portrait.path)
+    assert recipe["prompt"] == shots[0].prompt and recipe["seed"] == shots[0].seed
+    assert recipe["adapter_sha256"] == portrait.adapter_digest is not None
+    sidecar = json.loads(portrait.path.with_suffix(".json").read_text())
+    assert sidecar["recipe"] == recipe
+    assert Image.open(portrait.path).size == shots[0].size_px
+
+
+def test_only_what_is_missing_or_changed_is_drawn(
+    tiny_sd15: SD15, adapter: Adapter, shots: list[Shot], tmp_path: Path
+) -> None:
+    first = generate(tiny_sd15, adapter, shots, tmp_path, **SAMPLER)
+    stamps = [p.path.stat().st_mtime_ns for p in first]
+    first[1].path.write_bytes(b"damaged")
+    again = generate(tiny_sd15, adapter, shots, tmp_path, **SAMPLER)
+    after = [p.path.stat().st_mtime_ns for p in again]
+    assert [a == b for a, b in zip(stamps, after, strict=True)] == [True, False, True]
+    assert _pixels(again).shape == (3, 64, 64, 3)
+    generate(tiny_sd15, adapter, shots, tmp_path, adapter_scale=0.5, **SAMPLER)
+    assert all(p.path.stat().st_mtime_ns != b for p, b in zip(again, after, strict=True))
+    last = first[0].path.stat().st_mtime_ns
+    generate(tiny_sd15, adapter, shots, tmp_path, adapter_scale=0.5, force=True, **SAMPLER)
+    assert first[0].path.stat().st_mtime_ns != last
+
+
+def test_sizes_may_differ_within_a_call(tiny_sd15: SD15, shots: list[Shot], tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    mixed = [replace(s, size_px=size) for s, size in zip(shots, ((64, 64), (48, 80), (64, 64)), strict=True)]
+    made = generate(tiny_sd15, None, mixed, tmp_path, **SAMPLER)
+    assert [Image.open(p.path).size for p in made] == [(64, 64), (48, 80), (64, 64)]
+    assert [p.adapter_digest for p in made] == [None] * 3
+
+
+def test_contact_sheet_is_a_page_that_holds_the_pictures(tmp_path: Path, shots: list[Shot]) -> None:
+    colours = ((200, 40, 40), (40, 160, 60), (50, 60, 190))
+    portraits: list[Portrait] = []
+    for shot, colour in zip(shots, colours, strict=True):
+        path = tmp_path / f"{shot.name}.png"
+        Image.new("RGB", (64, 64), colour).save(path)
+        portraits.append(Portrait(path, shot, 3, 3.0, 1.0, None))
+    sheet = contact_sheet(portraits, tmp_path / "sheet.jpg", title="Headshots")
+    page = np.asarray(Image.open(sheet)).astype(int)
+    assert page.shape[1] == 2 * 56 + 3 * 256 + 2 * 28  # enlarged to 256 px, even gutters
+    for i, colour in enumerate(colours):
+        assert np.abs(page[56 + 58 + 128, 56 + i * 284 + 128] - colour).max() < 6
+    assert provenance.source_type(sheet) == "trainedAlgorithmicMedia"
+    assert (
+        contact_sheet(portraits, tmp_path / "again.jpg", title="Headshots").read_bytes() == sheet.read_bytes()
+    )

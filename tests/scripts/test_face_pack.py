@@ -1,0 +1,171 @@
+"""The training of the face pack, on sizes that take seconds."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from scripts import evaluate_face_pack
+from scripts.face_pack import augment, calibrate, data, export, heads, losses, scenes, stages
+from scripts.face_pack.loop import Plan, averaged, train
+from scripts.face_pack.nets import Detector, DetectorOnnx, EmbedderB, Landmarks, LandmarksOnnx
+
+
+@pytest.fixture(scope="module")
+def pool() -> data.Pool:
+    return evaluate_face_pack.render_pool(50_000, people=4, views=2, size_px=64)
+
+
+def test_warp_matches_its_points(pool: data.Pool) -> None:
+    affine = data.place(torch.tensor([[30.0, 34.0]]), torch.tensor([0.5]), torch.tensor([0.3]), 64.0)
+    points = torch.tensor([[[30.0, 34.0], [40.0, 20.0]]])
+    there = data.move(points, data.invert(affine))
+    assert torch.allclose(data.move(there, affine), points, atol=1e-4)
+    assert torch.allclose(there[0, 0], torch.tensor([32.0, 32.0]), atol=1e-4)
+
+
+def test_aligned_crops_put_the_eyes_in_place(pool: data.Pool) -> None:
+    from portrait_lora.faces import quality
+
+    ours = data.aligned(pool.image, pool.keypoints, None, 0.0)
+    for i in range(2):
+        image = evaluate_face_pack.picture(pool.image[i])
+        theirs = quality.aligned_crop(image, pool.keypoints[i].numpy()).astype(np.float32)
+        theirs = theirs.reshape(56, 2, 56, 2, 3).mean((1, 3))
+        assert np.abs(ours[i].permute(1, 2, 0).numpy() - theirs).mean() < 2.0
+
+
+def test_scenes_are_reproducible_and_true(pool: data.Pool) -> None:
+    composer = scenes.Composer(pool, 96)
+    a = composer.batch(4, torch.Generator().manual_seed(5))
+    b = composer.batch(4, torch.Generator().manual_seed(5))
+    assert torch.equal(a.image, b.image)
+    assert a.image.shape == (8, 3, 96, 96)
+    assert 0 <= float(a.image.min()) <= float(a.image.max()) <= 255
+    mirrored = 96 - a.box[:4, :, [2, 0]]
+    assert torch.allclose(a.box[4:, :, [0, 2]], mirrored)
+
+
+def test_every_counted_face_has_anchors(pool: data.Pool) -> None:
+    batch = scenes.Composer(pool, 128).batch(8, torch.Generator().manual_seed(1))
+    slot, _ = losses.assign(batch, 128, 128)
+    for i, m in (batch.state == scenes.POSITIVE).nonzero().tolist():
+        assert (slot[i] == m).any()
+
+
+def test_detector_learns(pool: data.Pool) -> None:
+    torch.manual_seed(0)
+    net, composer = Detector(16), scenes.Composer(pool, 96)
+    batch = composer.batch(4, torch.Generator().manual_seed(2))
+    optimiser = torch.optim.Adam(net.parameters(), 5e-3)
+    values = []
+    for _ in range(16):
+        loss, figures = losses.detector_loss(net((batch.image - 127.5) / 128), batch)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        values.append(figures["box"])
+    assert values[-1] < 0.85 * values[0]
+    assert set(figures) == {"score", "box", "kps"}
+
+
+@pytest.mark.parametrize("angular", [True, False])
+def test_a_margin_makes_the_task_harder(angular: bool) -> None:
+    torch.manual_seed(0)
+    margin = losses.Margin(5, 8, scale=10, margin=0.3, angular=angular, centres=2)
+    x, y = torch.randn(6, 8), torch.tensor([0, 1, 2, 3, 4, 0])
+    assert margin(x, y, 1.0) > margin(x, y, 0.0)
+
+
+def test_camera_keeps_the_range() -> None:
+    x = torch.rand(5, 3, 24, 20) * 255
+    y = augment.camera(x, torch.Generator().manual_seed(0), soft=1.0)
+    assert y.shape == x.shape
+    assert 0 <= float(y.min()) <= float(y.max()) <= 255
+
+
+def test_a_stopped_run_goes_on(tmp_path: Path) -> None:
+    def modules() -> torch.nn.ModuleDict:
+        torch.manual_seed(3)
+        return torch.nn.ModuleDict({"net": torch.nn.Linear(3, 1)})
+
+    def run(folder: Path, *steps: int) -> torch.Tensor:
+        for count in steps:
+            nets = modules()
+
+            def step(
+                progress: float, generator: torch.Generator, net: torch.nn.Module = nets["net"]
+            ) -> tuple[torch.Tensor, dict[str, float]]:
+                return (net(torch.randn(4, 3, generator=generator)) - 1).square().mean(), {}
+
+            train("toy", nets, step, Plan(minutes=1e6, lr=0.01, steps=count), folder, seed=1)
+        return averaged(folder, "toy")["weight"]
+
+    whole = run(tmp_path / "a", 8)
+    assert math.isfinite(float(whole.sum()))
+    assert run(tmp_path / "b", 4, 8).shape == whole.shape
+    assert not torch.equal(whole, modules()["net"].weight)
+
+
+def test_onnx_computes_what_torch_does(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    for name, net, wrap, shape in (
+        ("detector", Detector(), DetectorOnnx, (1, 3, 64, 96)),
+        ("landmarks", Landmarks(), LandmarksOnnx, (1, 3, 192, 192)),
+        ("embedder-b", EmbedderB(), export.EmbedderOnnx, (1, 3, 112, 112)),
+    ):
+        x = torch.randn(shape)
+        with torch.no_grad():
+            expected = wrap(net.eval())(x)
+        expected = expected if isinstance(expected, tuple) else (expected,)
+        file = tmp_path / f"{name}.onnx"
+        export.export_net(name, net, file)
+        got = onnxruntime.InferenceSession(str(file), options).run(None, {"input": x.numpy()})
+        for a, b in zip(expected, got, strict=True):
+            assert a.shape == b.shape
+            assert np.allclose(a.numpy(), b, atol=1e-4)
+
+
+def test_auc_counts_pairs() -> None:
+    who = torch.tensor([0, 0, 1, 1])
+    apart = torch.tensor([[1.0, 0], [1, 0], [0, 1], [0, 1]])
+    assert stages.auc(apart, who) == 1.0
+    assert stages.auc(apart[[0, 2, 1, 3]], who) == 0.0
+
+
+def test_the_threshold_holds_its_rate() -> None:
+    vectors = np.random.default_rng(0).normal(size=(60, 7, 16)).astype(np.float32)
+    vectors += np.random.default_rng(1).normal(size=(60, 1, 16)) * 2
+    vectors /= np.linalg.norm(vectors, axis=-1, keepdims=True)
+    vectors[3, 5] = np.nan
+    row = calibrate.threshold(vectors, rate=0.01)
+    _, other = calibrate.statistic(vectors)
+    assert (other >= row["threshold"]).mean() == pytest.approx(0.01, abs=0.002)
+    assert row["same"] > row["strangers"]
+
+
+def test_heads_learn_pose_from_true_landmarks(pool: data.Pool) -> None:
+    from portrait_lora.faces import shape
+
+    x = torch.from_numpy(shape.normalise(pool.landmarks.numpy())).float()
+    mean, scale = x.mean(0), x.std(0).clamp(min=1e-3)
+    net, spread = heads._fit((x - mean) / scale, pool.pose, classes=None, steps=150, seed=0)
+    head = heads._head(net, spread, mean, scale, heads.POSE_LABELS)
+    off = [
+        abs(shape.pose(head, p.numpy())[1] - y)
+        for p, y in zip(pool.landmarks, pool.pose[:, 1].tolist(), strict=True)
+    ]
+    assert float(np.mean(off)) < 6
+
+
+def test_overlap() -> None:
+    assert evaluate_face_pack.overlap((0, 0, 2, 2), (0, 0, 2, 2)) == 1
+    assert evaluate_face_pack.overlap((0, 0, 2, 2), (1, 0, 3, 2)) == pytest.approx(1 / 3)
+    assert evaluate_face_pack.overlap((0, 0, 1, 1), (2, 2, 3, 3)) == 0

@@ -1,0 +1,14 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from scripts.rows import Row, finish
+
+
+def test_a_missed_target_fails_the_script(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    rows = [Row("a", 0.9, "share", 3, 0.8), Row("b", 2.0, "s", 1), Row("c", 5.0, "s", 1, 6.0, at_most=True)]
+    assert finish(rows, tmp_path / "rows.json") == 0
+    assert [r["met"] for r in json.loads((tmp_path / "rows.json").read_text())] == [True, None, True]
+    assert finish([*rows, Row("d", 0.1, "share", 3, 0.2)], None) == 1
+    assert "MISSED" in capsys.readouterr().out
