@@ -267,8 +267,9 @@ def _run(call: Callable[..., object]) -> int:
         return _report(error)
     except typer.Abort:
         return _interrupted()
-    except TyperException as error:
-        error.show()
+    except TyperException as error:  # wrong use; typer's own errors know how to show themselves
+        show = getattr(error, "show", None)
+        show() if callable(show) else typer.echo(f"Error: {error}", err=True)
         return errors.EXIT_BAD_INPUT
     except KeyboardInterrupt:
         return _interrupted()

@@ -194,8 +194,9 @@ def seeded(seed: int, salt: int) -> torch.Generator:
 
 def sample_people(seeds: Sequence[int], device: torch.device | str = "cpu") -> People:
     """One person per seed; row i depends only on seeds[i]."""
-    rows = [_draw(int(s)) for s in seeds]
-    values = {k: torch.tensor([r[k] for r in rows]) for k in rows[0]}
+    drawn = [_draw(int(s)) for s in seeds]
+    values = {k: torch.tensor([row[k] for row, _ in drawn]) for k in drawn[0][0]}
+    values["moles"] = torch.tensor([moles for _, moles in drawn])
     return People(tuple(int(s) for s in seeds), MappingProxyType(values)).to(device)
 
 
@@ -227,13 +228,14 @@ def distance(people_a: People, people_b: People) -> Tensor:
     return difference.square().mean(-1).sqrt() / (_SPREAD * 2**0.5)
 
 
-def _draw(seed: int) -> dict[str, float | list]:
+def _draw(seed: int) -> tuple[dict[str, float], list[list[float]]]:
+    """The numbers of one person, and where the three moles sit."""
     generator = seeded(seed, _FACE_SALT)
     names = FACE_SHAPE + BODY_AND_SKIN
     normal = (torch.randn(len(names), generator=generator) * _SPREAD).clamp(-2.3, 2.3).tolist()
     uniform = torch.rand(len(UNIT) + 1 + _CHOICE_DRAWS, generator=generator).tolist()
     moles = torch.rand(3, 2, generator=generator).tolist()
-    row: dict[str, float | list] = dict(zip(names, normal, strict=True))
+    row: dict[str, float] = dict(zip(names, normal, strict=True))
     row["melanin"] /= _SPREAD
     row.update(zip(UNIT, uniform, strict=False))
     female = uniform[len(UNIT)] > 0.5
@@ -246,8 +248,7 @@ def _draw(seed: int) -> dict[str, float | list]:
     row["hair_mel"] = max(row["hair_mel"] ** 0.85, darkest)
     row["eye_mel"] = min(max(row["eye_mel"] + 0.25 * row["melanin"], 0.0), 1.0)
     row.update(_choices(uniform[len(UNIT) + 1 :], female))
-    row["moles"] = moles
-    return row
+    return row, moles
 
 
 def _greying(u: float) -> float:

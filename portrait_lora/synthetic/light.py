@@ -140,8 +140,13 @@ def lighting(rig: int, flip: bool, device: torch.device) -> Lighting:
     lamps = (chosen.key, chosen.fill, chosen.rim)
     directions = [_direction(lamp, flip) for lamp in lamps]
     colours = [[lamp.strength * c for c in lamp.colour] for lamp in lamps]
-    tensors = (torch.tensor(t, device=device) for t in (directions, colours, chosen.sky, chosen.ground))
-    return Lighting(*tensors, chosen.softness)
+
+    def tensor(value: object) -> Tensor:
+        return torch.tensor(value, device=device)
+
+    return Lighting(
+        tensor(directions), tensor(colours), tensor(chosen.sky), tensor(chosen.ground), chosen.softness
+    )
 
 
 def _direction(lamp: Lamp, flip: bool) -> tuple[float, float, float]:

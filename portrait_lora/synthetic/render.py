@@ -198,7 +198,7 @@ def _paint(
 
 
 def _slice(s: Samples, start: int, stop: int) -> Samples:
-    offset = s.offset_N if isinstance(s.offset_N, float) else s.offset_N[start:stop]
+    offset = s.offset_N[start:stop] if isinstance(s.offset_N, Tensor) else s.offset_N
     return Samples(s.y_N[start:stop], s.x_N[start:stop], s.weight_N[start:stop], offset)
 
 
