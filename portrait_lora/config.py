@@ -23,7 +23,6 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(gt=0)]
 
 FILE_NAME: Final = "likeness.yaml"
-HEADER: Final = "# yaml-language-server: $schema=./likeness.schema.json\n"
 
 
 class Section(BaseModel):

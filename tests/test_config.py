@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -67,3 +68,8 @@ def test_missing_file(tmp_path: Path):
 def test_dump_reads_back(tmp_path: Path):
     resolved = config.load(None, ["seed=7", "subject.name='Ann: 100 %'"])
     assert config.load(write(tmp_path, config.dump(resolved))) == resolved
+
+
+def test_the_schema_beside_the_yaml_files_is_current():
+    written = json.loads((config.configs_dir() / "likeness.schema.json").read_text(encoding="utf-8"))
+    assert written == config.LikenessConfig.model_json_schema()
