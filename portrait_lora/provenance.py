@@ -84,6 +84,16 @@ def is_studio_picture(path: Path) -> bool:
     return bool(source and source[1] == ALGORITHMIC and tool and tool[1].strip() == STUDIO)
 
 
+def is_unmarked_picture(path: Path) -> bool:
+    """Whether this is a picture that the studio did not render: it counts as a real photograph."""
+    try:
+        with Image.open(path):
+            pass
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return False
+    return not is_studio_picture(path)
+
+
 def read_recipe(path: Path) -> dict[str, object]:
     """The recipe in a PNG of ours.  Raises `ArtifactError` when there is none."""
     try:

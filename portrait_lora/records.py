@@ -147,7 +147,7 @@ class Adapter:
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
-    """What `train` leaves behind: one adapter per checkpoint, oldest first."""
+    """What `train` leaves behind: one adapter per checkpoint, oldest first; `samples` seen over all steps."""
 
     checkpoints: tuple[Adapter, ...]
     steps: int

@@ -134,13 +134,13 @@ class Stages:
         if self.config.allow_synthetic_models or not (self.pack.synthetic or self.base.synthetic):
             return
         files = likeness.photo_files(self.likeness.photos)
-        real = [p.name for p in files if not provenance.is_studio_picture(p)]
-        if real and len(real) > len(files) / 2:
+        real = [p.name for p in files if provenance.is_unmarked_picture(p)]
+        if real:
             which = "face pack and base model" if self.base.synthetic else "face pack"
             raise InputError(
                 f"the embedded {which} knows only the synthetic studio, and these look like real photographs",
                 where=self.likeness.photos,
-                got=f"{len(real)} of {len(files)} files without the studio's mark, such as {real[0]}",
+                got=f"{len(real)} of {len(files)} pictures without the studio's mark, such as {real[0]}",
                 needed="a face pack and a base model made for photographs",
                 remedy="See `portrait-lora models`, or go on all the same with --allow-synthetic-models.",
             )

@@ -21,7 +21,9 @@ def aligned_crop(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # scikit-image renames what insightface calls
         points = np.asarray(keypoints_px, dtype=np.float32)
-        return np.asarray(face_align.norm_crop(image_rgb, landmark=points, image_size=size_px), dtype=np.uint8)
+        return np.asarray(
+            face_align.norm_crop(image_rgb, landmark=points, image_size=size_px), dtype=np.uint8
+        )
 
 
 def _luma(image_rgb: Uint8Image) -> npt.NDArray[np.float32]:

@@ -10,13 +10,15 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from PIL import Image, ImageFilter
 
 from portrait_lora import manifest, provenance, vocabulary
@@ -123,8 +125,9 @@ def make_reference_set(
     """
     manifest.make_folder(folder)
     person = sample_people([person_seed])
-    shots = [_good(person, person_seed, i) for i in range(good)]
-    shots += [_BAD[code](person, person_seed) for code in bad]
+    with _one_thread():
+        shots = [_good(person, person_seed, i) for i in range(good)]
+        shots += [_BAD[code](person, person_seed) for code in bad]
     order = np.random.default_rng(_seed(person_seed, 990)).permutation(len(shots))
     truths: list[Truth] = []
     digests: dict[str, str] = {}
@@ -137,6 +140,17 @@ def make_reference_set(
         truths.append(Truth(name, t.code, t.person_seed, t.look, t.pose_deg))
     subject = vocabulary.SUBJECTS[int(float(person.values["female"][0]) > 0.5)]
     return ReferenceSet(person_seed, subject, tuple(truths), digests)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """The renderer's many small operations are faster on one thread, and bytes then do not depend on cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def write_truth(made: ReferenceSet, path: Path) -> None:

@@ -176,7 +176,7 @@ class _Run:
         loss = _final_loss(self.metrics, planned[-1])
         made = {c.step: c for c in checkpoint.find(self.checkpoints)}
         adapters = tuple(made[s].adapter for s in planned if s in made)
-        return TrainResult(adapters, planned[-1], len(self.samples), loss, resumed)
+        return TrainResult(adapters, planned[-1], planned[-1] * self.recipe.batch_size, loss, resumed)
 
     def _loop(
         self,
