@@ -144,7 +144,7 @@ def make_reference_set(
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """The renderer's many small operations are faster on one thread, and bytes then do not depend on cores."""
+    """Many small operations are faster on one thread, and bytes then do not depend on the cores."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
