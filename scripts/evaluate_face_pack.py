@@ -27,13 +27,13 @@ from torch import Tensor
 from portrait_lora import synthetic, vocabulary
 from portrait_lora.faces import FaceAnalyzer, FacePack, resolve_pack
 from portrait_lora.records import Face
+from scripts.face_pack.calibrate import render_views
 from scripts.face_pack.data import Pool
 from scripts.face_pack.scenes import POSITIVE, Composer
 from scripts.face_pack.stages import auc
 
 Row = dict[str, Any]
 FIRST_SEED: Final = 600_000
-_VIEWS_PER_SEED: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,21 +54,15 @@ FULL: Final = Sizes(scenes=1000, scene_people=400, portraits=1000, photos=60, pe
 
 def render_pool(first_seed: int, people: int, views: int, size_px: int, **scene: Any) -> Pool:
     """Pictures of fresh people with all their truth; looks vary between the views."""
-    parts: list[dict[str, Tensor]] = []
-    with torch.inference_mode():
-        for seed in range(first_seed, first_seed + people):
-            images = [seed * _VIEWS_PER_SEED + v for v in range(views)]
-            who = synthetic.sample_people([seed]).take([0] * views)
-            styled = synthetic.restyle(who, images)
-            for v in range(views):
-                one = (styled if v else who).take([v])
-                out = synthetic.render(one, synthetic.sample_scenes([images[v]], **scene), size_px=size_px)
-                parts.append(_truth(out, seed - first_seed))
+    parts = [
+        _truth(render_views(seed, views, size_px, **scene), seed, seed - first_seed)
+        for seed in range(first_seed, first_seed + people)
+    ]
     return Pool(**{k: torch.cat([p[k] for p in parts]) for k in parts[0]})
 
 
-def _truth(out: synthetic.Render, person: int) -> dict[str, Tensor]:
-    word = out.looks[0].expression or vocabulary.EXPRESSIONS[0]
+def _truth(out: synthetic.Render, seed: int, person: int) -> dict[str, Tensor]:
+    words = [look.expression or vocabulary.EXPRESSIONS[0] for look in out.looks]
     return {
         "image": out.image_BCHW,
         "mask": out.mask_BHW,
@@ -77,8 +71,9 @@ def _truth(out: synthetic.Render, person: int) -> dict[str, Tensor]:
         "landmarks": out.landmarks_px.float(),
         "visible": out.visible_B68.to(torch.uint8),
         "pose": out.pose_deg.float(),
-        "person": torch.tensor([person]),
-        "expression": torch.tensor([vocabulary.EXPRESSIONS.index(word)]),
+        "person": torch.full((len(words),), person),
+        "seed": torch.full((len(words),), seed),
+        "expression": torch.tensor([vocabulary.EXPRESSIONS.index(word) for word in words]),
     }
 
 

@@ -39,6 +39,9 @@ CODES: Final = (
 )
 """Every code a finding can carry; they never change their meaning."""
 
+DARK_PICTURE_HIGHLIGHT: Final = 110.0
+"""98th percentile of the luma: below, a picture without a face is brightened and looked at again."""
+
 Progress = Callable[[str, int], AbstractContextManager[Callable[..., Any]]]
 
 
@@ -123,7 +126,8 @@ def check_photo(path: Path, analyzer: FaceFinder, settings: CheckSettings) -> Ph
     faces = analyzer.find(image)
     if not faces:
         low = tuple(_low_resolution(photo, settings))
-        return PhotoReport(photo, None, (_no_face(image, analyzer), *low))
+        found = _too_dark_to_see(image, analyzer, settings) or _no_face(image, analyzer)
+        return PhotoReport(photo, None, (found, *low))
     scale = max(photo.size_px) / max(image.shape[:2])
     face, view, view_face = _closer_look(photo, image, faces[0], analyzer, scale)
     found: list[Finding] = [*_several_faces(faces, settings), *_sizes(photo, face, settings)]
@@ -168,6 +172,20 @@ def move_face(face: Face, scale: float, offset_px: tuple[float, float] = (0.0, 0
     marks = None if face.landmarks_px is None else readonly(face.landmarks_px * scale + shift)
     points = readonly(face.keypoints_px * scale + shift)
     return replace(face, box_xyxy_px=box, keypoints_px=points, landmarks_px=marks)
+
+
+def _too_dark_to_see(image: ImageArray, analyzer: FaceFinder, settings: CheckSettings) -> Finding | None:
+    """`under_exposed` when a face appears once a dark picture is brightened; otherwise None."""
+    highlight = float(np.percentile(cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY), 98))
+    if highlight >= DARK_PICTURE_HIGHLIGHT:
+        return None
+    brighter = np.clip(image.astype(np.float32) * (220.0 / max(highlight, 1.0)), 0, 255).astype(np.uint8)
+    faces = analyzer.find(brighter)
+    if not faces:
+        return None
+    luma = float(face_luma(image, faces[0]).mean())
+    advice = "The picture is so dark that the face is hardly there. Use a photo with light on the face."
+    return Finding("under_exposed", "reject", luma, settings.min_brightness, advice)
 
 
 def _no_face(image: ImageArray, analyzer: FaceFinder) -> Finding:

@@ -250,7 +250,7 @@ def _no_face(person: People, person_seed: int) -> _Shot:
 
 def _stranger(person: People, person_seed: int) -> tuple[People, int]:
     """Somebody of another seed, the most unlike of a few."""
-    seeds = [700_000 + person_seed * 16 + i for i in range(6)]
+    seeds = [700_000 + person_seed * 16 + i for i in range(16)]
     others = sample_people(seeds)
     far = int(distance(person, others).flatten().argmax())
     return others.take([far]), seeds[far]

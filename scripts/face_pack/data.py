@@ -1,0 +1,156 @@
+"""The corpus in memory, and the crops that the networks see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from portrait_lora import vocabulary
+from scripts.corpus import Corpus
+
+TEMPLATE_112: Final = (
+    (38.2946, 51.6963),
+    (73.5318, 51.5014),
+    (56.0252, 71.7366),
+    (41.5493, 92.3655),
+    (70.7299, 92.2041),
+)
+"""Where insightface puts the five keypoints in its 112 px crop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """N pictures with their truth; `person` counts from 0, `seed` is whose it is, `expression` indexes
+    EXPRESSIONS."""
+
+    image: Tensor  # (N, 3, S, S) uint8
+    mask: Tensor  # (N, S, S) uint8
+    box: Tensor  # (N, 4)
+    keypoints: Tensor  # (N, 5, 2)
+    landmarks: Tensor  # (N, 68, 2)
+    visible: Tensor  # (N, 68)
+    pose: Tensor  # (N, 3)
+    person: Tensor  # (N,) long
+    seed: Tensor  # (N,) long
+    expression: Tensor  # (N,) long
+
+    def __len__(self) -> int:
+        return len(self.person)
+
+    @property
+    def size_px(self) -> int:
+        return int(self.image.shape[-1])
+
+    @property
+    def people(self) -> int:
+        return int(self.person.max()) + 1
+
+    def take(self, index: Tensor) -> Pool:
+        """The rows of `index`; people keep their numbers."""
+        return Pool(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
+
+    def renumbered(self) -> Pool:
+        """People counted from 0 without gaps."""
+        return replace(self, person=self.person.unique(return_inverse=True)[1])
+
+
+def load_pool(folder: Path, limit: int | None = None) -> Pool:
+    """Read the shards that are finished."""
+    corpus = Corpus(folder, limit)
+    words = [look.expression or vocabulary.EXPRESSIONS[0] for look in corpus.looks]
+    names = ("image", "mask", "box", "keypoints", "landmarks", "visible", "pose")
+    columns = {name: corpus.column(name) for name in names}
+    seed = corpus.column("person")
+    person = seed.unique(return_inverse=True)[1]
+    expression = torch.tensor([vocabulary.EXPRESSIONS.index(w) for w in words])
+    return Pool(**columns, person=person, seed=seed, expression=expression)
+
+
+def similarity(points: Tensor, target: Tensor) -> Tensor:
+    """(B, 2, 3) that takes target pixels to picture pixels: least squares of `points` on `target`."""
+    t_mean, p_mean = target.mean(-2), points.mean(-2)
+    t, p = target - t_mean[..., None, :], points - p_mean[..., None, :]
+    size = (t**2).sum((-1, -2))
+    a = (t * p).sum((-1, -2)) / size
+    b = (t[..., 0] * p[..., 1] - t[..., 1] * p[..., 0]).sum(-1) / size
+    turn = torch.stack([torch.stack([a, -b], -1), torch.stack([b, a], -1)], -2)
+    shift = p_mean - (turn @ t_mean[..., None])[..., 0]
+    return torch.cat([turn, shift[..., None]], -1)
+
+
+def place(centre: Tensor, scale: Tensor, angle: Tensor, side_px: float) -> Tensor:
+    """(B, 2, 3) from crop pixels to picture pixels: a square around `centre`, `scale` picture px per px."""
+    c, s = torch.cos(angle) * scale, torch.sin(angle) * scale
+    turn = torch.stack([torch.stack([c, -s], -1), torch.stack([s, c], -1)], -2)
+    middle = torch.full((2, 1), side_px / 2, device=centre.device)
+    return torch.cat([turn, centre[..., None] - turn @ middle], -1)
+
+
+def invert(affine: Tensor) -> Tensor:
+    """The inverse map of (B, 2, 3) affines."""
+    turn = torch.linalg.inv(affine[..., :2])
+    return torch.cat([turn, -turn @ affine[..., 2:]], -1)
+
+
+def move(points: Tensor, affine: Tensor) -> Tensor:
+    """Apply (B, 2, 3) to (B, K, 2)."""
+    return points @ affine[..., :2].transpose(-1, -2) + affine[..., None, :, 2]
+
+
+def warp(images: Tensor, affine: Tensor, height: int, width: int) -> Tensor:
+    """Sample (B, C, H, W) at output pixels mapped by `affine` (as cv2.warpAffine: zeros outside)."""
+    h, w = images.shape[-2:]
+    y, x = torch.meshgrid(
+        torch.arange(height, device=images.device, dtype=torch.float32),
+        torch.arange(width, device=images.device, dtype=torch.float32),
+        indexing="ij",
+    )
+    grid = move(torch.stack([x, y], -1).reshape(1, -1, 2).expand(len(images), -1, -1), affine)
+    size = torch.tensor([w, h], device=images.device, dtype=torch.float32)
+    grid = ((grid + 0.5) / size * 2 - 1).reshape(-1, height, width, 2)
+    return F.grid_sample(images, grid, align_corners=False, padding_mode="zeros")
+
+
+def aligned(images: Tensor, keypoints: Tensor, generator: torch.Generator | None, noise: float) -> Tensor:
+    """(B, 3, 56, 56) in 0..255 as the embedders see it; keypoints shake when a generator is given."""
+    template = torch.tensor(TEMPLATE_112)
+    if generator is not None:
+        spread = (keypoints - keypoints.mean(1, keepdim=True)).square().sum(-1).mean(1).sqrt()
+        shake = torch.randn(keypoints.shape, generator=generator) * noise
+        shake = shake + torch.randn(len(keypoints), 1, 2, generator=generator) * noise * 1.2
+        keypoints = keypoints + shake * spread[:, None, None]
+        scale = 1 + torch.randn(len(keypoints), 1, 1, generator=generator) * noise
+        middle = keypoints.mean(1, keepdim=True)
+        keypoints = (keypoints - middle) * scale + middle
+    crop = warp(images.float(), similarity(keypoints, template), 112, 112)
+    return F.avg_pool2d(crop, 2)
+
+
+def landmark_crop(
+    images: Tensor, box: Tensor, generator: torch.Generator | None, side_px: int
+) -> tuple[Tensor, Tensor]:
+    """Crops (B, 3, side, side) as insightface cuts them (1.5 × the longer side) and their affines."""
+    size = (box[:, 2:] - box[:, :2]).amax(1)
+    centre = (box[:, :2] + box[:, 2:]) / 2
+    angle = torch.zeros(len(box))
+    if generator is not None:
+        g = generator
+        centre = centre + torch.randn(centre.shape, generator=g).clamp(-2, 2) * 0.05 * size[:, None]
+        size = size * (1 + torch.randn(len(size), generator=g).clamp(-2, 2) * 0.07)
+        angle = torch.randn(len(size), generator=g) * 0.15
+    affine = place(centre, size * 1.5 / side_px, angle, float(side_px))
+    crop = F.avg_pool2d(
+        warp(
+            images.float(),
+            place(centre, size * 0.75 / side_px, angle, 2.0 * side_px),
+            2 * side_px,
+            2 * side_px,
+        ),
+        2,
+    )
+    return crop, affine

@@ -1,0 +1,142 @@
+"""One training loop for the four networks: AdamW, cosine, running average, resumable checkpoints."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+CHECKPOINT: Final = "{name}.checkpoint.safetensors"
+StepFunction = Callable[[float, torch.Generator], tuple[Tensor, dict[str, float]]]
+"""(progress 0..1, generator) -> (loss, figures to print)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`minutes` of CPU time of the process (over as many runs as it takes), or `steps` when they come first.
+
+    CPU time, so that other work on the machine makes training slower but not worse.
+    """
+
+    minutes: float
+    lr: float
+    steps: int = 10**9
+    warmup: int = 60
+    average: float = 0.998
+    weight_decay: float = 0.02
+    save_seconds: float = 90.0
+    log_seconds: float = 20.0
+
+
+@dataclass(slots=True)
+class _State:
+    step: int = 0
+    seconds: float = 0.0
+
+
+def _save(file: Path, modules: nn.ModuleDict, average: dict[str, Tensor], optimiser: torch.optim.Optimizer,
+          state: _State) -> None:  # fmt: skip
+    table = {f"net.{k}": v.detach().contiguous() for k, v in modules.state_dict().items()}
+    table.update({f"average.{k}": v.contiguous() for k, v in average.items()})
+    for index, slots in optimiser.state_dict()["state"].items():
+        table.update({f"adam.{index}.{k}": torch.as_tensor(v).contiguous() for k, v in slots.items()})
+    facts = {"state": json.dumps({"step": state.step, "seconds": state.seconds})}
+    temporary = file.with_suffix(".tmp")
+    save_file({k: v.clone() for k, v in table.items()}, str(temporary), metadata=facts)
+    os.replace(temporary, file)
+
+
+def _load(file: Path, modules: nn.ModuleDict, average: dict[str, Tensor], optimiser: torch.optim.Optimizer
+          ) -> _State:  # fmt: skip
+    table = load_file(str(file))
+    modules.load_state_dict({k[4:]: v for k, v in table.items() if k.startswith("net.")})
+    for key in average:
+        average[key].copy_(table[f"average.{key}"])
+    slots: dict[int, dict[str, Tensor]] = {}
+    for key, value in table.items():
+        if key.startswith("adam."):
+            _, index, name = key.split(".", 2)
+            slots.setdefault(int(index), {})[name] = value
+    groups = optimiser.state_dict()["param_groups"]
+    optimiser.load_state_dict({"state": slots, "param_groups": groups})
+    with safe_open(str(file), framework="pt") as handle:
+        raw = json.loads(handle.metadata()["state"])
+    return _State(int(raw["step"]), float(raw["seconds"]))
+
+
+def _average(target: dict[str, Tensor], modules: nn.ModuleDict, decay: float) -> None:
+    """Move the running average; statistics of batch norms are averaged too."""
+    for key, value in modules.state_dict().items():
+        if value.dtype.is_floating_point:
+            target[key].lerp_(value.detach(), 1 - decay)
+        else:
+            target[key].copy_(value)
+
+
+def train(
+    name: str,
+    modules: nn.ModuleDict,
+    step: StepFunction,
+    plan: Plan,
+    folder: Path,
+    seed: int,
+    evaluate: Callable[[], dict[str, float]] | None = None,
+) -> None:
+    """Train until the plan is fulfilled, then load the running average into `modules`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / CHECKPOINT.format(name=name)
+    modules.train()
+    optimiser = torch.optim.AdamW(modules.parameters(), plan.lr, weight_decay=plan.weight_decay)
+    average = {k: v.detach().clone() for k, v in modules.state_dict().items()}
+    state = _load(file, modules, average, optimiser) if file.exists() else _State()
+    begun_cpu, before = time.process_time(), state.seconds
+    saved = logged = time.monotonic()
+    while (progress := max(state.seconds / (plan.minutes * 60), state.step / plan.steps)) < 1:
+        rate = plan.lr * min(1.0, (state.step + 1) / plan.warmup)
+        rate *= 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress))
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        generator = torch.Generator().manual_seed((seed * 1_000_003 + state.step) & 0x7FFFFFFF)
+        torch.manual_seed((seed * 7919 + state.step) & 0x7FFFFFFF)  # dropout
+        loss, figures = step(progress, generator)
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(modules.parameters(), 5.0)
+        optimiser.step()
+        state.step += 1
+        _average(average, modules, min(plan.average, (1 + state.step) / (10 + state.step)))
+        now = time.monotonic()
+        state.seconds = before + time.process_time() - begun_cpu
+        if now - logged > plan.log_seconds:
+            logged = now
+            print(_line(name, state, progress, loss.item(), figures), flush=True)
+        if now - saved > plan.save_seconds:
+            saved = now
+            _save(file, modules, average, optimiser, state)
+    _save(file, modules, average, optimiser, state)
+    modules.load_state_dict(average)
+    modules.eval()
+    if evaluate is not None:
+        print(name, "finished:", json.dumps(evaluate()), flush=True)
+
+
+def _line(name: str, state: _State, progress: float, loss: float, figures: dict[str, float]) -> str:
+    shown = " ".join(f"{k} {v:.4f}" for k, v in figures.items())
+    return f"{name} {progress:5.1%} step {state.step} {state.seconds:.0f} s loss {loss:.4f} {shown}"
+
+
+def averaged(folder: Path, name: str, prefix: str = "net.") -> dict[str, Tensor]:
+    """The averaged weights of one module of a checkpoint."""
+    table = load_file(str(folder / CHECKPOINT.format(name=name)))
+    start = f"average.{prefix}"
+    return {k[len(start) :]: v for k, v in table.items() if k.startswith(start)}
