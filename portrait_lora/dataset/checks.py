@@ -126,8 +126,8 @@ def check_photo(path: Path, analyzer: FaceFinder, settings: CheckSettings) -> Ph
     faces = analyzer.find(image)
     if not faces:
         low = tuple(_low_resolution(photo, settings))
-        found = _too_dark_to_see(image, analyzer, settings) or _no_face(image, analyzer)
-        return PhotoReport(photo, None, (found, *low))
+        why = _too_dark_to_see(image, analyzer, settings) or _no_face(image, analyzer)
+        return PhotoReport(photo, None, (why, *low))
     scale = max(photo.size_px) / max(image.shape[:2])
     face, view, view_face = _closer_look(photo, image, faces[0], analyzer, scale)
     found: list[Finding] = [*_several_faces(faces, settings), *_sizes(photo, face, settings)]

@@ -183,3 +183,20 @@ def test_a_folder_gives_one_report_per_file_and_leaves_the_originals_alone(tmp_p
 def test_face_luma_survives_boxes_outside_the_picture():
     face = made_up_face(box_xyxy_px=(400.0, 400.0, 500.0, 500.0))
     assert face_luma(draw(0), face).size > 0
+
+
+def test_a_face_that_only_brightening_shows_is_under_exposed(tmp_path):
+    class NightBlind:
+        """Finds the face once the picture is bright enough."""
+
+        embedder_id = "made-up"
+
+        def find(self, image_rgb):
+            return [made_up_face()] if image_rgb.max() > 150 else []
+
+    rng = np.random.default_rng(0)
+    dark = save(tmp_path / "dark.png", rng.integers(0, 25, (*SIZE[::-1], 3), dtype=np.uint8))
+    grey = save(tmp_path / "grey.png", np.full((*SIZE[::-1], 3), 140, np.uint8))
+    report = check_photo(dark, NightBlind(), SETTINGS)
+    assert report.codes == ("under_exposed",) and report.findings[0].measured < SETTINGS.min_brightness
+    assert check_photo(grey, NightBlind(), SETTINGS).codes == ("no_face",)
