@@ -48,7 +48,7 @@ class CheckConfig(Section):
 
     min_face_px: float = Field(default=64.0, gt=0, description="longer side of the face box")
     min_sharpness: float = Field(
-        default=60.0, ge=0, description="variance of the Laplacian of the aligned 112 px crop"
+        default=40.0, ge=0, description="variance of the Laplacian of the aligned 112 px crop"
     )
     min_brightness: float = Field(default=22.0, ge=0, le=255, description="mean luma of the aligned crop")
     max_brightness: float = Field(default=232.0, ge=0, le=255)

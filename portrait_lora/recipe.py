@@ -12,7 +12,7 @@ from pathlib import Path
 
 from portrait_lora import config, likeness, log, manifest
 from portrait_lora.errors import InputError, PhotosError
-from portrait_lora.likeness import Journal, Likeness, Summary, open_likeness
+from portrait_lora.likeness import Likeness, Summary, open_likeness
 from portrait_lora.stages import Stages
 
 _log = log.get(__name__)
@@ -20,7 +20,7 @@ _log = log.get(__name__)
 
 def check(folder: Path, *, overrides: Sequence[str] = ()) -> Summary:
     """Look at every photo and write `reports/check.html`; never raises for bad photos."""
-    stages = Stages(likeness.open_for_check(folder, overrides), force=True)
+    stages = Stages(likeness.open_for_check(folder, overrides), redo=("check",))
     return stages.check()
 
 
@@ -101,7 +101,7 @@ def _studio_photos(out: Path, person_seed: int) -> str:
 
 def _run(opened: Likeness, force: bool) -> Summary:
     likeness.write_config(opened.root, opened.config)
-    stages = Stages(opened, force=force)
+    stages = Stages(opened, redo=likeness.STAGES if force else ())
     for stage in (stages.check, stages.prepare, stages.train, stages.select, stages.generate, stages.score):
         stage()
     return stages.run_summary()
@@ -114,11 +114,7 @@ def _up_to(
     opened = open_likeness(folder, overrides)
     likeness.write_config(opened.root, opened.config)
     names = likeness.STAGES[: likeness.STAGES.index(last) + 1]
-    if force:
-        journal = Journal.open(opened.reports)
-        for name in names[names.index(forced or last) :]:
-            journal.forget(name)
-    stages = Stages(opened, force=False)
+    stages = Stages(opened, redo=names[names.index(forced or last) :] if force else ())
     summary: Summary = {}
     for name in names:
         stage: Callable[[], Summary] = getattr(stages, name)

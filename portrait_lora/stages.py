@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
@@ -32,10 +32,11 @@ _log = log.get(__name__)
 class Stages:
     """One journey over one likeness folder; models are opened once, when first needed."""
 
-    def __init__(self, opened: Likeness, *, force: bool):
+    def __init__(self, opened: Likeness, *, redo: Collection[str] = ()):
+        """`redo` names the stages to run even when nothing has changed."""
         self.likeness = opened
         self.config = opened.config
-        self.force = force
+        self.redo = frozenset(redo)
         self.journal = Journal.open(opened.reports)
         self.skipped: list[str] = []
         self.started = time.monotonic()
@@ -80,9 +81,12 @@ class Stages:
         """Name → sha256 of every file in photos/."""
         files = likeness.photo_files(self.likeness.photos)
         if not files:
-            where, needed = self.likeness.photos, "10-20 photos of one person"
-            raise PhotosError("no photos in this folder", where=where, got="0 files", needed=needed)
+            raise self._no_photos("0 files")
         return {p.name: manifest.sha256_file(p) for p in files}
+
+    def _no_photos(self, got: str) -> PhotosError:
+        where, needed = self.likeness.photos, "10-20 photos of one person"
+        return PhotosError("no photos in this folder", where=where, got=got, needed=needed)
 
     @property
     def trigger(self) -> str:
@@ -97,7 +101,7 @@ class Stages:
         self, name: str, inputs: Mapping[str, str], whole: Callable[[], bool], work: Callable[[], Summary]
     ) -> Summary:
         """Do the work unless it was done from these inputs and its files are whole."""
-        if not self.force and self.journal.is_done(name, inputs) and whole():
+        if name not in self.redo and self.journal.is_done(name, inputs) and whole():
             self.skipped.append(name)
             _log.info("%-9s nothing has changed, skipped", name)
             return self.journal.summary(name)
@@ -120,6 +124,9 @@ class Stages:
         reports = checks.check_folder(
             self.likeness.photos, self.finder, checks.CheckSettings.of(settings.check)
         )
+        if not reports:
+            got = f"{len(self.photo_digests)} files, none of them a picture"
+            raise self._no_photos(got)
         # Profiles and hard light take the subject's own photos below the verification threshold (0.27-0.43
         # of 0.44 measured), strangers stay near 0: half the threshold tells them apart.
         same = 0.58 * self.pack.threshold("select")
@@ -265,7 +272,7 @@ class Stages:
         folder = self.likeness.adapters
         told = folder / "inputs.json"
         same = told.is_file() and told.read_text(encoding="utf-8") == manifest.canonical(dict(inputs))
-        if folder.exists() and (self.force or not same):
+        if folder.exists() and ("train" in self.redo or not same):
             shutil.rmtree(folder)
         manifest.make_folder(folder)
         manifest.write_text_atomic(told, manifest.canonical(dict(inputs)))
@@ -396,7 +403,7 @@ class Stages:
         for stale in folder.glob("*"):
             if stale.is_file() and stale.name not in wanted:
                 stale.unlink()
-        made = self._draw(self.selected, self.shots, folder, force=self.force)
+        made = self._draw(self.selected, self.shots, folder, force="generate" in self.redo)
         sheet = contact_sheet(
             made, folder / "contact_sheet.jpg", title=self.config.subject.name or self.series
         )
@@ -421,7 +428,9 @@ class Stages:
         from portrait_lora.scoring import measure
 
         made = self._draw(self.selected, self.shots, self.likeness.portraits(self.series))
-        bare = self._draw(None, self.shots, self.likeness.portraits(f"{self.series}-base"), force=self.force)
+        bare = self._draw(
+            None, self.shots, self.likeness.portraits(f"{self.series}-base"), force="generate" in self.redo
+        )
         return measure(self, made, bare)
 
     # -- the summary of the whole journey --------------------------------------------------------

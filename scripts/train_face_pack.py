@@ -4,6 +4,7 @@ python scripts/train_face_pack.py all --corpus work/corpus --work work/face_pack
 
 Stages: detector, landmarks, embedder-a, embedder-b (each resumable), then pack (heads, ONNX, calibration).
 `all` runs them one after another; two single-thread stages can also run side by side, from two shells.
+`renew-landmarks` puts newly trained landmarks into a finished pack and keeps its calibration.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,6 +32,7 @@ from scripts.face_pack.data import load_pool  # noqa: E402
 PACK_FOLDER = ROOT / "portrait_lora" / "assets" / "face_pack"
 DET_SIZE_PX = 256
 DET_THRESH = 0.5
+FIGURES: Final = "figures.json"
 
 
 def keep_memory() -> None:
@@ -45,16 +47,8 @@ def build_pack(corpus: Path, work: Path, out: Path, people: int) -> None:
     """Fit the heads, export the networks, calibrate through the pack itself, seal it."""
     out.mkdir(parents=True, exist_ok=True)
     (out / export.IMPOSTORS).unlink(missing_ok=True)
-    fitted, head_figures = heads.fit_heads(work, load_pool(corpus))
-    print("heads:", head_figures, flush=True)
+    facts, figures = pack_facts(corpus, work)
     export.export_nets(work, out)
-    facts = {
-        "det_size_px": DET_SIZE_PX,
-        "det_thresh": DET_THRESH,
-        "false_match_rate": calibrate.FALSE_MATCH_RATE,
-        "thresholds": dict.fromkeys(export.EMBEDDER_IDS.values(), 1.0),
-        **{k: v.to_json() for k, v in fitted.items()},
-    }
     export.write_pack(out, facts)
     pack = resolve_pack(str(out))
     views = calibrate.HOLDOUT + calibrate.PORTRAITS
@@ -66,10 +60,37 @@ def build_pack(corpus: Path, work: Path, out: Path, people: int) -> None:
     print("calibration:", json.dumps(limits), f"found {shown.found:.4f}", flush=True)
     save_file(calibrate.gallery(pack), str(out / export.IMPOSTORS))
     (out / export.IMPOSTORS).chmod(0o644)
-    facts["thresholds"] = {k: v["threshold"] for k, v in limits.items()}
+    figures |= {"calibration": limits, "found": shown.found, "people": people}
+    seal(work, out, facts, figures)
+
+
+def renew_landmarks(corpus: Path, work: Path, out: Path) -> None:
+    """Put newer landmarks and heads into a finished pack; detector, embedders and calibration stay."""
+    facts, figures = pack_facts(corpus, work)
+    figures = json.loads((work / FIGURES).read_text(encoding="utf-8")) | figures
+    export.export_net("landmarks", stages.trained(work, "landmarks"), out / export.FILES["landmarks"])
+    seal(work, out, facts, figures)
+
+
+def pack_facts(corpus: Path, work: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Fields of pack.json that are known before the calibration, and figures for the card."""
+    fitted, figures = heads.fit_heads(work, load_pool(corpus))
+    print("heads:", figures, flush=True)
+    facts = {
+        "det_size_px": DET_SIZE_PX,
+        "det_thresh": DET_THRESH,
+        "false_match_rate": calibrate.FALSE_MATCH_RATE,
+        "thresholds": dict.fromkeys(export.EMBEDDER_IDS.values(), 1.0),
+        **{k: v.to_json() for k, v in fitted.items()},
+    }
+    return facts, {"heads": figures}
+
+
+def seal(work: Path, out: Path, facts: dict[str, Any], figures: dict[str, Any]) -> None:
+    """Write pack.json with the thresholds, and the card; the result must verify."""
+    facts["thresholds"] = {k: v["threshold"] for k, v in figures["calibration"].items()}
     export.write_pack(out, facts)
-    figures = {"heads": head_figures, "calibration": limits, "found": shown.found, "people": people}
-    (work / "figures.json").write_text(json.dumps(figures, indent=2), encoding="utf-8")
+    (work / FIGURES).write_text(json.dumps(figures, indent=2), encoding="utf-8")
     card.write_card(out, figures)
     resolve_pack(str(out))
 
@@ -87,6 +108,9 @@ def main(
     torch.set_num_threads(threads)
     keep_memory()
     known = [*stages.TRAINERS, "pack"]
+    if stage == "renew-landmarks":
+        renew_landmarks(corpus, work, out)
+        return
     if stage not in [*known, "all"]:
         raise typer.BadParameter(f"stage is one of {', '.join(known)}, all; got {stage}")
     wanted = known if stage == "all" else [stage]

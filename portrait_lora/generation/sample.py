@@ -72,10 +72,15 @@ def generate(
     if adapter:
         pipe.set_adapters([ADAPTER_NAME], [adapter_scale])
     with log.progress("generate", len(missing)) as advance:
-        for batch in _batches(missing, batch_size):
+        # Batches are those of the whole list: beside other pictures the last bits of a picture differ.
+        for batch in _batches(portraits, batch_size):
+            wanted = [p for p in batch if p in missing]
+            if not wanted:
+                continue
             for portrait, picture in zip(batch, _draw(pipe, batch), strict=True):
-                save.save(picture, portrait, recipes[portrait.path])
-                advance()
+                if portrait in wanted:
+                    save.save(picture, portrait, recipes[portrait.path])
+                    advance()
     return portraits
 
 
