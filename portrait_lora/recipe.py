@@ -7,21 +7,20 @@ files are whole is skipped.  Each public function does everything up to its stag
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from portrait_lora import config, likeness, log, manifest
 from portrait_lora.errors import InputError, PhotosError
 from portrait_lora.likeness import Likeness, Summary, open_likeness
-from portrait_lora.stages import Stages
+from portrait_lora.stages import STAGES, Context, run_summary
 
 _log = log.get(__name__)
 
 
 def check(folder: Path, *, overrides: Sequence[str] = ()) -> Summary:
     """Look at every photo and write `reports/check.html`; never raises for bad photos."""
-    stages = Stages(likeness.open_for_check(folder, overrides), redo=("check",))
-    return stages.check()
+    return STAGES["check"](Context(likeness.open_for_check(folder, overrides), redo=("check",)))
 
 
 def prepare(folder: Path, *, overrides: Sequence[str] = (), force: bool = False) -> Summary:
@@ -101,10 +100,10 @@ def _studio_photos(out: Path, person_seed: int) -> str:
 
 def _run(opened: Likeness, force: bool) -> Summary:
     likeness.write_config(opened.root, opened.config)
-    stages = Stages(opened, redo=likeness.STAGES if force else ())
-    for stage in (stages.check, stages.prepare, stages.train, stages.select, stages.generate, stages.score):
-        stage()
-    return stages.run_summary()
+    ctx = Context(opened, redo=likeness.STAGES if force else ())
+    for name in likeness.STAGES:
+        STAGES[name](ctx)
+    return run_summary(ctx)
 
 
 def _up_to(
@@ -114,9 +113,8 @@ def _up_to(
     opened = open_likeness(folder, overrides)
     likeness.write_config(opened.root, opened.config)
     names = likeness.STAGES[: likeness.STAGES.index(last) + 1]
-    stages = Stages(opened, redo=names[names.index(forced or last) :] if force else ())
+    ctx = Context(opened, redo=names[names.index(forced or last) :] if force else ())
     summary: Summary = {}
     for name in names:
-        stage: Callable[[], Summary] = getattr(stages, name)
-        summary |= stage()
+        summary |= STAGES[name](ctx)
     return summary

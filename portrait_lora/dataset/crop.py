@@ -24,11 +24,11 @@ HAIR_SHARE: Final = 0.20
 """How far the hair reaches above the face box, in face heights."""
 BACK_SHARE: Final = 0.22
 """How far the middle of the head lies behind that of the face box in full profile, in face heights."""
-CLOSE_FRACTION: Final = 0.68
-WIDE_FRACTION: Final = 0.52
-CLOSE_UP_FROM: Final = 0.615
+CLOSE_FRACTION: Final = 0.76
+WIDE_FRACTION: Final = 0.64
+CLOSE_UP_FROM: Final = 0.71
 """Head height over picture height from which a crop is called a close-up."""
-MAX_FRACTION: Final = 0.80
+MAX_FRACTION: Final = 0.86
 HEADROOM: Final = 0.07
 """Room above the hair, in crop heights."""
 MAX_ENLARGEMENT: Final = 1.5

@@ -31,7 +31,7 @@ def test_a_close_and_a_wide_framing_of_head_and_shoulders():
     close, wide = framings(face_of(400, 400, 200, 260))
     assert close.shot == "close-up"
     assert wide.shot == "headshot"
-    for one, low, high in ((close, 0.62, 0.7), (wide, 0.48, 0.56)):
+    for one, low, high in ((close, 0.71, 0.8), (wide, 0.6, 0.68)):
         x0, y0, x1, y1 = one.box_xyxy_px
         assert x1 - x0 == y1 - y0
         assert low <= HEAD_PER_FACE * 260 / (y1 - y0) <= high

@@ -34,7 +34,7 @@ def test_overrides_in_words():
     assert all(vocabulary.view_of(y) == "profile" for y in scenes.yaw_deg.tolist())
     assert (scenes.backdrop_colour == vocabulary.BACKDROP_COLOURS.index("pink")).all()
     assert (scenes.backdrop == vocabulary.BACKDROPS.index("bokeh backdrop")).all()
-    assert (scenes.head_fraction >= 0.62).all()
+    assert (scenes.head_fraction >= 0.71).all()
     assert (scenes.smile == 1).all()
     per_row = sample_scenes([1, 2], yaw_deg=[-30.0, 40.0], expression=["smiling", "neutral"])
     assert per_row.yaw_deg.tolist() == [-30.0, 40.0]

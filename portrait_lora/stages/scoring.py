@@ -19,7 +19,7 @@ from portrait_lora.likeness import Summary
 from portrait_lora.records import DriftReport, Face, IdentityScore, Portrait
 
 if TYPE_CHECKING:
-    from portrait_lora.stages import Stages
+    from portrait_lora.stages.context import Context
 
 Crops = npt.NDArray[np.uint8]
 
@@ -42,9 +42,9 @@ class _Gather:
         return np.stack(self.crops) if self.crops else np.zeros((0, 112, 112, 3), np.uint8)
 
 
-def measure(stages: Stages, portraits: Sequence[Portrait], bare: Sequence[Portrait]) -> Summary:
+def measure(ctx: Context, portraits: Sequence[Portrait], bare: Sequence[Portrait]) -> Summary:
     """Score, write drift.html and drift.json, and return the likeness block of run.json."""
-    finder, pack, folder = stages.reporter, stages.pack, stages.likeness
+    finder, pack, folder = ctx.reporter, ctx.pack, ctx.likeness
     crops, holdout_paths = load_dataset_folder(folder.dataset)
     training_paths = sorted({folder.photos / crop.source for crop in crops})
     seen_holdout, seen_training, seen_portraits = _Gather(), _Gather(), _Gather()
@@ -70,7 +70,7 @@ def measure(stages: Stages, portraits: Sequence[Portrait], bare: Sequence[Portra
     gap = None
     if seen_portraits.embeddings:
         gap = memorization.similarity_gap(np.stack(seen_portraits.embeddings), training, holdout)
-    notes = _notes(stages, gap)
+    notes = _notes(ctx, gap)
     report.write_drift_html(
         folder.reports / "drift.html",
         made,
@@ -116,29 +116,29 @@ def _items(portraits: Sequence[Portrait]) -> list[identity.PortraitItem]:
     return [identity.PortraitItem(p.path, p.shot.prompt) for p in portraits]
 
 
-def _notes(stages: Stages, gap: float | None) -> report.PageNotes:
-    select = stages.journal.summary("select")
-    training = stages.journal.summary("train")
-    generate = stages.config.generate
+def _notes(ctx: Context, gap: float | None) -> report.PageNotes:
+    select = ctx.journal.summary("select")
+    training = ctx.journal.summary("train")
+    generate = ctx.config.generate
     rows: list[dict[str, object]] = list(select["probes"])  # pyright: ignore[reportArgumentType]
     return report.PageNotes(
-        subject=stages.config.subject.name,
+        subject=ctx.config.subject.name,
         settings={
-            "base": stages.base.label,
-            "LoRA rank": stages.config.training.rank,
+            "base": ctx.base.label,
+            "LoRA rank": ctx.config.training.rank,
             "training steps": training["steps"],
             "series": generate.series,
             "inference steps": generate.num_inference_steps,
             "guidance scale": generate.guidance_scale,
             "adapter scale": generate.adapter_scale,
-            "face pack": f"{stages.pack.name} ({stages.pack.licence})",
+            "face pack": f"{ctx.pack.name} ({ctx.pack.licence})",
         },
         versions=summaries.versions(),
         checkpoints=[CheckpointScore(**(row | {"n": len(row["values"])})) for row in rows],  # type: ignore[arg-type]
         selected_step=int(str(select["selected_step"])),
-        embedder_select=stages.pack.embedder_ids["select"],
+        embedder_select=ctx.pack.embedder_ids["select"],
         copy_gap=gap,
-        synthetic=stages.pack.synthetic,
+        synthetic=ctx.pack.synthetic,
     )
 
 

@@ -1,0 +1,44 @@
+"""Arguments that commands share, and how they answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Summary = Mapping[str, object]
+
+FolderArg = Annotated[
+    Path, typer.Argument(metavar="LIKENESS_DIR", help="folder with photos/ and likeness.yaml")
+]
+SetOpt = Annotated[
+    list[str] | None,
+    typer.Option("--set", "-s", metavar="KEY=VALUE", help="override one configuration value"),
+]
+JsonOpt = Annotated[bool, typer.Option("--json", help="print a machine-readable summary on stdout")]
+ForceOpt = Annotated[bool, typer.Option("--force", help="do the stage again even when nothing has changed")]
+SyntheticOpt = Annotated[
+    bool,
+    typer.Option(
+        "--allow-synthetic-models", help="let the embedded synthetic models look at real photographs"
+    ),
+]
+
+
+def overrides(pairs: list[str] | None, allow_synthetic: bool = False) -> list[str]:
+    """The `KEY=VALUE` overrides of a command, its own switches included."""
+    return [*(pairs or []), *(["allow_synthetic_models=true"] if allow_synthetic else [])]
+
+
+def answer(summary: Summary, as_json: bool, lines: list[str], following: str) -> None:
+    """The result on stdout: JSON for programs, or a few lines and the next command for people."""
+    if as_json:
+        typer.echo(json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False))
+        return
+    for line in lines:
+        typer.echo(line)
+    if following:
+        typer.echo(f"\nNext: {following}")

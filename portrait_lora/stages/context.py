@@ -1,0 +1,182 @@
+"""What the stages of one journey share: models, digests, the journal.
+
+Heavy rooms are imported by what uses them, so a run in which nothing has changed is quick.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, cast
+
+from portrait_lora import device, likeness, log, manifest
+from portrait_lora.errors import ArtifactError, PhotosError
+from portrait_lora.faces.packs import FacePack, resolve_pack
+from portrait_lora.families import catalog
+from portrait_lora.likeness import Journal, Likeness, Summary
+
+if TYPE_CHECKING:
+    from portrait_lora.dataset.curate import TooFewPhotos
+    from portrait_lora.faces.analyzer import FaceAnalyzer
+    from portrait_lora.families.family import Family
+    from portrait_lora.records import Adapter, CuratedSet, PhotoReport, Portrait, Shot
+
+ADAPTER: Final = "adapter.safetensors"
+ADAPTER_COMFY: Final = "adapter_comfy.safetensors"
+_log = log.get(__name__)
+
+
+class Context:
+    """One journey over one likeness folder; models are opened once, when first needed."""
+
+    def __init__(self, opened: Likeness, *, redo: Collection[str] = ()):
+        """`redo` names the stages to run even when nothing has changed."""
+        self.likeness = opened
+        self.config = opened.config
+        self.redo = frozenset(redo)
+        self.journal = Journal.open(opened.reports)
+        self.skipped: list[str] = []
+        self.started = time.monotonic()
+        self.examined: tuple[list[PhotoReport], CuratedSet | TooFewPhotos] | None = None
+
+    @cached_property
+    def pack(self) -> FacePack:
+        return resolve_pack(self.config.face_pack)
+
+    @cached_property
+    def base(self) -> catalog.BaseModel:
+        return catalog.resolve_base(self.config.base)
+
+    @cached_property
+    def device(self) -> device.DeviceChoice:
+        return device.choose(self.config.device, self.config.mixed_precision)
+
+    @cached_property
+    def finder(self) -> FaceAnalyzer:
+        """Embedder A: curates and selects."""
+        from portrait_lora.faces.analyzer import FaceAnalyzer
+
+        return FaceAnalyzer(self.pack, "select")
+
+    @cached_property
+    def reporter(self) -> FaceAnalyzer:
+        """Embedder B: reports."""
+        from portrait_lora.faces.analyzer import FaceAnalyzer
+
+        return FaceAnalyzer(self.pack, "report")
+
+    @cached_property
+    def family(self) -> Family:
+        from portrait_lora.families import open_family
+
+        device.limit_threads()
+        return open_family(self.base, self.device.device)
+
+    @cached_property
+    def photo_digests(self) -> dict[str, str]:
+        """Name → sha256 of every file in photos/."""
+        files = likeness.photo_files(self.likeness.photos)
+        if not files:
+            raise self.no_photos("0 files")
+        return {p.name: manifest.sha256_file(p) for p in files}
+
+    def no_photos(self, got: str) -> PhotosError:
+        """The error of a photos/ folder without a usable picture."""
+        where, needed = self.likeness.photos, "10-20 photos of one person"
+        return PhotosError("no photos in this folder", where=where, got=got, needed=needed)
+
+    @property
+    def trigger(self) -> str:
+        return self.config.subject.trigger
+
+    def digest(self, *sections: str) -> str:
+        """Digest of the named parts of the configuration."""
+        whole = self.config.model_dump(mode="json")
+        return manifest.digest({name: whole[name] for name in sections})
+
+    def stage(
+        self, name: str, inputs: Mapping[str, str], whole: Callable[[], bool], work: Callable[[], Summary]
+    ) -> Summary:
+        """Do the work unless it was done from these inputs and its files are whole."""
+        if name not in self.redo and self.journal.is_done(name, inputs) and whole():
+            self.skipped.append(name)
+            _log.info("%-9s nothing has changed, skipped", name)
+            return self.journal.summary(name)
+        self.journal.forget(name)
+        started = time.monotonic()
+        summary = work()
+        self.journal.record(name, inputs, time.monotonic() - started, summary)
+        return summary
+
+    @cached_property
+    def adapters(self) -> list[Adapter]:
+        """The checkpoints of this run, oldest first."""
+        from portrait_lora.families.adapter_file import read_adapter
+
+        names = strings(self.journal.summary("train")["checkpoints"])
+        folder = self.likeness.adapters / "checkpoints"
+        return [read_adapter(folder / name / "adapter.safetensors") for name in names]
+
+    def draw(
+        self, adapter: Adapter | None, shots: Sequence[Shot], folder: Path, *, force: bool = False
+    ) -> list[Portrait]:
+        """Draw the shots into `folder` with the settings of the configuration."""
+        from portrait_lora.generation import sample
+
+        settings = self.config.generate
+        return sample.generate(
+            self.family,
+            adapter,
+            shots,
+            folder,
+            steps=settings.num_inference_steps,
+            guidance_scale=settings.guidance_scale,
+            adapter_scale=settings.adapter_scale,
+            batch_size=settings.batch_size,
+            force=force,
+        )
+
+    @cached_property
+    def selected(self) -> Adapter:
+        """The adapter that selection kept."""
+        from portrait_lora.families.adapter_file import read_adapter
+
+        return read_adapter(self.likeness.adapters / ADAPTER)
+
+    @cached_property
+    def shots(self) -> list[Shot]:
+        from portrait_lora.generation import prompts
+
+        return prompts.load_series(
+            self.config.generate.series,
+            trigger=self.trigger,
+            subject=self.config.subject.kind,
+            resolution_px=self.base.resolution_px,
+            per_shot=self.config.generate.per_shot,
+        )
+
+    @property
+    def series(self) -> str:
+        return Path(self.config.generate.series).stem
+
+
+def strings(value: object) -> list[str]:
+    """A list of texts out of a summary."""
+    return [str(v) for v in cast(list[object], value)]
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether the folder was finished and is unchanged."""
+    try:
+        manifest.verify(folder)
+    except ArtifactError:
+        return False
+    return True
+
+
+def folder_digest(folder: Path) -> str:
+    """The digest in the folder's manifest; empty without one."""
+    found = manifest.read(folder)
+    return found.digest if found else ""

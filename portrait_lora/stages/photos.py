@@ -1,0 +1,126 @@
+"""Stages check and prepare: from photos to a dataset with a holdout."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from portrait_lora import likeness, manifest, provenance, summaries
+from portrait_lora.errors import InputError
+from portrait_lora.likeness import Summary
+from portrait_lora.stages.context import Context, is_whole
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from portrait_lora.dataset.curate import TooFewPhotos
+    from portrait_lora.records import CuratedSet, PhotoReport
+
+
+def check(ctx: Context) -> Summary:
+    """Write `reports/check.html`; few usable photos are told, not raised."""
+    page = ctx.likeness.reports / "check.html"
+    return ctx.stage("check", _photo_inputs(ctx), page.is_file, lambda: _check(ctx, page))
+
+
+def _check(ctx: Context, page: Path) -> Summary:
+    from portrait_lora.dataset.report import write_check_html
+    from portrait_lora.records import CuratedSet
+
+    manifest.make_folder(ctx.likeness.reports)
+    reports, outcome = _examined(ctx)
+    curated = outcome if isinstance(outcome, CuratedSet) else None
+    shown = reports if isinstance(outcome, CuratedSet) else outcome.reports
+    title = ctx.config.subject.name or ctx.likeness.root.name
+    write_check_html(page, curated, shown, title=title)
+    return summaries.check_summary(curated, shown, page)
+
+
+def prepare(ctx: Context) -> Summary:
+    """Write `dataset/` and `captions.csv`.  Raises `PhotosError` when too few photos are usable."""
+    folder = ctx.likeness.dataset
+    summary = ctx.stage("prepare", _prepare_inputs(ctx), lambda: is_whole(folder), lambda: _prepare(ctx))
+    if "prepare" not in ctx.skipped:  # the captions file that it wrote is an input of the next run
+        ctx.journal.record("prepare", _prepare_inputs(ctx), ctx.journal.seconds("prepare"), summary)
+    return summary
+
+
+def _prepare_inputs(ctx: Context) -> dict[str, str]:
+    """The captions file counts once it exists; see `_prepare`."""
+    there = ctx.likeness.captions.is_file()
+    captions = manifest.sha256_file(ctx.likeness.captions) if there else ""
+    size = str(ctx.base.resolution_px)
+    return _photo_inputs(ctx) | {"captions": captions, "resolution_px": size}
+
+
+def _prepare(ctx: Context) -> Summary:
+    from portrait_lora.dataset.build import build_dataset
+    from portrait_lora.records import CuratedSet
+
+    _, outcome = _examined(ctx)
+    if not isinstance(outcome, CuratedSet):
+        raise outcome
+    crops = build_dataset(
+        outcome,
+        ctx.likeness.dataset,
+        size_px=ctx.base.resolution_px,
+        trigger=ctx.trigger,
+        subject=ctx.config.subject.kind,
+        crops_per_photo=ctx.config.dataset.crops_per_photo,
+        captions_csv=ctx.likeness.captions,
+    )
+    return summaries.prepare_summary(outcome, crops)
+
+
+def _photo_inputs(ctx: Context) -> dict[str, str]:
+    return {
+        "photos": manifest.digest(ctx.photo_digests),
+        "config": ctx.digest("dataset", "subject", "allow_synthetic_models"),
+        "pack": ctx.pack.digest,
+    }
+
+
+def _examined(ctx: Context) -> tuple[list[PhotoReport], CuratedSet | TooFewPhotos]:
+    """Every photo's report, and the curated set or why there is none; looked at once per journey."""
+    if ctx.examined is None:
+        ctx.examined = _examine(ctx)
+    return ctx.examined
+
+
+def _examine(ctx: Context) -> tuple[list[PhotoReport], CuratedSet | TooFewPhotos]:
+    """Every photo's report, and the curated set or why there is none."""
+    from portrait_lora.dataset import checks, curate
+
+    _refuse_unknown_world(ctx)
+    _ = ctx.photo_digests
+    settings = ctx.config.dataset
+    reports = checks.check_folder(ctx.likeness.photos, ctx.finder, checks.CheckSettings.of(settings.check))
+    if not reports:
+        got = f"{len(ctx.photo_digests)} files, none of them a picture"
+        raise ctx.no_photos(got)
+    # Profiles and hard light take the subject's own photos below the verification threshold (0.27-0.43
+    # of 0.44 measured), strangers stay near 0: half the threshold tells them apart.
+    same = 0.58 * ctx.pack.threshold("select")
+    try:
+        curated = curate.curate(
+            reports, curate.CurateSettings.of(settings.curate), same_person_similarity=same
+        )
+        return reports, curated
+    except curate.TooFewPhotos as few:
+        return reports, few
+
+
+def _refuse_unknown_world(ctx: Context) -> None:
+    """The embedded models know only the studio; on photographs they would give nonsense figures."""
+    if ctx.config.allow_synthetic_models or not (ctx.pack.synthetic or ctx.base.synthetic):
+        return
+    files = likeness.photo_files(ctx.likeness.photos)
+    real = [p.name for p in files if provenance.is_unmarked_picture(p)]
+    if real:
+        which = "face pack and base model" if ctx.base.synthetic else "face pack"
+        raise InputError(
+            f"the embedded {which} knows only the synthetic studio, and these look like real photographs",
+            where=ctx.likeness.photos,
+            got=f"{len(real)} of {len(files)} pictures without the studio's mark, such as {real[0]}",
+            needed="a face pack and a base model made for photographs",
+            remedy="See `portrait-lora models`, or go on all the same with --allow-synthetic-models.",
+        )
