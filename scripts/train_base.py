@@ -2,8 +2,9 @@
 
 python -m scripts.train_base all --corpus work/corpus --out work/base
 
-Stages: tokenizer, pca, encoder, latents, decoder, unet, export.  Every stage leaves its result in `--out` and
-goes on from its checkpoint when repeated; `export` may run at any time from the newest checkpoint.
+Stages: tokenizer, pca, encoder, latents, decoder, unet, export; `unpack` in place of the first three goes on
+from the base that ships.  Every stage leaves its result in `--out` and goes on from its checkpoint when
+repeated; `export` may run at any time from the newest checkpoint.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import typer
 from scripts.base import export as export_stage
 from scripts.base import tokenizer as tokenizer_stage
 from scripts.base import unet as unet_stage
+from scripts.base import unpack as unpack_stage
 from scripts.base import vae as vae_stage
 from scripts.base.loop import CHECKPOINT, Plan, pick_device, read_state
 from scripts.corpus import Corpus
@@ -69,6 +71,15 @@ def tokenizer(out: Out = OUT) -> None:
     """Build the tokenizer."""
     made = tokenizer_stage.write_tokenizer(out / "tokenizer")
     print(f"tokenizer: {len(made)} tokens, at most {made.model_max_length} per prompt", flush=True)
+
+
+@app.command()
+def unpack(
+    out: Out = OUT,
+    source: Annotated[Path, typer.Option("--from", help="folder of a shipped base")] = ASSETS,
+) -> None:
+    """Turn a shipped base back into checkpoints, so that training can go on where it ended."""
+    unpack_stage.unpack(source, out)
 
 
 @app.command()

@@ -55,9 +55,10 @@ class FaceAnalyzer:
         file = pack.embedder_select if embedder == "select" else pack.embedder_report
         with _quiet():
             try:
-                modules = _modules(pack, embedder)
+                routed = embedder == "select" and pack.align == "detector"
+                modules = _modules(pack, recognition=routed)
                 self._app = FaceAnalysis(name=str(pack.folder), allowed_modules=modules, **kwargs)
-                if embedder == "select":
+                if routed:
                     self._recogniser: Any = self._app.models.get("recognition")
                 else:
                     self._recogniser = model_zoo.get_model(str(pack.path(file)), **kwargs)
@@ -117,10 +118,12 @@ class FaceAnalyzer:
 
     def _face(self, image: Uint8Image, raw: Any) -> Face:
         """Turn what insightface found into a record."""
-        keypoints = np.asarray(raw.kps, dtype=np.float32)
-        aligned = quality.aligned_crop(image, keypoints)
         points, embedding = raw.get(_LANDMARKS), raw.get("embedding")
         landmarks = None if points is None else readonly(np.asarray(points)[:, :2])
+        keypoints = np.asarray(raw.kps, dtype=np.float32)
+        if self.pack.align == "landmarks" and landmarks is not None:
+            keypoints = shape.five_points(landmarks)
+        aligned = quality.aligned_crop(image, keypoints)
         x0, y0, x1, y1 = (float(v) for v in raw.bbox)
         return Face(
             box_xyxy_px=(x0, y0, x1, y1),
@@ -149,10 +152,10 @@ class FaceAnalyzer:
         return None if landmarks is None or head is None else shape.expression(head, landmarks)
 
 
-def _modules(pack: FacePack, embedder: Role) -> list[str]:
-    """What FaceAnalysis runs: its own recogniser is the first by file name, the one for "select"."""
+def _modules(pack: FacePack, *, recognition: bool) -> list[str]:
+    """What FaceAnalysis runs; its own recogniser, the first by file name, only aligns on its detector."""
     landmarks = [_LANDMARKS] if pack.landmarks is not None else []
-    return ["detection", *landmarks, *(["recognition"] if embedder == "select" else [])]
+    return ["detection", *landmarks, *(["recognition"] if recognition else [])]
 
 
 def _unit(vector: npt.NDArray[np.float32]) -> FloatArray:

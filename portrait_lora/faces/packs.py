@@ -21,6 +21,8 @@ EMBEDDED: Final = "embedded"
 PACK_FILE: Final = "pack.json"
 FORMAT: Final = 1
 Role = Literal["select", "report"]
+Alignment = Literal["detector", "landmarks"]
+"""Whether faces are aligned on the detector's five keypoints or on those within the 68 landmarks."""
 _V2_MANIFEST: Final = "manifest.json"
 _REINSTALL: Final = "Install portrait-lora again."
 _RESTORE: Final = "Restore the folder from where it came from."
@@ -83,6 +85,7 @@ class FacePack:
     impostors: str | None = None
     pose_calibration: LandmarkHead | None = None
     expression_model: LandmarkHead | None = None
+    align: Alignment = "detector"
 
     def path(self, file: str) -> Path:
         """Where a file of the pack lies."""
@@ -181,6 +184,16 @@ def _head(raw: Mapping[str, Any], key: str) -> LandmarkHead | None:
     return LandmarkHead.from_json(value) if value else None
 
 
+def _alignment(raw: Mapping[str, Any]) -> Alignment:
+    """Where the five keypoints come from; landmarks need a landmark model."""
+    value = raw.get("align", "detector")
+    if value not in ("detector", "landmarks"):
+        raise ValueError(f"align is detector or landmarks, not {value!r}")
+    if value == "landmarks" and not raw["models"].get("landmarks"):
+        raise ValueError("align is landmarks, and the pack has no landmark model")
+    return value
+
+
 def _build(folder: Path, raw: Mapping[str, Any], remedy: str) -> FacePack:
     """The typed record; a missing or misshapen field becomes an ArtifactError."""
     try:
@@ -204,6 +217,7 @@ def _build(folder: Path, raw: Mapping[str, Any], remedy: str) -> FacePack:
             impostors=models.get("impostors"),
             pose_calibration=_head(raw, "pose_calibration"),
             expression_model=_head(raw, "expression_model"),
+            align=_alignment(raw),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ArtifactError(

@@ -17,6 +17,13 @@ _LEFT_EYE: Final = slice(42, 48)
 _MOUTH: Final = slice(48, 68)
 
 
+def five_points(landmarks_px: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+    """(68, 2) -> (5, 2): eyes (means of the lids), nose tip, mouth corners, as detectors order them."""
+    p = np.asarray(landmarks_px, dtype=np.float64)
+    eyes = p[_RIGHT_EYE].mean(0), p[_LEFT_EYE].mean(0)
+    return np.stack([*eyes, p[30], p[48], p[54]]).astype(np.float32)
+
+
 def normalise(landmarks_px: npt.NDArray[np.floating]) -> Floats:
     """(…, 68, 2) pixels -> (…, FEATURES): without place, size and in-plane turn (kept as an angle).
 

@@ -112,7 +112,7 @@ class Run:
         self.average = [p.detach().clone() for p in self.parameters]
         self.state = read_state(folder)
         self._stop = False
-        if self.state.step:
+        if (folder / CHECKPOINT).exists():
             self._load()
 
     def train(self, step_function: StepFunction, on_checkpoint: Callable[[Run], None] | None = None) -> State:
@@ -214,10 +214,11 @@ class Run:
             for i, (name, p) in enumerate(self.named):
                 p.copy_(weights[name])
                 self.average[i].copy_(average[name])
-                self.optimizer.state[p] = {
-                    k: v[name].clone().to(torch.float32 if k == "step" else p.dtype).to(p.device)
-                    for k, v in moments.items()
-                }
+                if name in moments["step"]:
+                    self.optimizer.state[p] = {
+                        k: v[name].clone().to(torch.float32 if k == "step" else p.dtype).to(p.device)
+                        for k, v in moments.items()
+                    }
         print(f"{self.name}: going on from step {self.state.step}", flush=True)
 
     def _ask_to_stop(self, *_: object) -> None:

@@ -20,7 +20,7 @@ from . import configs
 from .captions import training_caption
 from .loop import CHECKPOINT, Plan, Run, epoch_rows, read_part, write_json
 from .preview import build_pipeline, draw, save_sheet
-from .vae import LATENTS_FILE
+from .vae import LATENTS_FILE, face_weights
 
 FOLDER = "unet"
 
@@ -57,10 +57,24 @@ def tokens(tokenizer: CLIPTokenizer, texts: list[str]) -> Tensor:
     return batch.input_ids
 
 
+def place_weights(box: Tensor, size_px: int) -> Tensor:
+    """(N, 1, h, w) weights of mean 1 over the latents, larger over the face: there the likeness is."""
+    weights = nn.functional.avg_pool2d(face_weights(box, size_px), configs.PATCH_PX)
+    return weights / weights.mean((2, 3), keepdim=True)
+
+
 def velocity_loss(
-    modules: nn.ModuleDict, latents: Tensor, ids: Tensor, alphas: Tensor, generator: torch.Generator
+    modules: nn.ModuleDict,
+    latents: Tensor,
+    ids: Tensor,
+    alphas: Tensor,
+    generator: torch.Generator,
+    places: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """(training loss with min-SNR weights, plain velocity error); timesteps are stratified over the batch."""
+    """(training loss with min-SNR weights, plain velocity error); timesteps are stratified over the batch.
+
+    `places` (N, 1, h, w), of mean 1, says where in the latents an error counts more.
+    """
     device, count = latents.device, len(latents)
     offset = torch.rand(1, generator=generator, device=device)
     position = (offset + torch.arange(count, device=device) / count) % 1
@@ -72,10 +86,11 @@ def velocity_loss(
     with torch.autocast(device.type, torch.bfloat16):
         states = modules["text"](ids).last_hidden_state
         output = modules["unet"](noisy, timesteps, states).sample
-    error = (output.float() - velocity).square().mean((1, 2, 3))
+    square = (output.float() - velocity).square()
+    error = (square if places is None else square * places).mean((1, 2, 3))
     snr = alphas[timesteps] / (1 - alphas[timesteps])
     weight = snr.clamp(max=5) / (snr + 1) + 0.15
-    return (error * weight).mean(), error.detach().mean()
+    return (error * weight).mean(), square.detach().mean()
 
 
 def train_unet(
@@ -103,7 +118,9 @@ def train_unet(
         draws = random.Random(f"{plan.seed}-{number}")
         texts = [training_caption(corpus.looks[i], draws) for i in index.tolist()]
         z = latents[index].float().to(device)
-        loss, error = velocity_loss(modules, z, tokens(tokenizer, texts).to(device), alphas, generator)
+        places = place_weights(corpus.rows("box", index).to(device), corpus.size_px)
+        ids = tokens(tokenizer, texts).to(device)
+        loss, error = velocity_loss(modules, z, ids, alphas, generator, places)
         return loss, {"error": error.item()}
 
     run.train(step, lambda r: preview(r, vae(), tokenizer, out, shape, device))

@@ -71,6 +71,12 @@ def load_pool(folder: Path, limit: int | None = None) -> Pool:
     return Pool(**columns, person=person, seed=seed, expression=expression)
 
 
+def five_points(landmarks: Tensor) -> Tensor:
+    """(B, 68, 2) -> (B, 5, 2): the points on which the pack aligns, as `faces.shape.five_points`."""
+    eyes = landmarks[:, 36:42].mean(1), landmarks[:, 42:48].mean(1)
+    return torch.stack([*eyes, landmarks[:, 30], landmarks[:, 48], landmarks[:, 54]], 1)
+
+
 def similarity(points: Tensor, target: Tensor) -> Tensor:
     """(B, 2, 3) that takes target pixels to picture pixels: least squares of `points` on `target`."""
     t_mean, p_mean = target.mean(-2), points.mean(-2)

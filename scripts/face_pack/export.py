@@ -113,6 +113,7 @@ def write_pack(out: Path, facts: dict[str, Any]) -> None:
             "impostors": IMPOSTORS if (out / IMPOSTORS).exists() else None,
         },
         "embedder_ids": EMBEDDER_IDS,
+        "align": "landmarks",
         "files": {n: manifest.sha256_file(out / n) for n in names if (out / n).exists()},
         **facts,
     }

@@ -13,7 +13,7 @@ from portrait_lora import vocabulary
 from portrait_lora.synthetic import sample_people
 from portrait_lora.synthetic.identity import FACE_SHAPE
 from scripts.face_pack import augment, losses
-from scripts.face_pack.data import Pool, aligned, invert, landmark_crop, move
+from scripts.face_pack.data import Pool, aligned, five_points, invert, landmark_crop, move
 from scripts.face_pack.loop import Plan, averaged, train
 from scripts.face_pack.nets import (
     EMBEDDING_SIZE,
@@ -131,11 +131,14 @@ def train_landmarks(pool: Pool, folder: Path, minutes: float, batch: int = 64) -
 
 
 def embed_pool(net: nn.Module, pool: Pool) -> Tensor:
-    """Unit embeddings of a pool, aligned on the true keypoints."""
+    """Unit embeddings of a pool, aligned on the true landmarks."""
     net.eval()
     with torch.no_grad():
         rows = torch.arange(len(pool)).split(_CHUNK)
-        parts = [_forward(net, _unit(aligned(pool.image[r], pool.keypoints[r], None, 0.0))) for r in rows]
+        parts = [
+            _forward(net, _unit(aligned(pool.image[r], five_points(pool.landmarks[r]), None, 0.0)))
+            for r in rows
+        ]
     return nn.functional.normalize(torch.cat(parts), dim=1)
 
 
@@ -189,7 +192,9 @@ def _train_embedder(
         rows = torch.randint(0, len(fit), (batch,), generator=generator)
         with torch.no_grad():
             harder = _ramp(progress, 0.05, 0.55)
-            crop = aligned(fit.image[rows], fit.keypoints[rows], generator, shake * (0.5 + 0.5 * harder))
+            crop = aligned(
+                fit.image[rows], five_points(fit.landmarks[rows]), generator, shake * (0.5 + 0.5 * harder)
+            )
             crop = augment.camera(
                 crop, generator, soft=soft * (0.3 + 0.7 * harder), strength=0.25 + 0.55 * harder
             )

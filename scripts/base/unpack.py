@@ -1,0 +1,57 @@
+"""Stage `unpack`: checkpoints out of the folder that ships, for training that goes on from it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final
+
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from safetensors.torch import load_file
+from torch import Tensor
+
+from .loop import CHECKPOINT, State, write_atomically, write_json
+from .unet import FOLDER
+from .vae import halves
+
+_UNET: Final = "unet/diffusion_pytorch_model.safetensors"
+_TEXT: Final = "text_encoder/model.safetensors"
+
+
+def unpack(source: Path, out: Path) -> None:
+    """Write tokenizer, both halves of the autoencoder, and the UNet with its text encoder to `out`.
+
+    The weights are those of the running average in half precision; optimiser and schedule begin anew.
+    Raises FileExistsError when `out` holds a UNet checkpoint already.
+    """
+    if (out / FOLDER / CHECKPOINT).exists():
+        raise FileExistsError(f"{out / FOLDER / CHECKPOINT} exists; choose another --out")
+    shutil.copytree(source / "tokenizer", out / "tokenizer", dirs_exist_ok=True)
+    vae = AutoencoderKL.from_pretrained(source / "vae")
+    channels, groups = vae.config["block_out_channels"], vae.config["norm_num_groups"]
+    (out / "vae_shape.txt").write_text(f"{','.join(map(str, channels))} {groups}")
+    for part, modules in zip(("encoder", "decoder"), halves(vae), strict=True):
+        _checkpoint(
+            out / part, {k: v.float() for k, v in modules.named_parameters()}, finished=part == "encoder"
+        )
+    unet = UNet2DConditionModel.load_config(source / "unet")
+    attention = [int("CrossAttn" in block) for block in unet["down_block_types"]]
+    shape = {
+        "channels": unet["block_out_channels"],
+        "attention": attention,
+        "layers": unet["layers_per_block"],
+    }
+    write_json(out / FOLDER / "shape.json", shape)
+    weights = {f"unet.{k}": v for k, v in load_file(source / _UNET).items()}
+    weights |= {f"text.{k}": v for k, v in load_file(source / _TEXT).items()}
+    _checkpoint(out / FOLDER, {k: v.float() for k, v in weights.items()})
+
+
+def _checkpoint(folder: Path, weights: dict[str, Tensor], *, finished: bool = False) -> None:
+    """Weights as both the weights and their running average."""
+    tensors = {
+        f"{part}/{k}": v.detach().clone() for part in ("weights", "average") for k, v in weights.items()
+    }
+    write_atomically(folder / CHECKPOINT, tensors, {"state": json.dumps(asdict(State(finished=finished)))})
