@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from portrait_lora import synthetic, vocabulary
 from portrait_lora.errors import ArtifactError, InputError
-from portrait_lora.faces import FaceAnalyzer, packs, resolve_pack
+from portrait_lora.faces import FaceAnalyzer, packs, resolve_pack, shape
 from portrait_lora.faces.packs import FacePack
 
 
@@ -74,10 +75,20 @@ def test_wrong_arguments_are_told(pack: FacePack) -> None:
 
 
 def test_a_model_in_the_wrong_role_is_told(pack: FacePack) -> None:
-    from dataclasses import replace
-
     with pytest.raises(ArtifactError, match="insightface chose another embedder"):
-        FaceAnalyzer(replace(pack, embedder_select=pack.embedder_report))
+        FaceAnalyzer(replace(pack, embedder_select=pack.embedder_report, align="detector"))
+
+
+def test_a_pack_says_where_its_keypoints_come_from(pack: FacePack, image: np.ndarray) -> None:
+    on_landmarks = FaceAnalyzer(replace(pack, align="landmarks")).find(image)[0]
+    on_detector = FaceAnalyzer(replace(pack, align="detector")).find(image)[0]
+    assert on_landmarks.landmarks_px is not None
+    assert np.array_equal(on_landmarks.keypoints_px, shape.five_points(on_landmarks.landmarks_px))
+    assert on_landmarks.box_xyxy_px == on_detector.box_xyxy_px
+    assert np.abs(on_landmarks.keypoints_px - on_detector.keypoints_px).max() > 0.1
+    for face in (on_landmarks, on_detector):
+        again = FaceAnalyzer(pack).embed(image, face.keypoints_px)
+        assert float(face.embedding @ again) == pytest.approx(1, abs=1e-4)
     with pytest.raises(ArtifactError):
         FaceAnalyzer(replace(pack, embedder_report=pack.detector), "report")
 

@@ -103,3 +103,11 @@ def test_a_head_survives_json(tiny_pack: Path) -> None:
     head = resolve_pack(str(tiny_pack)).pose_calibration
     assert head is not None
     assert LandmarkHead.from_json(json.loads(json.dumps(head.to_json()))) == head
+
+
+@pytest.mark.parametrize("value", ["nose", 3])
+def test_an_unknown_alignment_is_told(tiny_pack: Path, tmp_path: Path, value: object) -> None:
+    other = copy_pack(tiny_pack, tmp_path / "p")
+    edit(other, {"align": value})
+    with pytest.raises(ArtifactError, match="align"):
+        resolve_pack(str(other))

@@ -43,3 +43,12 @@ def test_a_head_picks_its_label() -> None:
     weight = (tuple([0.0] * n), tuple([0.0] * n))
     head = LandmarkHead((0.0,) * n, (1.0,) * n, (weight,), ((0.0, 1.0),), ("calm", "loud"))
     assert shape.expression(head, landmarks()) == "loud"
+
+
+def test_the_five_points_are_eyes_nose_and_mouth() -> None:
+    points = landmarks()
+    five = shape.five_points(points)
+    assert five.shape == (5, 2)
+    assert five[0] == pytest.approx(points[36:42].mean(0), abs=1e-4)
+    assert five[1] == pytest.approx(points[42:48].mean(0), abs=1e-4)
+    assert np.allclose(five[2:], points[[30, 48, 54]], atol=1e-4)

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from portrait_lora import vocabulary
 from portrait_lora.vocabulary import Look
 from scripts.base import export as export_stage
 from scripts.base import unet as unet_stage
+from scripts.base import unpack as unpack_stage
 from scripts.base import vae as vae_stage
 from scripts.base.captions import training_caption
 from scripts.base.configs import PREVIEW_LOOKS, TEXT_LENGTH
@@ -145,6 +146,34 @@ def test_export_loads_in_diffusers_without_arguments(
     picture = pipeline("frontal headshot of ohwx man", num_inference_steps=2, output_type="np").images[0]
     assert picture.shape == (128, 128, 3)
     assert export_stage.digests(target) == json.loads((target / "digests.json").read_text())
+
+
+def test_a_shipped_base_goes_on_from_its_weights(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unet_stage, "preview", lambda *_: None)
+    out, again = prepare(corpus, tmp_path / "out"), tmp_path / "again"
+    train(corpus, out, steps=2)
+    export_stage.export(out, tmp_path / "base", vae_stage.new_vae((8, 8, 8, 8), 1), pictures=len(corpus))
+    unpack_stage.unpack(tmp_path / "base", again)
+    words = load_tokenizer(again / "tokenizer")
+    shipped = unet_stage.load_averaged(out, words, export_stage.read_shape(out)).state_dict()
+    unpacked = unet_stage.load_averaged(again, words, export_stage.read_shape(again)).state_dict()
+    assert all(
+        torch.equal(unpacked[k], v.half().to(v.dtype)) for k, v in shipped.items() if v.is_floating_point()
+    )
+    write_atomically(again / vae_stage.LATENTS_FILE, load_file(out / vae_stage.LATENTS_FILE))
+    train(corpus, again, steps=1)
+    assert read_state(again / "unet").step == 1
+    with pytest.raises(FileExistsError):
+        unpack_stage.unpack(tmp_path / "base", again)
+
+
+def test_the_face_counts_more_than_the_backdrop() -> None:
+    places = unet_stage.place_weights(torch.tensor([[40.0, 30.0, 90.0, 100.0]]), 128)
+    assert places.shape == (1, 1, 16, 16)
+    assert float(places.mean()) == pytest.approx(1)
+    assert float(places[0, 0, 8, 8]) > 2 * float(places[0, 0, 0, 15])
 
 
 def test_a_stopped_run_goes_on_to_the_same_weights(
