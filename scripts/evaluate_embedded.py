@@ -123,14 +123,7 @@ def likeness_rows(members: list[Member]) -> list[Row]:
 def face_rows(full: bool, seed: int) -> list[Row]:
     """The face pack's own figures."""
     sizes = evaluate_face_pack.FULL if full else evaluate_face_pack.QUICK
-    return [_row(told) for told in evaluate_face_pack.evaluate(resolve_pack(), sizes, seed)]
-
-
-def _row(told: dict[str, Any]) -> Row:
-    """A row of the face-pack evaluation, whose targets are written `>= 0.97`."""
-    sign, _, limit = (told["target"] or "").partition(" ")
-    target = float(limit) if limit else None
-    return Row(told["name"], told["value"], told["unit"], told["n"], target, at_most=sign == "<=")
+    return evaluate_face_pack.evaluate(resolve_pack(), sizes, seed)
 
 
 def main() -> None:

@@ -2,7 +2,8 @@
 
 python scripts/train_face_pack.py all --corpus work/corpus --work work/face_pack
 
-Stages: detector, landmarks, embedder-a, embedder-b (each resumable), then pack (heads, ONNX, calibration).
+Stages: detector, landmarks, embedder-a, embedder-b, attributes (each resumable), then pack (heads, ONNX,
+calibration).
 `all` runs them one after another; two single-thread stages can also run side by side, from two shells.
 `renew-landmarks` puts newly trained landmarks into a finished pack and keeps its calibration.
 """
@@ -26,7 +27,7 @@ import typer  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
 from portrait_lora.faces import resolve_pack  # noqa: E402
-from scripts.face_pack import calibrate, card, export, heads, stages  # noqa: E402
+from scripts.face_pack import attributes, calibrate, card, export, heads, stages  # noqa: E402
 from scripts.face_pack.data import load_pool  # noqa: E402
 
 PACK_FOLDER = ROOT / "portrait_lora" / "assets" / "face_pack"
@@ -74,7 +75,9 @@ def renew_landmarks(corpus: Path, work: Path, out: Path) -> None:
 
 def pack_facts(corpus: Path, work: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Fields of pack.json that are known before the calibration, and figures for the card."""
-    fitted, figures = heads.fit_heads(work, load_pool(corpus))
+    pool = load_pool(corpus)
+    fitted, figures = heads.fit_heads(work, pool)
+    figures |= attributes.accuracy(stages.trained(work, attributes.NAME), stages.split(pool)[1])
     print("heads:", figures, flush=True)
     facts = {
         "det_size_px": DET_SIZE_PX,

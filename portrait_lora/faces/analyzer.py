@@ -23,6 +23,7 @@ from safetensors.numpy import load_file
 
 from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.faces import quality, shape
+from portrait_lora.faces.attributes import AttributeReader
 from portrait_lora.faces.packs import FacePack, Role
 from portrait_lora.records import Face, FloatArray, readonly
 
@@ -70,6 +71,8 @@ class FaceAnalyzer:
             context = 0 if device == "cuda" else -1
             self._app.prepare(ctx_id=context, det_thresh=pack.det_thresh, det_size=side)
             self._check_roles(file)
+            model = pack.attributes
+            self._attributes = AttributeReader(pack, model, kwargs) if model else None
             self._recogniser.prepare(context)
 
     def _check_roles(self, file: str) -> None:
@@ -125,6 +128,8 @@ class FaceAnalyzer:
             keypoints = shape.five_points(landmarks)
         aligned = quality.aligned_crop(image, keypoints)
         x0, y0, x1, y1 = (float(v) for v in raw.bbox)
+        read = self._attributes.read(image, (x0, y0, x1, y1)) if self._attributes else None
+        words = read.words if read else {}
         return Face(
             box_xyxy_px=(x0, y0, x1, y1),
             score=float(raw.det_score),
@@ -134,8 +139,12 @@ class FaceAnalyzer:
             sharpness=quality.sharpness(aligned),
             brightness=quality.brightness(aligned),
             pose_deg=self._pose(raw, landmarks),
-            expression=self._expression(landmarks),
+            expression=words.get("expression") or self._expression(landmarks),
             landmarks_px=landmarks,
+            glasses=words.get("glasses"),
+            beard=words.get("beard"),
+            lighting=words.get("lighting"),
+            light_direction=read.light_direction if read else None,
         )
 
     def _pose(self, raw: Any, landmarks: FloatArray | None) -> tuple[float, float, float] | None:

@@ -20,6 +20,8 @@ from portrait_lora.errors import ArtifactError, InputError
 EMBEDDED: Final = "embedded"
 PACK_FILE: Final = "pack.json"
 FORMAT: Final = 1
+HEADS: Final = "heads"
+"""Subfolder of the models that insightface does not know and must not see."""
 Role = Literal["select", "report"]
 Alignment = Literal["detector", "landmarks"]
 """Whether faces are aligned on the detector's five keypoints or on those within the 68 landmarks."""
@@ -63,6 +65,19 @@ class LandmarkHead:
 
 
 @dataclass(frozen=True, slots=True)
+class AttributeModel:
+    """A network outside insightface: logits of every group one after another, then a direction (x, y, z)."""
+
+    file: str  # relative to the pack, in a subfolder
+    groups: Mapping[str, tuple[str, ...]]
+
+    @property
+    def width(self) -> int:
+        """How many numbers it answers."""
+        return sum(len(labels) for labels in self.groups.values()) + 3
+
+
+@dataclass(frozen=True, slots=True)
 class FacePack:
     """A verified pack.  `thresholds` maps an embedder id to the similarity reached by strangers at
     `false_match_rate`; None models are abilities that the pack lacks (the finding is `not_checked`)."""
@@ -86,6 +101,7 @@ class FacePack:
     pose_calibration: LandmarkHead | None = None
     expression_model: LandmarkHead | None = None
     align: Alignment = "detector"
+    attributes: AttributeModel | None = None
 
     def path(self, file: str) -> Path:
         """Where a file of the pack lies."""
@@ -157,7 +173,8 @@ def _verify(folder: Path, raw: Mapping[str, Any], remedy: str) -> None:
         )
     for name, expected in files.items():
         path = folder / name
-        if Path(name).name != name or not path.is_file():
+        inside = Path(name).parts in {(Path(name).name,), (HEADS, Path(name).name)} and ".." not in name
+        if not inside or not path.is_file():
             raise ArtifactError("a file of the face pack is missing", where=path, needed=name, remedy=remedy)
         got = manifest.sha256_file(path)
         if got != expected:
@@ -182,6 +199,17 @@ def _verify(folder: Path, raw: Mapping[str, Any], remedy: str) -> None:
 def _head(raw: Mapping[str, Any], key: str) -> LandmarkHead | None:
     value = raw.get(key)
     return LandmarkHead.from_json(value) if value else None
+
+
+def _attributes(raw: Mapping[str, Any]) -> AttributeModel | None:
+    """The attribute network, whose file must be among those with a sha256."""
+    value = raw.get("attributes")
+    if not value:
+        return None
+    groups = {str(k): tuple(map(str, labels)) for k, labels in value["groups"].items()}
+    if value["file"] not in raw["files"] or not all(groups.values()):
+        raise ValueError("attributes name a file without sha256, or a group without labels")
+    return AttributeModel(str(value["file"]), MappingProxyType(groups))
 
 
 def _alignment(raw: Mapping[str, Any]) -> Alignment:
@@ -218,6 +246,7 @@ def _build(folder: Path, raw: Mapping[str, Any], remedy: str) -> FacePack:
             pose_calibration=_head(raw, "pose_calibration"),
             expression_model=_head(raw, "expression_model"),
             align=_alignment(raw),
+            attributes=_attributes(raw),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ArtifactError(

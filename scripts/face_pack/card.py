@@ -9,8 +9,9 @@ from portrait_lora import manifest
 
 _TEXT = """# Synthetic face pack
 
-Four small ONNX models in the layout that insightface loads by itself, trained from nothing on rendered
-people of `portrait_lora.synthetic`. No photograph and no other model was involved.
+Four small ONNX models in the layout that insightface loads by itself, and one that it does not know (in
+`heads/`), trained from nothing on rendered people of `portrait_lora.synthetic`. No photograph and no other
+model was involved.
 
 | file | what | parameters | MB |
 |---|---|---|---|
@@ -18,7 +19,8 @@ people of `portrait_lora.synthetic`. No photograph and no other model was involv
 
 `impostors.safetensors` holds embeddings of {gallery} people who trained nothing, six pictures each, by both
 embedders. `pack.json` names every file with its sha256, the two thresholds, and two tiny networks on the
-68 landmarks that give pose in degrees and one of six expressions.
+68 landmarks that give pose in degrees and one of six expressions; where the attribute network is there, the
+expression is its word. Faces are aligned on the eyes, nose and mouth corners among the landmarks.
 
 ## Data and recipe
 
@@ -26,7 +28,10 @@ embedders. `pack.json` names every file with its sha256, the two thresholds, and
 `scripts/train_face_pack.py all` trains. The detector (SCRFD layout, quality focal loss, generalised IoU) sees
 scenes composed on the fly: 0 to 4 people at any size on clutter, cloth and noise, whole portraits, heads
 without a face, heads upside down. Embedder A (depthwise-separable, CosFace) saw every other person,
-embedder B (residual, sub-centre ArcFace) the others, so that one can choose and the other report.
+embedder B (residual, sub-centre ArcFace) the others, so that one can choose and the other report. Beside the
+names both were taught the renderer's own parameters of face, skin and eyes, which no real embedder can be.
+The attribute network begins from the trunk of the landmarks and learns expression, glasses, beard, lighting
+rig and the direction of the key light from the same crop.
 
 ## Figures
 
@@ -54,11 +59,12 @@ def write_card(out: Path, figures: dict[str, Any]) -> None:
 
     rows: list[str] = []
     words = {"det": "faces, five keypoints", "landmark": "68 landmarks", "w": "embedder A", "x": "embedder B"}
-    for file in sorted(out.glob("*.onnx")):
+    words |= {"attributes.onnx": "expression, glasses, beard, light"}
+    for file in sorted(out.rglob("*.onnx")):
         graph = onnx.load(str(file)).graph
         count = sum(_size(t.dims) for t in graph.initializer)
         what = words[file.name.split("_")[0]]
-        rows.append(f"| {file.name} | {what} | {count:,} | {file.stat().st_size / 1e6:.2f} |")
+        rows.append(f"| {file.relative_to(out)} | {what} | {count:,} | {file.stat().st_size / 1e6:.2f} |")
     lines = [f"- {k}: {v}" for k, v in figures["heads"].items() if k != "n"]
     for name, row in figures["calibration"].items():
         lines.append(

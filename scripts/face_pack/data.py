@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Final
@@ -38,6 +39,8 @@ class Pool:
     person: Tensor  # (N,) long
     seed: Tensor  # (N,) long
     expression: Tensor  # (N,) long
+    worn: Tensor  # (N, 3) long: glasses, beard, lighting, each by its list of the vocabulary
+    light: Tensor  # (N, 3) unit, towards the key light
 
     def __len__(self) -> int:
         return len(self.person)
@@ -65,10 +68,19 @@ def load_pool(folder: Path, limit: int | None = None) -> Pool:
     words = [look.expression or vocabulary.EXPRESSIONS[0] for look in corpus.looks]
     names = ("image", "mask", "box", "keypoints", "landmarks", "visible", "pose")
     columns = {name: corpus.column(name) for name in names}
+    columns |= {"light": corpus.column("light_direction"), "worn": worn_of(corpus.looks)}
     seed = corpus.column("person")
     person = seed.unique(return_inverse=True)[1]
     expression = torch.tensor([vocabulary.EXPRESSIONS.index(w) for w in words])
     return Pool(**columns, person=person, seed=seed, expression=expression)
+
+
+def worn_of(looks: Sequence[vocabulary.Look]) -> Tensor:
+    """(N, 3) indices of the words for glasses, beard and lighting; unsaid means the first of the list."""
+    lists = (vocabulary.GLASSES, vocabulary.BEARDS, vocabulary.LIGHTINGS)
+    said = [(look.glasses, look.beard, look.lighting) for look in looks]
+    rows = [[w.index(s or w[0]) for w, s in zip(lists, row, strict=True)] for row in said]
+    return torch.tensor(rows)
 
 
 def five_points(landmarks: Tensor) -> Tensor:

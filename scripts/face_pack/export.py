@@ -12,7 +12,8 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from portrait_lora import manifest
-from scripts.face_pack.nets import DetectorOnnx, EmbedderOnnx, LandmarksOnnx
+from scripts.face_pack import attributes
+from scripts.face_pack.nets import AttributesOnnx, DetectorOnnx, EmbedderOnnx, LandmarksOnnx
 from scripts.face_pack.stages import trained
 
 OPSET: Final = 17
@@ -21,6 +22,7 @@ FILES: Final = {
     "landmarks": "landmark_synthetic.onnx",
     "embedder-a": "w_embedder_a.onnx",
     "embedder-b": "x_embedder_b.onnx",
+    attributes.NAME: attributes.FILE,
 }
 IMPOSTORS: Final = "impostors.safetensors"
 EMBEDDER_IDS: Final = {"select": "synthetic-a", "report": "synthetic-b"}
@@ -85,6 +87,9 @@ def export_net(name: str, net: nn.Module, file: Path) -> None:
         _export(DetectorOnnx(net), 256, file, names, {"input": {2: "height", 3: "width"}, **axes})
     elif name == "landmarks":
         _export(LandmarksOnnx(net), 192, file, ["landmarks"], {})
+    elif name == attributes.NAME:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        _export(AttributesOnnx(net), 192, file, ["attributes"], {})
     else:
         _export(EmbedderOnnx(net), 112, file, ["embedding"], {})
 
@@ -114,6 +119,7 @@ def write_pack(out: Path, facts: dict[str, Any]) -> None:
         },
         "embedder_ids": EMBEDDER_IDS,
         "align": "landmarks",
+        "attributes": attributes.facts() if (out / attributes.FILE).exists() else None,
         "files": {n: manifest.sha256_file(out / n) for n in names if (out / n).exists()},
         **facts,
     }

@@ -16,6 +16,7 @@ EMBEDDER_PX: Final = 56
 LANDMARK_PX: Final = 64
 LANDMARK_INPUT_PX: Final = 192
 LANDMARK_FEATURES: Final = 56 * 16
+ATTRIBUTE_HIDDEN: Final = 96
 LANDMARK_WIDTH: Final = 3309
 """Output width by which insightface knows a 68-point model; all but the last 204 numbers are unused."""
 
@@ -106,25 +107,45 @@ class EmbedderB(nn.Module):
         return self.norm(self.head(self.features(x)))
 
 
+def crop_features() -> nn.Sequential:
+    """(N, 3, 64, 64) -> (N, 56, 4, 4): the trunk of the networks that look at the landmark crop."""
+    return nn.Sequential(
+        conv(3, 20, 2),
+        Residual(20),
+        conv(20, 40, 2),
+        Residual(40),
+        conv(40, 72, 2),
+        Residual(72),
+        conv(72, 88, 2),
+        conv(88, 56, size=1),
+    )
+
+
 class Landmarks(nn.Module):
     """(N, 3, 64, 64) -> (N, 68, 2) in [-1, 1] of the crop."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.features = nn.Sequential(
-            conv(3, 20, 2),
-            Residual(20),
-            conv(20, 40, 2),
-            Residual(40),
-            conv(40, 72, 2),
-            Residual(72),
-            conv(72, 88, 2),
-            conv(88, 56, size=1),
-        )
+        self.features = crop_features()
         self.head = nn.Sequential(nn.Flatten(), nn.Dropout(0.05), nn.Linear(LANDMARK_FEATURES, 136))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.features(x)).reshape(-1, 68, 2)
+
+
+class Attributes(nn.Module):
+    """(N, 3, 64, 64) -> (N, W): logits of every attribute in turn, then the direction of the key light."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.features = crop_features()
+        hidden = nn.Linear(LANDMARK_FEATURES, ATTRIBUTE_HIDDEN)
+        self.head = nn.Sequential(
+            nn.Flatten(), nn.Dropout(0.15), hidden, nn.ReLU(), nn.Linear(ATTRIBUTE_HIDDEN, width)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.features(x))
 
 
 class Detector(nn.Module):
@@ -202,6 +223,17 @@ class LandmarksOnnx(nn.Module):
         points = self.net(F.avg_pool2d(x, LANDMARK_INPUT_PX // LANDMARK_PX))
         flat = F.pad(points, (0, 1)).reshape(1, 204)
         return torch.cat([self.unused, flat], 1)
+
+
+class AttributesOnnx(nn.Module):
+    """(1, 3, 192, 192), the landmark model's crop -> (1, W)."""
+
+    def __init__(self, net: Attributes):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(F.avg_pool2d(x, LANDMARK_INPUT_PX // LANDMARK_PX))
 
 
 class EmbedderOnnx(nn.Module):

@@ -12,13 +12,14 @@ from torch import Tensor, nn
 from portrait_lora import vocabulary
 from portrait_lora.synthetic import sample_people
 from portrait_lora.synthetic.identity import FACE_SHAPE
-from scripts.face_pack import augment, losses
+from scripts.face_pack import attributes, augment, losses
 from scripts.face_pack.data import Pool, aligned, five_points, invert, landmark_crop, move
 from scripts.face_pack.loop import Plan, averaged, train
 from scripts.face_pack.nets import (
     EMBEDDING_SIZE,
     LANDMARK_FEATURES,
     LANDMARK_PX,
+    Attributes,
     Detector,
     EmbedderA,
     EmbedderB,
@@ -27,7 +28,13 @@ from scripts.face_pack.nets import (
 from scripts.face_pack.scenes import Composer
 
 SEEDS: Final = {"detector": 11, "landmarks": 12, "embedder-a": 13, "embedder-b": 14}
-MINUTES: Final = {"detector": 20.0, "landmarks": 10.0, "embedder-a": 8.5, "embedder-b": 8.5}
+MINUTES: Final = {
+    "detector": 20.0,
+    "landmarks": 10.0,
+    "embedder-a": 8.5,
+    "embedder-b": 8.5,
+    "attributes": 8.0,
+}
 """CPU minutes of one thread: about half an hour for everything on two idle cores."""
 TRAITS: Final = (
     *FACE_SHAPE,
@@ -238,17 +245,24 @@ def train_embedder_b(pool: Pool, folder: Path, minutes: float) -> None:
     )
 
 
+def train_attributes(pool: Pool, folder: Path, minutes: float) -> None:
+    """Expression, glasses, beard, lighting and the key light, from the crop of the landmarks."""
+    attributes.train_attributes(*split(pool), folder, minutes)
+
+
 TRAINERS: Final[dict[str, Callable[[Pool, Path, float], None]]] = {
     "detector": train_detector,
     "landmarks": train_landmarks,
     "embedder-a": train_embedder_a,
     "embedder-b": train_embedder_b,
+    attributes.NAME: train_attributes,
 }
 NETS: Final[dict[str, Callable[[], nn.Module]]] = {
     "detector": Detector,
     "landmarks": Landmarks,
     "embedder-a": EmbedderA,
     "embedder-b": EmbedderB,
+    attributes.NAME: lambda: Attributes(attributes.WIDTH),
 }
 
 

@@ -34,8 +34,28 @@ def test_every_ability_is_there(pack: FacePack, image: np.ndarray) -> None:
     assert face.landmarks_px.shape == (68, 2)
     assert face.pose_deg is not None
     assert face.expression in vocabulary.EXPRESSIONS
+    assert face.glasses in vocabulary.GLASSES
+    assert face.beard in vocabulary.BEARDS
+    assert face.lighting in vocabulary.LIGHTINGS
+    assert face.light_direction is not None
+    assert np.linalg.norm(face.light_direction) == pytest.approx(1, abs=1e-5)
     assert np.linalg.norm(face.embedding) == pytest.approx(1, abs=1e-5)
     assert not face.embedding.flags.writeable
+
+
+def test_a_pack_without_the_attribute_network_leaves_its_fields_empty(
+    pack: FacePack, image: np.ndarray
+) -> None:
+    face = FaceAnalyzer(replace(pack, attributes=None)).find(image)[0]
+    assert face.expression in vocabulary.EXPRESSIONS
+    assert (face.glasses, face.beard, face.lighting, face.light_direction) == (None, None, None, None)
+
+
+def test_an_attribute_network_of_another_width_is_told(pack: FacePack) -> None:
+    assert pack.attributes is not None
+    fewer = replace(pack.attributes, groups={"glasses": vocabulary.GLASSES})
+    with pytest.raises(ArtifactError, match="another number of values"):
+        FaceAnalyzer(replace(pack, attributes=fewer))
 
 
 def test_the_two_embedders_differ_and_agree_on_faces(pack: FacePack, image: np.ndarray) -> None:

@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 from portrait_lora import vocabulary
 from portrait_lora.faces import shape
 from portrait_lora.faces.packs import LandmarkHead
-from scripts.face_pack import export
-from scripts.face_pack.nets import Detector, EmbedderA, EmbedderB, Landmarks
+from scripts.face_pack import attributes, export
+from scripts.face_pack.nets import Attributes, Detector, EmbedderA, EmbedderB, Landmarks
 
 
 def _head(labels: tuple[str, ...]) -> LandmarkHead:
@@ -40,6 +40,7 @@ def write_tiny_pack(out: Path, *, landmarks: bool = True) -> Path:
         "landmarks": Landmarks(),
         "embedder-a": EmbedderA(),
         "embedder-b": EmbedderB(),
+        attributes.NAME: Attributes(attributes.WIDTH),
     }
     for name, net in nets.items():
         export.export_net(name, net, out / export.FILES[name])

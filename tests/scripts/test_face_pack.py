@@ -11,9 +11,17 @@ import pytest
 import torch
 
 from scripts import evaluate_face_pack
-from scripts.face_pack import augment, calibrate, data, export, heads, losses, scenes, stages
+from scripts.face_pack import attributes, augment, calibrate, data, export, heads, losses, scenes, stages
 from scripts.face_pack.loop import Plan, averaged, train
-from scripts.face_pack.nets import Detector, DetectorOnnx, EmbedderB, Landmarks, LandmarksOnnx
+from scripts.face_pack.nets import (
+    Attributes,
+    AttributesOnnx,
+    Detector,
+    DetectorOnnx,
+    EmbedderB,
+    Landmarks,
+    LandmarksOnnx,
+)
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +120,15 @@ def test_a_stopped_run_goes_on(tmp_path: Path) -> None:
     assert not torch.equal(whole, modules()["net"].weight)
 
 
+def test_the_attribute_network_learns_what_is_worn(pool: data.Pool, tmp_path: Path) -> None:
+    before = attributes.accuracy(Attributes(attributes.WIDTH), pool)
+    attributes.train_attributes(pool, pool, tmp_path, minutes=0.1, batch=8)
+    after = attributes.accuracy(stages.trained(tmp_path, attributes.NAME), pool)
+    assert set(after) == {*attributes.GROUPS, "light_deg", "n"}
+    assert sum(after[name] for name in attributes.GROUPS) > sum(before[name] for name in attributes.GROUPS)
+    assert after["light_deg"] < before["light_deg"]
+
+
 def test_onnx_computes_what_torch_does(tmp_path: Path) -> None:
     torch.manual_seed(0)
     options = onnxruntime.SessionOptions()
@@ -119,6 +136,7 @@ def test_onnx_computes_what_torch_does(tmp_path: Path) -> None:
     for name, net, wrap, shape in (
         ("detector", Detector(), DetectorOnnx, (1, 3, 64, 96)),
         ("landmarks", Landmarks(), LandmarksOnnx, (1, 3, 192, 192)),
+        ("attributes", Attributes(attributes.WIDTH), AttributesOnnx, (1, 3, 192, 192)),
         ("embedder-b", EmbedderB(), export.EmbedderOnnx, (1, 3, 112, 112)),
     ):
         x = torch.randn(shape)

@@ -3,7 +3,6 @@ from pathlib import Path
 
 import pytest
 
-from scripts.evaluate_embedded import _row
 from scripts.rows import Row, finish
 
 
@@ -13,17 +12,3 @@ def test_a_missed_target_fails_the_script(tmp_path: Path, capsys: pytest.Capture
     assert [r["met"] for r in json.loads((tmp_path / "rows.json").read_text())] == [True, None, True]
     assert finish([*rows, Row("d", 0.1, "share", 3, 0.2)], None) == 1
     assert "MISSED" in capsys.readouterr().out
-
-
-def test_rows_of_the_face_pack_keep_their_targets():
-    told = {
-        "name": "x",
-        "value": 0.5,
-        "unit": "share",
-        "n": 2,
-        "target": "<= 0.02",
-        "met": False,
-        "ci95": None,
-    }
-    assert _row(told).met is False and _row(told | {"value": 0.01}).met is True
-    assert _row(told | {"target": None}).met is None

@@ -1,0 +1,71 @@
+"""What a pack's attribute network says of a face: expression, glasses, beard, lighting, light direction.
+
+insightface does not know such a model, so it lies in a subfolder of the pack and is run here, on the same
+crop that insightface cuts for the landmarks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+from insightface.utils import face_align
+
+from portrait_lora.errors import ArtifactError
+from portrait_lora.faces.packs import AttributeModel, FacePack
+
+CROP_PX: Final = 192
+CONTEXT: Final = 1.5
+"""Side of the crop over the longer side of the face box, as insightface cuts it for landmarks."""
+Uint8Image = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """The likeliest word of every group; the unit vector towards the key light (x right, y up, z near)."""
+
+    words: dict[str, str]
+    light_direction: tuple[float, float, float]
+
+
+class AttributeReader:
+    """The network of one pack.  Raises ArtifactError when it cannot be opened or answers the wrong width."""
+
+    def __init__(self, pack: FacePack, model: AttributeModel, session_arguments: dict[str, Any]):
+        self._model = model
+        path = pack.path(model.file)
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), **session_arguments)
+        except Exception as error:  # onnxruntime raises many unrelated types
+            raise ArtifactError("the attribute model cannot be loaded", where=path, got=error) from error
+        self._input = self._session.get_inputs()[0].name
+        got = self._answer(np.zeros((CROP_PX, CROP_PX, 3), np.uint8)).shape
+        if got != (model.width,):
+            raise ArtifactError(
+                "the attribute model answers another number of values",
+                where=path,
+                got=got,
+                needed=model.width,
+            )
+
+    def read(self, image_rgb: Uint8Image, box_xyxy_px: tuple[float, float, float, float]) -> Read:
+        """Look at the face in the box."""
+        x0, y0, x1, y1 = box_xyxy_px
+        scale = CROP_PX / (CONTEXT * max(x1 - x0, y1 - y0, 1.0))
+        crop, _ = face_align.transform(image_rgb, ((x0 + x1) / 2, (y0 + y1) / 2), CROP_PX, scale, 0)
+        values = self._answer(np.asarray(crop, dtype=np.uint8))
+        words: dict[str, str] = {}
+        start = 0
+        for name, labels in self._model.groups.items():
+            words[name] = labels[int(values[start : start + len(labels)].argmax())]
+            start += len(labels)
+        x, y, z = values[start:] / max(float(np.linalg.norm(values[start:])), 1e-9)
+        return Read(words, (float(x), float(y), float(z)))
+
+    def _answer(self, crop_rgb: Uint8Image) -> npt.NDArray[np.float32]:
+        blob = (crop_rgb.astype(np.float32) - 127.5) / 128.0
+        (answers,) = self._session.run(None, {self._input: blob.transpose(2, 0, 1)[None]})
+        return np.asarray(answers, dtype=np.float32)[0]
