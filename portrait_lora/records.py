@@ -54,6 +54,10 @@ class Face:
     pose_deg: tuple[float, float, float] | None = None
     expression: str | None = None
     landmarks_px: FloatArray | None = None  # (68, 2) iBUG order
+    glasses: str | None = None
+    beard: str | None = None
+    lighting: str | None = None
+    light_direction: tuple[float, float, float] | None = None  # unit, to the key light: x right, y up, z near
 
     @property
     def size_px(self) -> float:
@@ -92,14 +96,34 @@ class PhotoReport:
 
 
 @dataclass(frozen=True, slots=True)
+class Variety:
+    """How the accepted photos fall into groups that look alike in one respect."""
+
+    kind: Literal["outfit", "backdrop", "light"]
+    groups: tuple[int, ...]  # photos per group, largest first
+
+    @property
+    def photos(self) -> int:
+        """The photos that show it at all."""
+        return sum(self.groups)
+
+
+@dataclass(frozen=True, slots=True)
 class Coverage:
-    """How many accepted photos fall into each yaw bin × expression bin, and what to add."""
+    """How many accepted photos fall into each yaw bin × pitch bin × expression bin, and what to add.
+
+    `appearance_spread` is one minus the mean cosine of the faces to their mean direction; None without.
+    """
 
     yaw_bins: tuple[str, ...]
     expression_bins: tuple[str, ...]
     counts: tuple[tuple[int, ...], ...]  # [yaw][expression]
     missing: tuple[str, ...]
     advice: tuple[str, ...]
+    pitch_bins: tuple[str, ...] = ()
+    cells: tuple[tuple[tuple[int, ...], ...], ...] = ()  # [yaw][pitch][expression]
+    variety: tuple[Variety, ...] = ()
+    appearance_spread: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +206,10 @@ class Portrait:
 
 @dataclass(frozen=True, slots=True)
 class IdentityScore:
-    """Mean cosine of one portrait to the held-out photos; None when no face was found in it."""
+    """Mean cosine of one portrait to the held-out photos; None when no face was found in it.
+
+    Of the scored face: `yaw_deg`, `face_px` (longer side of its box); `faces` counts all that were found.
+    """
 
     portrait: str
     prompt: str
@@ -190,6 +217,9 @@ class IdentityScore:
     nearest: str | None
     pose_bin: str | None
     embedder_id: str
+    yaw_deg: float | None = None
+    face_px: float | None = None
+    faces: int = 0
 
 
 @dataclass(frozen=True, slots=True)
