@@ -47,13 +47,28 @@ class CheckConfig(Section):
     """Thresholds of the photo check; every finding prints the one it used."""
 
     min_face_px: float = Field(default=64.0, gt=0, description="longer side of the face box")
-    min_sharpness: float = Field(
-        default=40.0, ge=0, description="variance of the Laplacian of the aligned 112 px crop"
+    min_side_px: Positive = Field(
+        default=128, description="shorter side of the picture; the base's resolution may ask for more"
+    )
+    max_blur_px: float = Field(
+        default=1.15, gt=0, description="width of the sharpest edges (sigma) in the aligned 112 px crop"
     )
     min_brightness: float = Field(default=22.0, ge=0, le=255, description="mean luma of the aligned crop")
     max_brightness: float = Field(default=232.0, ge=0, le=255)
+    min_highlight: float = Field(default=70.0, ge=0, le=255, description="95th percentile of the face's luma")
+    max_blown_share: Fraction = Field(default=0.25, description="share of face pixels that are pure white")
+    max_clipped_share: Fraction = Field(
+        default=0.25, description="share of face pixels that are pure black or pure white"
+    )
+    min_border_share: float = Field(
+        default=0.01, ge=-1, le=1, description="room between face and border, in face sizes"
+    )
     max_yaw_deg: float = Field(default=85.0, gt=0, le=90)
     max_pitch_deg: float = Field(default=40.0, gt=0, le=90)
+    max_roll_deg: float = Field(default=50.0, gt=0, le=180)
+    min_eye_brightness: float = Field(
+        default=0.6, ge=0, description="luma of the eyes over that of the cheeks; dark lenses are below"
+    )
     several_faces_ratio: Fraction = Field(
         default=0.4, description="a second face this large beside the largest is a rival"
     )
@@ -66,14 +81,35 @@ class CurateConfig(Section):
     min_photos: Positive = Field(default=5, description="fewer usable photos end with exit code 3")
     few_photos: Positive = Field(default=10, description="fewer usable photos give a warning")
     max_photos: Positive = Field(default=40, description="above, the best covering subset is kept")
+    duplicate_frame: Fraction = Field(
+        default=0.98, description="correlation of two whole pictures from which they are one"
+    )
+    duplicate_face: Fraction = Field(default=0.93, description="correlation of the two aligned faces")
+    duplicate_embedding: Fraction = Field(default=0.6, description="cosine of the two faces")
+
+
+class CaptionConfig(Section):
+    """Who writes the captions; `captions.csv` wins over all of them."""
+
+    captioner: Literal["attributes", "sidecar", "florence2", "blip"] = Field(
+        default="attributes", description="sidecar: a .txt beside the photo, or metadata.jsonl in its folder"
+    )
+    model: str = Field(
+        default="", description="repository or folder of the captioning model, in place of the usual one"
+    )
+    words: str = Field(default="", description="your own words, added to every caption")
 
 
 class DatasetConfig(Section):
-    """Photo check, curation and crops."""
+    """Photo check, curation, crops and captions."""
 
     check: CheckConfig = CheckConfig()
     curate: CurateConfig = CurateConfig()
+    captions: CaptionConfig = CaptionConfig()
     crops_per_photo: Annotated[int, Field(ge=1, le=4)] = 2
+    aspects: tuple[Annotated[str, Field(pattern=r"^[1-9]\d?:[1-9]\d?$")], ...] = Field(
+        default=("1:1",), min_length=1, description="W:H of the crops; the framings take them in turn"
+    )
 
 
 class TrainingConfig(Section):
@@ -99,13 +135,26 @@ class SelectConfig(Section):
     """Probe portraits that choose the checkpoint, scored with embedder A."""
 
     probes: Positive = 8
+    copy_limit: Fraction = Field(
+        default=0.15, description="a checkpoint whose probes copy training photos more often is out"
+    )
 
 
 class GenerateConfig(Section):
     """Sampler settings; the base model's YAML sets those of its family."""
 
     series: str = Field(default="headshots", description="a packaged series or a YAML file")
+    brand: str = Field(default="", description="a packaged brand sheet or a YAML file, over every shot")
     per_shot: Positive = Field(default=2, description="pictures per shot, each with a seed of its own")
+    best_of: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=1, description="candidates per picture; the best by checks and embedder A is kept"
+    )
+    strict: bool = Field(default=False, description="remarks of the prompt linter are errors")
+    scheduler: str = Field(default="", description="dpm++, euler, ddim, unipc …; the family's own when empty")
+    style_adapter: str = Field(default="", description="a second LoRA file beside the identity")
+    style_scale: float = Field(default=0.6, ge=0, le=2)
+    max_pictures: Positive = Field(default=1000, description="more pictures than this are asked about first")
+    price_per_hour: float | None = Field(default=None, ge=0, description="of the machine, for the cost shown")
     num_inference_steps: Positive = 25
     guidance_scale: float = Field(default=5.0, ge=1)
     adapter_scale: float = Field(default=1.0, ge=0, le=2)
@@ -127,6 +176,9 @@ class LikenessConfig(Section):
     face_pack: str = Field(default="embedded", description="a known pack, or a folder of ONNX files")
     allow_synthetic_models: bool = Field(
         default=False, description="let the embedded models look at real photographs"
+    )
+    commercial: bool = Field(
+        default=False, description="the portraits will be used commercially: forbids models that may not be"
     )
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     device: str = "auto"

@@ -17,6 +17,7 @@ from portrait_lora.commands.options import (
     answer,
     overrides,
 )
+from portrait_lora.commands.readiness import ConsentOpt, OfflineOpt, SubjectOpt, YesOpt, get_ready
 
 
 def demo(
@@ -71,12 +72,18 @@ def train(
     settings: SetOpt = None,
     force: ForceOpt = False,
     allow_synthetic: SyntheticOpt = False,
+    subject: SubjectOpt = False,
+    consent: ConsentOpt = None,
+    yes: YesOpt = False,
+    offline: OfflineOpt = False,
     as_json: JsonOpt = False,
 ) -> None:
     """Train the LoRA and choose its checkpoint on held-out photos."""
     from portrait_lora import recipe, summaries
 
-    summary = recipe.train(folder, overrides=overrides(settings, allow_synthetic), force=force)
+    given = overrides(settings, allow_synthetic)
+    get_ready(folder, given, subject=subject, consent=consent, yes=yes, offline=offline)
+    summary = recipe.train(folder, overrides=given, force=force)
     answer(summary, as_json, summaries.of_train(summary), f"portrait-lora generate {folder}")
 
 
@@ -94,36 +101,27 @@ def generate(
     answer(summary, as_json, summaries.of_generate(summary), f"portrait-lora score {folder}")
 
 
-def score(
-    folder: FolderArg,
-    settings: SetOpt = None,
-    force: ForceOpt = False,
-    allow_synthetic: SyntheticOpt = False,
-    as_json: JsonOpt = False,
-) -> None:
-    """Measure how much of the identity survived, prompt by prompt."""
-    from portrait_lora import recipe, summaries
-
-    summary = recipe.score(folder, overrides=overrides(settings, allow_synthetic), force=force)
-    report = folder / "reports" / "drift.html"
-    answer(summary, as_json, summaries.of_likeness(summary), f"open {report}")
-
-
 def run(
     folder: FolderArg,
     settings: SetOpt = None,
     force: ForceOpt = False,
     allow_synthetic: SyntheticOpt = False,
+    subject: SubjectOpt = False,
+    consent: ConsentOpt = None,
+    yes: YesOpt = False,
+    offline: OfflineOpt = False,
     as_json: JsonOpt = False,
 ) -> None:
     """Everything: check, prepare, train, select, generate, score.  Done stages are skipped."""
     from portrait_lora import recipe, summaries
 
-    summary = recipe.run(folder, overrides=overrides(settings, allow_synthetic), force=force)
+    given = overrides(settings, allow_synthetic)
+    get_ready(folder, given, subject=subject, consent=consent, yes=yes, offline=offline, scores=True)
+    summary = recipe.run(folder, overrides=given, force=force)
     answer(summary, as_json, summaries.of_run(summary, folder), f"open {folder / 'reports' / 'drift.html'}")
 
 
 def register(app: typer.Typer) -> None:
     """Add these commands."""
-    for command in (demo, check, prepare, train, generate, score, run):
+    for command in (demo, check, prepare, train, generate, run):
         app.command()(command)

@@ -6,13 +6,16 @@ photos, which scatters less than a single cosine, so `mean_of_k` builds exactly 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from portrait_lora import manifest
 from portrait_lora.errors import InputError
 
 Scores = npt.NDArray[np.float64]
@@ -27,6 +30,43 @@ class Trials:
     genuine: Scores
     impostor: Scores
     references: int
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """A similarity for one embedder of one pack, and what it was derived from."""
+
+    similarity: float
+    false_match_rate: float
+    embedder_id: str
+    pack_digest: str
+    references: int
+    people: int
+    impostor_scores: int
+    source: str
+
+
+def write_threshold(path: Path, threshold: Threshold) -> None:
+    """As JSON."""
+    manifest.write_json_atomic(path, asdict(threshold))
+
+
+def read_threshold(path: Path, *, pack_digest: str) -> Threshold:
+    """What `write_threshold` wrote.  Raises InputError when it is damaged or belongs to another pack."""
+    try:
+        found = Threshold(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, ValueError, TypeError) as error:
+        remedy = "Make one with scripts/calibrate_identity.py."
+        raise InputError("not a threshold file", where=path, got=error, remedy=remedy) from error
+    if found.pack_digest != pack_digest:
+        raise InputError(
+            "the threshold was calibrated for another face pack",
+            where=path,
+            got=found.pack_digest[:12],
+            needed=pack_digest[:12],
+            remedy="Calibrate again with this pack: thresholds do not transfer.",
+        )
+    return found
 
 
 def mean_of_k(gallery: npt.NDArray[np.float32], k: int) -> Trials:

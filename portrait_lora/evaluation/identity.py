@@ -24,6 +24,8 @@ RGBImage = npt.NDArray[np.uint8]  # (H, W, 3)
 FaceSeen = Callable[[Path, RGBImage, Face | None], None]
 """Called once per picture with its pixels and the face that was scored; for crops and progress."""
 
+POSE_MATCH_DEG: Final = 10.0
+"""Real photos whose yaw is this close stand for a portrait of that yaw."""
 MIN_HOLDOUT: Final = 2
 """Fewer faces than this cannot give a ceiling: a held-out photo needs another one to stand against."""
 
@@ -48,6 +50,9 @@ class PortraitItem:
     @property
     def label(self) -> str:
         return self.name or self.path.name
+
+
+Unreadable = Callable[[PortraitItem, InputError], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +131,13 @@ def score_portraits(
     finder: FaceFinder,
     *,
     on_face: FaceSeen | None = None,
+    on_unreadable: Unreadable | None = None,
 ) -> tuple[IdentityScore, ...]:
-    """Mean cosine of each portrait's largest face to the held-out photos; None where there is no face."""
+    """Mean cosine of each portrait's largest face to the held-out photos; None where there is no face.
+
+    A file that cannot be read raises InputError; with `on_unreadable` it is told there and counts as a
+    portrait without a face, so that a tool gains nothing by writing broken files.
+    """
     if not len(holdout):
         raise PhotosError("there is no held-out photo to compare with", got=0, needed=MIN_HOLDOUT)
     if holdout.embedder_id and holdout.embedder_id != finder.embedder_id:
@@ -138,15 +148,25 @@ def score_portraits(
         )
     scores: list[IdentityScore] = []
     for item in portraits:
-        image = read_rgb(item.path)
-        face = subject_face(finder.find(image))
+        try:
+            image = read_rgb(item.path)
+        except InputError as error:
+            if on_unreadable is None:
+                raise
+            on_unreadable(item, error)
+            scores.append(_score(item, [], holdout, finder.embedder_id))
+            continue
+        faces = finder.find(image)
         if on_face is not None:
-            on_face(item.path, image, face)
-        scores.append(_score(item, face, holdout, finder.embedder_id))
+            on_face(item.path, image, subject_face(faces))
+        scores.append(_score(item, faces, holdout, finder.embedder_id))
     return tuple(scores)
 
 
-def _score(item: PortraitItem, face: Face | None, holdout: ReferenceSet, embedder_id: str) -> IdentityScore:
+def _score(
+    item: PortraitItem, faces: Sequence[Face], holdout: ReferenceSet, embedder_id: str
+) -> IdentityScore:
+    face = subject_face(faces)
     if face is None:
         return IdentityScore(item.label, item.prompt, None, None, None, embedder_id)
     cosines = holdout.embeddings @ _unit(face.embedding)
@@ -157,6 +177,9 @@ def _score(item: PortraitItem, face: Face | None, holdout: ReferenceSet, embedde
         nearest=holdout.names[int(cosines.argmax())],
         pose_bin=None if face.pose_deg is None else view_of(face.pose_deg[1]),
         embedder_id=embedder_id,
+        yaw_deg=None if face.pose_deg is None else face.pose_deg[1],
+        face_px=face.size_px,
+        faces=len(faces),
     )
 
 
@@ -186,6 +209,25 @@ def ceiling(training: ReferenceSet, holdout: ReferenceSet) -> float:
     `training` must not contain the held-out photos; they are added here, each without itself.
     """
     return float(real_scores(training, holdout).mean())
+
+
+def pose_matched_ceiling(
+    training: ReferenceSet, holdout: ReferenceSet, portrait_yaws_deg: Sequence[float]
+) -> float | None:
+    """The ceiling for portraits of these yaws: profiles of the real person score lower, too.
+
+    For each portrait the mean of `real_scores` over the photos within `POSE_MATCH_DEG` of its yaw, or over
+    the nearest one.  None when no yaw is known on either side.
+    """
+    real = real_scores(training, holdout)
+    known = (*(training.yaws_deg or (None,) * len(training)), *(holdout.yaws_deg or (None,) * len(holdout)))
+    seen = np.array([yaw is not None for yaw in known])
+    if not seen.any() or not len(portrait_yaws_deg):
+        return None
+    yaws = np.array([yaw for yaw in known if yaw is not None])
+    away = np.abs(np.asarray(portrait_yaws_deg)[:, None] - yaws[None, :])
+    near = away <= np.maximum(away.min(axis=1, keepdims=True), POSE_MATCH_DEG)
+    return float(((near @ real[seen]) / near.sum(axis=1)).mean())
 
 
 def impostor_scores(gallery: FloatArray, holdout: ReferenceSet) -> FloatArray:

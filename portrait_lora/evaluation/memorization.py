@@ -1,40 +1,36 @@
 """Did the adapter learn a face, or copy photos?
 
 A good likeness has a high ArcFace similarity to every photo, so ArcFace cannot tell likeness from
-copying.  Copying shows in the pixels: same light, same pose, same strands of hair.  The descriptor is the
-aligned crop at 48 px in grey, freed of local brightness and contrast, compared by normalised
-cross-correlation over small shifts and the mirror image.  Legend: P portraits, M training photos.
+copying.  Copying shows in the pixels: same light, same pose, same strands of hair; see `copyview`.
+Legend: P portraits, M training photos, D embedding width.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
 from scipy.optimize import linear_sum_assignment
 
 from portrait_lora.errors import InputError
+from portrait_lora.evaluation.copyview import FIELD_PX, Gallery, View
 from portrait_lora.evaluation.identity import ReferenceSet
 
-Crops = npt.NDArray[np.uint8]  # (N, 112, 112) grey or (N, 112, 112, 3) RGB
-Floats = npt.NDArray[np.float32]
-
-GRID_PX: Final = 48
-MAX_SHIFT_PX: Final = 2
-DETAIL_SIGMA_PX: Final = 0.8
-LOCAL_SIGMA_PX: Final = 8.0
-CONTRAST_FLOOR: Final = 4.0  # grey levels; keeps flat backgrounds from becoming noise
 PERCENTILE: Final = 0.99
-MIN_REAL_CROPS: Final = 3
+MIN_REAL_PHOTOS: Final = 3
+SAME_PICTURE: Final = 0.97
+LIMITS: Final = (0.80, 0.83)
+"""The person's own limit is held between these: unlike scenes of one person reach the first, and above the
+second copies blended with a fifth of another picture begin (`scripts/evaluate_protocol.py` measures both)."""
 
 
 @dataclass(frozen=True, slots=True)
 class CopyReport:
-    """`matches` holds, per portrait, the index of the most similar training photo and its correlation."""
+    """`matches` holds, per portrait, the most similar training photo (or -1) and its correlation."""
 
     copy_score: float
     threshold: float
@@ -46,63 +42,67 @@ class CopyReport:
         return tuple(value > self.threshold for _, value in self.matches)
 
 
-def copy_report(portraits: Crops, training: Crops, holdout: Crops) -> CopyReport:
+def copy_report(portraits: Sequence[View], training: Sequence[View], holdout: Sequence[View]) -> CopyReport:
     """Share of portraits that match some training photo more than real photos of a person match each other.
 
-    `portraits` are the crops of the portraits in which a face was found.  The threshold comes from the
+    `portraits` are the views of the portraits in which a face was found.  The threshold comes from the
     person's real photos, training and held out; see `match_threshold`.
     """
-    if not len(training):
-        raise InputError("there is no training crop to compare with")
-    real = np.concatenate([_grey(crops) for crops in (training, holdout) if len(crops)])
-    threshold = match_threshold(correlations(real, real))
-    if not len(portraits):
-        return CopyReport(0.0, threshold, (), len(real))
-    table = correlations(portraits, training)
-    best = table.argmax(axis=1)
-    matches = tuple((int(m), float(row[m])) for m, row in zip(best, table, strict=True))
-    share = float(np.mean([value > threshold for _, value in matches]))
+    if not training:
+        raise InputError("there is no training photo to compare with")
+    real = [*training, *holdout]
+    among = Gallery(real)
+    threshold = match_threshold([among.best(v, without=i)[1] for i, v in enumerate(real)])
+    gallery = Gallery(training)
+    matches = tuple(gallery.best(portrait) for portrait in portraits)
+    share = float(np.mean([value > threshold for _, value in matches])) if matches else 0.0
     return CopyReport(share, threshold, matches, len(real))
 
 
-def copy_score(portraits: Crops, training: Crops, holdout: Crops) -> float:
-    """The share of `copy_report` alone."""
-    return copy_report(portraits, training, holdout).copy_score
+def match_threshold(best_among_real: Sequence[float]) -> float:
+    """What a real photo's best match among the person's others exceeds in 1 % of cases, within `LIMITS`.
 
-
-def match_threshold(real_pairs: Floats) -> float:
-    """What real photos exceed in 1 % of cases, from the (R, R) correlations among a person's photos.
-
-    The 99th percentile of the pairs is not enough: few photos have few pairs, most of unlike pose, and a
-    portrait is compared with every training photo, so that up to every fifth *new real photo* would count
-    as a copy.  Hence the same statistic on both sides: each real photo's best match among the others, and
-    the 99 % prediction limit for one more such value (Student's t on Fisher's z), never below the
-    percentile of the pairs.
+    The 99 % prediction limit for one more such value (Student's t on Fisher's z).  A percentile of all pairs
+    is not enough: a portrait is compared with every training photo, so the maximum is what must be known.
     """
-    n = len(real_pairs)
-    if n < MIN_REAL_CROPS:
-        raise InputError("too few real photos with a face", got=n, needed=MIN_REAL_CROPS)
-    pairs = real_pairs[np.triu_indices(n, k=1)]
-    others = np.where(np.eye(n, dtype=bool), -1.0, real_pairs)
-    z = np.arctanh(np.clip(others.max(axis=1).astype(np.float64), -0.999, 0.999))
+    n = len(best_among_real)
+    if n < MIN_REAL_PHOTOS:
+        raise InputError("too few real photos with a face", got=n, needed=MIN_REAL_PHOTOS)
+    z = np.arctanh(np.clip(np.asarray(best_among_real, dtype=np.float64), 0.0, 0.999))
     limit = np.tanh(z.mean() + stats.t.ppf(PERCENTILE, n - 1) * z.std(ddof=1) * np.sqrt(1.0 + 1.0 / n))
-    return float(max(limit, np.quantile(pairs, PERCENTILE)))
+    return float(np.clip(limit, *LIMITS))
 
 
-def correlations(portraits: npt.NDArray[np.generic], training: npt.NDArray[np.generic]) -> Floats:
-    """(P, M) best normalised cross-correlation over shifts and mirroring, in [-1, 1]."""
-    inner = GRID_PX - 2 * MAX_SHIFT_PX
-    shifts = range(2 * MAX_SHIFT_PX + 1)
-    centre = slice(MAX_SHIFT_PX, MAX_SHIFT_PX + inner)
-    probes = _rows(_normalised(portraits)[:, centre, centre])
-    fields = _normalised(training)
-    best = np.full((len(portraits), len(training)), -1.0, dtype=np.float32)
-    for field in (fields, fields[:, :, ::-1]):
-        for y in shifts:
-            for x in shifts:
-                window = _rows(field[:, y : y + inner, x : x + inner])
-                np.maximum(best, probes @ window.T, out=best)
-    return np.clip(best, -1.0, 1.0)
+def duplicates(views: Sequence[View]) -> tuple[tuple[int, int], ...]:
+    """(later, earlier) for every picture that repeats an earlier one almost pixel for pixel."""
+    unit = _unit_fields(views)
+    if len(unit) < 2:
+        return ()
+    alike = np.tril(unit @ unit.T, k=-1)
+    return tuple((i, int(alike[i].argmax())) for i in range(len(unit)) if alike[i].max() > SAME_PICTURE)
+
+
+def diversity(views: Sequence[View]) -> float | None:
+    """1 minus the mean correlation of all pairs of head squares: 0 for one picture again and again.
+
+    Laid over each other by their faces only, so a set that repeats pose, light and framing scores low.
+    None with fewer than two.
+    """
+    n = len(views)
+    if n < 2:
+        return None
+    unit = _unit_fields(views)
+    all_pairs = float((unit.sum(axis=0) ** 2).sum())  # each with itself included
+    return 1.0 - (all_pairs - float((unit * unit).sum())) / (n * (n - 1))
+
+
+def _unit_fields(views: Sequence[View]) -> npt.NDArray[np.float32]:
+    """(P, F * F) with zero mean and unit norm."""
+    if not views:
+        return np.zeros((0, FIELD_PX * FIELD_PX), np.float32)
+    fields = np.stack([(v.field * v.mask).ravel() for v in views])
+    fields = fields - fields.mean(axis=1, keepdims=True)
+    return fields / np.maximum(np.linalg.norm(fields, axis=1, keepdims=True), 1e-6)
 
 
 def similarity_gap(
@@ -129,28 +129,3 @@ def _yaws(photos: ReferenceSet) -> npt.NDArray[np.float64]:
     """Yaw in degrees; an unknown one counts as frontal."""
     known = photos.yaws_deg or (None,) * len(photos)
     return np.array([0.0 if yaw is None else yaw for yaw in known])
-
-
-def _grey(crops: npt.NDArray[np.generic]) -> Floats:
-    """(N, H, W) luma."""
-    pixels = np.asarray(crops, dtype=np.float32)
-    return pixels @ np.array([0.299, 0.587, 0.114], dtype=np.float32) if pixels.ndim == 4 else pixels
-
-
-def _normalised(crops: npt.NDArray[np.generic]) -> Floats:
-    """(N, 48, 48): the crop minus its local mean, over its local contrast."""
-    out = np.zeros((len(crops), GRID_PX, GRID_PX), dtype=np.float32)
-    for i, crop in enumerate(_grey(crops)):
-        small = cv2.resize(np.ascontiguousarray(crop), (GRID_PX, GRID_PX), interpolation=cv2.INTER_AREA)
-        fine = cv2.GaussianBlur(small, (0, 0), DETAIL_SIGMA_PX)
-        detail = fine - cv2.GaussianBlur(fine, (0, 0), LOCAL_SIGMA_PX)
-        contrast = np.sqrt(cv2.GaussianBlur(detail * detail, (0, 0), LOCAL_SIGMA_PX))
-        out[i] = detail / (contrast + CONTRAST_FLOOR)
-    return out
-
-
-def _rows(fields: Floats) -> Floats:
-    """(N, pixels) with zero mean and unit norm."""
-    flat = fields.reshape(len(fields), -1)
-    flat = flat - flat.mean(axis=1, keepdims=True)
-    return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6)

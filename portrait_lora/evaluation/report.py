@@ -15,15 +15,19 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image, ImageOps
 
 from portrait_lora import manifest
-from portrait_lora.evaluation import figures
-from portrait_lora.evaluation.drift import Estimate, by_prompt, estimate, gain_over_base
+from portrait_lora.evaluation import charts, figures
+from portrait_lora.evaluation import page as page_words
+from portrait_lora.evaluation.drift import by_prompt, estimate, gain_over_base
 from portrait_lora.evaluation.identity import verified
+from portrait_lora.evaluation.protocol import Extras
 from portrait_lora.evaluation.select import CheckpointScore
 from portrait_lora.records import DriftReport, IdentityScore, PromptDrift
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 THUMBNAIL_PX: Final = 256
 JPEG_QUALITY: Final = 84
+MOST_PICTURES: Final = 240
+"""Of each kind on the page, shared out among the prompts; drift.csv has them all."""
 INDICATIVE_BELOW: Final = 3
 """With fewer held-out photos than this, every figure is marked indicative."""
 
@@ -63,17 +67,7 @@ class Row:
     tiles: tuple[Tile, ...]
     base_tiles: tuple[Tile, ...]
     base_mean: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Headline:
-    """One number and one sentence that says what it means."""
-
-    label: str
-    value: str
-    detail: str
-    meaning: str
-    kind: str = ""
+    left_out: int = 0
 
 
 def thumbnail_uri(path: Path, side_px: int = THUMBNAIL_PX) -> str | None:
@@ -99,21 +93,32 @@ def write_drift_html(
     holdout: Mapping[str, Path],
     base_portraits: Mapping[str, Path] | None = None,
     notes: PageNotes | None = None,
+    extras: Extras | None = None,
 ) -> None:
     """Write the page.  The mappings lead from the names used in the report to the pictures."""
     said = notes or PageNotes()
+    gap = said.copy_gap if extras is None else extras.copy_gap
     layouts = (("wide", figures.WIDE_PX), ("narrow", figures.NARROW_PX))
     curves = [(name, figures.curve(said.checkpoints, said.selected_step, width)) for name, width in layouts]
     template = _environment().get_template("drift.html.j2")
     page = template.render(
         report=report,
         notes=said,
-        headlines=headlines(report, said),
-        verdict=verdict(report),
+        headlines=page_words.headlines(report, gap, extras),
+        verdict=page_words.verdict(report),
+        set_facts=page_words.set_facts(extras) if extras else {},
+        remarks=page_words.remarks(extras) if extras else [],
+        bins=[("View", extras.by_view), ("Face size", extras.by_face_size)] if extras else [],
+        protocol=extras.protocol if extras else "",
         has_width=len(report.scores) > 1,
         indicative=len(report.holdout) < INDICATIVE_BELOW,
         scales=[(name, figures.scale(report, width)) for name, width in layouts],
         curves=curves,
+        spreads=[(name, charts.distribution(report, extras, width)) for name, width in layouts]
+        if extras
+        else [],
+        heat=charts.heat_map(report),
+        worst=_worst(report, portraits, holdout),
         axis=figures.similarity_axis(report, 0, 100),
         holdout=[Tile(name, _thumbnail(holdout, name), None, False) for name in report.holdout],
         rows=_rows(report, portraits, base_portraits or {}),
@@ -121,7 +126,9 @@ def write_drift_html(
     manifest.write_bytes_atomic(path, page.encode("utf-8"))
 
 
-def write_drift_json(path: Path, report: DriftReport, notes: PageNotes | None = None) -> None:
+def write_drift_json(
+    path: Path, report: DriftReport, notes: PageNotes | None = None, extras: Extras | None = None
+) -> None:
     """The report as plain JSON; a number that was not measured is null.  It never holds embeddings."""
     value = {name: getattr(report, name) for name in (f.name for f in fields(report))}
     value["prompts"] = [asdict(p) for p in report.prompts]
@@ -132,121 +139,48 @@ def write_drift_json(path: Path, report: DriftReport, notes: PageNotes | None = 
     gain = gain_over_base(report.scores, report.base_scores)
     value["gain_over_base"] = None if gain is None else asdict(gain)
     if notes is not None:
+        value["name"] = notes.subject
         value["copy_gap"] = notes.copy_gap
         value["selected_step"] = notes.selected_step
         value["checkpoints"] = [
             {"step": c.step, "mean": c.mean, "face_found_rate": c.face_found_rate, "n": c.n}
+            | {"copy_score": c.copy_score, "adherence": c.adherence}
             for c in notes.checkpoints
         ]
+    if extras is not None:
+        value |= asdict(extras)
     manifest.write_json_atomic(path, _plain(value))
 
 
-def verdict(report: DriftReport) -> str:
-    """The page in one sentence."""
-    if report.mean_of_found is None:
-        return "No face was found in any portrait: there is no likeness to measure."
-    gap = report.ceiling - report.impostor
-    if gap <= 0:
-        return (
-            "Here real photos of the person are no more alike than other people are: "
-            "these photos or this embedder cannot carry a measurement."
-        )
-    share = report.share_of_ceiling
-    if share <= 0.005:
-        return "The portraits are no more like this person than other people are."
-    text = f"The portraits reach {_percent(share)} of the way from other people to real photos of this person"
-    return (
-        f"{text} (95\u00a0% interval {_share_interval(report)})." if len(report.prompts) > 1 else f"{text}."
-    )
-
-
-def _share_interval(report: DriftReport) -> str:
-    """The interval of the mean carried over to the share; ceiling and impostor are taken as known."""
-    gap = report.ceiling - report.impostor
-    low, high = ((end - report.impostor) / gap for end in report.ci95)
-    return f"{_percent(low)} to {_percent(high)}"
-
-
-def headlines(report: DriftReport, notes: PageNotes) -> list[Headline]:
-    """The numbers at the top, the most important first."""
-    base = estimate(report.base_scores) if report.base_scores else None
-    gain = gain_over_base(report.scores, report.base_scores)
-    measurable = report.ceiling > report.impostor
-    found = (
-        "no face found" if report.mean_of_found is None else f"{report.mean_of_found:.3f} over faces found"
-    )
+def _worst(
+    report: DriftReport, portraits: Mapping[str, Path], holdout: Mapping[str, Path]
+) -> list[tuple[Tile, Tile | None]]:
+    """The portraits least like the person, each beside the held-out photo that it is nearest to."""
     return [
-        Headline(
-            "Similarity",
-            f"{report.mean:.3f}",
-            f"{_interval(report.ci95) if len(report.scores) > 1 else 'one portrait: no interval'} · {found}",
-            "Mean cosine of the portraits to the held-out photos; a portrait without a face counts as 0.",
-            "adapter",
-        ),
-        Headline(
-            "Share of ceiling",
-            _percent(report.share_of_ceiling) if measurable else "–",
-            "0\u00a0% other people · 100\u00a0% real photos",
-            "How far the portraits get from other people's similarity to that of real photos.",
-        ),
-        _base_headline(base, gain),
-        Headline(
-            "Ceiling",
-            f"{report.ceiling:.3f}",
-            f"from {len(report.holdout)} held-out photos",
-            "What real photos of this person reach against the held-out ones, each without itself.",
-            "ceiling",
-        ),
-        Headline(
-            "Impostor",
-            f"{report.impostor:.3f}",
-            "the pack's gallery",
-            "What other people reach against the same held-out photos: the floor.",
-            "impostor",
-        ),
-        Headline(
-            "Face found",
-            _percent(report.face_found_rate),
-            _of(report.face_found_rate, len(report.scores)),
-            "Portraits in which the detector sees a face at all.",
-        ),
-        Headline(
-            "Verified",
-            _percent(report.verified_rate),
-            f"threshold {report.threshold:.3f} at a false-match rate of {report.false_match_rate:g}",
-            "Portraits that would pass as this person; one without a face does not.",
-            "threshold",
-        ),
-        Headline(
-            "Copy score",
-            _percent(report.copy_score),
-            "lower is better" if notes.copy_gap is None else f"similarity gap {notes.copy_gap:+.3f}",
-            "Portraits whose pixels match a training photo more than real photos match each other.",
-        ),
+        (
+            _tile(score, portraits, report.threshold),
+            None
+            if score.nearest is None
+            else Tile(score.nearest, _thumbnail(holdout, score.nearest), None, False),
+        )
+        for score in charts.worst(report)
     ]
-
-
-def _base_headline(base: Estimate | None, gain: Estimate | None) -> Headline:
-    meaning = "The same prompts and seeds without the adapter: what the base model knew already."
-    if base is None:
-        return Headline("Base model", "–", "not measured", meaning, "base")
-    detail = _interval(base.ci95) if base.portraits > 1 else "one portrait: no interval"
-    if gain is not None:
-        detail = f"gain {gain.mean:+.3f} ({gain.ci95[0]:+.3f} to {gain.ci95[1]:+.3f})"
-    return Headline("Base model", f"{base.mean:.3f}", detail, meaning, "base")
 
 
 def _rows(report: DriftReport, portraits: Mapping[str, Path], base: Mapping[str, Path]) -> list[Row]:
     ours, theirs = by_prompt(report.scores), by_prompt(report.base_scores)
+    most = max(MOST_PICTURES // max(len(report.prompts), 1), 1)
     rows = []
     for drift in report.prompts:
         other = theirs.get(drift.prompt, [])
+        mine = ours.get(drift.prompt, [])
         rows.append(
             Row(
                 drift=drift,
-                tiles=tuple(_tile(s, portraits, report.threshold) for s in ours.get(drift.prompt, [])),
-                base_tiles=tuple(_tile(s, base, report.threshold) for s in other),
+                tiles=tuple(_tile(s, portraits, report.threshold) for s in mine[:most]),
+                base_tiles=tuple(_tile(s, base, report.threshold) for s in other[:most]),
                 base_mean=estimate(other).mean if other else None,
+                left_out=max(len(mine) - most, 0),
             )
         )
     return rows
@@ -260,18 +194,6 @@ def _tile(score: IdentityScore, pictures: Mapping[str, Path], threshold: float) 
 
 def _thumbnail(pictures: Mapping[str, Path], name: str) -> str | None:
     return thumbnail_uri(pictures[name]) if name in pictures else None
-
-
-def _interval(ends: tuple[float, float]) -> str:
-    return f"95\u00a0% CI {ends[0]:.3f} to {ends[1]:.3f}"
-
-
-def _percent(share: float) -> str:
-    return f"{share * 100:.0f}\u00a0%" if math.isfinite(share) else "–"
-
-
-def _of(rate: float, count: int) -> str:
-    return f"{round(rate * count)} of {count} portraits"
 
 
 def _plain(value: object) -> object:

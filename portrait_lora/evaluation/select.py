@@ -1,9 +1,14 @@
-"""Which checkpoint to keep: the one most like the person on held-out photos, and of equals the earliest."""
+"""Which checkpoint to keep, and when to stop: decisions from probe portraits, without any drawing.
+
+Every checkpoint draws the same probe shots, so checkpoints are compared probe by probe: what makes one prompt
+harder than another cancels out.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 
@@ -11,7 +16,16 @@ from portrait_lora.errors import InputError
 from portrait_lora.evaluation.drift import counted, face_found_rate
 from portrait_lora.records import IdentityScore
 
-ROUNDING = 1e-9
+ROUNDING: Final = 1e-9
+COPY_LIMIT: Final = 0.15
+"""A checkpoint of which a larger share of probes copies a training photo is out: it has overfitted."""
+ADHERENCE_SLACK: Final = 0.3
+"""Nor may it obey its prompts this much less than the most obedient checkpoint."""
+NEGLIGIBLE: Final = 0.01
+WORTH: Final = 0.02
+MIN_TO_STOP: Final = 4
+MIN_TO_SMOOTH: Final = 6
+TAUS: Final = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +33,7 @@ class CheckpointScore:
     """One checkpoint on the probe portraits; `mean` counts a portrait without a face as 0.
 
     `values` are the portraits' scores in the order of the probe shots, the same at every checkpoint.
+    `copy_score` and `adherence` are shares of the probes, None when they were not measured.
     """
 
     step: int
@@ -26,6 +41,8 @@ class CheckpointScore:
     face_found_rate: float
     n: int
     values: tuple[float, ...] = ()
+    copy_score: float | None = None
+    adherence: float | None = None
 
     @property
     def standard_error(self) -> float:
@@ -33,35 +50,133 @@ class CheckpointScore:
         return _standard_error(self.values)
 
 
-def checkpoint_score(step: int, scores: Sequence[IdentityScore]) -> CheckpointScore:
+@dataclass(frozen=True, slots=True)
+class StopDecision:
+    """Whether to stop; `gain_at_most` is what training on may still win."""
+
+    stop: bool
+    gain_at_most: float
+    reason: str
+
+
+def checkpoint_score(
+    step: int,
+    scores: Sequence[IdentityScore],
+    *,
+    copy_score: float | None = None,
+    adherence: float | None = None,
+) -> CheckpointScore:
     """The row of one checkpoint."""
     if not scores:
         raise InputError("a checkpoint has no probe portraits", where=f"step {step}")
     values = tuple(counted(s) for s in scores)
-    return CheckpointScore(step, float(np.mean(values)), face_found_rate(scores), len(values), values)
+    mean = float(np.mean(values))
+    return CheckpointScore(step, mean, face_found_rate(scores), len(values), values, copy_score, adherence)
 
 
-def choose_checkpoint(table: Sequence[CheckpointScore]) -> int:
-    """The step to keep.
+def choose_checkpoint(
+    table: Sequence[CheckpointScore],
+    *,
+    copy_limit: float = COPY_LIMIT,
+    adherence_slack: float = ADHERENCE_SLACK,
+) -> int:
+    """The step to keep: the earliest that is not worse than the best of those that pass the guards.
 
-    One-standard-error rule (Breiman et al. 1984): the earliest checkpoint whose mean is within one
-    standard error of the best.  Later checkpoints overfit more, so a gain inside the noise is not worth
-    it.  All checkpoints draw the same probe shots, so the standard error is that of the *paired*
-    differences; what makes one prompt harder than another cancels out.  Without paired values it falls
-    back to the best checkpoint's own standard error, and without any to plain ties.
+    One-standard-error rule (Breiman et al. 1984): not worse means within one standard error of the best, and
+    by no more than `NEGLIGIBLE`.  Later checkpoints overfit more, so a gain inside the noise is not worth it.
+    The standard error is that of the *paired* differences; without paired values it falls back to the best
+    checkpoint's own, and without any to plain ties.  With many checkpoints each is first averaged with its
+    neighbours, so that the best of many noisy ones is not taken for the best.
     """
     rows = [row for row in table if np.isfinite(row.mean)]
     if not rows:
         raise InputError("there is no scored checkpoint to choose from", got=f"{len(table)} rows")
+    rows = _smoothed(guarded(rows, copy_limit=copy_limit, adherence_slack=adherence_slack))
     best = max(rows, key=lambda row: (row.mean, -row.step))
     equals = [row.step for row in rows if best.mean - row.mean <= _tolerance(row, best) + ROUNDING]
     return min(equals)
 
 
+def guarded(
+    rows: Sequence[CheckpointScore], *, copy_limit: float, adherence_slack: float
+) -> list[CheckpointScore]:
+    """Those that neither copy nor ignore their prompts; when none is left, those that copy least."""
+    least = max((r.adherence for r in rows if r.adherence is not None), default=0.0) - adherence_slack
+    obedient = [r for r in rows if r.adherence is None or r.adherence >= least - ROUNDING]
+    kept = [r for r in obedient if (r.copy_score or 0.0) <= copy_limit + ROUNDING]
+    if kept:
+        return kept
+    fewest = min(r.copy_score or 0.0 for r in obedient)
+    return [r for r in obedient if (r.copy_score or 0.0) <= fewest + ROUNDING]
+
+
+def stop_decision(
+    table: Sequence[CheckpointScore],
+    *,
+    last_step: int,
+    worth: float = WORTH,
+    copy_limit: float = COPY_LIMIT,
+) -> StopDecision:
+    """Whether training on to `last_step` is worth it, asked after each checkpoint.
+
+    Likeness grows like a + b (1 - exp(-step / tau)).  For each tau of a grid, a and b follow by least
+    squares from all checkpoints so far; the fits are averaged by their likelihood (Hoeting et al. 1999), and
+    training stops when the gain still to come, plus one standard deviation, is below `worth`.  A whole curve
+    tells more than the last two checkpoints, whose difference is as noisy as what is looked for.  Also stops
+    when the last two checkpoints copy.
+    """
+    rows = sorted((r for r in table if r.values), key=lambda r: r.step)
+    if len(rows) >= 2 and all((r.copy_score or 0.0) > copy_limit for r in rows[-2:]):
+        return StopDecision(True, float("nan"), "the last two checkpoints copy training photos")
+    sizes = {len(r.values) for r in rows}
+    if len(rows) < MIN_TO_STOP or len(sizes) != 1 or sizes == {1}:
+        return StopDecision(False, float("inf"), "too few checkpoints to tell")
+    expected, deviation = _gain_to_come(rows, last_step)
+    most = expected + deviation
+    if most < worth:
+        return StopDecision(True, most, f"training on to step {last_step} is worth {most:.3f} at most")
+    return StopDecision(False, most, f"up to {most:.3f} may still be won")
+
+
+def _gain_to_come(rows: Sequence[CheckpointScore], last_step: int) -> tuple[float, float]:
+    """Expected gain between the last row and `last_step`, and its standard deviation."""
+    steps = np.array([r.step for r in rows], dtype=np.float64)
+    values = np.array([r.values for r in rows], dtype=np.float64)  # (checkpoints, probes)
+    probes = values.shape[1]
+    means = values.mean(axis=1)
+    residuals = values - means[:, None] - values.mean(axis=0) + values.mean()
+    freedom = (len(rows) - 1) * (probes - 1)
+    variance = max(float((residuals**2).sum()) / freedom, 1e-8) / probes  # of one checkpoint's mean
+    fits: list[tuple[float, float, float]] = []
+    for tau in np.geomspace(0.4 * steps[0], 1.5 * last_step, TAUS):
+        design = np.stack([np.ones_like(steps), 1.0 - np.exp(-steps / tau)], axis=1)
+        inverse = np.linalg.pinv(design.T @ design)
+        a_b = inverse @ design.T @ means
+        left = float(np.exp(-steps[-1] / tau) - np.exp(-last_step / tau))
+        misfit = float(((means - design @ a_b) ** 2).sum())
+        spread = abs(left) * float(np.sqrt(max(inverse[1, 1], 0.0) * variance))
+        fits.append((-misfit / (2 * variance), left * float(a_b[1]), spread))
+    logs, gains, spreads = np.array(fits).T
+    weights = np.exp(logs - logs.max())
+    weights /= weights.sum()
+    expected = float(weights @ gains)
+    return expected, float(np.sqrt(weights @ (spreads**2 + (gains - expected) ** 2)))
+
+
+def _smoothed(rows: Sequence[CheckpointScore]) -> list[CheckpointScore]:
+    """Each row averaged with its neighbours (1/4, 1/2, 1/4), from `MIN_TO_SMOOTH` equal rows on."""
+    ordered = sorted(rows, key=lambda r: r.step)
+    if len(ordered) < MIN_TO_SMOOTH or len({len(r.values) for r in ordered}) != 1 or not ordered[0].values:
+        return ordered
+    values = np.pad(np.array([r.values for r in ordered]), ((1, 1), (0, 0)), mode="edge")
+    smooth = 0.25 * values[:-2] + 0.5 * values[1:-1] + 0.25 * values[2:]
+    return [replace(r, mean=float(v.mean()), values=tuple(v)) for r, v in zip(ordered, smooth, strict=True)]
+
+
 def _tolerance(row: CheckpointScore, best: CheckpointScore) -> float:
-    if row.values and len(row.values) == len(best.values):
-        return _standard_error(np.subtract(best.values, row.values))
-    return best.standard_error
+    paired = row.values and len(row.values) == len(best.values)
+    noise = _standard_error(np.subtract(best.values, row.values)) if paired else best.standard_error
+    return min(noise, NEGLIGIBLE)
 
 
 def _standard_error(values: Sequence[float] | np.ndarray) -> float:

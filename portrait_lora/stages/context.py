@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Final, cast
 from portrait_lora import device, likeness, log, manifest
 from portrait_lora.errors import ArtifactError, PhotosError
 from portrait_lora.faces.packs import FacePack, resolve_pack
-from portrait_lora.families import catalog
+from portrait_lora.families import catalog, pinned
 from portrait_lora.likeness import Journal, Likeness, Summary
 
 if TYPE_CHECKING:
     from portrait_lora.dataset.curate import TooFewPhotos
-    from portrait_lora.faces.analyzer import FaceAnalyzer
+    from portrait_lora.faces.opening import Analyzer
     from portrait_lora.families.family import Family
     from portrait_lora.records import Adapter, CuratedSet, PhotoReport, Portrait, Shot
 
@@ -47,25 +47,25 @@ class Context:
 
     @cached_property
     def base(self) -> catalog.BaseModel:
-        return catalog.resolve_base(self.config.base)
+        return pinned.locked(catalog.resolve_base(self.config.base), self.likeness.root)
 
     @cached_property
     def device(self) -> device.DeviceChoice:
         return device.choose(self.config.device, self.config.mixed_precision)
 
     @cached_property
-    def finder(self) -> FaceAnalyzer:
+    def finder(self) -> Analyzer:
         """Embedder A: curates and selects."""
-        from portrait_lora.faces.analyzer import FaceAnalyzer
+        from portrait_lora.faces.opening import open_analyzer
 
-        return FaceAnalyzer(self.pack, "select")
+        return open_analyzer(self.pack, "select")
 
     @cached_property
-    def reporter(self) -> FaceAnalyzer:
+    def reporter(self) -> Analyzer:
         """Embedder B: reports."""
-        from portrait_lora.faces.analyzer import FaceAnalyzer
+        from portrait_lora.faces.opening import open_analyzer
 
-        return FaceAnalyzer(self.pack, "report")
+        return open_analyzer(self.pack, "report")
 
     @cached_property
     def family(self) -> Family:
@@ -120,12 +120,20 @@ class Context:
         return [read_adapter(folder / name / "adapter.safetensors") for name in names]
 
     def draw(
-        self, adapter: Adapter | None, shots: Sequence[Shot], folder: Path, *, force: bool = False
+        self,
+        adapter: Adapter | None,
+        shots: Sequence[Shot],
+        folder: Path,
+        *,
+        force: bool = False,
+        on_drawn: Callable[[Portrait, float], None] | None = None,
     ) -> list[Portrait]:
         """Draw the shots into `folder` with the settings of the configuration."""
         from portrait_lora.generation import sample
+        from portrait_lora.generation.drawing import StyleAdapter
 
         settings = self.config.generate
+        style = settings.style_adapter
         return sample.generate(
             self.family,
             adapter,
@@ -136,6 +144,9 @@ class Context:
             adapter_scale=settings.adapter_scale,
             batch_size=settings.batch_size,
             force=force,
+            scheduler=settings.scheduler,
+            style=StyleAdapter(Path(style), settings.style_scale) if style else None,
+            on_drawn=on_drawn,
         )
 
     @cached_property
@@ -155,6 +166,9 @@ class Context:
             subject=self.config.subject.kind,
             resolution_px=self.base.resolution_px,
             per_shot=self.config.generate.per_shot,
+            brand=self.config.generate.brand,
+            family=self.base.family,
+            closed=prompts.known_words(self.base) is not None,
         )
 
     @property

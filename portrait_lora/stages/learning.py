@@ -5,13 +5,14 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 
-from portrait_lora import manifest
+from portrait_lora import consent, manifest
 from portrait_lora.likeness import Summary
 from portrait_lora.stages.context import ADAPTER, ADAPTER_COMFY, Context, folder_digest, is_whole, strings
 
 
 def train(ctx: Context) -> Summary:
     """Leave the checkpoints of the LoRA under `adapters/<run>/checkpoints/`."""
+    consent.require(ctx.likeness.root, ctx.likeness.photos, commercial=ctx.config.commercial)
     inputs = {
         "dataset": folder_digest(ctx.likeness.dataset),
         "config": ctx.digest("training", "seed"),
@@ -97,14 +98,16 @@ def _checkpoint_digests(ctx: Context) -> list[str]:
 def _select(ctx: Context) -> Summary:
     from portrait_lora.dataset.build import load_dataset_folder
     from portrait_lora.evaluation import identity
-    from portrait_lora.evaluation.select import checkpoint_score, choose_checkpoint
+    from portrait_lora.evaluation.select import choose_checkpoint
     from portrait_lora.generation import prompts
+    from portrait_lora.stages.probing import Probe
     from portrait_lora.training import adapter as lora
 
     folder = ctx.likeness.adapters
     (folder / manifest.NAME).unlink(missing_ok=True)
-    _, holdout_paths = load_dataset_folder(ctx.likeness.dataset)
-    holdout, _ = identity.embed_photos(holdout_paths, ctx.finder, min_faces=identity.MIN_HOLDOUT)
+    crops, holdout_paths = load_dataset_folder(ctx.likeness.dataset)
+    training_paths = sorted({ctx.likeness.photos / crop.source for crop in crops})
+    probe = Probe(ctx.finder, holdout_paths, training_paths)
     shots = prompts.probe_shots(
         ctx.trigger,
         ctx.config.subject.kind,
@@ -116,13 +119,14 @@ def _select(ctx: Context) -> Summary:
     for adapter in ctx.adapters:
         made = ctx.draw(adapter, shots, folder / "probes" / f"step-{adapter.step:06d}")
         items = [identity.PortraitItem(p.path, p.shot.prompt) for p in made]
-        table.append(checkpoint_score(adapter.step, identity.score_portraits(items, holdout, ctx.finder)))
-    step = choose_checkpoint(table)
+        table.append(probe.score(adapter.step, items))
+    step = choose_checkpoint(table, copy_limit=ctx.config.select.copy_limit)
     chosen = next(a for a in ctx.adapters if a.step == step)
     lora.export_diffusers(chosen, folder / ADAPTER)
     lora.export_kohya(chosen, folder / ADAPTER_COMFY)
     rows = [
         {"step": r.step, "mean": r.mean, "face_found_rate": r.face_found_rate, "values": list(r.values)}
+        | {"copy_score": r.copy_score, "adherence": r.adherence}
         for r in table
     ]
     manifest.write_json_atomic(folder / "selection.json", {"step": step, "probes": rows})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from portrait_lora import likeness, manifest, provenance, summaries
@@ -32,7 +34,22 @@ def _check(ctx: Context, page: Path) -> Summary:
     shown = reports if isinstance(outcome, CuratedSet) else outcome.reports
     title = ctx.config.subject.name or ctx.likeness.root.name
     write_check_html(page, curated, shown, title=title)
-    return summaries.check_summary(curated, shown, page)
+    return summaries.check_summary(curated, shown, page) | {"coverage": _coverage(curated)}
+
+
+def _coverage(curated: CuratedSet | None) -> Summary | None:
+    """The grid and the groups, for programs; None when too few photos are usable."""
+    if curated is None:
+        return None
+    found = curated.coverage
+    return {
+        "yaw_bins": list(found.yaw_bins),
+        "pitch_bins": list(found.pitch_bins),
+        "expression_bins": list(found.expression_bins),
+        "cells": [[list(row) for row in plane] for plane in found.cells],
+        "variety": {one.kind: list(one.groups) for one in found.variety},
+        "appearance_spread": found.appearance_spread,
+    }
 
 
 def prepare(ctx: Context) -> Summary:
@@ -54,18 +71,30 @@ def _prepare_inputs(ctx: Context) -> dict[str, str]:
 
 def _prepare(ctx: Context) -> Summary:
     from portrait_lora.dataset.build import build_dataset
+    from portrait_lora.dataset.captioners import choose_captioner
+    from portrait_lora.dataset.crop import bucket_sizes
     from portrait_lora.records import CuratedSet
 
     _, outcome = _examined(ctx)
     if not isinstance(outcome, CuratedSet):
         raise outcome
+    settings, subject = ctx.config.dataset, ctx.config.subject.kind
+    captions = settings.captions
     crops = build_dataset(
         outcome,
         ctx.likeness.dataset,
-        size_px=ctx.base.resolution_px,
+        size_px=bucket_sizes(ctx.base.resolution_px, settings.aspects),
         trigger=ctx.trigger,
-        subject=ctx.config.subject.kind,
-        crops_per_photo=ctx.config.dataset.crops_per_photo,
+        subject=subject,
+        captioner=choose_captioner(
+            captions.captioner,
+            trigger=ctx.trigger,
+            subject=subject,
+            words=captions.words,
+            model=captions.model,
+        ),
+        captioner_id=manifest.canonical(captions.model_dump()),
+        crops_per_photo=settings.crops_per_photo,
         captions_csv=ctx.likeness.captions,
     )
     return summaries.prepare_summary(outcome, crops)
@@ -88,12 +117,16 @@ def _examined(ctx: Context) -> tuple[list[PhotoReport], CuratedSet | TooFewPhoto
 
 def _examine(ctx: Context) -> tuple[list[PhotoReport], CuratedSet | TooFewPhotos]:
     """Every photo's report, and the curated set or why there is none."""
-    from portrait_lora.dataset import checks, curate
+    from portrait_lora.dataset import checks, crop, curate, duplicates
 
     _refuse_unknown_world(ctx)
     _ = ctx.photo_digests
     settings = ctx.config.dataset
-    reports = checks.check_folder(ctx.likeness.photos, ctx.finder, checks.CheckSettings.of(settings.check))
+    wanted = checks.CheckSettings.of(settings.check)
+    least = max(wanted.min_side_px, math.ceil(ctx.base.resolution_px / crop.MAX_ENLARGEMENT))
+    looks = duplicates.Looks()
+    wanted = replace(wanted, min_side_px=least)
+    reports = checks.check_folder(ctx.likeness.photos, ctx.finder, wanted, seen=looks.see)
     if not reports:
         got = f"{len(ctx.photo_digests)} files, none of them a picture"
         raise ctx.no_photos(got)
@@ -102,7 +135,7 @@ def _examine(ctx: Context) -> tuple[list[PhotoReport], CuratedSet | TooFewPhotos
     same = 0.58 * ctx.pack.threshold("select")
     try:
         curated = curate.curate(
-            reports, curate.CurateSettings.of(settings.curate), same_person_similarity=same
+            reports, curate.CurateSettings.of(settings.curate), same_person_similarity=same, looks=looks
         )
         return reports, curated
     except curate.TooFewPhotos as few:

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from portrait_lora import likeness, manifest, summaries
 from portrait_lora.likeness import Summary
 from portrait_lora.stages.context import ADAPTER, Context, folder_digest, is_whole
 
+if TYPE_CHECKING:
+    from portrait_lora.generation.checklist import Check
+    from portrait_lora.records import Portrait
+
 
 def generate(ctx: Context) -> Summary:
-    """Write `portraits/<series>/` with one PNG and JSON per picture and the contact sheet."""
+    """Write `portraits/<series>/`: PNG and JSON per picture, the checklist, two sheets; and the page.
+
+    Raises `TooManyPictures` for a series above `generate.max_pictures`, and `ConfigError` for remarks of
+    the linter when `generate.strict`.
+    """
     inputs = {
         "adapter": manifest.sha256_file(ctx.likeness.adapters / ADAPTER),
         "config": ctx.digest("generate"),
@@ -26,17 +36,87 @@ def generate(ctx: Context) -> Summary:
 
 
 def _portraits(ctx: Context, folder: Path, inputs: Mapping[str, str]) -> Summary:
+    from portrait_lora.generation.checklist import failures
     from portrait_lora.generation.contact_sheet import contact_sheet
+    from portrait_lora.generation.gallery import worst_first
+    from portrait_lora.stages import series
 
+    series.ask_first(ctx)
+    remarks = series.lint_shots(ctx)
     (folder / manifest.NAME).unlink(missing_ok=True)
-    wanted = {f"{s.name}{suffix}" for s in ctx.shots for suffix in (".png", ".json")}
+    best = {series.CHOICES} if ctx.config.generate.best_of > 1 else set[str]()
+    wanted = {f"{s.name}{suffix}" for s in ctx.shots for suffix in (".png", ".json")} | best
     for stale in folder.glob("*"):
         if stale.is_file() and stale.name not in wanted:
             stale.unlink()
-    made = ctx.draw(ctx.selected, ctx.shots, folder, force="generate" in ctx.redo)
-    sheet = contact_sheet(made, folder / "contact_sheet.jpg", title=ctx.config.subject.name or ctx.series)
+    timings = _known_timings(ctx) if "generate" not in ctx.redo else {}
+    drawn: dict[str, float] = {}
+    made = series.draw(ctx, folder, drawn)
+    checks = series.check_all(ctx, made)
+    series.write_checklist(folder, checks)
+    title = ctx.config.subject.name or ctx.series
+    sheet = contact_sheet(made, folder / "contact_sheet.jpg", title=title)
+    failed = {name: failures(found) for name, found in checks.items()}
+    review = contact_sheet(
+        worst_first(made, checks), folder / "worst_first.jpg", title=f"{title}: worst first", notes=failed
+    )
     manifest.finish(folder, kind="portraits", inputs=inputs, extra={"series": ctx.series})
-    return {"portraits": len(made), "folder": str(folder), "contact_sheet": str(sheet)}
+    seconds = {s.name: round((timings | drawn).get(s.name, 0.0), 3) for s in ctx.shots}
+    manifest.write_json_atomic(_timings_file(ctx), seconds)
+    told = _cost(ctx, seconds)
+    page = _page(ctx, made, checks, told, remarks, title)
+    return {
+        "portraits": len(made),
+        "folder": str(folder),
+        "contact_sheet": str(sheet),
+        "worst_first": str(review),
+        "gallery": str(page),
+        "remarks": remarks,
+        "flawed": sum(bool(codes) for codes in failed.values()),
+        **told,
+    }
+
+
+def _known_timings(ctx: Context) -> dict[str, float]:
+    """Seconds of the pictures that an earlier run drew, told on the page."""
+    try:
+        raw: object = json.loads(_timings_file(ctx).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return cast(dict[str, float], raw) if isinstance(raw, dict) else {}
+
+
+def _timings_file(ctx: Context) -> Path:
+    return ctx.likeness.reports / f"series-{ctx.series}.json"
+
+
+def _cost(ctx: Context, seconds: Mapping[str, float]) -> Summary:
+    """Seconds and, given a price, cost of one portrait; a picture of unknown time is left out."""
+    known = [value for value in seconds.values() if value > 0]
+    each = sum(known) / len(known) if known else None
+    price = ctx.config.generate.price_per_hour
+    cost = None if each is None or price is None else round(each * price / 3600, 6)
+    return {"seconds_per_portrait": None if each is None else round(each, 3), "cost_per_portrait": cost}
+
+
+def _page(
+    ctx: Context,
+    made: Sequence[Portrait],
+    checks: Mapping[str, tuple[Check, ...]],
+    told: Summary,
+    remarks: Sequence[str],
+    title: str,
+) -> Path:
+    from portrait_lora.generation.gallery import write_gallery
+
+    each, cost = told["seconds_per_portrait"], told["cost_per_portrait"]
+    facts = [f"{len(made)} portraits", f"series {ctx.series}", f"base {ctx.base.label}"]
+    facts += [] if each is None else [f"{each} s each"]
+    facts += (
+        [] if cost is None else [f"cost {cost:g} each at {ctx.config.generate.price_per_hour:g} per hour"]
+    )
+    page = ctx.likeness.reports / f"series-{ctx.series}.html"
+    return write_gallery(page, made, checks, title=title, facts=facts, remarks=remarks)
 
 
 def score(ctx: Context) -> Summary:
@@ -56,11 +136,12 @@ def score(ctx: Context) -> Summary:
 
 def _score(ctx: Context) -> Summary:
     from portrait_lora.stages.scoring import measure
+    from portrait_lora.stages.series import final_shots
 
-    made = ctx.draw(ctx.selected, ctx.shots, ctx.likeness.portraits(ctx.series))
-    bare = ctx.draw(
-        None, ctx.shots, ctx.likeness.portraits(f"{ctx.series}-base"), force="generate" in ctx.redo
-    )
+    folder = ctx.likeness.portraits(ctx.series)
+    shots = final_shots(ctx, folder)
+    made = ctx.draw(ctx.selected, shots, folder)
+    bare = ctx.draw(None, shots, ctx.likeness.portraits(f"{ctx.series}-base"), force="generate" in ctx.redo)
     return measure(ctx, made, bare)
 
 

@@ -2,90 +2,60 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from portrait_lora import summaries
 from portrait_lora.dataset.build import load_dataset_folder
-from portrait_lora.evaluation import drift, identity, memorization, overview, report
+from portrait_lora.evaluation import identity, overview, report, tables
 from portrait_lora.evaluation.select import CheckpointScore
-from portrait_lora.faces.quality import aligned_crop
 from portrait_lora.likeness import Summary
-from portrait_lora.records import DriftReport, Face, IdentityScore, Portrait
+from portrait_lora.records import DriftReport, IdentityScore, Portrait
+from portrait_lora.stages.looking import Wanted, look
 
 if TYPE_CHECKING:
     from portrait_lora.stages.context import Context
 
-Crops = npt.NDArray[np.uint8]
-
-
-class _Gather:
-    """Collects the aligned crop and the embedding of every face that is looked at."""
-
-    def __init__(self) -> None:
-        self.crops: list[Crops] = []
-        self.embeddings: list[npt.NDArray[np.float32]] = []
-        self.heads: list[Image.Image] = []
-
-    def __call__(self, path: Path, image: identity.RGBImage, face: Face | None) -> None:
-        self.heads.append(overview.head_square(image, face))
-        if face is not None:
-            self.crops.append(aligned_crop(image, face.keypoints_px, 112))
-            self.embeddings.append(face.embedding)
-
-    def stacked(self) -> Crops:
-        return np.stack(self.crops) if self.crops else np.zeros((0, 112, 112, 3), np.uint8)
-
 
 def measure(ctx: Context, portraits: Sequence[Portrait], bare: Sequence[Portrait]) -> Summary:
-    """Score, write drift.html and drift.json, and return the likeness block of run.json."""
-    finder, pack, folder = ctx.reporter, ctx.pack, ctx.likeness
-    crops, holdout_paths = load_dataset_folder(folder.dataset)
-    training_paths = sorted({folder.photos / crop.source for crop in crops})
-    seen_holdout, seen_training, seen_portraits = _Gather(), _Gather(), _Gather()
-    holdout, _ = identity.embed_photos(
-        holdout_paths, finder, min_faces=identity.MIN_HOLDOUT, on_face=seen_holdout
-    )
-    training, _ = identity.embed_photos(training_paths, finder, on_face=seen_training)
-    scores = identity.score_portraits(_items(portraits), holdout, finder, on_face=seen_portraits)
-    base_scores = identity.score_portraits(_items(bare), holdout, finder)
-    made = drift.drift_report(
-        scores,
-        base_scores,
-        holdout=holdout.names,
-        pack_digest=pack.digest,
-        threshold=pack.threshold("report"),
-        false_match_rate=pack.false_match_rate,
-        ceiling=identity.ceiling(training, holdout),
-        impostor=identity.impostor(finder.impostor_embeddings(), holdout),
-        copy_score=memorization.copy_score(
-            seen_portraits.stacked(), seen_training.stacked(), seen_holdout.stacked()
-        ),
-    )
-    gap = None
-    if seen_portraits.embeddings:
-        gap = memorization.similarity_gap(np.stack(seen_portraits.embeddings), training, holdout)
-    notes = _notes(ctx, gap)
+    """Score, write drift.html, .json, .csv and .parquet, and return the likeness block of run.json."""
+    folder = ctx.likeness
+    wanted = wanted_of(ctx, portraits, bare)
+    found = look(ctx.reporter, wanted)
+    made, notes = found.report, _notes(ctx)
     report.write_drift_html(
         folder.reports / "drift.html",
         made,
         portraits={p.path.name: p.path for p in portraits},
         base_portraits={p.path.name: p.path for p in bare},
-        holdout={p.name: p for p in holdout_paths},
+        holdout={p.name: p for p in wanted.holdout},
         notes=notes,
+        extras=found.extras,
     )
-    report.write_drift_json(folder.reports / "drift.json", made, notes)
-    _overview(folder.reports / "likeness.jpg", made, seen_holdout, portraits, bare)
+    report.write_drift_json(folder.reports / "drift.json", made, notes, found.extras)
+    tables.write_csv(folder.reports / "drift.csv", made)
+    tables.write_parquet(folder.reports / "drift.parquet", made)
+    _overview(folder.reports / "likeness.jpg", made, found.heads, portraits, bare)
     return {"likeness": likeness_block(made), "report": str(folder.reports / "drift.html")}
 
 
+def wanted_of(ctx: Context, portraits: Sequence[Portrait], bare: Sequence[Portrait]) -> Wanted:
+    """The held-out and training photos of a likeness, beside these portraits."""
+    crops, holdout_paths = load_dataset_folder(ctx.likeness.dataset)
+    training_paths = sorted({ctx.likeness.photos / crop.source for crop in crops})
+    return Wanted(holdout_paths, training_paths, _items(portraits), _items(bare))
+
+
 def _overview(
-    path: Path, made: DriftReport, holdout: _Gather, portraits: Sequence[Portrait], bare: Sequence[Portrait]
+    path: Path,
+    made: DriftReport,
+    heads: Sequence[Image.Image],
+    portraits: Sequence[Portrait],
+    bare: Sequence[Portrait],
 ) -> None:
     """Held-out photos, the base and the adapter under one another, one picture per prompt."""
 
@@ -103,7 +73,7 @@ def _overview(
                 tiles.append((opened.convert("RGB"), "no face" if value is None else f"{value:.2f}"))
         return overview.Row(title, note, tiles)
 
-    real = overview.Row("Held-out photos", "never trained on", [(head, "") for head in holdout.heads[:8]])
+    real = overview.Row("Held-out photos", "never trained on", [(head, "") for head in heads[:8]])
     base = row("Without the adapter", f"mean similarity {made.base_mean:.2f}", bare, made.base_scores)
     note = (
         f"mean similarity {made.mean:.2f}; real photos {made.ceiling:.2f}, other people {made.impostor:.2f}"
@@ -116,7 +86,7 @@ def _items(portraits: Sequence[Portrait]) -> list[identity.PortraitItem]:
     return [identity.PortraitItem(p.path, p.shot.prompt) for p in portraits]
 
 
-def _notes(ctx: Context, gap: float | None) -> report.PageNotes:
+def _notes(ctx: Context) -> report.PageNotes:
     select = ctx.journal.summary("select")
     training = ctx.journal.summary("train")
     generate = ctx.config.generate
@@ -137,7 +107,6 @@ def _notes(ctx: Context, gap: float | None) -> report.PageNotes:
         checkpoints=[CheckpointScore(**(row | {"n": len(row["values"])})) for row in rows],  # type: ignore[arg-type]
         selected_step=int(str(select["selected_step"])),
         embedder_select=ctx.pack.embedder_ids["select"],
-        copy_gap=gap,
         synthetic=ctx.pack.synthetic,
     )
 
@@ -149,12 +118,17 @@ def likeness_block(made: DriftReport) -> Summary:
         "adapter_mean": made.mean,
         "mean_of_found": made.mean_of_found,
         "ci95": list(made.ci95),
-        "base_mean": made.base_mean,
+        "base_mean": _known(made.base_mean),
         "ceiling": made.ceiling,
         "impostor": made.impostor,
         "share_of_ceiling": made.share_of_ceiling,
         "face_found_rate": made.face_found_rate,
         "verified_rate": made.verified_rate,
         "threshold": made.threshold,
-        "copy_score": made.copy_score,
+        "copy_score": _known(made.copy_score),
     }
+
+
+def _known(value: float) -> float | None:
+    """None for what was not measured: NaN is no JSON."""
+    return value if math.isfinite(value) else None

@@ -15,6 +15,7 @@ from portrait_lora.evaluation.identity import (
     embed_photos,
     impostor,
     impostor_scores,
+    pose_matched_ceiling,
     read_rgb,
     real_scores,
     score_portraits,
@@ -63,6 +64,7 @@ def test_score_is_the_mean_cosine_and_names_the_nearest(tmp_path):
     assert score.similarity == pytest.approx((0.6 + 1.0) / 2)
     assert (score.portrait, score.prompt, score.nearest) == ("p.png", "prompt", "b.png")
     assert (score.pose_bin, score.embedder_id) == ("three-quarter", "b")
+    assert (score.yaw_deg, score.face_px, score.faces) == (30.0, 100.0, 1)
 
 
 def test_no_face_is_none_not_zero(tmp_path):
@@ -84,6 +86,7 @@ def test_the_largest_face_counts_and_an_unknown_pose_has_no_bin(tmp_path):
     )
     assert score.similarity == pytest.approx(0.8)
     assert score.pose_bin is None
+    assert (score.faces, score.face_px) == (3, 90.0)
     assert seen == [("p.png", (8, 8, 3), 90.0)]
 
 
@@ -169,3 +172,25 @@ def test_references_are_unit_read_only_and_named():
     for rows, names in ((np.eye(2), ("a",)), (np.zeros((1, 2)), ("a",)), (np.array([[np.nan, 1]]), ("a",))):
         with pytest.raises(InputError):
             ReferenceSet(rows, names)
+
+
+def test_an_unreadable_portrait_counts_as_one_without_a_face(tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"not a picture")
+    item, told = PortraitItem(tmp_path / "bad.png", "x"), []
+    with pytest.raises(InputError, match="bad"):
+        score_portraits([item], REFERENCES, ByGrey({}))
+    (score,) = score_portraits(
+        [item], REFERENCES, ByGrey({}), on_unreadable=lambda which, error: told.append(which.label)
+    )
+    assert (score.similarity, score.faces, told) == (None, 0, ["bad.png"])
+
+
+def test_pose_matched_ceiling_takes_the_photos_of_like_yaw():
+    holdout = ReferenceSet(REFERENCES.embeddings, REFERENCES.names, "b", (0.0, 40.0))  # 0.6 and 0.6
+    training = ReferenceSet(np.array([[0, 1]], np.float32), ("c.png",), "b", (3.0,))  # 0.4
+    assert pose_matched_ceiling(training, holdout, [45.0]) == pytest.approx(0.6)
+    assert pose_matched_ceiling(training, holdout, [0.0]) == pytest.approx(0.5)
+    assert pose_matched_ceiling(training, holdout, [0.0, 90.0]) == pytest.approx(0.55)
+    assert pose_matched_ceiling(training, REFERENCES, []) is None
+    unknown = ReferenceSet(training.embeddings, training.names, "b")
+    assert pose_matched_ceiling(unknown, REFERENCES, [0.0]) is None

@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from portrait_lora.evaluation.drift import drift_report
+from portrait_lora.evaluation.page import verdict
 from portrait_lora.evaluation.report import (
     PageNotes,
     thumbnail_uri,
-    verdict,
     write_drift_html,
     write_drift_json,
 )
@@ -137,7 +137,7 @@ def test_hostile_text_stays_text(tmp_path):
     )
     assert not [tag for tag, _ in outline.tags if tag == "script"]
     assert not [attrs for _, attrs in outline.tags if "onerror" in attrs or attrs.get("src") == "x"]
-    assert outline.text.count(HOSTILE) == 5
+    assert outline.text.count(HOSTILE) == 6  # the heat map names the prompt, too
 
 
 def test_the_page_needs_nothing_from_outside(tmp_path):
@@ -182,6 +182,7 @@ def test_a_missing_picture_does_not_hide_its_score(tmp_path):
     )
     text = Outline(target.read_text(encoding="utf-8")).text
     assert text.count("picture not found") == 3 + 7 + 7
+    assert text.count("no picture") == 7
     assert "0.430" in text
 
 

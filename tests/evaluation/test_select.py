@@ -1,9 +1,15 @@
 """The checkpoint kept: best, unless an earlier one is as good within the noise."""
 
+import numpy as np
 import pytest
 
 from portrait_lora.errors import InputError
-from portrait_lora.evaluation.select import CheckpointScore, checkpoint_score, choose_checkpoint
+from portrait_lora.evaluation.select import (
+    CheckpointScore,
+    checkpoint_score,
+    choose_checkpoint,
+    stop_decision,
+)
 from portrait_lora.records import IdentityScore
 
 
@@ -38,8 +44,8 @@ def test_a_small_but_steady_gain_is_a_gain():
 
 def test_without_pairs_the_best_rows_own_standard_error():
     best = row(200, 0.4, 0.6)  # se 0.1
-    assert choose_checkpoint([plain(100, 0.41), best]) == 100
-    assert choose_checkpoint([plain(100, 0.39), best]) == 200
+    assert choose_checkpoint([plain(100, 0.491), best]) == 100
+    assert choose_checkpoint([plain(100, 0.48), best]) == 200  # inside the noise, but not negligible
 
 
 def test_no_face_counts_as_zero():
@@ -57,3 +63,55 @@ def test_nothing_to_choose_from():
     with pytest.raises(InputError, match="step 5"):
         checkpoint_score(5, [])
     assert choose_checkpoint([plain(100, float("nan")), plain(200, 0.1)]) == 200
+
+
+def test_a_checkpoint_that_copies_or_ignores_its_prompts_is_out():
+    fine, copies = (
+        CheckpointScore(100, 0.3, 1, 8, copy_score=0.1),
+        CheckpointScore(200, 0.6, 1, 8, copy_score=0.5),
+    )
+    assert choose_checkpoint([fine, copies]) == 100
+    assert choose_checkpoint([fine, copies], copy_limit=0.5) == 200
+    deaf = CheckpointScore(300, 0.6, 1, 8, adherence=0.4)
+    assert choose_checkpoint([CheckpointScore(100, 0.3, 1, 8, adherence=0.9), deaf]) == 100
+    worse = CheckpointScore(300, 0.9, 1, 8, copy_score=0.9)
+    assert choose_checkpoint([copies, worse]) == 200  # all copy: the one that copies least
+
+
+def _grown(rng, checkpoints, tau, noise=0.03, probes=8):
+    hardness = rng.normal(0, 0.08, probes)
+    steps = np.arange(1, checkpoints + 1) * 100
+    means = 0.5 * (1 - np.exp(-steps / tau))
+    values = means[:, None] + hardness + rng.normal(0, noise, (checkpoints, probes))
+    return [row(int(s), *v) for s, v in zip(steps, values, strict=True)], means
+
+
+def test_training_stops_once_the_curve_is_flat_and_not_before():
+    rng = np.random.default_rng(3)
+    flat = [stop_decision(_grown(rng, 6, 100)[0], last_step=1000).stop for _ in range(40)]
+    steep = [stop_decision(_grown(rng, 6, 900)[0], last_step=1000).stop for _ in range(40)]
+    assert np.mean(flat) >= 0.8
+    assert np.mean(steep) <= 0.05
+    few, _ = _grown(rng, 3, 100)
+    assert not stop_decision(few, last_step=1000).stop
+    assert not stop_decision([plain(s, 0.5) for s in range(1, 9)], last_step=1000).stop
+
+
+def test_training_stops_when_it_only_copies():
+    table = [CheckpointScore(s, 0.4, 1, 2, (0.4, 0.4), copy_score=0.6) for s in (100, 200)]
+    assert "copy" in stop_decision(table, last_step=1000).reason
+    assert not stop_decision(table[:1], last_step=1000).stop
+
+
+def test_neighbours_steady_the_choice():
+    rng = np.random.default_rng(4)
+    regret = []
+    for _ in range(60):
+        table, means = _grown(rng, 12, 300, noise=0.06)
+        means = means - 0.0004 * np.maximum(np.arange(100, 1300, 100) - 700, 0)
+        shifted = [
+            row(r.step, *(np.array(r.values) + m - 0.5 * (1 - np.exp(-r.step / 300))))
+            for r, m in zip(table, means, strict=True)
+        ]
+        regret.append(means.max() - means[choose_checkpoint(shifted) // 100 - 1])
+    assert np.mean(regret) <= 0.025

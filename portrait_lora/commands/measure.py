@@ -1,0 +1,130 @@
+"""Measuring: `score` for a likeness or for pictures from any tool, `compare` and `report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from portrait_lora.commands.options import (
+    ForceOpt,
+    JsonOpt,
+    SetOpt,
+    Summary,
+    SyntheticOpt,
+    answer,
+    overrides,
+)
+
+
+def score(
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="[LIKENESS_DIR]", help="folder with photos/ and likeness.yaml")
+    ] = None,
+    photos: Annotated[
+        Path | None, typer.Option("--photos", help="real photos of the person, for pictures from any tool")
+    ] = None,
+    portraits: Annotated[Path | None, typer.Option("--portraits", help="the pictures to judge")] = None,
+    prompts: Annotated[
+        Path | None, typer.Option("--prompts", help="CSV with file,prompt and maybe meaning (paraphrases)")
+    ] = None,
+    training: Annotated[
+        Path | None, typer.Option("--training", help="photos that the tool was given, kept apart")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="where the report goes (default: beside the portraits)")
+    ] = None,
+    face_pack: Annotated[str, typer.Option("--face-pack", help="a known pack, or a folder")] = "embedded",
+    threshold: Annotated[
+        Path | None, typer.Option("--threshold", help="file of scripts/calibrate_identity.py")
+    ] = None,
+    over: Annotated[
+        str | None,
+        typer.Option("--over", metavar="KEY=A,B,C", help="also measure drift over a sampler setting"),
+    ] = None,
+    settings: SetOpt = None,
+    force: ForceOpt = False,
+    allow_synthetic: SyntheticOpt = False,
+    as_json: JsonOpt = False,
+) -> None:
+    """Measure how much of the identity survived, prompt by prompt."""
+    from portrait_lora import summaries
+
+    if folder is not None:
+        _only_standalone(photos=photos, portraits=portraits, prompts=prompts, training=training)
+        summary = _score_likeness(folder, over, overrides(settings, allow_synthetic), force)
+        page = folder / "reports" / "drift.html"
+        lines = summaries.of_likeness(summary)
+        if over:
+            lines += [row["sentence"] for row in summary["sweep"]["rows"]]  # type: ignore[index]  # pyright: ignore[reportIndexIssue]
+        answer(summary, as_json, lines, f"open {page}")
+        return
+    if photos is None or portraits is None:
+        raise typer.BadParameter("give a LIKENESS_DIR, or both --photos DIR and --portraits DIR")
+    from portrait_lora.stages import standalone
+
+    target = out or portraits.parent / f"{portraits.name}_report"
+    summary = standalone.score_folders(
+        photos,
+        portraits,
+        target,
+        training=training,
+        prompts_csv=prompts,
+        face_pack=face_pack,
+        threshold_file=threshold,
+        allow_synthetic=allow_synthetic,
+    )
+    answer(summary, as_json, standalone.lines_of(summary), f"open {summary['report']}")
+
+
+def _only_standalone(**given: Path | None) -> None:
+    for name, value in given.items():
+        if value is not None:
+            raise typer.BadParameter(f"--{name} judges pictures from elsewhere: leave LIKENESS_DIR out")
+
+
+def _score_likeness(folder: Path, over: str | None, given: list[str], force: bool) -> Summary:
+    from portrait_lora import recipe
+
+    summary = recipe.score(folder, overrides=given, force=force)
+    if over is None:
+        return summary
+    from portrait_lora.stages import sweep
+
+    return {**summary, "sweep": sweep.run(folder, over, given)}
+
+
+def compare(
+    a: Annotated[Path, typer.Argument(metavar="A", help="a likeness folder or a drift.json")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="another, with the same held-out photos")],
+    as_json: JsonOpt = False,
+) -> None:
+    """Which of two adapters is more like the person, and by how much, with its interval."""
+    from portrait_lora.stages import collating
+
+    summary = collating.compare_reports(a, b)
+    answer(summary, as_json, collating.comparison_lines(summary), "")
+
+
+def report(
+    reports: Annotated[
+        list[Path], typer.Argument(metavar="REPORT...", help="likeness folders or drift.json files")
+    ],
+    groups: Annotated[
+        Path | None, typer.Option("--groups", help="CSV with name and labels such as skin_tone,age,sex")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="also write every portrait to this CSV")] = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Several measured people side by side, with error rates by group where labels are given."""
+    from portrait_lora.stages import collating
+
+    summary = collating.collate(reports, groups, out)
+    answer(summary, as_json, collating.collation_lines(summary), "")
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    for command in (score, compare, report):
+        app.command()(command)

@@ -1,0 +1,183 @@
+"""What the drift page says in words: the verdict, the numbers at the top, and the remarks on the pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from portrait_lora.evaluation.drift import Estimate, estimate, gain_over_base
+from portrait_lora.evaluation.protocol import Extras
+from portrait_lora.records import DriftReport
+
+NAMES_SHOWN: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """One number and one sentence that says what it means."""
+
+    label: str
+    value: str
+    detail: str
+    meaning: str
+    kind: str = ""
+
+
+def verdict(report: DriftReport) -> str:
+    """The page in one sentence."""
+    if report.mean_of_found is None:
+        return "No face was found in any portrait: there is no likeness to measure."
+    gap = report.ceiling - report.impostor
+    if gap <= 0:
+        return (
+            "Here real photos of the person are no more alike than other people are: "
+            "these photos or this embedder cannot carry a measurement."
+        )
+    share = report.share_of_ceiling
+    if share <= 0.005:
+        return "The portraits are no more like this person than other people are."
+    text = f"The portraits reach {percent(share)} of the way from other people to real photos of this person"
+    return (
+        f"{text} (95\u00a0% interval {_share_interval(report)})." if len(report.prompts) > 1 else f"{text}."
+    )
+
+
+def _share_interval(report: DriftReport) -> str:
+    """The interval of the mean carried over to the share; ceiling and impostor are taken as known."""
+    gap = report.ceiling - report.impostor
+    low, high = ((end - report.impostor) / gap for end in report.ci95)
+    return f"{percent(low)} to {percent(high)}"
+
+
+def headlines(report: DriftReport, copy_gap: float | None, extras: Extras | None) -> list[Headline]:
+    """The numbers at the top, the most important first."""
+    base = estimate(report.base_scores) if report.base_scores else None
+    gain = gain_over_base(report.scores, report.base_scores)
+    measurable = report.ceiling > report.impostor
+    found = (
+        "no face found" if report.mean_of_found is None else f"{report.mean_of_found:.3f} over faces found"
+    )
+    matched = None if extras is None else extras.ceiling_pose_matched
+    return [
+        Headline(
+            "Similarity",
+            f"{report.mean:.3f}",
+            f"{_interval(report.ci95) if len(report.scores) > 1 else 'one portrait: no interval'} · {found}",
+            "Mean cosine of the portraits to the held-out photos; a portrait without a face counts as 0.",
+            "adapter",
+        ),
+        Headline(
+            "Share of ceiling",
+            percent(report.share_of_ceiling) if measurable else "–",
+            "0\u00a0% other people · 100\u00a0% real photos",
+            "How far the portraits get from other people's similarity to that of real photos.",
+        ),
+        _base_headline(base, gain),
+        Headline(
+            "Ceiling",
+            f"{report.ceiling:.3f}",
+            f"from {len(report.holdout)} held-out photos"
+            + ("" if matched is None else f" · {matched:.3f} at the portraits' angles"),
+            "What real photos of this person reach against the held-out ones, each without itself.",
+            "ceiling",
+        ),
+        Headline(
+            "Impostor",
+            f"{report.impostor:.3f}",
+            "the pack's gallery",
+            "What other people reach against the same held-out photos: the floor.",
+            "impostor",
+        ),
+        Headline(
+            "Face found",
+            percent(report.face_found_rate),
+            f"{round(report.face_found_rate * len(report.scores))} of {len(report.scores)} portraits",
+            "Portraits in which the detector sees a face at all.",
+        ),
+        Headline(
+            "Verified",
+            percent(report.verified_rate),
+            f"threshold {report.threshold:.3f} at a false-match rate of {report.false_match_rate:g}",
+            "Portraits that would pass as this person; one without a face does not.",
+            "threshold",
+        ),
+        Headline(
+            "Copy score",
+            percent(report.copy_score),
+            "lower is better" if copy_gap is None else f"similarity gap {copy_gap:+.3f}",
+            "Portraits whose pixels match a training photo more than real photos match each other.",
+        ),
+    ]
+
+
+def _base_headline(base: Estimate | None, gain: Estimate | None) -> Headline:
+    meaning = "The same prompts and seeds without the adapter: what the base model knew already."
+    if base is None:
+        return Headline("Base model", "–", "not measured", meaning, "base")
+    detail = _interval(base.ci95) if base.portraits > 1 else "one portrait: no interval"
+    if gain is not None:
+        detail = f"gain {gain.mean:+.3f} ({gain.ci95[0]:+.3f} to {gain.ci95[1]:+.3f})"
+    return Headline("Base model", f"{base.mean:.3f}", detail, meaning, "base")
+
+
+def set_facts(extras: Extras) -> dict[str, str]:
+    """The set as a whole: prompts obeyed, variety, wording, how many portraits a difference takes."""
+    facts: dict[str, str] = {}
+    if extras.adherence is not None:
+        facts["View and expression as asked"] = percent(extras.adherence)
+    if extras.diversity is not None:
+        real = (
+            "" if extras.diversity_of_photos is None else f" (real photos {extras.diversity_of_photos:.2f})"
+        )
+        facts["Diversity"] = f"{extras.diversity:.2f}{real}"
+    if extras.paraphrases is not None:
+        p = extras.paraphrases
+        facts["Drift over paraphrases"] = (
+            f"{p.sd:.3f} between wordings; widest {p.widest:.3f} ({p.widest_meaning})"
+            if math.isfinite(p.sd)
+            else f"widest {p.widest:.3f} ({p.widest_meaning})"
+        )
+    if extras.needed is not None:
+        n = extras.needed
+        facts[f"To see a difference of {n.difference:g}"] = (
+            f"{n.paired_prompts} prompts × {n.per_prompt} on the same prompts, {n.prompts} on others"
+        )
+    return facts
+
+
+def remarks(extras: Extras) -> list[str]:
+    """What was odd about single pictures, and how it was counted."""
+    said: list[str] = []
+    if extras.copies is not None and extras.copies.copied:
+        pairs = [f"{name} ({photo})" for name, photo in extras.copies.copied]
+        said.append(f"Copies of a real photo: {named(pairs)}.")
+    for names, text in (
+        (extras.unreadable, "cannot be read and counts as a portrait without a face"),
+        (extras.several_faces, "shows several faces; the largest was scored"),
+        (extras.tiny_faces, "has a face too small to be judged well; it counts as scored"),
+    ):
+        if names:
+            said.append(f"{named(names)}: {text}.")
+    if extras.repeated:
+        pairs = [f"{later} ({earlier})" for later, earlier in extras.repeated]
+        said.append(
+            f"The same picture again, so the interval is too narrow or it was left out: {named(pairs)}."
+        )
+    return said
+
+
+def named(names: Sequence[str]) -> str:
+    """The first few names and how many more."""
+    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    return ", ".join(names[:NAMES_SHOWN]) + more
+
+
+def _interval(ends: tuple[float, float]) -> str:
+    return f"95\u00a0% CI {ends[0]:.3f} to {ends[1]:.3f}"
+
+
+def percent(share: float) -> str:
+    """Whole percent; a dash for what was not measured."""
+    return f"{share * 100:.0f}\u00a0%" if math.isfinite(share) else "–"

@@ -1,0 +1,98 @@
+"""One row per portrait, as CSV and as parquet that `datasets.load_dataset` opens; never an embedding."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Final
+
+from portrait_lora import manifest
+from portrait_lora.errors import InputError
+from portrait_lora.evaluation.compare import Measured
+from portrait_lora.evaluation.drift import counted
+from portrait_lora.evaluation.identity import verified
+from portrait_lora.records import DriftReport, IdentityScore
+
+COLUMNS: Final = (
+    "portrait",
+    "prompt",
+    "similarity",
+    "counted",
+    "verified",
+    "nearest",
+    "view",
+    "yaw_deg",
+    "face_px",
+    "faces",
+    "embedder",
+    "series",
+)
+Cell = str | float | bool | None
+
+
+def rows(report: DriftReport) -> list[dict[str, Cell]]:
+    """Portraits of the adapter (`series` "adapter"), then of the bare base ("base")."""
+    pairs = [("adapter", s) for s in report.scores] + [("base", s) for s in report.base_scores]
+    return [_row(series, score, report.threshold) for series, score in pairs]
+
+
+def _row(series: str, score: IdentityScore, threshold: float) -> dict[str, Cell]:
+    values: tuple[Cell, ...] = (
+        score.portrait,
+        score.prompt,
+        score.similarity,
+        counted(score),
+        verified(score, threshold),
+        score.nearest,
+        score.pose_bin,
+        score.yaw_deg,
+        score.face_px,
+        score.faces,
+        score.embedder_id,
+        series,
+    )
+    return dict(zip(COLUMNS, values, strict=True))
+
+
+def write_csv(path: Path, report: DriftReport) -> None:
+    """UTF-8, a header, an empty cell for what is unknown."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(row.values() for row in rows(report))
+    manifest.write_text_atomic(path, out.getvalue())
+
+
+def write_parquet(path: Path, report: DriftReport) -> None:
+    """The same rows, typed; `datasets.load_dataset("parquet", data_files=...)` reads them."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    numbers, flags = ("similarity", "counted", "yaw_deg", "face_px"), ("verified",)
+    kinds = {name: pa.float64() for name in numbers} | {name: pa.bool_() for name in flags}
+    kinds["faces"] = pa.int64()
+    schema = pa.schema([(name, kinds.get(name, pa.string())) for name in COLUMNS])
+    table = pa.Table.from_pylist(rows(report), schema=schema)
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    manifest.write_bytes_atomic(path, sink.getvalue().to_pybytes())
+
+
+def read_measured(path: Path) -> tuple[Measured, dict[str, object]]:
+    """What a `drift.json` says, for `compare` and `report`; and the whole of it.  Raises InputError."""
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        scores = tuple(IdentityScore(**row) for row in raw["scores"])
+        name = str(raw.get("name") or path.parent.parent.name or path.stem)
+        measured = Measured(name, scores, str(raw["pack_digest"]), tuple(map(str, raw["holdout"])))
+    except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            "not a report of `portrait-lora score`",
+            where=path,
+            got=error,
+            needed="a drift.json",
+            remedy="Score first: portrait-lora score LIKENESS_DIR",
+        ) from error
+    return measured, raw

@@ -1,0 +1,153 @@
+"""Reading finished reports again: two against each other, or many people side by side."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from portrait_lora import manifest
+from portrait_lora.errors import InputError
+from portrait_lora.evaluation import compare, groups, tables
+from portrait_lora.evaluation.drift import clustered_interval
+
+
+def report_file(given: Path) -> Path:
+    """The drift.json of a likeness folder, of a report folder, or the file itself."""
+    for path in (given, given / "reports" / "drift.json", given / "drift.json"):
+        if path.is_file():
+            return path
+    raise InputError(
+        "no report here",
+        where=given,
+        got="no drift.json" if given.is_dir() else "nothing there",
+        needed="a likeness folder or a drift.json",
+        remedy=f"Score first: portrait-lora score {given}",
+    )
+
+
+def compare_reports(a: Path, b: Path) -> dict[str, Any]:
+    """The comparison as plain values.  Raises InputError when the two were not measured alike."""
+    first, _ = tables.read_measured(report_file(a))
+    second, _ = tables.read_measured(report_file(b))
+    if first.name == second.name:
+        first, second = (
+            compare.Measured(name, m.scores, m.pack_digest, m.holdout)
+            for name, m in (("A", first), ("B", second))
+        )
+    return asdict(compare.compare(first, second))
+
+
+def comparison_lines(summary: Mapping[str, Any]) -> list[str]:
+    """For people: the sentence, the means, and the prompts that differ most."""
+    ordered = sorted(summary["by_prompt"], key=lambda pair: -abs(pair[1]))[:3]
+    return [
+        str(summary["sentence"]),
+        f"  {summary['a']} {summary['mean_a']:.3f}, {summary['b']} {summary['mean_b']:.3f} over "
+        f"{summary['portraits']} portraits of {summary['prompts']} prompts each"
+        + (f"; {summary['unpaired']} have no partner and were left out" if summary["unpaired"] else ""),
+        *(f"  {difference:+.3f}  {prompt}" for prompt, difference in ordered),
+    ]
+
+
+def collate(reports: Sequence[Path], labels_csv: Path | None, out: Path | None) -> dict[str, Any]:
+    """People side by side; the interval over people speaks of new people."""
+    labels = _labels(labels_csv)
+    people: list[groups.Person] = []
+    rows: list[dict[str, Any]] = []
+    packs: set[str] = set()
+    for given in reports:
+        path = report_file(given)
+        measured, raw = tables.read_measured(path)
+        packs.add(measured.pack_digest)
+        name = _own_name(given)
+        person = _person(name, raw, labels.get(name, {}))
+        people.append(person)
+        rows.append(
+            {"name": name, "mean": raw["mean"], "ci95": raw["ci95"]}
+            | {k: raw[k] for k in ("share_of_ceiling", "face_found_rate", "verified_rate", "copy_score")}
+            | dict(person.labels)
+        )
+    if len(packs) > 1:
+        raise InputError("the reports were measured with different face packs", got=len(packs), needed=1)
+    unknown = sorted(set(labels) - {p.name for p in people})
+    if unknown:
+        raise InputError("labels of people who are not here", where=labels_csv or "", got=", ".join(unknown))
+    names = sorted({label for p in people for label in p.labels})
+    by_group = {label: [asdict(row) for row in groups.group_rates(people, label)] for label in names}
+    shares = [p.share_of_ceiling for p in people]
+    over_people = asdict(clustered_interval(shares, [p.name for p in people]))
+    if out is not None:
+        manifest.write_text_atomic(out, _csv(rows))
+    return {"people": rows, "share_of_ceiling": over_people, "groups": by_group}
+
+
+def _own_name(given: Path) -> str:
+    place = given.resolve()
+    folder = place.parent if place.is_file() else place
+    return folder.parent.name if folder.name == "reports" else folder.name
+
+
+def _person(name: str, raw: Mapping[str, Any], labels: Mapping[str, str]) -> groups.Person:
+    genuine = tuple(None if s["similarity"] is None else float(s["similarity"]) for s in raw["scores"])
+    impostors = tuple(float(v) for v in raw.get("impostor_scores", ()))
+    return groups.Person(
+        name,
+        labels,
+        genuine,
+        float(raw["threshold"]),
+        float(raw["ceiling"]),
+        float(raw["impostor"]),
+        impostors,
+    )
+
+
+def _labels(path: Path | None) -> dict[str, dict[str, str]]:
+    """Name → labels, from a CSV whose first needed column is `name`."""
+    if path is None:
+        return {}
+    try:
+        rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig")), strict=True))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError("the table of groups cannot be read", where=path, got=error) from error
+    if not rows or "name" not in rows[0]:
+        raise InputError("not a table of groups", where=path, needed="a header with name and labels")
+    return {
+        row["name"].strip(): {k: v.strip() for k, v in row.items() if k != "name" and k and v and v.strip()}
+        for row in rows
+    }
+
+
+def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    out = io.StringIO()
+    writer = csv.DictWriter(out, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue()
+
+
+def collation_lines(summary: Mapping[str, Any]) -> list[str]:
+    """For people: a line per person, the mean over people, and a line per group."""
+    lines = [
+        f"{row['name']:<24} {row['mean']:.3f} [{row['ci95'][0]:.3f}, {row['ci95'][1]:.3f}]  "
+        f"found {row['face_found_rate']:.0%}  verified {row['verified_rate']:.0%}"
+        for row in summary["people"]
+    ]
+    share = summary["share_of_ceiling"]
+    if len(summary["people"]) > 1:
+        low, high = share["ci95"]
+        lines.append(f"share of ceiling over people: {share['mean']:.2f} [{low:.2f}, {high:.2f}]")
+    for label, rows in summary["groups"].items():
+        for row in rows:
+            rate = row["false_match_rate"]
+            lines.append(
+                f"{label} {row['group']}: {row['people']} people, "
+                f"similarity {row['similarity']['mean']:.3f}, "
+                f"false non-match {row['false_non_match_rate']:.1%}"
+                + ("" if rate is None else f", false match {rate:.2%}")
+            )
+    return lines

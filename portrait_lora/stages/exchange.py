@@ -1,0 +1,54 @@
+"""Datasets of other trainers: into a likeness folder, and out of a prepared one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, get_args
+
+from portrait_lora import likeness, manifest
+from portrait_lora.config import SubjectConfig, load
+from portrait_lora.errors import InputError
+from portrait_lora.likeness import Summary
+
+_KINDS: Final = get_args(SubjectConfig.model_fields["kind"].annotation)
+
+
+def import_dataset(source: Path, root: Path, overrides: Sequence[str] = ()) -> Summary:
+    """Copy pictures and captions into `root/photos` and write a likeness.yaml that uses them.
+
+    Raises InputError; nothing is written when `root` has a configuration already.
+    """
+    from portrait_lora.dataset import kohya
+
+    if (root / likeness.FILE_NAME).exists():
+        raise InputError("a likeness lives here already", where=root, needed="a new folder")
+    load(None, overrides)
+    made = kohya.import_dataset(source, root / "photos")
+    told = ["dataset.captions.captioner=sidecar"] if made.captions else []
+    told += [f"subject.trigger={made.trigger!r}"] if len(made.trigger) >= 2 else []
+    kind = made.subject.split()[-1].lower() if made.subject else ""
+    told += [f"subject.kind={kind}"] if kind in _KINDS else []
+    config = load(None, [*told, *overrides])
+    likeness.write_config(root, config)
+    return {
+        "photos": made.photos,
+        "captions": made.captions,
+        "passed_over": len(made.passed_over),
+        "trigger": config.subject.trigger,
+        "kind": config.subject.kind,
+    }
+
+
+def export_dataset(root: Path, out: Path, repeats: int) -> Summary:
+    """Write the crops of `root/dataset` as a kohya dataset.  Raises ArtifactError without a finished one."""
+    from portrait_lora.dataset import build, kohya
+
+    opened = likeness.open_likeness(root)
+    crops, _ = build.load_dataset_folder(opened.dataset)
+    found = manifest.read(opened.dataset)
+    extra = found.extra if found else {}
+    trigger = str(extra.get("trigger", opened.config.subject.trigger))
+    subject = str(extra.get("subject", opened.config.subject.kind))
+    folder = kohya.export_kohya(crops, out, trigger=trigger, subject=subject, repeats=repeats)
+    return {"crops": len(crops), "folder": str(folder), "trigger": trigger, "kind": subject}

@@ -1,0 +1,139 @@
+"""Looking at portraits and real photos with one embedder: the measurement that every kind of score shares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from PIL import Image
+
+from portrait_lora.errors import InputError
+from portrait_lora.evaluation import drift, identity, overview, protocol
+from portrait_lora.evaluation.calibration import Threshold
+from portrait_lora.evaluation.copyview import View, view
+from portrait_lora.faces.opening import Analyzer
+from portrait_lora.records import DriftReport, Face
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to measure.  `training` may be empty: `copy_from` then says which photos may have been copied."""
+
+    holdout: Sequence[Path]
+    training: Sequence[Path]
+    portraits: Sequence[identity.PortraitItem]
+    base: Sequence[identity.PortraitItem] = ()
+    meanings: Mapping[str, str] = field(default_factory=dict)
+    repeated: Sequence[tuple[str, str]] = ()
+    lenient: bool = False
+    threshold: Threshold | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """The report, what stands beside it, and heads of the held-out photos for the overview."""
+
+    report: DriftReport
+    extras: protocol.Extras
+    heads: tuple[Image.Image, ...]
+    skipped_photos: tuple[str, ...]
+
+
+class PhotosSeen:
+    """Views and heads of the real photos in which a face was found."""
+
+    def __init__(self) -> None:
+        self.views: list[View] = []
+        self.heads: list[Image.Image] = []
+
+    def __call__(self, path: Path, image: identity.RGBImage, face: Face | None) -> None:
+        if face is not None:
+            self.heads.append(overview.head_square(image, face))
+            self.views.append(view(image, face.keypoints_px))
+
+
+class PortraitsSeen:
+    """The face and the view of every portrait, under its name."""
+
+    def __init__(self, items: Sequence[identity.PortraitItem]) -> None:
+        self._items = {item.path: item for item in items}
+        self.seen: list[protocol.Seen] = []
+        self.unreadable: list[str] = []
+
+    def __call__(self, path: Path, image: identity.RGBImage, face: Face | None) -> None:
+        around = None if face is None else view(image, face.keypoints_px)
+        item = self._items[path]
+        self.seen.append(protocol.Seen(item.label, item.prompt, face, around))
+
+    def broken(self, item: identity.PortraitItem, error: InputError) -> None:
+        self.seen.append(protocol.Seen(item.label, item.prompt, None, None))
+        self.unreadable.append(item.label)
+
+
+def look(finder: Analyzer, wanted: Wanted) -> Looked:
+    """Measure.  Raises PhotosError with fewer than two usable held-out photos, InputError for bad input."""
+    pack = finder.pack
+    real, trained = PhotosSeen(), PhotosSeen()
+    holdout, skipped = identity.embed_photos(
+        wanted.holdout, finder, min_faces=identity.MIN_HOLDOUT, on_face=real
+    )
+    training, skipped_too = _training(wanted.training, finder, trained, holdout)
+    portraits = PortraitsSeen(wanted.portraits)
+    told = portraits.broken if wanted.lenient else None
+    scores = identity.score_portraits(
+        wanted.portraits, holdout, finder, on_face=portraits, on_unreadable=told
+    )
+    base_scores = identity.score_portraits(wanted.base, holdout, finder) if wanted.base else ()
+    impostors = finder.impostor_embeddings()
+    sources = (
+        (trained.views, real.views, training.names) if trained.views else (real.views, [], holdout.names)
+    )
+    copied = protocol.copies(portraits.seen, *sources, portrait_count=len(scores))
+    limit, rate = _threshold(finder, wanted.threshold)
+    report = drift.drift_report(
+        scores,
+        base_scores,
+        holdout=holdout.names,
+        pack_digest=pack.digest,
+        threshold=limit,
+        false_match_rate=rate,
+        ceiling=identity.ceiling(training, holdout),
+        impostor=identity.impostor(impostors, holdout),
+        copy_score=float("nan") if copied is None else copied.score,
+    )
+    extras = protocol.extras(
+        report,
+        portraits.seen,
+        training=training,
+        holdout=holdout,
+        photo_views=[*trained.views, *real.views],
+        impostors=impostors,
+        copied=copied,
+        meanings=wanted.meanings,
+        unreadable=portraits.unreadable,
+        repeated=wanted.repeated,
+    )
+    names = tuple(name for name, _ in (*skipped, *skipped_too))
+    return Looked(report, extras, tuple(real.heads), names)
+
+
+def _threshold(finder: Analyzer, own: Threshold | None) -> tuple[float, float]:
+    """(similarity, false-match rate): the pack's, or the user's own for the same embedder."""
+    if own is None:
+        return finder.pack.threshold("report"), finder.pack.false_match_rate
+    if own.embedder_id != finder.embedder_id:
+        got, needed = own.embedder_id, finder.embedder_id
+        raise InputError("the threshold is another embedder's", got=got, needed=needed)
+    return own.similarity, own.false_match_rate
+
+
+def _training(
+    paths: Sequence[Path], finder: Analyzer, seen: PhotosSeen, holdout: identity.ReferenceSet
+) -> tuple[identity.ReferenceSet, tuple[tuple[str, object], ...]]:
+    """The training photos; an empty set of the right width when there are none."""
+    if paths:
+        found, skipped = identity.embed_photos(paths, finder, on_face=seen)
+        if len(found):
+            return found, skipped
+    return identity.ReferenceSet(holdout.embeddings[:0], (), finder.embedder_id), ()

@@ -1,0 +1,39 @@
+"""Judging a checkpoint by its probe portraits: likeness to the held-out photos, copying, obedience."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from portrait_lora.evaluation import identity, protocol
+from portrait_lora.evaluation.adherence import mean_adherence
+from portrait_lora.evaluation.select import CheckpointScore, checkpoint_score
+from portrait_lora.faces.opening import Analyzer
+from portrait_lora.stages.looking import PhotosSeen, PortraitsSeen
+
+
+class Probe:
+    """The real photos of one person, looked at once; every checkpoint is then scored against them."""
+
+    def __init__(self, finder: Analyzer, holdout: Sequence[Path], training: Sequence[Path]) -> None:
+        """Raises PhotosError with fewer than two held-out photos in which a face is found."""
+        self._finder = finder
+        self._held, self._trained = PhotosSeen(), PhotosSeen()
+        self._holdout, _ = identity.embed_photos(
+            holdout, finder, min_faces=identity.MIN_HOLDOUT, on_face=self._held
+        )
+        self._training, _ = identity.embed_photos(training, finder, on_face=self._trained)
+
+    def score(self, step: int, items: Sequence[identity.PortraitItem]) -> CheckpointScore:
+        """The row of one checkpoint for `choose_checkpoint` and `stop_decision`."""
+        seen = PortraitsSeen(items)
+        scores = identity.score_portraits(items, self._holdout, self._finder, on_face=seen)
+        copied = protocol.copies(
+            seen.seen, self._trained.views, self._held.views, self._training.names, len(items)
+        )
+        return checkpoint_score(
+            step,
+            scores,
+            copy_score=None if copied is None else copied.score,
+            adherence=mean_adherence((s.prompt, s.face) for s in seen.seen),
+        )

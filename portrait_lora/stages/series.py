@@ -1,0 +1,215 @@
+"""What a series needs around the drawing: the linter, the question before a large one, best-of-N, checks."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from portrait_lora import log, manifest
+from portrait_lora.errors import ConfigError, InputError
+from portrait_lora.stages.context import Context
+
+if TYPE_CHECKING:
+    from portrait_lora.evaluation.identity import ReferenceSet
+    from portrait_lora.generation.checklist import Check
+    from portrait_lora.records import Portrait, Shot
+
+_log = log.get(__name__)
+CHOICES: Final = "choices.json"
+CHECKLIST: Final = "checklist.json"
+_GATING: Final = ("one_face", "sharp_eyes", "exposure", "nothing_cut", "framing")
+"""Checks that count before likeness when the best of several is picked."""
+
+
+class TooManyPictures(InputError):
+    """A series so large that the user is asked first; `count` pictures."""
+
+    def __init__(self, count: int, limit: int, estimate: str):
+        self.count = count
+        super().__init__(
+            f"this series makes {count:,} pictures, {estimate}",
+            where="generate.series",
+            got=f"{count:,}",
+            needed=f"a yes above {limit:,}",
+            remedy=f"Say it with --yes, or with -s generate.max_pictures={count}.",
+        )
+
+
+def ask_first(ctx: Context) -> None:
+    """Raise `TooManyPictures`, with an estimate, for more pictures than the configuration lets pass."""
+    settings = ctx.config.generate
+    count = len(ctx.shots) * settings.best_of
+    if count <= settings.max_pictures:
+        return
+    probes = ctx.config.select.probes * ctx.config.training.checkpoints
+    each = ctx.journal.seconds("select") / probes
+    hours = count * each / 3600
+    told = f"about {hours:.1f} h at {each:.2f} s each" if each else "for an unknown time"
+    if each and settings.price_per_hour is not None:
+        told += f", costing {hours * settings.price_per_hour:.2f}"
+    raise TooManyPictures(count, settings.max_pictures, told)
+
+
+def lint_shots(ctx: Context) -> list[str]:
+    """One line per remark on the prompts; raises `ConfigError` for any of them when `generate.strict`."""
+    from portrait_lora.generation import prompts
+    from portrait_lora.generation.compose import counter_of, fit
+    from portrait_lora.generation.lint import lint
+
+    known = prompts.known_words(ctx.base)
+    counter, limit = counter_of(ctx.base.folder, ctx.base.family)
+    first: dict[str, Shot] = {}
+    for shot in ctx.shots:
+        first.setdefault(shot.prompt, shot)
+    if known is not None:
+        known |= {ctx.trigger, ctx.config.subject.kind}
+    told: list[str] = []
+    for prompt, shot in first.items():
+        _, lost = fit(prompt, limit, counter)
+        told += [
+            f"{shot.name}: {remark.sentence}"
+            for remark in lint(prompt, size_px=shot.size_px, known=known, lost=lost)
+        ]
+    if told and ctx.config.generate.strict:
+        more = f" (and {len(told) - 1} more)" if len(told) > 1 else ""
+        raise ConfigError(f"the linter objects{more}", where=ctx.config.generate.series, got=told[0])
+    for line in told[:5]:
+        _log.warning("%s", line)
+    if len(told) > 5:
+        _log.warning("… and %d more remarks; see them with: portrait-lora prompts lint", len(told) - 5)
+    return told
+
+
+def holdout_of(ctx: Context) -> ReferenceSet:
+    """The held-out photos, seen by embedder A."""
+    from portrait_lora.dataset.build import load_dataset_folder
+    from portrait_lora.evaluation import identity
+
+    _, paths = load_dataset_folder(ctx.likeness.dataset)
+    return identity.embed_photos(paths, ctx.finder, min_faces=identity.MIN_HOLDOUT)[0]
+
+
+def final_shots(ctx: Context, folder: Path) -> list[Shot]:
+    """The shots with the seeds that best-of-N chose, when it was asked for."""
+    if ctx.config.generate.best_of == 1:
+        return list(ctx.shots)
+    try:
+        chosen: dict[str, int] = json.loads((folder / CHOICES).read_text(encoding="utf-8"))
+        return [replace(shot, seed=int(chosen[shot.name])) for shot in ctx.shots]
+    except (OSError, ValueError, KeyError, TypeError):
+        return list(ctx.shots)
+
+
+def draw_best(ctx: Context, folder: Path, timings: dict[str, float]) -> list[Portrait]:
+    """Draw `best_of` candidates of every shot, keep the best in `folder`, and write down the choice.
+
+    Best: fewest failed checks, then the highest similarity to the held-out photos by embedder A.
+    """
+    from portrait_lora.generation.prompts import candidate_seed
+
+    aside = folder.parent / f".{folder.name}-candidates"
+    rounds: list[list[Portrait]] = []
+    for k in range(ctx.config.generate.best_of):
+        shots = [replace(shot, seed=candidate_seed(shot.seed, k)) for shot in ctx.shots]
+        rounds.append(_timed(ctx, shots, aside / str(k), timings))
+    ranks = [_ranks(ctx, candidates) for candidates in rounds]
+    kept: list[Portrait] = []
+    for i, shot in enumerate(ctx.shots):
+        best = max(range(len(rounds)), key=lambda k: ranks[k][i])
+        winner = rounds[best][i]
+        manifest.make_folder(folder)
+        for suffix in (".png", ".json"):
+            data = winner.path.with_suffix(suffix).read_bytes()
+            manifest.write_bytes_atomic(folder / f"{shot.name}{suffix}", data)
+        kept.append(replace(winner, path=folder / f"{shot.name}.png"))
+    manifest.write_json_atomic(folder / CHOICES, {p.shot.name: p.shot.seed for p in kept})
+    shutil.rmtree(aside, ignore_errors=True)
+    return kept
+
+
+def draw(ctx: Context, folder: Path, timings: dict[str, float]) -> list[Portrait]:
+    """The portraits of the series; `timings` receives the seconds of every picture drawn."""
+    if ctx.config.generate.best_of > 1:
+        return draw_best(ctx, folder, timings)
+    return _timed(ctx, ctx.shots, folder, timings)
+
+
+def _timed(ctx: Context, shots: Sequence[Shot], folder: Path, timings: dict[str, float]) -> list[Portrait]:
+    def note(portrait: Portrait, seconds: float) -> None:
+        timings[portrait.shot.name] = timings.get(portrait.shot.name, 0.0) + seconds
+
+    return ctx.draw(ctx.selected, shots, folder, force="generate" in ctx.redo, on_drawn=note)
+
+
+def _ranks(ctx: Context, portraits: Sequence[Portrait]) -> list[tuple[int, float]]:
+    """(minus failed checks, similarity) of each; larger is better."""
+    from portrait_lora.evaluation import identity
+    from portrait_lora.generation.checklist import failures
+
+    checks = check_all(ctx, portraits)
+    items = [identity.PortraitItem(p.path, p.shot.prompt) for p in portraits]
+    scores = identity.score_portraits(items, holdout_of(ctx), ctx.finder)
+    return [
+        (
+            -sum(code in _GATING for code in failures(checks[p.path.name])),
+            -1.0 if s.similarity is None else s.similarity,
+        )
+        for p, s in zip(portraits, scores, strict=True)
+    ]
+
+
+def check_all(ctx: Context, portraits: Sequence[Portrait]) -> dict[str, tuple[Check, ...]]:
+    """The checklist of every portrait, by file name."""
+    from portrait_lora.evaluation.identity import read_rgb
+    from portrait_lora.generation.brand import load_brand
+    from portrait_lora.generation.checklist import check_portrait
+
+    brand = load_brand(ctx.config.generate.brand) if ctx.config.generate.brand else None
+    texture = photo_texture(ctx, portraits)
+    found: dict[str, tuple[Check, ...]] = {}
+    for portrait in portraits:
+        image = read_rgb(portrait.path)
+        found[portrait.path.name] = check_portrait(
+            image, ctx.finder.find(image), portrait.shot, photo_texture=texture, brand=brand
+        )
+    return found
+
+
+def photo_texture(ctx: Context, portraits: Sequence[Portrait]) -> float | None:
+    """Median skin texture of the held-out photos, reduced to the scale of the portraits."""
+    from portrait_lora.dataset.build import load_dataset_folder
+    from portrait_lora.evaluation.identity import read_rgb
+    from portrait_lora.faces import quality
+    from portrait_lora.generation.checklist import skin_texture
+
+    scales = [s for p in portraits[:4] if (s := _scale(ctx, p)) is not None]
+    if not scales:
+        return None
+    values: list[float] = []
+    for path in load_dataset_folder(ctx.likeness.dataset)[1]:
+        image = read_rgb(path)
+        for face in ctx.finder.find(image)[:1]:
+            aligned = quality.aligned_crop(image, np.asarray(face.keypoints_px))
+            values.append(skin_texture(aligned, min(1.0, float(np.median(scales)))))
+    return float(np.median(values)) if values else None
+
+
+def _scale(ctx: Context, portrait: Portrait) -> float | None:
+    """Pixels of the portrait per pixel of the aligned crop."""
+    from portrait_lora.evaluation.identity import read_rgb
+    from portrait_lora.faces import quality
+
+    faces = ctx.finder.find(read_rgb(portrait.path))
+    return quality.source_px_per_aligned_px(np.asarray(faces[0].keypoints_px)) if faces else None
+
+
+def write_checklist(folder: Path, checks: dict[str, tuple[Check, ...]]) -> None:
+    """`checklist.json`: file -> checks."""
+    value = {name: [asdict(check) for check in found] for name, found in checks.items()}
+    manifest.write_json_atomic(folder / CHECKLIST, value)

@@ -1,0 +1,48 @@
+"""What a finished journey leaves behind: tables, extras, selection, and drift over a setting."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from portrait_lora.stages import collating, sweep
+from tests.conftest import REDUCED, Journey
+
+pytestmark = pytest.mark.journey
+
+
+def test_every_kind_of_result_is_there(journey: Journey):
+    reports = journey.folder / "reports"
+    told = json.loads((reports / "drift.json").read_text(encoding="utf-8"))
+    assert told["protocol"] == "1.0"
+    assert len(told["real_scores"]) == 16
+    assert told["impostor_scores"]
+    assert told["adherence"] is not None
+    assert told["diversity"] is not None
+    assert {"copy_score", "adherence"} <= set(told["checkpoints"][0])
+    assert (reports / "drift.csv").read_text().count("\n") == 1 + 8 + 8
+    page = (reports / "drift.html").read_text(encoding="utf-8")
+    for words in (
+        "Where the portraits stand",
+        "Prompts and seeds",
+        "The least alike first",
+        "By view and face",
+    ):
+        assert words in page
+
+
+def test_an_adapter_is_no_better_than_itself(journey: Journey):
+    summary = collating.compare_reports(journey.folder, journey.folder)
+    assert summary["difference"] == 0
+    assert "No difference can be told" in summary["sentence"]
+
+
+def test_drift_over_a_setting(journey: Journey, tmp_path: Path):
+    folder = tmp_path / "demo"
+    shutil.copytree(journey.folder, folder)
+    few = [*REDUCED, "generate.num_inference_steps=2"]
+    summary = sweep.run(folder, "adapter_scale=0,1", few)
+    assert [row["value"] for row in summary["rows"]] == ["0", "1"]
+    assert "adapter_scale 1" in summary["rows"][1]["sentence"]
+    assert (folder / "reports" / "sweep-adapter_scale.csv").read_text().count("\n") == 1 + 2 * 8
