@@ -58,6 +58,15 @@ def _cpu_has_bf16(device: str) -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
+def gpu_memory_gb(device: str) -> float | None:
+    """Memory of a CUDA device in GB; None for anything else."""
+    import torch
+
+    if not device.startswith("cuda"):
+        return None
+    return torch.cuda.get_device_properties(device).total_memory / 1e9
+
+
 def limit_threads(count: int | None = None) -> int:
     """Use `count` CPU threads in torch (default: OMP_NUM_THREADS, else the cores this process may use)."""
     import torch

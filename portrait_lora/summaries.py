@@ -161,13 +161,21 @@ def of_run(summary: Mapping[str, Any], folder: Path) -> list[str]:
 
 
 def of_models(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A table of the base models."""
-    head = f"{'name':<12} {'family':<10} {'px':>5} {'download':>9} {'commercial':<12} licence"
+    """A table of the base models; estimates carry a tilde, repositories that ask for a login a star."""
+
+    def about(r: Mapping[str, Any], key: str) -> str:
+        tilde = "~" if key in r["unverified"] else ""
+        return "-" if r[key] is None else f"{tilde}{r[key]:.0f}"
+
+    head = f"{'base':<20} {'px':>5} {'GB':>5} {'train':>6} {'draw':>6}  {'sell?':<12} licence"
     return [
         head,
         *(
-            f"{r['name']:<12} {r['family']:<10} {r['resolution_px']:>5} {r['download_gb']:>6.1f} GB "
-            f"{r['commercial']:<12} {r['licence']}"
+            f"{r['name']:<20} {r['resolution_px']:>5} {about(r, 'download_gb'):>5} "
+            f"{about(r, 'train_memory_gb'):>6} {about(r, 'generate_memory_gb'):>6}  {r['commercial']:<12} "
+            f"{r['licence']}{' *' if r['gated'] else ''}"
             for r in rows
         ),
+        "GB: to download; train, draw: GB of GPU memory; ~ estimated, never measured here; "
+        "* the licence has to be accepted on the hub. --json has the terms in words.",
     ]

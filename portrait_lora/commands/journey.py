@@ -87,20 +87,6 @@ def train(
     answer(summary, as_json, summaries.of_train(summary), f"portrait-lora generate {folder}")
 
 
-def generate(
-    folder: FolderArg,
-    settings: SetOpt = None,
-    force: ForceOpt = False,
-    allow_synthetic: SyntheticOpt = False,
-    as_json: JsonOpt = False,
-) -> None:
-    """Make a series of portraits."""
-    from portrait_lora import recipe, summaries
-
-    summary = recipe.generate(folder, overrides=overrides(settings, allow_synthetic), force=force)
-    answer(summary, as_json, summaries.of_generate(summary), f"portrait-lora score {folder}")
-
-
 def run(
     folder: FolderArg,
     settings: SetOpt = None,
@@ -123,5 +109,5 @@ def run(
 
 def register(app: typer.Typer) -> None:
     """Add these commands."""
-    for command in (demo, check, prepare, train, generate, run):
+    for command in (demo, check, prepare, train, run):
         app.command()(command)

@@ -15,34 +15,79 @@ from portrait_lora.commands.options import (
     answer,
     overrides,
 )
+from portrait_lora.commands.readiness import ConsentOpt, SubjectOpt, record_consent
 
 
 def init(
     folder: FolderArg,
     photos: Annotated[Path, typer.Option("--photos", help="folder of 10-20 pictures of one person")],
     settings: SetOpt = None,
+    commercial: Annotated[
+        bool, typer.Option("--commercial", help="the portraits will be sold or used for a business")
+    ] = False,
+    subject: SubjectOpt = False,
+    consent: ConsentOpt = None,
     as_json: JsonOpt = False,
 ) -> None:
-    """Make a likeness folder: copies the photos and writes likeness.yaml."""
+    """Make a likeness folder: copies the photos, picks a base for this machine, writes likeness.yaml."""
     from portrait_lora import recipe
 
-    summary = recipe.init(folder, photos, overrides=overrides(settings))
+    given = overrides(settings)
+    proposed, reasons = _proposed(photos, given, commercial)
+    summary = recipe.init(folder, photos, overrides=[*proposed, *given])
+    record_consent(folder, subject, consent, "")
     lines = [
-        f"{summary['photos']} files copied to {folder / 'photos'}; settings in {folder / 'likeness.yaml'}"
+        f"{summary['photos']} files copied to {folder / 'photos'}; settings in {folder / 'likeness.yaml'}",
+        *(f"  {reason}" for reason in reasons),
     ]
-    answer(summary, as_json, lines, f"portrait-lora check {folder}")
+    following = f"portrait-lora check {folder}"
+    answer(summary | {"chosen": proposed, "reasons": reasons}, as_json, lines, following)
+
+
+def _proposed(photos: Path, given: list[str], commercial: bool) -> tuple[list[str], list[str]]:
+    """Overrides for what the person has not settled, and why; they come before the person's own."""
+    from portrait_lora import config, device, likeness, provenance
+    from portrait_lora.families.choose import choose_base
+
+    settled = config.load(None, given).model_dump()
+    named = {pair.partition("=")[0].strip() for pair in given}
+    proposed = ["commercial=true"] if commercial and "commercial" not in named else []
+    files = likeness.photo_files(photos) if photos.is_dir() else []
+    studio = bool(files) and all(not provenance.is_unmarked_picture(p) for p in files)
+    reasons: list[str] = []
+    if "base" not in named:
+        chosen = device.choose(str(settled["device"]))
+        choice = choose_base(
+            device=chosen.device,
+            memory_gb=device.gpu_memory_gb(chosen.device),
+            bf16=chosen.mixed_precision == "bf16",
+            commercial=commercial,
+            studio_pictures=studio,
+        )
+        proposed += [f"base={choice.base.name}"]
+        if not studio:
+            proposed += [f"training.batch_size={choice.batch_size}"]
+            proposed += [f"mixed_precision={choice.mixed_precision}"]
+        what = f"base {choice.base.name} at {choice.base.resolution_px} px"
+        reasons.append(f"{what}, batch {choice.batch_size}: {'; '.join(choice.reasons)}")
+    if "face_pack" not in named and not studio:
+        proposed.append("face_pack=auraface")
+        reasons.append("face pack auraface: its networks may be used commercially (no pose, no expression)")
+    return [p for p in proposed if p.partition("=")[0] not in named], reasons
 
 
 def models(as_json: JsonOpt = False) -> None:
-    """The base models this program knows, with their licence and needs."""
+    """The base models and face packs this program knows, with their licence and needs."""
     from portrait_lora import summaries
+    from portrait_lora.faces.table import pack_lines, pack_table
     from portrait_lora.families import catalog
 
-    rows = catalog.table()
+    rows, packs = catalog.table(), pack_table()
+    lines = [*summaries.of_models(rows), "", *pack_lines(packs)]
     answer(
-        {"models": rows},
+        {"models": rows, "face_packs": packs},
         as_json,
-        summaries.of_models(rows),
+        lines,
         "portrait-lora init DIR --photos PHOTOS -s base=NAME",
     )
 

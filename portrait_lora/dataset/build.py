@@ -13,15 +13,17 @@ from typing import Any, Final
 
 from portrait_lora import log, manifest
 from portrait_lora.dataset.caption import AttributesCaptioner, Captioner, read_captions, write_captions
-from portrait_lora.dataset.crop import Framing, as_size, frame, person_mask, render_crop, save_png
-from portrait_lora.dataset.photos import ImageArray, load_photo
-from portrait_lora.errors import ArtifactError
+from portrait_lora.dataset.crop import Framing, as_sizes, frame, person_mask, render_crop, save_png
+from portrait_lora.dataset.photos import ImageArray, UnreadablePhoto, load_photo
+from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.records import CaptionedCrop, CuratedSet, PhotoReport
 
 KIND: Final = "dataset"
 METADATA: Final = "metadata.jsonl"
 HOLDOUT_SIDE_PX: Final = 1024
 _REMEDY: Final = "Run: portrait-lora prepare"
+Sizes = int | tuple[int, int] | Sequence[tuple[int, int]]
+"""A side, a size (W, H), or the buckets that the framings of a photo take in turn."""
 
 
 def crop_name(report: PhotoReport, index: int) -> str:
@@ -34,28 +36,32 @@ def build_dataset(
     curated: CuratedSet,
     folder: Path,
     *,
-    size_px: int | tuple[int, int],
+    size_px: Sizes,
     trigger: str,
     subject: str,
     captioner: Captioner | None = None,
+    captioner_id: str = "attributes",
     crops_per_photo: int = 2,
     captions_csv: Path | None = None,
 ) -> list[CaptionedCrop]:
     """Write the folder in one go and return the training crops, in the order of their names.
 
     `captions_csv` is read when it exists and its captions win; crops it does not name are added to it.
-    The originals are only read.  Raises InputError for a broken captions file or a photo that vanished.
+    `captioner_id` names the captioner in the manifest.  The originals are only read.  Raises InputError for
+    a broken captions file, or a photo that vanished or changed since it was checked.
     """
+    sizes = as_sizes(size_px)
     writer = captioner or AttributesCaptioner(trigger, subject)
     every = (*curated.kept, *curated.holdout, *curated.rejected)
     known = {crop_name(r, i) for r in every for i in range(max(crops_per_photo, 4))}
     edited = read_captions(captions_csv, known) if captions_csv and captions_csv.exists() else {}
-    shape = {"size_px": as_size(size_px), "crops": crops_per_photo, "trigger": trigger, "subject": subject}
-    inputs = dataset_inputs(curated, None, **shape)
+    shape = {"size_px": sizes, "crops": crops_per_photo, "trigger": trigger, "subject": subject}
+    inputs = dataset_inputs(curated, None, captioner_id=captioner_id, **shape)
     extra = {
         "trigger": trigger,
         "subject": subject,
-        "size_px": list(as_size(size_px)),
+        "sizes_px": [list(size) for size in sizes],
+        "captioner": captioner_id,
         "embedder": curated.embedder_id,
     }
     rows: list[dict[str, Any]] = []
@@ -63,7 +69,7 @@ def build_dataset(
         for name in ("train", "holdout", "masks"):
             (part / name).mkdir()
         for report in curated.kept:
-            rows += _write_crops(part, report, as_size(size_px), crops_per_photo, writer, edited)
+            rows += _write_crops(part, report, sizes, crops_per_photo, writer, edited)
         rows.sort(key=lambda r: r["file_name"])
         for row in rows:
             row["trigger"] = trigger
@@ -72,7 +78,7 @@ def build_dataset(
         captions = edited | {r["file_name"]: r["text"] for r in rows}
         if captions_csv is not None and captions != edited:
             write_captions(captions_csv, captions)
-        inputs |= dataset_inputs(curated, captions_csv, **shape)
+        inputs |= dataset_inputs(curated, captions_csv, captioner_id=captioner_id, **shape)
     _warn_without_trigger(rows, trigger)
     return [_crop(folder, row) for row in rows]
 
@@ -81,17 +87,20 @@ def dataset_inputs(
     curated: CuratedSet,
     captions_csv: Path | None,
     *,
-    size_px: int | tuple[int, int],
+    size_px: Sizes,
     crops: int,
     trigger: str,
     subject: str,
+    captioner_id: str = "attributes",
 ) -> dict[str, str]:
     """What the manifest's `inputs` say: compare with `manifest.is_current` to see whether to build again."""
     groups = {"kept": curated.kept, "holdout": curated.holdout, "rejected": curated.rejected}
     inputs = {k: manifest.digest([(r.photo.path.name, r.photo.sha256) for r in v]) for k, v in groups.items()}
     there = captions_csv is not None and captions_csv.is_file()
     inputs["captions"] = manifest.sha256_file(captions_csv) if captions_csv and there else ""
-    inputs["settings"] = manifest.digest([list(as_size(size_px)), crops, trigger, subject])
+    inputs["settings"] = manifest.digest(
+        [[list(size) for size in as_sizes(size_px)], crops, trigger, subject, captioner_id]
+    )
     return inputs
 
 
@@ -105,7 +114,7 @@ def _warn_without_trigger(rows: Sequence[dict[str, Any]], trigger: str) -> None:
 def _write_crops(
     part: Path,
     report: PhotoReport,
-    size_px: tuple[int, int],
+    sizes_px: list[tuple[int, int]],
     crops_per_photo: int,
     captioner: Captioner,
     edited: dict[str, str],
@@ -116,7 +125,7 @@ def _write_crops(
         raise ValueError(f"{report.photo.path.name} was kept without a face")
     rows = []
     for index, framing in enumerate(
-        frame(report.photo.path, report.photo.size_px, face, size_px, crops_per_photo)
+        frame(report.photo.path, report.photo.size_px, face, sizes_px, crops_per_photo)
     ):
         name = crop_name(report, index)
         save_png(part / "train" / name, render_crop(image, framing))
@@ -139,8 +148,17 @@ def _row(name: str, report: PhotoReport, framing: Framing, caption: str) -> dict
 
 
 def _pixels(report: PhotoReport, max_side_px: int | None = None) -> ImageArray:
+    """The photo's pixels; InputError unless it is still the file that was checked."""
     width, height = report.photo.size_px
-    return load_photo(report.photo.path, max_side_px, max_pixels=max(1, width * height))[1]
+    remedy = "Run: portrait-lora check"
+    try:
+        photo, pixels = load_photo(report.photo.path, max_side_px, max_pixels=max(1, width * height))
+    except UnreadablePhoto as error:
+        what = "the photo went away or was damaged since the check"
+        raise InputError(what, where=report.photo.path, got=error.what, remedy=remedy) from error
+    if photo.sha256 != report.photo.sha256:
+        raise InputError("the photo changed since the check", where=report.photo.path, remedy=remedy)
+    return pixels
 
 
 def _write_holdout(part: Path, report: PhotoReport) -> dict[str, Any]:

@@ -15,9 +15,9 @@ from typing import Final, Protocol
 import numpy as np
 
 from portrait_lora import manifest, vocabulary
-from portrait_lora.dataset.coverage import backdrop_pixels, clothes_pixels, to_lab
 from portrait_lora.dataset.crop import Framing
 from portrait_lora.dataset.photos import ImageArray
+from portrait_lora.dataset.surroundings import backdrop_pixels, clothes_pixels, to_lab
 from portrait_lora.errors import InputError
 from portrait_lora.faces.quality import aligned_crop
 from portrait_lora.records import Face
@@ -51,6 +51,8 @@ SEAMLESS_SPREAD: Final = 4.0
 GRADIENT_SPREAD: Final = 9.0
 """Spread of the backdrop's lightness (10th to 90th percentile over two) up to which it is plain."""
 SPLIT_RATIO: Final = 2.6
+CHEST_SHARE: Final = 0.4
+"""Room below the chin, in face heights, from which a crop shows what is worn."""
 _HEADER: Final = ["file", "caption"]
 _ENCODING: Final = "utf-8-sig"  # Excel writes the mark and reads it
 
@@ -84,26 +86,8 @@ class AttributesCaptioner:
             expression=expression,
             wardrobe=wardrobe_of(image_rgb, face, crop),
             setting=setting_of(image_rgb, face),
-            lighting=lighting_of(image_rgb, face),
+            lighting=face.lighting if face.lighting in vocabulary.LIGHTINGS else lighting_of(image_rgb, face),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class SidecarCaptioner:
-    """The text file beside the photo (`IMG_1.jpg` → `IMG_1.txt`), else another captioner."""
-
-    otherwise: Captioner
-
-    def caption(self, image_rgb: ImageArray, face: Face, crop: Framing) -> str:
-        """The sidecar's text on one line.  Raises InputError when it is not UTF-8."""
-        path = crop.source.with_suffix(".txt")
-        if not path.is_file() or path.is_symlink():
-            return self.otherwise.caption(image_rgb, face, crop)
-        try:
-            text = " ".join(path.read_text(encoding=_ENCODING).split())
-        except UnicodeDecodeError as error:
-            raise InputError("not UTF-8 text", where=path, remedy="Save it as UTF-8.") from error
-        return text or self.otherwise.caption(image_rgb, face, crop)
 
 
 def _nearest(lab: np.ndarray, named_rgb: Mapping[str, tuple[int, int, int]]) -> str | None:
@@ -118,7 +102,7 @@ def _nearest(lab: np.ndarray, named_rgb: Mapping[str, tuple[int, int, int]]) -> 
 def wardrobe_of(image_rgb: ImageArray, face: Face, crop: Framing) -> str | None:
     """`navy shirt`: the colour below the chin where the crop shows it; the cut is not known."""
     _, y0, _, y1 = face.box_xyxy_px
-    if y1 + 0.55 * (y1 - y0) > crop.box_xyxy_px[3]:
+    if y1 + CHEST_SHARE * (y1 - y0) > crop.box_xyxy_px[3]:
         return None
     pixels = clothes_pixels(image_rgb, face)
     if len(pixels) < 30:

@@ -7,23 +7,23 @@ mirror image, which is the subject's own right turn; the advice speaks to the su
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
-import cv2
 import numpy as np
 
 from portrait_lora import vocabulary
-from portrait_lora.dataset.photos import ImageArray
-from portrait_lora.records import Coverage, Face, FloatArray, PhotoReport
+from portrait_lora.dataset.subject import average_linkage, unit_mean
+from portrait_lora.dataset.surroundings import Surroundings, group_sizes
+from portrait_lora.records import Coverage, Face, PhotoReport, Variety
 
 YAW_BINS: Final = ("left profile", "left three-quarter", "frontal", "right three-quarter", "right profile")
+PITCH_BINS: Final = ("looking up", "level", "looking down")
+LEVEL_MAX_PITCH_DEG: Final = 12.0
 UNKNOWN: Final = "unknown"
 EXPRESSION_BINS: Final = (*vocabulary.EXPRESSIONS, UNKNOWN)
 
-ALIKE_LAB: Final = 12.0
-"""Colours closer than this (CIE76 in Lab) count as the same outfit or backdrop."""
-_ALIKE_SHARE: Final = 0.8
+SAME_SHARE: Final = 0.6
+"""From this share on, one outfit or backdrop is said to leak into the portraits."""
 _TURNS: Final = {
     "left three-quarter": "turned a little to your right",
     "frontal": "facing the camera",
@@ -33,14 +33,10 @@ _TURNS: Final = {
 }
 _WISHES: Final = {"left three-quarter": 2, "frontal": 3, "right three-quarter": 2}
 _PROFILE_WISH_FROM: Final = 12  # photos; smaller sets have more pressing gaps
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """Mean colours around a face, CIE Lab (L 0..100); None where the picture does not show them."""
-
-    clothes_lab: tuple[float, float, float] | None
-    backdrop_lab: tuple[float, float, float] | None
+_PITCH_WISH_FROM: Final = 10
+_LIGHT_WISH_FROM: Final = 8
+_PERIOD_MAX_YAW_DEG: Final = 30.0
+_PERIOD_LEAST: Final = 3
 
 
 def yaw_bin(face: Face | None) -> str:
@@ -52,24 +48,54 @@ def yaw_bin(face: Face | None) -> str:
     return view if view == vocabulary.VIEWS[0] else f"{'left' if yaw < 0 else 'right'} {view}"
 
 
+def pitch_bin(face: Face | None) -> str:
+    """The word of `PITCH_BINS` for a face, `unknown` without a pose."""
+    if face is None or face.pose_deg is None:
+        return UNKNOWN
+    pitch = face.pose_deg[0]
+    return PITCH_BINS[1] if abs(pitch) <= LEVEL_MAX_PITCH_DEG else PITCH_BINS[0 if pitch > 0 else 2]
+
+
 def expression_bin(face: Face | None) -> str:
     """The word of `EXPRESSION_BINS` for a face."""
     known = face is not None and face.expression in vocabulary.EXPRESSIONS
     return face.expression if known and face is not None and face.expression else UNKNOWN
 
 
-def coverage(reports: Sequence[PhotoReport], surroundings: Sequence[Surroundings] = ()) -> Coverage:
-    """Counts per yaw × expression over the accepted photos of `reports`, gaps and advice."""
-    faces = [r.face for r in reports if r.accepted]
-    yaws = YAW_BINS if all(yaw_bin(f) != UNKNOWN for f in faces) else (*YAW_BINS, UNKNOWN)
+def coverage(
+    reports: Sequence[PhotoReport],
+    surroundings: Sequence[Surroundings] = (),
+    same_person_similarity: float | None = None,
+) -> Coverage:
+    """Counts per yaw × pitch × expression over the accepted photos of `reports`, gaps and advice.
+
+    `same_person_similarity` lets it say when the faces fall into two looks, as from different years.
+    """
+    accepted = [r for r in reports if r.accepted]
+    faces = [r.face for r in accepted]
+    untold = (UNKNOWN,) if any(yaw_bin(f) == UNKNOWN for f in faces) else ()
+    yaws, pitches = (*YAW_BINS, *untold), (*PITCH_BINS, *untold)
     has_unknown = any(expression_bin(f) == UNKNOWN for f in faces)
     expressions = EXPRESSION_BINS if has_unknown else vocabulary.EXPRESSIONS
-    table = np.zeros((len(yaws), len(expressions)), dtype=int)
+    cells = np.zeros((len(yaws), len(pitches), len(expressions)), dtype=int)
     for face in faces:
-        table[yaws.index(yaw_bin(face)), expressions.index(expression_bin(face))] += 1
+        place = (yaws.index(yaw_bin(face)), pitches.index(pitch_bin(face)))
+        cells[(*place, expressions.index(expression_bin(face)))] += 1
+    table = cells.sum(axis=1)
     missing, advice = _gaps(table, yaws, expressions)
-    counts = tuple(tuple(int(n) for n in row) for row in table)
-    return Coverage(yaws, expressions, counts, missing, (*advice, *_alike(surroundings)))
+    variety = group_sizes(surroundings)
+    more = [*_pitches(cells, pitches), *_alike(variety), *_periods(accepted, same_person_similarity)]
+    return Coverage(
+        yaw_bins=yaws,
+        expression_bins=expressions,
+        counts=tuple(tuple(int(n) for n in row) for row in table),
+        missing=missing,
+        advice=(*advice, *more),
+        pitch_bins=pitches,
+        cells=tuple(tuple(tuple(int(n) for n in row) for row in plane) for plane in cells),
+        variety=variety,
+        appearance_spread=_spread([f for f in faces if f is not None]),
+    )
 
 
 def _gaps(
@@ -103,69 +129,60 @@ def _as_manner(expression: str) -> str:
     return "with a neutral face" if expression == "neutral" else expression
 
 
-def _alike(surroundings: Sequence[Surroundings]) -> list[str]:
-    """Warnings when nearly all photos share one outfit or one backdrop."""
+def _pitches(cells: np.ndarray, pitches: tuple[str, ...]) -> list[str]:
+    """A wish for raised and lowered heads once there are enough photos to have other wishes met."""
+    per_pitch = dict(zip(pitches, cells.sum(axis=(0, 2)), strict=True))
+    if cells.sum() < _PITCH_WISH_FROM or per_pitch.get(UNKNOWN, 0):
+        return []
+    short = [word for word in (PITCH_BINS[0], PITCH_BINS[2]) if per_pitch[word] == 0]
+    if len(short) == 2:
+        return ["Add two photos that are not level: one with the chin a little up, one a little down."]
+    ways = {PITCH_BINS[0]: "up", PITCH_BINS[2]: "down"}
+    return [f"Add one photo with the chin a little {ways[word]}." for word in short]
+
+
+def _alike(variety: Sequence[Variety]) -> list[str]:
+    """Warnings when most photos share one outfit, one backdrop or one side of light."""
     notes = []
-    for name, colours in (
-        ("outfit", [s.clothes_lab for s in surroundings if s.clothes_lab is not None]),
-        ("backdrop", [s.backdrop_lab for s in surroundings if s.backdrop_lab is not None]),
-    ):
-        if len(colours) >= 4 and _share_alike(np.array(colours)) >= _ALIKE_SHARE:
+    for one in variety:
+        most, photos = one.groups[0], one.photos
+        if one.kind == "light":
+            if photos >= _LIGHT_WISH_FROM and most == photos:
+                notes.append(f"All {photos} photos are lit alike. Add two with light from another side.")
+        elif photos >= 4 and most >= SAME_SHARE * photos:
+            other = "in other clothes" if one.kind == "outfit" else "in other places"
             notes.append(
-                f"Nearly all photos seem to show the same {name}: it will leak into every portrait. "
-                f"Add photos with another {name}."
+                f"{most} of {photos} photos show the same {one.kind}: it will leak into the portraits. "
+                f"Add photos {other}."
             )
     return notes
 
 
-def _share_alike(colours: np.ndarray) -> float:
-    distance = np.linalg.norm(colours[:, None] - colours[None], axis=-1)
-    return float((distance < ALIKE_LAB).mean(axis=1).max())
-
-
-def surroundings_of(image_rgb: ImageArray, face: Face) -> Surroundings:
-    """Colours of clothes and backdrop; the face is in pixels of this very picture."""
-    return Surroundings(
-        mean_lab(clothes_pixels(image_rgb, face)),
-        mean_lab(backdrop_pixels(image_rgb, face)),
-    )
-
-
-def clothes_pixels(image_rgb: ImageArray, face: Face) -> ImageArray:
-    """(N, 3) pixels of the chest below the chin; empty when the picture ends above it."""
-    x0, y0, x1, y1 = face.box_xyxy_px
-    size, middle = y1 - y0, (x0 + x1) / 2
-    return _window(image_rgb, middle - 0.45 * size, y1 + 0.45 * size, middle + 0.45 * size, y1 + 0.95 * size)
-
-
-def backdrop_pixels(image_rgb: ImageArray, face: Face) -> ImageArray:
-    """(N, 3) pixels beside the head and above the shoulders, away from hair; empty without room."""
-    x0, y0, x1, y1 = face.box_xyxy_px
-    size = max(x1 - x0, y1 - y0)
-    left = _window(image_rgb, x0 - 1.3 * size, y0 - 0.5 * size, x0 - 0.3 * size, y0 + 0.2 * size)
-    right = _window(image_rgb, x1 + 0.3 * size, y0 - 0.5 * size, x1 + 1.3 * size, y0 + 0.2 * size)
-    return np.concatenate([left, right])
-
-
-def _window(image_rgb: ImageArray, x0: float, y0: float, x1: float, y1: float) -> ImageArray:
-    """The pixels of a window clipped to the picture, (N, 3); empty when hardly any of it is inside."""
-    height, width = image_rgb.shape[:2]
-    left, right = max(0, int(x0)), min(width, int(x1))
-    top, bottom = max(0, int(y0)), min(height, int(y1))
-    if right - left < 3 or bottom - top < 3 or (right - left) * (bottom - top) < 0.06 * (x1 - x0) * (y1 - y0):
-        return np.zeros((0, 3), np.uint8)
-    return image_rgb[top:bottom, left:right].reshape(-1, 3)
-
-
-def to_lab(rgb: ImageArray) -> FloatArray:
-    """(N, 3) sRGB bytes to CIE Lab, L 0..100."""
-    scaled = rgb.reshape(1, -1, 3).astype(np.float32) / 255.0
-    return np.asarray(cv2.cvtColor(scaled, cv2.COLOR_RGB2LAB)[0], dtype=np.float32)
-
-
-def mean_lab(rgb: ImageArray) -> tuple[float, float, float] | None:
-    """The median colour of (N, 3) sRGB pixels in Lab; None for no pixels."""
-    if len(rgb) == 0:
+def _spread(faces: Sequence[Face]) -> float | None:
+    if len(faces) < 2:
         return None
-    lightness, a, b = (float(v) for v in np.median(to_lab(rgb), axis=0))
-    return lightness, a, b
+    vectors = np.stack([f.embedding for f in faces])
+    return float(1.0 - (vectors @ unit_mean(vectors)).mean())
+
+
+def _periods(accepted: Sequence[PhotoReport], same_person_similarity: float | None) -> list[str]:
+    """A remark when the faces that look at the camera fall into two groups, of three photos or more each."""
+    if same_person_similarity is None:
+        return []
+    open_faces = [
+        (r.photo.path.name, r.face)
+        for r in accepted
+        if r.face is not None and r.face.pose_deg and abs(r.face.pose_deg[1]) <= _PERIOD_MAX_YAW_DEG
+    ]
+    if len(open_faces) < 2 * _PERIOD_LEAST:
+        return []
+    vectors = np.stack([face.embedding for _, face in open_faces])
+    groups = sorted(average_linkage(vectors @ vectors.T, same_person_similarity), key=len, reverse=True)
+    if len(groups) < 2 or len(groups[1]) < _PERIOD_LEAST:
+        return []
+    names = sorted(open_faces[i][0] for i in groups[1])
+    listed = f"{', '.join(names[:4])}{' …' if len(names) > 4 else ''}"
+    return [
+        f"The face looks different in {len(names)} photos ({listed}): "
+        "another year, or a beard? Photos of one period give a steadier likeness."
+    ]

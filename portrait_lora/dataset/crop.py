@@ -6,6 +6,7 @@ is filled by mirroring the border.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,6 +17,7 @@ from PIL import Image
 
 from portrait_lora import vocabulary
 from portrait_lora.dataset.photos import ImageArray
+from portrait_lora.errors import InputError
 from portrait_lora.records import Face
 
 HEAD_PER_FACE: Final = 1.14
@@ -62,6 +64,26 @@ def as_size(size_px: int | tuple[int, int]) -> tuple[int, int]:
     return width, height
 
 
+def bucket_sizes(resolution_px: int, aspects: Sequence[str] = ("1:1",)) -> list[tuple[int, int]]:
+    """(W, H) for every aspect `W:H`: the area of a square of `resolution_px`, sides that latents allow.
+
+    Raises InputError for something that is no aspect.
+    """
+    step = 64 if resolution_px >= 512 else 8
+    sizes = []
+    for aspect in aspects:
+        wide, sep, tall = aspect.partition(":")
+        if not sep or not wide.isdecimal() or not tall.isdecimal() or min(int(wide), int(tall)) < 1:
+            raise InputError("not an aspect", where="dataset.aspects", got=aspect, needed="such as 3:4")
+        stretch = (int(wide) / int(tall)) ** 0.5
+        width, height = (
+            max(step, round(side / step) * step)
+            for side in (resolution_px * stretch, resolution_px / stretch)
+        )
+        sizes.append((width, height) if wide != tall else (resolution_px, resolution_px))
+    return sizes
+
+
 def face_height(face: Face) -> float:
     """The height of the face in pixels, guarded against squashed boxes."""
     x0, y0, x1, y1 = face.box_xyxy_px
@@ -77,23 +99,52 @@ def frame(
     source: Path,
     photo_size_px: tuple[int, int],
     face: Face,
-    size_px: int | tuple[int, int],
+    sizes_px: int | tuple[int, int] | Sequence[tuple[int, int]],
     count: int = 2,
 ) -> list[Framing]:
-    """Up to `count` different framings from close to wide; fewer when the photo allows no difference."""
-    size = as_size(size_px)
+    """Up to `count` different framings from close to wide; fewer when the photo allows no difference.
+
+    Several sizes (buckets) are taken in turn; one that would leave the photo is passed over for the size
+    that stays in it, when there is one.
+    """
+    sizes = as_sizes(sizes_px)
     if count == 1:
         fractions = [(CLOSE_FRACTION + WIDE_FRACTION) / 2]
     else:
         fractions = [float(f) for f in np.linspace(CLOSE_FRACTION, WIDE_FRACTION, max(count, 1))]
     framings: list[Framing] = []
-    for fraction in fractions:
-        box = _box(photo_size_px, face, size, fraction)
-        share = HEAD_PER_FACE * face_height(face) / (box[3] - box[1])
-        one = Framing(source, box, size, share)
+    for index, fraction in enumerate(fractions):
+        turn = index % len(sizes)
+        candidates = [
+            _framing(source, photo_size_px, face, size, fraction) for size in sizes[turn:] + sizes[:turn]
+        ]
+        one = min(candidates, key=lambda c: _outside(c.box_xyxy_px, photo_size_px))
         if all(_differs(one, other) for other in framings):
             framings.append(one)
     return framings
+
+
+def as_sizes(sizes_px: int | tuple[int, int] | Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """A list of (W, H) from a side, a size or several sizes."""
+    if isinstance(sizes_px, int):
+        return [as_size(sizes_px)]
+    sides = [s for s in sizes_px if isinstance(s, int)]
+    if len(sides) == 2:
+        return [as_size((sides[0], sides[1]))]
+    return [as_size(s) for s in sizes_px if not isinstance(s, int)]
+
+
+def _framing(
+    source: Path, photo_size_px: tuple[int, int], face: Face, size: tuple[int, int], fraction: float
+) -> Framing:
+    box = _box(photo_size_px, face, size, fraction)
+    return Framing(source, box, size, HEAD_PER_FACE * face_height(face) / (box[3] - box[1]))
+
+
+def _outside(box: tuple[int, int, int, int], photo_size_px: tuple[int, int]) -> int:
+    """The longest stretch by which a box leaves the photo, in pixels."""
+    width, height = photo_size_px
+    return max(0, -box[0], -box[1], box[2] - width, box[3] - height)
 
 
 def _differs(a: Framing, b: Framing) -> bool:

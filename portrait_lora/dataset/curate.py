@@ -13,10 +13,11 @@ import numpy as np
 
 from portrait_lora import log
 from portrait_lora.dataset import coverage as cover
-from portrait_lora.dataset.checks import move_face, settings_of
-from portrait_lora.dataset.duplicates import Look, look_of, same_picture, sharper
-from portrait_lora.dataset.photos import ImageArray, load_photo
+from portrait_lora.dataset.checks import move_face, settings_of, unreadable
+from portrait_lora.dataset.duplicates import Look, Looks, look_of, same_picture, sharper
+from portrait_lora.dataset.photos import ImageArray, UnreadablePhoto, load_photo
 from portrait_lora.dataset.subject import find_subject, unit_mean
+from portrait_lora.dataset.surroundings import colour_groups
 from portrait_lora.errors import PhotosError
 from portrait_lora.records import CuratedSet, Finding, PhotoReport, readonly
 
@@ -63,34 +64,38 @@ def curate(
     settings: CurateSettings | None = None,
     *,
     same_person_similarity: float | None = None,
+    looks: Looks | None = None,
     load: Loader | None = None,
 ) -> CuratedSet:
     """Add `near_duplicate`, `other_person` and `surplus` findings and split what is left.
 
     `kept` (for training), `holdout` and `rejected` are disjoint and together are all of `reports`.
-    `same_person_similarity` (the pack's threshold) wins over that of `settings`; `load` gives a photo's
-    upright RGB pixels at any size.  Raises TooFewPhotos (exit code 3).
+    `same_person_similarity` (the pack's threshold) wins over that of `settings`.  Photos that `looks` has
+    not seen are opened with `load`, which gives upright RGB pixels at any size; one that has become
+    unreadable since the check is rejected as such.  Raises TooFewPhotos (exit code 3).
     """
     settings = CurateSettings.of(settings)
     if same_person_similarity is not None:
         settings = replace(settings, same_person_similarity=same_person_similarity)
     _one_embedder(reports)
-    looks = [_look(r, load or _load) if r.accepted and r.face is not None else None for r in reports]
-    marked = _mark_duplicates(list(reports), looks, settings)
+    reports, seen = _look_at(reports, looks or Looks(), load or _load)
+    marked = _mark_duplicates(reports, seen, settings)
     marked = _mark_others(marked, settings)
     usable = [i for i, r in enumerate(marked) if r.accepted]
     if len(usable) < settings.min_photos:
         raise TooFewPhotos(marked, settings)
     if len(usable) > settings.max_photos:
-        marked = _mark_surplus(marked, settings)
+        marked = _mark_surplus(marked, seen, settings)
         usable = [i for i, r in enumerate(marked) if r.accepted]
     if len(usable) < settings.few_photos:
         text = "only %d usable photos: it works, but the likeness and its figures are better from %d on"
         log.get(__name__).warning(text, len(usable), settings.few_photos)
-    return _split(marked, usable, looks)
+    return _split(marked, usable, seen, settings)
 
 
-def _split(marked: list[PhotoReport], usable: list[int], looks: list[Look | None]) -> CuratedSet:
+def _split(
+    marked: list[PhotoReport], usable: list[int], looks: list[Look | None], settings: CurateSettings
+) -> CuratedSet:
     accepted = [marked[i] for i in usable]
     held = set(choose_holdout(accepted, holdout_count(len(accepted))))
     faces = [r.face for r in accepted if r.face is not None]
@@ -99,7 +104,7 @@ def _split(marked: list[PhotoReport], usable: list[int], looks: list[Look | None
         kept=tuple(r for i, r in enumerate(accepted) if i not in held),
         rejected=tuple(r for r in marked if not r.accepted),
         holdout=tuple(r for i, r in enumerate(accepted) if i in held),
-        coverage=cover.coverage(accepted, around),
+        coverage=cover.coverage(accepted, around, settings.same_person_similarity),
         centroid=readonly(unit_mean(np.stack([f.embedding for f in faces]))),
         embedder_id=faces[0].embedder_id,
     )
@@ -114,6 +119,20 @@ def _one_embedder(reports: Sequence[PhotoReport]) -> None:
 def _load(report: PhotoReport) -> ImageArray:
     width, height = report.photo.size_px
     return load_photo(report.photo.path, LOOK_SIDE_PX, max_pixels=max(1, width * height))[1]
+
+
+def _look_at(
+    reports: Sequence[PhotoReport], known: Looks, load: Loader
+) -> tuple[list[PhotoReport], list[Look | None]]:
+    """The look of every accepted photo; photos that vanished or changed are now `unreadable`."""
+    after, looks = list(reports), [known.of(r.photo) if r.accepted else None for r in reports]
+    for i, report in enumerate(reports):
+        if looks[i] is None and report.accepted and report.face is not None:
+            try:
+                looks[i] = _look(report, load)
+            except UnreadablePhoto as error:
+                after[i] = unreadable(error)
+    return after, looks
 
 
 def _look(report: PhotoReport, load: Loader) -> Look:
@@ -187,18 +206,26 @@ def _mark_others(reports: list[PhotoReport], settings: CurateSettings) -> list[P
     return marked
 
 
-def _mark_surplus(reports: list[PhotoReport], settings: CurateSettings) -> list[PhotoReport]:
-    """Keep `max_photos`, drawn over the cells of yaw × expression in turn, sharpest first."""
+def _mark_surplus(
+    reports: list[PhotoReport], looks: list[Look | None], settings: CurateSettings
+) -> list[PhotoReport]:
+    """Keep `max_photos`: drawn over the cells of yaw × pitch × expression in turn, within a cell from the
+    outfit that has given least, then the sharpest."""
     usable = [i for i, r in enumerate(reports) if r.accepted]
+    outfits = _outfits(usable, looks)
     chosen: set[int] = set()
-    held: Counter[tuple[str, str]] = Counter()
+    held: Counter[tuple[str, ...]] = Counter()
     while len(chosen) < settings.max_photos:
-        left = [i for i in usable if i not in chosen]
-        best = min(
-            left, key=lambda i: (held[_cell(reports[i])], -_sharpness(reports[i]), reports[i].photo.sha256)
-        )
+
+        def rank(i: int) -> tuple[int, int, float, str, int]:
+            report = reports[i]
+            full = (*_cell(report), cover.pitch_bin(report.face))
+            return held[full], held[outfits[i],], -_sharpness(report), report.photo.sha256, i
+
+        best = min((i for i in usable if i not in chosen), key=rank)
         chosen.add(best)
-        held[_cell(reports[best])] += 1
+        held[(*_cell(reports[best]), cover.pitch_bin(reports[best].face))] += 1
+        held[outfits[best],] += 1
     marked = list(reports)
     advice = "Nothing is wrong; there are enough of this view. Raise dataset.curate.max_photos to keep it."
     for i in usable:
@@ -208,6 +235,21 @@ def _mark_surplus(reports: list[PhotoReport], settings: CurateSettings) -> list[
                 reports[i], Finding("surplus", "reject", float(len(usable)), limit, advice)
             )
     return marked
+
+
+def _outfits(usable: Sequence[int], looks: Sequence[Look | None]) -> dict[int, str]:
+    """A name for the outfit of every usable photo; "" where none shows."""
+    shown: list[int] = []
+    colours: list[tuple[float, float, float]] = []
+    for i in usable:
+        look = looks[i]
+        if look is not None and look.surroundings.clothes_lab is not None:
+            shown.append(i)
+            colours.append(look.surroundings.clothes_lab)
+    names = dict.fromkeys(usable, "")
+    for number, group in enumerate(colour_groups(colours) if colours else []):
+        names |= {shown[place]: f"outfit {number}" for place in group}
+    return names
 
 
 def _cell(report: PhotoReport) -> tuple[str, str]:

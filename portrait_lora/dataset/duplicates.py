@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import cv2
 import numpy as np
 
-from portrait_lora.dataset.coverage import Surroundings, surroundings_of
 from portrait_lora.dataset.photos import ImageArray
+from portrait_lora.dataset.surroundings import Surroundings, surroundings_of
 from portrait_lora.faces.quality import aligned_crop
 from portrait_lora.records import Face, FloatArray, Photo
 
@@ -39,18 +40,33 @@ class Look:
 
 def look_of(photo: Photo, image_rgb: ImageArray, face: Face) -> Look:
     """The look of a picture; `face` is in its pixels, `photo` tells the full size."""
-    crop = aligned_crop(image_rgb, face.keypoints_px, 112)
+    crop = np.asarray(aligned_crop(image_rgb, face.keypoints_px, 112), dtype=np.uint8)
     width, height = photo.size_px
     return Look(
         photo=photo,
         frame=_normalised(image_rgb, FRAME_SIDE),
-        face=_normalised(np.asarray(crop, dtype=np.uint8), FACE_SIDE),
+        face=_normalised(crop, FACE_SIDE),
         embedding=face.embedding,
         expression=face.expression,
         sharpness=face.sharpness,
         aspect=width / max(height, 1),
-        surroundings=surroundings_of(image_rgb, face),
+        surroundings=surroundings_of(image_rgb, face, crop),
     )
+
+
+class Looks:
+    """The looks of photos, taken while their pixels are at hand, so that no file is decoded twice."""
+
+    def __init__(self) -> None:
+        self._taken: dict[tuple[Path, str], Look] = {}
+
+    def see(self, photo: Photo, image_rgb: ImageArray, face: Face) -> None:
+        """Remember the look of a picture; `face` is in its pixels."""
+        self._taken[photo.path, photo.sha256] = look_of(photo, image_rgb, face)
+
+    def of(self, photo: Photo) -> Look | None:
+        """The look of these very bytes; None when they were not seen."""
+        return self._taken.get((photo.path, photo.sha256))
 
 
 def _normalised(image_rgb: ImageArray, side: int) -> FloatArray:

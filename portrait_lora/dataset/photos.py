@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.util
 import io
 import warnings
 from pathlib import Path
@@ -15,23 +16,36 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageCms
+from PIL import Image
 
+from portrait_lora.dataset.pixels import to_srgb
 from portrait_lora.errors import InputError
 from portrait_lora.records import Photo
 
 ImageArray = npt.NDArray[np.uint8]
 
 FORMATS: Final = ("JPEG", "PNG", "WEBP")
+"""What is read; HEIF too when the extra `heic` is installed."""
 MAX_PIXELS: Final = 120_000_000
 """Pictures with more pixels than this are refused before a single pixel is decoded."""
 MAX_FILE_BYTES: Final = 200_000_000
+MAX_SCAN_MEGAPIXELS: Final = 3_000.0
+"""Scans × megapixels of a JPEG: every scan walks over the whole picture, and a crafted file has thousands."""
+_DEFLATE_MOST: Final = 1100.0
+"""No PNG shrinks its bytes more: deflate reaches 1032 at best."""
+_PNG_BITS: Final = {"RGB": 24, "RGBA": 32, "LA": 16, "I;16": 16}
+_JPEG_LEAST_BYTES: Final = 1 / 64 / 8 / 2
+"""Per pixel; a whole JPEG spends at least a bit on every block of 8 × 8."""
+QUICK_SHARE: Final = 0.78
+"""A quick reduction may come out this much smaller than asked when that spares the decoder half its work."""
 
 _PICTURE_SUFFIXES: Final = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp"),
     *(".heic", ".heif", ".avif", ".gif", ".tif", ".tiff", ".bmp", ".jp2", ".dng", ".cr2", ".nef", ".arw"),
 )
 _MAGIC: Final = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
+_HEIC_BRANDS: Final = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"heif")
+_SCAN: Final = b"\xff\xda"
 _ORIENTATION_TAG: Final = 0x0112
 _UPRIGHT: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -68,6 +82,18 @@ def list_photos(folder: Path) -> list[Path]:
     return sorted((e for e in entries if _looks_like_a_picture(e)), key=lambda e: e.name)
 
 
+def photos_in_subfolders(folder: Path) -> list[tuple[str, int]]:
+    """(name, pictures) of every visible subfolder that holds pictures by their names; these are not read."""
+    found: list[tuple[str, int]] = []
+    for inner in sorted(e for e in folder.iterdir() if not e.name.startswith(".") and not e.is_symlink()):
+        if inner.is_dir():
+            with contextlib.suppress(OSError):
+                names = [e.name for e in inner.iterdir() if not e.name.startswith(".")]
+                count = sum(Path(n).suffix.lower() in _PICTURE_SUFFIXES for n in names)
+                found += [(inner.name, count)] if count else []
+    return found
+
+
 def _looks_like_a_picture(path: Path) -> bool:
     if path.suffix.lower() in _PICTURE_SUFFIXES:
         return True
@@ -82,20 +108,22 @@ def _looks_like_a_picture(path: Path) -> bool:
 
 
 def load_photo(
-    path: Path, max_side_px: int | None = None, *, max_pixels: int = MAX_PIXELS
+    path: Path, max_side_px: int | None = None, *, max_pixels: int = MAX_PIXELS, quick: bool = False
 ) -> tuple[Photo, ImageArray]:
     """The photo's record and its upright sRGB pixels, (H, W, 3) uint8.
 
     With `max_side_px` the longer side is reduced to at most that many pixels (a JPEG is then decoded
-    at a fraction of its size); `Photo.size_px` always tells the full size.  Raises UnreadablePhoto.
+    at a fraction of its size; `quick` lets it come out up to `QUICK_SHARE` of that); `Photo.size_px`
+    always tells the full size.  Raises UnreadablePhoto.
     """
     data = _read(path)
     photo = Photo(path, hashlib.sha256(data).hexdigest(), (0, 0))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                return _decode(photo, image, max_side_px, max_pixels)
+            with Image.open(io.BytesIO(data), formats=_formats(photo, data)) as image:
+                _refuse_excess(photo, image, data, max_pixels)
+                return _decode(photo, image, max_side_px, QUICK_SHARE if quick else 1.0)
     except UnreadablePhoto:
         raise
     except Image.DecompressionBombError as error:
@@ -108,6 +136,37 @@ def load_photo(
     except Exception as error:  # damaged bytes make decoders raise nearly anything
         remedy = "Copy it again from the camera or phone."
         raise UnreadablePhoto(photo, "the file is damaged or cut short", remedy) from error
+
+
+def _formats(photo: Photo, data: bytes) -> tuple[str, ...]:
+    """The decoders that may look at these bytes; HEIC files are opened by the extra only."""
+    if data[4:8] != b"ftyp" or data[8:12] not in _HEIC_BRANDS:
+        return FORMATS
+    if importlib.util.find_spec("pillow_heif") is None:
+        remedy = "Save it as JPEG, or install the extra: pip install 'portrait-lora[heic]'."
+        raise UnreadablePhoto(photo, "a HEIC picture, which needs the extra 'heic'", remedy)
+    import pillow_heif  # pyright: ignore[reportMissingImports]
+
+    pillow_heif.register_heif_opener(thumbnails=False)
+    return ("HEIF",)
+
+
+def _refuse_excess(photo: Photo, image: Image.Image, data: bytes, max_pixels: int) -> None:
+    """Raise before decoding when that would take too much memory or time."""
+    pixels = image.size[0] * image.size[1]
+    if pixels > max_pixels:
+        raise _too_many_pixels(photo, max_pixels)
+    least = 0.0
+    if image.format == "PNG":
+        least = pixels * _PNG_BITS.get(image.mode, 1) / 8 / _DEFLATE_MOST
+    elif image.format in ("JPEG", "MPO"):
+        least = pixels * _JPEG_LEAST_BYTES
+    if len(data) < least:
+        reason = "the file is cut short: it is too small for the picture it announces"
+        raise UnreadablePhoto(photo, reason, "Copy it again from the camera or phone.")
+    if image.format in ("JPEG", "MPO") and data.count(_SCAN) * pixels / 1e6 > MAX_SCAN_MEGAPIXELS:
+        reason = "the picture is stored in far more passes than a camera writes"
+        raise UnreadablePhoto(photo, reason, "Save a plain copy of it.")
 
 
 def _read(path: Path) -> bytes:
@@ -139,22 +198,18 @@ def _too_many_pixels(photo: Photo, max_pixels: int) -> UnreadablePhoto:
 
 
 def _decode(
-    photo: Photo, image: Image.Image, max_side_px: int | None, max_pixels: int
+    photo: Photo, image: Image.Image, max_side_px: int | None, slack: float
 ) -> tuple[Photo, ImageArray]:
     width, height = image.size
-    if width * height > max_pixels:
-        raise _too_many_pixels(photo, max_pixels)
     orientation = _orientation(image)
     full = (height, width) if orientation >= 5 else (width, height)
-    ratio = 1.0 if max_side_px is None else min(1.0, max_side_px / max(full))
-    if ratio < 1.0:
-        image.draft(None, (max(1, round(width * ratio)), max(1, round(height * ratio))))
-    image.load()
-    rgb = to_srgb(image)
-    if ratio < 1.0:
+    target = None
+    if max_side_px is not None and max_side_px < max(full):
+        ratio = max_side_px / max(full)
         target = (max(1, round(width * ratio)), max(1, round(height * ratio)))
-        if rgb.size != target:
-            rgb = rgb.resize(target, Image.Resampling.LANCZOS)
+        image.draft(None, (max(1, round(target[0] * slack)), max(1, round(target[1] * slack))))
+    image.load()
+    rgb = to_srgb(image, target)
     if orientation in _UPRIGHT:
         rgb = rgb.transpose(_UPRIGHT[orientation])
     return Photo(photo.path, photo.sha256, full), np.array(rgb, dtype=np.uint8)
@@ -167,33 +222,3 @@ def _orientation(image: Image.Image) -> int:
     except Exception:  # a damaged EXIF block says nothing about the pixels
         return 1
     return value if 1 <= value <= 8 else 1
-
-
-def to_srgb(image: Image.Image) -> Image.Image:
-    """Any decoded picture as eight-bit sRGB: first frame, transparency on white, ICC profile applied."""
-    profile = image.info.get("icc_profile")
-    flat = _flatten(image)
-    if isinstance(profile, bytes) and profile:
-        with contextlib.suppress(ImageCms.PyCMSError, OSError, ValueError, TypeError):
-            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            converted = ImageCms.profileToProfile(
-                flat, source, ImageCms.createProfile("sRGB"), outputMode="RGB"
-            )
-            if converted is not None:
-                return converted
-    return flat.convert("RGB")
-
-
-def _flatten(image: Image.Image) -> Image.Image:
-    """Eight bits per channel, no palette, no alpha; CMYK and grey stay for the colour profile."""
-    if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image, dtype=np.float64)
-        top = 65535.0 if values.max(initial=0.0) > 255.0 else 255.0
-        return Image.fromarray(np.clip(np.rint(values * (255.0 / top)), 0, 255).astype(np.uint8))
-    if image.mode in ("CMYK", "L", "RGB") and "transparency" not in image.info:
-        return image
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    return image.convert("L" if image.mode in ("1", "L") else "RGB")

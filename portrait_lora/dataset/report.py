@@ -20,7 +20,7 @@ from PIL import Image
 from portrait_lora import manifest
 from portrait_lora.dataset.coverage import coverage as cover
 from portrait_lora.dataset.photos import UnreadablePhoto, load_photo
-from portrait_lora.records import Coverage, CuratedSet, Face, Finding, PhotoReport
+from portrait_lora.records import Coverage, CuratedSet, Face, Finding, PhotoReport, Variety
 
 THUMB_SIDE_PX: Final = 440
 """The longer side of an embedded thumbnail; it is shown at half of that, crisp on dense screens."""
@@ -46,14 +46,16 @@ TITLES: Final = {
 UNITS: Final = {
     "face_too_small": "px",
     "low_resolution": "px",
-    "blurred": "sharpness",
+    "blurred": "px of edge width in the aligned face",
     "extreme_pose": "°",
     "several_faces": "of the larger face",
     "other_person": "similarity",
     "near_duplicate": "correlation",
     "cut_off": "face sizes of room",
+    "sunglasses": "of the cheeks' brightness",
 }
 _AT_MOST: Final = {
+    "blurred",
     "several_faces",
     "over_exposed",
     "harsh_contrast",
@@ -121,7 +123,8 @@ def write_check_html(
             usable=counts["good"] + counts["held"] + counts["warn"],
             rejected=counts["bad"],
             coverage=coverage,
-            most=max((n for row in coverage.counts for n in row), default=0),
+            tables=_tables(coverage),
+            variety=[_variety(one) for one in coverage.variety],
             advice=_advice(coverage, enough=curated is not None),
             unchecked=[TITLES.get(code, code).lower() for code in unchecked],
         )
@@ -141,6 +144,41 @@ def _final(curated: CuratedSet | None, reports: Sequence[PhotoReport]) -> list[P
         return list(reports)
     after = {r.photo.path: r for r in (*curated.kept, *curated.holdout, *curated.rejected)}
     return [after.get(r.photo.path, r) for r in reports]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Counts per view and word; `most` is the largest of them."""
+
+    title: str
+    words: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[int, ...]], ...]
+    most: int
+
+
+def _tables(coverage: Coverage) -> list[Table]:
+    """View × expression, and view × tilt of the head."""
+    grids = [("expression", coverage.expression_bins, coverage.counts)]
+    if coverage.cells:
+        tilts = tuple(tuple(sum(row) for row in plane) for plane in coverage.cells)
+        grids.append(("tilt of the head", coverage.pitch_bins, tilts))
+    return [
+        Table(
+            title,
+            words,
+            tuple(zip(coverage.yaw_bins, counts, strict=True)),
+            max((n for row in counts for n in row), default=0),
+        )
+        for title, words, counts in grids
+    ]
+
+
+def _variety(one: Variety) -> str:
+    """`3 outfits, the most frequent in 9 of 14 photos`."""
+    count, most = len(one.groups), one.groups[0]
+    noun = {"outfit": "outfit", "backdrop": "backdrop", "light": "direction of light"}[one.kind]
+    plural = noun.replace("direction", "directions") if one.kind == "light" else f"{noun}s"
+    return f"{count} {noun if count == 1 else plural}, the most frequent in {most} of {one.photos} photos"
 
 
 def _advice(coverage: Coverage, enough: bool) -> tuple[str, ...]:

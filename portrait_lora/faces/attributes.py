@@ -67,5 +67,5 @@ class AttributeReader:
 
     def _answer(self, crop_rgb: Uint8Image) -> npt.NDArray[np.float32]:
         blob = (crop_rgb.astype(np.float32) - 127.5) / 128.0
-        (answers,) = self._session.run(None, {self._input: blob.transpose(2, 0, 1)[None]})
-        return np.asarray(answers, dtype=np.float32)[0]
+        answers: Any = self._session.run(None, {self._input: blob.transpose(2, 0, 1)[None]})
+        return answers[0][0]

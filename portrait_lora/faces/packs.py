@@ -8,108 +8,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, Literal, Self
+from typing import Any, Final
 
-from portrait_lora import manifest
+from portrait_lora import log, manifest
 from portrait_lora.errors import ArtifactError, InputError
+from portrait_lora.faces.known import KNOWN, RESEARCH, Backend, KnownPack, packs_home
+from portrait_lora.faces.pack import Alignment, AttributeModel, FacePack, LandmarkHead, Role
+
+__all__ = ["EMBEDDED", "AttributeModel", "FacePack", "LandmarkHead", "Role", "resolve_pack"]
 
 EMBEDDED: Final = "embedded"
+SYNTHETIC: Final = "synthetic"
+"""The same pack by what it is for."""
 PACK_FILE: Final = "pack.json"
 FORMAT: Final = 1
 HEADS: Final = "heads"
 """Subfolder of the models that insightface does not know and must not see."""
-Role = Literal["select", "report"]
-Alignment = Literal["detector", "landmarks"]
-"""Whether faces are aligned on the detector's five keypoints or on those within the 68 landmarks."""
 _V2_MANIFEST: Final = "manifest.json"
 _REINSTALL: Final = "Install portrait-lora again."
 _RESTORE: Final = "Restore the folder from where it came from."
-
-
-@dataclass(frozen=True, slots=True)
-class LandmarkHead:
-    """A tiny network on the 68 normalised landmarks: tanh layers, the last one linear."""
-
-    mean: tuple[float, ...]
-    scale: tuple[float, ...]
-    weights: tuple[tuple[tuple[float, ...], ...], ...]  # per layer (out, in)
-    biases: tuple[tuple[float, ...], ...]
-    labels: tuple[str, ...]
-
-    @classmethod
-    def from_json(cls, raw: Mapping[str, Any]) -> Self:
-        """Read what `to_json` wrote."""
-        layers = tuple(tuple(tuple(map(float, row)) for row in layer) for layer in raw["weights"])
-        biases = tuple(tuple(map(float, row)) for row in raw["biases"])
-        return cls(
-            tuple(map(float, raw["mean"])),
-            tuple(map(float, raw["scale"])),
-            layers,
-            biases,
-            tuple(map(str, raw["labels"])),
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain lists."""
-        return {
-            "mean": list(self.mean),
-            "scale": list(self.scale),
-            "weights": [[list(row) for row in layer] for layer in self.weights],
-            "biases": [list(row) for row in self.biases],
-            "labels": list(self.labels),
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class AttributeModel:
-    """A network outside insightface: logits of every group one after another, then a direction (x, y, z)."""
-
-    file: str  # relative to the pack, in a subfolder
-    groups: Mapping[str, tuple[str, ...]]
-
-    @property
-    def width(self) -> int:
-        """How many numbers it answers."""
-        return sum(len(labels) for labels in self.groups.values()) + 3
-
-
-@dataclass(frozen=True, slots=True)
-class FacePack:
-    """A verified pack.  `thresholds` maps an embedder id to the similarity reached by strangers at
-    `false_match_rate`; None models are abilities that the pack lacks (the finding is `not_checked`)."""
-
-    name: str
-    folder: Path
-    digest: str
-    synthetic: bool
-    licence: str
-    commercial: str
-    detector: str
-    landmarks: str | None
-    embedder_select: str
-    embedder_report: str
-    embedder_ids: Mapping[str, str]  # role -> id
-    thresholds: Mapping[str, float]  # embedder id -> similarity
-    false_match_rate: float
-    det_size_px: int
-    det_thresh: float
-    impostors: str | None = None
-    pose_calibration: LandmarkHead | None = None
-    expression_model: LandmarkHead | None = None
-    align: Alignment = "detector"
-    attributes: AttributeModel | None = None
-
-    def path(self, file: str) -> Path:
-        """Where a file of the pack lies."""
-        return self.folder / file
-
-    def threshold(self, role: Role = "report") -> float:
-        """The verification threshold of one of the two embedders."""
-        return self.thresholds[self.embedder_ids[role]]
+_log = log.get(__name__)
 
 
 def embedded_folder() -> Path:
@@ -118,24 +39,82 @@ def embedded_folder() -> Path:
 
 
 def resolve_pack(name_or_dir: str = EMBEDDED) -> FacePack:
-    """The pack called "embedded", or the one in a folder; every file's sha256 is checked here.
+    """The embedded pack, a known one that was pulled, or the one in a folder; every sha256 is checked here.
 
-    Raises InputError when this is no pack, ArtifactError when its files are not those it names.
+    Raises InputError when this is no pack or a folder beside it bears a known name, ArtifactError when
+    its files are not those it names.
     """
-    packaged = str(name_or_dir) == EMBEDDED
-    folder = embedded_folder() if packaged else Path(name_or_dir).expanduser().resolve()
-    remedy = _REINSTALL if packaged else _RESTORE
+    name = str(name_or_dir)
+    packaged, known = name in (EMBEDDED, SYNTHETIC), KNOWN.get(name)
+    if packaged:
+        folder, remedy = embedded_folder(), _REINSTALL
+    elif known:
+        folder, remedy = packs_home() / name, f"Fetch it again with: portrait-lora pull {name}"
+        refuse_shadow(name)
+    else:
+        folder, remedy = Path(name).expanduser().resolve(), _RESTORE
     if not folder.is_dir():
+        names = ", ".join((EMBEDDED, *KNOWN))
         raise InputError(
-            "no such face pack",
+            "this face pack is not on this machine" if known else "no such face pack",
             where=name_or_dir,
-            got="no folder of this name",
-            needed=f"{EMBEDDED!r} or a folder with a {PACK_FILE}",
-            remedy=remedy if packaged else "Check faces.pack.",
+            got=f"no folder {folder}" if known else "no folder of this name",
+            needed=f"one of {names}, or a folder with a {PACK_FILE}",
+            remedy=f"Fetch it with: portrait-lora pull {name}" if known else "Check face_pack.",
         )
     raw = _read(folder, remedy)
     _verify(folder, raw, remedy)
-    return _build(folder, raw, remedy)
+    pack = _build(folder, raw, remedy)
+    _refuse_one_judge(pack, raw)
+    if known:
+        _refuse_unknown_bytes(known, raw, folder, remedy)
+    if pack.commercial == "no":
+        _log.warning("Face pack %s: %s.", pack.name, RESEARCH)
+    return pack
+
+
+def read_pack_file(folder: Path) -> Mapping[str, Any]:
+    """The content of a folder's pack.json.  Raises as `resolve_pack` does."""
+    return _read(folder, _RESTORE)
+
+
+def refuse_shadow(name: str) -> None:
+    """insightface takes a folder of the working directory for the pack of that name: never let it."""
+    if Path(name).exists():
+        raise InputError(
+            "a file or folder of the working directory bears the name of a face pack",
+            where=Path(name).resolve(),
+            got=name,
+            remedy="Rename it, or work in another folder.",
+        )
+
+
+def _refuse_one_judge(pack: FacePack, raw: Mapping[str, Any]) -> None:
+    """A network that chose the adapter must not measure it as well."""
+    files = raw["files"]
+    same = files[pack.embedder_select] == files[pack.embedder_report]
+    if same or pack.embedder_ids["select"] == pack.embedder_ids["report"]:
+        raise ArtifactError(
+            "the pack selects and reports with the same network",
+            where=pack.folder,
+            got=pack.embedder_ids["report"],
+            needed="two different embedders",
+        )
+
+
+def _refuse_unknown_bytes(known: KnownPack, raw: Mapping[str, Any], folder: Path, remedy: str) -> None:
+    """A folder of a known name holds the known networks and no others."""
+    own = raw["models"].get("impostors")  # a gallery that the user made: any content
+    given = {sha256 for file, sha256 in raw["files"].items() if file != own or file.endswith(".onnx")}
+    expected = {n.sha256 for n in known.networks}
+    if given != expected:
+        raise ArtifactError(
+            f"this is not the face pack {known.name}",
+            where=folder,
+            got=", ".join(sorted(str(g)[:12] for g in given - expected)) or "fewer files",
+            needed="the networks that bear this name",
+            remedy=remedy,
+        )
 
 
 def _read(folder: Path, remedy: str) -> dict[str, Any]:
@@ -222,6 +201,13 @@ def _alignment(raw: Mapping[str, Any]) -> Alignment:
     return value
 
 
+def _backend(raw: Mapping[str, Any]) -> Backend:
+    value = raw.get("backend", "insightface")
+    if value not in ("insightface", "opencv"):
+        raise ValueError(f"backend is insightface or opencv, not {value!r}")
+    return value
+
+
 def _build(folder: Path, raw: Mapping[str, Any], remedy: str) -> FacePack:
     """The typed record; a missing or misshapen field becomes an ArtifactError."""
     try:
@@ -247,6 +233,9 @@ def _build(folder: Path, raw: Mapping[str, Any], remedy: str) -> FacePack:
             expression_model=_head(raw, "expression_model"),
             align=_alignment(raw),
             attributes=_attributes(raw),
+            backend=_backend(raw),
+            kinds=MappingProxyType({str(k): str(v) for k, v in raw.get("kinds", {}).items()}),
+            calibrated=bool(raw.get("calibrated", True)),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ArtifactError(

@@ -1,4 +1,4 @@
-"""Sharpness and brightness of a face, measured on its aligned crop."""
+"""Focus, light and covered eyes of a face, measured on its aligned crop of fixed size."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from insightface.utils import face_align
 
 Uint8Image = npt.NDArray[np.uint8]
 ALIGNED_PX: Final = 112
+_REBLUR_PX: Final = 1.0
+_EDGE_SHARE: Final = 0.04
+_BOTH_EYES_YAW_DEG: Final = 20.0
 
 
 def aligned_crop(
@@ -38,3 +41,66 @@ def sharpness(aligned_rgb: Uint8Image) -> float:
 def brightness(aligned_rgb: Uint8Image) -> float:
     """Mean luma, 0..255."""
     return float(_luma(aligned_rgb).mean())
+
+
+def blur_px(aligned_rgb: Uint8Image) -> float:
+    """How wide the sharpest edges of an aligned 112 px face are, as the σ of a Gaussian in its pixels.
+
+    The strongest edges are blurred once more by a known σ₀; the less they lose, the softer they were:
+    σ = σ₀ / √(R² − 1) with R the ratio of gradients before and after (Zhuo & Sim, "Defocus map estimation
+    from a single image", Pattern Recognition 2011, eq. 5).  The ratio does not depend on contrast, so dark
+    and pale faces are judged alike.  A sharp face gives 0.5–0.9, one blurred by σ = 1.5 px 1.4 and more.
+    """
+    luma = _luma(aligned_rgb)
+    again = np.asarray(cv2.GaussianBlur(luma, (0, 0), _REBLUR_PX), dtype=np.float32)
+    before, after = _gradient(luma), _gradient(again)
+    rows, columns = np.mgrid[: luma.shape[0], : luma.shape[1]] * (ALIGNED_PX / luma.shape[0])
+    face = ((columns - 56) / 44) ** 2 + ((rows - 62) / 50) ** 2 <= 1
+    strong = face & (before >= np.quantile(before[face], 1 - _EDGE_SHARE)) & (before > 0)
+    if not strong.any():
+        return float(ALIGNED_PX)
+    ratio = np.maximum(before[strong] / np.maximum(after[strong], 1e-6), 1.0001)
+    return float(np.median(_REBLUR_PX / np.sqrt(ratio**2 - 1)))
+
+
+def _gradient(luma: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    across, down = cv2.Sobel(luma, cv2.CV_32F, 1, 0), cv2.Sobel(luma, cv2.CV_32F, 0, 1)
+    return np.asarray(np.hypot(across, down), dtype=np.float32)
+
+
+def source_px_per_aligned_px(keypoints_px: npt.NDArray[np.float32]) -> float:
+    """Pixels of the picture per pixel of the aligned 112 px crop; below 1 the face was enlarged.
+
+    From the spread of the five points, as a similarity fit has it (Umeyama 1991, without the rotation).
+    """
+    template = np.asarray(face_align.arcface_dst, dtype=np.float64)
+    points = np.asarray(keypoints_px, dtype=np.float64)
+    return float((points - points.mean(axis=0)).std() / (template - template.mean(axis=0)).std())
+
+
+def eye_brightness(aligned_rgb: Uint8Image, yaw_deg: float = 0.0) -> float:
+    """Luma around the eyes over that of the cheeks below; dark lenses bring it well under 1.
+
+    The brighter of the two eyes counts, in a turned head the one nearer to the camera: a shadow on one
+    side is no pair of sunglasses.
+    """
+    luma = _luma(aligned_rgb)
+    sides = []
+    for eye_x, cheek_x in ((38.3, 35.3), (73.5, 76.5)):
+        eye, cheek = luma[_ellipse(eye_x, 52, 10, 6)], luma[_ellipse(cheek_x, 74, 9, 7)]
+        sides.append(float(np.percentile(eye, 75)) / max(float(np.median(cheek)), 8.0))
+    if abs(yaw_deg) <= _BOTH_EYES_YAW_DEG:
+        return max(sides)
+    return sides[0] if yaw_deg > 0 else sides[1]
+
+
+def light_balance(aligned_rgb: Uint8Image) -> float:
+    """log2 of the luma of the face's left half (as seen) over that of its right half."""
+    luma = _luma(aligned_rgb)
+    left, right = luma[_ellipse(38, 66, 14, 32)], luma[_ellipse(74, 66, 14, 32)]
+    return float(np.log2(max(float(left.mean()), 4.0) / max(float(right.mean()), 4.0)))
+
+
+def _ellipse(x: float, y: float, wide: float, tall: float) -> npt.NDArray[np.bool_]:
+    rows, columns = np.mgrid[:ALIGNED_PX, :ALIGNED_PX]
+    return np.asarray(((columns - x) / wide) ** 2 + ((rows - y) / tall) ** 2 <= 1)

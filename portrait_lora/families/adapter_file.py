@@ -17,22 +17,55 @@ from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.records import Adapter, FamilyName
 
 _OWN: Final = "portrait_lora."
-_ARCHITECTURE: Final[Mapping[str, str]] = {"sd15": "stable-diffusion-v1/lora"}
-_SS_BASE: Final[Mapping[str, str]] = {"sd15": "sd_v1"}
+_ARCHITECTURE: Final[Mapping[FamilyName, str]] = {
+    "sd15": "stable-diffusion-v1",
+    "sdxl": "stable-diffusion-xl-v1-base",
+    "sd35": "stable-diffusion-3",
+    "flux1": "flux-1-dev",
+    "flux2": "Flux.2-klein-4b",
+    "z_image": "Z-Image",
+    "qwen_image": "Qwen-Image",
+}
+_OF_BASE: Final[Mapping[str, str]] = {
+    "sd35-medium": "stable-diffusion-3-5-medium",
+    "sd35-large": "stable-diffusion-3-5-large",
+    "flux1-schnell": "flux-1-schnell",
+    "flux2-klein-9b": "Flux.2-klein-9b",
+    "flux2-klein-9b-base": "Flux.2-klein-9b",
+    "flux2-dev": "Flux.2-dev",
+}
+"""Where the architecture's name says more than the family."""
+_SS_BASE: Final[Mapping[FamilyName, str]] = {
+    "sd15": "sd_v1",
+    "sdxl": "sdxl_base_v1-0",
+    "sd35": "sd3",
+    "flux1": "flux1",
+    "flux2": "flux2",
+    "z_image": "z_image",
+    "qwen_image": "qwen_image",
+}
+_PREDICTION: Final[Mapping[str, str]] = {"epsilon": "epsilon", "v_prediction": "v"}
 _MAX_HEADER_BYTES: Final = 100_000_000
 
 
 def metadata(adapter: Adapter, *, resolution_px: int, prediction_type: str, licence: str) -> dict[str, str]:
-    """The `__metadata__` of a LoRA file: strings only, as safetensors demands."""
+    """The `__metadata__` of a LoRA file: strings only, as safetensors demands.
+
+    ModelSpec knows no word for a velocity, so a flow family's file says nothing there.
+    """
+    base = Path(adapter.base).name
+    told = (
+        {"modelspec.prediction_type": _PREDICTION[prediction_type]} if prediction_type in _PREDICTION else {}
+    )
     rank, alpha = str(adapter.rank), f"{adapter.alpha:g}"
     return {
         "modelspec.sai_model_spec": "1.0.1",
-        "modelspec.architecture": _ARCHITECTURE[adapter.family],
+        "modelspec.architecture": f"{_OF_BASE.get(base, _ARCHITECTURE[adapter.family])}/lora",
         "modelspec.implementation": "https://github.com/huggingface/diffusers",
-        "modelspec.title": f"{adapter.trigger} on {Path(adapter.base).name}",
+        "modelspec.title": f"{adapter.trigger} on {base}",
         "modelspec.trigger_phrase": adapter.trigger,
         "modelspec.resolution": f"{resolution_px}x{resolution_px}",
-        "modelspec.prediction_type": "v" if prediction_type == "v_prediction" else "epsilon",
+        **told,
         "modelspec.license": licence,
         "ss_network_module": "networks.lora",
         "ss_network_dim": rank,
@@ -41,7 +74,7 @@ def metadata(adapter: Adapter, *, resolution_px: int, prediction_type: str, lice
         "ss_base_model_version": _SS_BASE[adapter.family],
         "ss_steps": str(adapter.step),
         f"{_OWN}family": adapter.family,
-        f"{_OWN}base": Path(adapter.base).name,
+        f"{_OWN}base": base,
         f"{_OWN}base_digest": adapter.base_digest,
         f"{_OWN}rank": rank,
         f"{_OWN}alpha": repr(adapter.alpha),

@@ -1,109 +1,45 @@
 """The base models that can be asked for by name.  Torch-free: `portrait-lora models` answers at once.
 
-A row holds facts about the model.  How to train and sample it (rank, learning rate, steps, guidance)
-stands in `configs/<name>.yaml`, where people can read and change it.
+A row (`bases.py`) holds facts about the model.  How to train and sample it (rank, learning rate, steps,
+guidance) stands in `configs/<name>.yaml`, where people can read and change it.
 """
 
 from __future__ import annotations
 
 import difflib
-import json
-from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
-from typing import Final, Literal
 
-from portrait_lora import manifest
-from portrait_lora.errors import ArtifactError, InputError
-from portrait_lora.records import FamilyName
+from portrait_lora.errors import InputError
+from portrait_lora.families import layout
+from portrait_lora.families.base_model import BaseModel, Commercial
+from portrait_lora.families.bases import ASSETS, BASES, EMBEDDED
+from portrait_lora.families.layout import SD_PARTS
 
-ASSETS: Final = Path(__file__).resolve().parents[1] / "assets"
-SD_PARTS: Final = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
-
-
-@dataclass(frozen=True, slots=True)
-class BaseModel:
-    """One base model.
-
-    `repo` is trained on and `generate_repo` sampled with (a distilled sibling may be faster); both are
-    hub names.  `folder` is set when the weights lie on this machine in diffusers layout.
-    """
-
-    name: str
-    family: FamilyName
-    repo: str
-    revision: str
-    generate_repo: str
-    licence: str
-    commercial: Literal["yes", "conditional", "no"]
-    gated: bool
-    resolution_px: int
-    download_gb: float
-    synthetic: bool = False
-    folder: Path | None = None
-
-    @property
-    def source(self) -> str:
-        """What `from_pretrained` is given."""
-        return str(self.folder) if self.folder else self.repo
-
-    @property
-    def label(self) -> str:
-        """Names the exact weights for people and records: a catalogue name or a folder, with revision."""
-        return self.name if self.folder else f"{self.repo}@{self.revision}"
-
-    @property
-    def digest(self) -> str:
-        """Identifies the weights: content for a folder, repository and revision for the hub."""
-        if self.folder is None:
-            return manifest.digest({"repo": self.repo, "revision": self.revision})
-        return _folder_digest(self.folder, _fingerprint(self.folder))
+__all__ = ["ASSETS", "BASES", "EMBEDDED", "SD_PARTS", "BaseModel", "Commercial", "resolve_base", "table"]
 
 
-EMBEDDED: Final = BaseModel(
-    name="embedded",
-    family="sd15",
-    repo="embedded",
-    revision="packaged",
-    generate_repo="embedded",
-    licence="Apache-2.0",
-    commercial="yes",
-    gated=False,
-    resolution_px=128,
-    download_gb=0.0,
-    synthetic=True,
-    folder=ASSETS / "base",
-)
-
-BASES: Final = (
-    EMBEDDED,
-    BaseModel(
-        name="sd15",
-        family="sd15",
-        repo="stable-diffusion-v1-5/stable-diffusion-v1-5",
-        revision="main",
-        generate_repo="stable-diffusion-v1-5/stable-diffusion-v1-5",
-        licence="creativeml-openrail-m",
-        commercial="conditional",
-        gated=False,
-        resolution_px=512,
-        download_gb=4.3,
-    ),
-)
-
-
-def table() -> list[dict[str, str | int | float | bool]]:
+def table() -> list[dict[str, str | int | float | bool | list[str] | None]]:
     """The catalogue as plain values, for people and programs."""
     return [
         {
             "name": base.name,
             "family": base.family,
             "repo": base.repo,
+            "generate_repo": base.generate_repo,
             "licence": base.licence,
+            "licence_url": base.licence_url,
             "commercial": base.commercial,
+            "terms": base.terms,
             "gated": base.gated,
             "resolution_px": base.resolution_px,
+            "parameters_b": base.parameters_b,
             "download_gb": base.download_gb,
+            "train_memory_gb": base.train_memory_gb,
+            "generate_memory_gb": base.generate_memory_gb,
+            "steps": base.steps,
+            "guidance_scale": base.guidance_scale,
+            "recipe": base.recipe,
+            "unverified": list(base.unverified),
             "synthetic": base.synthetic,
         }
         for base in BASES
@@ -111,10 +47,10 @@ def table() -> list[dict[str, str | int | float | bool]]:
 
 
 def resolve_base(name_or_folder: str | Path) -> BaseModel:
-    """The base model of a catalogue name or of a local folder in Stable Diffusion layout.
+    """The base model of a catalogue name or of a local folder in diffusers layout.
 
-    Raises `InputError` for an unknown name (with the nearest known one), or for a folder that lacks
-    a part of the layout.
+    Raises `InputError` for an unknown name (with the nearest known one), for a folder that lacks a
+    part, or for one that would run code (`layout.inspect`); `ArtifactError` when its files are damaged.
     """
     text = str(name_or_folder)
     for base in BASES:
@@ -122,7 +58,15 @@ def resolve_base(name_or_folder: str | Path) -> BaseModel:
             return _present(base)
     folder = Path(text).expanduser()
     if folder.is_dir():
-        return _present(_from_folder(folder.resolve()))
+        return _from_folder(folder.resolve())
+    if folder.is_file():
+        raise InputError(
+            "a single-file checkpoint cannot be used as it is",
+            where=folder,
+            needed="a folder in diffusers layout",
+            remedy="Convert it once in Python: StableDiffusionPipeline.from_single_file(FILE, ...)"
+            ".save_pretrained(FOLDER), with the pipeline class of its family.",
+        )
     known = [base.name for base in BASES]
     close = difflib.get_close_matches(text, known, 1, cutoff=0.5)
     hint = f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(known)}."
@@ -145,57 +89,35 @@ def _present(base: BaseModel) -> BaseModel:
             where=folder,
             got=f"no {', '.join(missing)}",
             needed=f"the folders {', '.join(SD_PARTS)}",
-            remedy="Install the package again." if base.name == "embedded" else "",
+            remedy="Install the package again.",
         )
     return base
 
 
 def _from_folder(folder: Path) -> BaseModel:
-    """A row for a user's folder; the resolution follows from the denoiser's and the VAE's configuration."""
-    unet, vae = _config(folder, "unet"), _config(folder, "vae")
-    channels = vae.get("block_out_channels")
+    """A row for a user's folder; its resolution follows from the configurations of denoiser and VAE.
+
+    Nothing is claimed about the licence of weights of unknown origin.
+    """
+    read = layout.inspect(folder)
+    denoiser = "unet" if "unet" in read.parts else "transformer"
+    sample = layout.config_of(folder, denoiser).get("sample_size")
+    channels = layout.config_of(folder, "vae").get("block_out_channels")
     down = 2 ** (len(channels) - 1) if isinstance(channels, list) else 8  # pyright: ignore[reportUnknownArgumentType]
-    sample = unet.get("sample_size")
-    latent = sample if isinstance(sample, int) else 64
-    # Weights of unknown origin: nothing is claimed about their licence.
-    return replace(
-        BASES[1],
+    default = 512 if read.family == "sd15" else 1024
+    return BaseModel(
         name=folder.name,
+        family=read.family,
         repo=str(folder),
-        generate_repo=str(folder),
         revision="local",
+        generate_repo=str(folder),
+        generate_revision="local",
         licence="unknown",
         commercial="conditional",
-        resolution_px=latent * down,
+        terms="A folder of yours: its licence is not known here.",
+        gated=False,
+        resolution_px=sample * down if isinstance(sample, int) else default,
         download_gb=0.0,
-        synthetic=_is_packaged(folder),
+        synthetic=EMBEDDED.folder is not None and folder == EMBEDDED.folder.resolve(),
         folder=folder,
     )
-
-
-def _is_packaged(folder: Path) -> bool:
-    return EMBEDDED.folder is not None and folder == EMBEDDED.folder.resolve()
-
-
-def _config(folder: Path, part: str) -> dict[str, object]:
-    path = folder / part / "config.json"
-    if not (folder / part).is_dir():
-        return {}
-    try:
-        value: object = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ArtifactError("the model's configuration cannot be read", where=path, got=error) from error
-    return value if isinstance(value, dict) else {}  # pyright: ignore[reportUnknownVariableType]
-
-
-def _fingerprint(folder: Path) -> tuple[tuple[str, int, int], ...]:
-    """Names, sizes and times: cheap to compare, so that the content is hashed once per process."""
-    files = sorted(p for p in folder.rglob("*") if p.is_file())
-    return tuple((str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files)
-
-
-@lru_cache(maxsize=16)
-def _folder_digest(folder: Path, fingerprint: tuple[tuple[str, int, int], ...]) -> str:
-    del fingerprint  # part of the cache key only
-    files = sorted(p for part in SD_PARTS for p in (folder / part).rglob("*") if p.is_file())
-    return manifest.digest({p.relative_to(folder).as_posix(): manifest.sha256_file(p) for p in files})

@@ -1,11 +1,26 @@
 """What training and generation ask of a base model: six methods, one layout, one sign.
 
+Decisions that hold for all seven families:
+
+- Two noise processes.  `schedule` is a `NoiseSchedule` (variance-preserving: sd15, sdxl) or a `FlowSchedule`
+  (straight lines: sd35, flux1, flux2, z_image, qwen_image); `isinstance` tells them apart.
+- One noise axis per process, one sign.  `predict` takes integer timesteps and answers epsilon or v, or it
+  takes sigma in [0, 1] (float; 1 is pure noise) and answers the velocity, noise - latents.  Reversed time
+  and negated outputs (Z-Image) stay inside the family.
+- One layout.  Raw latents, model space, noise and the answer of `predict` all have the VAE's shape
+  (B, C, H, W): `to_model_space` never changes it.  Packing, patchifying and frame axes stay inside.
+- Prompts.  `embeds_BLD` always; `mask_BL` (True where there is a token) where prompts differ in length;
+  `pooled_BD` where the family has one.  Cached rows are batched with `PromptCondition.batch`, which pads.
+- Precision.  `weights` says how the frozen weights are held; it may be set before `load`.  `predict` takes
+  and gives float32 whatever it is, so the objective never sees it.
+
 Shape legend: B pictures, C latent channels, H W latent rows and columns (for pixels: picture rows and
 columns), L text tokens, D embedding width, T steps of the noise schedule.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, Protocol, runtime_checkable
@@ -21,8 +36,14 @@ if TYPE_CHECKING:
 
 Parts = Literal["encoders", "denoiser", "none"]
 PredictionType = Literal["epsilon", "v_prediction"]
+Weights = Literal["float32", "bfloat16", "float16", "int8", "nf4"]
+"""How frozen weights are held; int8 and nf4 (bitsandbytes) concern the denoiser; the rest is bfloat16."""
 ADAPTER_NAME: Final = "likeness"
 """The name under which every pipeline knows the loaded adapter."""
+ATTENTION: Final = ("to_q", "to_k", "to_v", "to_out.0")
+"""The layers of an attention as diffusers names them."""
+JOINT_ATTENTION: Final = (*ATTENTION, "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
+"""The same where picture and text attend to each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +53,38 @@ class PromptCondition:
     embeds_BLD: Tensor
     mask_BL: Tensor | None = None
     pooled_BD: Tensor | None = None
+
+    @staticmethod
+    def batch(rows: Sequence[PromptCondition]) -> PromptCondition:
+        """The rows of several conditions of one family under each other, padded to the longest.
+
+        Raises `ValueError` when rows without a mask differ in length.
+        """
+        length = max(row.embeds_BLD.shape[1] for row in rows)
+        masks = [row.mask_BL for row in rows if row.mask_BL is not None]
+        if not masks and any(row.embeds_BLD.shape[1] != length for row in rows):
+            raise ValueError("prompts of different length need a mask")
+        pooled = [row.pooled_BD for row in rows if row.pooled_BD is not None]
+        return PromptCondition(
+            torch.cat([_padded(row.embeds_BLD, length) for row in rows]),
+            torch.cat([_padded(mask, length) for mask in masks]) if masks else None,
+            torch.cat(pooled) if pooled else None,
+        )
+
+    def to(self, device: torch.device) -> PromptCondition:
+        """The same on another device."""
+        mask, pooled = self.mask_BL, self.pooled_BD
+        return PromptCondition(
+            self.embeds_BLD.to(device),
+            None if mask is None else mask.to(device),
+            None if pooled is None else pooled.to(device),
+        )
+
+
+def _padded(rows: Tensor, length: int) -> Tensor:
+    """Rows (B, L, ...) filled up with zeros at the end."""
+    missing = rows.new_zeros(rows.shape[0], length - rows.shape[1], *rows.shape[2:])
+    return torch.cat([rows, missing], dim=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,17 +119,60 @@ class NoiseSchedule:
         return int(self.alphas_cumprod_T.shape[0])
 
 
+@dataclass(frozen=True, slots=True)
+class FlowSchedule:
+    """Straight lines from picture to noise: x = (1 - sigma) x_0 + sigma noise, velocity = noise - x_0.
+
+    Lipman et al. 2023; Esser et al. 2024, section 2.  Sampling spends more time near the noise the larger
+    the picture: sigma' = s sigma / (1 + (s - 1) sigma) (Esser et al. 2024, eq. 23).  `shift` is the fixed
+    s of the base's scheduler; where `token_shift` is given, s = exp(mu) with mu linear in the number of
+    tokens: (tokens, mu, tokens, mu), two points of the line.  `patch` is the side of a token in latents.
+    """
+
+    shift: float = 1.0
+    token_shift: tuple[float, float, float, float] | None = None
+    patch: int = 1
+    prediction_type: Literal["velocity"] = "velocity"
+
+    def shift_for(self, height: int, width: int) -> float:
+        """s for latents of this size."""
+        if self.token_shift is None:
+            return self.shift
+        tokens0, mu0, tokens1, mu1 = self.token_shift
+        tokens = (height // self.patch) * (width // self.patch)
+        return math.exp(mu0 + (mu1 - mu0) * (tokens - tokens0) / (tokens1 - tokens0))
+
+
+@dataclass(frozen=True, slots=True)
+class LoraLayers:
+    """Layers of the denoiser that a LoRA may change, as endings of module names (`to_q`, `ff.net.2`).
+
+    `everything` adds the layers between the attentions.  `identity_blocks` are beginnings of names: the
+    blocks that carry who is shown rather than how; empty where nobody has published them.
+    """
+
+    attention: tuple[str, ...]
+    everything: tuple[str, ...]
+    identity_blocks: tuple[str, ...] = ()
+
+
 @runtime_checkable
 class Family(Protocol):
     """A base model as training and generation see it.
 
     The attributes tell what is loaded and where.  `denoiser_name` is the prefix of the denoiser's keys
     in a LoRA file (`unet`, `transformer`); an accelerator may put its wrapped form in `denoiser`'s place.
+    `multiple_px` divides both sides of every picture the family can take.
     """
 
     base: BaseModel
     device: torch.device
     denoiser_name: str
+    weights: Weights
+    lora_layers: LoraLayers
+
+    @property
+    def multiple_px(self) -> int: ...
 
     @property
     def denoiser(self) -> nn.Module: ...
@@ -85,7 +181,7 @@ class Family(Protocol):
     def denoiser(self, module: nn.Module) -> None: ...
 
     @property
-    def schedule(self) -> NoiseSchedule: ...
+    def schedule(self) -> NoiseSchedule | FlowSchedule: ...
 
     def load(self, parts: Parts) -> None:
         """Load `encoders` (text and VAE) or the `denoiser`; the other part is freed first."""
@@ -100,7 +196,7 @@ class Family(Protocol):
         ...
 
     def to_model_space(self, latents_BCHW: Tensor) -> Tensor:
-        """Raw latents to the scale the denoiser works in."""
+        """Raw latents to the scale the denoiser works in; the shape stays."""
         ...
 
     def predict(
@@ -110,9 +206,10 @@ class Family(Protocol):
         condition: PromptCondition,
         geometry: Sequence[Geometry],
     ) -> Tensor:
-        """The denoiser's answer in the layout of `noisy_BCHW`: epsilon or v as `schedule` says.
+        """The denoiser's answer in the layout of `noisy_BCHW`: epsilon, v or velocity as `schedule` says.
 
-        `noise_level_B` is on the family's own axis: integer timesteps for variance-preserving bases.
+        `noise_level_B`: integer timesteps with a `NoiseSchedule`, sigma in [0, 1] with a `FlowSchedule`.
+        Differentiable; gradients reach whatever parameters of the denoiser require them.
         """
         ...
 

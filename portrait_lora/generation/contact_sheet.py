@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -23,11 +23,17 @@ _CELL_PX: Final = (256, 384)
 
 
 def contact_sheet(
-    portraits: Sequence[Portrait], path: Path, *, title: str = "", columns: int | None = None
+    portraits: Sequence[Portrait],
+    path: Path,
+    *,
+    title: str = "",
+    columns: int | None = None,
+    notes: Mapping[str, Sequence[str]] | None = None,
 ) -> Path:
     """Write a JPEG page: even gutters, a caption under each picture, the mark of generated media in it.
 
-    The same portraits give the same bytes.
+    `notes` (file name -> words) stand in place of the second line of the captions.  The same portraits give
+    the same bytes.
     """
     if not portraits:
         raise ValueError("a contact sheet needs a portrait")
@@ -52,7 +58,7 @@ def contact_sheet(
             tall = round(cell_w * picture.height / picture.width)
             shown = picture.convert("RGB").resize((cell_w, tall), Image.Resampling.LANCZOS)
         page.paste(shown, (x, y + (cell_h - tall) // 2))
-        for line, (text, ink) in enumerate(_caption(portrait)):
+        for line, (text, ink) in enumerate(_caption(portrait, notes)):
             draw.text((x, y + cell_h + 8 + 17 * line), _fit(text, small, cell_w), font=small, fill=ink)
     buffer = io.BytesIO()
     page.save(buffer, "JPEG", quality=92, subsampling=0, xmp=provenance.xmp_bytes(provenance.TRAINED))
@@ -60,10 +66,14 @@ def contact_sheet(
     return path
 
 
-def _caption(portrait: Portrait) -> list[tuple[str, tuple[int, int, int]]]:
+def _caption(
+    portrait: Portrait, notes: Mapping[str, Sequence[str]] | None
+) -> list[tuple[str, tuple[int, int, int]]]:
     layers = dict(portrait.shot.layers)
     look = " · ".join(layers[k] for k in ("view", "expression", "lighting") if k in layers)
     rest = " · ".join(layers[k] for k in ("wardrobe", "setting") if k in layers)
+    if notes is not None:
+        rest = ", ".join(notes.get(portrait.path.name, ())) or "nothing found"
     return [(look or portrait.shot.name, _INK), (rest or portrait.shot.prompt, _GREY)]
 
 

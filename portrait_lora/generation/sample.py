@@ -3,40 +3,27 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, cast
 
 import torch
-from PIL import Image
 
 from portrait_lora import log, manifest
-from portrait_lora.families.family import ADAPTER_NAME, Family
+from portrait_lora.families.family import Family
 from portrait_lora.generation import save
+from portrait_lora.generation.drawing import (
+    SCHEDULERS,
+    Sampler,
+    StyleAdapter,
+    check_size,
+    from_text,
+    open_pipeline,
+)
 from portrait_lora.records import Adapter, Portrait, Shot
 
-
-class _Pipeline(Protocol):
-    """The part of a diffusers text-to-image pipeline that is used here."""
-
-    def __call__(
-        self,
-        *,
-        prompt: list[str],
-        negative_prompt: list[str],
-        width: int,
-        height: int,
-        num_inference_steps: int,
-        guidance_scale: float,
-        generator: list[torch.Generator],
-        output_type: str,
-    ) -> _Output: ...
-
-    def set_adapters(self, adapter_names: list[str], adapter_weights: list[float]) -> None: ...
-
-
-class _Output(Protocol):
-    images: list[Image.Image]
+Drawn = Callable[[Portrait, float], None]
+"""Called for every picture that was drawn, with its share of the batch's seconds."""
 
 
 def generate(
@@ -50,38 +37,84 @@ def generate(
     adapter_scale: float = 1.0,
     batch_size: int = 4,
     force: bool = False,
+    scheduler: str = "",
+    style: StyleAdapter | None = None,
+    on_drawn: Drawn | None = None,
 ) -> list[Portrait]:
     """One PNG and JSON per shot in `out_dir`, in the order of `shots`.
 
-    A picture whose sidecar names the same recipe is left alone unless `force`.  `adapter` None draws
-    with the bare base.  Raises what `family.pipeline` raises.
+    A picture whose sidecar names the same recipe is left alone unless `force`, so an interrupted series
+    goes on where it stopped.  `adapter` None draws with the bare base.  Raises what `family.pipeline`
+    raises, and `InputError` for a size or a scheduler that the family cannot use.
     """
     manifest.make_folder(out_dir)
     digest = manifest.sha256_file(adapter.path) if adapter else None
-    scale = adapter_scale if adapter else 0.0
+    sampler = Sampler(steps, guidance_scale, adapter_scale if adapter else 0.0, scheduler, style)
     portraits = [
-        Portrait(out_dir / f"{shot.name}.png", shot, steps, guidance_scale, scale, digest) for shot in shots
+        Portrait(out_dir / f"{s.name}.png", s, steps, guidance_scale, sampler.adapter_scale, digest)
+        for s in shots
     ]
-    base, base_digest = family.base.label, family.base.digest
-    trigger = adapter.trigger if adapter else None
-    recipes = {p.path: save.recipe_of(p, base, base_digest, trigger) for p in portraits}
-    missing = [p for p in portraits if force or not save.is_current(p.path, recipes[p.path])]
+    batches = list(_batches(portraits, batch_size))
+    recipes = _recipes(family, adapter, sampler, batches)
+    missing = {p.path for p in portraits if force or not save.is_current(p.path, recipes[p.path])}
     if not missing:
         return portraits
-    pipe = cast(_Pipeline, family.pipeline(adapter))
-    if adapter:
-        pipe.set_adapters([ADAPTER_NAME], [adapter_scale])
+    for size in {p.shot.size_px for p in portraits}:
+        check_size(family, size)
+    pipe = open_pipeline(family, adapter, sampler)
+    told = SCHEDULERS[scheduler][1] if scheduler else "DPM++ 2M"
     with log.progress("generate", len(missing)) as advance:
         # Batches are those of the whole list: beside other pictures the last bits of a picture differ.
-        for batch in _batches(portraits, batch_size):
-            wanted = [p for p in batch if p in missing]
+        for batch in batches:
+            wanted = {p.path for p in batch} & missing
             if not wanted:
                 continue
-            for portrait, picture in zip(batch, _draw(pipe, batch), strict=True):
-                if portrait in wanted:
-                    save.save(picture, portrait, recipes[portrait.path])
+            started = time.monotonic()
+            pictures = from_text(pipe, [p.shot for p in batch], sampler)
+            seconds = (time.monotonic() - started) / len(wanted)
+            for portrait, picture in zip(batch, pictures, strict=True):
+                if portrait.path in wanted:
+                    save.save(picture, portrait, recipes[portrait.path], sampler_name=told)
                     advance()
+                    if on_drawn is not None:
+                        on_drawn(portrait, seconds)
     return portraits
+
+
+def _recipes(
+    family: Family, adapter: Adapter | None, sampler: Sampler, batches: Sequence[Sequence[Portrait]]
+) -> Mapping[Path, save.Recipe]:
+    """The recipe of every picture, with its place in its batch."""
+    base, base_digest = family.base.label, family.base.digest
+    trigger = adapter.trigger if adapter else None
+    extra = extra_of(sampler)
+    return {
+        portrait.path: save.recipe_of(portrait, base, base_digest, trigger)
+        | extra
+        | {save.MADE: conditions(family, len(batch), i)}
+        for batch in batches
+        for i, portrait in enumerate(batch)
+    }
+
+
+def extra_of(sampler: Sampler) -> save.Recipe:
+    """What a sampler adds to a recipe beyond the usual."""
+    told: save.Recipe = {"scheduler": sampler.scheduler} if sampler.scheduler else {}
+    if sampler.style is not None:
+        told["style_sha256"] = manifest.sha256_file(sampler.style.path)
+        told["style_scale"] = sampler.style.scale
+    return told
+
+
+def conditions(family: Family, batch_size: int, batch_index: int) -> save.Recipe:
+    """What can change the last bits of a picture."""
+    return {
+        "batch_size": batch_size,
+        "batch_index": batch_index,
+        "device": family.device.type,
+        "threads": torch.get_num_threads(),
+        "versions": save.versions(),
+    }
 
 
 def _batches(portraits: Sequence[Portrait], batch_size: int) -> Iterator[list[Portrait]]:
@@ -94,19 +127,3 @@ def _batches(portraits: Sequence[Portrait], batch_size: int) -> Iterator[list[Po
         same = list(group)
         for start in range(0, len(same), max(1, batch_size)):
             yield same[start : start + max(1, batch_size)]
-
-
-@torch.no_grad()
-def _draw(pipe: _Pipeline, batch: Sequence[Portrait]) -> list[Image.Image]:
-    first = batch[0]
-    width, height = first.shot.size_px
-    return pipe(
-        prompt=[p.shot.prompt for p in batch],
-        negative_prompt=[p.shot.negative_prompt for p in batch],
-        width=width,
-        height=height,
-        num_inference_steps=first.steps,
-        guidance_scale=first.guidance_scale,
-        generator=[torch.Generator("cpu").manual_seed(p.shot.seed) for p in batch],
-        output_type="pil",
-    ).images

@@ -1,21 +1,33 @@
-"""Pictures on disk: a PNG that carries its recipe and its mark, and the same recipe beside it as JSON."""
+"""Pictures on disk: a PNG that carries its recipe and its mark, and the same recipe beside it as JSON.
+
+The recipe is everything that decides the picture; its `made` part says under which conditions it was drawn
+(batch, device, threads, libraries), which can change the last bits.  An edited picture carries the recipe
+of its edit, which holds the recipe of what was edited as `parent`.
+"""
 
 from __future__ import annotations
 
 import io
 import json
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Final, cast
 
 from PIL import Image
 
 from portrait_lora import manifest, provenance
 from portrait_lora.records import Portrait
 
-_PACKAGES = ("diffusers", "peft", "torch", "transformers")
+Recipe = dict[str, object]
+MADE: Final = "made"
+PARENT: Final = "parent"
+ACTION: Final = "action"
+_PACKAGES: Final = ("diffusers", "peft", "torch", "transformers")
+_A1111_KEY: Final = "parameters"
 
 
-def recipe_of(portrait: Portrait, base: str, base_digest: str, trigger: str | None) -> dict[str, object]:
+def recipe_of(portrait: Portrait, base: str, base_digest: str, trigger: str | None) -> Recipe:
     """Everything that decides the picture, as JSON values."""
     shot = portrait.shot
     return {
@@ -45,29 +57,75 @@ def versions() -> dict[str, str]:
     return found
 
 
-def save(picture: Image.Image, portrait: Portrait, recipe: dict[str, object]) -> None:
-    """Write the PNG and then its sidecar, each atomically; the sidecar knows the PNG's sha256."""
+def a1111_parameters(recipe: Mapping[str, object], sampler_name: str = "DPM++ 2M") -> str:
+    """The recipe as the text that A1111, ComfyUI loaders and picture browsers read."""
+    width, height = cast(list[int], recipe["size_px"])
+    facts: dict[str, object] = {
+        "Steps": recipe["num_inference_steps"],
+        "Sampler": sampler_name,
+        "CFG scale": recipe["guidance_scale"],
+        "Seed": recipe["seed"],
+        "Size": f"{width}x{height}",
+        "Model hash": str(recipe["base_digest"])[:10],
+        "Model": Path(str(recipe["base"])).name,
+    }
+    if recipe.get("adapter_sha256"):
+        facts["Lora hashes"] = f'"likeness: {str(recipe["adapter_sha256"])[:12]}"'
+    if "strength" in recipe:
+        facts["Denoising strength"] = recipe["strength"]
+    negative = str(recipe["negative_prompt"])
+    lines = [str(recipe["prompt"]), *([f"Negative prompt: {negative}"] if negative else [])]
+    return "\n".join([*lines, ", ".join(f"{key}: {value}" for key, value in facts.items())])
+
+
+def save(picture: Image.Image, portrait: Portrait, recipe: Recipe, *, sampler_name: str = "DPM++ 2M") -> None:
+    """Write the PNG and then its sidecar; see `write`."""
+    write(picture, portrait.path, recipe, sampler_name=sampler_name)
+
+
+def write(picture: Image.Image, path: Path, recipe: Recipe, *, sampler_name: str = "DPM++ 2M") -> None:
+    """Write PNG and sidecar, each atomically; the sidecar knows the PNG's sha256 and the edit history."""
+    info = provenance.png_info(recipe)
+    info.add_itxt(_A1111_KEY, a1111_parameters(recipe, sampler_name))
     buffer = io.BytesIO()
-    picture.save(buffer, format="PNG", pnginfo=provenance.png_info(recipe))
-    manifest.write_bytes_atomic(portrait.path, buffer.getvalue())
+    picture.save(buffer, format="PNG", pnginfo=info)
+    manifest.write_bytes_atomic(path, buffer.getvalue())
     sidecar = {
         "recipe": recipe,
-        "sha256": manifest.sha256_file(portrait.path),
+        "sha256": manifest.sha256_file(path),
         "digital_source_type": provenance.TRAINED,
         "versions": versions(),
+        "history": history(recipe),
     }
-    manifest.write_json_atomic(sidecar_of(portrait.path), sidecar)
+    manifest.write_json_atomic(sidecar_of(path), sidecar)
+
+
+def history(recipe: Mapping[str, object]) -> list[Recipe]:
+    """What was done to the picture, first things first; each entry without the ones before it."""
+    parent = recipe.get(PARENT)
+    before = history(cast(Recipe, parent)) if isinstance(parent, dict) else []
+    own = {key: value for key, value in recipe.items() if key not in (PARENT, MADE)}
+    return [*before, {ACTION: recipe.get(ACTION, "generate"), **own}]
+
+
+def pixel_digest(picture: Image.Image) -> str:
+    """Hex sha256 of size and RGB values: the picture whatever file holds it."""
+    return manifest.digest([picture.size, picture.convert("RGB").tobytes().hex()])
 
 
 def sidecar_of(path: Path) -> Path:
     return path.with_suffix(".json")
 
 
-def is_current(path: Path, recipe: dict[str, object]) -> bool:
-    """Whether the picture is there, unchanged, and was made with exactly this recipe."""
+def is_current(path: Path, recipe: Mapping[str, object]) -> bool:
+    """Whether the picture is there, unchanged, and was made with this recipe under whatever conditions."""
     try:
         sidecar = json.loads(sidecar_of(path).read_text(encoding="utf-8"))
-        same = manifest.canonical(sidecar["recipe"]) == manifest.canonical(recipe)
+        same = _deciding(sidecar["recipe"]) == _deciding(recipe)
         return same and manifest.sha256_file(path) == sidecar["sha256"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
+
+
+def _deciding(recipe: Mapping[str, object]) -> str:
+    return manifest.canonical({key: value for key, value in recipe.items() if key != MADE})

@@ -34,7 +34,8 @@ def _check(ctx: Context, page: Path) -> Summary:
     shown = reports if isinstance(outcome, CuratedSet) else outcome.reports
     title = ctx.config.subject.name or ctx.likeness.root.name
     write_check_html(page, curated, shown, title=title)
-    return summaries.check_summary(curated, shown, page) | {"coverage": _coverage(curated)}
+    summary: Summary = {**summaries.check_summary(curated, shown, page), "coverage": _coverage(curated)}
+    return summary
 
 
 def _coverage(curated: CuratedSet | None) -> Summary | None:

@@ -27,7 +27,8 @@ from .loop import CHECKPOINT, Plan, Run, epoch_rows, read_part, write_atomically
 HOLDOUT_IMAGES: Final = 160
 """The first pictures of the corpus are not trained on; they measure the autoencoder."""
 FACE_WEIGHT: Final = 2.5
-LATENT_NOISE: Final = 0.06
+LATENT_NOISE: Final = 0.2
+"""Largest spread of the noise on the latents: what is sampled is never as clean as what was encoded."""
 PCA_FILE: Final = "pca.safetensors"
 LATENTS_FILE: Final = "latents.safetensors"
 

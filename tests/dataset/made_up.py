@@ -63,7 +63,7 @@ def draw(
     cv2.ellipse(image, torso, (int(0.45 * width), int(0.65 * (y1 - y0))), 0, 0, 360, clothes, -1)
     cv2.ellipse(image, middle, (int((x1 - x0) / 2), int((y1 - y0) / 2)), 0, 0, 360, (205, 160, 135), -1)
     for x, y in face.keypoints_px[[0, 1, 3, 4]]:
-        cv2.circle(image, (int(x), int(y)), max(2, width // 50), (40, 25, 25), -1)
+        cv2.circle(image, (int(x), int(y)), max(2, width // 80), (40, 25, 25), -1)
     blotches = cv2.resize(
         rng.normal(0, 28, (7, 6)).astype(np.float32), size_px, interpolation=cv2.INTER_CUBIC
     )

@@ -1,5 +1,7 @@
+import base64
 import csv
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +11,8 @@ from PIL import Image
 from portrait_lora import manifest
 from portrait_lora.dataset.build import build_dataset, dataset_inputs, load_dataset_folder
 from portrait_lora.dataset.curate import CurateSettings, curate
+from portrait_lora.dataset.photos import load_photo
+from portrait_lora.dataset.report import write_check_html
 from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.records import PhotoReport
 
@@ -103,6 +107,54 @@ def test_hugging_face_reads_both_parts(built, monkeypatch, tmp_path):
         "imagefolder", data_dir=str(folder / "holdout"), split="train", cache_dir=tmp_path
     )
     assert len(held) == 2
+
+
+def test_buckets_of_several_shapes_are_filled(curated, tmp_path):
+    sizes = [(64, 64), (56, 72)]
+    crops = build_dataset(curated, tmp_path / "dataset", **(OPTIONS | {"size_px": sizes}))
+    assert {c.bucket for c in crops} == set(sizes)
+    for crop in crops:
+        with Image.open(crop.path) as image, Image.open(crop.mask_path) as mask:
+            assert image.size == mask.size == crop.bucket
+
+
+def test_a_photo_that_changed_or_went_away_after_the_check_is_refused(tmp_path):
+    given = [report(tmp_path, i, pixels=draw(i, BIG), embedding=embedding(1, i)) for i in range(6)]
+    curated = curate(given, CurateSettings(same_person_similarity=0.45))
+    path = curated.kept[0].photo.path
+    bytes_before = path.read_bytes()
+    Image.fromarray(draw(99, BIG)).save(path)
+    with pytest.raises(InputError, match="changed since the check"):
+        build_dataset(curated, tmp_path / "dataset", **OPTIONS)
+    path.unlink()
+    with pytest.raises(InputError, match="went away"):
+        build_dataset(curated, tmp_path / "dataset", **OPTIONS)
+    path.write_bytes(bytes_before)
+    assert build_dataset(curated, tmp_path / "dataset", **OPTIONS)
+
+
+def test_position_and_camera_reach_no_file_and_no_page(tmp_path):
+    exif = Image.Exif()
+    exif[0x010F] = "camera maker"
+    exif[0x9286] = "private comment"
+    exif.get_ifd(0x8825).update({1: "N", 2: (52.0, 31.0, 12.0), 3: "E", 4: (13.0, 24.0, 1.0)})
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    given = []
+    for i in range(5):
+        path = photos / f"{i}.jpg"
+        Image.fromarray(draw(i, BIG)).save(path, exif=exif, comment=b"secret comment", xmp=b"<secret xmp/>")
+        given.append(PhotoReport(load_photo(path)[0], made_up_face(BIG, embedding=embedding(1, i))))
+    curated = curate(given, CurateSettings(same_person_similarity=0.45))
+    build_dataset(curated, tmp_path / "dataset", captions_csv=tmp_path / "captions.csv", **OPTIONS)
+    write_check_html(tmp_path / "check.html", curated, given)
+    page = (tmp_path / "check.html").read_text("utf-8")
+    thumbs = [base64.b64decode(t) for t in re.findall(r"base64,([A-Za-z0-9+/=]+)", page)]
+    made = [p.read_bytes() for p in tmp_path.rglob("*") if p.is_file() and photos not in p.parents]
+    assert len(thumbs) == 5 and len(made) > 12
+    for data in (*thumbs, *made):
+        for secret in (b"camera maker", b"private comment", b"secret", b"Exif\0", b"<x:xmpmeta"):
+            assert secret not in data
 
 
 def test_the_same_photos_give_the_same_bytes(built, curated, tmp_path):

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +7,6 @@ import pytest
 from portrait_lora import vocabulary
 from portrait_lora.dataset.caption import (
     AttributesCaptioner,
-    SidecarCaptioner,
     lighting_of,
     read_captions,
     setting_of,
@@ -81,16 +81,13 @@ def test_light_is_named_only_when_clear():
     assert lighting_of(black, smaller_face(brightness=50.0)) == "low-key lighting"
 
 
-def test_a_sidecar_wins_over_the_automatic_caption(tmp_path):
-    face = made_up_face(SIZE)
-    crop = frame(tmp_path / "a.jpg", SIZE, face, 128)[0]
-    writer = SidecarCaptioner(AttributesCaptioner("ohwx", "man"))
-    assert "of ohwx man" in writer.caption(draw(0, SIZE), face, crop)
-    (tmp_path / "a.txt").write_text("  ohwx man,\n at sea\n", encoding="utf-8")
-    assert writer.caption(draw(0, SIZE), face, crop) == "ohwx man, at sea"
-    (tmp_path / "a.txt").write_bytes(b"\xff\xfe\xfa")
-    with pytest.raises(InputError, match="UTF-8"):
-        writer.caption(draw(0, SIZE), face, crop)
+def test_what_the_face_pack_says_of_the_light_is_used():
+    writer = AttributesCaptioner("ohwx", "man")
+    face = made_up_face(SIZE, lighting="rembrandt lighting")
+    crop = frame(Path("a.jpg"), SIZE, face, 128)[0]
+    assert writer.look(draw(0, SIZE), face, crop).lighting == "rembrandt lighting"
+    odd = replace(face, lighting="disco")
+    assert writer.look(draw(0, SIZE), odd, crop).lighting is None
 
 
 def test_captions_come_back_as_written(tmp_path):

@@ -1,10 +1,14 @@
+import logging
 from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
 
-from portrait_lora.dataset.checks import CODES, CheckSettings, check_folder, check_photo, face_luma
+from portrait_lora.dataset.checks import CheckSettings, check_folder, check_photo
+from portrait_lora.dataset.duplicates import Looks
+from portrait_lora.dataset.findings import CODES, NEEDS, face_luma
+from portrait_lora.faces.quality import source_px_per_aligned_px
 from portrait_lora.records import readonly
 
 from .made_up import SIZE, FixedFinder, draw, made_up_face, save
@@ -29,7 +33,6 @@ def test_a_good_photo_is_accepted_and_says_what_it_could_not_check(tmp_path):
 @pytest.mark.parametrize(
     ("code", "changes"),
     [
-        ("blurred", {"sharpness": 12.0}),
         ("under_exposed", {"brightness": 9.0}),
         ("over_exposed", {"brightness": 245.0}),
         ("extreme_pose", {"pose_deg": (0.0, 89.0, 0.0)}),
@@ -50,17 +53,51 @@ def test_each_fault_has_its_code_with_both_figures(tmp_path, code, changes):
     assert code in CODES
 
 
+def softened(sigma, gain=1.0, size=SIZE):
+    return (cv2.GaussianBlur(draw(0, size), (0, 0), sigma) * gain).astype(np.uint8)
+
+
+def test_blur_is_measured_on_the_aligned_crop_and_not_by_contrast(tmp_path):
+    big = (480, 600)
+    aligned = source_px_per_aligned_px(made_up_face(big).keypoints_px)
+    soft = check(tmp_path, made_up_face(big), pixels=softened(1.7 * aligned, size=big), size_px=big)
+    assert soft.codes == ("blurred",)
+    finding = soft.findings[0]
+    assert 1.4 < finding.measured < 2.2
+    assert finding.threshold == pytest.approx(SETTINGS.max_blur_px, abs=0.01)
+    face = made_up_face(big, brightness=60.0)
+    dark = check(tmp_path, face, pixels=softened(0.4, gain=0.5, size=big), size_px=big)
+    assert "blurred" not in dark.codes
+
+
 def test_a_small_face_is_not_called_blurred_for_being_enlarged(tmp_path):
-    small = made_up_face(box_xyxy_px=(90.0, 90.0, 130.0, 140.0), sharpness=2.0)
-    assert check(tmp_path, small).codes == ("face_too_small",)
-    middling = made_up_face(box_xyxy_px=(80.0, 80.0, 140.0, 160.0))
-    assert check(tmp_path, replace(middling, sharpness=25.0)).accepted
-    assert check(tmp_path, replace(middling, sharpness=10.0)).codes == ("blurred",)
+    tiny = made_up_face(box_xyxy_px=(90.0, 90.0, 130.0, 140.0))
+    assert check(tmp_path, tiny, pixels=softened(3.0)).codes == ("face_too_small",)
+    size = (160, 200)
+    settings = replace(SETTINGS, min_face_px=40.0)
+    path = save(tmp_path / "small.png", softened(2.0, size=size))
+    report = check_photo(path, FixedFinder(made_up_face(size), size_px=size), settings)
+    assert report.codes == ("blurred",)
+    assert report.findings[0].threshold > 1.1 * SETTINGS.max_blur_px
 
 
-def test_a_dark_face_is_not_called_blurred_for_its_low_contrast(tmp_path):
-    assert check(tmp_path, made_up_face(brightness=45.0, sharpness=15.0)).accepted
-    assert check(tmp_path, made_up_face(brightness=45.0, sharpness=5.0)).codes == ("blurred",)
+def dark_lenses(pixels, face):
+    for x, y in face.keypoints_px[:2]:
+        cv2.ellipse(pixels, (int(x), int(y)), (13, 9), 0, 0, 360, (15, 15, 18), -1)
+    return pixels
+
+
+def test_dark_lenses_are_seen_unless_the_head_is_turned_too_far(tmp_path):
+    face = made_up_face()
+    assert check(tmp_path, face, pixels=dark_lenses(draw(0), face)).codes == ("sunglasses",)
+    turned = made_up_face(yaw=60.0)
+    report = check(tmp_path, turned, pixels=dark_lenses(draw(0), turned))
+    assert ("sunglasses", "not_checked") in {(f.code, f.severity) for f in report.findings}
+
+
+def test_every_code_says_what_it_needs():
+    assert set(NEEDS) == set(CODES)
+    assert all(NEEDS.values())
 
 
 def test_settings_come_from_anything_with_such_fields(tmp_path):
@@ -87,6 +124,16 @@ def test_dark_skin_in_good_light_is_not_under_exposed(tmp_path):
     cv2.circle(dark_skin, (110, 95), 9, (170, 150, 140), -1)  # a highlight on the forehead
     report = check(tmp_path, made_up_face(brightness=52.0), pixels=dark_skin)
     assert report.accepted
+
+
+def test_black_and_white_together_are_harsh_not_burnt(tmp_path):
+    pixels = draw(0)
+    x0, y0, x1, y1 = (int(v) for v in made_up_face().box_xyxy_px)
+    middle = (x0 + x1) // 2
+    pixels[y0:y1, x0:middle], pixels[y0:y1, middle:x1] = 4, 254
+    report = check(tmp_path, made_up_face(), pixels=pixels)
+    assert "over_exposed" not in report.codes
+    assert "harsh_contrast" in {f.code for f in report.findings}
 
 
 def test_harsh_contrast_is_a_remark(tmp_path):
@@ -200,3 +247,35 @@ def test_a_face_that_only_brightening_shows_is_under_exposed(tmp_path):
     report = check_photo(dark, NightBlind(), SETTINGS)
     assert report.codes == ("under_exposed",) and report.findings[0].measured < SETTINGS.min_brightness
     assert check_photo(grey, NightBlind(), SETTINGS).codes == ("no_face",)
+
+
+def test_accepted_photos_are_shown_to_whoever_asks_while_they_are_open(tmp_path):
+    big = (2000, 2500)
+    save(tmp_path / "a.jpg", draw(1, big))
+    (tmp_path / "b.jpg").write_bytes(b"")
+    looks = Looks()
+    (good, bad) = check_folder(tmp_path, FixedFinder(made_up_face(big), size_px=big), seen=looks.see)
+    assert looks.of(good.photo).photo.sha256 == good.photo.sha256
+    assert looks.of(bad.photo) is None
+
+
+def test_pictures_in_subfolders_are_told_of(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("portrait_lora"), "propagate", True)
+    (tmp_path / "holiday").mkdir()
+    for name in ("x.jpg", "y.PNG", "notes.txt", ".hidden.jpg"):
+        (tmp_path / "holiday" / name).write_bytes(b"x")
+    assert check_folder(tmp_path, FixedFinder()) == []
+    assert "2 pictures in the subfolder 'holiday'" in caplog.text
+
+
+def test_a_photo_that_goes_away_between_two_looks_is_unreadable(tmp_path):
+    size = (2000, 1500)
+    path = save(tmp_path / "large.png", draw(0, size))
+
+    class Thief(FixedFinder):
+        def find(self, image_rgb):
+            path.unlink(missing_ok=True)
+            return super().find(image_rgb)
+
+    small = made_up_face(size, box_xyxy_px=(800.0, 600.0, 900.0, 720.0))
+    assert check_photo(path, Thief(small, size_px=size), SETTINGS).codes == ("unreadable",)

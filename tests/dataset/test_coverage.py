@@ -1,19 +1,14 @@
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from portrait_lora.dataset.coverage import (
-    YAW_BINS,
-    Surroundings,
-    backdrop_pixels,
-    clothes_pixels,
-    coverage,
-    surroundings_of,
-    yaw_bin,
-)
+from portrait_lora.dataset.coverage import PITCH_BINS, YAW_BINS, coverage, pitch_bin, yaw_bin
+from portrait_lora.dataset.surroundings import Surroundings
 from portrait_lora.records import Finding, Photo, PhotoReport
 
-from .made_up import draw, made_up_face
+from .made_up import embedding, made_up_face
 
 
 def faces(*poses, findings=()):
@@ -67,23 +62,59 @@ def test_without_pose_the_grid_has_an_unknown_row():
     assert "does not measure the pose" in found.advice[0]
 
 
-def test_one_outfit_or_backdrop_everywhere_is_said():
+def test_pitch_has_bins_of_its_own_and_every_photo_stands_in_one_cell():
+    given = faces((0.0, "neutral"), (0.0, "neutral"), (30.0, "smiling"))
+    given[1] = replace(given[1], face=made_up_face(pose_deg=(20.0, 0.0, 0.0)))
+    given[2] = replace(given[2], face=made_up_face(pose_deg=(-20.0, 30.0, 0.0), expression="smiling"))
+    found = coverage(given)
+    cells = np.array(found.cells)
+    assert cells.shape == (len(found.yaw_bins), len(PITCH_BINS), len(found.expression_bins))
+    assert cells.sum() == 3
+    assert np.array_equal(cells.sum(axis=1), np.array(found.counts))
+    place = found.yaw_bins.index("right three-quarter"), PITCH_BINS.index("looking down")
+    assert cells[place][found.expression_bins.index("smiling")] == 1
+    assert pitch_bin(made_up_face(pose_deg=None)) == "unknown"
+
+
+def test_heads_that_are_all_level_get_a_wish_once_there_are_ten():
+    poses = [(0.0, "neutral")] * 4 + [(-30.0, "smiling")] * 3 + [(30.0, "laughing")] * 3
+    assert coverage(faces(*poses[:9])).advice == ()
+    assert "chin a little up, one a little down" in coverage(faces(*poses)).advice[0]
+    some_up = [replace(r, face=made_up_face(pose_deg=(20.0, 0.0, 0.0))) for r in faces(*poses[:2])]
+    assert coverage([*faces(*poses[2:]), *some_up]).advice == ("Add one photo with the chin a little down.",)
+
+
+def test_one_outfit_or_backdrop_in_most_photos_is_said_with_its_count():
     same, other = (20.0, 3.0, -15.0), (70.0, 40.0, 30.0)
-    grey = [(float(10 * i), 0.0, 0.0) for i in range(6)]
+    grey = [(float(30 * i), 0.0, 0.0) for i in range(6)]
     alike = [Surroundings(same, g) for g in grey]
-    assert any("same outfit" in a for a in coverage([], alike).advice)
+    assert any("6 of 6 photos show the same outfit" in a for a in coverage([], alike).advice)
     assert not any("same backdrop" in a for a in coverage([], alike).advice)
     mixed = [Surroundings(same if i % 2 else other, None) for i in range(6)]
     assert not any("same" in a for a in coverage([], mixed).advice)
+    found = coverage([], mixed)
+    assert [(v.kind, v.groups) for v in found.variety] == [("outfit", (3, 3))]
 
 
-def test_where_clothes_and_backdrop_are_looked_for():
-    image = draw(0, (480, 600), clothes=(20, 30, 200), backdrop=(30, 160, 40))
-    face = made_up_face((480, 600))
-    small = made_up_face((480, 600), box_xyxy_px=(190.0, 132.0, 290.0, 262.0))
-    assert clothes_pixels(image, face).mean(axis=0).argmax() == 2
-    assert backdrop_pixels(image, small).mean(axis=0).argmax() == 1
-    around = surroundings_of(image, small)
-    assert around.backdrop_lab is not None
-    low = made_up_face((480, 600), box_xyxy_px=(140.0, 340.0, 340.0, 598.0))
-    assert clothes_pixels(image, low).shape == (0, 3)
+def test_light_from_one_side_only_is_said():
+    alike = [Surroundings(None, None, "from the left")] * 8
+    assert any("8 photos are lit alike" in a for a in coverage([], alike).advice)
+    assert coverage([], [*alike, Surroundings(None, None, "even")]).advice[-1:] != alike
+    assert not any("lit alike" in a for a in coverage([], [*alike, Surroundings(None, None, "even")]).advice)
+
+
+def looks(*people, count=4):
+    out = []
+    for person in people:
+        for i in range(count):
+            face = made_up_face(embedding=embedding(person, i))
+            out.append(PhotoReport(Photo(Path(f"{person}_{i}.jpg"), f"{person}{i}", (240, 300)), face))
+    return out
+
+
+def test_two_looks_of_one_face_are_told_apart_by_name():
+    advice = " ".join(coverage(looks(1, 2), same_person_similarity=0.45).advice)
+    assert "looks different in 4 photos" in advice
+    assert "_0.jpg" in advice
+    assert "looks different" not in " ".join(coverage(looks(1), same_person_similarity=0.45).advice)
+    assert coverage(looks(1)).appearance_spread < coverage(looks(1, 2)).appearance_spread

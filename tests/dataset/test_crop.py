@@ -7,12 +7,14 @@ from PIL import Image
 from portrait_lora.dataset.crop import (
     HEAD_PER_FACE,
     MAX_ENLARGEMENT,
+    bucket_sizes,
     cut,
     frame,
     person_mask,
     render_crop,
     save_png,
 )
+from portrait_lora.errors import InputError
 
 from .made_up import draw, made_up_face
 
@@ -38,7 +40,7 @@ def test_a_close_and_a_wide_framing_of_head_and_shoulders():
         assert x0 < 400
         assert x1 > 600
         assert y0 < 400 - 0.19 * 260
-        assert y1 > 660 + 0.25 * 260
+        assert y1 > 660 + 0.15 * 260
         assert x0 >= 0 and y0 >= 0 and x1 <= 1000 and y1 <= 1400
 
 
@@ -71,6 +73,29 @@ def test_nothing_is_enlarged_more_than_allowed(height, size):
         width, tall = one.size_px
         x0, y0, x1, y1 = one.box_xyxy_px
         assert (x1 - x0) / (y1 - y0) == pytest.approx(width / tall, abs=0.02)
+
+
+def test_buckets_have_the_area_of_the_base_and_sides_for_latents():
+    assert bucket_sizes(128) == [(128, 128)]
+    for width, height in bucket_sizes(1024, ("1:1", "3:4", "2:3", "4:3")):
+        assert width % 64 == height % 64 == 0
+        assert width * height == pytest.approx(1024**2, rel=0.08)
+    assert bucket_sizes(128, ("3:4",)) == [(112, 144)]
+    for wrong in ("3x4", "0:1", "a:b", "3:"):
+        with pytest.raises(InputError, match="not an aspect"):
+            bucket_sizes(512, (wrong,))
+
+
+def test_framings_take_the_buckets_in_turn_unless_one_leaves_the_photo():
+    buckets = bucket_sizes(128, ("1:1", "3:4"))
+    roomy = framings(face_of(400, 400, 200, 260), buckets)
+    assert [one.size_px for one in roomy] == buckets
+    for one in roomy:
+        x0, y0, x1, y1 = one.box_xyxy_px
+        assert (x1 - x0) / (y1 - y0) == pytest.approx(one.size_px[0] / one.size_px[1], abs=0.02)
+    narrow = made_up_face((170, 1000), box_xyxy_px=(20.0, 400.0, 150.0, 570.0))
+    sizes = {one.size_px for one in framings(narrow, buckets, photo=(170, 1000))}
+    assert sizes == {(112, 144)}
 
 
 def test_framings_that_come_out_equal_are_given_once():

@@ -8,6 +8,8 @@ import pytest
 
 from portrait_lora.dataset.coverage import yaw_bin
 from portrait_lora.dataset.curate import CurateSettings, TooFewPhotos, choose_holdout, curate, holdout_count
+from portrait_lora.dataset.duplicates import Looks
+from portrait_lora.dataset.photos import load_photo
 from portrait_lora.errors import EXIT_PHOTOS
 from portrait_lora.records import Finding
 
@@ -110,6 +112,36 @@ def test_above_the_limit_a_varied_subset_stays(tmp_path):
     assert len(curated.kept) + len(curated.holdout) == 6
     assert {c for cs in codes(curated).values() for c in cs} == {"surplus"}
     assert sum(yaw_bin(r.face) == "right three-quarter" for r in (*curated.kept, *curated.holdout)) == 3
+
+
+def test_the_subset_is_drawn_from_every_outfit(tmp_path):
+    red, blue = (170, 30, 40), (30, 40, 160)
+    given = [
+        report(tmp_path, i, pixels=draw(i, clothes=red if i < 8 else blue), sharpness=900.0 - i, yaw=float(i))
+        for i in range(10)
+    ]
+    curated = curate(given, replace(SAME, max_photos=5))
+    left = {r.photo.path.name for r in (*curated.kept, *curated.holdout)}
+    assert {"photo_08.png", "photo_09.png"} <= left
+
+
+def test_photos_that_vanish_after_the_check_are_unreadable(tmp_path):
+    given = reports(tmp_path, 7)
+    given[2].photo.path.unlink()
+    curated = curate(given, SAME)
+    assert codes(curated) == {"photo_02.png": ("unreadable",)}
+    assert len(curated.kept) + len(curated.holdout) == 6
+
+
+def test_looks_taken_before_spare_the_files(tmp_path):
+    given, looks = reports(tmp_path, 6), Looks()
+    for one in given:
+        looks.see(one.photo, load_photo(one.photo.path)[1], one.face)
+
+    def never(_):
+        raise AssertionError("opened again")
+
+    assert len(curate(given, SAME, looks=looks, load=never).kept) == 4
 
 
 def test_embeddings_of_two_kinds_are_a_mistake(tmp_path):

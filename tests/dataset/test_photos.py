@@ -1,3 +1,4 @@
+import importlib.util
 import io
 import os
 import struct
@@ -53,6 +54,88 @@ def test_a_large_jpeg_is_decoded_small_but_its_size_is_told_in_full(tmp_path):
     full = load_photo(path)[1]
     small = np.asarray(Image.fromarray(full).resize((300, 400), Image.Resampling.BOX), np.float32)
     assert np.abs(small - pixels).mean() < 3
+
+
+def test_a_quick_reduction_may_be_a_little_smaller_and_spares_work(tmp_path):
+    path = save(tmp_path / "big.jpg", draw(0, (1600, 2000)))
+    photo, pixels = load_photo(path, 600, quick=True)
+    assert photo.size_px == (1600, 2000)
+    assert pixels.shape == (500, 400, 3)
+    assert load_photo(path, 600)[1].shape == (600, 480, 3)
+    assert load_photo(save(tmp_path / "big.png", draw(0, (1600, 2000))), 600, quick=True)[1].shape == (
+        600,
+        480,
+        3,
+    )
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "CMYK", "I;16"])
+def test_reduction_keeps_colours_in_every_mode(tmp_path, mode):
+    rgb = Image.fromarray(draw(1, (300, 400)))
+    if mode == "I;16":
+        picture = Image.fromarray(np.asarray(rgb.convert("L")).astype(np.uint16) * 257)
+    else:
+        picture = rgb.convert(mode) if mode != "LA" else rgb.convert("L").convert("LA")
+    path = tmp_path / ("m.jpg" if mode == "CMYK" else "m.png")
+    picture.save(path)
+    full, small = load_photo(path)[1], load_photo(path, 100)[1]
+    assert small.shape == (100, 75, 3)
+    mean = np.asarray(Image.fromarray(full).resize((75, 100), Image.Resampling.BOX), np.float32)
+    assert np.abs(mean - small).mean() < 4
+
+
+def test_transparency_is_reduced_without_a_dark_fringe(tmp_path):
+    rgba = np.zeros((200, 200, 4), np.uint8)
+    rgba[:, 100:] = (200, 180, 160, 255)
+    Image.fromarray(rgba).save(tmp_path / "a.png")
+    row = load_photo(tmp_path / "a.png", 50)[1][25].astype(int)
+    assert row.min() >= 155
+
+
+def test_a_jpeg_of_thousands_of_passes_is_refused_unread(tmp_path):
+    out = io.BytesIO()
+    Image.fromarray(draw(0, (2000, 2000))).save(out, "JPEG", progressive=True)
+    data = out.getvalue()
+    (tmp_path / "plain.jpg").write_bytes(data)
+    assert load_photo(tmp_path / "plain.jpg", 200)[0].size_px == (2000, 2000)
+    last = data.rindex(b"\xff\xda")
+    (tmp_path / "evil.jpg").write_bytes(data[:last] + data[last:-2] * 900 + b"\xff\xd9")
+    with pytest.raises(UnreadablePhoto, match="passes"):
+        load_photo(tmp_path / "evil.jpg")
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
+def test_plain_pictures_that_shrink_most_are_still_read(tmp_path, suffix):
+    path = tmp_path / f"white.{suffix}"
+    Image.new("RGB", (3000, 3000), "white").save(path)
+    assert load_photo(path, 300)[1].mean() > 250
+
+
+def test_heic_names_its_extra_or_is_read(tmp_path):
+    head = b"\0\0\0\x18ftypheic\0\0\0\0heicmif1" + b"\0" * 40
+    (tmp_path / "a.heic").write_bytes(head)
+    with pytest.raises(UnreadablePhoto) as error:
+        load_photo(tmp_path / "a.heic")
+    if importlib.util.find_spec("pillow_heif") is None:
+        assert "portrait-lora[heic]" in error.value.advice
+        return
+    import pillow_heif
+
+    pillow_heif.from_pillow(Image.fromarray(draw(0))).save(tmp_path / "b.heic")
+    photo, pixels = load_photo(tmp_path / "b.heic")
+    assert photo.size_px == (240, 300)
+    assert np.abs(pixels.astype(int) - draw(0)).mean() < 6
+
+
+def test_phones_that_append_a_second_picture_are_read(tmp_path):
+    frames = [Image.new("RGB", (64, 48), c) for c in ("red", "blue")]
+    frames[0].save(tmp_path / "a.jpg", format="MPO", save_all=True, append_images=frames[1:])
+    assert load_photo(tmp_path / "a.jpg")[1][5, 5].argmax() == 0
+
+
+def test_colour_profiles_of_absurd_size_are_passed_over(tmp_path):
+    Image.new("RGB", (16, 16), (220, 30, 30)).save(tmp_path / "a.jpg", icc_profile=b"\0" * 5_000_000)
+    assert load_photo(tmp_path / "a.jpg")[1][4, 4].argmax() == 0
 
 
 def test_small_pictures_are_not_enlarged(tmp_path):
@@ -155,6 +238,7 @@ def truncated_jpeg():
         ("bomb.png", png_header(60_000, 60_000), "million pixels"),
         ("bomb12k.png", png_header(12_000, 12_000), "million pixels"),
         ("damaged.png", png_header(64, 64), "damaged"),
+        ("announces_more.png", png_header(9_000, 9_000), "too small for the picture it announces"),
     ],
 )
 def test_unreadable_files_say_why(tmp_path, name, data, words):

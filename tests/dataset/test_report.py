@@ -1,8 +1,12 @@
 import re
+import shutil
+import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from portrait_lora.dataset.checks import CODES
 from portrait_lora.dataset.curate import CurateSettings, curate
@@ -39,7 +43,7 @@ def read(path):
 def page(tmp_path_factory):
     folder = tmp_path_factory.mktemp("photos")
     reports = [report(folder, i, yaw=(i % 3 - 1) * 30.0) for i in range(6)]
-    blurred = Finding("blurred", "reject", 12.3, 40.0, "The face is out of focus.")
+    blurred = Finding("blurred", "reject", 1.62, 1.15, "The face is out of focus.")
     untold = Finding("sunglasses", "not_checked", None, None, "Look.")
     hostile = report(folder, 7)
     path = hostile.photo.path.rename(folder / HOSTILE)
@@ -62,7 +66,11 @@ def test_every_photo_and_every_reason_is_on_the_page(page):
     codes = [value for key, value in reader.attributes if key == "data-code"]
     assert sorted(codes) == ["blurred", "other_person", "unreadable"]
     text = " ".join(reader.texts)
-    for words in ("12 sharpness; at least 40 needed", "The face is out of focus.", "The file is empty."):
+    for words in (
+        "1.62 px of edge width in the aligned face; below 1.15 needed",
+        "The face is out of focus.",
+        "The file is empty.",
+    ):
         assert words in text
     assert ", ".join(r.photo.path.name for r in curated.holdout) in text
     assert reader.texts.count("Held out") == 2
@@ -80,6 +88,41 @@ def test_the_page_is_complete_in_itself_and_hostile_names_are_harmless(page):
     assert not re.search(r"(?:src|href)=\"(?!data:image/jpeg)", html)
     assert "http" not in re.sub(r"http-equiv", "", html)
     assert "Check of &lt;Ann&gt;" in html
+
+
+def test_the_grids_and_the_groups_are_on_the_page(page):
+    text = " ".join(read(page[0]).texts)
+    assert "Photos by view and expression" in text
+    assert "Photos by view and tilt of the head" in text
+    assert "looking up" in text
+    assert re.search(r"\d backdrops?, the most frequent in \d of 6 photos", text)
+
+
+BROWSER = next((b for b in ("chromium", "chromium-browser", "google-chrome") if shutil.which(b)), None)
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine: the page was not looked at")
+@pytest.mark.parametrize("size", [(1280, 900), (390, 844)])
+def test_a_browser_shows_every_photo_and_reason_without_scrolling_sideways(page, tmp_path, size):
+    path, reports, _ = page
+    probe = tmp_path / "probe.html"
+    script = "<script>document.title = 'wide ' + document.documentElement.scrollWidth</script>"
+    html = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", path.read_text("utf-8"))
+    probe.write_text(html.replace("</body>", f"{script}</body>"), encoding="utf-8")
+    shot, window = tmp_path / "page.png", f"--window-size={size[0]},{size[1]}"
+    basic = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", window]
+    dom = subprocess.run(
+        [*basic, "--dump-dom", probe.as_uri()], capture_output=True, text=True, timeout=60, check=True
+    ).stdout
+    subprocess.run(
+        [*basic, f"--screenshot={shot}", path.as_uri()], capture_output=True, timeout=60, check=True
+    )
+    reader = Reader()
+    reader.feed(dom)
+    assert all(r.photo.path.name in reader.texts for r in reports)
+    assert [v for k, v in reader.attributes if k == "data-code"]
+    assert int(re.search(r"wide (\d+)", dom)[1]) <= size[0]
+    assert len(np.unique(np.asarray(Image.open(shot).convert("L")))) > 40
 
 
 def test_face_box_and_keypoints_are_drawn(page):

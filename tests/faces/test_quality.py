@@ -34,3 +34,50 @@ def test_the_crop_follows_the_keypoints() -> None:
     crop = quality.aligned_crop(image, points)
     assert crop.shape == (112, 112, 3)
     assert all(crop[round(float(y)), round(float(x))].min() > 200 for x, y in TEMPLATE)
+
+
+def face_like(blur: float = 0.0, gain: float = 1.0, background: float = 150.0) -> np.ndarray:
+    """An aligned crop with hard edges where eyes, brows, nose and mouth are."""
+    image = np.full((112, 112, 3), background, dtype=np.float32)
+    for x, y in TEMPLATE:
+        cv2.circle(image, (round(float(x)), round(float(y))), 6, (40, 30, 30), -1)
+    cv2.line(image, (30, 40), (48, 38), (30, 30, 30), 3)
+    cv2.line(image, (64, 38), (82, 40), (30, 30, 30), 3)
+    return np.clip((cv2.GaussianBlur(image, (0, 0), blur) if blur else image) * gain, 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("sigma", [1.5, 2.0, 3.0])
+def test_the_width_of_edges_is_that_of_the_blur_whatever_the_contrast(sigma: float) -> None:
+    assert quality.blur_px(face_like(sigma)) == pytest.approx(sigma, rel=0.2)
+    assert quality.blur_px(face_like(sigma, gain=0.2)) == pytest.approx(sigma, rel=0.25)
+    assert quality.blur_px(face_like(0.3)) < 1.0
+
+
+def test_a_face_without_any_edge_counts_as_blurred() -> None:
+    assert quality.blur_px(np.full((112, 112, 3), 90, dtype=np.uint8)) > 10
+
+
+def test_how_much_the_alignment_enlarged() -> None:
+    assert quality.source_px_per_aligned_px(TEMPLATE) == pytest.approx(1.0, abs=1e-4)
+    turned = TEMPLATE @ np.array([[0.8, 0.6], [-0.6, 0.8]], np.float32) * 2.5 + 40
+    assert quality.source_px_per_aligned_px(turned) == pytest.approx(2.5, abs=1e-3)
+
+
+def test_dark_lenses_darken_both_eyes() -> None:
+    plain = face_like()
+    assert quality.eye_brightness(plain) == pytest.approx(1.0, abs=0.1)
+    one, both = plain.copy(), plain.copy()
+    for image, eyes in ((one, TEMPLATE[:1]), (both, TEMPLATE[:2])):
+        for x, y in eyes:
+            cv2.ellipse(image, (round(float(x)), round(float(y))), (14, 10), 0, 0, 360, (15, 15, 18), -1)
+    assert quality.eye_brightness(both) < 0.3
+    assert quality.eye_brightness(one) > 0.8
+    assert quality.eye_brightness(one, yaw_deg=35.0) < 0.3  # the left eye is the nearer one
+    assert quality.eye_brightness(one, yaw_deg=-35.0) > 0.8
+
+
+def test_the_balance_of_light_is_in_stops() -> None:
+    image = np.full((112, 112, 3), 40, dtype=np.uint8)
+    image[:, :56] = 160
+    assert quality.light_balance(image) == pytest.approx(2.0, abs=0.05)
+    assert quality.light_balance(image[:, ::-1]) == pytest.approx(-2.0, abs=0.05)

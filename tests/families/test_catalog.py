@@ -6,12 +6,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from portrait_lora.errors import InputError
-from portrait_lora.families.catalog import BASES, resolve_base
+from portrait_lora.families.catalog import BASES, BaseModel, resolve_base, table
 from portrait_lora.families.sd15 import SD15
+from portrait_lora.records import FamilyName
 
 
 def test_a_typo_names_the_nearest_base() -> None:
@@ -44,8 +46,36 @@ def test_an_incomplete_folder_names_what_is_missing(tiny_folder: Path, tmp_path:
 
 def test_weights_that_are_not_here_are_an_input_error_with_the_command(tmp_path: Path) -> None:
     family = SD15(resolve_base("sd15"))
-    with pytest.raises(InputError, match="hf download stable-diffusion-v1-5/"):
+    with pytest.raises(InputError, match="portrait-lora pull sd15"):
         family.load("denoiser")
+
+
+@pytest.mark.parametrize("base", BASES, ids=lambda b: b.name)
+def test_every_row_has_a_family_a_recipe_and_its_facts(base: BaseModel) -> None:
+    from portrait_lora import config
+
+    assert base.family in get_args(FamilyName)
+    settings = config.load(None, [f"base={base.name}"])
+    assert settings.base == base.name and (config.configs_dir() / base.recipe).is_file()
+    assert settings.generate.num_inference_steps == base.steps
+    assert settings.generate.guidance_scale == base.guidance_scale
+    assert base.synthetic or {"download_gb", "train_memory_gb"} <= set(base.unverified)
+    assert base.synthetic or (base.train_memory_gb and base.generate_memory_gb and base.download_gb)
+    assert len(base.repos) == (0 if base.folder else len({base.repo, base.generate_repo}))
+
+
+def test_the_rows_that_the_issue_names_are_there() -> None:
+    names = {b.name for b in BASES}
+    assert names >= {"sd15", "sdxl", "sd35-medium", "sd35-large", "flux1-dev", "flux1-schnell", "z-image"}
+    assert names >= {"flux2-klein-4b", "flux2-klein-4b-base", "flux2-klein-9b", "flux2-klein-9b-base"}
+    assert names >= {"flux2-dev", "z-image-turbo", "qwen-image"}
+    assert [set(row) for row in table()] == [set(table()[0])] * len(BASES)
+
+
+def test_a_single_file_is_told_how_to_become_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"x")
+    with pytest.raises(InputError, match="from_single_file"):
+        resolve_base(tmp_path / "model.safetensors")
 
 
 def test_the_table_needs_no_torch() -> None:

@@ -1,0 +1,75 @@
+"""What a file says about itself: how a picture was made and marked, what an adapter was trained from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from portrait_lora import manifest, provenance
+from portrait_lora.errors import ArtifactError, InputError
+from portrait_lora.families.adapter_file import lora_layers, read_header
+
+Told = dict[str, object]
+
+
+def inspect_file(path: Path) -> Told:
+    """Everything known about a picture, an adapter or an artifact folder.
+
+    Raises `InputError` when there is nothing at `path` or it is of another kind, `ArtifactError` for a
+    damaged file.
+    """
+    if path.is_dir():
+        return _folder(path)
+    if not path.is_file():
+        raise InputError("no such file", where=path)
+    told: Told = {"file": str(path), "bytes": path.stat().st_size, "sha256": manifest.sha256_file(path)}
+    if path.suffix == ".safetensors":
+        return told | _adapter(path)
+    return told | _picture(path)
+
+
+def _folder(path: Path) -> Told:
+    found = manifest.verify(path)
+    files, inputs = len(found.files), dict(found.inputs)
+    return {"folder": str(path), "kind": found.kind, "files": files, "inputs": inputs, "whole": True}
+
+
+def _adapter(path: Path) -> Told:
+    metadata = read_header(path).get("__metadata__", {})
+    return {"kind": "adapter", "layers": lora_layers(path), "metadata": dict(sorted(metadata.items()))}
+
+
+def _picture(path: Path) -> Told:
+    try:
+        with Image.open(path) as picture:
+            size, kind = list(picture.size), str(picture.format)
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        needed = "a picture, a .safetensors file, or a folder of this program"
+        raise InputError("a file of an unknown kind", where=path, needed=needed) from error
+    try:
+        recipe: object = provenance.read_recipe(path)
+    except ArtifactError:
+        recipe = None
+    return {
+        "kind": kind,
+        "size_px": size,
+        "digital_source_type": provenance.source_type(path),
+        "made_by_the_studio": provenance.is_studio_picture(path),
+        "recipe": recipe,
+        "sidecar": _sidecar(path),
+    }
+
+
+def _sidecar(path: Path) -> Told | None:
+    """Whether the JSON beside the picture still speaks of these bytes."""
+    beside = path.with_suffix(".json")
+    if not beside.is_file():
+        return None
+    try:
+        value = json.loads(beside.read_text(encoding="utf-8"))
+        same = value["sha256"] == manifest.sha256_file(path)
+        return {"file": beside.name, "matches": same, "versions": value.get("versions", {})}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArtifactError("the sidecar is damaged", where=beside, got=error) from error

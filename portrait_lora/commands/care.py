@@ -1,0 +1,190 @@
+"""Looking after models, machine and person: `pull`, `gallery`, `doctor`, `export`, `inspect`, `forget`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from portrait_lora.commands.options import FolderArg, JsonOpt, SetOpt, answer, overrides
+from portrait_lora.commands.readiness import OfflineOpt, YesOpt, open_hub
+from portrait_lora.errors import EXIT_FAILED, InputError
+
+
+def pull(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME]...", help="bases and face packs; default: what --into asks for"),
+    ] = None,
+    into: Annotated[
+        Path, typer.Option("--into", help="likeness folder whose portrait-lora.lock is written")
+    ] = Path("."),
+    archive: Annotated[
+        Path | None, typer.Option("--from", metavar="FILE", help="a face pack's zip that is here already")
+    ] = None,
+    offline: OfflineOpt = False,
+    as_json: JsonOpt = False,
+) -> None:
+    """Fetch models, verify every byte, and lock commit and sha256 of every file."""
+    from portrait_lora.care import pull as pulling
+
+    hub = open_hub(offline)
+    wanted = names or list(dict.fromkeys(pulling.names_of(into)))
+    rows: list[dict[str, object]] = []
+    for name in wanted:
+        for model in pulling.pull(name, into, hub, archive=archive):
+            rows.append(
+                {
+                    "name": name,
+                    "source": model.source,
+                    "commit": model.commit,
+                    "files": len(model.files),
+                    "bytes": model.size,
+                }
+            )
+    lines = [
+        f"{r['name']}: {r['source']}@{str(r['commit'])[:12]}, {r['files']} files, verified" for r in rows
+    ]
+    lines = lines or [f"{', '.join(wanted)}: nothing to fetch"]
+    answer({"models": rows, "lock": str(into / "portrait-lora.lock")}, as_json, lines, _after_pull(into))
+
+
+def _after_pull(into: Path) -> str:
+    return f"portrait-lora run {into}" if (into / "photos").is_dir() else "portrait-lora doctor"
+
+
+def gallery(
+    pack: Annotated[str, typer.Argument(metavar="PACK", help="a fetched face pack, or the folder of one")],
+    people: Annotated[
+        Path, typer.Option("--people", help="folder with one subfolder of pictures per person")
+    ],
+    as_json: JsonOpt = False,
+) -> None:
+    """Give a face pack its gallery of other people, which scores are read against."""
+    from portrait_lora.faces import resolve_pack
+    from portrait_lora.faces.gallery import make_gallery
+
+    resolved = resolve_pack(pack)
+    if resolved.synthetic:
+        raise InputError("the embedded pack has its gallery already", where=pack)
+    persons, pictures = make_gallery(resolved, people)
+    summary = {"face_pack": resolved.name, "people": persons, "pictures_each": pictures}
+    line = f"{resolved.name}: {persons} people, {pictures} pictures each; the embeddings stay on this machine"
+    answer(summary, as_json, [line], "portrait-lora run LIKENESS_DIR")
+
+
+def doctor(
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="[LIKENESS_DIR]", help="look at this likeness folder too")
+    ] = None,
+    offline: OfflineOpt = False,
+    quick: Annotated[bool, typer.Option("--quick", help="without the self-test")] = False,
+    as_json: JsonOpt = False,
+) -> None:
+    """Look at Python, packages, GPU, disk, hub, models; run the embedded models for a few seconds."""
+    from portrait_lora.care import doctor as doctors
+    from portrait_lora.care.machine import probe
+    from portrait_lora.care.selftest import checked_self_test
+
+    hub = open_hub(offline)
+    checks = [*doctors.judge_machine(probe(hub, network=not offline)), *doctors.judge_models(hub)]
+    checks += doctors.judge_likeness(folder, hub) if folder else []
+    checks += [] if quick else [checked_self_test()]
+    summary = doctors.summary(checks)
+    lines = []
+    for check in checks:
+        lines.append(f"{check.status:<5} {check.name}: {check.found}")
+        lines += [f"      → {check.remedy}"] if check.remedy else []
+    answer(summary, as_json, lines, f"portrait-lora run {folder}" if folder else "portrait-lora demo")
+    if not summary["healthy"]:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def export(
+    folder: FolderArg,
+    tool: Annotated[
+        Literal["comfy", "kohya", "diffusers"], typer.Option("--for", help="the program that will load it")
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="default: exports/ in the likeness folder")
+    ] = None,
+    name: Annotated[
+        str, typer.Option("--name", help="file name; the person's name is never used")
+    ] = "likeness",
+    portraits: Annotated[
+        bool, typer.Option("--with-portraits", help="show portraits on the model card")
+    ] = False,
+    settings: SetOpt = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Write the adapter in the layout another program reads, with a sidecar or a model card."""
+    from portrait_lora.care.export import export as write
+    from portrait_lora.families import catalog, pinned
+    from portrait_lora.likeness import open_likeness
+
+    if Path(name).name != name or name.startswith("."):
+        raise InputError("not a file name", where="--name", got=name)
+    opened = open_likeness(folder, overrides(settings))
+    base = pinned.locked(catalog.resolve_base(opened.config.base), folder)
+    target = out or folder / "exports" / tool
+    summary = write(opened, base, tool, target, name=name, portraits=portraits)
+    files = ", ".join(map(str, summary["files"] if isinstance(summary["files"], list) else []))
+    lines = [f"{files} in {target}: {summary['layers']} layers, trigger {summary['trigger']!r}"]
+    lines.append(f"It belongs in: {summary['place']}")
+    answer(summary, as_json, lines, f"portrait-lora inspect {target / files.split(', ')[0]}")
+
+
+def inspect(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="a picture, a LoRA, or a folder of this program")
+    ],
+    as_json: JsonOpt = False,
+) -> None:
+    """Show what a file says of how it was made."""
+    from portrait_lora.care.inspection import inspect_file
+
+    told = inspect_file(file)
+    answer(told, as_json, [line for key, value in told.items() for line in _shown(key, value)], "")
+
+
+def _shown(key: str, value: object, depth: int = 0) -> list[str]:
+    if isinstance(value, dict) and value:
+        inner = [line for k, v in value.items() for line in _shown(str(k), v, depth + 1)]
+        return [f"{'  ' * depth}{key}:", *inner]
+    return [f"{'  ' * depth}{key}: {'-' if value is None else value}"]
+
+
+def forget(
+    folder: FolderArg,
+    photos: Annotated[bool, typer.Option("--photos", help="the photos and settings too")] = False,
+    yes: YesOpt = False,
+    as_json: JsonOpt = False,
+) -> None:
+    """Remove what was made of the photos (and they too, when asked), search for remains, leave a receipt."""
+    from portrait_lora.care import export as exports
+    from portrait_lora.care import forget as forgetting
+
+    targets = forgetting.plan(folder, photos=photos)
+    elsewhere = [p for p in exports.exported_to(folder) if p.is_dir()]
+    if not yes:
+        typer.echo(
+            f"To be removed from {folder}: {', '.join(p.name for p in targets) or 'nothing'}", err=True
+        )
+        typer.echo("".join(f"Exports are searched too: {p}\n" for p in elsewhere), err=True, nl=False)
+        if not sys.stdin.isatty():
+            raise InputError("nobody can be asked", where=folder, remedy="Add --yes to remove it.")
+        typer.confirm("This cannot be undone. Go on?", abort=True, err=True)
+    receipt = forgetting.forget(folder, photos=photos, also=elsewhere)
+    files = receipt["files"] if isinstance(receipt["files"], dict) else {}
+    lines = [f"{sum(files.values())} files removed, {receipt['residual_files']} left"]
+    lines.append(f"the receipt: {folder / forgetting.RECEIPT}")
+    following = "" if photos else f"portrait-lora forget {folder} --photos"
+    answer(receipt, as_json, lines, following)
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    for command in (pull, gallery, doctor, export, inspect, forget):
+        app.command()(command)

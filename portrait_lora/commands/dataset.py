@@ -1,0 +1,51 @@
+"""`dataset import` and `dataset export`: what other trainers read and write."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from portrait_lora.commands.options import FolderArg, JsonOpt, SetOpt, answer, overrides
+
+
+def import_(
+    source: Annotated[
+        Path, typer.Argument(metavar="SOURCE", help="a kohya dataset (10_sks person/), or an imagefolder")
+    ],
+    folder: FolderArg,
+    settings: SetOpt = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Make a likeness folder from another trainer's dataset: pictures, captions, trigger and class word."""
+    from portrait_lora.stages import exchange
+
+    summary = exchange.import_dataset(source, folder, overrides(settings))
+    lines = [f"{summary['photos']} photos and {summary['captions']} captions copied to {folder / 'photos'}"]
+    if summary["passed_over"]:
+        lines.append(f"  links are not followed: {summary['passed_over']} left out")
+    answer(summary, as_json, lines, f"portrait-lora check {folder}")
+
+
+def export(
+    folder: FolderArg,
+    out: Annotated[Path, typer.Option("--out", help="folder to write; new, or an earlier export")],
+    target: Annotated[Literal["kohya"], typer.Option("--for", help="which trainer will read it")] = "kohya",
+    repeats: Annotated[int, typer.Option("--repeats", min=1, max=1000, help="in the folder's name")] = 10,
+    as_json: JsonOpt = False,
+) -> None:
+    """Write the prepared training crops for another trainer; held-out photos stay out of it."""
+    from portrait_lora.stages import exchange
+
+    summary = exchange.export_dataset(folder, out, repeats)
+    lines = [f"{summary['crops']} crops with captions in {summary['folder']}"]
+    answer({"for": target, **summary}, as_json, lines, f"give {Path(str(summary['folder'])).parent} to kohya")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group."""
+    group = typer.Typer(help="Datasets of other trainers, in and out.", no_args_is_help=True)
+    group.command("import")(import_)
+    group.command("export")(export)
+    app.add_typer(group, name="dataset")

@@ -1,0 +1,155 @@
+"""Before a journey: consent, rights, and models, each asked for before it matters, never an hour later."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from portrait_lora.errors import InputError
+
+if TYPE_CHECKING:
+    from portrait_lora.care.pull import Need
+    from portrait_lora.config import LikenessConfig
+    from portrait_lora.hub import Hub
+
+OfflineOpt = Annotated[
+    bool, typer.Option("--offline", help="open no connection; use only what is on this machine")
+]
+YesOpt = Annotated[bool, typer.Option("--yes", "-y", help="do not ask; download what is needed")]
+SubjectOpt = Annotated[
+    bool, typer.Option("--i-am-the-subject", help="the photos show me, and I agree: recorded in consent.json")
+]
+ConsentOpt = Annotated[
+    Path | None,
+    typer.Option("--consent", metavar="FILE", help="YAML: who, purposes, until, statement (of the person)"),
+]
+
+
+def record_consent(folder: Path, subject: bool, file: Path | None, name: str) -> None:
+    """Write consent.json when one of the two options was given."""
+    import datetime as dt
+
+    from portrait_lora import consent
+
+    if subject and file:
+        raise InputError("two consents", where="--consent", needed="--i-am-the-subject or --consent FILE")
+    today = dt.date.today()
+    if subject:
+        consent.write(folder, consent.of_subject(name, today))
+    elif file:
+        consent.write(folder, consent.of_file(file, today))
+
+
+def get_ready(
+    folder: Path,
+    overrides: list[str],
+    *,
+    subject: bool,
+    consent: Path | None,
+    yes: bool,
+    offline: bool,
+    scores: bool = False,
+) -> None:
+    """Consent recorded, rights shown, models on this machine; raises `InputError` for what is in the way.
+
+    A folder that is no likeness folder is left to the journey's own message.
+    """
+    from portrait_lora import config
+
+    if offline:
+        from portrait_lora.hub import go_offline
+
+        go_offline()
+    if not (folder / "photos").is_dir():
+        return
+    file = folder / config.FILE_NAME
+    settings = config.load(file if file.is_file() else None, overrides)
+    record_consent(folder, subject, consent, settings.subject.name)
+    names = [n for n in (settings.base, settings.face_pack) if n not in ("embedded", "synthetic")]
+    if names:
+        fetch_missing(names, folder, yes=yes, offline=offline)
+    show_rights(settings)
+    if scores:
+        _refuse_without_gallery(settings.face_pack)
+
+
+def _refuse_without_gallery(name: str) -> None:
+    """A score needs other people to be read against: say so now, not after training."""
+    from portrait_lora.faces.packs import resolve_pack
+
+    pack = resolve_pack(name)
+    if pack.impostors is None:
+        raise InputError(
+            "this face pack has no gallery of other people, which scores are read against",
+            where=f"face_pack {name}",
+            needed="pictures of at least 5 other people, a subfolder each",
+            remedy=f"Make it once: portrait-lora gallery {name} --people DIR. "
+            "Or do without scores: portrait-lora generate.",
+        )
+
+
+def fetch_missing(names: list[str], folder: Path, *, yes: bool, offline: bool) -> None:
+    """Pull what is missing, after showing size and time and asking."""
+    from portrait_lora.care import pull
+    from portrait_lora.hub import Hub
+
+    hub = Hub.from_environment(offline=offline)
+    needs = pull.needs(names, folder, hub)
+    if not needs:
+        return
+    _show(needs)
+    if hub.offline:
+        first = needs[0].name
+        raise InputError(
+            "this model is not on this machine, and the network is switched off",
+            where=first,
+            remedy=f"Run without --offline and HF_HUB_OFFLINE: portrait-lora pull {first} --into {folder}",
+        )
+    if not yes:
+        _ask(needs, folder)
+    for need in needs:
+        pull.pull(need.name, folder, hub)
+
+
+def _show(needs: list[Need]) -> None:
+    from portrait_lora.care.pull import MEGABYTES_PER_SECOND
+
+    typer.echo("To be downloaded:", err=True)
+    for need in needs:
+        gated = "; its licence has to be accepted on the page first" if need.gated else ""
+        time = f"about {need.minutes:.0f} min at {MEGABYTES_PER_SECOND:.0f} MB/s"
+        typer.echo(f"  {need.name}: about {need.gigabytes:.1f} GB, {time}", err=True)
+        typer.echo(f"    {need.licence}, {need.page}{gated}", err=True)
+
+
+def _ask(needs: list[Need], folder: Path) -> None:
+    if not sys.stdin.isatty():
+        names = " ".join(need.name for need in needs)
+        raise InputError(
+            "a download is needed, and nobody can be asked",
+            where=folder,
+            got=f"{names} not on this machine",
+            remedy=f"Add --yes, or fetch first: portrait-lora pull {names} --into {folder}",
+        )
+    typer.confirm("Go on?", abort=True, err=True)
+
+
+def show_rights(settings: LikenessConfig) -> None:
+    """The rights table on stderr; `InputError` when commercial use is asked for and not allowed."""
+    from portrait_lora import rights
+    from portrait_lora.care.rights_of import rights_of
+
+    rows = rights_of(settings)
+    typer.echo("\n".join(rights.lines(rows)) + "\n", err=True)
+    if settings.commercial:
+        rights.refuse_commercial(rows)
+
+
+def open_hub(offline: bool) -> Hub:
+    """The hub of this environment."""
+    from portrait_lora.hub import Hub
+
+    return Hub.from_environment(offline=offline)

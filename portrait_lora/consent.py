@@ -1,0 +1,129 @@
+"""Who agreed to be portrayed, to what, until when: `consent.json`, needed before photographs are trained on.
+
+The record holds a name, purposes, a date and the sha256 of the statement that was agreed to.  It is a record,
+not a proof, and it never leaves the folder.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from portrait_lora import manifest, provenance
+from portrait_lora.errors import ArtifactError, InputError
+
+NAME: Final = "consent.json"
+PURPOSES: Final = ("training", "portraits", "commercial")
+STATEMENT: Final = (
+    "I am the person in these photos. I agree that an image model is trained on them and that portraits of "
+    "me are generated with it, for the purposes and until the date given here. I may withdraw this at any "
+    "time; then photos, model and portraits are deleted."
+)
+_DAYS: Final = 365
+_HOW: Final = (
+    "Add --i-am-the-subject if the photos show you, or --consent FILE with a YAML of: "
+    "who, purposes (training, portraits, commercial), until (YYYY-MM-DD), statement."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    """`until` and `given` are ISO dates; `by` says whether the subject answered or a file was given."""
+
+    who: str
+    purposes: tuple[str, ...]
+    until: str
+    statement_sha256: str
+    by: str
+    given: str
+
+
+def of_subject(who: str, today: dt.date) -> Consent:
+    """The consent of somebody who portrays themselves, for a year and every purpose."""
+    until = (today + dt.timedelta(days=_DAYS)).isoformat()
+    return Consent(who or "the subject", PURPOSES, until, _sha256(STATEMENT), "subject", today.isoformat())
+
+
+def of_file(path: Path, today: dt.date) -> Consent:
+    """The consent a YAML or JSON file records.  Raises `InputError` for a file that says less or more."""
+    try:
+        raw: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError("the consent cannot be read", where=path, got=error) from error
+    keys = {"who", "purposes", "until", "statement"}
+    if not isinstance(raw, dict) or set(raw) != keys:
+        got = ", ".join(map(str, raw)) if isinstance(raw, dict) else type(raw).__name__
+        raise InputError("not a consent", where=path, got=got, needed=", ".join(sorted(keys)))
+    purposes = tuple(map(str, raw["purposes"])) if isinstance(raw["purposes"], list) else ()
+    unknown = [p for p in purposes if p not in PURPOSES]
+    if not purposes or unknown or not str(raw["who"]).strip() or not str(raw["statement"]).strip():
+        needed = f"a name, a statement, and purposes among {', '.join(PURPOSES)}"
+        raise InputError("the consent is not complete", where=path, got=unknown or "", needed=needed)
+    until = _date(str(raw["until"]), path)
+    return Consent(
+        str(raw["who"]),
+        purposes,
+        until.isoformat(),
+        _sha256(str(raw["statement"])),
+        "file",
+        today.isoformat(),
+    )
+
+
+def write(folder: Path, consent: Consent) -> Path:
+    """Write `consent.json` into a likeness folder."""
+    manifest.write_json_atomic(folder / NAME, asdict(consent))
+    return folder / NAME
+
+
+def read(folder: Path) -> Consent | None:
+    """The consent of a likeness folder; None when there is none.  Raises `ArtifactError` when damaged."""
+    path = folder / NAME
+    if not path.is_file():
+        return None
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        return Consent(**{**raw, "purposes": tuple(raw["purposes"])})
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ArtifactError("the consent record is damaged", where=path, got=error, remedy=_HOW) from error
+
+
+def require(folder: Path, photos: Path, *, commercial: bool, today: dt.date | None = None) -> None:
+    """`InputError` unless every picture is the studio's or a consent covers the use today."""
+    files = [p for p in sorted(photos.iterdir()) if p.is_file() and not p.name.startswith(".")]
+    if not any(provenance.is_unmarked_picture(p) for p in files):
+        return
+    found, now = read(folder), today or dt.date.today()
+    if found is None:
+        raise InputError(
+            "these are photographs of a person, and nobody's consent is recorded",
+            where=folder,
+            needed=NAME,
+            remedy=_HOW,
+        )
+    if _date(found.until, folder / NAME) < now:
+        raise InputError("the consent has expired", where=folder / NAME, got=found.until, remedy=_HOW)
+    lacking = [p for p in ("training", "portraits") if p not in found.purposes]
+    lacking += ["commercial"] if commercial and "commercial" not in found.purposes else []
+    if lacking:
+        got, needed = ", ".join(found.purposes), ", ".join(lacking)
+        raise InputError(
+            "the consent does not cover this", where=folder / NAME, got=got, needed=needed, remedy=_HOW
+        )
+
+
+def _date(text: str, where: Path) -> dt.date:
+    try:
+        return dt.date.fromisoformat(text)
+    except ValueError as error:
+        raise InputError("not a date", where=where, got=text, needed="YYYY-MM-DD") from error
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

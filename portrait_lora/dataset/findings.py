@@ -1,0 +1,216 @@
+"""What is wrong with a photo, one finding at a time: a stable code, what was measured, what was asked.
+
+A bad photo is data, not an exception.  Lengths are pixels of the upright original unless said; luma is
+0..255; angles are degrees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Final, TypeVar
+
+import cv2
+import numpy as np
+
+from portrait_lora.dataset.photos import ImageArray
+from portrait_lora.faces.quality import aligned_crop, blur_px, eye_brightness, source_px_per_aligned_px
+from portrait_lora.records import Face, Finding, Photo
+
+NEEDS: Final[Mapping[str, str]] = {
+    "unreadable": "the file alone",
+    "no_face": "a face detector",
+    "several_faces": "a face detector",
+    "other_person": "a face embedder",
+    "face_too_small": "a face detector",
+    "low_resolution": "the file alone",
+    "blurred": "five keypoints",
+    "under_exposed": "a face detector",
+    "over_exposed": "a face detector",
+    "harsh_contrast": "a face detector",
+    "cut_off": "a face detector",
+    "extreme_pose": "a head pose model",
+    "near_duplicate": "a face embedder",
+    "surplus": "a face embedder",
+    "occluded": "a model for covered faces",
+    "sunglasses": "five keypoints for dark lenses; a model for glasses to rule them out",
+}
+"""Every code a finding can carry, and what must be there to tell; codes never change their meaning."""
+
+CODES: Final = tuple(NEEDS)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckSettings:
+    """The thresholds of the per-photo checks."""
+
+    detect_side_px: int = 1280  # the longer side of the picture that the detector sees
+    min_face_px: float = 64.0  # longer side of the face box in the original
+    min_side_px: int = 128  # shorter side of the picture
+    several_faces_ratio: float = 0.4  # a further face counts from this share of the largest one's size
+    max_blur_px: float = 1.15  # `faces.quality.blur_px` of the aligned 112 px crop
+    min_brightness: float = 22.0  # mean luma of the aligned crop
+    max_brightness: float = 232.0
+    min_highlight: float = 70.0  # 95th percentile of the face's luma: fair to dark skin, unlike the mean
+    max_blown_share: float = 0.25  # share of face pixels at luma 250 and above
+    max_clipped_share: float = 0.25  # blown and crushed (12 and below) together
+    min_border_share: float = 0.01  # room between face and border, in face sizes
+    max_yaw_deg: float = 85.0
+    max_pitch_deg: float = 40.0
+    max_roll_deg: float = 50.0
+    min_eye_brightness: float = 0.6  # `faces.quality.eye_brightness`: dark lenses are below
+    max_megapixels: float = 120.0  # larger pictures are refused unread
+
+    @classmethod
+    def of(cls, values: object) -> CheckSettings:
+        """Settings from anything that has some of these fields, such as a section of a configuration."""
+        return settings_of(cls, values)
+
+
+T = TypeVar("T")
+
+
+def settings_of(kind: type[T], values: object) -> T:
+    """The dataclass `kind` with every field that `values` has; defaults for the others, or for None."""
+    if isinstance(values, kind):
+        return values
+    names = [f.name for f in fields(kind) if hasattr(values, f.name)]  # type: ignore[arg-type]
+    return kind(**{name: getattr(values, name) for name in names})
+
+
+def of_face(
+    photo: Photo, face: Face, view: ImageArray, view_face: Face, settings: CheckSettings
+) -> Iterator[Finding]:
+    """Everything that one face and its pixels tell.  `face` is in pixels of the original, `view_face` in
+    those of `view`, which shows it best."""
+    yield from low_resolution(photo, settings)
+    small = list(_face_too_small(face, settings))
+    yield from small
+    aligned = np.asarray(aligned_crop(view, view_face.keypoints_px), dtype=np.uint8)
+    if not small:
+        yield from _blurred(aligned, view_face, settings)
+    yield from _exposure(view, view_face, settings)
+    yield from _cut_off(photo, face, settings)
+    yield from _extreme_pose(face, settings)
+    yield from _sunglasses(aligned, face, settings)
+    yield not_checked("occluded", "This face pack cannot tell; look for yourself.")
+
+
+def not_checked(code: str, advice: str) -> Finding:
+    """The finding for what cannot be told."""
+    return Finding(code, "not_checked", None, None, advice)
+
+
+def several_faces(faces: list[Face], settings: CheckSettings) -> Iterator[Finding]:
+    """`faces` are all that were found, largest first."""
+    if len(faces) > 1:
+        share = faces[1].size_px / max(faces[0].size_px, 1e-6)
+        if share >= settings.several_faces_ratio:
+            advice = "More than one person is close to the camera. Crop the photo to the subject alone."
+            yield Finding("several_faces", "reject", share, settings.several_faces_ratio, advice)
+
+
+def low_resolution(photo: Photo, settings: CheckSettings) -> Iterator[Finding]:
+    """The picture's shorter side."""
+    short = min(photo.size_px)
+    if short < settings.min_side_px:
+        advice = "The picture is very small. Use the original file, not a thumbnail or a copy from a chat."
+        yield Finding("low_resolution", "reject", float(short), float(settings.min_side_px), advice)
+
+
+def _face_too_small(face: Face, settings: CheckSettings) -> Iterator[Finding]:
+    if face.size_px < settings.min_face_px:
+        advice = (
+            "The face is too small in the picture. Use a closer photo, or lower dataset.check.min_face_px."
+        )
+        yield Finding("face_too_small", "reject", face.size_px, settings.min_face_px, advice)
+
+
+def _blurred(aligned: ImageArray, view_face: Face, settings: CheckSettings) -> Iterator[Finding]:
+    """Asks less of faces that the alignment had to enlarge: their edges widen by that alone."""
+    enlarged = 1.0 / max(source_px_per_aligned_px(view_face.keypoints_px), 1e-3)
+    asked = float(np.hypot(settings.max_blur_px, 0.45 * np.sqrt(max(0.0, enlarged**2 - 1))))
+    measured = blur_px(aligned)
+    if measured > asked:
+        advice = "The face is out of focus or moved. Use a sharper photo."
+        yield Finding("blurred", "reject", measured, asked, advice)
+
+
+def face_luma(image_rgb: ImageArray, face: Face) -> np.ndarray:
+    """The luma of the pixels inside the ellipse that fits the face box, flat float32; never empty."""
+    height, width = image_rgb.shape[:2]
+    x0, y0, x1, y1 = face.box_xyxy_px
+    left, right = int(np.clip(x0, 0, width - 1)), int(np.clip(np.ceil(x1), 1, width))
+    top, bottom = int(np.clip(y0, 0, height - 1)), int(np.clip(np.ceil(y1), 1, height))
+    part = image_rgb[top : max(bottom, top + 1), left : max(right, left + 1)]
+    luma = cv2.cvtColor(np.ascontiguousarray(part), cv2.COLOR_RGB2GRAY).astype(np.float32)
+    rows = (np.arange(luma.shape[0]) + top + 0.5 - (y0 + y1) / 2) / max((y1 - y0) / 2, 1.0)
+    columns = (np.arange(luma.shape[1]) + left + 0.5 - (x0 + x1) / 2) / max((x1 - x0) / 2, 1.0)
+    inside = rows[:, None] ** 2 + columns[None, :] ** 2 <= 0.81
+    return luma[inside] if inside.any() else luma.ravel()
+
+
+def _exposure(image: ImageArray, face: Face, settings: CheckSettings) -> Iterator[Finding]:
+    """At most one of the three: too dark, too hard, too bright."""
+    luma = face_luma(image, face)
+    highlight = float(np.percentile(luma, 95))
+    blown, crushed = float(np.mean(luma >= 250.0)), float(np.mean(luma <= 12.0))
+    dark = "The face is too dark. Use a photo with light on the face."
+    bright = "The face is burnt out. Use a photo with softer light or less exposure."
+    hard = "Much of the face is pure black or white. A photo in softer light teaches more."
+    clipped = blown + crushed
+    if face.brightness < settings.min_brightness:
+        yield Finding("under_exposed", "reject", face.brightness, settings.min_brightness, dark)
+    elif highlight < settings.min_highlight:
+        yield Finding("under_exposed", "reject", highlight, settings.min_highlight, dark)
+    elif face.brightness > settings.max_brightness:
+        yield Finding("over_exposed", "reject", face.brightness, settings.max_brightness, bright)
+    elif clipped > settings.max_clipped_share and crushed > blown / 3:
+        yield Finding("harsh_contrast", "warn", clipped, settings.max_clipped_share, hard)
+    elif blown > settings.max_blown_share:
+        yield Finding("over_exposed", "reject", blown, settings.max_blown_share, bright)
+
+
+def _cut_off(photo: Photo, face: Face, settings: CheckSettings) -> Iterator[Finding]:
+    """The room between the face (box, keypoints, landmarks) and the nearest border, in face sizes."""
+    width, height = photo.size_px
+    x0, y0, x1, y1 = face.box_xyxy_px
+    points = [np.array([[x0, y0], [x1, y1]]), face.keypoints_px]
+    points += [] if face.landmarks_px is None else [face.landmarks_px]
+    every = np.concatenate(points)
+    low, high = every.min(axis=0), every.max(axis=0)
+    room = float(min(low[0], low[1], width - high[0], height - high[1])) / max(face.size_px, 1e-6)
+    if room < settings.min_border_share:
+        advice = "The face is cut off by the border of the picture. Use a photo with the whole head in it."
+        yield Finding("cut_off", "reject", room, settings.min_border_share, advice)
+
+
+def _extreme_pose(face: Face, settings: CheckSettings) -> Iterator[Finding]:
+    if face.pose_deg is None:
+        yield not_checked("extreme_pose", "This face pack does not measure the pose.")
+        return
+    pitch, yaw, roll = face.pose_deg
+    limits = (
+        (abs(yaw), settings.max_yaw_deg, "turned away too far"),
+        (abs(pitch), settings.max_pitch_deg, "tilted up or down too far"),
+        (abs(roll), settings.max_roll_deg, "leaning too far; turn the picture upright"),
+    )
+    over = [(angle / limit, angle, limit, words) for angle, limit, words in limits if angle > limit]
+    if over:
+        _, angle, limit, words = max(over)
+        yield Finding("extreme_pose", "reject", angle, limit, f"The head is {words}. Use a calmer pose.")
+
+
+SUNGLASSES_MAX_YAW_DEG: Final = 40.0
+"""Beyond, the aligned crop no longer has the eyes where they are looked for."""
+
+
+def _sunglasses(aligned: ImageArray, face: Face, settings: CheckSettings) -> Iterator[Finding]:
+    """Dark eyes reject; bright ones prove nothing, as lenses let light through or move the keypoints."""
+    yaw = face.pose_deg[1] if face.pose_deg is not None else 0.0
+    measured = eye_brightness(aligned, yaw)
+    if abs(yaw) <= SUNGLASSES_MAX_YAW_DEG and measured < settings.min_eye_brightness:
+        advice = "The eyes are dark, as behind sunglasses. Use a photo that shows the eyes."
+        yield Finding("sunglasses", "reject", measured, settings.min_eye_brightness, advice)
+    else:
+        yield not_checked("sunglasses", "No dark lenses were seen, but this face pack cannot rule them out.")

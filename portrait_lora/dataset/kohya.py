@@ -1,0 +1,154 @@
+"""Datasets of other trainers: kohya's `10_sks person/` folders in and out, Hugging Face imagefolders in.
+
+Layout read and written: one folder per subject, named `REPEATS_TRIGGER CLASS`, with a `.txt` of the same
+name beside each picture (kohya-ss/sd-scripts, train_README).  Pictures are copied byte for byte; nothing
+of the source is changed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from portrait_lora import manifest
+from portrait_lora.dataset.captioners import METADATA, read_metadata, read_text
+from portrait_lora.dataset.photos import list_photos
+from portrait_lora.errors import InputError
+from portrait_lora.records import CaptionedCrop
+
+KIND: Final = "kohya"
+IMAGES: Final = "img"
+MASKS: Final = "masks"
+_FOLDER: Final = re.compile(r"^(\d+)_(\S+)(?: (.+))?$")
+_CAPTION_SUFFIXES: Final = (".txt", ".caption")
+_NEEDED: Final = "folders such as `10_sks person`, or a metadata.jsonl beside the pictures"
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What an import brought; `trigger` and `subject` are empty when the source does not name them."""
+
+    photos: int
+    captions: int
+    passed_over: tuple[str, ...]  # links, which are not followed
+    trigger: str
+    subject: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    path: Path
+    caption: str
+
+
+def export_kohya(
+    crops: Sequence[CaptionedCrop], folder: Path, *, trigger: str, subject: str, repeats: int = 10
+) -> Path:
+    """Write `img/REPEATS_TRIGGER CLASS/*.png` with captions, and `masks/`; the folder of the pictures.
+
+    Held-out photos are not part of it.  Raises InputError when `folder` holds anything else than an
+    earlier export.
+    """
+    if not crops:
+        raise InputError(
+            "nothing to export", where=folder, got="no crops", remedy="Run: portrait-lora prepare"
+        )
+    if folder.exists() and not _is_export(folder):
+        raise InputError(
+            "this folder holds other things",
+            where=folder,
+            needed="a new folder, or one that an export made",
+            remedy="Choose another --out.",
+        )
+    name = f"{repeats}_{_safe(trigger)} {_safe(subject)}"
+    inputs = {c.path.name: manifest.sha256_file(c.path) for c in crops}
+    with manifest.writing(folder, kind=KIND, inputs=inputs, extra={"repeats": repeats}) as part:
+        pictures = part / IMAGES / name
+        pictures.mkdir(parents=True)
+        for crop in crops:
+            (pictures / crop.path.name).write_bytes(crop.path.read_bytes())
+            (pictures / crop.path.name).with_suffix(".txt").write_text(crop.caption + "\n", encoding="utf-8")
+            if crop.mask_path is not None:
+                (part / MASKS).mkdir(exist_ok=True)
+                (part / MASKS / crop.path.name).write_bytes(crop.mask_path.read_bytes())
+    return folder / IMAGES / name
+
+
+def _is_export(folder: Path) -> bool:
+    if not folder.is_dir():
+        return False
+    found = manifest.read(folder)
+    return found.kind == KIND if found else not any(folder.iterdir())
+
+
+def _safe(word: str) -> str:
+    return re.sub(r'[\\/:*?"<>|\x00-\x1f]', "_", word)
+
+
+def import_dataset(source: Path, photos: Path) -> Imported:
+    """Copy the pictures of a kohya dataset or an imagefolder into `photos`, captions as `.txt` beside them.
+
+    Raises InputError when `source` is neither, has several subjects, or `photos` is not empty.
+    """
+    if not source.is_dir():
+        raise InputError("no such folder", where=source, needed=_NEEDED)
+    if photos.exists() and any(photos.iterdir()):
+        raise InputError("there are photos already", where=photos, needed="a new likeness folder")
+    folders, trigger, subject = _subject_of(source)
+    found = [one for folder in folders for one in _pictures(folder)]
+    links = tuple(one.path.name for one in found if one.path.is_symlink())
+    taken: set[str] = set()
+    captions = 0
+    for one in found:
+        if one.path.is_symlink():
+            continue
+        name = _free_name(one.path.name, taken)
+        manifest.write_bytes_atomic(photos / name, one.path.read_bytes())
+        if one.caption:
+            manifest.write_text_atomic((photos / name).with_suffix(".txt"), one.caption + "\n")
+            captions += 1
+    if not taken:
+        raise InputError("no pictures in this dataset", where=source, needed=_NEEDED)
+    return Imported(len(taken), captions, links, trigger, subject)
+
+
+def _subject_of(source: Path) -> tuple[list[Path], str, str]:
+    """The folders that hold the pictures, trigger and class word."""
+    inside = source / IMAGES if (source / IMAGES).is_dir() else source
+    candidates = [source, *sorted(p for p in inside.iterdir() if p.is_dir())]
+    named = [(p, match) for p in candidates if (match := _FOLDER.match(p.name))]
+    if named:
+        subjects = sorted({(m[2], m[3] or "") for _, m in named})
+        if len(subjects) > 1:
+            got = ", ".join(" ".join(s).strip() for s in subjects)
+            remedy = "Give the folder of one subject alone."
+            raise InputError("several subjects in one dataset", where=source, got=got, remedy=remedy)
+        return [p for p, _ in named], *subjects[0]
+    for folder in (source / "train", source):
+        if (folder / METADATA).is_file():
+            return [folder], "", ""
+    remedy = "For plain photos use: portrait-lora init"
+    raise InputError("not a dataset", where=source, needed=_NEEDED, remedy=remedy)
+
+
+def _pictures(folder: Path) -> Iterator[_Source]:
+    told = read_metadata(folder / METADATA)
+    for path in list_photos(folder):
+        beside = [path.with_suffix(s) for s in _CAPTION_SUFFIXES]
+        file = next((p for p in beside if p.is_file() and not p.is_symlink()), None)
+        text = " ".join(read_text(file).split()) if file else ""
+        yield _Source(path, text or told.get(path.name, ""))
+
+
+def _free_name(name: str, taken: set[str]) -> str:
+    """The name, or one with a number when a picture (or its caption file) of that name is there already."""
+    stem, suffix = Path(name).stem, Path(name).suffix
+    number = 1
+    while stem.lower() in taken:
+        number += 1
+        stem = f"{Path(name).stem}_{number}"
+    taken.add(stem.lower())
+    return stem + suffix

@@ -1,0 +1,88 @@
+"""A gallery of other people for a pack that brings none: the floor that similarity is read against.
+
+Made from a folder with one subfolder of pictures per person.  Embeddings are biometric data: they are kept
+only because they are asked for here, in the pack's own folder, without names.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final, cast
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+from safetensors.numpy import load_file, save
+
+from portrait_lora import manifest
+from portrait_lora.errors import ArtifactError, InputError
+from portrait_lora.faces.opening import open_analyzer
+from portrait_lora.faces.pack import FacePack, Role
+from portrait_lora.faces.packs import PACK_FILE, read_pack_file
+from portrait_lora.records import FloatArray, readonly
+
+FILE: Final = "impostors.safetensors"
+MIN_PEOPLE: Final = 5
+MIN_PICTURES: Final = 2
+MAX_PICTURES: Final = 6
+_MAX_PIXELS: Final = 60_000_000
+
+
+def make_gallery(pack: FacePack, people: Path) -> tuple[int, int]:
+    """Embed the people below a folder with both embedders and add the table to the pack; (people, pictures).
+
+    Pictures without exactly one face are passed over.  Raises `InputError` with fewer than five people of
+    whom two pictures each are usable.
+    """
+    if not people.is_dir():
+        raise InputError("no such folder of people", where=people, needed="a subfolder of pictures each")
+    folders = sorted(p for p in people.iterdir() if p.is_dir())
+    roles: tuple[Role, ...] = ("select", "report")
+    tables = {role: [_embedded(pack, role, folder) for folder in folders] for role in roles}
+    usable = [i for i, rows in enumerate(tables["select"]) if len(rows) >= MIN_PICTURES]
+    if len(usable) < MIN_PEOPLE:
+        raise InputError(
+            "too few other people for a gallery",
+            where=people,
+            got=f"{len(usable)} people with {MIN_PICTURES} usable pictures",
+            needed=f"{MIN_PEOPLE} at least; 50 and more give a steady floor",
+        )
+    count = min(MAX_PICTURES, *(len(tables["select"][i]) for i in usable))
+    stacked = {r: np.stack([np.stack(tables[r][i][:count]) for i in usable]) for r in roles}
+    data = save({role: table.astype(np.float16) for role, table in stacked.items()})
+    raw = dict(read_pack_file(pack.folder))
+    manifest.write_bytes_atomic(pack.folder / FILE, data)
+    raw["models"] = cast(dict[str, Any], raw["models"]) | {"impostors": FILE}
+    raw["files"] = cast(dict[str, Any], raw["files"]) | {FILE: manifest.sha256_file(pack.folder / FILE)}
+    manifest.write_json_atomic(pack.folder / PACK_FILE, raw)
+    return len(usable), count
+
+
+def read_gallery(pack: FacePack, role: Role) -> FloatArray:
+    """(N, K, D) with unit rows; `ArtifactError` when the pack has no gallery for this embedder."""
+    if pack.impostors is None:
+        remedy = f"Make one from pictures of other people: portrait-lora gallery {pack.name} --people DIR"
+        raise ArtifactError("the face pack has no gallery of strangers", where=pack.folder, remedy=remedy)
+    vectors = load_file(str(pack.path(pack.impostors)))[role].astype(np.float32)
+    return readonly(vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12))
+
+
+def _embedded(pack: FacePack, role: Role, folder: Path) -> list[FloatArray]:
+    analyzer = open_analyzer(pack, role)
+    found: list[FloatArray] = []
+    for path in sorted(folder.iterdir()):
+        picture = _read(path)
+        faces = [] if picture is None else analyzer.find(picture)
+        if len(faces) == 1:
+            found.append(faces[0].embedding)
+    return found
+
+
+def _read(path: Path) -> npt.NDArray[np.uint8] | None:
+    try:
+        with Image.open(path, formats=["JPEG", "PNG", "WEBP"]) as opened:
+            if opened.width * opened.height > _MAX_PIXELS:
+                return None
+            return np.asarray(ImageOps.exif_transpose(opened).convert("RGB"), dtype=np.uint8)
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError):
+        return None

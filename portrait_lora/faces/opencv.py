@@ -1,0 +1,107 @@
+"""Faces with OpenCV: YuNet finds them (`FaceDetectorYN`), SFace or an ArcFace network embeds them.
+
+The pair whose licences allow commercial use.  YuNet gives a box and five keypoints: no pose, no
+expression, so those findings stay `not_checked`.  Embeddings are taken from the same aligned 112 px crop as
+everywhere else; SFace sees it through `FaceRecognizerSF`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from insightface.model_zoo import model_zoo
+
+from portrait_lora.errors import ArtifactError, InputError
+from portrait_lora.faces import quality
+from portrait_lora.faces.packs import FacePack, Role
+from portrait_lora.records import Face, FloatArray, readonly
+
+Uint8Image = npt.NDArray[np.uint8]
+_NMS: Final = 0.3
+_MOST_FACES: Final = 200
+_MIN_SIDE_PX: Final = 8
+
+
+class OpenCvAnalyzer:
+    """A pack of OpenCV's detector and two embedders; the interface of `FaceAnalyzer`, on the CPU."""
+
+    def __init__(self, pack: FacePack, embedder: Role = "select"):
+        if embedder not in ("select", "report"):
+            raise InputError("unknown embedder", got=embedder, needed="select or report")
+        self.pack = pack
+        self.embedder: Role = embedder
+        self.embedder_id = pack.embedder_ids[embedder]
+        file = pack.embedder_select if embedder == "select" else pack.embedder_report
+        side = (pack.det_size_px, pack.det_size_px)
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+        self._sface = pack.kinds.get(self.embedder_id) == "sface"
+        try:
+            detector = str(pack.path(pack.detector))
+            self._detector = cv2.FaceDetectorYN.create(detector, "", side, pack.det_thresh, _NMS, _MOST_FACES)
+            path = str(pack.path(file))
+            self._recogniser: Any = (
+                cv2.FaceRecognizerSF.create(path, "") if self._sface else model_zoo.get_model(path)
+            )
+        except Exception as error:  # OpenCV, onnxruntime and onnx raise unrelated types
+            raise ArtifactError("OpenCV cannot load the face pack", where=pack.folder, got=error) from error
+        if not self._sface:
+            if getattr(self._recogniser, "taskname", None) != "recognition":
+                raise ArtifactError("not an ArcFace model", where=pack.path(file))
+            self._recogniser.prepare(-1)
+
+    def find(self, image_rgb: Uint8Image) -> list[Face]:
+        """Every face, largest first."""
+        image = np.asarray(image_rgb)
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            got = f"{image.dtype} {image.shape}"
+            raise InputError("not an RGB picture", got=got, needed="uint8 of shape (height, width, 3)")
+        height, width = image.shape[:2]
+        if min(height, width) < _MIN_SIDE_PX:
+            return []
+        scale = min(1.0, self.pack.det_size_px / max(height, width))
+        size = (max(_MIN_SIDE_PX, round(width * scale)), max(_MIN_SIDE_PX, round(height * scale)))
+        small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1 else image
+        self._detector.setInputSize(size)
+        _, rows = self._detector.detect(np.ascontiguousarray(small[..., ::-1]))
+        back = np.array([width / size[0], height / size[1]], dtype=np.float32)
+        found = [] if rows is None else [self._face(image, row, back) for row in rows if _usable(row)]
+        return sorted(found, key=lambda face: -face.size_px)
+
+    def embed(self, image_rgb: Uint8Image, keypoints_px: FloatArray) -> FloatArray:
+        """Unit-norm (D,) embedding of the face at five known keypoints."""
+        return self._embed_aligned(quality.aligned_crop(image_rgb, np.asarray(keypoints_px)))
+
+    def impostor_embeddings(self) -> FloatArray:
+        """(N, K, D): K pictures of each of N other people; `ArtifactError` before a gallery was made."""
+        from portrait_lora.faces.gallery import read_gallery
+
+        return read_gallery(self.pack, self.embedder)
+
+    def _face(self, image: Uint8Image, row: npt.NDArray[np.float32], back: FloatArray) -> Face:
+        """A row of YuNet (x, y, w, h, five points, score) in pixels of the picture."""
+        corner, extent = row[0:2] * back, row[2:4] * back
+        keypoints = row[4:14].reshape(5, 2) * back
+        aligned = quality.aligned_crop(image, keypoints)
+        (x0, y0), (x1, y1) = corner, corner + extent
+        return Face(
+            box_xyxy_px=(float(x0), float(y0), float(x1), float(y1)),
+            score=float(row[14]),
+            keypoints_px=readonly(keypoints),
+            embedding=self._embed_aligned(aligned),
+            embedder_id=self.embedder_id,
+            sharpness=quality.sharpness(aligned),
+            brightness=quality.brightness(aligned),
+        )
+
+    def _embed_aligned(self, aligned_rgb: Uint8Image) -> FloatArray:
+        bgr = np.ascontiguousarray(aligned_rgb[..., ::-1])
+        raw = self._recogniser.feature(bgr) if self._sface else self._recogniser.get_feat(bgr)
+        vector = np.asarray(raw, dtype=np.float32).flatten()
+        return readonly(vector / max(float(np.linalg.norm(vector)), 1e-12))
+
+
+def _usable(row: npt.NDArray[np.float32]) -> bool:
+    return bool(np.isfinite(row).all() and min(row[2], row[3]) >= 4.0)

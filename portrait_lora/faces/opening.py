@@ -1,0 +1,44 @@
+"""One door to every face pack: the analyzer that its backend needs, behind one interface."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from portrait_lora.faces.packs import FacePack, Role
+from portrait_lora.records import Face, FloatArray
+
+
+class Analyzer(Protocol):
+    """What every backend can do; see `FaceAnalyzer` for shapes and errors."""
+
+    pack: FacePack
+    embedder: Role
+    embedder_id: str
+
+    def find(self, image_rgb: npt.NDArray[np.uint8]) -> list[Face]:
+        """Every face, largest first."""
+        ...
+
+    def embed(self, image_rgb: npt.NDArray[np.uint8], keypoints_px: FloatArray) -> FloatArray:
+        """Unit-norm (D,) embedding of the face at five known keypoints."""
+        ...
+
+    def impostor_embeddings(self) -> FloatArray:
+        """(N, K, D): K pictures of each of the pack's N gallery people."""
+        ...
+
+
+def open_analyzer(
+    pack: FacePack, embedder: Role = "select", *, device: Literal["cpu", "cuda"] = "cpu"
+) -> Analyzer:
+    """The analyzer of a pack.  Raises `ArtifactError` when its files cannot be loaded."""
+    if pack.backend == "opencv":
+        from portrait_lora.faces.opencv import OpenCvAnalyzer
+
+        return OpenCvAnalyzer(pack, embedder)
+    from portrait_lora.faces.analyzer import FaceAnalyzer
+
+    return FaceAnalyzer(pack, embedder, device=device)

@@ -1,0 +1,116 @@
+"""What a face pack is once it is verified, and the small models that live in its `pack.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal, Self
+
+from portrait_lora.faces.known import Backend
+
+Role = Literal["select", "report"]
+Alignment = Literal["detector", "landmarks"]
+"""Whether faces are aligned on the detector's five keypoints or on those within the 68 landmarks."""
+
+
+@dataclass(frozen=True, slots=True)
+class LandmarkHead:
+    """A tiny network on the 68 normalised landmarks: tanh layers, the last one linear."""
+
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
+    weights: tuple[tuple[tuple[float, ...], ...], ...]  # per layer (out, in)
+    biases: tuple[tuple[float, ...], ...]
+    labels: tuple[str, ...]
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Self:
+        """Read what `to_json` wrote."""
+        layers = tuple(tuple(tuple(map(float, row)) for row in layer) for layer in raw["weights"])
+        biases = tuple(tuple(map(float, row)) for row in raw["biases"])
+        return cls(
+            tuple(map(float, raw["mean"])),
+            tuple(map(float, raw["scale"])),
+            layers,
+            biases,
+            tuple(map(str, raw["labels"])),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain lists."""
+        return {
+            "mean": list(self.mean),
+            "scale": list(self.scale),
+            "weights": [[list(row) for row in layer] for layer in self.weights],
+            "biases": [list(row) for row in self.biases],
+            "labels": list(self.labels),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeModel:
+    """A network outside insightface: logits of every group one after another, then a direction (x, y, z)."""
+
+    file: str  # relative to the pack, in a subfolder
+    groups: Mapping[str, tuple[str, ...]]
+
+    @property
+    def width(self) -> int:
+        """How many numbers it answers."""
+        return sum(len(labels) for labels in self.groups.values()) + 3
+
+
+@dataclass(frozen=True, slots=True)
+class FacePack:
+    """A verified pack.  `thresholds` maps an embedder id to the similarity reached by strangers at
+    `false_match_rate`; None models are abilities that the pack lacks (the finding is `not_checked`)."""
+
+    name: str
+    folder: Path
+    digest: str
+    synthetic: bool
+    licence: str
+    commercial: str
+    detector: str
+    landmarks: str | None
+    embedder_select: str
+    embedder_report: str
+    embedder_ids: Mapping[str, str]  # role -> id
+    thresholds: Mapping[str, float]  # embedder id -> similarity
+    false_match_rate: float
+    det_size_px: int
+    det_thresh: float
+    impostors: str | None = None
+    pose_calibration: LandmarkHead | None = None
+    expression_model: LandmarkHead | None = None
+    align: Alignment = "detector"
+    attributes: AttributeModel | None = None
+    backend: Backend = "insightface"
+    kinds: Mapping[str, str] = field(default_factory=dict)  # embedder id -> "sface"; ArcFace when not named
+    calibrated: bool = True
+
+    @property
+    def abilities(self) -> Mapping[str, bool]:
+        """What this pack can check; a finding it has no model for is `not_checked`, never a pass."""
+        return MappingProxyType(
+            {
+                "faces": True,
+                "identity": True,
+                "two embedders": True,
+                "pose": self.landmarks is not None,
+                "expression": self.expression_model is not None or self.attributes is not None,
+                "glasses and light": self.attributes is not None,
+                "other people": self.impostors is not None,
+                "calibrated threshold": self.calibrated,
+            }
+        )
+
+    def path(self, file: str) -> Path:
+        """Where a file of the pack lies."""
+        return self.folder / file
+
+    def threshold(self, role: Role = "report") -> float:
+        """The verification threshold of one of the two embedders."""
+        return self.thresholds[self.embedder_ids[role]]

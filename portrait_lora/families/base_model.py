@@ -1,0 +1,78 @@
+"""One base model, as catalogue rows and user folders describe it.  Torch-free."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from portrait_lora import manifest
+from portrait_lora.records import FamilyName
+
+Commercial = Literal["yes", "conditional", "no"]
+
+
+@dataclass(frozen=True, slots=True)
+class BaseModel:
+    """One base model.
+
+    `repo` is trained on and `generate_repo` sampled with (a distilled sibling may be faster); both are
+    hub names, at `revision` and `generate_revision`.  `folder` is set when the weights lie on this
+    machine in diffusers layout.  `terms` says in one sentence what `commercial` means here.  Memory is
+    that of a GPU at batch 1 in bf16, None when nobody knows; `steps` and `guidance_scale` suit
+    `generate_repo`.  `unverified` names fields that rest on reports.
+    """
+
+    name: str
+    family: FamilyName
+    repo: str
+    revision: str
+    generate_repo: str
+    licence: str
+    commercial: Commercial
+    gated: bool
+    resolution_px: int
+    download_gb: float
+    synthetic: bool = False
+    folder: Path | None = None
+    terms: str = ""
+    licence_url: str = ""
+    generate_revision: str = "main"
+    parameters_b: float = 0.0
+    train_memory_gb: float | None = None
+    generate_memory_gb: float | None = None
+    steps: int = 28
+    guidance_scale: float = 4.0
+    unverified: tuple[str, ...] = ()
+
+    @property
+    def source(self) -> str:
+        """What `from_pretrained` is given."""
+        return str(self.folder) if self.folder else self.repo
+
+    @property
+    def label(self) -> str:
+        """Names the exact weights for people and records: a catalogue name or a folder, with revision."""
+        return self.name if self.folder else f"{self.repo}@{self.revision}"
+
+    @property
+    def repos(self) -> tuple[str, ...]:
+        """The hub repositories that have to be fetched; none for a folder."""
+        return () if self.folder else tuple(dict.fromkeys((self.repo, self.generate_repo)))
+
+    @property
+    def recipe(self) -> str:
+        """The packaged configuration file that says how to train and sample this base."""
+        return f"{self.name}.yaml"
+
+    @property
+    def digest(self) -> str:
+        """Identifies the weights: content for a folder, repositories and revisions for the hub."""
+        if self.folder is not None:
+            from portrait_lora.families.layout import folder_digest
+
+            return folder_digest(self.folder)
+        told = {"repo": self.repo, "revision": self.revision}
+        if self.generate_repo != self.repo:
+            told |= {"generate_repo": self.generate_repo, "generate_revision": self.generate_revision}
+        return manifest.digest(told)

@@ -1,0 +1,299 @@
+"""What all families have in common: parts loaded and freed, the VAE, the pipeline with its adapter.
+
+A family derives from `DiffusersFamily`, names its classes, and adds how prompts become conditions and how
+its denoiser is asked.  Nothing here knows a family by name.  Shape legend: see `family.py`.
+"""
+
+# pyright: reportPrivateImportUsage=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# diffusers is typed in part; what it returns is narrowed here, at the border.
+from __future__ import annotations
+
+import gc
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, TypeVar, cast
+
+import torch
+from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler
+from torch import Tensor, nn
+
+from portrait_lora import log
+from portrait_lora.errors import ArtifactError, InputError
+from portrait_lora.families.adapter_file import lora_layers
+from portrait_lora.families.catalog import BaseModel
+from portrait_lora.families.family import (
+    ADAPTER_NAME,
+    FlowSchedule,
+    Geometry,
+    LatentMoments,
+    LoraLayers,
+    NoiseSchedule,
+    Parts,
+    PromptCondition,
+    Weights,
+)
+from portrait_lora.families.store import DTYPES, Store, refuse_other_family
+from portrait_lora.records import Adapter
+
+_log = log.get(__name__)
+_T = TypeVar("_T")
+
+
+class DiffusersFamily(ABC):
+    """A `Family` whose weights lie in diffusers layout, in a folder or in the hub's cache.
+
+    `patch` is the side of a denoiser's token in latent places; `pipeline_options` go to every pipeline;
+    `solver` replaces its sampler, on the base's own noise schedule.
+    """
+
+    denoiser_name: str = "transformer"
+    denoiser_type: Any
+    vae_type: Any
+    pipeline_type: Any
+    pipeline_options: Mapping[str, object] = {}
+    solver: Any = None
+    patch: int = 2
+    lora_layers: LoraLayers
+
+    def __init__(self, base: BaseModel, device: str = "cpu", weights: Weights = "float32"):
+        """Nothing is loaded yet.  Raises `InputError` when the folder holds a base of another family."""
+        self.base = base
+        self.device = torch.device(device)
+        self.weights = weights
+        self.store = Store(base)
+        self._encoders: Any | None = None  # the pipeline without VAE and denoiser
+        self._vae: Any | None = None
+        self._denoiser: nn.Module | None = None
+        self._pipeline: Any | None = None
+        if base.folder is not None:
+            kind = self.denoiser_type.__name__
+            refuse_other_family(base.folder, base.family, self.denoiser_name, kind, self.fits)
+
+    @property
+    def denoiser(self) -> nn.Module:
+        """The denoiser; an accelerator may put its wrapped form in place."""
+        return loaded(self._denoiser, "denoiser")
+
+    @denoiser.setter
+    def denoiser(self, module: nn.Module) -> None:
+        self._denoiser = module
+
+    @cached_property
+    @abstractmethod
+    def schedule(self) -> NoiseSchedule | FlowSchedule:
+        """The noise process of the base's own scheduler configuration, on the CPU."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """In which the frozen weights compute."""
+        return DTYPES[self.weights]
+
+    @property
+    def multiple_px(self) -> int:
+        """Both sides of a picture are multiples of this."""
+        return self.latent_px * self.patch
+
+    @property
+    def latent_px(self) -> int:
+        """The side of a latent place in pixels."""
+        return 2 ** (len(cast(Sequence[int], self.vae_config["block_out_channels"])) - 1)
+
+    @cached_property
+    def vae_config(self) -> Mapping[str, Any]:
+        """The VAE's configuration; the VAE itself need not be loaded."""
+        return self.store.config(self.vae_type, "vae")
+
+    @cached_property
+    def denoiser_config(self) -> Mapping[str, Any]:
+        """The denoiser's configuration, whatever has been put round the denoiser itself."""
+        return self.store.config(self.denoiser_type, self.denoiser_name)
+
+    def load(self, parts: Parts) -> None:
+        """Load one half of the model on the device and free the other; `none` frees everything.
+
+        Raises `InputError` when the weights are not on this machine.
+        """
+        held = self._held()
+        if parts != "encoders":
+            self._encoders = self._vae = None
+        if parts != "denoiser":
+            self._denoiser = None
+        if parts == "none":
+            self._pipeline = None
+        if held > self._held():
+            gc.collect()  # modules refer to each other in circles
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+        if parts == "encoders" and self._vae is None:
+            # Language models overflow in float16; the VAE is small and its moments are kept: full precision.
+            dtype = torch.float32 if self.weights == "float32" else torch.bfloat16
+            bare = {self.denoiser_name: None, "vae": None}
+            self._encoders = self.store.open(
+                self.chosen_pipeline(), None, dtype=dtype, **bare, **self.pipeline_options
+            ).to(self.device)
+            self._vae = self.open_vae()
+        if parts == "denoiser" and self._denoiser is None:
+            self._denoiser = self._open_denoiser()
+
+    def _held(self) -> int:
+        """How many parts are in memory."""
+        return sum(p is not None for p in (self._encoders, self._vae, self._denoiser, self._pipeline))
+
+    @abstractmethod
+    def encode_prompts(self, prompts: Sequence[str]) -> PromptCondition:
+        """Prompts to the condition `predict` takes, as the family's pipeline makes it."""
+
+    @torch.no_grad()
+    def encode_pixels(self, pixels_BCHW: Tensor) -> LatentMoments:
+        """Posterior moments of the VAE, unscaled.  Raises `InputError` for sides that do not fit."""
+        vae = loaded(self._vae, "encoders")
+        height, width = pixels_BCHW.shape[-2:]
+        if height % self.multiple_px or width % self.multiple_px:
+            raise InputError(
+                f"a picture of this size cannot be given to {self.base.name}",
+                got=f"{width} x {height} px",
+                needed=f"sides that are multiples of {self.multiple_px} px",
+            )
+        posterior = vae.encode(self.vae_input(pixels_BCHW.to(self.device))).latent_dist
+        return LatentMoments(self.vae_output(posterior.mean), self.vae_output(posterior.std))
+
+    def vae_input(self, pixels_BCHW: Tensor) -> Tensor:
+        """Pixels as the VAE takes them."""
+        return pixels_BCHW
+
+    def vae_output(self, latents: Tensor) -> Tensor:
+        """What the VAE gives, as (B, C, H, W)."""
+        return latents
+
+    def to_model_space(self, latents_BCHW: Tensor) -> Tensor:
+        """(latents - shift) × scaling factor of the VAE's configuration."""
+        shift = cast(float, self.vae_config.get("shift_factor") or 0.0)
+        return (latents_BCHW - shift) * cast(float, self.vae_config["scaling_factor"])
+
+    def predict(
+        self,
+        noisy_BCHW: Tensor,
+        noise_level_B: Tensor,
+        condition: PromptCondition,
+        geometry: Sequence[Geometry],
+    ) -> Tensor:
+        """The denoiser's answer in float32, in the layout of `noisy_BCHW`; see `Family.predict`."""
+        noisy_BCHW, pooled_BD = noisy_BCHW.to(self.dtype), condition.pooled_BD
+        typed = PromptCondition(
+            condition.embeds_BLD.to(self.dtype),
+            condition.mask_BL,
+            None if pooled_BD is None else pooled_BD.to(self.dtype),
+        )
+        return self.ask(noisy_BCHW, noise_level_B, typed, geometry).float()
+
+    @abstractmethod
+    def ask(
+        self, noisy_BCHW: Tensor, level_B: Tensor, condition: PromptCondition, geometry: Sequence[Geometry]
+    ) -> Tensor:
+        """`predict` in the precision of the weights."""
+
+    def pipeline(self, adapter: Adapter | None) -> Any:
+        """The diffusers pipeline, with the adapter loaded as `ADAPTER_NAME` or bare.
+
+        One pipeline is kept and its adapter exchanged.  Raises `InputError` for an adapter of another
+        family, `ArtifactError` when not every layer of the file went in.
+        """
+        if adapter is not None and adapter.family != self.base.family:
+            raise InputError(
+                "the adapter belongs to another family",
+                where=adapter.path,
+                got=adapter.family,
+                needed=self.base.family,
+            )
+        if self._pipeline is None:
+            self._pipeline = self._open_pipeline()
+        pipe = self._pipeline
+        pipe.unload_lora_weights()
+        if adapter is None:
+            return pipe
+        if adapter.base_digest != self.base.digest:
+            _log.warning("%s was trained on another base than %s", adapter.path, self.base.label)
+        needed = lora_layers(adapter.path)
+        try:
+            pipe.load_lora_weights(
+                str(adapter.path.parent), weight_name=adapter.path.name, adapter_name=ADAPTER_NAME
+            )
+        except (ValueError, RuntimeError, KeyError, TypeError) as error:
+            self._pipeline = None  # it may be half changed
+            what = "the adapter cannot be put into this base"
+            got = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise ArtifactError(what, where=adapter.path, got=got) from error
+        got = sum(injected(part) for part in pipe.components.values() if isinstance(part, nn.Module))
+        if got == 0 or got != needed:
+            raise ArtifactError(
+                "not every layer of the adapter fits", where=adapter.path, got=got, needed=needed
+            )
+        return pipe
+
+    def open_vae(self) -> Any:
+        """The VAE in float32 on the device."""
+        return self.store.open(self.vae_type, "vae").to(self.device).requires_grad_(False).eval()
+
+    def variance_preserving(self) -> NoiseSchedule:
+        """The schedule of a base with a DDPM-like scheduler; `InputError` for other prediction types."""
+        scheduler = self.store.open(DDPMScheduler, "scheduler")
+        kind = str(scheduler.config["prediction_type"])
+        if kind not in ("epsilon", "v_prediction"):
+            raise InputError(
+                "unsupported prediction type", where=self.base.source, got=kind, needed="epsilon or v"
+            )
+        return NoiseSchedule(scheduler.alphas_cumprod.to(torch.float32), kind)
+
+    def flow(self) -> FlowSchedule:
+        """The schedule of a base with a flow-matching scheduler."""
+        config = self.store.config(FlowMatchEulerDiscreteScheduler, "scheduler")
+        line: tuple[float, float, float, float] | None = None
+        if config.get("use_dynamic_shifting"):
+            line = (
+                config.get("base_image_seq_len") or 256,
+                config.get("base_shift") or 0.5,
+                config.get("max_image_seq_len") or 4096,
+                config.get("max_shift") or 1.15,
+            )
+        return FlowSchedule(float(config.get("shift") or 1.0), line, self.patch)
+
+    def fits(self, config: Mapping[str, object]) -> bool:
+        """Whether the denoiser's configuration is one of this family's."""
+        del config
+        return True
+
+    def chosen_pipeline(self) -> Any:
+        """The class of the pipeline, where a family has several."""
+        return self.pipeline_type
+
+    def _open_pipeline(self) -> Any:
+        quantised: dict[str, object] = {}
+        if self.weights in ("int8", "nf4"):
+            quantised = {self.denoiser_name: self._open_denoiser(generating=True)}
+        more = {"dtype": self.dtype, **quantised, **self.pipeline_options}
+        pipe = self.store.open(self.chosen_pipeline(), None, generating=True, **more)
+        if self.solver is not None:
+            pipe.scheduler = self.solver.from_config(pipe.scheduler.config)
+        pipe.set_progress_bar_config(disable=True)
+        return pipe.to(self.device)
+
+    def _open_denoiser(self, *, generating: bool = False) -> nn.Module:
+        module = self.store.open_denoiser(
+            self.denoiser_type, self.denoiser_name, self.weights, generating=generating
+        )
+        if self.weights not in ("int8", "nf4"):  # those are put on their device while they are read
+            module = module.to(self.device)
+        return cast(nn.Module, module.requires_grad_(False).eval())
+
+
+def loaded(part: _T | None, parts: str) -> _T:
+    """The part, or `RuntimeError` when it has not been loaded."""
+    if part is None:
+        raise RuntimeError(f'call load("{parts}") first')
+    return part
+
+
+def injected(module: nn.Module) -> int:
+    """How many layers of a module carry the adapter."""
+    return sum(ADAPTER_NAME in getattr(m, "lora_A", {}) for m in module.modules())

@@ -1,0 +1,131 @@
+"""FLUX.2: one language model as text encoder, normalised 2×2 patches, positions in four dimensions.
+
+klein reads its prompts with Qwen3, dev with Mistral; the index of the base says which pipeline it has.
+Shape legend: see `family.py`.
+"""
+
+# pyright: reportPrivateImportUsage=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, Final, cast
+
+import torch
+from diffusers import (
+    AutoencoderKLFlux2,
+    DiffusionPipeline,
+    Flux2KleinPipeline,
+    Flux2Pipeline,
+    Flux2Transformer2DModel,
+)
+from diffusers.pipelines.flux2.pipeline_flux2 import compute_empirical_mu
+from torch import Tensor
+from torch.nn.functional import pad
+
+from portrait_lora.families.diffusers_family import DiffusersFamily, loaded
+from portrait_lora.families.family import (
+    JOINT_ATTENTION,
+    FlowSchedule,
+    Geometry,
+    LoraLayers,
+    PromptCondition,
+)
+from portrait_lora.families.packing import patchify, positions, unpatchify
+
+_GUIDANCE: Final = 1.0
+_STEPS: Final = 50
+_TOKENS: Final = (256, 4096)
+
+
+class _Klein(Flux2KleinPipeline):
+    """Guides by the empty prompt only: negative prompts are not heard."""
+
+    def __call__(self, *args: Any, negative_prompt: object = None, **more: Any) -> Any:
+        """Draw; see `Flux2KleinPipeline.__call__`."""
+        del negative_prompt
+        return super().__call__(*args, **more)
+
+
+class _Dev(Flux2Pipeline):
+    """Guided by a number told to the weights: negative prompts are not heard."""
+
+    def __call__(self, *args: Any, negative_prompt: object = None, **more: Any) -> Any:
+        """Draw; see `Flux2Pipeline.__call__`."""
+        del negative_prompt
+        return super().__call__(*args, **more)
+
+
+class Flux2(DiffusersFamily):
+    """The `Family` of FLUX.2 klein and dev.
+
+    The outgoing layer of a single-stream block is left alone: its name is that of a list elsewhere.
+    """
+
+    denoiser_type = Flux2Transformer2DModel
+    vae_type = AutoencoderKLFlux2
+    pipeline_type = _Klein
+    lora_layers = LoraLayers(
+        (*JOINT_ATTENTION, "to_qkv_mlp_proj"),
+        (
+            *JOINT_ATTENTION,
+            "to_qkv_mlp_proj",
+            "ff.linear_in",
+            "ff.linear_out",
+            "ff_context.linear_in",
+            "ff_context.linear_out",
+        ),
+    )
+
+    @cached_property
+    def schedule(self) -> FlowSchedule:
+        """Straight lines; the shift of the pipeline's own rule at 50 steps, linear in the tokens."""
+        mu = [compute_empirical_mu(tokens, _STEPS) for tokens in _TOKENS]
+        return FlowSchedule(1.0, (_TOKENS[0], mu[0], _TOKENS[1], mu[1]), self.patch)
+
+    @cached_property
+    def _statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and spread of the 4 C patch channels; weights of the VAE, so it is opened for a moment."""
+        vae = self.open_vae() if self._vae is None else self._vae
+        spread = torch.sqrt(vae.bn.running_var + vae.config.batch_norm_eps)
+        return vae.bn.running_mean.detach().cpu().clone(), spread.detach().cpu().clone()
+
+    def to_model_space(self, latents_BCHW: Tensor) -> Tensor:
+        """Each place of each 2×2 patch with its own mean and spread."""
+        mean, std = (value.view(1, -1, 1, 1).to(latents_BCHW) for value in self._statistics)
+        return unpatchify((patchify(latents_BCHW) - mean) / std)
+
+    @torch.no_grad()
+    def encode_prompts(self, prompts: Sequence[str]) -> PromptCondition:
+        """Hidden states of three layers side by side, padded to 512 tokens."""
+        encoders = loaded(self._encoders, "encoders")
+        embeds_BLD, _ = encoders.encode_prompt(list(prompts), device=self.device)
+        return PromptCondition(embeds_BLD)
+
+    def ask(
+        self, noisy_BCHW: Tensor, level_B: Tensor, condition: PromptCondition, geometry: Sequence[Geometry]
+    ) -> Tensor:
+        """Velocity; positions are (0, row, column, 0) for places and (0, 0, 0, token) for text."""
+        del geometry
+        patches = patchify(noisy_BCHW)
+        count, length = condition.embeds_BLD.shape[:2]
+        device = noisy_BCHW.device
+        text_L4 = pad(torch.arange(length, device=device)[:, None], (3, 0))
+        place_N4 = pad(positions(*patches.shape[-2:], device), (0, 1))
+        guided = self.denoiser_config.get("guidance_embeds", True)
+        answer = self.denoiser(
+            hidden_states=patches.flatten(2).transpose(1, 2),
+            timestep=level_B,
+            guidance=torch.full_like(level_B, _GUIDANCE, dtype=torch.float32) if guided else None,
+            encoder_hidden_states=condition.embeds_BLD,
+            txt_ids=text_L4.expand(count, -1, -1),
+            img_ids=place_N4.expand(count, -1, -1),
+            return_dict=False,
+        )
+        rows = cast(Tensor, answer[0]).transpose(1, 2)
+        return unpatchify(rows.unflatten(2, patches.shape[-2:]))
+
+    def chosen_pipeline(self) -> Any:
+        """As the index of the base says."""
+        index = self.store.config(DiffusionPipeline, None)
+        return _Dev if index.get("_class_name") == Flux2Pipeline.__name__ else _Klein

@@ -1,0 +1,113 @@
+"""Qwen-Image: a video VAE with a frame axis, a vision-language text encoder, a joint transformer.
+
+Shape legend: see `family.py`; F frames, always 1 here.
+"""
+
+# pyright: reportPrivateImportUsage=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, cast
+
+import torch
+from diffusers import AutoencoderKLQwenImage, QwenImagePipeline, QwenImageTransformer2DModel
+from torch import Tensor
+
+from portrait_lora.families.diffusers_family import DiffusersFamily, loaded
+from portrait_lora.families.family import (
+    JOINT_ATTENTION,
+    FlowSchedule,
+    Geometry,
+    LoraLayers,
+    PromptCondition,
+)
+from portrait_lora.families.packing import pack, unpack
+
+
+class _Pipeline(QwenImagePipeline):
+    """Guidance as in every other family; this pipeline keeps that name for distilled weights.
+
+    An empty negative prompt becomes a space, since the pipeline takes no prompt of zero tokens.
+    """
+
+    def __call__(
+        self,
+        *args: Any,
+        guidance_scale: float = 4.0,
+        negative_prompt: str | list[str] | None = None,
+        **more: Any,
+    ) -> Any:
+        """Draw; see `QwenImagePipeline.__call__`."""
+        if guidance_scale <= 1.0:
+            return super().__call__(*args, true_cfg_scale=1.0, **more)
+        wanted = [negative_prompt] if not isinstance(negative_prompt, list) else negative_prompt
+        negative = [text or " " for text in wanted]
+        prompt = more.get("prompt", args[0] if args else None)
+        if isinstance(prompt, list) and len(negative) == 1:
+            negative *= len(cast(list[str], prompt))
+        return super().__call__(*args, true_cfg_scale=guidance_scale, negative_prompt=negative, **more)
+
+
+class QwenImage(DiffusersFamily):
+    """The `Family` of Qwen-Image."""
+
+    denoiser_type = QwenImageTransformer2DModel
+    vae_type = AutoencoderKLQwenImage
+    pipeline_type = _Pipeline
+    lora_layers = LoraLayers(
+        JOINT_ATTENTION,
+        (*JOINT_ATTENTION, "img_mlp.net.0.proj", "img_mlp.net.2", "txt_mlp.net.0.proj", "txt_mlp.net.2"),
+    )
+
+    @cached_property
+    def schedule(self) -> FlowSchedule:
+        """Straight lines; the shift grows with the picture."""
+        return self.flow()
+
+    @property
+    def latent_px(self) -> int:
+        """The VAE halves the sides once per entry of its list of frame reductions."""
+        return 2 ** len(cast(Sequence[bool], self.vae_config["temperal_downsample"]))
+
+    def vae_input(self, pixels_BCHW: Tensor) -> Tensor:
+        """(B, C, F, H, W) with one frame."""
+        return pixels_BCHW.unsqueeze(2)
+
+    def vae_output(self, latents: Tensor) -> Tensor:
+        """The one frame."""
+        return latents.squeeze(2)
+
+    def to_model_space(self, latents_BCHW: Tensor) -> Tensor:
+        """Each channel with the mean and spread that the VAE's configuration states for it."""
+        mean, std = (
+            torch.tensor(self.vae_config[name]).view(1, -1, 1, 1).to(latents_BCHW)
+            for name in ("latents_mean", "latents_std")
+        )
+        return (latents_BCHW - mean) / std
+
+    @torch.no_grad()
+    def encode_prompts(self, prompts: Sequence[str]) -> PromptCondition:
+        """Last hidden states behind the fixed instruction; the mask tells where each prompt ends."""
+        encoders = loaded(self._encoders, "encoders")
+        embeds_BLD, mask_BL = encoders.encode_prompt(list(prompts), device=self.device)
+        if mask_BL is None:  # what the pipeline says for prompts of one length
+            mask_BL = torch.ones(embeds_BLD.shape[:2], device=self.device)
+        return PromptCondition(embeds_BLD, mask_BL.bool())
+
+    def ask(
+        self, noisy_BCHW: Tensor, level_B: Tensor, condition: PromptCondition, geometry: Sequence[Geometry]
+    ) -> Tensor:
+        """Velocity; the transformer is told the frame, rows and columns of the packed latents."""
+        del geometry
+        height, width = noisy_BCHW.shape[-2:]
+        mask_BL = condition.mask_BL
+        answer = self.denoiser(
+            hidden_states=pack(noisy_BCHW),
+            timestep=level_B,
+            encoder_hidden_states=condition.embeds_BLD,
+            encoder_hidden_states_mask=None if mask_BL is None or bool(mask_BL.all()) else mask_BL,
+            img_shapes=[[(1, height // 2, width // 2)]] * noisy_BCHW.shape[0],
+            return_dict=False,
+        )
+        return unpack(cast(Tensor, answer[0]), height, width)

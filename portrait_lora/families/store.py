@@ -1,0 +1,104 @@
+"""Parts of a base model out of a folder or the hub's cache: safetensors only, no network, no foreign code."""
+
+# pyright: reportPrivateImportUsage=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# diffusers is typed in part; what it returns is narrowed by the families.
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import torch
+from diffusers.utils import logging as diffusers_logging
+from transformers.utils import logging as transformers_logging
+
+from portrait_lora.errors import InputError
+from portrait_lora.families import layout
+from portrait_lora.families.catalog import BaseModel
+from portrait_lora.families.family import Weights
+
+_T = TypeVar("_T")
+DTYPES: Final[Mapping[Weights, torch.dtype]] = {
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "int8": torch.bfloat16,
+    "nf4": torch.bfloat16,
+}
+"""In which the weights compute."""
+
+
+class Store:
+    """The files of one base; those to train on, and with `generating` those to sample with."""
+
+    def __init__(self, base: BaseModel):
+        self.base = base
+        diffusers_logging.disable_progress_bar()
+        transformers_logging.disable_progress_bar()
+
+    def config(self, kind: Any, part: str | None) -> Mapping[str, Any]:
+        """The configuration of a part (None: the pipeline's index).  Raises as `open` does."""
+        return self._told(lambda: kind.load_config(**self._where(part, generating=False)))
+
+    def open(self, kind: Any, part: str | None, *, generating: bool = False, **more: object) -> Any:
+        """`kind.from_pretrained` on a part, or on the whole.
+
+        Raises `InputError` when it is not on this machine, or has no safetensors.
+        """
+        where = self._where(part, generating=generating)
+        if part != "scheduler":
+            more = {"use_safetensors": True, **more}
+        return self._told(lambda: kind.from_pretrained(**where, **more))
+
+    def open_denoiser(self, kind: Any, part: str, weights: Weights, *, generating: bool = False) -> Any:
+        """The denoiser held as `weights` says; quantised by bitsandbytes while it is read."""
+        more: dict[str, object] = {"dtype": DTYPES[weights]}
+        if weights in ("int8", "nf4"):
+            from diffusers import BitsAndBytesConfig
+
+            more["quantization_config"] = BitsAndBytesConfig(
+                load_in_8bit=weights == "int8",
+                load_in_4bit=weights == "nf4",
+                bnb_4bit_quant_type="nf4",
+                bnb_4bit_compute_dtype=DTYPES[weights],
+            )
+        return self.open(kind, part, generating=generating, **more)
+
+    def _where(self, part: str | None, *, generating: bool) -> dict[str, Any]:
+        base = self.base
+        where: dict[str, Any] = {"pretrained_model_name_or_path": base.source, "local_files_only": True}
+        if base.folder is None:
+            where["revision"] = base.generate_revision if generating else base.revision
+            if generating:
+                where["pretrained_model_name_or_path"] = base.generate_repo
+        return where | ({"subfolder": part} if part else {})
+
+    def _told(self, call: Callable[[], _T]) -> _T:
+        """The call's answer; files that are not there are an `InputError`."""
+        try:
+            return call()
+        except OSError as error:
+            base = self.base
+            fetch = f"Fetch it first ({base.download_gb:g} GB): portrait-lora pull {base.name}"
+            raise InputError(
+                f"the weights of base {base.name!r} are not on this machine",
+                where=base.source,
+                got=str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__,
+                remedy="Is the folder whole, and in safetensors?" if base.folder else fetch,
+            ) from error
+
+
+def refuse_other_family(
+    folder: Path, family: str, denoiser: str, kind: str, fits: Callable[[Mapping[str, object]], bool]
+) -> None:
+    """`InputError` unless the folder's index and its denoiser's configuration are of this family."""
+    found = layout.read_layout(folder)
+    config = layout.config_of(folder, denoiser)
+    told = config.get("_class_name", "nothing")
+    if found.family != family or told != kind or not fits(config):
+        raise InputError(
+            "the folder does not hold a base of this family",
+            where=folder,
+            got=f"{found.pipeline} with a {denoiser} of class {told}",
+            needed=f"{family} with {kind}",
+        )

@@ -1,0 +1,117 @@
+"""From layers to the text that a family's encoder reads: order, form, and what no longer fits.
+
+CLIP reads 77 tokens and weighs the first ones most: clauses, most important first.  T5 and Qwen encoders read
+hundreds: sentences.  The limits are those of the diffusers pipelines' default `max_sequence_length`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Final, Literal
+
+from portrait_lora import vocabulary
+from portrait_lora.generation import book
+from portrait_lora.records import FamilyName
+
+LAYERS: Final = (
+    "view", "shot", "hair", "skin", "beard", "glasses", "expression", "wardrobe", "setting", "lighting",
+    "camera", "texture", "grade",
+)  # fmt: skip
+"""What a shot may say, in the order of the prompt book; the first ten are fields of `vocabulary.Look`."""
+AFTER_LOOK: Final = ("camera", "texture", "grade")
+Counter = Callable[[str], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """How a family's text encoder reads: tokens that fit (its two marks included), and the form it likes."""
+
+    limit: int
+    form: Literal["clauses", "sentences"]
+
+
+READERS: Final[Mapping[FamilyName, Reader]] = {
+    "sd15": Reader(77, "clauses"),
+    "sdxl": Reader(77, "clauses"),
+    "sd35": Reader(256, "sentences"),
+    "flux1": Reader(512, "sentences"),
+    "flux2": Reader(512, "sentences"),
+    "z_image": Reader(512, "sentences"),
+    "qwen_image": Reader(1024, "sentences"),
+}
+_SENTENCE: Final[Mapping[str, str]] = {
+    "wardrobe": "Wearing {}",
+    "setting": "The background: {}",
+    "lighting": "Light: {}",
+    "camera": "Camera: {}",
+    "texture": "Details: {}",
+    "grade": "Look: {}",
+}
+
+
+def compose(layers: Mapping[str, str], who: str, family: FamilyName = "sd15") -> str:
+    """The prompt of one shot; `who` is the trigger with its class word.
+
+    A medium other than photography stands directly behind the subject: it decides everything after it.
+    """
+    if READERS[family].form == "sentences":
+        return _sentences(layers, who)
+    look = vocabulary.Look(subject=who, **{k: v for k, v in layers.items() if k not in AFTER_LOOK})
+    clauses = vocabulary.clauses(look)
+    rest = [layers[k] for k in AFTER_LOOK if layers.get(k)]
+    grade = layers.get("grade", "")
+    if grade and book.style_of(grade).medium != "photo":
+        rest.remove(grade)
+        clauses.insert(1, grade)
+    return ", ".join([*clauses, *rest])
+
+
+def _sentences(layers: Mapping[str, str], who: str) -> str:
+    """The same, one sentence per layer; the person's traits stay with the subject."""
+    person = {k: v for k, v in layers.items() if k in LAYERS[: LAYERS.index("wardrobe")]}
+    first = vocabulary.sentence(vocabulary.Look(subject=who, **person))
+    rest = [form.format(layers[k]) for k, form in _SENTENCE.items() if layers.get(k)]
+    return ". ".join([first[:1].upper() + first[1:], *rest]) + "."
+
+
+def fit(prompt: str, limit: int, count: Counter) -> tuple[str, tuple[str, ...]]:
+    """(what the encoder reads, the clauses that begin or end behind its limit)."""
+    parts = re.split(r"(?<=[,.;])\s+", prompt.strip())
+    for kept in range(len(parts), 0, -1):
+        if count(" ".join(parts[:kept])) <= limit:
+            return " ".join(parts[:kept]), tuple(part.rstrip(",.;") for part in parts[kept:])
+    return "", tuple(part.rstrip(",.;") for part in parts)
+
+
+def estimate_tokens(text: str) -> int:
+    """Tokens of a text without its tokenizer: a long or rare word counts as two, plus begin and end."""
+    pieces = re.findall(r"[A-Za-z]+|\d|[^\sA-Za-z\d]", text)
+    return 2 + sum(2 if len(piece) > 9 else 1 for piece in pieces)
+
+
+def counter_of(folder: Path | None, family: FamilyName) -> tuple[Counter, int]:
+    """(token counter, limit) of a base: exact when its tokenizer lies in `folder`, else an estimate."""
+    limit = READERS[family].limit
+    parts = [folder / "tokenizer" / name for name in ("vocab.json", "merges.txt")] if folder else []
+    if READERS[family].form == "clauses" and parts and all(part.is_file() for part in parts):
+        return _clip_counter(*parts), min(limit, _max_length(parts[0].parent) or limit)
+    return estimate_tokens, limit
+
+
+def _max_length(folder: Path) -> int | None:
+    found = re.search(
+        r'"model_max_length":\s*(\d+)', (folder / "tokenizer_config.json").read_text(encoding="utf-8")
+    )
+    return int(found[1]) if found else None
+
+
+@lru_cache(maxsize=2)
+def _clip_counter(vocab: Path, merges: Path) -> Counter:
+    from transformers import CLIPTokenizer
+
+    tokenizer = CLIPTokenizer(vocab=str(vocab), merges=str(merges))
+    return lambda text: len(tokenizer(text)["input_ids"])  # pyright: ignore[reportArgumentType]

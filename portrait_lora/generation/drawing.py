@@ -1,0 +1,187 @@
+"""Calls into diffusers pipelines: from text, from a picture, and inside a mask, for every family.
+
+A picture's noise comes from a generator of its own, on the CPU, so neither batch size nor order changes it.
+"""
+
+# pyright: reportPrivateImportUsage=false, reportUnknownMemberType=false
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, cast
+
+import diffusers
+import torch
+from diffusers import AutoPipelineForImage2Image, AutoPipelineForInpainting
+from PIL import Image
+
+from portrait_lora.errors import InputError
+from portrait_lora.families.family import ADAPTER_NAME, Family
+from portrait_lora.records import Adapter, Shot
+
+SCHEDULERS: Final = {
+    "dpm++": ("DPMSolverMultistepScheduler", "DPM++ 2M"),
+    "dpm++-sde": ("DPMSolverSDEScheduler", "DPM++ SDE"),
+    "euler": ("EulerDiscreteScheduler", "Euler"),
+    "euler-a": ("EulerAncestralDiscreteScheduler", "Euler a"),
+    "heun": ("HeunDiscreteScheduler", "Heun"),
+    "ddim": ("DDIMScheduler", "DDIM"),
+    "unipc": ("UniPCMultistepScheduler", "UniPC"),
+    "lcm": ("LCMScheduler", "LCM"),
+}
+"""Name -> (class of diffusers, what A1111 calls it)."""
+STYLE_NAME: Final = "style"
+
+
+@dataclass(frozen=True, slots=True)
+class StyleAdapter:
+    """A second LoRA file beside the identity, and its strength."""
+
+    path: Path
+    scale: float = 0.6
+
+
+@dataclass(frozen=True, slots=True)
+class Sampler:
+    """How pictures are drawn; an empty `scheduler` is the family's own."""
+
+    steps: int
+    guidance_scale: float
+    adapter_scale: float = 1.0
+    scheduler: str = ""
+    style: StyleAdapter | None = None
+
+
+def open_pipeline(family: Family, adapter: Adapter | None, sampler: Sampler) -> Any:
+    """The pipeline with adapters at their strengths and the scheduler asked for.
+
+    Raises `InputError` for a scheduler that the family cannot use or a style file that does not fit it.
+    """
+    pipe: Any = family.pipeline(adapter)
+    names, scales = ([ADAPTER_NAME], [sampler.adapter_scale]) if adapter else ([], [])
+    if sampler.style is not None:
+        _load_style(pipe, sampler.style.path)
+        names, scales = [*names, STYLE_NAME], [*scales, sampler.style.scale]
+    if names:
+        pipe.set_adapters(names, scales)
+    return _with_scheduler(pipe, sampler.scheduler) if sampler.scheduler else pipe
+
+
+def _load_style(pipe: Any, path: Path) -> None:
+    if not path.is_file():
+        raise InputError("no such style adapter", where=path, needed="a .safetensors file")
+    try:
+        pipe.load_lora_weights(str(path.parent), weight_name=path.name, adapter_name=STYLE_NAME)
+    except Exception as error:  # peft and diffusers raise many unrelated types
+        raise InputError(
+            "the style adapter does not fit this base", where=path, got=str(error).splitlines()[0]
+        ) from error
+    if STYLE_NAME not in {name for names in pipe.get_list_adapters().values() for name in names}:
+        raise InputError("the style adapter changes no layer of this base", where=path)
+
+
+def _with_scheduler(pipe: Any, name: str) -> Any:
+    """A pipeline that shares everything but the scheduler."""
+    if name not in SCHEDULERS:
+        known = ", ".join(SCHEDULERS)
+        raise InputError("unknown scheduler", where="generate.scheduler", got=name, needed=known)
+    kind = SCHEDULERS[name][0]
+    fitting = {c.__name__ for c in getattr(pipe.scheduler, "compatibles", [])}
+    if kind not in fitting:
+        needed = ", ".join(k for k, (c, _) in SCHEDULERS.items() if c in fitting) or "its own"
+        raise InputError(
+            "this family cannot use the scheduler", where="generate.scheduler", got=name, needed=needed
+        )
+    made = getattr(diffusers, kind).from_config(pipe.scheduler.config)
+    return _quiet(type(pipe).from_pipe(pipe, scheduler=made))
+
+
+def check_size(family: Family, size_px: tuple[int, int]) -> None:
+    """Raise `InputError` for a size (W, H) that the family cannot make, naming the nearest."""
+    multiple = getattr(family, "multiple_px", 8)
+    if min(size_px) < 2 * multiple or any(side % multiple for side in size_px):
+        near = [max(2 * multiple, round(side / multiple) * multiple) for side in size_px]
+        raise InputError(
+            "the family cannot make this size",
+            where=family.base.label,
+            got=f"{size_px[0]}x{size_px[1]} px",
+            needed=f"multiples of {multiple} px",
+            remedy=f"The nearest is {near[0]}x{near[1]}.",
+        )
+
+
+@torch.no_grad()
+def from_text(pipe: Any, shots: Sequence[Shot], sampler: Sampler) -> list[Image.Image]:
+    """One picture per shot, all of one size, in one batch."""
+    width, height = shots[0].size_px
+    more: dict[str, object] = {
+        "width": width,
+        "height": height,
+        "generator": [generator(shot.seed) for shot in shots],
+    }
+    return _call(pipe, shots, sampler, more)
+
+
+@torch.no_grad()
+def from_picture(
+    pipe: Any, picture: Image.Image, shot: Shot, sampler: Sampler, strength: float
+) -> Image.Image:
+    """The shot drawn over a picture; `strength` 0 keeps it, 1 ignores it (Meng et al. 2022, SDEdit)."""
+    over = _kindred(pipe, AutoPipelineForImage2Image, "image-to-image")
+    more: dict[str, object] = {
+        "image": picture.convert("RGB").resize(shot.size_px, Image.Resampling.LANCZOS),
+        "strength": strength,
+        "generator": [generator(shot.seed)],
+    }
+    return _call(over, [shot], sampler, more)[0]
+
+
+@torch.no_grad()
+def inside(
+    pipe: Any, picture: Image.Image, mask: Image.Image, shot: Shot, sampler: Sampler, strength: float
+) -> Image.Image:
+    """The shot drawn where the mask (mode L) is white; picture and mask have the shot's size."""
+    over = _kindred(pipe, AutoPipelineForInpainting, "inpainting")
+    more: dict[str, object] = {
+        "image": picture,
+        "mask_image": mask,
+        "width": shot.size_px[0],
+        "height": shot.size_px[1],
+        "strength": strength,
+        "generator": [generator(shot.seed)],
+    }
+    return _call(over, [shot], sampler, more)[0]
+
+
+def generator(seed: int) -> torch.Generator:
+    """The one source of a picture's noise."""
+    return torch.Generator("cpu").manual_seed(seed)
+
+
+def _kindred(pipe: Any, kind: Any, what: str) -> Any:
+    try:
+        return _quiet(kind.from_pipe(pipe))
+    except ValueError as error:
+        raise InputError(f"this family has no {what}", got=type(pipe).__name__) from error
+
+
+def _quiet(pipe: Any) -> Any:
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def _call(pipe: Any, shots: Sequence[Shot], sampler: Sampler, more: dict[str, object]) -> list[Image.Image]:
+    """Call the pipeline with what its signature takes; distilled families know no negative prompt."""
+    asked: dict[str, object] = {
+        "prompt": [shot.prompt for shot in shots],
+        "negative_prompt": [shot.negative_prompt for shot in shots],
+        "num_inference_steps": sampler.steps,
+        "guidance_scale": sampler.guidance_scale,
+        "output_type": "pil",
+        **more,
+    }
+    taken = inspect.signature(pipe.__call__).parameters
+    answer = pipe(**{key: value for key, value in asked.items() if key in taken})
+    return cast(list[Image.Image], answer.images)

@@ -1,0 +1,173 @@
+"""Edits of a portrait: variations, drawing over a reference, fixing a region; each says how it was made.
+
+An edit is a pure function of the picture it begins from and of its recipe, so it can be made again.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final, cast
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from portrait_lora.errors import ArtifactError
+from portrait_lora.generation import save
+from portrait_lora.generation.compose import LAYERS, compose
+from portrait_lora.generation.drawing import Sampler, from_picture, inside
+from portrait_lora.generation.prompts import size_for
+from portrait_lora.records import FamilyName, Shot
+
+_CROP_MARGIN: Final = 1.7
+"""Side of the square that is drawn again over the longer side of the mask."""
+_FEATHER: Final = 0.06
+"""Width of the blend inside the mask, in sides of that square."""
+
+
+def shot_of(recipe: Mapping[str, object], name: str = "again") -> Shot:
+    """The shot of a recipe.  Raises `ArtifactError` for a damaged one."""
+    try:
+        width, height = (int(v) for v in cast(list[int], recipe["size_px"]))
+        layers = tuple((str(k), str(v)) for k, v in cast(Mapping[str, object], recipe["layers"]).items())
+        return Shot(
+            name,
+            str(recipe["prompt"]),
+            str(recipe["negative_prompt"]),
+            (width, height),
+            int(cast(int, recipe["seed"])),
+            layers,
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ArtifactError("the recipe of the picture is damaged", got=repr(error)) from error
+
+
+def sampler_of(recipe: Mapping[str, object]) -> Sampler:
+    """The sampler settings of a recipe, without a style adapter."""
+    try:
+        return Sampler(
+            int(cast(int, recipe["num_inference_steps"])),
+            float(cast(float, recipe["guidance_scale"])),
+            float(cast(float, recipe["adapter_scale"])),
+            str(recipe.get("scheduler", "")),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactError("the recipe of the picture is damaged", got=repr(error)) from error
+
+
+def changed(shot: Shot, changes: Mapping[str, str], trigger_words: str, family: FamilyName) -> Shot:
+    """The shot with some layers said differently; its prompt is composed anew."""
+    layers = {**dict(shot.layers), **changes}
+    who = layers.pop("subject", trigger_words)
+    told = tuple((k, layers[k]) for k in LAYERS if layers.get(k))
+    return replace(shot, prompt=compose(layers, who, family), layers=(("subject", who), *told))
+
+
+def edit_recipe(
+    action: str,
+    source: Image.Image,
+    parent: Mapping[str, object] | None,
+    base: Mapping[str, object],
+    **more: object,
+) -> save.Recipe:
+    """The recipe of an edit: `base` holds shot and sampler; `parent` is that of the source, if it is ours."""
+    kept = {
+        k: v for k, v in base.items() if k not in (save.PARENT, save.ACTION, "region", "mask_png", "strength")
+    }
+    told = {save.ACTION: action, "source_pixels_sha256": save.pixel_digest(source), **more}
+    return kept | told | ({save.PARENT: dict(parent)} if parent is not None else {})
+
+
+def apply_edit(
+    pipe: Any, source: Image.Image, recipe: Mapping[str, object], resolution_px: int
+) -> Image.Image:
+    """Draw the edit that a recipe describes.  Raises `ArtifactError` when the source is another picture."""
+    if save.pixel_digest(source) != recipe.get("source_pixels_sha256"):
+        raise ArtifactError(
+            "this is not the picture that was edited",
+            got=save.pixel_digest(source)[:12],
+            needed=str(recipe.get("source_pixels_sha256"))[:12],
+        )
+    shot, sampler = shot_of(recipe), sampler_of(recipe)
+    strength = float(cast(float, recipe["strength"]))
+    if recipe[save.ACTION] == "fix":
+        mask = decode_mask(str(recipe["mask_png"]))
+        return redraw_inside(pipe, source, mask, shot, sampler, strength, resolution_px)
+    return from_picture(pipe, source, shot, sampler, strength)
+
+
+def redraw_inside(
+    pipe: Any,
+    source: Image.Image,
+    mask_HW: npt.NDArray[np.uint8],
+    shot: Shot,
+    sampler: Sampler,
+    strength: float,
+    resolution_px: int,
+) -> Image.Image:
+    """Draw the masked part again at the base's own resolution and blend it in.
+
+    Pixels where the mask is 0 are those of `source`, bit for bit.
+    """
+    box = crop_box(mask_HW)
+    left, top, right, bottom = box
+    side = size_for((right - left, bottom - top), resolution_px)
+    crop = source.convert("RGB").crop(box)
+    part = Image.fromarray(mask_HW[top:bottom, left:right])
+    large = crop.resize(side, Image.Resampling.LANCZOS)
+    drawn = inside(
+        pipe,
+        large,
+        part.resize(side, Image.Resampling.BILINEAR),
+        replace(shot, size_px=side),
+        sampler,
+        strength,
+    ).resize(crop.size, Image.Resampling.LANCZOS)
+    alpha = _feather(mask_HW, max(1.0, _FEATHER * (right - left)))[top:bottom, left:right, None]
+    before = np.asarray(source.convert("RGB"))
+    after = before.copy()
+    mixed = alpha * np.asarray(drawn, np.float32) + (1 - alpha) * before[top:bottom, left:right]
+    after[top:bottom, left:right] = mixed.round().clip(0, 255).astype(np.uint8)
+    after[mask_HW == 0] = before[mask_HW == 0]
+    return Image.fromarray(after)
+
+
+def crop_box(mask_HW: npt.NDArray[np.uint8]) -> tuple[int, int, int, int]:
+    """The square around the mask that is drawn again: left, top, right, bottom, inside the picture."""
+    height, width = mask_HW.shape
+    rows, columns = np.nonzero(mask_HW)
+    side = _CROP_MARGIN * max(int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1)
+    side = min(max(round(side), 16), height, width)
+    left = round((columns.min() + columns.max() + 1 - side) / 2)
+    top = round((rows.min() + rows.max() + 1 - side) / 2)
+    if side < max(np.ptp(rows) + 1, np.ptp(columns) + 1):  # the region is larger than a square that fits
+        return 0, 0, width, height
+    left, top = min(max(left, 0), width - side), min(max(top, 0), height - side)
+    return left, top, left + side, top + side
+
+
+def _feather(mask_HW: npt.NDArray[np.uint8], width_px: float) -> npt.NDArray[np.float32]:
+    """1 well inside the mask, falling to 0 at its border."""
+    padded = cv2.copyMakeBorder(mask_HW, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
+    depth = cv2.distanceTransform(padded, cv2.DIST_L2, 3)[1:-1, 1:-1]
+    return np.asarray(np.clip(depth / width_px, 0, 1), dtype=np.float32)
+
+
+def encode_mask(mask_HW: npt.NDArray[np.uint8]) -> str:
+    """A mask as base64 of a 1-bit PNG, so that the edit can be made again without a face pack."""
+    buffer = io.BytesIO()
+    Image.fromarray(mask_HW).convert("1").save(buffer, "PNG", optimize=True)
+    return base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def decode_mask(text: str) -> npt.NDArray[np.uint8]:
+    """The mask of `encode_mask`; `ArtifactError` when the text is damaged."""
+    try:
+        with Image.open(io.BytesIO(base64.b64decode(text, validate=True))) as picture:
+            return (np.asarray(picture.convert("L")) > 127).astype(np.uint8) * 255
+    except (OSError, ValueError) as error:
+        raise ArtifactError("the mask in the recipe is damaged", got=error) from error

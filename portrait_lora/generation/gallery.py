@@ -1,0 +1,47 @@
+"""The page of a series: every portrait, the worst first, with what failed, the seconds and the cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from jinja2 import Environment
+
+from portrait_lora import manifest
+from portrait_lora.generation.checklist import Check, failures
+from portrait_lora.records import Portrait
+
+_TEMPLATE = Path(__file__).with_name("gallery.html.j2")
+
+
+def worst_first(portraits: Sequence[Portrait], checks: Mapping[str, Sequence[Check]]) -> list[Portrait]:
+    """By the number of failed checks, then as they were."""
+    return sorted(portraits, key=lambda p: -len(failures(checks.get(p.path.name, ()))))
+
+
+def write_gallery(
+    page: Path,
+    portraits: Sequence[Portrait],
+    checks: Mapping[str, Sequence[Check]],
+    *,
+    title: str,
+    facts: Sequence[str],
+    remarks: Sequence[str] = (),
+) -> Path:
+    """Write the page; the pictures are linked relative to it, not copied."""
+    rows = [
+        {
+            "src": Path("..")
+            / portrait.path.parent.parent.name
+            / portrait.path.parent.name
+            / portrait.path.name,
+            "name": portrait.shot.name,
+            "look": " · ".join(v for k, v in portrait.shot.layers if k != "subject"),
+            "failed": failures(checks.get(portrait.path.name, ())),
+        }
+        for portrait in worst_first(portraits, checks)
+    ]
+    template = Environment(autoescape=True).from_string(_TEMPLATE.read_text(encoding="utf-8"))
+    text = template.render(title=title, facts=" · ".join(facts), rows=rows, remarks=remarks)
+    manifest.write_text_atomic(page, text)
+    return page

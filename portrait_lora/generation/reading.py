@@ -1,0 +1,110 @@
+"""Reading the YAML files of the prompt book: small checks whose errors name the file and the key."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import cast
+
+import yaml
+
+from portrait_lora.config import configs_dir
+from portrait_lora.errors import ConfigError
+
+
+def packaged(kind: str, name: str | Path, where: str) -> Path:
+    """The file of a packaged series or brand, or the path itself.  `ConfigError` with the nearest name."""
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml") and path.is_file():
+        return path
+    found = {p.stem: p for p in sorted((configs_dir() / kind).glob("*.yaml"))}
+    if str(name) in found:
+        return found[str(name)]
+    close = difflib.get_close_matches(str(name), found, 1, cutoff=0.5)
+    hint = f"Did you mean {close[0]!r}?" if close else f"Packaged: {', '.join(found)}."
+    singular = {"series": "series", "brands": "brand"}[kind]
+    raise ConfigError(f"no such {singular}", where=where, got=repr(str(name)), remedy=hint)
+
+
+def tree(path: Path, what: str) -> object:
+    """The parsed YAML."""
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"the {what} cannot be read", where=path, got=error) from error
+
+
+def mapping(value: object, path: Path, where: str, known: Sequence[str]) -> dict[str, object]:
+    """Keys and values, none of them unknown."""
+    if not isinstance(value, dict):
+        raise ConfigError("not keys and values", where=f"{path}: {where}", got=type(value).__name__)
+    found = {str(k): v for k, v in cast(dict[object, object], value).items()}
+    for key in found:
+        if key not in known:
+            close = difflib.get_close_matches(key, known, 1, cutoff=0.5)
+            hint = f"Did you mean {close[0]!r}?" if close else f"Known here: {', '.join(known)}."
+            raise ConfigError(f"unknown key {key!r}", where=f"{path}: {where}", remedy=hint)
+    return found
+
+
+def words(value: object, path: Path, where: str, known: Sequence[str]) -> dict[str, str]:
+    """Keys whose values are texts, with single spaces."""
+    return {key: text(v, path, f"{where}.{key}") for key, v in mapping(value, path, where, known).items()}
+
+
+def text(value: object, path: Path, where: str) -> str:
+    """Words."""
+    if not isinstance(value, str) or not value.strip():
+        raise ConfigError("not words", where=f"{path}: {where}", got=repr(value))
+    return " ".join(value.split())
+
+
+def listed(value: object, path: Path, where: str) -> list[object]:
+    """A list."""
+    if not isinstance(value, list):
+        raise ConfigError("not a list", where=f"{path}: {where}", got=type(value).__name__)
+    return cast(list[object], value)
+
+
+def whole(value: object, path: Path, where: str, least: int = 0) -> int:
+    """A whole number of at least `least`."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ConfigError("not a whole number", where=f"{path}: {where}", got=repr(value))
+    return value
+
+
+def share(value: object, path: Path, where: str) -> float:
+    """A number between 0 and 1."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < 1:
+        raise ConfigError(
+            "not a share of the height", where=f"{path}: {where}", got=repr(value), needed="0 to 1"
+        )
+    return float(value)
+
+
+def aspect(value: object, path: Path, where: str = "aspect") -> tuple[int, int]:
+    """`W:H` within 1:4 and 4:1."""
+    said = str(value)
+    w, _, h = said.partition(":")
+    if not (w.strip().isdigit() and h.strip().isdigit() and int(h) and 0.25 <= int(w) / int(h) <= 4):
+        raise ConfigError("not an aspect ratio", where=f"{path}: {where}", got=said, needed='such as "3:4"')
+    return int(w), int(h)
+
+
+def no_overlap(layers: Mapping[str, object], locked: Mapping[str, str], path: Path, where: str) -> None:
+    """A locked layer is set nowhere else."""
+    both = sorted(set(layers) & set(locked))
+    if both:
+        raise ConfigError(
+            "a locked layer is set again",
+            where=f"{path}: {where}",
+            got=", ".join(both),
+            remedy="Set it in one place.",
+        )
+
+
+def slug(name: str) -> str:
+    """A name for a file: lower-case letters, digits and single hyphens."""
+    kept = "".join(c if c.isascii() and c.isalnum() else "-" for c in name.lower())
+    return "-".join(part for part in kept.split("-") if part) or "shot"

@@ -1,0 +1,156 @@
+"""Masks of parts of a portrait: eyes, face, skin, hair, background.
+
+Eyes, face and skin follow the 68 landmarks (five keypoints where a pack has no more).  Hair and background
+need to know where the person is: graph cuts (Rother et al. 2004, GrabCut) begun from head and shoulders.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from portrait_lora.errors import InputError
+from portrait_lora.records import Face
+
+Region = Literal["eyes", "face", "skin", "hair", "background"]
+REGIONS: Final = ("eyes", "face", "skin", "hair", "background")
+Mask = npt.NDArray[np.uint8]  # (H, W), 0 or 255
+RGBImage = npt.NDArray[np.uint8]
+_EYES: Final = (slice(36, 42), slice(42, 48))
+_BROWS: Final = (slice(17, 22), slice(22, 27))
+_MOUTH: Final = slice(48, 60)
+_FOREHEAD: Final = 0.45
+"""Height of the forehead above the brows, in chin-to-brow heights."""
+
+
+def region_mask(image_rgb: RGBImage, face: Face, region: Region) -> Mask:
+    """White where the region is.  Raises `InputError` when the region is empty in this picture."""
+    height, width = image_rgb.shape[:2]
+    if region == "eyes":
+        mask = _eyes(face, height, width)
+    elif region == "face":
+        mask = _face(face, height, width)
+    elif region == "skin":
+        mask = _skin(face, height, width)
+    elif region == "hair":
+        mask = _hair(image_rgb, face)
+    else:
+        mask = cv2.bitwise_not(_grown(person_mask(image_rgb, face), face, 0.06))
+    if not mask.any():
+        raise InputError("this region is not in the picture", where=region, needed="another region")
+    return np.asarray(mask, dtype=np.uint8)
+
+
+def head_lines_px(face: Face) -> tuple[float, float, float]:
+    """(eye line, crown, chin) as rows; the crown is estimated from the forehead's usual share."""
+    eye_line = float(np.asarray(face.keypoints_px)[:2, 1].mean())
+    if face.landmarks_px is None:
+        _, y0, _, y1 = face.box_xyxy_px
+        return eye_line, y0 - 0.15 * (y1 - y0), y1
+    points = np.asarray(face.landmarks_px)
+    chin = float(points[:17, 1].max())
+    return eye_line, chin - 2.0 * (chin - eye_line), chin  # eyes lie half-way between crown and chin
+
+
+def person_mask(image_rgb: RGBImage, face: Face) -> Mask:
+    """White where the person is; the same picture gives the same mask."""
+    height, width = image_rgb.shape[:2]
+    eye_line, crown, chin = head_lines_px(face)
+    x0, _, x1, _ = face.box_xyxy_px
+    middle, wide, tall = (x0 + x1) / 2, x1 - x0, chin - crown
+    labels = np.full((height, width), cv2.GC_PR_BGD, np.uint8)
+    centre = (round(middle), round((crown + chin) / 2))
+    cv2.ellipse(labels, centre, (round(0.95 * wide), round(0.72 * tall)), 0, 0, 360, cv2.GC_PR_FGD, -1)
+    shoulders = np.array(
+        [
+            (middle - 0.45 * wide, chin),
+            (middle + 0.45 * wide, chin),
+            (middle + 1.6 * wide, chin + 0.9 * tall),
+            (middle + 1.6 * wide, height),
+            (middle - 1.6 * wide, height),
+            (middle - 1.6 * wide, chin + 0.9 * tall),
+        ]
+    )
+    cv2.fillPoly(labels, [shoulders.round().astype(np.int32)], cv2.GC_PR_FGD)
+    labels[_face(face, height, width) > 0] = cv2.GC_FGD
+    edge = max(1, round(0.02 * min(height, width)))
+    labels[:edge][labels[:edge] != cv2.GC_FGD] = cv2.GC_BGD
+    top = labels[: max(0, round(eye_line))]
+    for side in (top[:, :edge], top[:, -edge:]):
+        side[side != cv2.GC_FGD] = cv2.GC_BGD
+    cv2.setRNGSeed(0)
+    models = np.zeros((1, 65)), np.zeros((1, 65))
+    bgr = np.ascontiguousarray(image_rgb[..., ::-1])
+    cv2.grabCut(bgr, labels, (0, 0, 1, 1), models[0], models[1], 4, cv2.GC_INIT_WITH_MASK)
+    inside = (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
+    return (inside * 255).astype(np.uint8)
+
+
+def _hull(points: npt.NDArray[np.floating], height: int, width: int) -> Mask:
+    mask = np.zeros((height, width), np.uint8)
+    cv2.fillConvexPoly(mask, cv2.convexHull(points.round().astype(np.int32)), 255)
+    return mask
+
+
+def _eyes(face: Face, height: int, width: int) -> Mask:
+    keypoints = np.asarray(face.keypoints_px)
+    apart = float(np.hypot(*(keypoints[1] - keypoints[0])))
+    mask = np.zeros((height, width), np.uint8)
+    if face.landmarks_px is None:
+        for x, y in keypoints[:2]:
+            axes = (max(2, round(0.3 * apart)), max(2, round(0.18 * apart)))
+            cv2.ellipse(mask, (round(x), round(y)), axes, 0, 0, 360, 255, -1)
+        return mask
+    for eye in _EYES:
+        mask |= _hull(np.asarray(face.landmarks_px)[eye], height, width)
+    return _grown(mask, face, 0.07)
+
+
+def _face(face: Face, height: int, width: int) -> Mask:
+    if face.landmarks_px is None:
+        x0, y0, x1, y1 = face.box_xyxy_px
+        mask = np.zeros((height, width), np.uint8)
+        centre, axes = (
+            (round((x0 + x1) / 2), round((y0 + y1) / 2)),
+            (round((x1 - x0) / 2), round((y1 - y0) / 2)),
+        )
+        cv2.ellipse(mask, centre, axes, 0, 0, 360, 255, -1)
+        return mask
+    points = np.asarray(face.landmarks_px, dtype=np.float64)
+    brows = points[17:27]
+    rise = _FOREHEAD * (points[:17, 1].max() - brows[:, 1].mean())
+    return _hull(np.concatenate([points, brows - (0, rise)]), height, width)
+
+
+def _skin(face: Face, height: int, width: int) -> Mask:
+    mask = _face(face, height, width)
+    keep = _eyes(face, height, width)
+    if face.landmarks_px is not None:
+        points = np.asarray(face.landmarks_px)
+        for part in (*_BROWS, _MOUTH):
+            keep |= _grown(_hull(points[part], height, width), face, 0.04)
+    mask[keep > 0] = 0
+    return mask
+
+
+def _hair(image_rgb: RGBImage, face: Face) -> Mask:
+    height, width = image_rgb.shape[:2]
+    _, crown, chin = head_lines_px(face)
+    mask = person_mask(image_rgb, face)
+    mask[_grown(_face(face, height, width), face, 0.02) > 0] = 0
+    x0, _, x1, _ = face.box_xyxy_px
+    mask[max(0, round(chin)) :] = 0
+    mask[: max(0, round(crown - 0.35 * (chin - crown)))] = 0
+    mask[:, : max(0, round(x0 - 0.5 * (x1 - x0)))] = 0
+    mask[:, max(0, round(x1 + 0.5 * (x1 - x0))) :] = 0
+    return mask
+
+
+def _grown(mask: Mask, face: Face, share: float) -> Mask:
+    """The mask with a margin of that share of the face."""
+    margin = max(1, round(share * face.size_px))
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * margin + 1, 2 * margin + 1))
+    return np.asarray(cv2.dilate(mask, kernel), dtype=np.uint8)

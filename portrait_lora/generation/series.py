@@ -1,0 +1,143 @@
+"""Series of shots: a YAML file with a list, a grid, or both.
+
+series: headshots
+seed: 1200              # every picture's seed follows from it
+aspect: "1:1"           # or 3:4, 2:3 …
+negative_prompt: ""
+template: corporate     # optional: the look that every shot begins from
+locked: {setting: grey seamless backdrop}    # layers that every shot shares
+grid: {lighting: [...], wardrobe: [...]}     # optional: one shot per combination
+count: 2                # pictures per shot; the configuration decides when it is not given
+shots:
+  - {name: …, template: …, aspect: …, count: …, view: …, shot: …, lighting: …, camera: …}
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from portrait_lora.errors import ConfigError
+from portrait_lora.generation import brand as brands
+from portrait_lora.generation import reading, templates
+from portrait_lora.generation.brand import Brand
+from portrait_lora.generation.compose import LAYERS
+
+_SERIES_KEYS: Final = (
+    "series", "seed", "aspect", "negative_prompt", "template", "locked", "grid", "count", "shots",
+)  # fmt: skip
+_SHOT_KEYS: Final = ("name", "template", "aspect", "count", *LAYERS)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One shot of a series: its layers, its aspect, and how many pictures (None: as configured)."""
+
+    name: str
+    layers: Mapping[str, str]
+    aspect: tuple[int, int]
+    count: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """A series as its file says it: templates filled in, grid expanded, brand applied."""
+
+    name: str
+    seed: int
+    negative_prompt: str
+    entries: tuple[Entry, ...]
+
+
+def series_path(name: str | Path) -> Path:
+    """The file of a packaged series, or the path itself.  Raises `ConfigError` with the nearest name."""
+    return reading.packaged("series", name, "generate.series")
+
+
+def read_series(path: Path, *, closed: bool = False, brand: Brand | None = None) -> Series:
+    """Parse a series file.  Raises `ConfigError` for anything it does not know, naming file and key.
+
+    `closed` asks the templates for words of the embedded base.
+    """
+    top = reading.mapping(reading.tree(path, "series"), path, "the series", _SERIES_KEYS)
+    locked = reading.words(top.get("locked", {}), path, "locked", LAYERS)
+    grid = reading.mapping(top.get("grid", {}), path, "grid", LAYERS)
+    reading.no_overlap(grid, locked, path, "grid")
+    drafts = [_listed(one, i, path, locked) for i, one in enumerate(_shots(top, path))]
+    drafts += [_Draft(name, layers) for name, layers in _grid(grid, path)]
+    if not drafts and top.get("template"):
+        drafts = [_Draft(str(top["template"]), {})]
+    if not drafts:
+        raise ConfigError("the series has no shots", where=path, needed="`shots` or `grid`")
+    _one_name_each(drafts, path)
+    common = str(top["template"]) if top.get("template") else None
+    entries: list[Entry] = []
+    for draft in drafts:
+        look = draft.template or common
+        begun = templates.layers_for(look, closed=closed) if look else {}
+        layers = {**begun, **locked, **draft.layers}
+        if brand is not None:
+            layers = brands.apply(brand, layers, locked, grid, path)
+        aspect = draft.aspect or (brand.aspect if brand else None) or _aspect(top, look, closed, path)
+        entries.append(Entry(draft.name, layers, aspect, draft.count or _count(top, path)))
+    negative = [str(top.get("negative_prompt") or ""), brand.negative_prompt if brand else ""]
+    seed = reading.whole(top.get("seed", 0), path, "seed")
+    return Series(str(top.get("series", path.stem)), seed, ", ".join(filter(None, negative)), tuple(entries))
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    name: str
+    layers: Mapping[str, str]
+    template: str | None = None
+    aspect: tuple[int, int] | None = None
+    count: int | None = None
+
+
+def _shots(top: Mapping[str, object], path: Path) -> list[object]:
+    return reading.listed(top.get("shots", []), path, "shots")
+
+
+def _listed(one: object, index: int, path: Path, locked: Mapping[str, str]) -> _Draft:
+    where = f"shots[{index + 1}]"
+    raw = reading.mapping(one, path, where, _SHOT_KEYS)
+    aspect = reading.aspect(raw.pop("aspect"), path, f"{where}.aspect") if "aspect" in raw else None
+    count = reading.whole(raw.pop("count"), path, f"{where}.count", 1) if "count" in raw else None
+    layers = reading.words(raw, path, where, _SHOT_KEYS)
+    template = layers.pop("template", None)
+    name = layers.pop("name", None) or template or f"shot-{index + 1}"
+    reading.no_overlap(layers, locked, path, where)
+    return _Draft(reading.slug(name), layers, template, aspect, count)
+
+
+def _grid(axes: Mapping[str, object], path: Path) -> list[tuple[str, dict[str, str]]]:
+    if not axes:
+        return []
+    columns = [
+        [reading.text(v, path, f"grid.{k}") for v in reading.listed(axes[k], path, f"grid.{k}")] for k in axes
+    ]
+    return [
+        (reading.slug(" ".join(words)), dict(zip(axes, words, strict=True)))
+        for words in itertools.product(*columns)
+    ]
+
+
+def _one_name_each(drafts: list[_Draft], path: Path) -> None:
+    names = [draft.name for draft in drafts]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise ConfigError("two shots have one name", where=path, got=twice)
+
+
+def _aspect(top: Mapping[str, object], look: str | None, closed: bool, path: Path) -> tuple[int, int]:
+    """The series' own; else the template's where the base reads free text; else square."""
+    if "aspect" not in top and look and not closed:
+        return reading.aspect(templates.template(look).aspect, path)
+    return reading.aspect(top.get("aspect", "1:1"), path)
+
+
+def _count(top: Mapping[str, object], path: Path) -> int | None:
+    return reading.whole(top["count"], path, "count", 1) if "count" in top else None

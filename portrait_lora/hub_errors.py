@@ -1,0 +1,90 @@
+"""What went wrong with a hub, in words and with the exit code that fits.
+
+2 stands for what the user can settle (accept a licence, log in, correct a name), 1 for what failed outside.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import Final
+
+from portrait_lora.errors import ArtifactError, InputError, PortraitError
+
+_MAX_WAIT_S: Final = 60.0
+_PASSING: Final = (408, 425, 429, 500, 502, 503, 504)
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same call may work a moment later: cut connections, overload, a server's bad minute."""
+    root = _root(error)
+    status = status_of(root)
+    if status is not None:
+        return status in _PASSING
+    names = {kind.__name__ for kind in type(root).__mro__}
+    return bool(names & {"TransportError", "ConnectionError", "TimeoutException", "TimeoutError"}) or (
+        isinstance(root, OSError) and "Consistency check failed" in str(root)
+    )
+
+
+def seconds_to_wait(error: BaseException, fallback_s: float) -> float:
+    """What the server asks for (Retry-After), else `fallback_s`; never more than a minute."""
+    headers = getattr(getattr(_root(error), "response", None), "headers", {})
+    asked = str(headers.get("Retry-After", ""))
+    return min(_MAX_WAIT_S, float(asked) if asked.isdigit() else fallback_s)
+
+
+def status_of(error: BaseException) -> int | None:
+    """The HTTP status of an error of huggingface_hub; None when there was no answer."""
+    return getattr(getattr(error, "response", None), "status_code", None)
+
+
+def told(error: BaseException, repo: str, endpoint: str) -> PortraitError:
+    """The error as a user should read it."""
+    root = _root(error)
+    kind, status = type(root).__name__, status_of(root)
+    page = f"{endpoint}/{repo}"
+    if kind == "GatedRepoError":
+        return InputError(
+            "the licence of this model has to be accepted first",
+            where=repo,
+            got=f"HTTP {status}",
+            remedy=f"Accept it at {page}, then log in with: hf auth login",
+        )
+    if kind == "RevisionNotFoundError":
+        return InputError("no such revision of this model", where=repo, got=f"HTTP {status}")
+    if kind in ("RemoteEntryNotFoundError", "EntryNotFoundError"):
+        return ArtifactError("the hub lists a file and does not have it", where=repo, got=f"HTTP {status}")
+    if kind in ("RepositoryNotFoundError", "HFValidationError") or status == 404:
+        return InputError(
+            "no such model on the hub, or it is private",
+            where=repo,
+            got=f"HTTP {status}" if status else root,
+            needed=page,
+            remedy="Check the name; for a private model log in with: hf auth login",
+        )
+    if status in (401, 403):
+        remedy = f"Log in with a token that may read {page}: hf auth login"
+        return InputError("the hub refuses access", where=repo, got=f"HTTP {status}", remedy=remedy)
+    if status is not None:
+        busy = "asks for fewer requests" if status == 429 else "has a problem of its own"
+        remedy = "Run the same command again later: whole files are kept."
+        return PortraitError(f"the hub {busy}", where=repo, got=f"HTTP {status}", remedy=remedy)
+    if isinstance(root, OSError) and root.errno in (errno.ENOSPC, errno.EDQUOT):
+        remedy = "Make room, or let HF_HOME point to a larger disk."
+        return PortraitError("the disk is full", where=root.filename or repo, remedy=remedy)
+    if isinstance(root, PermissionError):
+        remedy = "Let HF_HOME point to a folder of yours."
+        return InputError("the cache cannot be written", where=root.filename or repo, remedy=remedy)
+    return PortraitError(
+        "the hub cannot be reached",
+        where=endpoint,
+        got=type(root).__name__,
+        remedy="Check the connection; run the same command again: whole files are kept.",
+    )
+
+
+def _root(error: BaseException) -> BaseException:
+    """What lies under huggingface_hub's "not in the cache either"."""
+    while type(error).__name__ in ("LocalEntryNotFoundError", "ValueError") and error.__cause__ is not None:
+        error = error.__cause__
+    return error

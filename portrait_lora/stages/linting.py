@@ -1,0 +1,63 @@
+"""The linter on a text, on a file of prompts, or on a series."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+from portrait_lora.config import configs_dir
+from portrait_lora.errors import InputError
+from portrait_lora.families import catalog
+from portrait_lora.generation import prompts, reading
+from portrait_lora.generation.compose import counter_of, estimate_tokens, fit
+from portrait_lora.generation.lint import lint
+from portrait_lora.likeness import Summary
+
+
+def lint_text(text: str, base: str = "", aspect: str = "") -> list[Summary]:
+    """One row per prompt: where it stands, the prompt, its remarks.
+
+    `text` is a prompt, a text file with one prompt per line (# begins a comment), a series file or the
+    name of a packaged series.  Without `base` CLIP's 77 tokens count and every word is known; a series is
+    written in free text then.
+    """
+    model = catalog.resolve_base(base) if base else None
+    known = prompts.known_words(model) if model else None
+    counter, limit = counter_of(model.folder, model.family) if model else (estimate_tokens, 77)
+    if known is not None:
+        known |= {"person"}
+    rows: list[Summary] = []
+    for where, prompt, size in _prompts(text, model, aspect):
+        _, lost = fit(prompt, limit, counter)
+        remarks = [asdict(r) for r in lint(prompt, size_px=size, known=known, lost=lost)]
+        rows.append({"where": where, "prompt": prompt, "remarks": remarks})
+    return rows
+
+
+def _prompts(
+    text: str, model: catalog.BaseModel | None, aspect: str
+) -> list[tuple[str, str, tuple[int, int] | None]]:
+    size = reading.aspect(aspect, Path("--aspect")) if aspect else None
+    path = Path(text) if len(text) < 255 and "\n" not in text else None
+    packaged = path is not None and (configs_dir() / "series" / f"{text}.yaml").is_file()
+    if packaged or (path is not None and path.suffix in (".yaml", ".yml")):
+        closed = model is not None and prompts.known_words(model) is not None
+        shots = prompts.load_series(
+            text,
+            trigger="ohwx",
+            subject="person",
+            resolution_px=model.resolution_px if model else 1024,
+            family=model.family if model else "sd15",
+            closed=closed,
+        )
+        return [(shot.name, shot.prompt, shot.size_px) for shot in shots]
+    if path is not None and path.is_file():
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError("the prompts cannot be read", where=path, got=error) from error
+        told = [(f"{path.name}:{i + 1}", line.strip(), size) for i, line in enumerate(lines)]
+        return [row for row in told if row[1] and not row[1].startswith("#")]
+    if not text.strip():
+        raise InputError("an empty prompt", where="prompts lint")
+    return [("prompt", text.strip(), size)]

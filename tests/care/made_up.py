@@ -1,0 +1,54 @@
+"""A likeness folder as a journey leaves it, made of noise in a moment."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from safetensors.numpy import save_file
+
+from portrait_lora import manifest, provenance
+from portrait_lora.config import dump, load
+from portrait_lora.families import adapter_file
+from portrait_lora.records import Adapter
+
+
+def noise(seed: int, side: int = 48) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 255, (side, side, 3), dtype=np.uint8))
+
+
+def make_likeness(root: Path, *, studio: bool = False, base: str = "embedded") -> Path:
+    """photos, dataset, adapters, portraits, reports: every kind of file that a person leaves."""
+    (root / "photos").mkdir(parents=True)
+    mark = provenance.png_info(None, provenance.ALGORITHMIC, creator_tool=provenance.STUDIO)
+    for i in range(3):
+        noise(i).save(root / "photos" / f"anna_{i}.png", pnginfo=mark if studio else None)
+    (root / "likeness.yaml").write_text(dump(load(None, [f"base={base}", "subject.name=Anna"])))
+    (root / "captions.csv").write_text("file,caption\nanna_0.png,ohwx woman\n")
+    with manifest.writing(root / "dataset", kind="dataset", inputs={}) as folder:
+        (folder / "train").mkdir()
+        noise(10).save(folder / "train" / "crop.png")
+    run = root / "adapters" / "main"
+    (run / "cache").mkdir(parents=True)
+    tensors = {"unet.a.lora_A.weight": np.random.default_rng(5).normal(size=(4, 64)).astype(np.float32)}
+    save_file(tensors, run / "cache" / "latents.safetensors")
+    adapter = Adapter(
+        run / "adapter.safetensors", "sd15", base, "0" * 64, 4, 4.0, ("to_q",), "ohwx", "1" * 64, "2" * 64, 10
+    )
+    told = adapter_file.metadata(adapter, resolution_px=128, prediction_type="epsilon", licence="x")
+    for name, keys in (("adapter", "lora_A"), ("adapter_comfy", "lora_down")):
+        renamed = {k.replace("lora_A", keys): v for k, v in tensors.items()}
+        save_file(renamed, run / f"{name}.safetensors", metadata=told)
+    manifest.finish(run, kind="adapter", inputs={})
+    series = root / "portraits" / "headshots"
+    series.mkdir(parents=True)
+    for i in range(2):
+        picture = series / f"shot_{i}.png"
+        noise(20 + i).save(picture, pnginfo=provenance.png_info({"seed": i, "prompt": "ohwx woman"}))
+        sidecar = {"recipe": {"seed": i}, "sha256": manifest.sha256_file(picture), "versions": {"torch": "2"}}
+        picture.with_suffix(".json").write_text(json.dumps(sidecar))
+    (root / "reports").mkdir()
+    (root / "reports" / "check.html").write_text("<html>anna_0.png</html>")
+    return root

@@ -1,0 +1,106 @@
+"""After `forget` no file below the folder and the caches holds bytes of the person."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from portrait_lora import consent
+from portrait_lora.care import forget as forgetting
+from portrait_lora.care.forget import RECEIPT, forget, plan
+from portrait_lora.errors import ArtifactError, InputError
+from tests.care.made_up import make_likeness
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    (tmp_path / "home" / "portrait_lora").mkdir(parents=True)
+    return tmp_path / "home" / "portrait_lora"
+
+
+def secrets(folder: Path) -> list[bytes]:
+    """The middle of everything that shows or knows the person."""
+    files = [p for p in folder.rglob("*") if p.suffix in (".png", ".safetensors")]
+    return [data[len(data) // 2 :][:40] for data in (p.read_bytes() for p in files)]
+
+
+def remains(roots: list[Path], needles: list[bytes]) -> list[Path]:
+    files = [p for root in roots for p in root.rglob("*") if p.is_file()]
+    return [p for p in files if any(n in p.read_bytes() for n in needles)]
+
+
+def test_nothing_is_left_and_the_receipt_names_nobody(tmp_path: Path, home: Path) -> None:
+    import datetime as dt
+
+    folder = make_likeness(tmp_path / "anna")
+    consent.write(folder, consent.of_subject("Anna", dt.date(2026, 11, 21)))
+    needles = secrets(folder)
+    # copies that nobody planned: a backup, an embedding beside it, a part in a cache, a moved portrait
+    shutil.copytree(folder / "photos", folder / "backup")
+    (folder / "notes").mkdir()
+    (folder / "notes" / "todo.txt").write_text("buy milk, " * 20)
+    (home / "left.bin").write_bytes(b"head" + (folder / "photos" / "anna_1.png").read_bytes() + b"tail")
+    shutil.copy(folder / "adapters" / "main" / "adapter.safetensors", folder / "notes" / "a.safetensors")
+    shutil.copy(folder / "portraits" / "headshots" / "shot_0.png", folder / "notes" / "p.png")
+    (folder / ".writing-portraits-x").mkdir()
+    receipt = forget(folder, photos=True)
+    assert remains([folder, home], needles) == []
+    assert receipt["residual_files"] == 0
+    assert (folder / "notes" / "todo.txt").is_file(), "what is not the person's stays"
+    assert sorted(p.name for p in folder.iterdir() if p.is_file()) == [RECEIPT]
+    text = (folder / RECEIPT).read_text()
+    assert "anna" not in text.lower()
+    told = json.loads(text)
+    assert told["files"]["photos"] == 3 and told["files"]["found by the search"] >= 5
+    assert len(told["consent_statement_sha256"]) == 64
+
+
+def test_without_photos_the_originals_stay(tmp_path: Path) -> None:
+    folder = make_likeness(tmp_path / "anna")
+    before = {p.name: p.read_bytes() for p in (folder / "photos").iterdir()}
+    receipt = forget(folder, photos=False)
+    assert {p.name: p.read_bytes() for p in (folder / "photos").iterdir()} == before
+    assert (folder / "likeness.yaml").is_file()
+    assert not any((folder / name).exists() for name in forgetting.MADE)
+    assert receipt["photos_removed"] is False and receipt["residual_files"] == 0
+
+
+def test_exports_elsewhere_are_searched(tmp_path: Path) -> None:
+    folder, elsewhere = make_likeness(tmp_path / "anna"), tmp_path / "ComfyUI"
+    elsewhere.mkdir()
+    shutil.copy(folder / "adapters" / "main" / "adapter.safetensors", elsewhere / "mine.safetensors")
+    (elsewhere / "other.safetensors").write_bytes(bytes(range(256)) * 4)
+    forget(folder, photos=True, also=[elsewhere])
+    assert [p.name for p in elsewhere.iterdir()] == ["other.safetensors"]
+
+
+def test_links_are_cut_not_followed(tmp_path: Path) -> None:
+    folder, outside = make_likeness(tmp_path / "anna"), tmp_path / "outside"
+    outside.mkdir()
+    (outside / "keep.txt").write_text("keep")
+    shutil.rmtree(folder / "reports")
+    (folder / "reports").symlink_to(outside)
+    forget(folder, photos=True)
+    assert (outside / "keep.txt").is_file() and not (folder / "reports").exists()
+
+
+def test_a_folder_that_is_no_likeness_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "dataset").mkdir()
+    with pytest.raises(InputError, match="not a likeness folder"):
+        plan(tmp_path / "precious", photos=True)
+
+
+def test_what_cannot_be_removed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_likeness(tmp_path / "anna")
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "not permitted")
+
+    monkeypatch.setattr(forgetting.shutil, "rmtree", refuse)
+    with pytest.raises(ArtifactError, match="cannot be removed"):
+        forget(folder, photos=True)

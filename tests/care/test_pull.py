@@ -1,0 +1,162 @@
+"""A base from a hub, locked at first sight; then used without a connection, or not at all when changed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from portrait_lora import lock as locks
+from portrait_lora.care import pull as pulling
+from portrait_lora.errors import ArtifactError, InputError, PortraitError
+from portrait_lora.families import bases, catalog, open_family
+from portrait_lora.families.base_model import BaseModel
+from portrait_lora.families.pinned import locked, pinned
+from portrait_lora.hub import Hub
+from tests.local_hub import LocalHub, serving
+from tests.tiny_models import make_tiny_sd
+
+REPO, FAST = "maker/tiny", "maker/tiny-fast"
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """A repository in the hub's layout, with what must not be taken beside it."""
+    folder = make_tiny_sd(tmp_path_factory.mktemp("hub") / "tiny")
+    found = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    found = {name: data for name, data in found.items() if not name.startswith("source_tokenizer")}
+    found["unet/diffusion_pytorch_model.bin"] = b"pickle" * 1000
+    found["unet/diffusion_pytorch_model.fp16.safetensors"] = b"half" * 1000
+    found["README.md"] = b"# model"
+    return found
+
+
+@pytest.fixture
+def base(monkeypatch: pytest.MonkeyPatch) -> BaseModel:
+    """The tiny repository as a row of the catalogue."""
+    sd15 = next(b for b in bases.BASES if b.name == "sd15")
+    row = replace(sd15, name="tiny", repo=REPO, generate_repo=FAST, download_gb=0.001)
+    monkeypatch.setattr(catalog, "BASES", (*bases.BASES, row))
+    monkeypatch.setattr(time, "sleep", lambda s: None)
+    return row
+
+
+@pytest.fixture
+def server(files: dict[str, bytes]) -> Iterator[LocalHub]:
+    with serving(LocalHub({REPO: dict(files), FAST: dict(files)})) as running:
+        yield running
+
+
+def client(server: LocalHub, tmp_path: Path) -> Hub:
+    return Hub(server.address, tmp_path / "cache", wait_s=0.0)
+
+
+def test_both_repositories_are_fetched_verified_and_locked(
+    server: LocalHub, base: BaseModel, tmp_path: Path, files: dict[str, bytes]
+) -> None:
+    hub, me = client(server, tmp_path), tmp_path / "me"
+    me.mkdir()
+    assert [n.name for n in pulling.needs(["tiny"], me, hub)] == ["tiny"]
+    assert server.log == [], "asking what is missing needs no connection"
+    models = pulling.pull("tiny", me, hub)
+    assert [m.source for m in models] == [REPO, FAST]
+    lock = locks.read(me)
+    assert lock.models[REPO].commit == server.commit(REPO)
+    assert lock.models[REPO].asked == "main"
+    taken = set(lock.models[REPO].files)
+    assert taken == {n for n in files if not n.endswith((".bin", ".md")) and ".fp16." not in n}
+    assert not any("fp16" in path or path.endswith(".bin") for _, path, _ in server.log)
+    assert pulling.needs(["tiny"], me, hub) == []
+    found = locked(base, me, hub)
+    assert (found.revision, found.generate_revision) == (server.commit(REPO), server.commit(FAST))
+    assert found.digest != base.digest
+
+
+def test_a_moved_branch_changes_nothing(
+    server: LocalHub, base: BaseModel, tmp_path: Path, files: dict[str, bytes]
+) -> None:
+    hub, me = client(server, tmp_path), tmp_path / "me"
+    pulling.pull("tiny", me, hub)
+    before = (me / locks.NAME).read_bytes()
+    server.repos[REPO]["unet/config.json"] = b"{}"
+    asked = len(server.log)
+    pulling.pull("tiny", me, hub)
+    assert (me / locks.NAME).read_bytes() == before
+    assert len(server.log) == asked
+
+
+def test_what_is_locked_is_used_offline_and_loads(server: LocalHub, base: BaseModel, tmp_path: Path) -> None:
+    hub, me = client(server, tmp_path), tmp_path / "me"
+    pulling.pull("tiny", me, hub)
+    offline = replace(hub, offline=True, endpoint="http://127.0.0.1:9")
+    pulling.pull("tiny", me, offline)
+    model = locks.read(me).models[REPO]
+    folder = hub.folder(REPO, model.commit)
+    family = open_family(catalog.resolve_base(folder))
+    family.load("encoders")
+    assert family.encode_prompts(["a"]).embeds_BLD.shape[0] == 1
+    with pytest.raises(InputError, match="switched off"):
+        pulling.pull("tiny", tmp_path / "other", offline)
+
+
+def test_changed_weights_are_refused_before_training(
+    server: LocalHub, base: BaseModel, tmp_path: Path
+) -> None:
+    hub, me = client(server, tmp_path), tmp_path / "me"
+    pulling.pull("tiny", me, hub)
+    weights = hub.folder(REPO, server.commit(REPO)) / "unet" / "diffusion_pytorch_model.safetensors"
+    data = weights.read_bytes()
+    weights.resolve().write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    with pytest.raises(ArtifactError, match="not the one that was locked"):
+        locked(base, me, hub)
+    pulling.pull("tiny", me, hub)  # mends it
+    assert weights.read_bytes() == data
+    locked(base, me, hub)
+
+
+@pytest.mark.parametrize("trouble", ["gated", "wrong", "no safetensors", "remote code", "half"])
+def test_a_failed_pull_locks_nothing(server: LocalHub, base: BaseModel, tmp_path: Path, trouble: str) -> None:
+    hub, me = client(server, tmp_path), tmp_path / "me"
+    weights = "unet/diffusion_pytorch_model.safetensors"
+    if trouble == "gated":
+        server.gated.add(FAST)
+    elif trouble == "wrong":
+        server.faults[f"{FAST}/{weights}"] = ["wrong"] * 9
+    elif trouble == "no safetensors":
+        del server.repos[FAST][weights], server.repos[FAST]["unet/diffusion_pytorch_model.fp16.safetensors"]
+    elif trouble == "remote code":
+        index = server.repos[FAST]["model_index.json"]
+        server.repos[FAST]["model_index.json"] = index.replace(b'"diffusers"', b'"my_code"', 1)
+    else:
+        server.repos[FAST][weights] = server.repos[FAST][weights][:-100]
+    with pytest.raises(PortraitError):
+        pulling.pull("tiny", me, hub)
+    assert locks.read(me).models == {}
+
+
+def test_names_that_need_no_download(base: BaseModel, tmp_path: Path) -> None:
+    hub = Hub("http://127.0.0.1:9", tmp_path / "cache")
+    for name in ("embedded", "synthetic", str(tmp_path)):
+        assert pulling.pull(name, tmp_path, hub) == []
+    with pytest.raises(InputError, match="Did you mean 'tiny'"):
+        pulling.pull("tinny", tmp_path, hub)
+    assert pinned(catalog.resolve_base("embedded"), locks.Lock()) == catalog.resolve_base("embedded")
+
+
+def test_the_command_says_gated_with_page_and_exit_code(server: LocalHub, tmp_path: Path) -> None:
+    server.repos["stabilityai/stable-diffusion-3.5-medium"] = {"model_index.json": b"{}"}
+    server.gated.add("stabilityai/stable-diffusion-3.5-medium")
+    env = {"HF_ENDPOINT": server.address, "HF_HOME": str(tmp_path / "home"), "PATH": "/usr/bin"}
+    command = [sys.executable, "-m", "portrait_lora.cli", "pull", "sd35-medium", "--into", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, env=env)
+    assert done.returncode == 2, done.stderr
+    page = f"{server.address}/stabilityai/stable-diffusion-3.5-medium"
+    assert page in done.stderr and "hf auth login" in done.stderr
+    assert not (tmp_path / locks.NAME).exists()
+    offline = subprocess.run([*command, "--offline"], capture_output=True, text=True, env=env)
+    assert offline.returncode == 2 and "switched off" in offline.stderr

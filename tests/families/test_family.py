@@ -1,0 +1,154 @@
+"""What the families share: conditions, schedules, packing, precision, and folders that cannot be used."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import Flux2KleinPipeline, FluxPipeline
+from tiny_families import FAMILIES, make_tiny
+
+from portrait_lora.errors import InputError
+from portrait_lora.families import open_family, packing
+from portrait_lora.families.adapter_file import metadata
+from portrait_lora.families.catalog import BASES, resolve_base
+from portrait_lora.families.family import Family, FlowSchedule, PromptCondition
+from portrait_lora.records import Adapter, FamilyName
+from scripts import verify_family
+from scripts.families.learning import levels, noise
+from scripts.rows import load
+
+Tiny = Callable[[FamilyName], Family]
+
+
+def test_conditions_are_batched_with_padding_and_only_where_a_mask_tells() -> None:
+    short = PromptCondition(torch.ones(1, 2, 3), torch.ones(1, 2, dtype=torch.bool), torch.ones(1, 5))
+    long = PromptCondition(torch.ones(2, 4, 3), torch.ones(2, 4, dtype=torch.bool), torch.ones(2, 5))
+    both = PromptCondition.batch([short, long])
+    assert both.embeds_BLD.shape == (3, 4, 3) and both.pooled_BD is not None and both.mask_BL is not None
+    assert both.mask_BL.tolist() == [[True, True, False, False], [True] * 4, [True] * 4]
+    assert both.embeds_BLD[0, 2:].abs().sum() == 0 and both.pooled_BD.shape == (3, 5)
+    with pytest.raises(ValueError, match="need a mask"):
+        PromptCondition.batch([replace(short, mask_BL=None), replace(long, mask_BL=None)])
+
+
+def test_the_shift_is_that_of_the_samplers(tiny: Tiny) -> None:
+    """Beside the schedulers themselves: fixed, and growing with the picture."""
+    assert tiny("sd35").schedule == FlowSchedule(3.0, None, 2)
+    schedule = tiny("flux1").schedule
+    assert isinstance(schedule, FlowSchedule)
+    scheduler = FluxPipeline.from_pretrained(tiny("flux1").base.source).scheduler
+    from diffusers.pipelines.flux.pipeline_flux import calculate_shift
+
+    for side in (32, 64, 128):
+        mu = calculate_shift((side // 2) ** 2, 256, 4096, 0.5, 1.15)
+        scheduler.set_timesteps(sigmas=[0.5], mu=mu)
+        s = schedule.shift_for(side, side)
+        assert float(scheduler.sigmas[0]) == pytest.approx(s * 0.5 / (1 + (s - 1) * 0.5), rel=1e-5)
+    larger = tiny("flux2").schedule
+    assert isinstance(larger, FlowSchedule)
+    assert larger.shift_for(128, 128) > larger.shift_for(64, 64) > 1.0
+
+
+def test_packing_is_that_of_diffusers_and_goes_back() -> None:
+    latents = noise((2, 4, 6, 10))
+    packed = packing.pack(latents)
+    assert torch.equal(packed, FluxPipeline._pack_latents(latents, 2, 4, 6, 10))
+    assert torch.equal(packing.patchify(latents), Flux2KleinPipeline._patchify_latents(latents))
+    assert torch.equal(packing.unpack(packed, 6, 10), latents)
+    places = FluxPipeline._prepare_latent_image_ids(2, 3, 5, "cpu", torch.float32)
+    assert torch.equal(packing.positions(3, 5, torch.device("cpu")), places)
+
+
+def test_large_bases_are_held_in_half_precision_on_a_gpu() -> None:
+    bases = {base.name: base for base in BASES}
+    held = {
+        (name, device): open_family(bases[name], device).weights
+        for name in ("embedded", "sd15", "sdxl", "z-image")
+        for device in ("cpu", "cuda")
+    }
+    assert {k for k, v in held.items() if v == "bfloat16"} == {("sdxl", "cuda"), ("z-image", "cuda")}
+    assert open_family(bases["z-image"], "cuda", "nf4").weights == "nf4"
+
+
+def test_every_row_of_the_catalogue_opens_as_its_family() -> None:
+    assert {base.family for base in BASES} == set(FAMILIES)
+    for base in BASES:
+        assert open_family(base).base is base
+
+
+@pytest.mark.parametrize("weights", ["nf4", "int8"])
+def test_a_quantised_denoiser_answers_nearly_the_same(tiny: Tiny, weights: str) -> None:
+    pytest.importorskip("bitsandbytes")
+    family = tiny("flux1")
+    family.load("encoders")
+    condition = family.encode_prompts(["a woman"])
+    answers: list[torch.Tensor] = []
+    try:
+        for held in ("float32", weights):
+            family.weights = held  # type: ignore[assignment]
+            family.load("none")
+            family.load("denoiser")
+            with torch.no_grad():
+                answers.append(family.predict(noise((1, 4, 8, 8)), levels(family, 0.5), condition, []))
+        kinds = {type(m).__name__ for m in family.denoiser.modules()}
+    finally:
+        family.weights = "float32"
+        family.load("none")
+    assert kinds & {"Linear4bit", "Linear8bitLt"}
+    assert 0 < (answers[0] - answers[1]).norm() < 0.5 * answers[0].norm()
+
+
+def test_a_folder_that_lacks_a_part_or_has_only_pickles_is_refused(tmp_path: Path) -> None:
+    whole = make_tiny("z_image", tmp_path / "whole")
+    opened = open_family(resolve_base(whole))
+    lacking = Path(shutil.copytree(whole, tmp_path / "lacking"))
+    shutil.rmtree(lacking / "transformer")
+    with pytest.raises(InputError, match="no transformer"):
+        resolve_base(lacking)
+    for part, load in (("transformer", "denoiser"), ("vae", "encoders"), ("text_encoder", "encoders")):
+        pickled = Path(shutil.copytree(whole, tmp_path / f"pickled_{part}"))
+        for file in (pickled / part).glob("*.safetensors"):
+            torch.save({}, file.with_suffix(".bin"))
+            file.unlink()
+        with pytest.raises(InputError, match="run code"):
+            resolve_base(pickled)
+        # and should one come past the catalogue, the loaders themselves refuse it
+        family = type(opened)(replace(opened.base, folder=pickled))  # type: ignore[call-arg]
+        with pytest.raises(InputError, match="not on this machine"):
+            family.load(load)  # type: ignore[arg-type]
+
+
+def test_sdxl_without_an_index_is_not_taken_for_sd15(tmp_path: Path) -> None:
+    folder = make_tiny("sdxl", tmp_path / "base")
+    (folder / "model_index.json").unlink()
+    with pytest.raises(InputError, match="does not hold a base of this family"):
+        open_family(resolve_base(folder))
+
+
+@pytest.mark.parametrize(
+    ("family", "base", "architecture"),
+    [("sdxl", "sdxl", "stable-diffusion-xl-v1-base"), ("flux2", "flux2-klein-9b", "Flux.2-klein-9b"),
+     ("z_image", "folder", "Z-Image")],
+)  # fmt: skip
+def test_headers_name_the_architecture(family: FamilyName, base: str, architecture: str) -> None:
+    adapter = Adapter(Path("a"), family, base, "", 4, 4.0, (), "ohwx", "", "", 1)
+    told = metadata(adapter, resolution_px=1024, prediction_type="velocity", licence="x")
+    assert told["modelspec.architecture"] == f"{architecture}/lora"
+    assert "modelspec.prediction_type" not in told
+
+
+def test_the_script_for_users_with_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = make_tiny("sdxl", tmp_path / "base")
+    out = tmp_path / "rows.json"
+    arguments = [str(folder), "--device", "cpu", "--size", "64", "--steps", "6", "--json", str(out)]
+    assert verify_family.main(arguments) == 0
+    rows = {row["name"]: row for row in load(out)}
+    assert rows["predict: relative error"]["met"] is True
+    assert rows["layers that went in"]["value"] == 1.0
+    assert "sdxl, float32 on cpu" in capsys.readouterr().out
+    assert verify_family.main([str(tmp_path / "nothing")]) == 2

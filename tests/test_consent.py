@@ -1,0 +1,75 @@
+"""Photographs need somebody's consent, and it has to cover the use today."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from pathlib import Path
+
+import pytest
+
+from portrait_lora import consent
+from portrait_lora.errors import ArtifactError, InputError
+from tests.care.made_up import make_likeness
+
+TODAY = dt.date(2026, 11, 21)
+GOOD = "who: Anna\npurposes: [training, portraits]\nuntil: 2027-01-31\nstatement: I agree.\n"
+
+
+def require(folder: Path, *, commercial: bool = False, today: dt.date = TODAY) -> None:
+    consent.require(folder, folder / "photos", commercial=commercial, today=today)
+
+
+def test_studio_pictures_need_none_and_photographs_do(tmp_path: Path) -> None:
+    require(make_likeness(tmp_path / "studio", studio=True))
+    with pytest.raises(InputError, match="--i-am-the-subject") as caught:
+        require(make_likeness(tmp_path / "real"))
+    assert caught.value.exit_code == 2
+
+
+def test_the_subject_agrees_for_a_year(tmp_path: Path) -> None:
+    folder = make_likeness(tmp_path / "me")
+    consent.write(folder, consent.of_subject("Anna", TODAY))
+    require(folder, commercial=True)
+    found = consent.read(folder)
+    assert found is not None and found.until == "2027-11-21" and len(found.statement_sha256) == 64
+    with pytest.raises(InputError, match="expired"):
+        require(folder, today=dt.date(2027, 11, 22))
+
+
+def test_a_file_says_for_what(tmp_path: Path) -> None:
+    folder, file = make_likeness(tmp_path / "anna"), tmp_path / "consent.yaml"
+    file.write_text(GOOD)
+    consent.write(folder, consent.of_file(file, TODAY))
+    require(folder)
+    with pytest.raises(InputError, match="does not cover"):
+        require(folder, commercial=True)
+    assert "I agree" not in (folder / consent.NAME).read_text()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[1]",
+        "who: Anna\n",
+        GOOD + "extra: 1\n",
+        GOOD.replace("Anna", "''"),
+        GOOD.replace("training", "everything"),
+        GOOD.replace("[training, portraits]", "training"),
+        GOOD.replace("2027-01-31", "next year"),
+        GOOD.replace("I agree.", "''"),
+        "who: [\n",
+    ],
+)
+def test_an_incomplete_file_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "consent.yaml").write_text(text)
+    with pytest.raises(InputError):
+        consent.of_file(tmp_path / "consent.yaml", TODAY)
+
+
+def test_a_damaged_record_is_told(tmp_path: Path) -> None:
+    for value in ("{", json.dumps({"who": "x"}), json.dumps({"purposes": 3})):
+        (tmp_path / consent.NAME).write_text(value)
+        with pytest.raises(ArtifactError, match="damaged"):
+            consent.read(tmp_path)

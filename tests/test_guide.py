@@ -1,0 +1,57 @@
+"""The guide is followed from top to bottom, as a new user would, on the shared journey."""
+
+from __future__ import annotations
+
+import functools
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+import typer
+
+from portrait_lora import cli
+from tests.conftest import PERSON_SEED, Journey
+
+GUIDE = Path(__file__).parents[1] / "docs" / "guide.md"
+
+
+def commands(kind: str) -> list[list[str]]:
+    """The lines of all blocks of one kind, as argument lists."""
+    blocks = re.findall(rf"^```{kind}\n(.*?)^```", GUIDE.read_text(encoding="utf-8"), re.M | re.S)
+    return [shlex.split(line) for block in blocks for line in block.splitlines() if line.strip()]
+
+
+@pytest.mark.journey
+def test_every_command_of_the_guide_runs(
+    journey: Journey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(journey.folder, tmp_path / "demo")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    told = commands("bash")
+    assert len(told) >= 12
+    assert ["portrait-lora", "demo", "--out", "demo", "--person-seed", str(PERSON_SEED)] in told
+    for program, *arguments in told:
+        assert program == "portrait-lora"
+        code = cli._run(functools.partial(cli.app, arguments))
+        said = capsys.readouterr()
+        assert code == 0, f"{arguments}: {said.err}"
+        assert "Traceback" not in said.err
+        assert said.out.strip(), f"{arguments} said nothing"
+        if arguments[:2] == ["run", "demo"]:
+            assert "portraits in" in said.out
+    assert not (tmp_path / "me" / "photos").exists(), "forgotten with its photos"
+    assert (tmp_path / "demo" / "photos").is_dir() and not (tmp_path / "demo" / "adapters").exists()
+
+
+@pytest.mark.parametrize("line", commands("bash hub"), ids=" ".join)
+def test_commands_that_need_a_hub_are_at_least_well_formed(line: list[str]) -> None:
+    group = typer.main.get_command(cli.app)
+    with group.make_context("portrait-lora", line[1:]) as outer:
+        name, command, rest = group.resolve_command(outer, [*outer._protected_args, *outer.args])  # type: ignore[attr-defined]
+        assert command is not None
+        command.make_context(name, rest, parent=outer)

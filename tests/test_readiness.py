@@ -1,0 +1,108 @@
+"""What stands between a person and an hour of training is said before it: consent, rights, downloads."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from portrait_lora import cli, config, consent
+from portrait_lora.commands import readiness
+from portrait_lora.likeness import open_likeness
+from tests.care.made_up import make_likeness, noise
+
+
+class Told:
+    """Exit code and output of one command, run in this process."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]):
+        self._capsys = capsys
+        self.out, self.err = "", ""
+
+    def __call__(self, *arguments: str | Path) -> int:
+        code = cli._run(functools.partial(cli.app, [str(a) for a in arguments]))
+        self.out, self.err = self._capsys.readouterr()
+        assert "Traceback" not in self.err
+        return code
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Told:
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "home" / "hub"))
+    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"):
+        monkeypatch.setenv(name, "0")  # set, so that what --offline sets is undone
+    return Told(capsys)
+
+
+def test_photographs_need_consent_before_anything_is_trained(call: Told, tmp_path: Path) -> None:
+    from portrait_lora.stages import Context, learning
+
+    folder = make_likeness(tmp_path / "anna")
+    with pytest.raises(Exception, match="nobody's consent"):
+        learning.train(Context(open_likeness(folder)))
+
+
+def test_a_download_is_shown_and_asked_for(call: Told, tmp_path: Path) -> None:
+    folder = make_likeness(tmp_path / "anna", base="sdxl")
+    (folder / "likeness.yaml").write_text("base: sdxl\nface_pack: auraface\n")
+    assert call("run", folder, "--i-am-the-subject") == 2
+    assert "sdxl: about 13.9 GB, about 9 min" in call.err and "openrail++" in call.err
+    assert "auraface: about 0.3 GB" in call.err
+    assert f"portrait-lora pull sdxl auraface --into {folder}" in call.err
+    recorded = consent.read(folder)
+    assert recorded is not None and recorded.by == "subject"
+    assert call("run", folder, "--offline") == 2
+    assert "network is switched off" in call.err
+    assert os.environ["HF_HUB_OFFLINE"] == "1"
+    assert not (folder / "portrait-lora.lock").exists()
+
+
+def test_the_rights_are_shown_and_commercial_use_is_refused(call: Told, tmp_path: Path) -> None:
+    settings = config.load(None, ["base=flux1-dev", "commercial=true"])
+    with pytest.raises(Exception, match="commercial use is asked for"):
+        readiness.show_rights(settings)
+    readiness.show_rights(config.load(None, []))
+    with pytest.raises(Exception, match="two consents"):
+        readiness.record_consent(tmp_path, True, tmp_path / "x", "")
+
+
+def test_init_chooses_and_says_why(call: Told, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    noise(1).save(tmp_path / "photos" / "a.png")
+    anna = tmp_path / "anna"
+    given = ("--photos", tmp_path / "photos", "--commercial", "--i-am-the-subject", "-s", "device=cpu")
+    assert call("init", anna, *given, "--json") == 0
+    told = json.loads(call.out)
+    assert "commercial=true" in told["chosen"] and any("no GPU" in r for r in told["reasons"])
+    settings = config.load(anna / "likeness.yaml")
+    assert (settings.base, settings.face_pack, settings.commercial) == ("sd15", "auraface", True)
+    assert (anna / consent.NAME).is_file()
+    ben = tmp_path / "ben"
+    assert (
+        call("init", ben, "--photos", tmp_path / "photos", "-s", "base=z-image", "-s", "face_pack=sface") == 0
+    )
+    settings = config.load(ben / "likeness.yaml")
+    assert (settings.base, settings.face_pack, settings.training.rank) == ("z-image", "sface", 32)
+
+
+def test_care_commands_answer_in_json(call: Told, tmp_path: Path) -> None:
+    folder = make_likeness(tmp_path / "anna")
+    assert call("models", "--json") == 0
+    told = json.loads(call.out)
+    assert len(told["models"]) >= 15 and len(told["face_packs"]) == 5
+    assert call("export", folder, "--for", "kohya", "--json") == 0
+    assert json.loads(call.out)["layers"] == 1
+    assert call("inspect", folder / "exports" / "kohya" / "likeness.safetensors", "--json") == 0
+    assert json.loads(call.out)["kind"] == "adapter"
+    assert call("pull", "embedded", "--into", folder, "--json") == 0
+    assert json.loads(call.out)["models"] == []
+    assert call("export", folder, "--for", "comfy", "--name", "../x") == 2
+    assert call("forget", folder, "--photos") == 2
+    assert "--yes" in call.err and (folder / "photos").is_dir()
+    assert call("forget", folder, "--photos", "--yes", "--json") == 0
+    assert json.loads(call.out)["residual_files"] == 0 and not (folder / "photos").exists()
+    assert call("gallery", "embedded", "--people", tmp_path) == 2

@@ -1,0 +1,277 @@
+"""Tiny random bases of every family, made on the spot in the layout of the real ones.
+
+`make_tiny(family, folder)` writes one; 64 px, 4 latent channels, a denoiser of a few thousand weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+import transformers
+from tiny_models import make_tiny_sd, write_tokenizer
+from tokenizers import pre_tokenizers
+from torch import nn
+
+from portrait_lora.records import FamilyName
+
+FAMILIES: tuple[FamilyName, ...] = ("sd15", "sdxl", "sd35", "flux1", "flux2", "z_image", "qwen_image")
+CHANNELS = 4
+WIDTH = 32
+_CHAT = "{% for m in messages %}<|im_start|>{{ m.role }}: {{ m.content }}<|im_end|>{% endfor %}"
+
+
+def make_tiny(family: FamilyName, folder: Path, *, seed: int = 0) -> Path:
+    """Write a random base of `family` to `folder` and return it."""
+    torch.manual_seed(seed)
+    if family == "sd15":
+        return make_tiny_sd(folder, seed=seed)
+    pipe = _MAKERS[family](folder / "source")
+    pipe.save_pretrained(folder, safe_serialization=True)
+    return folder
+
+
+def randomized(module: nn.Module) -> nn.Module:
+    """Every parameter drawn anew, so that layers which start at zero or undefined take part."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            drawn = torch.randn(parameter.shape, generator=generator)
+            parameter.copy_(
+                drawn * (0.5 / max(1, parameter[0].numel()) ** 0.5 if parameter.dim() > 1 else 0.1)
+            )
+    return module.eval()
+
+
+def _vae(**more: Any) -> Any:
+    kind = more.pop("kind", diffusers.AutoencoderKL)
+    return kind(
+        block_out_channels=(8, 8, 8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        latent_channels=CHANNELS,
+        layers_per_block=1,
+        norm_num_groups=4,
+        **more,
+    )
+
+
+def _clip(folder: Path, kind: Any, width: int = 16) -> tuple[Any, Any]:
+    """(text encoder, tokenizer); the projection is as wide as the states."""
+    tokenizer = write_tokenizer(folder)
+    config = transformers.CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=32,
+        projection_dim=width,
+        bos_token_id=0,
+        eos_token_id=1,
+        pad_token_id=1,
+    )
+    return kind(config).eval(), tokenizer
+
+
+def _t5() -> tuple[Any, Any]:
+    letters = [(c, -3.0) for c in "abcdefghijklmnopqrstuvwxyz0123456789,.-'"]
+    vocab = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0), *letters]
+    tokenizer = transformers.T5Tokenizer(vocab=vocab, extra_ids=0, additional_special_tokens=[])
+    config = transformers.T5Config(
+        vocab_size=64, d_model=WIDTH, d_kv=8, d_ff=32, num_layers=1, num_heads=2, is_gated_act=True
+    )
+    return transformers.T5EncoderModel(config).eval(), tokenizer
+
+
+def _qwen_tokenizer() -> Any:
+    """One token per byte, and a chat template."""
+    names = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    tokenizer = transformers.Qwen2Tokenizer(vocab={n: i for i, n in enumerate(names)}, merges=[])
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    tokenizer.chat_template = _CHAT
+    return tokenizer
+
+
+def _qwen_numbers(layers: int) -> dict[str, Any]:
+    return {
+        "vocab_size": 300,
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 2048,
+    }
+
+
+def _qwen3(kind: Any, layers: int) -> Any:
+    return kind(transformers.Qwen3Config(**_qwen_numbers(layers), head_dim=8)).eval()
+
+
+def _dynamic(**more: Any) -> Any:
+    return diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, shift=3.0, **more)
+
+
+def _sdxl(source: Path) -> Any:
+    first, tokenizer = _clip(source / "1", transformers.CLIPTextModel)
+    second, tokenizer_2 = _clip(source / "2", transformers.CLIPTextModelWithProjection)
+    unet = diffusers.UNet2DConditionModel(
+        sample_size=8,
+        in_channels=CHANNELS,
+        out_channels=CHANNELS,
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=32,
+        attention_head_dim=(2, 4),
+        norm_num_groups=4,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=16 + 6 * 8,
+        use_linear_projection=True,
+    )
+    scheduler = diffusers.EulerDiscreteScheduler(
+        beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, steps_offset=1
+    )
+    return diffusers.StableDiffusionXLPipeline(
+        _vae(scaling_factor=0.13), first, second, tokenizer, tokenizer_2, unet, scheduler
+    )
+
+
+def _sd35(source: Path) -> Any:
+    first, tokenizer = _clip(source / "1", transformers.CLIPTextModelWithProjection, 8)
+    second, tokenizer_2 = _clip(source / "2", transformers.CLIPTextModelWithProjection, 8)
+    third, tokenizer_3 = _t5()
+    transformer = diffusers.SD3Transformer2DModel(
+        sample_size=8,
+        in_channels=CHANNELS,
+        out_channels=CHANNELS,
+        num_layers=2,
+        attention_head_dim=8,
+        num_attention_heads=4,
+        joint_attention_dim=WIDTH,
+        caption_projection_dim=32,
+        pooled_projection_dim=16,
+        pos_embed_max_size=16,
+        dual_attention_layers=(0,),
+        qk_norm="rms_norm",
+    )
+    return diffusers.StableDiffusion3Pipeline(
+        randomized(transformer),
+        diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0),
+        _vae(scaling_factor=1.5, shift_factor=0.06, use_quant_conv=False, use_post_quant_conv=False),
+        first,
+        tokenizer,
+        second,
+        tokenizer_2,
+        third,
+        tokenizer_3,
+    )
+
+
+def _flux1(source: Path) -> Any:
+    clip, tokenizer = _clip(source / "1", transformers.CLIPTextModel)
+    t5, tokenizer_2 = _t5()
+    transformer = diffusers.FluxTransformer2DModel(
+        in_channels=4 * CHANNELS,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=WIDTH,
+        pooled_projection_dim=16,
+        guidance_embeds=True,
+        axes_dims_rope=(4, 4, 8),
+    )
+    vae = _vae(scaling_factor=0.36, shift_factor=0.12, use_quant_conv=False, use_post_quant_conv=False)
+    return diffusers.FluxPipeline(_dynamic(), vae, clip, tokenizer, t5, tokenizer_2, randomized(transformer))
+
+
+def _flux2(source: Path) -> Any:
+    del source
+    transformer = diffusers.Flux2Transformer2DModel(
+        in_channels=4 * CHANNELS,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=3 * 16,
+        timestep_guidance_channels=16,
+        axes_dims_rope=(4, 4, 4, 4),
+        guidance_embeds=False,
+    )
+    vae = _vae(kind=diffusers.AutoencoderKLFlux2)
+    vae.bn.running_mean.copy_(torch.randn(16))
+    vae.bn.running_var.copy_(torch.rand(16) + 0.5)
+    text = _qwen3(transformers.Qwen3ForCausalLM, 27)
+    return diffusers.Flux2KleinPipeline(_dynamic(), vae, text, _qwen_tokenizer(), randomized(transformer))
+
+
+def _z_image(source: Path) -> Any:
+    del source
+    transformer = diffusers.ZImageTransformer2DModel(
+        in_channels=CHANNELS,
+        dim=32,
+        n_layers=1,
+        n_refiner_layers=1,
+        n_heads=2,
+        n_kv_heads=2,
+        cap_feat_dim=16,
+        axes_dims=[4, 6, 6],
+        axes_lens=[1024, 64, 64],
+    )
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=6.0)
+    vae = _vae(scaling_factor=0.36, shift_factor=0.12, use_quant_conv=False, use_post_quant_conv=False)
+    text = _qwen3(transformers.Qwen3Model, 2)
+    return diffusers.ZImagePipeline(scheduler, vae, text, _qwen_tokenizer(), randomized(transformer))
+
+
+def _qwen_image(source: Path) -> Any:
+    del source
+    vision = {
+        "depth": 1,
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_heads": 2,
+        "out_hidden_size": 16,
+        "fullatt_block_indexes": [0],
+    }
+    rope = {"type": "mrope", "rope_type": "default", "mrope_section": [1, 1, 2]}
+    config = transformers.Qwen2_5_VLConfig(
+        text_config={**_qwen_numbers(2), "rope_scaling": rope}, vision_config=vision
+    )
+    vae = diffusers.AutoencoderKLQwenImage(
+        base_dim=8,
+        z_dim=CHANNELS,
+        dim_mult=[1, 1, 1, 1],
+        num_res_blocks=1,
+        latents_mean=[0.1, -0.2, 0.3, -0.4],
+        latents_std=[1.5, 0.8, 2.0, 1.1],
+    )
+    transformer = diffusers.QwenImageTransformer2DModel(
+        in_channels=4 * CHANNELS,
+        out_channels=CHANNELS,
+        num_layers=2,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=16,
+        axes_dims_rope=(4, 6, 6),
+    )
+    text = transformers.Qwen2_5_VLForConditionalGeneration(config).eval()
+    scheduler = _dynamic(base_shift=0.5, max_shift=0.9, max_image_seq_len=8192)
+    return diffusers.QwenImagePipeline(scheduler, vae, text, _qwen_tokenizer(), randomized(transformer))
+
+
+_MAKERS: dict[FamilyName, Callable[[Path], Any]] = {
+    "sdxl": _sdxl,
+    "sd35": _sd35,
+    "flux1": _flux1,
+    "flux2": _flux2,
+    "z_image": _z_image,
+    "qwen_image": _qwen_image,
+}
