@@ -58,7 +58,7 @@ class CheckConfig(Section):
     min_highlight: float = Field(default=70.0, ge=0, le=255, description="95th percentile of the face's luma")
     max_blown_share: Fraction = Field(default=0.25, description="share of face pixels that are pure white")
     max_clipped_share: Fraction = Field(
-        default=0.25, description="share of face pixels that are pure black or pure white"
+        default=0.35, description="share of face pixels that are pure black or pure white"
     )
     min_border_share: float = Field(
         default=0.01, ge=-1, le=1, description="room between face and border, in face sizes"
@@ -123,11 +123,44 @@ class TrainingConfig(Section):
     exposures_per_photo: Positive = Field(default=100, description="how often each accepted photo is seen")
     checkpoints: Annotated[int, Field(ge=1, le=50)] = Field(default=4, description="saved at equal distances")
     warmup_steps: Annotated[int, Field(ge=0)] = 10
-    schedule: Literal["constant", "cosine"] = "constant"
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
     caption_dropout: Fraction = 0.05
     snr_gamma: float = Field(default=5.0, gt=0, description="min-SNR gamma")
     background_weight: Fraction = Field(
         default=1.0, description="loss weight outside the person mask; 1 = no mask"
+    )
+    adapter: Literal["lora", "lokr", "loha"] = Field(
+        default="lora", description="lokr and loha are saved as the LoRA of higher rank that they equal"
+    )
+    rank_stabilised: bool = Field(default=False, description="scale alpha / sqrt(rank), for high ranks")
+    dora: bool = Field(default=False, description="magnitudes beside a LoRA; not every program loads them")
+    blocks: tuple[str, ...] = Field(
+        default=(), description="beginnings of layer names to keep to; [identity]: those the family knows"
+    )
+    optimizer: Literal["adamw", "adamw8bit", "prodigy"] = Field(
+        default="adamw", description="prodigy wants learning_rate 1 and the extra `prodigy`"
+    )
+    ema_decay: float = Field(
+        default=0.0, ge=0, lt=1, description="the saved adapter is a running average; 0 = the last weights"
+    )
+    timesteps: Literal["logit_normal", "uniform"] = Field(
+        default="logit_normal", description="how flow-matching bases draw their noise"
+    )
+    timestep_shift: float | None = Field(
+        default=None, gt=0, description="more noise above 1; unset: as the base's own scheduler"
+    )
+    prior_pictures: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="pictures of the class that the base makes, to keep what it knows; 0 = none"
+    )
+    prior_weight: float = Field(default=1.0, ge=0, description="loss weight of the pictures of the class")
+    micro_batch: Positive | None = Field(
+        default=None, description="samples computed at a time, at most batch_size; unset: what fits"
+    )
+    gradient_checkpointing: bool | Literal["auto"] = Field(
+        default="auto", description="compute activations twice instead of keeping them"
+    )
+    weights: Literal["auto", "float32", "bfloat16", "float16", "int8", "nf4"] = Field(
+        default="auto", description="how the frozen base is held in memory"
     )
 
 

@@ -33,6 +33,8 @@ def choose(preferred: str = "auto", mixed_precision: str = "auto") -> DeviceChoi
             f"device {preferred!r} is not here", where="device", got=preferred, needed=f"one of auto, {have}"
         )
     device = preferred if name != "auto" else next(k for k in ("cuda", "mps", "cpu") if present[k])
+    if device == "cuda" and "LOCAL_RANK" in os.environ:  # one process per GPU: accelerate launch, torchrun
+        device = f"cuda:{os.environ['LOCAL_RANK']}"
     why = "asked for" if name != "auto" else f"the best of: {', '.join(k for k, v in present.items() if v)}"
     if mixed_precision != "auto":
         if mixed_precision not in ("no", "bf16", "fp16"):

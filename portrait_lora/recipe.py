@@ -33,6 +33,13 @@ def train(folder: Path, *, overrides: Sequence[str] = (), force: bool = False) -
     return _up_to("select", folder, overrides, force, forced="train")
 
 
+def plan_training(folder: Path, *, overrides: Sequence[str] = ()) -> Summary:
+    """What `train` would do and need; nothing is trained."""
+    from portrait_lora.stages import learning
+
+    return learning.plan(Context(open_likeness(folder, overrides)))
+
+
 def generate(folder: Path, *, overrides: Sequence[str] = (), force: bool = False) -> Summary:
     """Make the portraits of the series."""
     return _up_to("generate", folder, overrides, force)

@@ -114,6 +114,26 @@ def of_prepare(summary: Mapping[str, Any]) -> list[str]:
     return [f"{first}; held out: {', '.join(summary['held_out'])}", f"  e.g. {summary['captions'][0]}"]
 
 
+def of_plan(summary: Mapping[str, Any]) -> list[str]:
+    """For people: what `train --dry-run` found."""
+    minutes, have = summary["seconds"] / 60, summary["memory_available_gb"]
+    whole = f"batch {summary['batch_size']}, {summary['micro_batch']} at a time"
+    kept = "computed twice" if summary["gradient_checkpointing"] else "kept"
+    lines = [
+        f"{summary['steps']} steps of {whole} on {summary['photos']} photos ({summary['base']})",
+        f"  device: {summary['device']}, {summary['weights']} weights, activations {kept}",
+        f"  why:    {summary['reason']}",
+        f"  memory: about {summary['memory_gb']:.1f} GB" + (f" of {have:.0f} GB" if have else ""),
+        f"  time:   about {minutes:.0f} minutes for training alone"
+        if minutes >= 1
+        else "  time:   under a minute",
+        f"  disk:   about {summary['disk_gb']:.2f} GB of {summary['disk_free_gb']:.0f} GB free",
+    ]
+    if not summary["prepared"]:
+        lines.append("  The photos are not prepared yet: rejected and held-out ones are still counted.")
+    return lines if summary["fits"] else [*lines, "  It does not fit."]
+
+
 def of_train(summary: Mapping[str, Any]) -> list[str]:
     """For people."""
     loss = f"last loss {summary['final_loss']:.4f}"

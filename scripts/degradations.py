@@ -95,9 +95,9 @@ def expose(shot: Shot, stops: float) -> ImageArray:
 
 
 def side_light(shot: Shot, stops: float) -> ImageArray:
-    """One half of the face darker by `stops`, with a soft edge along the nose."""
+    """One half of the face darker by `stops`, with a soft edge down its middle."""
     x0, _, x1, _ = shot.box_xyxy_px
-    across = (np.arange(shot.image_rgb.shape[1]) - float(shot.keypoints_px[2, 0])) / (0.06 * (x1 - x0))
+    across = (np.arange(shot.image_rgb.shape[1]) - (x0 + x1) / 2) / (0.06 * (x1 - x0))
     shade = 2.0 ** (-stops / (1 + np.exp(-across)))
     return _encoded(_linear(shot.image_rgb) * shade[None, :, None].astype(np.float32))
 

@@ -44,12 +44,14 @@ def main(given: Sequence[str] | None = None) -> int:
     parser.add_argument("--weights", choices=["float32", "bfloat16", "float16"], default=None)
     parser.add_argument("--size", type=int, default=None, help="side in px; default: half of the base's")
     parser.add_argument("--steps", type=int, default=20, help="training steps on the two pictures")
+    parser.add_argument("--rate", type=float, default=1e-3, help="learning rate of that training")
     parser.add_argument("--json", type=Path, default=None, help="write the rows to this file")
     options = parser.parse_args(given)
     try:
         base = resolve_base(options.base)
         family = open_family(base, devices.choose(options.device, "auto").device, options.weights)
-        rows = list(_checks(family, base, options.size or base.resolution_px // 2, options.steps))
+        size = options.size or base.resolution_px // 2
+        rows = list(_checks(family, base, size, options.steps, options.rate))
     except PortraitError as error:
         print(error, file=sys.stderr)
         return error.exit_code
@@ -57,11 +59,11 @@ def main(given: Sequence[str] | None = None) -> int:
     return finish(rows, options.json)
 
 
-def _checks(family: Family, base: BaseModel, size: int, steps: int) -> Iterator[Row]:
+def _checks(family: Family, base: BaseModel, size: int, steps: int, rate: float) -> Iterator[Row]:
     step = family.multiple_px
     short, long = size // step * step, size // step * step + 2 * step  # not a square
     yield from _same_as_diffusers(family, base, (long, short))
-    yield from _learns(family, (long, short), steps)
+    yield from _learns(family, (long, short), steps, rate)
 
 
 def _same_as_diffusers(family: Family, base: BaseModel, size_px: tuple[int, int]) -> Iterator[Row]:
@@ -90,7 +92,7 @@ def _same_as_diffusers(family: Family, base: BaseModel, size_px: tuple[int, int]
     yield Row("model space: relative error", _relative(back, seen.drawn), "", 1, _TOLERANCE[dtype], True)
 
 
-def _learns(family: Family, size_px: tuple[int, int], steps: int) -> Iterator[Row]:
+def _learns(family: Family, size_px: tuple[int, int], steps: int, rate: float) -> Iterator[Row]:
     """Two pictures learnt by a small LoRA, exported, and loaded back through diffusers."""
     with _timed() as spent:
         exercise = Exercise(family, PROMPTS, size_px)
@@ -98,7 +100,7 @@ def _learns(family: Family, size_px: tuple[int, int], steps: int) -> Iterator[Ro
     yield Row("spread of the latents", float(exercise.clean_BCHW.std()), "", len(PROMPTS))
     parameters = add_lora(family, family.lora_layers.attention)
     with _timed() as spent:
-        losses = exercise.learn(parameters, steps, 1e-3)
+        losses = exercise.learn(parameters, steps, rate)
     yield Row("training step, two pictures", spent() / steps, "s", steps)
     yield Row("loss, last over first", losses[-1] / losses[0], "", steps, 0.99, True)
     with torch.no_grad():

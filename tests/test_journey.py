@@ -148,22 +148,22 @@ def test_a_damaged_picture_is_made_again(copy: Path):
 
 
 def test_an_interrupted_training_resumes_and_ends_the_same(copy: Path, monkeypatch: pytest.MonkeyPatch):
-    from portrait_lora.training import loop
+    from portrait_lora.training import run
 
     whole = (copy / "adapters" / "main" / "adapter.safetensors").read_bytes()
-    update, calls = loop._Run._update, []
+    update, calls = run.Run._update, []
 
-    def interrupted(self: object, step: int) -> tuple[float, float]:
+    def interrupted(self: object, step: int) -> object:
         calls.append(step)
         if len(calls) == 12:
             raise KeyboardInterrupt
         return update(self, step)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(loop._Run, "_update", interrupted)
+    monkeypatch.setattr(run.Run, "_update", interrupted)
     with pytest.raises(Interrupted):
         recipe.train(copy, overrides=REDUCED, force=True)
     assert len(calls) == 12
-    monkeypatch.setattr(loop._Run, "_update", update)
+    monkeypatch.setattr(run.Run, "_update", update)
     summary = recipe.train(copy, overrides=REDUCED)
     assert summary["resumed_from"]
     assert (copy / "adapters" / "main" / "adapter.safetensors").read_bytes() == whole

@@ -76,12 +76,19 @@ def train(
     consent: ConsentOpt = None,
     yes: YesOpt = False,
     offline: OfflineOpt = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="say what training would need and take, and stop")
+    ] = False,
     as_json: JsonOpt = False,
 ) -> None:
     """Train the LoRA and choose its checkpoint on held-out photos."""
     from portrait_lora import recipe, summaries
 
     given = overrides(settings, allow_synthetic)
+    if dry_run:
+        planned = recipe.plan_training(folder, overrides=given)
+        answer(planned, as_json, summaries.of_plan(planned), f"portrait-lora train {folder}")
+        raise typer.Exit(errors.EXIT_DONE if planned["fits"] else errors.EXIT_BAD_INPUT)
     get_ready(folder, given, subject=subject, consent=consent, yes=yes, offline=offline)
     summary = recipe.train(folder, overrides=given, force=force)
     answer(summary, as_json, summaries.of_train(summary), f"portrait-lora generate {folder}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, cast
 
@@ -61,11 +61,8 @@ def generate(
     answer(summary, as_json, lines, f"portrait-lora score {folder}")
 
 
-def _asking(work: object) -> Summary:
-    """Do the work; a series that is too large is asked about on a terminal, and refused elsewhere."""
-    from collections.abc import Callable
-
-    run = cast(Callable[[Sequence[str]], Summary], work)
+def _asking(run: Callable[[Sequence[str]], Summary]) -> Summary:
+    """Run with further overrides; a series that is too large is asked about on a terminal, else refused."""
     try:
         return run(())
     except errors.InputError as error:

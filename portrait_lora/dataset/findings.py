@@ -53,7 +53,7 @@ class CheckSettings:
     max_brightness: float = 232.0
     min_highlight: float = 70.0  # 95th percentile of the face's luma: fair to dark skin, unlike the mean
     max_blown_share: float = 0.25  # share of face pixels at luma 250 and above
-    max_clipped_share: float = 0.25  # blown and crushed (12 and below) together
+    max_clipped_share: float = 0.35  # blown and crushed (12 and below) together
     min_border_share: float = 0.01  # room between face and border, in face sizes
     max_yaw_deg: float = 85.0
     max_pitch_deg: float = 40.0

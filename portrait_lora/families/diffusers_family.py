@@ -15,7 +15,6 @@ from functools import cached_property
 from typing import Any, TypeVar, cast
 
 import torch
-from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler
 from torch import Tensor, nn
 
 from portrait_lora import log
@@ -47,6 +46,9 @@ class DiffusersFamily(ABC):
     `solver` replaces its sampler, on the base's own noise schedule.
     """
 
+    base: BaseModel
+    device: torch.device
+    weights: Weights
     denoiser_name: str = "transformer"
     denoiser_type: Any
     vae_type: Any
@@ -66,6 +68,7 @@ class DiffusersFamily(ABC):
         self._vae: Any | None = None
         self._denoiser: nn.Module | None = None
         self._pipeline: Any | None = None
+        self._schedule: NoiseSchedule | FlowSchedule | None = None
         if base.folder is not None:
             kind = self.denoiser_type.__name__
             refuse_other_family(base.folder, base.family, self.denoiser_name, kind, self.fits)
@@ -79,10 +82,16 @@ class DiffusersFamily(ABC):
     def denoiser(self, module: nn.Module) -> None:
         self._denoiser = module
 
-    @cached_property
-    @abstractmethod
+    @property
     def schedule(self) -> NoiseSchedule | FlowSchedule:
         """The noise process of the base's own scheduler configuration, on the CPU."""
+        if self._schedule is None:
+            self._schedule = self.read_schedule()
+        return self._schedule
+
+    @abstractmethod
+    def read_schedule(self) -> NoiseSchedule | FlowSchedule:
+        """The schedule; asked for once."""
 
     @property
     def dtype(self) -> torch.dtype:
@@ -128,10 +137,10 @@ class DiffusersFamily(ABC):
         if parts == "encoders" and self._vae is None:
             # Language models overflow in float16; the VAE is small and its moments are kept: full precision.
             dtype = torch.float32 if self.weights == "float32" else torch.bfloat16
-            bare = {self.denoiser_name: None, "vae": None}
-            self._encoders = self.store.open(
-                self.chosen_pipeline(), None, dtype=dtype, **bare, **self.pipeline_options
-            ).to(self.device)
+            bare: dict[str, Any] = {self.denoiser_name: None, "vae": None, **self.pipeline_options}
+            self._encoders = self.store.open(self.chosen_pipeline(), None, dtype=dtype, **bare).to(
+                self.device
+            )
             self._vae = self.open_vae()
         if parts == "denoiser" and self._denoiser is None:
             self._denoiser = self._open_denoiser()
@@ -208,7 +217,7 @@ class DiffusersFamily(ABC):
             )
         if self._pipeline is None:
             self._pipeline = self._open_pipeline()
-        pipe = self._pipeline
+        pipe: Any = self._pipeline
         pipe.unload_lora_weights()
         if adapter is None:
             return pipe
@@ -235,29 +244,6 @@ class DiffusersFamily(ABC):
         """The VAE in float32 on the device."""
         return self.store.open(self.vae_type, "vae").to(self.device).requires_grad_(False).eval()
 
-    def variance_preserving(self) -> NoiseSchedule:
-        """The schedule of a base with a DDPM-like scheduler; `InputError` for other prediction types."""
-        scheduler = self.store.open(DDPMScheduler, "scheduler")
-        kind = str(scheduler.config["prediction_type"])
-        if kind not in ("epsilon", "v_prediction"):
-            raise InputError(
-                "unsupported prediction type", where=self.base.source, got=kind, needed="epsilon or v"
-            )
-        return NoiseSchedule(scheduler.alphas_cumprod.to(torch.float32), kind)
-
-    def flow(self) -> FlowSchedule:
-        """The schedule of a base with a flow-matching scheduler."""
-        config = self.store.config(FlowMatchEulerDiscreteScheduler, "scheduler")
-        line: tuple[float, float, float, float] | None = None
-        if config.get("use_dynamic_shifting"):
-            line = (
-                config.get("base_image_seq_len") or 256,
-                config.get("base_shift") or 0.5,
-                config.get("max_image_seq_len") or 4096,
-                config.get("max_shift") or 1.15,
-            )
-        return FlowSchedule(float(config.get("shift") or 1.0), line, self.patch)
-
     def fits(self, config: Mapping[str, object]) -> bool:
         """Whether the denoiser's configuration is one of this family's."""
         del config
@@ -271,7 +257,7 @@ class DiffusersFamily(ABC):
         quantised: dict[str, object] = {}
         if self.weights in ("int8", "nf4"):
             quantised = {self.denoiser_name: self._open_denoiser(generating=True)}
-        more = {"dtype": self.dtype, **quantised, **self.pipeline_options}
+        more: dict[str, Any] = {"dtype": self.dtype, **quantised, **self.pipeline_options}
         pipe = self.store.open(self.chosen_pipeline(), None, generating=True, **more)
         if self.solver is not None:
             pipe.scheduler = self.solver.from_config(pipe.scheduler.config)
@@ -279,6 +265,8 @@ class DiffusersFamily(ABC):
         return pipe.to(self.device)
 
     def _open_denoiser(self, *, generating: bool = False) -> nn.Module:
+        if self.weights in ("int8", "nf4") and self.device.type != "cuda":
+            raise InputError(f"{self.weights} weights need a CUDA device", got=self.device)
         module = self.store.open_denoiser(
             self.denoiser_type, self.denoiser_name, self.weights, generating=generating
         )

@@ -7,7 +7,6 @@ Shape legend: see `family.py`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Final, cast
 
 import torch
@@ -46,10 +45,9 @@ class Flux1(DiffusersFamily):
         ),
     )
 
-    @cached_property
-    def schedule(self) -> FlowSchedule:
+    def read_schedule(self) -> FlowSchedule:
         """Straight lines; the shift grows with the picture (dev) or is none (schnell)."""
-        return self.flow()
+        return self.store.flow(self.patch)
 
     @torch.no_grad()
     def encode_prompts(self, prompts: Sequence[str]) -> PromptCondition:

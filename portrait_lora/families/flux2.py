@@ -31,29 +31,11 @@ from portrait_lora.families.family import (
     LoraLayers,
     PromptCondition,
 )
-from portrait_lora.families.packing import patchify, positions, unpatchify
+from portrait_lora.families.packing import pack, patchify, positions, unpack, unpatchify
 
 _GUIDANCE: Final = 1.0
 _STEPS: Final = 50
 _TOKENS: Final = (256, 4096)
-
-
-class _Klein(Flux2KleinPipeline):
-    """Guides by the empty prompt only: negative prompts are not heard."""
-
-    def __call__(self, *args: Any, negative_prompt: object = None, **more: Any) -> Any:
-        """Draw; see `Flux2KleinPipeline.__call__`."""
-        del negative_prompt
-        return super().__call__(*args, **more)
-
-
-class _Dev(Flux2Pipeline):
-    """Guided by a number told to the weights: negative prompts are not heard."""
-
-    def __call__(self, *args: Any, negative_prompt: object = None, **more: Any) -> Any:
-        """Draw; see `Flux2Pipeline.__call__`."""
-        del negative_prompt
-        return super().__call__(*args, **more)
 
 
 class Flux2(DiffusersFamily):
@@ -64,7 +46,7 @@ class Flux2(DiffusersFamily):
 
     denoiser_type = Flux2Transformer2DModel
     vae_type = AutoencoderKLFlux2
-    pipeline_type = _Klein
+    pipeline_type = Flux2KleinPipeline
     lora_layers = LoraLayers(
         (*JOINT_ATTENTION, "to_qkv_mlp_proj"),
         (
@@ -77,8 +59,7 @@ class Flux2(DiffusersFamily):
         ),
     )
 
-    @cached_property
-    def schedule(self) -> FlowSchedule:
+    def read_schedule(self) -> FlowSchedule:
         """Straight lines; the shift of the pipeline's own rule at 50 steps, linear in the tokens."""
         mu = [compute_empirical_mu(tokens, _STEPS) for tokens in _TOKENS]
         return FlowSchedule(1.0, (_TOKENS[0], mu[0], _TOKENS[1], mu[1]), self.patch)
@@ -107,14 +88,14 @@ class Flux2(DiffusersFamily):
     ) -> Tensor:
         """Velocity; positions are (0, row, column, 0) for places and (0, 0, 0, token) for text."""
         del geometry
-        patches = patchify(noisy_BCHW)
         count, length = condition.embeds_BLD.shape[:2]
         device = noisy_BCHW.device
+        rows, columns = noisy_BCHW.shape[-2] // 2, noisy_BCHW.shape[-1] // 2
         text_L4 = pad(torch.arange(length, device=device)[:, None], (3, 0))
-        place_N4 = pad(positions(*patches.shape[-2:], device), (0, 1))
+        place_N4 = pad(positions(rows, columns, device), (0, 1))
         guided = self.denoiser_config.get("guidance_embeds", True)
         answer = self.denoiser(
-            hidden_states=patches.flatten(2).transpose(1, 2),
+            hidden_states=pack(noisy_BCHW),
             timestep=level_B,
             guidance=torch.full_like(level_B, _GUIDANCE, dtype=torch.float32) if guided else None,
             encoder_hidden_states=condition.embeds_BLD,
@@ -122,10 +103,10 @@ class Flux2(DiffusersFamily):
             img_ids=place_N4.expand(count, -1, -1),
             return_dict=False,
         )
-        rows = cast(Tensor, answer[0]).transpose(1, 2)
-        return unpatchify(rows.unflatten(2, patches.shape[-2:]))
+        return unpack(cast(Tensor, answer[0]), 2 * rows, 2 * columns)
 
     def chosen_pipeline(self) -> Any:
         """As the index of the base says."""
         index = self.store.config(DiffusionPipeline, None)
-        return _Dev if index.get("_class_name") == Flux2Pipeline.__name__ else _Klein
+        dev = index.get("_class_name") == Flux2Pipeline.__name__
+        return Flux2Pipeline if dev else Flux2KleinPipeline

@@ -26,7 +26,8 @@ def pack(latents_BCHW: Tensor) -> Tensor:
 
 def unpack(sequence_BNC: Tensor, height: int, width: int) -> Tensor:
     """The inverse of `pack` for latents of `height` × `width`."""
-    return unpatchify(sequence_BNC.transpose(1, 2).unflatten(2, (height // 2, width // 2)))
+    count, _, channels = sequence_BNC.shape
+    return unpatchify(sequence_BNC.transpose(1, 2).reshape(count, channels, height // 2, width // 2))
 
 
 def positions(rows: int, columns: int, device: torch.device) -> Tensor:

@@ -7,11 +7,12 @@ Shape legend: see `family.py`; F frames, always 1 here.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import wraps
 from typing import Any, cast
 
+import diffusers
 import torch
-from diffusers import AutoencoderKLQwenImage, QwenImagePipeline, QwenImageTransformer2DModel
+from diffusers import AutoencoderKLQwenImage, QwenImageTransformer2DModel
 from torch import Tensor
 
 from portrait_lora.families.diffusers_family import DiffusersFamily, loaded
@@ -25,20 +26,22 @@ from portrait_lora.families.family import (
 from portrait_lora.families.packing import pack, unpack
 
 
-class _Pipeline(QwenImagePipeline):
+class QwenImagePipeline(diffusers.QwenImagePipeline):
     """Guidance as in every other family; this pipeline keeps that name for distilled weights.
 
-    An empty negative prompt becomes a space, since the pipeline takes no prompt of zero tokens.
+    An empty negative prompt becomes a space, as its makers do.  Name and signature stay those of diffusers,
+    which finds the pipelines of other tasks by them.
     """
 
-    def __call__(
+    @wraps(cast(Any, diffusers.QwenImagePipeline.__call__))
+    def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
         *args: Any,
         guidance_scale: float = 4.0,
         negative_prompt: str | list[str] | None = None,
         **more: Any,
     ) -> Any:
-        """Draw; see `QwenImagePipeline.__call__`."""
+        """Draw; see `diffusers.QwenImagePipeline.__call__`."""
         if guidance_scale <= 1.0:
             return super().__call__(*args, true_cfg_scale=1.0, **more)
         wanted = [negative_prompt] if not isinstance(negative_prompt, list) else negative_prompt
@@ -54,16 +57,15 @@ class QwenImage(DiffusersFamily):
 
     denoiser_type = QwenImageTransformer2DModel
     vae_type = AutoencoderKLQwenImage
-    pipeline_type = _Pipeline
+    pipeline_type = QwenImagePipeline
     lora_layers = LoraLayers(
         JOINT_ATTENTION,
         (*JOINT_ATTENTION, "img_mlp.net.0.proj", "img_mlp.net.2", "txt_mlp.net.0.proj", "txt_mlp.net.2"),
     )
 
-    @cached_property
-    def schedule(self) -> FlowSchedule:
+    def read_schedule(self) -> FlowSchedule:
         """Straight lines; the shift grows with the picture."""
-        return self.flow()
+        return self.store.flow(self.patch)
 
     @property
     def latent_px(self) -> int:

@@ -8,7 +8,6 @@ The embedded base has the same format at a smaller size.  Shape legend: see `fam
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import Final, cast
 
 import torch
@@ -61,10 +60,9 @@ class SD15(DiffusersFamily):
     patch = 1
     lora_layers = LoraLayers(ATTENTION, UNET_LAYERS)
 
-    @cached_property
-    def schedule(self) -> NoiseSchedule:
+    def read_schedule(self) -> NoiseSchedule:
         """Variance-preserving; epsilon or v."""
-        return self.variance_preserving()
+        return self.store.variance_preserving()
 
     def fits(self, config: Mapping[str, object]) -> bool:
         """SDXL's UNet is of the same class but takes sizes."""

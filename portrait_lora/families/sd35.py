@@ -7,7 +7,6 @@ Shape legend: see `family.py`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import cast
 
 import torch
@@ -36,10 +35,9 @@ class SD35(DiffusersFamily):
         (*JOINT_ATTENTION, "ff.net.0.proj", "ff.net.2", "ff_context.net.0.proj", "ff_context.net.2"),
     )
 
-    @cached_property
-    def schedule(self) -> FlowSchedule:
+    def read_schedule(self) -> FlowSchedule:
         """Straight lines with the fixed shift of the scheduler's configuration."""
-        return self.flow()
+        return self.store.flow(self.patch)
 
     @torch.no_grad()
     def encode_prompts(self, prompts: Sequence[str]) -> PromptCondition:

@@ -7,7 +7,6 @@ Shape legend: see `family.py`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import cast
 
 import torch
@@ -49,10 +48,9 @@ class SDXL(DiffusersFamily):
     patch = 1
     lora_layers = LoraLayers(ATTENTION, UNET_LAYERS, ("up_blocks.0.attentions.0",))
 
-    @cached_property
-    def schedule(self) -> NoiseSchedule:
+    def read_schedule(self) -> NoiseSchedule:
         """Variance-preserving; epsilon, or v for some fine-tunes."""
-        return self.variance_preserving()
+        return self.store.variance_preserving()
 
     def fits(self, config: Mapping[str, object]) -> bool:
         """SD 1.x has a UNet of the same class that takes no sizes."""

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import torch
+from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
 from portrait_lora.errors import InputError
 from portrait_lora.families import layout
 from portrait_lora.families.catalog import BaseModel
-from portrait_lora.families.family import Weights
+from portrait_lora.families.family import FlowSchedule, NoiseSchedule, Weights
 
 _T = TypeVar("_T")
 DTYPES: Final[Mapping[Weights, torch.dtype]] = {
@@ -63,6 +64,29 @@ class Store:
                 bnb_4bit_compute_dtype=DTYPES[weights],
             )
         return self.open(kind, part, generating=generating, **more)
+
+    def variance_preserving(self) -> NoiseSchedule:
+        """The schedule of a base with a DDPM-like scheduler; `InputError` for other prediction types."""
+        scheduler = self.open(DDPMScheduler, "scheduler")
+        kind = str(scheduler.config["prediction_type"])
+        if kind not in ("epsilon", "v_prediction"):
+            raise InputError(
+                "unsupported prediction type", where=self.base.source, got=kind, needed="epsilon or v"
+            )
+        return NoiseSchedule(scheduler.alphas_cumprod.to(torch.float32), kind)
+
+    def flow(self, patch: int) -> FlowSchedule:
+        """The schedule of a base with a flow-matching scheduler and tokens of `patch` latents a side."""
+        config = self.config(FlowMatchEulerDiscreteScheduler, "scheduler")
+        line: tuple[float, float, float, float] | None = None
+        if config.get("use_dynamic_shifting"):
+            line = (
+                config.get("base_image_seq_len") or 256,
+                config.get("base_shift") or 0.5,
+                config.get("max_image_seq_len") or 4096,
+                config.get("max_shift") or 1.15,
+            )
+        return FlowSchedule(float(config.get("shift") or 1.0), line, patch)
 
     def _where(self, part: str | None, *, generating: bool) -> dict[str, Any]:
         base = self.base

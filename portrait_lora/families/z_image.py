@@ -8,11 +8,12 @@ round here.  Pictures and prompts go in as lists, one entry each.  Shape legend:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
-from typing import Any
+from functools import wraps
+from typing import Any, cast
 
+import diffusers
 import torch
-from diffusers import AutoencoderKL, ZImagePipeline, ZImageTransformer2DModel
+from diffusers import AutoencoderKL, ZImageTransformer2DModel
 from torch import Tensor
 
 from portrait_lora.families.diffusers_family import DiffusersFamily, loaded
@@ -21,11 +22,17 @@ from portrait_lora.families.family import FlowSchedule, Geometry, LoraLayers, Pr
 _ATTENTION = ("attention.to_q", "attention.to_k", "attention.to_v", "attention.to_out.0")
 
 
-class _Pipeline(ZImagePipeline):
-    """Guidance as in every other family: 1 is none.  Here it is the weight of the difference, 0 is none."""
+class ZImagePipeline(diffusers.ZImagePipeline):
+    """Guidance as in every other family: 1 is none.  Here it is the weight of the difference, 0 is none.
 
-    def __call__(self, *args: Any, guidance_scale: float = 5.0, **more: Any) -> Any:
-        """Draw; see `ZImagePipeline.__call__`."""
+    Name and signature stay those of diffusers, which finds the pipelines of other tasks by them.
+    """
+
+    @wraps(cast(Any, diffusers.ZImagePipeline.__call__))
+    def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, *args: Any, guidance_scale: float = 5.0, **more: Any
+    ) -> Any:
+        """Draw; see `diffusers.ZImagePipeline.__call__`."""
         return super().__call__(*args, guidance_scale=guidance_scale - 1.0, **more)
 
 
@@ -34,15 +41,14 @@ class ZImage(DiffusersFamily):
 
     denoiser_type = ZImageTransformer2DModel
     vae_type = AutoencoderKL
-    pipeline_type = _Pipeline
+    pipeline_type = ZImagePipeline
     lora_layers = LoraLayers(
         _ATTENTION, (*_ATTENTION, "feed_forward.w1", "feed_forward.w2", "feed_forward.w3")
     )
 
-    @cached_property
-    def schedule(self) -> FlowSchedule:
+    def read_schedule(self) -> FlowSchedule:
         """Straight lines with the fixed shift of the scheduler's configuration."""
-        return self.flow()
+        return self.store.flow(self.patch)
 
     @torch.no_grad()
     def encode_prompts(self, prompts: Sequence[str]) -> PromptCondition:

@@ -33,6 +33,7 @@ SCHEDULERS: Final = {
 }
 """Name -> (class of diffusers, what A1111 calls it)."""
 STYLE_NAME: Final = "style"
+_INPAINT_CHANNELS: Final = (4, 9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +143,14 @@ def from_picture(
 def inside(
     pipe: Any, picture: Image.Image, mask: Image.Image, shot: Shot, sampler: Sampler, strength: float
 ) -> Image.Image:
-    """The shot drawn where the mask (mode L) is white; picture and mask have the shot's size."""
+    """The shot drawn where the mask (mode L) is white; picture and mask have the shot's size.
+
+    diffusers' inpainting takes UNets of 4 or 9 channels only; others are drawn over as a whole, and it is
+    left to the caller to keep what lies outside the mask.
+    """
+    unet = getattr(pipe, "unet", None)
+    if unet is not None and unet.config.in_channels not in _INPAINT_CHANNELS:
+        return from_picture(pipe, picture, shot, sampler, strength)
     over = _kindred(pipe, AutoPipelineForInpainting, "inpainting")
     more: dict[str, object] = {
         "image": picture,

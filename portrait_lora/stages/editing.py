@@ -1,4 +1,4 @@
-"""What is done with a finished portrait: vary it, fix a part of it, make it again, sweep the adapter's strength."""
+"""What is done with a finished portrait: vary it, fix a part, make it again; and the adapter's strengths."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Final
 
 import numpy as np
 from PIL import Image
@@ -145,7 +145,7 @@ def vary(
     changes: Mapping[str, str],
     shot: str = "",
 ) -> Summary:
-    """`count` variations beside the picture: same composition, as much changed as `strength` says.
+    """`count` variations in `portraits/<series>-edits/`: same composition, changed by `strength`.
 
     A picture from elsewhere is a reference: it is drawn over with the series' shot of that name.  Raises
     `ConfigError` for an unknown layer, `InputError` for a reference without a face.
@@ -156,11 +156,12 @@ def vary(
     opened = open_picture(path, likeness, overrides)
     ctx = opened.ctx
     _face(opened)
+    references = holdout_of(ctx)
     base = opened.recipe or _recipe_of_series(ctx, shot)
     adapter = _adapter(ctx, base)
     begun = edits.changed(edits.shot_of(base), changes, ctx.trigger, ctx.base.family)
     pipe = drawing.open_pipeline(ctx.family, adapter, edits.sampler_of(base))
-    folder = path.parent if opened.recipe else manifest.make_folder(ctx.likeness.portraits("reference"))
+    folder = _edits_folder(opened)
     rows: list[Summary] = []
     for k in range(1, count + 1):
         seed = prompts.candidate_seed(begun.seed, k)
@@ -168,12 +169,18 @@ def vary(
         action = "vary" if opened.recipe else "reference"
         recipe = edits.edit_recipe(action, opened.picture, opened.recipe, base, **told)
         made = edits.apply_edit(pipe, opened.picture, recipe, ctx.base.resolution_px)
-        target = _free(folder, f"{save_stem(path, opened)}-vary")
-        rows.append({"file": str(_write(ctx, made, target, recipe)), "similarity": _similarity(ctx, made)})
-    return {"made": rows, "strength": strength, "source_similarity": _similarity(ctx, opened.picture)}
+        target = _free(folder, f"{_stem(path, opened)}-vary")
+        rows.append(
+            {"file": str(_write(ctx, made, target, recipe)), "similarity": _similarity(ctx, references, made)}
+        )
+    return {
+        "made": rows,
+        "strength": strength,
+        "source_similarity": _similarity(ctx, references, opened.picture),
+    }
 
 
-def save_stem(path: Path, opened: Opened) -> str:
+def _stem(path: Path, opened: Opened) -> str:
     """The name that edits of a picture begin with; the name of a reference is nobody's business."""
     return path.stem if opened.recipe else "reference"
 
@@ -207,9 +214,9 @@ def fix(
     """
     opened = open_picture(path, likeness, overrides)
     ctx, base = opened.ctx, _ours(opened)
-    face = _face(opened)
+    face, references = _face(opened), holdout_of(ctx)
     mask = regions.region_mask(np.asarray(opened.picture), face, region)
-    before = _similarity(ctx, opened.picture)
+    before = _similarity(ctx, references, opened.picture)
     shot = edits.changed(edits.shot_of(base), changes, ctx.trigger, ctx.base.family)
     pipe = drawing.open_pipeline(ctx.family, _adapter(ctx, base), edits.sampler_of(base))
     best: tuple[float, Image.Image, save.Recipe] | None = None
@@ -224,7 +231,7 @@ def fix(
         }
         recipe = edits.edit_recipe("fix", opened.picture, opened.recipe, base, **told)
         made = edits.apply_edit(pipe, opened.picture, recipe, ctx.base.resolution_px)
-        after = _similarity(ctx, made)
+        after = _similarity(ctx, references, made)
         if after is not None and (best is None or after > best[0]):
             best = (after, made, recipe)
     kept = best is not None and (before is None or best[0] >= before - IDENTITY_NOISE)
@@ -240,7 +247,7 @@ def fix(
     if best is None or not kept:
         return summary
     changed = (np.asarray(best[1]) != np.asarray(opened.picture)).any(axis=-1)
-    file = _write(ctx, best[1], _free(path.parent, f"{path.stem}-{region}"), best[2])
+    file = _write(ctx, best[1], _free(_edits_folder(opened), f"{path.stem}-{region}"), best[2])
     outside = int((changed & (mask == 0)).sum())
     return summary | {"file": str(file), "changed_outside_mask": outside}
 
@@ -283,12 +290,16 @@ def sweep(folder: Path, scales: Sequence[float], shots: int, overrides: Sequence
     return {"rows": rows, "embedder": ctx.finder.embedder_id, "contact_sheet": str(sheet)}
 
 
-def _similarity(ctx: Context, picture: Image.Image) -> float | None:
+def _similarity(ctx: Context, references: identity.ReferenceSet, picture: Image.Image) -> float | None:
     """Mean cosine of the largest face to the held-out photos by embedder A; None without a face."""
-    references: Any = ctx.__dict__.setdefault("_holdout", None) or holdout_of(ctx)
-    ctx.__dict__["_holdout"] = references
     face = identity.subject_face(ctx.finder.find(np.asarray(picture.convert("RGB"))))
     return None if face is None else round(float((references.embeddings @ face.embedding).mean()), 5)
+
+
+def _edits_folder(opened: Opened) -> Path:
+    """Beside the folder of the series, whose content is sealed by its manifest."""
+    series = opened.path.resolve().parent.name.removesuffix("-edits") if opened.recipe else "reference"
+    return manifest.make_folder(opened.ctx.likeness.portraits(f"{series}-edits"))
 
 
 def _free(folder: Path, stem: str) -> Path:
@@ -314,4 +325,4 @@ def layer_changes(pairs: Sequence[str]) -> dict[str, str]:
         if not sep or not words.strip():
             raise InputError("not a change", where="--change", got=pair, needed="layer=words")
         told[key.strip()] = " ".join(words.split())
-    return cast(dict[str, str], told)
+    return told

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from portrait_lora import consent, manifest
+from portrait_lora import consent, device, log, manifest
 from portrait_lora.likeness import Summary
+from portrait_lora.records import CaptionedCrop, Shot
 from portrait_lora.stages.context import ADAPTER, ADAPTER_COMFY, Context, folder_digest, is_whole, strings
+
+if TYPE_CHECKING:
+    from portrait_lora.training.preflight import Job, Means
+
+_log = log.get(__name__)
 
 
 def train(ctx: Context) -> Summary:
@@ -15,11 +22,17 @@ def train(ctx: Context) -> Summary:
     consent.require(ctx.likeness.root, ctx.likeness.photos, commercial=ctx.config.commercial)
     inputs = {
         "dataset": folder_digest(ctx.likeness.dataset),
-        "config": ctx.digest("training", "seed"),
+        "config": _config_digest(ctx),
         "base": ctx.base.digest,
         "precision": f"{ctx.device.device} {ctx.device.mixed_precision}",
     }
     return ctx.stage("train", inputs, lambda: _checkpoints_whole(ctx), lambda: _train(ctx, inputs))
+
+
+def _config_digest(ctx: Context) -> str:
+    """Of what decides the weights: how memory is saved does not."""
+    numbers = ctx.config.training.model_dump(mode="json", exclude={"micro_batch", "gradient_checkpointing"})
+    return manifest.digest({"training": numbers, "seed": ctx.config.seed})
 
 
 def _checkpoints_whole(ctx: Context) -> bool:
@@ -29,35 +42,67 @@ def _checkpoints_whole(ctx: Context) -> bool:
 
 
 def _train(ctx: Context, inputs: Mapping[str, str]) -> Summary:
+    from accelerate import Accelerator
+
     from portrait_lora.dataset.build import load_dataset_folder
     from portrait_lora.training import loop
+    from portrait_lora.training.disk import only_run
 
+    accelerator = Accelerator(cpu=ctx.device.device == "cpu")
     crops, _ = load_dataset_folder(ctx.likeness.dataset)
     settings = ctx.config.training
-    photos = len({crop.source_sha256 for crop in crops})
-    steps = loop.steps_for(photos, settings.exposures_per_photo, settings.batch_size)
-    _begin_run(ctx, inputs)
-    result = loop.train(
-        ctx.family,
-        crops,
-        ctx.likeness.adapters,
-        rank=settings.rank,
-        alpha=settings.alpha,
-        target_modules=settings.targets,
-        learning_rate=settings.learning_rate,
-        batch_size=settings.batch_size,
-        steps=steps,
-        checkpoint_steps=loop.checkpoint_schedule(steps, settings.checkpoints),
-        seed=ctx.config.seed,
-        caption_dropout=settings.caption_dropout,
-        snr_gamma=settings.snr_gamma,
-        warmup_steps=settings.warmup_steps,
-        schedule=settings.schedule,
-        background_weight=settings.background_weight,
-        mixed_precision=ctx.device.mixed_precision,
-        dataset_digest=inputs["dataset"],
-        config_digest=inputs["config"],
-    )
+    steps = loop.steps_for(_photos(crops), settings.exposures_per_photo, settings.batch_size)
+    with only_run(ctx.likeness.adapters, accelerator.is_main_process):
+        means = _means(ctx, steps)
+        twice = "computed twice" if means.gradient_checkpointing else "kept"
+        _log.info(
+            "%s weights, %d at a time, activations %s: %s",
+            means.weights,
+            means.micro_batch,
+            twice,
+            means.reason,
+        )
+        ctx.family.weights = means.weights
+        with accelerator.main_process_first():
+            if accelerator.is_main_process:
+                _begin_run(ctx, inputs)
+            prior = _class_pictures(ctx, crops)
+        result = loop.train(
+            ctx.family,
+            crops,
+            ctx.likeness.adapters,
+            rank=settings.rank,
+            alpha=settings.alpha,
+            target_modules=settings.targets,
+            learning_rate=settings.learning_rate,
+            batch_size=settings.batch_size,
+            steps=steps,
+            checkpoint_steps=loop.checkpoint_schedule(steps, settings.checkpoints),
+            seed=ctx.config.seed,
+            caption_dropout=settings.caption_dropout,
+            snr_gamma=settings.snr_gamma,
+            warmup_steps=settings.warmup_steps,
+            schedule=settings.schedule,
+            background_weight=settings.background_weight,
+            mixed_precision=ctx.device.mixed_precision,
+            blocks=settings.blocks,
+            adapter_kind=settings.adapter,
+            rank_stabilised=settings.rank_stabilised,
+            dora=settings.dora,
+            optimizer=settings.optimizer,
+            ema_decay=settings.ema_decay,
+            timesteps=settings.timesteps,
+            timestep_shift=settings.timestep_shift,
+            prior=prior,
+            prior_weight=settings.prior_weight,
+            micro_batch=means.micro_batch,
+            gradient_checkpointing=means.gradient_checkpointing,
+            dataset_digest=inputs["dataset"],
+            config_digest=inputs["config"],
+            accelerator=accelerator,
+        )
+    if not accelerator.is_main_process:
+        raise SystemExit(0)  # one process goes on with what comes after
     return {
         "base": ctx.base.label,
         "steps": result.steps,
@@ -68,12 +113,108 @@ def _train(ctx: Context, inputs: Mapping[str, str]) -> Summary:
     }
 
 
+def _photos(crops: Sequence[CaptionedCrop]) -> int:
+    return len({crop.source_sha256 for crop in crops})
+
+
+def _class_pictures(ctx: Context, crops: Sequence[CaptionedCrop]) -> list[CaptionedCrop]:
+    """Pictures of the class by the base itself, on the captions without the trigger (Ruiz et al. 2023)."""
+    count = ctx.config.training.prior_pictures
+    if not count:
+        return []
+    shots: list[Shot] = []
+    for i in range(count):
+        crop = crops[i % len(crops)]
+        prompt = " ".join(crop.caption.replace(crop.trigger, " ").split())
+        shots.append(Shot(f"class-{i:04d}", prompt, "", crop.bucket, ctx.config.seed + i))
+    made = ctx.draw(None, shots, ctx.likeness.adapters / "class")
+    return [
+        CaptionedCrop(
+            path=portrait.path,
+            source=portrait.path.name,
+            source_sha256=manifest.sha256_file(portrait.path),
+            crop_xyxy_px=(0, 0, *portrait.shot.size_px),
+            bucket=portrait.shot.size_px,
+            caption=portrait.shot.prompt,
+            trigger="",
+        )
+        for portrait in made
+    ]
+
+
+def plan(ctx: Context) -> Summary:
+    """What `train` would do, need and take, without doing it."""
+    from portrait_lora.dataset.build import load_dataset_folder
+    from portrait_lora.training import loop, preflight
+
+    prepared = is_whole(ctx.likeness.dataset)
+    photos = _photos(load_dataset_folder(ctx.likeness.dataset)[0]) if prepared else len(ctx.photo_digests)
+    settings = ctx.config.training
+    steps = loop.steps_for(photos, settings.exposures_per_photo, settings.batch_size)
+    means, job = _means(ctx, steps), _job(ctx, steps)
+    speed = preflight.measured_tflops(ctx.device.device, ctx.device.mixed_precision)
+    disk_gb = preflight.disk_needed_gb(job)
+    free_gb = shutil.disk_usage(ctx.likeness.root).free / 1e9
+    return {
+        "base": ctx.base.label,
+        "photos": photos,
+        "prepared": prepared,
+        "steps": steps,
+        "samples": steps * settings.batch_size,
+        "batch_size": settings.batch_size,
+        "micro_batch": means.micro_batch,
+        "gradient_checkpointing": means.gradient_checkpointing,
+        "weights": means.weights,
+        "device": ctx.device.device,
+        "mixed_precision": ctx.device.mixed_precision,
+        "memory_gb": round(means.memory_gb, 2),
+        "memory_available_gb": device.gpu_memory_gb(ctx.device.device),
+        "seconds": round(preflight.seconds_needed(job, means, speed)),
+        "disk_gb": round(disk_gb, 3),
+        "disk_free_gb": round(free_gb, 1),
+        "reason": means.reason,
+        "fits": means.fits and disk_gb < free_gb,
+    }
+
+
+def _means(ctx: Context, steps: int) -> Means:
+    """How the run is done on this device."""
+    from portrait_lora.training.preflight import choose_means
+
+    return choose_means(
+        _job(ctx, steps), memory_gb=device.gpu_memory_gb(ctx.device.device), default=ctx.family.weights
+    )
+
+
+def _job(ctx: Context, steps: int) -> Job:
+    from portrait_lora.training.preflight import Job
+
+    settings = ctx.config.training
+    return Job(
+        base=ctx.base,
+        steps=steps,
+        batch_size=settings.batch_size,
+        rank=settings.rank,
+        everything=settings.targets == "attention_and_conv",
+        checkpoints=settings.checkpoints,
+        optimizer=settings.optimizer,
+        ema=settings.ema_decay > 0,
+        prior=settings.prior_pictures > 0,
+        mixed_precision=ctx.device.mixed_precision,
+        weights=settings.weights,
+        checkpointing=settings.gradient_checkpointing,
+        micro_batch=settings.micro_batch,
+    )
+
+
 def _begin_run(ctx: Context, inputs: Mapping[str, str]) -> None:
     """Go on with an interrupted run of the same inputs; clear what came from others."""
     folder = ctx.likeness.adapters
     told = folder / "inputs.json"
     same = told.is_file() and told.read_text(encoding="utf-8") == manifest.canonical(dict(inputs))
     if folder.exists() and ("train" in ctx.redo or not same):
+        if not same and (folder / "checkpoints").is_dir():
+            _log.warning("%s is of other photos or settings; training afresh", folder)
         shutil.rmtree(folder)
     manifest.make_folder(folder)
     manifest.write_text_atomic(told, manifest.canonical(dict(inputs)))

@@ -1,139 +1,173 @@
-"""The LoRA itself: put into the denoiser, taken out, and written in the layouts that others load.
+"""The adapter itself: put into the denoiser, and taken out as a LoRA that everybody can load.
 
-Two layouts: diffusers (`unet.<layer>.lora_A.weight`, alpha/rank folded into `lora_B` because the loader
-takes alpha = rank without metadata), and kohya (`lora_unet_<layer>.lora_down.weight` with `.alpha`) for
-ComfyUI and A1111.
+LoRA (Hu et al. 2021), rank-stabilised (Kalajdzievski 2023: alpha / sqrt(rank)), DoRA (Liu et al. 2024), LoHa
+(Hyeon-Woo et al. 2022) and LoKr (Yeh et al. 2023).  LoHa and LoKr are trained in their own form and saved as
+the LoRA of higher rank that they equal, because hardly any program loads them.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Final, Literal, cast
+from collections.abc import Iterator
+from typing import Any, Final, cast
 
 import torch
-from peft import LoraConfig, inject_adapter_in_model
+from peft import LoHaConfig, LoKrConfig, LoraConfig, inject_adapter_in_model
+from peft.tuners.loha import LoHaLayer
+from peft.tuners.lokr import LoKrLayer
 from peft.tuners.lora import LoraLayer
-from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from portrait_lora import manifest
+from portrait_lora import log, manifest
 from portrait_lora.errors import InputError
-from portrait_lora.families.adapter_file import metadata, read_adapter, read_header
-from portrait_lora.families.catalog import BaseModel
-from portrait_lora.records import Adapter
+from portrait_lora.training.export import adapter_bytes, export_diffusers, export_kohya, kohya_state
+from portrait_lora.training.recipe import AdapterKind
 
-Targets = Literal["attention", "attention_and_conv"]
+__all__ = [
+    "adapter_bytes",
+    "add_adapter",
+    "diffusers_state",
+    "export_diffusers",
+    "export_kohya",
+    "kohya_state",
+]
 
-ATTENTION: Final = ("to_q", "to_k", "to_v", "to_out.0")
-ATTENTION_AND_CONV: Final = (
-    *ATTENTION,
-    "ff.net.0.proj",
-    "ff.net.2",
-    "proj_in",
-    "proj_out",
-    "conv1",
-    "conv2",
-    "conv_shortcut",
-    "time_emb_proj",
-)
-TARGETS: Final[Mapping[Targets, tuple[str, ...]]] = {
-    "attention": ATTENTION,
-    "attention_and_conv": ATTENTION_AND_CONV,
-}
 _NAME: Final = "likeness"
+_LOKR_FACTOR: Final = 4
+"""Side of LoKr's small matrix; its equal LoRA has this many times the rank."""
+_log = log.get(__name__)
 
 
 def add_adapter(
-    denoiser: nn.Module, *, rank: int, alpha: float, target_modules: tuple[str, ...], seed: int
+    denoiser: nn.Module,
+    *,
+    rank: int,
+    alpha: float,
+    target_modules: tuple[str, ...],
+    seed: int,
+    kind: AdapterKind = "lora",
+    rank_stabilised: bool = False,
+    dora: bool = False,
+    blocks: tuple[str, ...] = (),
 ) -> dict[str, nn.Parameter]:
-    """Put a LoRA into `denoiser` and return its parameters by name: the only ones with gradients.
+    """Put an adapter into `denoiser` and return its parameters by name: the only ones with gradients.
 
-    A starts from a Gaussian drawn from `seed`, B from zero, so the model is unchanged at first.
-    Raises `InputError` when no layer bears one of the names.
+    `target_modules` are endings of layer names; `blocks`, where given, are beginnings that they must have as
+    well.  The model is unchanged at first, and the start is drawn from `seed`: for a LoRA, A is Gaussian and
+    B zero.  Parameters are float32 whatever the base is held in.  Raises `InputError` when no layer fits.
     """
     denoiser.requires_grad_(False)
-    names = list(target_modules)
-    if not any(n == t or n.endswith(f".{t}") for n, _ in denoiser.named_modules() for t in names):
-        raise InputError(
-            "no layer of the denoiser matches the target modules",
-            where="target_modules",
-            got=", ".join(names),
+    names = _layer_names(denoiser, target_modules, blocks)
+    common: dict[str, Any] = {"r": rank, "target_modules": names if blocks else list(target_modules)}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_number(seed, "adapter"))
+        inject_adapter_in_model(
+            _config(kind, alpha, rank_stabilised, dora, common), denoiser, adapter_name=_NAME
         )
-    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=names, init_lora_weights="gaussian")  # pyright: ignore[reportArgumentType]
-    inject_adapter_in_model(config, denoiser, adapter_name=_NAME)
     parameters = {n: p for n, p in denoiser.named_parameters() if p.requires_grad}
     for name, parameter in parameters.items():
+        parameter.data = parameter.data.float()
         if ".lora_A." in name:
-            generator = torch.Generator().manual_seed(int(manifest.digest([seed, "lora_A", name])[:15], 16))
+            generator = torch.Generator().manual_seed(_number(seed, "lora_A", name))
             start = torch.randn(parameter.shape, generator=generator) / rank
             parameter.data.copy_(start)
     return parameters
 
 
-def _layers(denoiser: nn.Module) -> Iterator[tuple[str, LoraLayer]]:
-    for name, module in denoiser.named_modules():
-        if isinstance(module, LoraLayer) and _NAME in module.lora_A:
-            yield name, module
+def _layer_names(denoiser: nn.Module, endings: tuple[str, ...], blocks: tuple[str, ...]) -> list[str]:
+    names = [
+        name
+        for name, _ in denoiser.named_modules()
+        if any(name == e or name.endswith(f".{e}") for e in endings)
+        and (not blocks or any(name.startswith(f"{b}.") for b in blocks))
+    ]
+    if not names:
+        raise InputError(
+            "no layer of the denoiser matches the target modules",
+            where="target_modules",
+            got=", ".join(endings) + (f" in {', '.join(blocks)}" if blocks else ""),
+        )
+    return names
+
+
+def _config(
+    kind: AdapterKind, alpha: float, rank_stabilised: bool, dora: bool, common: dict[str, Any]
+) -> LoraConfig | LoHaConfig | LoKrConfig:
+    if kind == "lora":
+        if dora:
+            _log.warning(
+                "DoRA: diffusers and ComfyUI apply these files; other programs may drop the magnitudes, "
+                "which changes the likeness"
+            )
+        return LoraConfig(
+            lora_alpha=cast(int, alpha),
+            init_lora_weights="gaussian",
+            use_rslora=rank_stabilised,
+            use_dora=dora,
+            **common,
+        )
+    if rank_stabilised:
+        raise InputError("rank stabilisation goes with a plain LoRA only", where="rank_stabilised", got=kind)
+    if kind == "loha":
+        return LoHaConfig(alpha=cast(int, alpha), **common)
+    return LoKrConfig(alpha=cast(int, alpha), decompose_factor=_LOKR_FACTOR, **common)
+
+
+def _number(*key: object) -> int:
+    return int(manifest.digest(list(key))[:15], 16)
 
 
 def diffusers_state(denoiser: nn.Module, prefix: str) -> dict[str, Tensor]:
-    """Every layer's A, and B with alpha/rank folded in: what the loader applies at strength 1."""
+    """Every layer's A, and B with its scale folded in: what the loader applies at strength 1.
+
+    DoRA adds the magnitudes.  Raises `InputError` for a LoHa or LoKr on a convolution.
+    """
     state: dict[str, Tensor] = {}
     for name, layer in _layers(denoiser):
-        scale = float(layer.scaling[_NAME])
-        state[f"{prefix}.{name}.lora_A.weight"] = _plain(layer.lora_A[_NAME].weight)
-        state[f"{prefix}.{name}.lora_B.weight"] = _plain(layer.lora_B[_NAME].weight) * scale
+        if isinstance(layer, LoraLayer):
+            down, up = _weight(layer.lora_A), _weight(layer.lora_B)
+            if _NAME in layer.lora_magnitude_vector:
+                state[f"{prefix}.{name}.lora_magnitude_vector"] = _weight(layer.lora_magnitude_vector)
+        else:
+            down, up = _as_lora(name, layer)
+        state[f"{prefix}.{name}.lora_A.weight"] = down
+        state[f"{prefix}.{name}.lora_B.weight"] = up * float(layer.scaling[_NAME])
     return state
+
+
+def _layers(denoiser: nn.Module) -> Iterator[tuple[str, LoraLayer | LoHaLayer | LoKrLayer]]:
+    for name, module in denoiser.named_modules():
+        if isinstance(module, (LoraLayer, LoHaLayer, LoKrLayer)) and _NAME in module.scaling:
+            yield name, module
+
+
+def _weight(modules: Any) -> Tensor:
+    return _plain(modules[_NAME].weight)
 
 
 def _plain(weight: object) -> Tensor:
     return cast(Tensor, weight).detach().to("cpu", torch.float32).contiguous().clone()
 
 
-def kohya_state(state: Mapping[str, Tensor], rank: int, alpha: float) -> dict[str, Tensor]:
-    """The kohya layout of a diffusers state: its loader multiplies B by alpha/rank, so B is unfolded."""
-    out: dict[str, Tensor] = {}
-    for key, value in state.items():
-        prefix, _, rest = key.partition(".")
-        layer, _, part = rest.removesuffix(".weight").rpartition(".")
-        name = f"lora_{prefix}_{layer.replace('.', '_')}"
-        if part == "lora_A":
-            out[f"{name}.lora_down.weight"] = value
-            out[f"{name}.alpha"] = torch.tensor(float(alpha))
-        else:
-            out[f"{name}.lora_up.weight"] = value * (rank / alpha)
-    return out
+def _as_lora(name: str, layer: LoHaLayer | LoKrLayer) -> tuple[Tensor, Tensor]:
+    """A (R, in) and B (out, R) with B A equal to the layer's change, exactly.
 
-
-def adapter_bytes(
-    state: Mapping[str, Tensor], adapter: Adapter, base: BaseModel, prediction_type: str
-) -> bytes:
-    """The bytes of a LoRA file with the header of `families.adapter_file`."""
-    header = metadata(
-        adapter, resolution_px=base.resolution_px, prediction_type=prediction_type, licence=base.licence
-    )
-    return _same_bytes(save(dict(sorted(state.items())), metadata=header))
-
-
-def _same_bytes(data: bytes) -> bytes:
-    """The file with its header in a fixed order: the library's own order of metadata is random."""
-    length = int.from_bytes(data[:8], "little")
-    header = json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
-    header += b" " * (-len(header) % 8)  # the tensors stay aligned
-    return len(header).to_bytes(8, "little") + header + data[8 + length :]
-
-
-def export_diffusers(source: Adapter, path: Path) -> Adapter:
-    """Copy a checkpoint's adapter to `path`; loads with `StableDiffusionPipeline.load_lora_weights`."""
-    manifest.write_bytes_atomic(path, source.path.read_bytes())
-    return read_adapter(path)
-
-
-def export_kohya(source: Adapter, path: Path) -> Path:
-    """Write the ComfyUI/A1111 layout of an adapter file of ours."""
-    header = {k: str(v) for k, v in read_header(source.path).get("__metadata__", {}).items()}
-    state = kohya_state(load_file(source.path), source.rank, source.alpha)
-    manifest.write_bytes_atomic(path, _same_bytes(save(dict(sorted(state.items())), metadata=header)))
-    return path
+    LoHa: (w1a w1b) * (w2a w2b) is of rank r² and its factors are the row-wise and column-wise Kronecker
+    products.  LoKr: w1 ⊗ (a b) = (w1 ⊗ a)(1 ⊗ b).
+    """
+    if not isinstance(layer.get_base_layer(), nn.Linear):
+        raise InputError(
+            "LoHa and LoKr go with linear layers only", where=name, remedy="Use training.targets=attention."
+        )
+    if isinstance(layer, LoHaLayer):
+        w1a, w1b = _plain(layer.hada_w1_a[_NAME]), _plain(layer.hada_w1_b[_NAME])
+        w2a, w2b = _plain(layer.hada_w2_a[_NAME]), _plain(layer.hada_w2_b[_NAME])
+        up = torch.einsum("or,os->ors", w1a, w2a).flatten(1)
+        down = torch.einsum("ri,si->rsi", w1b, w2b).flatten(0, 1)
+        return down.contiguous(), up.contiguous()
+    w1 = _plain(layer.lokr_w1[_NAME])
+    if _NAME in layer.lokr_w2:
+        b = _plain(layer.lokr_w2[_NAME])
+        a = torch.eye(b.shape[0])
+    else:
+        a, b = _plain(layer.lokr_w2_a[_NAME]), _plain(layer.lokr_w2_b[_NAME])
+    return torch.kron(torch.eye(w1.shape[1]), b).contiguous(), torch.kron(w1, a).contiguous()

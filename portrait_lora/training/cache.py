@@ -1,7 +1,7 @@
 """Crops and captions encoded once.  Entries are keyed by what they were made from, so that a caption can
 never slide against a picture, and an edited caption or crop is encoded anew.
 
-Shape legend: C latent channels, H W latent rows and columns, L tokens, D embedding width.
+Shape legend: B pictures, C latent channels, H W latent rows and columns, L tokens, D embedding width.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from portrait_lora import log, manifest
 from portrait_lora.errors import ArtifactError
-from portrait_lora.families.family import Family, Geometry
+from portrait_lora.families.family import Family, Geometry, PromptCondition
 from portrait_lora.records import CaptionedCrop
 
 _VERSION: Final = 1
@@ -29,36 +29,45 @@ _log = log.get(__name__)
 
 @dataclass(frozen=True, slots=True)
 class EncodedSample:
-    """One crop as the loop needs it; tensors are float32 on the CPU.
+    """One crop as the loop needs it; tensors are on the CPU, `condition` has one row.
 
-    `key` is the sha256 of the crop's file.  `mask_1HW` is the person's coverage (0..1) per latent place.
+    `key` is the sha256 of the crop's file.  `mask_1HW` is the person's coverage (0..1) per latent place,
+    `mask_key` the digest of its file.
     """
 
     key: str
     caption: str
     mean_CHW: Tensor
     std_CHW: Tensor
-    embeds_LD: Tensor
+    condition: PromptCondition
     geometry: Geometry
     mask_1HW: Tensor | None = None
+    mask_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Encodings:
-    """All samples of a run, and the empty prompt that stands in for a dropped caption."""
+    """All samples of a run, and the empty prompt that stands in for a dropped caption.
+
+    `prior` are pictures of the class, for prior preservation.
+    """
 
     samples: tuple[EncodedSample, ...]
-    empty_LD: Tensor
+    empty: PromptCondition
+    prior: tuple[EncodedSample, ...] = ()
 
 
-def encode(family: Family, crops: Sequence[CaptionedCrop], folder: Path) -> Encodings:
+def encode(
+    family: Family, crops: Sequence[CaptionedCrop], folder: Path, *, prior: Sequence[CaptionedCrop] = ()
+) -> Encodings:
     """Read the encodings of `crops` from `folder`, encoding what is missing, changed or damaged.
 
     The encoders are loaded only when something is missing, and freed.  Raises `ArtifactError` for a crop
-    that cannot be read or is not of its bucket's size.
+    that cannot be read, is not of its bucket's size, or whose encoding is not finite.
     """
-    base = family.base.digest
-    keys = [manifest.sha256_file(crop.path) for crop in crops]
+    persons, crops = len(crops), [*crops, *prior]
+    base = family.base.digest if family.weights == "float32" else f"{family.base.digest} {family.weights}"
+    keys = [_key(crop) for crop in crops]
     latents = {k: _entry("latents", base, k) for k in keys}
     prompts = {c: _entry("prompt", base, c) for c in ("", *(crop.caption for crop in crops))}
     found = {n: _read(folder / n) for n in {*latents.values(), *prompts.values()}}
@@ -89,13 +98,21 @@ def encode(family: Family, crops: Sequence[CaptionedCrop], folder: Path) -> Enco
             caption=crop.caption,
             mean_CHW=entry(latents[key])["mean_CHW"],
             std_CHW=entry(latents[key])["std_CHW"],
-            embeds_LD=entry(prompts[crop.caption])["embeds_LD"],
+            condition=_condition(entry(prompts[crop.caption])),
             geometry=_geometry(crop),
             mask_1HW=_mask(crop.mask_path, entry(latents[key])["mean_CHW"].shape[-2:]),
+            mask_key=manifest.sha256_file(crop.mask_path) if crop.mask_path else "",
         )
         for key, crop in zip(keys, crops, strict=True)
     )
-    return Encodings(samples, entry(prompts[""])["embeds_LD"])
+    return Encodings(samples[:persons], _condition(entry(prompts[""])), samples[persons:])
+
+
+def _key(crop: CaptionedCrop) -> str:
+    try:
+        return manifest.sha256_file(crop.path)
+    except OSError as error:
+        raise ArtifactError("the crop cannot be read", where=crop.path, got=error, remedy=_REDO) from error
 
 
 def _entry(kind: str, base: str, what: str) -> str:
@@ -108,25 +125,53 @@ def _read(path: Path) -> dict[str, Tensor] | None:
         return None
     try:
         with safe_open(path, "pt") as stream:
-            return {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, OSError) as error:
+            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a dict
+        if all(bool(t.isfinite().all()) for t in tensors.values()):
+            return tensors
+        raise ValueError("it holds numbers that are not finite")
+    except (SafetensorError, OSError, ValueError) as error:
         _log.warning("%s is damaged (%s); encoding it again", path, error)
         return None
 
 
-def _write(path: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    value = {k: v.detach().to("cpu", torch.float32).contiguous() for k, v in tensors.items()}
+def _write(path: Path, tensors: dict[str, Tensor], of: object) -> dict[str, Tensor]:
+    value = {
+        k: v.detach().to("cpu", torch.float32 if v.is_floating_point() else v.dtype).contiguous()
+        for k, v in tensors.items()
+    }
+    if not all(bool(t.isfinite().all()) for t in value.values()):
+        raise ArtifactError(
+            "its encoding is not finite",
+            where=of,
+            got="NaN or infinity",
+            remedy="Encode in float32 (mixed_precision=no), or leave this one out.",
+        )
     manifest.write_bytes_atomic(path, save(value))
     return value
 
 
 def _encode_crop(family: Family, crop: CaptionedCrop, path: Path) -> dict[str, Tensor]:
     moments = family.encode_pixels(_pixels(crop))
-    return _write(path, {"mean_CHW": moments.mean_BCHW[0], "std_CHW": moments.std_BCHW[0]})
+    return _write(path, {"mean_CHW": moments.mean_BCHW[0], "std_CHW": moments.std_BCHW[0]}, crop.path)
 
 
 def _encode_caption(family: Family, caption: str, path: Path) -> dict[str, Tensor]:
-    return _write(path, {"embeds_LD": family.encode_prompts([caption]).embeds_BLD[0]})
+    condition = family.encode_prompts([caption])
+    rows = {"embeds_LD": condition.embeds_BLD[0]}
+    if condition.mask_BL is not None:
+        rows["mask_L"] = condition.mask_BL[0]
+    if condition.pooled_BD is not None:
+        rows["pooled_D"] = condition.pooled_BD[0]
+    return _write(path, rows, f"the caption {caption!r}")
+
+
+def _condition(entry: dict[str, Tensor]) -> PromptCondition:
+    mask_L, pooled_D = entry.get("mask_L"), entry.get("pooled_D")
+    return PromptCondition(
+        entry["embeds_LD"][None],
+        None if mask_L is None else mask_L[None],
+        None if pooled_D is None else pooled_D[None],
+    )
 
 
 def _pixels(crop: CaptionedCrop) -> Tensor:

@@ -1,7 +1,8 @@
 """Checkpoints: `checkpoints/step-000400/` with the adapter, the state to go on from, and a manifest.
 
 safetensors and JSON only, never pickles.  `adapter.safetensors` is what others load;
-`optimizer.safetensors` holds the raw LoRA weights and AdamW's moments, bit for bit.
+`optimizer.safetensors` holds the raw weights and the optimizer's moments, bit for bit, and `state.json` its
+numbers and the settings of the run.
 """
 
 from __future__ import annotations
@@ -10,17 +11,16 @@ import json
 import re
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from safetensors.torch import load_file, save
+from torch import Tensor
 
 from portrait_lora import log, manifest
-from portrait_lora.errors import ArtifactError
+from portrait_lora.errors import ArtifactError, PortraitError
 from portrait_lora.families.adapter_file import read_adapter
 from portrait_lora.records import Adapter
 
@@ -28,17 +28,17 @@ ADAPTER: Final = "adapter.safetensors"
 _OPTIMIZER: Final = "optimizer.safetensors"
 _STATE: Final = "state.json"
 _NAME: Final = re.compile(r"step-(\d{6,})")
-_MOMENTS: Final = ("exp_avg", "exp_avg_sq", "step")
 _log = log.get(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A whole checkpoint; `settings` are those of the run that wrote it."""
+    """A whole checkpoint; `settings` are those of the run that wrote it, `numbers` the updater's."""
 
     folder: Path
     step: int
     settings: Mapping[str, object]
+    numbers: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def adapter(self) -> Adapter:
@@ -54,64 +54,53 @@ def write(
     step: int,
     *,
     adapter: bytes,
-    parameters: Mapping[str, nn.Parameter],
-    optimizer: torch.optim.Optimizer,
+    tensors: Mapping[str, Tensor],
+    numbers: Mapping[str, object],
     settings: Mapping[str, object],
 ) -> Checkpoint:
-    """Write one checkpoint whole or not at all."""
+    """Write one checkpoint whole or not at all.
+
+    Raises `PortraitError` for weights that are not finite; whatever goes wrong, the checkpoints before stay.
+    """
+    wrong = [n for n, t in tensors.items() if n.startswith(("param/", "average/")) and not t.isfinite().all()]
+    if wrong:
+        raise PortraitError("the weights are not finite and are not saved", where=checkpoints, got=wrong[0])
     folder = folder_of(checkpoints, step)
     inputs = {"settings": manifest.digest(settings)}
+    state = {"step": step, "settings": dict(settings), "numbers": dict(numbers)}
     with manifest.writing(folder, kind="checkpoint", inputs=inputs, extra={"step": step}) as temporary:
         (temporary / ADAPTER).write_bytes(adapter)
-        save_file(_raw(parameters, optimizer), temporary / _OPTIMIZER)
-        text = json.dumps({"step": step, "settings": dict(settings)}, indent=2, sort_keys=True)
+        # Clones: optimizers share tables between parameters, which the format refuses.
+        raw = {n: t.cpu().contiguous().clone() for n, t in tensors.items()}
+        (temporary / _OPTIMIZER).write_bytes(save(raw))
+        text = json.dumps(state, indent=2, sort_keys=True)
         (temporary / _STATE).write_text(text + "\n", encoding="utf-8")
-    return Checkpoint(folder, step, settings)
+    return Checkpoint(folder, step, settings, numbers)
 
 
-def _raw(parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    tensors: dict[str, Tensor] = {}
-    for name, parameter in parameters.items():
-        tensors[f"param/{name}"] = parameter.detach().cpu().contiguous()
-        state = cast(dict[str, Tensor], optimizer.state.get(parameter, {}))
-        for moment in _MOMENTS:
-            if moment in state:
-                tensors[f"{moment}/{name}"] = torch.as_tensor(state[moment]).detach().cpu().contiguous()
-    return tensors
-
-
-def restore(
-    checkpoint: Checkpoint, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer
-) -> None:
-    """Put weights and moments back, bit for bit.  Raises `ArtifactError` when they are of another adapter."""
+def read_tensors(checkpoint: Checkpoint, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a checkpoint.  Raises `ArtifactError` when they are of another adapter."""
     try:
         tensors = load_file(checkpoint.folder / _OPTIMIZER)
     except SafetensorError as error:
         raise ArtifactError("the state cannot be read", where=checkpoint.folder, got=error) from error
-    names = {k.removeprefix("param/") for k in tensors if k.startswith("param/")}
-    if names != set(parameters):
+    shapes = {k.removeprefix("param/"): t.shape for k, t in tensors.items() if k.startswith("param/")}
+    needed = {n: p.shape for n, p in parameters.items()}
+    if shapes != needed:
+        odd = next(n for n in sorted({*shapes, *needed}) if shapes.get(n) != needed.get(n))
         raise ArtifactError(
             "the state belongs to another adapter",
             where=checkpoint.folder,
-            got=f"{len(names)} tensors",
-            needed=f"{len(parameters)} tensors",
+            got=f"{odd} {list(shapes.get(odd, ()))}",
+            needed=f"{list(needed.get(odd, ()))}",
         )
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(tensors[f"param/{name}"])
-            state = {m: tensors[f"{m}/{name}"] for m in _MOMENTS if f"{m}/{name}" in tensors}
-            # Clones: what was read is mapped from the file.  AdamW keeps its step count on the CPU and its
-            # moments beside the parameter.
-            optimizer.state[parameter] = {
-                m: v.clone() if m == "step" else v.to(parameter.device, copy=True) for m, v in state.items()
-            }
+    return tensors
 
 
 def find(checkpoints: Path) -> list[Checkpoint]:
     """The whole checkpoints, oldest first; a damaged one is named in a warning and left out."""
     if not checkpoints.is_dir():
         return []
-    manifest.clean_leftovers(checkpoints)
     found: list[Checkpoint] = []
     for folder in sorted(checkpoints.iterdir()):
         match = _NAME.fullmatch(folder.name)
@@ -120,7 +109,9 @@ def find(checkpoints: Path) -> list[Checkpoint]:
         try:
             manifest.verify(folder)
             state = json.loads((folder / _STATE).read_text(encoding="utf-8"))
-            found.append(Checkpoint(folder, int(state["step"]), dict(state["settings"])))
+            found.append(
+                Checkpoint(folder, int(state["step"]), dict(state["settings"]), dict(state["numbers"]))
+            )
         except (ArtifactError, OSError, ValueError, KeyError, TypeError) as error:
             _log.warning("checkpoint %s is not usable and is ignored: %s", folder.name, error)
     return sorted(found, key=lambda c: c.step)

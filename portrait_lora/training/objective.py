@@ -1,40 +1,67 @@
-"""The denoising objective of variance-preserving bases.  Pure functions.
+"""The training objective: what is asked of a denoiser, at which noise, and how errors weigh.  Pure functions.
+
+Variance-preserving bases answer epsilon or v, flow-matching bases a velocity.  The whole loss of a step is
+the mean over its slots of weight × mean squared error, with `snr_weight`, `place_weights` and the weight of
+prior preservation: L = E[w |answer - target|^2] + lambda E[w' |answer' - target'|^2] over pictures of the
+person and of the class (Ruiz et al. 2023, eq. 2).
 
 Shape legend: B pictures, C latent channels, H W latent rows and columns, T steps of the schedule.
 """
 
 from __future__ import annotations
 
+import math
+from statistics import NormalDist
+from typing import Final
+
 import torch
 from torch import Tensor
 
-from portrait_lora.families.family import NoiseSchedule
+from portrait_lora.families.family import FlowSchedule, NoiseSchedule
+
+_EDGE: Final = 1e-5
+"""Quantiles stay this far from 0 and 1, where a logit-normal has its limits."""
 
 
 def add_noise(
-    schedule: NoiseSchedule, latents_BCHW: Tensor, noise_BCHW: Tensor, timestep_B: Tensor
+    schedule: NoiseSchedule | FlowSchedule, latents_BCHW: Tensor, noise_BCHW: Tensor, level_B: Tensor
 ) -> Tensor:
-    """x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) noise (Ho et al. 2020, eq. 4)."""
-    signal_B111, sigma_B111 = _shares(schedule, timestep_B, latents_BCHW)
+    """The noisy latents at timesteps t or noise shares sigma.
+
+    x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) noise (Ho et al. 2020, eq. 4), or on the straight line
+    x_sigma = (1 - sigma) x_0 + sigma noise (Lipman et al. 2023, section 4.1; Esser et al. 2024, eq. 13).
+    """
+    if isinstance(schedule, FlowSchedule):
+        sigma_B111 = level_B.view(-1, 1, 1, 1).to(latents_BCHW.dtype)
+        return (1.0 - sigma_B111) * latents_BCHW + sigma_B111 * noise_BCHW
+    signal_B111, sigma_B111 = _shares(schedule, level_B, latents_BCHW)
     return signal_B111 * latents_BCHW + sigma_B111 * noise_BCHW
 
 
-def target(schedule: NoiseSchedule, latents_BCHW: Tensor, noise_BCHW: Tensor, timestep_B: Tensor) -> Tensor:
-    """What the denoiser is to answer: the noise, or v = sqrt(a_t) noise - sqrt(1 - a_t) x_0.
+def target(
+    schedule: NoiseSchedule | FlowSchedule, latents_BCHW: Tensor, noise_BCHW: Tensor, timestep_B: Tensor
+) -> Tensor:
+    """What the denoiser is to answer.
 
-    Salimans & Ho 2022, appendix D, for v.
+    The noise; v = sqrt(a_t) noise - sqrt(1 - a_t) x_0 (Salimans & Ho 2022, appendix D); or the velocity of
+    the straight line, noise - x_0 (Lipman et al. 2023, eq. 14 with time towards the noise).
     """
+    if isinstance(schedule, FlowSchedule):
+        return noise_BCHW - latents_BCHW
     if schedule.prediction_type == "epsilon":
         return noise_BCHW
     signal_B111, sigma_B111 = _shares(schedule, timestep_B, latents_BCHW)
     return signal_B111 * noise_BCHW - sigma_B111 * latents_BCHW
 
 
-def snr_weight(schedule: NoiseSchedule, timestep_B: Tensor, gamma: float) -> Tensor:
+def snr_weight(schedule: NoiseSchedule | FlowSchedule, timestep_B: Tensor, gamma: float) -> Tensor:
     """Min-SNR weight of each sample: min(SNR, gamma) / SNR for epsilon, / (SNR + 1) for v.
 
-    Hang et al. 2023, section 3.4; SNR = a_t / (1 - a_t).
+    Hang et al. 2023, section 3.4; SNR = a_t / (1 - a_t).  Flow matching weighs by how often a noise level
+    is drawn instead (Esser et al. 2024, section 3.1): 1 for every sample.
     """
+    if isinstance(schedule, FlowSchedule):
+        return torch.ones_like(timestep_B, dtype=torch.float32)
     a_B = schedule.alphas_cumprod_T.to(timestep_B.device)[timestep_B].double()
     snr_B = a_B / (1.0 - a_B).clamp(min=1e-12)
     divisor_B = snr_B if schedule.prediction_type == "epsilon" else snr_B + 1.0
@@ -64,13 +91,40 @@ def _shares(schedule: NoiseSchedule, timestep_B: Tensor, like: Tensor) -> tuple[
     return a_B111.sqrt().to(like.dtype), (1.0 - a_B111).sqrt().to(like.dtype)
 
 
+def prior_weight(prior_B: Tensor, weight: float) -> Tensor:
+    """1 for pictures of the person, lambda for pictures of the class (Ruiz et al. 2023, eq. 2)."""
+    return torch.where(prior_B, weight, 1.0)
+
+
+def logit_normal_sigma(quantile: float, mean: float = 0.0, std: float = 1.0) -> float:
+    """The noise share at a quantile of the logit-normal law: sigmoid(mean + std × Phi^-1(quantile)).
+
+    Esser et al. 2024, section 3.1, eq. 19; mean 0 and std 1 are their best.
+    """
+    z = NormalDist().inv_cdf(min(max(quantile, _EDGE), 1.0 - _EDGE))
+    return 1.0 / (1.0 + math.exp(-(mean + std * z)))
+
+
+def shifted_sigma(sigma: float, shift: float) -> float:
+    """s sigma / (1 + (s - 1) sigma): more noise for larger pictures (Esser et al. 2024, eq. 23)."""
+    return shift * sigma / (1.0 + (shift - 1.0) * sigma)
+
+
+def stratified(u: float, slot: int, slots: int) -> float:
+    """A quantile in [0, 1) for one slot of a batch: all share one draw `u` and stand evenly apart.
+
+    Each slot alone is uniform (Kingma et al. 2021, appendix I.1).
+    """
+    return (u + slot / slots) % 1.0
+
+
 def stratified_timestep(steps: int, u: float, slot: int, slots: int) -> int:
     """The timestep of one slot of a batch: the slots share one draw `u` in [0, 1) and stand evenly apart.
 
     Each slot alone is uniform over the schedule; together they cover it, which steadies the loss
     (Kingma et al. 2021, appendix I.1).
     """
-    return min(int(((u + slot / slots) % 1.0) * steps), steps - 1)
+    return min(int(stratified(u, slot, slots) * steps), steps - 1)
 
 
 def draw_uniform(generator: torch.Generator) -> float:

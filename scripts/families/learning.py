@@ -81,7 +81,7 @@ class Exercise:
         return (self.answer() - self.target_BCHW).square().mean()
 
     def learn(self, parameters: Sequence[nn.Parameter], steps: int, rate: float) -> list[float]:
-        """The loss before each step.  Raises `AssertionError` when anything but LoRA weights has gradients."""
+        """The loss before each step; `AssertionError` when anything but LoRA weights has gradients."""
         optimizer = torch.optim.Adam(parameters, lr=rate)
         losses: list[float] = []
         for _ in range(steps):

@@ -60,7 +60,7 @@ def test_diffusers_alone_gives_the_trained_model(
     tiny_sd15.load("none")
     tiny_sd15.load("denoiser")
     parameters = lora.add_adapter(
-        tiny_sd15.denoiser, rank=4, alpha=2.0, target_modules=lora.ATTENTION_AND_CONV, seed=0
+        tiny_sd15.denoiser, rank=4, alpha=2.0, target_modules=tiny_sd15.lora_layers.everything, seed=0
     )
     with torch.no_grad():
         for name, parameter in parameters.items():

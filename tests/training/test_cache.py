@@ -21,12 +21,16 @@ def test_pairs_hold_whatever_the_order(tiny_sd15: SD15, tmp_path: Path) -> None:
     turned = cache.encode(tiny_sd15, crops[::-1], tmp_path / "cache").samples
     for a, b in zip(first, turned[::-1], strict=True):
         assert (a.key, a.caption) == (b.key, b.caption)
-        assert torch.equal(a.mean_CHW, b.mean_CHW) and torch.equal(a.embeds_LD, b.embeds_LD)
+        assert torch.equal(a.mean_CHW, b.mean_CHW) and torch.equal(
+            a.condition.embeds_BLD, b.condition.embeds_BLD
+        )
     assert first[2].mean_CHW.shape == (4, 10, 6)
-    assert not torch.equal(first[0].embeds_LD, first[1].embeds_LD)
+    assert not torch.equal(first[0].condition.embeds_BLD, first[1].condition.embeds_BLD)
     tiny_sd15.load("encoders")
     for crop, sample in zip(crops, first, strict=True):
-        torch.testing.assert_close(tiny_sd15.encode_prompts([crop.caption]).embeds_BLD[0], sample.embeds_LD)
+        torch.testing.assert_close(
+            tiny_sd15.encode_prompts([crop.caption]).embeds_BLD, sample.condition.embeds_BLD
+        )
 
 
 def test_nothing_is_encoded_twice(tiny_sd15: SD15, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,7 +48,7 @@ def test_an_edited_caption_or_crop_is_encoded_anew(tiny_sd15: SD15, tmp_path: Pa
     crops[0] = replace(crops[0], caption="profile close-up of ohwx woman")
     Image.new("RGB", (64, 64), (200, 30, 30)).save(crops[1].path)
     after = cache.encode(tiny_sd15, crops, tmp_path / "cache").samples
-    assert not torch.equal(before[0].embeds_LD, after[0].embeds_LD)
+    assert not torch.equal(before[0].condition.embeds_BLD, after[0].condition.embeds_BLD)
     assert torch.equal(before[0].mean_CHW, after[0].mean_CHW)
     assert not torch.equal(before[1].mean_CHW, after[1].mean_CHW)
 

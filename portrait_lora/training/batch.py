@@ -1,0 +1,101 @@
+"""From draws to their loss: what the denoiser is shown, what it should answer, how errors weigh.
+
+Shape legend: B pictures, C latent channels, H W latent rows and columns.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from portrait_lora.families.family import Family, PromptCondition
+from portrait_lora.training import cache, objective
+from portrait_lora.training.draws import Draw
+from portrait_lora.training.recipe import Mixed, Recipe
+
+
+def accumulate(
+    family: Family,
+    recipe: Recipe,
+    encodings: cache.Encodings,
+    draws: Sequence[Sequence[Draw]],
+    micro_batch: int,
+    accelerator: Accelerator,
+    scaled: Callable[[Tensor], Tensor],
+) -> Tensor:
+    """Gradients of this process's slots, `micro_batch` slots at a time; processes meet once, at the end.
+
+    `draws` has one entry per slot: the person's picture, and the class's where there is one.  Returns the
+    plain and the weighted loss (2,).
+    """
+    losses = torch.zeros(2, device=family.device)
+    for start in range(0, len(draws), micro_batch):
+        last = start + micro_batch >= len(draws)
+        part = [d for slot in draws[start : start + micro_batch] for d in slot]
+        with contextlib.nullcontext() if last else accelerator.no_sync(family.denoiser):
+            total, plain = loss_sums(family, recipe, encodings, part, len(draws))
+            accelerator.backward(scaled(total))
+        losses += torch.stack([plain, total.detach()])
+    return losses
+
+
+def loss_sums(
+    family: Family, recipe: Recipe, encodings: cache.Encodings, draws: Sequence[Draw], slots: int
+) -> tuple[Tensor, Tensor]:
+    """The draws' share of a step's loss, weighted (with gradient) and plain (of the person's pictures).
+
+    Both are sums over the draws divided by `slots`, the slots of the whole batch.  Pictures of different
+    size go through the denoiser in turn; the gradient is that of the whole batch.
+    """
+    groups: dict[tuple[int, ...], list[Draw]] = {}
+    for drawn in draws:
+        groups.setdefault(tuple(drawn.noise_CHW.shape), []).append(drawn)
+    total = torch.zeros((), device=family.device)
+    plain = torch.zeros((), device=family.device)
+    for group in groups.values():
+        loss_B, level_B = sample_losses(family, recipe, encodings, group)
+        weight_B = objective.snr_weight(family.schedule, level_B, recipe.snr_gamma)
+        prior_B = torch.tensor([d.prior for d in group], device=family.device)
+        weight_B = weight_B * objective.prior_weight(prior_B, recipe.prior_weight)
+        total = total + (loss_B * weight_B).sum() / slots
+        plain = plain + loss_B.detach()[~prior_B].sum() / slots
+    return total, plain
+
+
+def sample_losses(
+    family: Family, recipe: Recipe, encodings: cache.Encodings, group: Sequence[Draw]
+) -> tuple[Tensor, Tensor]:
+    """Loss per sample (B,) and noise levels (B,) of draws that share one latent size."""
+    device, schedule = family.device, family.schedule
+    chosen = [d.sample for d in group]
+    latents_BCHW = torch.stack(
+        [s.mean_CHW + s.std_CHW * d.posterior_CHW for s, d in zip(chosen, group, strict=True)]
+    )
+    latents_BCHW = family.to_model_space(latents_BCHW.to(device))
+    noise_BCHW = torch.stack([d.noise_CHW for d in group]).to(device)
+    level_B = torch.tensor([d.noise_level for d in group], device=device)
+    condition = PromptCondition.batch([encodings.empty if d.dropped else d.sample.condition for d in group])
+    noisy_BCHW = objective.add_noise(schedule, latents_BCHW, noise_BCHW, level_B)
+    with _autocast(device, recipe.mixed_precision):
+        answer_BCHW = family.predict(noisy_BCHW, level_B, condition.to(device), [s.geometry for s in chosen])
+    target_BCHW = objective.target(schedule, latents_BCHW, noise_BCHW, level_B)
+    weight_B1HW = _place_weights(chosen, recipe.background_weight, device)
+    return objective.sample_loss(answer_BCHW, target_BCHW, weight_B1HW), level_B
+
+
+def _place_weights(
+    chosen: Sequence[cache.EncodedSample], background_weight: float, device: torch.device
+) -> Tensor | None:
+    if background_weight >= 1.0:
+        return None
+    masks = [torch.ones_like(s.mean_CHW[:1]) if s.mask_1HW is None else s.mask_1HW for s in chosen]
+    return objective.place_weights(torch.stack(masks).to(device), background_weight)
+
+
+def _autocast(device: torch.device, mixed_precision: Mixed) -> torch.autocast:
+    dtype = torch.float16 if mixed_precision == "fp16" else torch.bfloat16
+    return torch.autocast(device.type, dtype=dtype, enabled=mixed_precision != "no")

@@ -1,0 +1,88 @@
+"""How fast a run goes, for people to see, and its curves for tensorboard."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, Protocol
+
+from accelerate.tracking import TensorBoardTracker
+from accelerate.utils import is_tensorboard_available
+
+from portrait_lora import log
+from portrait_lora.training.update import Update
+
+_WINDOW: Final = 20
+
+
+class Pace:
+    """Time per step over the last steps."""
+
+    def __init__(self, samples_per_step: int, last_step: int):
+        self._samples, self._last = samples_per_step, last_step
+        self._times: deque[float] = deque([time.monotonic()], maxlen=_WINDOW + 1)
+
+    def after(self, step: int) -> dict[str, float | str]:
+        """What to show beside the bar after a step."""
+        self._times.append(time.monotonic())
+        seconds = max((self._times[-1] - self._times[0]) / (len(self._times) - 1), 1e-9)
+        return {
+            "s/step": seconds,
+            "samples/s": self._samples / seconds,
+            "left": duration((self._last - step) * seconds),
+        }
+
+
+def duration(seconds: float) -> str:
+    """About how long, in words: 40 s, 12 min, 3.5 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+class WriteStep(Protocol):
+    """Writes the numbers of one step."""
+
+    def __call__(self, step: int, loss: float, weighted: float, made: Update, skipped: int) -> None: ...
+
+
+@contextmanager
+def metrics(path: Path, after: int, *, write: bool) -> Iterator[WriteStep]:
+    """`metrics.jsonl`, cut back to step `after`, and tensorboard beside it where that is installed.
+
+    The file tells of numbers that chance and settings decide, not of time: a resumed run writes the same.
+    """
+    if not write:
+        yield lambda step, loss, weighted, made, skipped: None
+        return
+    with log.MetricsWriter(path) as writer:
+        writer.truncate_after(after)
+        board = _tensorboard(path.parent)
+
+        def step_told(step: int, loss: float, weighted: float, made: Update, skipped: int) -> None:
+            if made.skipped:
+                writer.write(step=step, skipped=skipped, learning_rate=made.rate)
+                return
+            values = {
+                "loss": loss, "weighted_loss": weighted, "learning_rate": made.rate, "grad_norm": made.norm,
+            }  # fmt: skip
+            writer.write(step=step, **values)
+            if board is not None:
+                board.log(values, step)
+
+        try:
+            yield step_told
+        finally:
+            if board is not None:
+                board.finish()
+
+
+def _tensorboard(folder: Path) -> TensorBoardTracker | None:
+    if not is_tensorboard_available():
+        return None
+    tracker = TensorBoardTracker("tensorboard", str(folder))
+    tracker.start()
+    return tracker

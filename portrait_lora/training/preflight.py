@@ -1,0 +1,197 @@
+"""What a run will need and how it will be done on this machine, told before it begins.
+
+All figures are estimates: costs counted on the models themselves at one size (forward TFLOP, activations kept
+and recomputed, bfloat16), scaled to the size asked for, and a speed measured with one matrix product.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import torch
+
+from portrait_lora.families.catalog import BaseModel
+from portrait_lora.families.family import Weights
+from portrait_lora.records import FamilyName
+from portrait_lora.training.recipe import Mixed, OptimizerName
+
+
+@dataclass(frozen=True, slots=True)
+class _Cost:
+    """One base at one size, per sample."""
+
+    parameters_b: float
+    px: int
+    forward_tflop: float
+    kept_gb: float
+    recomputed_gb: float
+
+
+_COSTS: Final[Mapping[FamilyName, _Cost]] = {
+    "sd15": _Cost(0.9, 512, 0.80, 0.8, 0.15),
+    "sdxl": _Cost(2.6, 1024, 6.76, 5.6, 0.5),
+    "sd35": _Cost(2.5, 1024, 20.0, 7.6, 0.6),
+    "flux1": _Cost(12.0, 1024, 74.4, 23.3, 1.6),
+    "flux2": _Cost(4.0, 1024, 34.8, 10.2, 0.8),
+    "z_image": _Cost(6.0, 1024, 56.6, 15.0, 1.1),
+    "qwen_image": _Cost(20.0, 1024, 130.0, 31.0, 2.2),
+}
+_EMBEDDED: Final = _Cost(0.014, 128, 0.00103, 0.005, 0.002)
+_BYTES: Final[Mapping[Weights, float]] = {
+    "float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "int8": 1.1, "nf4": 0.6,
+}  # fmt: skip
+_BYTES_TRAINED: Final[Mapping[OptimizerName, int]] = {"adamw": 16, "adamw8bit": 10, "prodigy": 24}
+_OVERHEAD_GB: Final = 1.5
+_SPARE: Final = 0.92
+"""The share of a GPU's memory that may be planned with."""
+_TRAIN_OVER_FORWARD: Final = 2.2
+_RECOMPUTED_OVER_FORWARD: Final = 3.0
+_EFFICIENCY: Final = 0.45
+"""Share of a large matrix product's speed that a denoiser reaches."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is asked for; `weights`, `checkpointing` and `micro_batch` may be left to `choose_means`."""
+
+    base: BaseModel
+    steps: int
+    batch_size: int
+    rank: int
+    everything: bool
+    checkpoints: int
+    optimizer: OptimizerName = "adamw"
+    ema: bool = False
+    prior: bool = False
+    mixed_precision: Mixed = "no"
+    weights: Weights | Literal["auto"] = "auto"
+    checkpointing: bool | Literal["auto"] = "auto"
+    micro_batch: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """How the run is done; `memory_gb` is its estimate, `fits` whether the device has that much."""
+
+    weights: Weights
+    gradient_checkpointing: bool
+    micro_batch: int
+    memory_gb: float
+    fits: bool
+    reason: str
+
+
+def choose_means(job: Job, *, memory_gb: float | None, default: Weights) -> Means:
+    """The quickest way that fits: whole batches, then parts of them, activations twice, a quantised base.
+
+    `memory_gb` is the GPU's; None (a CPU) takes what was asked for.  `default` is how the base is held when
+    nothing else is said.
+    """
+    if memory_gb is None:
+        weights = default if job.weights == "auto" else job.weights
+        micro = min(job.micro_batch or job.batch_size, job.batch_size)
+        checkpointing = job.checkpointing is True
+        need = memory_needed_gb(job, weights, checkpointing, micro)
+        return Means(weights, checkpointing, micro, need, True, "nothing is rationed without a GPU")
+    room = memory_gb * _SPARE
+    first: Means | None = None
+    for weights, checkpointing, micro in _ways(job, default):
+        need = memory_needed_gb(job, weights, checkpointing, micro)
+        way = Means(weights, checkpointing, micro, need, need <= room, "")
+        first = first or way
+        if way.fits:
+            return _told(way, first, memory_gb)
+    least = min(
+        (Means(w, c, m, memory_needed_gb(job, w, c, m), False, "") for w, c, m in _ways(job, default)),
+        key=lambda way: way.memory_gb,
+    )
+    return _told(least, first or least, memory_gb)
+
+
+def _ways(job: Job, default: Weights) -> Iterator[tuple[Weights, bool, int]]:
+    """All ways that leave what was asked for as it is, the quickest first."""
+    held: list[Weights] = [default, "int8", "nf4"] if job.weights == "auto" else [job.weights]
+    twice = [False, True] if job.checkpointing == "auto" else [job.checkpointing]
+    micros = [min(job.micro_batch or job.batch_size, job.batch_size)]
+    while job.micro_batch is None and micros[-1] > 1:
+        micros.append((micros[-1] + 1) // 2)
+    return ((w, c, m) for w in held for c in twice for m in micros)
+
+
+def _told(way: Means, first: Means, memory_gb: float) -> Means:
+    have = f"{memory_gb:.0f} GB"
+    if not way.fits:
+        room = f"{memory_gb * _SPARE:.1f} of {have} can be planned with"
+        reason = f"even this needs about {way.memory_gb:.1f} GB and {room}: expect to run out of memory"
+    elif way == first:
+        reason = f"the quickest way needs about {way.memory_gb:.0f} GB of {have}"
+    else:
+        reason = (
+            f"quicker ways need up to {first.memory_gb:.0f} GB of {have}; this needs {way.memory_gb:.0f} GB"
+        )
+    return Means(way.weights, way.gradient_checkpointing, way.micro_batch, way.memory_gb, way.fits, reason)
+
+
+def memory_needed_gb(job: Job, weights: Weights, checkpointing: bool, micro_batch: int) -> float:
+    """Weights, adapter with its gradients and moments, activations, and what the libraries take."""
+    cost = _cost(job.base)
+    kept = cost.recomputed_gb if checkpointing else cost.kept_gb
+    samples = micro_batch * (2 if job.prior else 1)
+    activations = kept * samples * (2.0 if job.mixed_precision == "no" and weights == "float32" else 1.0)
+    trained = adapter_parameters(job) * (_BYTES_TRAINED[job.optimizer] + 4 * job.ema) / 1e9
+    return job.base.parameters_b * _BYTES[weights] + trained + activations + _OVERHEAD_GB
+
+
+def adapter_parameters(job: Job) -> float:
+    """Roughly: 23 million at rank 16 on SDXL's attentions; twice that on everything."""
+    size = max(job.base.parameters_b, 0.01) / 2.6
+    return 23e6 * job.rank / 16 * size ** (2 / 3) * (2.2 if job.everything else 1.0)
+
+
+def disk_needed_gb(job: Job) -> float:
+    """All checkpoints with their optimizer's state."""
+    each = adapter_parameters(job) * (4 + _BYTES_TRAINED[job.optimizer] - 4 + 4 * job.ema)
+    return job.checkpoints * each / 1e9
+
+
+def seconds_needed(job: Job, means: Means, tflops: float) -> float:
+    """Training alone, without loading and without selection; `tflops` is the device's speed in TFLOP/s."""
+    over = _RECOMPUTED_OVER_FORWARD if means.gradient_checkpointing else _TRAIN_OVER_FORWARD
+    samples = job.steps * job.batch_size * (2 if job.prior else 1)
+    return samples * _cost(job.base).forward_tflop * over / (tflops * _EFFICIENCY)
+
+
+def measured_tflops(device: str, mixed_precision: Mixed, seconds: float = 0.3) -> float:
+    """Speed of large matrix products on this device in TFLOP/s."""
+    gpu = device != "cpu"
+    dtype = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[mixed_precision]
+    side = 4096 if gpu else 512
+    a = torch.ones(side, side, device=device, dtype=dtype)
+    rounds, started, spent = 0, 0.0, 0.0
+    for i in range(10_000):
+        if i == 1:  # the first is for warming up
+            started = time.perf_counter()
+        (a @ a)[0, 0].item()
+        spent = time.perf_counter() - started if i else 0.0
+        rounds = i
+        if spent > seconds:
+            break
+    return 2 * side**3 * rounds / spent / 1e12
+
+
+def _cost(base: BaseModel) -> _Cost:
+    """The costs of a base at its own resolution."""
+    row = _EMBEDDED if base.synthetic else _COSTS[base.family]
+    places = (base.resolution_px / row.px) ** 2
+    size = (base.parameters_b or row.parameters_b) / row.parameters_b
+    grown = places * size ** (2 / 3)
+    return _Cost(
+        base.parameters_b or row.parameters_b,
+        base.resolution_px,
+        row.forward_tflop * places * size,
+        row.kept_gb * grown,
+        row.recomputed_gb * grown,
+    )

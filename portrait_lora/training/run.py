@@ -1,0 +1,201 @@
+"""The loop.  Every draw is a function of (seed, step, sample), so a resumed run is the same run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, cast
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+from torch import Tensor
+
+from portrait_lora import log, manifest
+from portrait_lora.errors import Interrupted, PortraitError
+from portrait_lora.families.family import Family
+from portrait_lora.records import Adapter, TrainResult
+from portrait_lora.training import adapter as lora
+from portrait_lora.training import cache, checkpoint
+from portrait_lora.training.batch import accumulate
+from portrait_lora.training.draws import Draw, draw, draw_prior
+from portrait_lora.training.interrupt import Stop, StopRequest, stop_requests
+from portrait_lora.training.memory import halved, is_out_of_memory
+from portrait_lora.training.pace import Pace, metrics
+from portrait_lora.training.recipe import Recipe, refuse_other_settings
+from portrait_lora.training.update import Update, Updater
+
+CHECKPOINTS: Final = "checkpoints"
+METRICS: Final = "metrics.jsonl"
+OnCheckpoint = Callable[[Adapter], bool | None]
+
+
+class Run:
+    """The state of a run in progress: model, optimizer and where they are written."""
+
+    def __init__(
+        self, family: Family, encodings: cache.Encodings, out_dir: Path, recipe: Recipe, about: Adapter,
+        accelerator: Accelerator,
+    ):  # fmt: skip
+        self.family, self.recipe, self.accelerator = family, recipe, accelerator
+        self.encodings, self.about = encodings, about
+        self.settings = recipe.settings(family.base.digest, encodings)
+        self.checkpoints, self.metrics = out_dir / CHECKPOINTS, out_dir / METRICS
+        self.micro_batch = recipe.batch_size // accelerator.num_processes
+        self.step, self.updating = 0, False
+        self.alone = accelerator.num_processes == 1
+        self.found = checkpoint.find(self.checkpoints)
+        if self.found:
+            refuse_other_settings(self.found[-1].settings, self.settings, self.checkpoints)
+        # A fresh denoiser: one that carries an earlier run's adapter would be trained on top of it.
+        family.load("none")
+        family.load("denoiser")
+        self.plain = family.denoiser
+        self.parameters = lora.add_adapter(
+            self.plain, rank=recipe.rank, alpha=recipe.alpha, target_modules=recipe.target_modules,
+            seed=recipe.seed, kind=recipe.adapter_kind, rank_stabilised=recipe.rank_stabilised,
+            dora=recipe.dora, blocks=recipe.blocks,
+        )  # fmt: skip
+        self.updater = Updater(self.parameters, recipe, family.device)
+
+    def go(self, planned: tuple[int, ...], on_checkpoint: OnCheckpoint | None) -> TrainResult:
+        """Resume, run to the last planned step or until told to stop, and report."""
+        old = next((c for c in reversed(self.found) if c.step <= planned[-1]), None)
+        if old:
+            self.updater.restore(checkpoint.read_tensors(old, self.parameters), old.numbers)
+            self.micro_batch = min(self.micro_batch, int(cast(int, old.numbers["micro_batch"])))
+            self.step = old.step
+        if self.accelerator.is_main_process:
+            manifest.clean_leftovers(self.checkpoints)
+        self.family.denoiser = self.accelerator.prepare(self.plain)
+        self.plain.train()
+        try:
+            with metrics(self.metrics, self.step, write=self.accelerator.is_main_process) as write:
+                # A kill may have cut the answer short: it is asked again.
+                again = old is not None and old.step in planned[:-1]
+                if not (again and old and self._enough(old.adapter, on_checkpoint)):
+                    self._loop(planned, write, on_checkpoint)
+        finally:
+            self.family.denoiser = self.plain.eval()
+        self.accelerator.wait_for_everyone()
+        made = {c.step: c for c in checkpoint.find(self.checkpoints)}
+        adapters = tuple(made[s].adapter for s in planned if s in made and s <= self.step)
+        samples, loss = self.step * self.recipe.batch_size, _final_loss(self.metrics, self.step)
+        return TrainResult(adapters, self.step, samples, loss, old.step if old else None)
+
+    def _loop(
+        self, planned: tuple[int, ...], write: Callable[..., None], on_checkpoint: OnCheckpoint | None
+    ) -> None:
+        last = planned[-1]
+        pace = Pace(self.recipe.batch_size, last)
+        try:
+            with stop_requests() as stop, log.progress("train", last) as advance:
+                advance(self.step)
+                while self.step < last:
+                    loss, weighted, stopping = self._gradients(stop)
+                    self.updating = True
+                    made = self._update(self.step + 1)
+                    self.step += 1
+                    self.updating = False
+                    write(self.step, loss, weighted, made, self.updater.skipped)
+                    advance(1, loss=loss, **pace.after(self.step))
+                    if self.step in planned:
+                        adapter = self._save().adapter
+                        checkpoint.drop_unplanned(self.checkpoints, planned, self.step)
+                        if self._enough(adapter, on_checkpoint):
+                            return
+                    if (stopping or (stop.asked and self.alone)) and self.step < last:
+                        raise Stop
+        except (KeyboardInterrupt, Stop) as error:
+            # Weights half-way through an update belong to no step: then the last checkpoint counts.
+            if not self.updating and self.step and self.step not in {c.step for c in self._whole()}:
+                self._save()
+            saved = [c.step for c in self._whole()]
+            raise Interrupted(
+                "training stopped",
+                where=self.checkpoints,
+                got=f"{saved[-1] if saved else 0} of {last} steps saved",
+                remedy="Run the same command again to go on.",
+            ) from error
+
+    def _gradients(self, stop: StopRequest) -> tuple[float, float, bool]:
+        """Gradients of one batch; its mean loss without and with weights, and whether to stop after it.
+
+        Every process answers alike: a signal to one stops all at the same step.
+        """
+        while True:
+            try:
+                losses = accumulate(
+                    self.family, self.recipe, self.encodings, self._draws(), self.micro_batch,
+                    self.accelerator, self.updater.scaled,
+                )  # fmt: skip
+                break
+            except RuntimeError as error:
+                if not is_out_of_memory(error) or not self.alone:
+                    raise
+                self.updater.forget_gradients()
+                self.micro_batch = halved(self.micro_batch, error)
+        asked = losses.new_tensor([float(stop.asked)])
+        told = cast(Tensor, self.accelerator.reduce(torch.cat([losses, asked]), reduction="mean"))
+        plain, weighted, stopping = told.tolist()
+        return plain, weighted, stopping > 0.0
+
+    def _draws(self) -> list[tuple[Draw, ...]]:
+        """This process's slots of the batch: the person's picture, and the class's beside it."""
+        mine = range(self.accelerator.process_index, self.recipe.batch_size, self.accelerator.num_processes)
+        told = self.recipe, self.encodings, self.family.schedule, self.step
+        own = [(draw(*told, slot),) for slot in mine]
+        if not self.encodings.prior:
+            return own
+        return [(*o, draw_prior(*told, slot)) for o, slot in zip(own, mine, strict=True)]
+
+    def _update(self, step: int) -> Update:
+        return self.updater(step)
+
+    def _enough(self, adapter: Adapter, on_checkpoint: OnCheckpoint | None) -> bool:
+        """Whether `on_checkpoint` ends the run; the main process asks for all."""
+        if on_checkpoint is None:
+            return False
+        answer = [bool(on_checkpoint(adapter)) if self.accelerator.is_main_process else False]
+        if not self.alone:
+            broadcast_object_list(answer)
+        return answer[0]
+
+    def _save(self) -> checkpoint.Checkpoint:
+        with self.updater.averaged():
+            state = lora.diffusers_state(self.plain, self.family.denoiser_name)
+        if not state:
+            raise PortraitError("no layer of the denoiser carries the adapter", where=self.checkpoints)
+        about = Adapter(
+            **{n: getattr(self.about, n) for n in Adapter.__slots__ if n != "step"}, step=self.step
+        )
+        tensors, numbers = self.updater.state()
+        made = checkpoint.Checkpoint(
+            checkpoint.folder_of(self.checkpoints, self.step), self.step, self.settings
+        )
+        if self.accelerator.is_main_process:
+            checkpoint.write(
+                self.checkpoints,
+                self.step,
+                adapter=lora.adapter_bytes(
+                    state, about, self.family.base, self.family.schedule.prediction_type
+                ),
+                tensors=tensors,
+                numbers={**numbers, "micro_batch": self.micro_batch},
+                settings=self.settings,
+            )
+        self.accelerator.wait_for_everyone()
+        return made
+
+    def _whole(self) -> list[checkpoint.Checkpoint]:
+        return checkpoint.find(self.checkpoints)
+
+
+def _final_loss(path: Path, steps: int) -> float:
+    """Mean loss of the last tenth of the steps, from the file: the same for a resumed run."""
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    losses = [
+        float(r["loss"]) for r in rows if r["step"] > steps - max(1, steps // 10) and "skipped" not in r
+    ]
+    return sum(losses) / len(losses) if losses else float("nan")

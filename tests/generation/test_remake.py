@@ -1,0 +1,203 @@
+"""Pictures made again, to the bit; edits that leave the rest alone; recipes that other tools read."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_models import make_crops
+
+from portrait_lora import provenance
+from portrait_lora.errors import ArtifactError, InputError
+from portrait_lora.families.sd15 import SD15
+from portrait_lora.generation import drawing, edits, prompts, remake, save
+from portrait_lora.generation.drawing import Sampler, StyleAdapter
+from portrait_lora.generation.sample import conditions, generate
+from portrait_lora.records import Adapter, Shot
+from portrait_lora.training.loop import train
+
+SAMPLER = {"steps": 2, "guidance_scale": 2.0}
+
+
+@pytest.fixture(scope="module")
+def adapter(tiny_sd15: SD15, tmp_path_factory: pytest.TempPathFactory) -> Adapter:
+    folder = tmp_path_factory.mktemp("adapter")
+    result = train(
+        tiny_sd15, make_crops(folder / "crops"), folder / "run", rank=2, alpha=2.0,
+        target_modules="attention", learning_rate=5e-2, batch_size=2, steps=2,
+    )  # fmt: skip
+    return result.checkpoints[-1]
+
+
+@pytest.fixture
+def shots() -> list[Shot]:
+    return prompts.load_series("headshots", trigger="ohwx", subject="man", resolution_px=64)
+
+
+def _none(digest: str) -> None:
+    return None
+
+
+def _read(path: Path) -> Image.Image:
+    return Image.open(path).convert("RGB")
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_made_again_to_the_bit(
+    tiny_sd15: SD15, adapter: Adapter, shots: list[Shot], tmp_path: Path, batch_size: int
+) -> None:
+    made = generate(tiny_sd15, adapter, shots[:5], tmp_path, batch_size=batch_size, **SAMPLER)
+    for portrait in made:
+        recipe = provenance.read_recipe(portrait.path)
+        again = remake.remake(tiny_sd15, recipe, adapter, _none)
+        verdict = remake.compare(_read(portrait.path), again, recipe)
+        assert verdict.same and verdict.psnr_db is None and verdict.changed_pixels == 0
+    sizes = [provenance.read_recipe(p.path)["made"]["batch_size"] for p in made]  # type: ignore[index]
+    assert sizes == ([1] * 5 if batch_size == 1 else [3, 3, 3, 2, 2])
+
+
+def test_a_difference_is_measured_and_explained(tiny_sd15: SD15, shots: list[Shot], tmp_path: Path) -> None:
+    path = generate(tiny_sd15, None, shots[:1], tmp_path, **SAMPLER)[0].path
+    recipe = provenance.read_recipe(path)
+    picture = _read(path)
+    touched = picture.copy()
+    touched.putpixel((3, 3), (255, 0, 255))
+    recipe["made"]["versions"]["torch"] = "1.0"  # type: ignore[index]
+    verdict = remake.compare(touched, picture, recipe)
+    assert not verdict.same and verdict.changed_pixels == 1 and verdict.psnr_db is not None
+    assert any("torch 1.0 then" in line for line in verdict.differences)
+
+
+def test_another_base_and_a_damaged_recipe_are_refused(
+    tiny_sd15: SD15, shots: list[Shot], tmp_path: Path
+) -> None:
+    path = generate(tiny_sd15, None, shots[:1], tmp_path, **SAMPLER)[0].path
+    recipe = provenance.read_recipe(path)
+    with pytest.raises(ArtifactError, match="another base"):
+        remake.remake(tiny_sd15, recipe | {"base_digest": "0" * 64}, None, _none)
+    for key in ("size_px", "seed", "layers", "guidance_scale"):
+        with pytest.raises(ArtifactError, match="damaged"):
+            remake.remake(tiny_sd15, {k: v for k, v in recipe.items() if k != key}, None, _none)
+
+
+def _fixed(
+    family: SD15, adapter: Adapter, source: Image.Image, base: save.Recipe, seed: int
+) -> tuple[Image.Image, save.Recipe, np.ndarray]:
+    mask = np.zeros((64, 64), np.uint8)
+    mask[20:34, 10 + seed : 40 + seed] = 255
+    told = {"seed": seed, "strength": 0.6, "region": "eyes", "mask_png": edits.encode_mask(mask)}
+    recipe = edits.edit_recipe("fix", source, base, base, **told)
+    pipe = drawing.open_pipeline(family, adapter, edits.sampler_of(base))
+    return edits.apply_edit(pipe, source, recipe, 64), recipe, mask
+
+
+def test_a_fix_changes_nothing_outside_its_mask_and_can_be_made_again(
+    tiny_sd15: SD15, adapter: Adapter, shots: list[Shot], tmp_path: Path
+) -> None:
+    path = generate(tiny_sd15, adapter, shots[:1], tmp_path, **SAMPLER)[0].path
+    base, source = provenance.read_recipe(path), _read(path)
+    for seed in range(5):
+        made, recipe, mask = _fixed(tiny_sd15, adapter, source, base, seed)
+        changed = (np.asarray(made) != np.asarray(source)).any(-1)
+        assert changed[mask > 0].any() and not changed[mask == 0].any()
+    told = recipe | {save.MADE: conditions(tiny_sd15, 1, 0)}
+    again = remake.remake(tiny_sd15, told, adapter, _none)
+    assert remake.compare(made, again, told).same
+    save.write(made, tmp_path / "fixed.png", told)
+    history = json.loads((tmp_path / "fixed.json").read_text())["history"]
+    assert [step["action"] for step in history] == ["generate", "fix"]
+    assert history[1]["region"] == "eyes" and "parent" not in history[1]
+    assert provenance.source_type(tmp_path / "fixed.png") == "trainedAlgorithmicMedia"
+
+
+def test_a_variation_keeps_the_composition_as_its_strength_says(
+    tiny_sd15: SD15, adapter: Adapter, shots: list[Shot], tmp_path: Path
+) -> None:
+    path = generate(tiny_sd15, adapter, shots[:1], tmp_path, steps=6, guidance_scale=2.0)[0].path
+    base, source = provenance.read_recipe(path), _read(path)
+    pipe = drawing.open_pipeline(tiny_sd15, adapter, edits.sampler_of(base))
+    away = []
+    for strength in (0.2, 0.9):
+        recipe = edits.edit_recipe("vary", source, base, base, seed=5, strength=strength)
+        made = edits.apply_edit(pipe, source, recipe, 64)
+        away.append(float(np.abs(np.asarray(made, float) - np.asarray(source, float)).mean()))
+        again = remake.remake(tiny_sd15, recipe, adapter, _none)
+        assert remake.compare(made, again, recipe).same
+    assert away[0] < away[1]
+    with pytest.raises(ArtifactError, match="not the picture that was edited"):
+        edits.apply_edit(pipe, source.rotate(90), recipe, 64)
+    foreign = {k: v for k, v in recipe.items() if k != "parent"}
+    with pytest.raises(InputError, match="reference"):
+        remake.remake(tiny_sd15, foreign, adapter, _none)
+    assert remake.compare(made, remake.remake(tiny_sd15, foreign, adapter, _none, source), foreign).same
+
+
+def test_schedulers_by_name(tiny_sd15: SD15, shots: list[Shot], tmp_path: Path) -> None:
+    def draw(name: str) -> Path:
+        return generate(tiny_sd15, None, shots[:1], tmp_path / (name or "own"), scheduler=name, **SAMPLER)[
+            0
+        ].path
+
+    own, euler = draw(""), draw("euler")
+    assert (np.asarray(_read(own)) != np.asarray(_read(euler))).any()
+    recipe = provenance.read_recipe(euler)
+    assert recipe["scheduler"] == "euler" and "scheduler" not in provenance.read_recipe(own)
+    assert remake.compare(_read(euler), remake.remake(tiny_sd15, recipe, None, _none), recipe).same
+    assert remake.compare(_read(own), _read(draw("")), {}).same
+    with pytest.raises(InputError, match="unknown scheduler"):
+        draw("fast")
+
+
+def test_a_size_that_the_family_cannot_make(tiny_sd15: SD15, shots: list[Shot], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="The nearest is 64x104"):
+        generate(tiny_sd15, None, [replace(shots[0], size_px=(65, 103))], tmp_path, **SAMPLER)
+
+
+def test_a_style_adapter_beside_the_identity(
+    tiny_sd15: SD15, adapter: Adapter, shots: list[Shot], tmp_path: Path
+) -> None:
+    style = StyleAdapter(adapter.path, 1.5)
+    made = generate(tiny_sd15, adapter, shots[:1], tmp_path / "a", style=style, **SAMPLER)[0].path
+    bare = generate(tiny_sd15, adapter, shots[:1], tmp_path / "b", **SAMPLER)[0].path
+    assert (np.asarray(_read(made)) != np.asarray(_read(bare))).any()
+    recipe = provenance.read_recipe(made)
+    with pytest.raises(InputError, match="style adapter of this picture is not at hand"):
+        remake.remake(tiny_sd15, recipe, adapter, _none)
+    again = remake.remake(tiny_sd15, recipe, adapter, lambda digest: adapter.path)
+    assert remake.compare(_read(made), again, recipe).same
+    broken = tmp_path / "style.safetensors"
+    broken.write_bytes(b"x" * 64)
+    with pytest.raises(InputError, match="does not fit"):
+        drawing.open_pipeline(tiny_sd15, None, Sampler(2, 1.0, style=StyleAdapter(broken)))
+
+
+def test_a1111_parameters_and_no_path_in_any_file(
+    tiny_sd15: SD15, adapter: Adapter, shots: list[Shot], tmp_path: Path
+) -> None:
+    shot = replace(shots[0], negative_prompt="hat")
+    path = generate(tiny_sd15, adapter, [shot], tmp_path, **SAMPLER)[0].path
+    lines = Image.open(path).info["parameters"].split("\n")
+    assert lines[0] == shot.prompt and lines[1] == "Negative prompt: hat"
+    assert f"Steps: 2, Sampler: DPM++ 2M, CFG scale: 2.0, Seed: {shot.seed}, Size: 64x64" in lines[2]
+    assert "Lora hashes" in lines[2]
+    for file in (path, path.with_suffix(".json")):
+        assert str(tmp_path).encode() not in file.read_bytes()
+
+
+def test_the_conditions_do_not_make_a_picture_stale(
+    tiny_sd15: SD15, shots: list[Shot], tmp_path: Path
+) -> None:
+    first = generate(tiny_sd15, None, shots[:4], tmp_path, batch_size=4, **SAMPLER)
+    before = [p.path.read_bytes() for p in first]
+    again = generate(tiny_sd15, None, shots[:4], tmp_path, batch_size=2, **SAMPLER)
+    assert [p.path.read_bytes() for p in again] == before
+
+
+@pytest.mark.parametrize("text", ["", "no base64!", "aGVsbG8="])
+def test_a_damaged_mask_is_told(text: str) -> None:
+    with pytest.raises(ArtifactError, match="mask"):
+        edits.decode_mask(text)

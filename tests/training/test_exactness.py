@@ -1,0 +1,257 @@
+"""Parts of batches, early stopping, previews, two processes; and what may go wrong must not go unnoticed."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_models import make_crops
+
+from portrait_lora import manifest
+from portrait_lora.errors import ArtifactError, InputError, PortraitError
+from portrait_lora.families.family import LatentMoments
+from portrait_lora.families.sd15 import SD15
+from portrait_lora.records import Adapter, CaptionedCrop, TrainResult
+from portrait_lora.training import batch, cache, update
+from portrait_lora.training.disk import only_run
+from portrait_lora.training.loop import train
+
+Train = Callable[..., TrainResult]
+
+
+@pytest.fixture
+def crops(tmp_path: Path) -> list[CaptionedCrop]:
+    return make_crops(tmp_path / "crops")
+
+
+@pytest.fixture
+def run(tiny_sd15: SD15, crops: list[CaptionedCrop], tmp_path: Path) -> Train:
+    def call(out: str, **changes: object) -> TrainResult:
+        given = {
+            "rank": 2, "alpha": 2.0, "target_modules": "attention", "learning_rate": 1e-2, "batch_size": 2,
+            "steps": 4, "checkpoint_steps": (2, 4), "seed": 5, "cache_dir": tmp_path / "cache",
+        }  # fmt: skip
+        return train(tiny_sd15, crops, tmp_path / out, **(given | changes))  # type: ignore[arg-type]
+
+    return call
+
+
+def _weights(result: TrainResult) -> dict[str, torch.Tensor]:
+    return load_file(result.checkpoints[-1].path)
+
+
+def _bytes(result: TrainResult) -> bytes:
+    return result.checkpoints[-1].path.read_bytes()
+
+
+def test_parts_of_a_batch_are_the_batch(run: Train) -> None:
+    whole, parts = _weights(run("whole")), _weights(run("parts", micro_batch=1))
+    for name, tensor in whole.items():
+        torch.testing.assert_close(parts[name], tensor, rtol=1e-4, atol=1e-6)
+
+
+def test_out_of_memory_halves_the_part_and_goes_on(
+    run: Train, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    parts = run("parts", micro_batch=1)
+    sums = batch.loss_sums
+
+    def tight(family: object, recipe: object, encodings: object, draws: list[object], slots: int) -> object:
+        if len(draws) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return sums(family, recipe, encodings, draws, slots)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(batch, "loss_sums", tight)
+    assert _bytes(run("tight")) == _bytes(parts)
+    assert "1 samples at a time" in caplog.text
+    monkeypatch.setattr(batch, "loss_sums", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("full")))
+    with pytest.raises(PortraitError, match="not enough memory"):
+        run("full")
+
+
+def test_previews_change_nothing_and_true_ends_the_run(run: Train, tiny_sd15: SD15) -> None:
+    plain = run("plain")
+
+    def preview(adapter: Adapter) -> None:
+        torch.manual_seed(adapter.step)
+        pipe = tiny_sd15.pipeline(adapter)
+        pipe("ohwx", num_inference_steps=1, height=64, width=64, output_type="latent")
+
+    assert _bytes(run("previewed", on_checkpoint=preview)) == _bytes(plain)
+    asked: list[int] = []
+
+    def enough(adapter: Adapter) -> bool:
+        asked.append(adapter.step)
+        return adapter.step == 2
+
+    early = run("early", on_checkpoint=enough)
+    assert (early.steps, early.samples, [a.step for a in early.checkpoints]) == (2, 4, [2])
+    assert run("early", on_checkpoint=enough).steps == 2  # asked again, answered alike
+    assert asked == [2, 2]
+    assert _bytes(run("early")) == _bytes(plain)
+
+
+def test_bad_numbers_are_skipped_counted_and_never_saved(
+    run: Train, tmp_path: Path, tiny_sd15: SD15, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predict, calls = tiny_sd15.predict, []
+
+    def bad(*args: object) -> torch.Tensor:
+        calls.append(1)
+        answer = predict(*args)  # type: ignore[arg-type]
+        return answer * float("nan") if len(calls) in bad_calls else answer
+
+    bad_calls = {2}
+    monkeypatch.setattr(tiny_sd15, "predict", bad)
+    result = run("once")
+    rows = [json.loads(line) for line in (tmp_path / "once/metrics.jsonl").read_text().splitlines()]
+    assert [row.get("skipped") for row in rows] == [None, 1, None, None]
+    assert all(t.isfinite().all() for t in _weights(result).values())
+    calls.clear()
+    bad_calls = set(range(3, 100))
+    monkeypatch.setattr(update, "MAX_SKIPPED", 3)
+    with pytest.raises(PortraitError, match="3 steps in a row"):
+        run("always", steps=30)
+    saved = sorted((tmp_path / "always/checkpoints").glob("*/optimizer.safetensors"))
+    assert [p.parent.name for p in saved] == ["step-000002", "step-000004"]
+    assert all(t.isfinite().all() for path in saved for t in load_file(path).values())
+
+
+def test_a_full_disk_is_told_and_costs_nothing(
+    run: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = run("plain")
+    write_bytes, writes = Path.write_bytes, []
+
+    def full(self: Path, data: bytes) -> int:
+        writes.append(self.name)
+        if len(writes) == 4:  # the second file of the second checkpoint
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write_bytes(self, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(PortraitError, match=r"disk is full.*Make room"):
+            run("full")
+    assert [p.name for p in (tmp_path / "full/checkpoints").iterdir()] == ["step-000002"]
+    resumed = run("full")
+    assert resumed.resumed_from == 2 and _bytes(resumed) == _bytes(plain)
+
+
+def test_two_runs_in_one_folder_are_refused(run: Train, tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom portrait_lora.training.disk import only_run\n"
+        "with only_run(Path(sys.argv[1])):\n    print('held', flush=True)\n    sys.stdin.read()\n"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "run")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        assert other.stdout is not None and other.stdout.readline() == b"held\n"
+        with pytest.raises(InputError, match="another run is training into this folder"):
+            run("run")
+        assert not (tmp_path / "run").exists()
+    finally:
+        other.kill()  # no clean-up: the system lets go of the lock
+        other.wait()
+    with only_run(tmp_path / "run"):  # the holder may enter again
+        assert run("run").steps == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"steps": 0}, "steps: .*got 0"),
+        ({"rank": 0}, "rank: .*got 0"),
+        ({"learning_rate": float("nan")}, "learning_rate: .*got nan"),
+        ({"caption_dropout": 1.5}, "caption_dropout: .*got 1.5"),
+        ({"dora": True, "adapter_kind": "loha"}, "DoRA"),
+        ({"blocks": ("identity",)}, "no identity blocks"),
+        ({"blocks": ("nowhere",)}, "no layer"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(run: Train, change: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        run("run", **change)
+
+
+def test_another_rank_or_another_dataset_is_not_gone_on_with(
+    run: Train, tmp_path: Path, crops: list[CaptionedCrop]
+) -> None:
+    run("run", steps=2)
+    with pytest.raises(InputError, match="rank 2 became 8"):
+        run("run", rank=8)
+    crops[0].path.write_bytes(crops[1].path.read_bytes())  # encoded anew, so another run
+    with pytest.raises(InputError, match=r"samples .* became"):
+        run("run")
+
+
+def test_a_picture_whose_encoding_is_not_finite_is_named(
+    tiny_sd15: SD15, crops: list[CaptionedCrop], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        tiny_sd15,
+        "encode_pixels",
+        lambda pixels: LatentMoments(torch.full((1, 4, 8, 8), np.nan), torch.ones(1, 4, 8, 8)),
+    )
+    with pytest.raises(ArtifactError, match=r"crop0\.png: its encoding is not finite"):
+        cache.encode(tiny_sd15, crops, tmp_path / "nan")
+    assert not list((tmp_path / "nan").glob("latents-*"))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"ema_decay": 0.9}, {"optimizer": "adamw8bit", "rank": 80}, {"mixed_precision": "bf16"}]
+)
+def test_every_state_resumes_to_the_same_bytes(
+    run: Train, tmp_path: Path, changes: dict[str, object]
+) -> None:
+    straight = run("straight", **changes)
+
+    def die(adapter: Adapter) -> None:
+        raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        run("cut", on_checkpoint=die, **changes)
+    resumed = run("cut", **changes)
+    assert resumed.resumed_from == 2
+    for name in ("adapter.safetensors", "optimizer.safetensors", "state.json"):
+        both = [r.checkpoints[-1].path.with_name(name).read_bytes() for r in (straight, resumed)]
+        assert both[0] == both[1]
+    assert _bytes(straight) != _bytes(run("plain")) or "optimizer" in changes
+
+
+def test_two_processes_equal_one(run: Train, tiny_folder: Path, tmp_path: Path) -> None:
+    """One batch of two, shared out by gloo between two processes."""
+    alone = run("alone")
+    worker = Path(__file__).with_name("two_processes.py")
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29611", "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
+    started = [
+        subprocess.Popen(
+            [sys.executable, str(worker), str(tiny_folder), str(tmp_path)],
+            env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+        )
+        for rank in range(2)
+    ]
+    assert [p.wait(timeout=300) for p in started] == [0, 0]
+    both = load_file(tmp_path / "both/checkpoints/step-000004/adapter.safetensors")
+    for part in (".lora_A.", ".lora_B."):
+        one, two = (
+            torch.cat([t.flatten() for name, t in sorted(weights.items()) if part in name])
+            for weights in (_weights(alone), both)
+        )
+        assert (one - two).norm() <= 1e-5 * one.norm()
+    losses = [
+        [json.loads(line)["loss"] for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        for name in ("alone", "both")
+    ]
+    torch.testing.assert_close(losses[1], losses[0], rtol=1e-5, atol=0.0)
+    assert manifest.verify(tmp_path / "both/checkpoints/step-000004")
