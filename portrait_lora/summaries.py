@@ -137,7 +137,7 @@ def of_plan(summary: Mapping[str, Any]) -> list[str]:
 def of_train(summary: Mapping[str, Any]) -> list[str]:
     """For people."""
     loss = f"last loss {summary['final_loss']:.4f}"
-    table = ", ".join(f"{row['step']}: {row['mean']:.3f}" for row in summary["checkpoints"])
+    table = ", ".join(f"{row['step']}: {row['mean']:.3f}" for row in summary["probes"])
     return [
         f"{summary['steps']} steps, {summary['samples']} samples, {loss}",
         f"kept step {summary['selected_step']} (probe similarity by step: {table})",

@@ -48,15 +48,16 @@ def load_brand(name: str | Path) -> Brand:
     framing = reading.mapping(top.get("framing", {}), path, "framing", _FRAMING)
     said = {key: value for key, value in (*top.items(), *framing.items()) if key in LAYERS}
     layers = {key: reading.text(value, path, key) for key, value in said.items() if value not in ("", None)}
-    if not layers:
+    eye_line, head_height = (_share(framing, key, path) for key in ("eye_line", "head_height"))
+    if not layers and eye_line is None and head_height is None:
         raise ConfigError("the brand fixes nothing", where=path, needed=f"one of {', '.join(_INNER)}")
     return Brand(
         name=str(top.get("brand", path.stem)),
         layers=layers,
         aspect=reading.aspect(top["aspect"], path) if "aspect" in top else None,
         negative_prompt=str(top.get("negative_prompt") or ""),
-        eye_line=_share(framing, "eye_line", path),
-        head_height=_share(framing, "head_height", path),
+        eye_line=eye_line,
+        head_height=head_height,
     )
 
 

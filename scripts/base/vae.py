@@ -207,26 +207,30 @@ def _holdout(corpus: Corpus, batch: int = 32) -> Iterator[Tensor]:
 
 @torch.inference_mode()
 def measure(corpus: Corpus, vae: AutoencoderKL, out: Path, device: torch.device) -> dict[str, float]:
-    """Autoencoder figures on the held-out pictures, and a sheet: truth, linear, encode-decode."""
+    """Autoencoder figures on the held-out pictures, and a sheet: truth, linear, encode-decode.
+
+    Without the principal components (a base that was unpacked) the linear row is left out.
+    """
     from .preview import save_sheet
 
     vae = vae.to(device).eval()
-    pca = {k: v.to(device) for k, v in load_file(out / PCA_FILE).items()}
-    rows: dict[str, list[float]] = {"psnr_linear": [], "psnr": [], "psnr_face": []}
+    known = load_file(out / PCA_FILE) if (out / PCA_FILE).exists() else None
+    pca = {k: v.to(device) for k, v in known.items()} if known else None
+    rows: dict[str, list[float]] = {"psnr": [], "psnr_face": []}
     sheet: list[Tensor] = []
     for index in _holdout(corpus):
         x = corpus.pictures(index).to(device)
-        linear = pca_decode(pca, pca_encode(pca, x))
         y = vae.decode(vae.encode(x).latent_dist.mean).sample.clamp(-1, 1)
         face = face_weights(corpus.rows("box", index).to(device), corpus.size_px) - 1
         face = face / face.mean((1, 2, 3), keepdim=True)
-        for name, error in (
-            ("psnr_linear", linear - x),
-            ("psnr", y - x),
-            ("psnr_face", (y - x) * face.sqrt()),
-        ):
-            rows[name] += [psnr(error)] * len(index)
-        sheet = sheet or [x[:8].cpu(), linear[:8].cpu(), y[:8].cpu()]
+        shown, errors = [x, y], {"psnr": y - x, "psnr_face": (y - x) * face.sqrt()}
+        if pca is not None:
+            linear = pca_decode(pca, pca_encode(pca, x))
+            shown.insert(1, linear)
+            errors["psnr_linear"] = linear - x
+        for name, error in errors.items():
+            rows.setdefault(name, []).extend([psnr(error)] * len(index))
+        sheet = sheet or [part[:8].cpu() for part in shown]
     figures: dict[str, Any] = {k: round(sum(v) / len(v), 2) for k, v in rows.items()}
     figures["parameters"] = sum(p.numel() for p in vae.parameters())
     print("vae: " + " ".join(f"{k} {v}" for k, v in figures.items()), flush=True)

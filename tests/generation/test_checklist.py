@@ -5,12 +5,11 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from faces import face, picture
-
 from portrait_lora.generation.brand import Brand
 from portrait_lora.generation.checklist import check_portrait, failures, framing, skin_texture
 from portrait_lora.generation.regions import REGIONS, region_mask
 from portrait_lora.records import Shot
+from tests.generation.drawn_face import face, picture
 
 FACE = face()
 IMAGE = picture(FACE)

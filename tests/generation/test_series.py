@@ -45,7 +45,8 @@ def test_every_packaged_series_loads(path: Path) -> None:
 def test_a_template_gives_layers_and_aspect_and_a_shot_may_change_them(tmp_path: Path) -> None:
     path = _file(
         tmp_path,
-        "shots:\n  - {template: noir}\n  - {name: own, template: noir, wardrobe: red coat, aspect: '1:1', count: 3}\n",
+        "shots:\n  - {template: noir}\n"
+        "  - {name: own, template: noir, wardrobe: red coat, aspect: '1:1', count: 3}\n",
     )
     shots = _load(path, per_shot=2)
     assert [s.name for s in shots] == ["01-noir-1", "01-noir-2", "02-own-1", "02-own-2", "02-own-3"]
