@@ -20,6 +20,8 @@ from .unet import FOLDER, Shape, load_averaged
 
 DIGESTS: Final = "digests.json"
 CARD: Final = "CARD.md"
+TRAINING: Final = "training.json"
+EARLIER: Final = "earlier.json"
 
 
 def read_shape(out: Path) -> Shape:
@@ -98,10 +100,21 @@ def _read(file: Path) -> dict[str, Any]:
     return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
 
+def totals(out: Path) -> dict[str, int]:
+    """Steps of every part and samples of the UNet, those of the base that was unpacked included."""
+    earlier = _read(out / EARLIER)
+    states = {part: _read(out / part / "state.json") for part in ("encoder", "decoder", FOLDER)}
+    mine = {part: int(state.get("step", 0)) for part, state in states.items()}
+    mine["samples"] = int(states[FOLDER].get("samples", 0))
+    return {name: count + int(earlier.get(name, 0)) for name, count in mine.items()}
+
+
 def write_card(out: Path, folder: Path, pictures: int) -> None:
-    """The model card, filled with the figures of the training."""
+    """The model card, filled with the figures of the training, and `training.json` with its length."""
     vae, unet = _read(out / "vae.json"), _read(out / FOLDER / "state.json")
-    encoder, decoder = _read(out / "encoder" / "state.json"), _read(out / "decoder" / "state.json")
+    done = totals(out)
+    write_json(folder / TRAINING, done)
+    begun = "" if not _read(out / EARLIER) else f", the last {unet.get('samples', 0):,} of them on this data"
     state = read_state(out / FOLDER)
     plan = unet.get("plan", {})
     error = (state.figures or {}).get("error", float("nan"))
@@ -121,10 +134,9 @@ in none.
 |---|---|---|
 | tokenizer | `CLIPTokenizer`, every vocabulary word one token, length 64 | - |
 | vae | `AutoencoderKL`, 16 channels at 1/8, regressed onto face-weighted patch PCA | \
-encoder {encoder.get("step", 0)} steps, decoder {decoder.get("step", 0)} steps |
+encoder {done["encoder"]} steps, decoder {done["decoder"]} steps |
 | unet + text encoder | v-prediction, min-SNR 5, EMA, lr {plan.get("lr")} cosine, \
-batch {plan.get("batch")} | {state.step} steps, {unet.get("samples", 0)} samples, \
-{state.seconds / 60:.0f} min |
+batch {plan.get("batch")}, face weighted | {done[FOLDER]:,} steps, {done["samples"]:,} samples{begun} |
 
 Noise: {NOISE["beta_schedule"]} {NOISE["beta_start"]}..{NOISE["beta_end"]}, \
 {NOISE["num_train_timesteps"]} steps.

@@ -12,6 +12,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import load_file
 from torch import Tensor
 
+from .export import EARLIER, TRAINING
 from .loop import CHECKPOINT, State, write_atomically, write_json
 from .unet import FOLDER
 from .vae import halves
@@ -28,6 +29,8 @@ def unpack(source: Path, out: Path) -> None:
     """
     if (out / FOLDER / CHECKPOINT).exists():
         raise FileExistsError(f"{out / FOLDER / CHECKPOINT} exists; choose another --out")
+    if (source / TRAINING).exists():
+        shutil.copyfile(source / TRAINING, out / EARLIER)
     shutil.copytree(source / "tokenizer", out / "tokenizer", dirs_exist_ok=True)
     vae = AutoencoderKL.from_pretrained(source / "vae")
     channels, groups = vae.config["block_out_channels"], vae.config["norm_num_groups"]
