@@ -10,7 +10,11 @@ import pytest
 
 from tests.conftest import Journey
 
-COMMANDS = ("demo", "init", "check", "prepare", "train", "generate", "score", "run", "models", "config")
+COMMANDS = (
+    *("demo", "init", "check", "prepare", "train", "generate", "score", "run", "models", "config"),
+    *("vary", "fix", "reproduce", "sweep", "compare", "report", "prompts", "dataset"),
+    *("pull", "gallery", "doctor", "export", "inspect", "forget"),
+)
 
 
 def call(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

@@ -175,7 +175,7 @@ def sweep(
     as_json: JsonOpt = False,
 ) -> None:
     """The same shots at several strengths of the adapter, side by side."""
-    from portrait_lora.stages import editing
+    from portrait_lora.stages import scales as swept
 
     try:
         values = [float(part) for part in scales.split(",") if part.strip()]
@@ -183,7 +183,7 @@ def sweep(
         raise typer.BadParameter(f"--scales takes numbers, not {scales!r}") from error
     if not values or not all(0 <= value <= 2 for value in values):
         raise typer.BadParameter("--scales takes numbers from 0 to 2")
-    summary = editing.sweep(folder, values, shots, overrides(settings))
+    summary = swept.sweep(folder, values, shots, overrides(settings))
     rows = cast(list[Summary], summary["rows"])
     lines = [f"scale {row['scale']:g}: similarity {row['similarity']}, {row['faces']} faces" for row in rows]
     best = max(rows, key=lambda row: cast(float, row["similarity"]))

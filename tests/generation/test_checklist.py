@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+
 from portrait_lora.generation.brand import Brand
 from portrait_lora.generation.checklist import check_portrait, failures, framing, skin_texture
 from portrait_lora.generation.regions import REGIONS, region_mask

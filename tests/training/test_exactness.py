@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -233,7 +234,10 @@ def test_two_processes_equal_one(run: Train, tiny_folder: Path, tmp_path: Path) 
     """One batch of two, shared out by gloo between two processes."""
     alone = run("alone")
     worker = Path(__file__).with_name("two_processes.py")
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29611", "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
     started = [
         subprocess.Popen(
             [sys.executable, str(worker), str(tiny_folder), str(tmp_path)],

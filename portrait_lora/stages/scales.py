@@ -1,0 +1,52 @@
+"""The same shots at several strengths of the adapter, on one sheet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from portrait_lora.evaluation import identity
+from portrait_lora.generation import sample
+from portrait_lora.generation.contact_sheet import contact_sheet
+from portrait_lora.likeness import Summary, open_likeness
+from portrait_lora.records import Portrait
+from portrait_lora.stages.context import Context
+from portrait_lora.stages.series import holdout_of
+
+
+def sweep(folder: Path, scales: Sequence[float], shots: int, overrides: Sequence[str]) -> Summary:
+    """The same shots and seeds at several strengths of the adapter, on one sheet, one row per shot."""
+    ctx = Context(open_likeness(folder, overrides))
+    settings, out = ctx.config.generate, ctx.likeness.portraits(f"{ctx.series}-scales")
+    columns: list[list[Portrait]] = []
+    rows: list[Summary] = []
+    holdout = holdout_of(ctx)
+    for scale in scales:
+        own = [replace(s, name=f"{s.name}-scale-{scale:g}") for s in ctx.shots[:shots]]
+        made = sample.generate(
+            ctx.family,
+            ctx.selected,
+            own,
+            out,
+            steps=settings.num_inference_steps,
+            guidance_scale=settings.guidance_scale,
+            adapter_scale=scale,
+            batch_size=settings.batch_size,
+            scheduler=settings.scheduler,
+        )
+        items = [identity.PortraitItem(p.path, p.shot.prompt) for p in made]
+        found = [s.similarity for s in identity.score_portraits(items, holdout, ctx.finder)]
+        mean = float(np.mean([0.0 if v is None else v for v in found]))
+        columns.append(made)
+        rows.append(
+            {"scale": scale, "similarity": round(mean, 4), "faces": sum(v is not None for v in found)}
+        )
+    by_shot = [portrait for row in zip(*columns, strict=True) for portrait in row]
+    notes = {p.path.name: [f"scale {p.adapter_scale:g}"] for p in by_shot}
+    sheet = contact_sheet(
+        by_shot, out / "contact_sheet.jpg", title="adapter scale", columns=len(scales), notes=notes
+    )
+    return {"rows": rows, "embedder": ctx.finder.embedder_id, "contact_sheet": str(sheet)}

@@ -1,0 +1,143 @@
+"""Series and edits in a likeness folder, as the commands run them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from portrait_lora import manifest, provenance, recipe
+from portrait_lora.errors import ArtifactError, ConfigError, InputError
+from portrait_lora.stages import editing, linting, scales
+from portrait_lora.stages.series import TooManyPictures
+from tests.conftest import REDUCED, Journey
+
+pytestmark = pytest.mark.journey
+SMALL = (*REDUCED, "generate.series=avatars", "generate.num_inference_steps=2")
+
+
+@pytest.fixture(scope="module")
+def made(journey: Journey, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, object]]:
+    folder = tmp_path_factory.mktemp("series") / "demo"
+    shutil.copytree(journey.folder, folder)
+    given = [*SMALL, "generate.best_of=2", "generate.brand=example", "generate.price_per_hour=3.6"]
+    return folder, recipe.generate(folder, overrides=given)
+
+
+@pytest.fixture
+def portrait(made: tuple[Path, dict[str, object]]) -> Path:
+    return sorted((made[0] / "portraits" / "avatars").glob("*.png"))[0]
+
+
+def test_a_branded_best_of_two_is_sealed_checked_and_told(made: tuple[Path, dict[str, object]]) -> None:
+    folder, summary = made
+    series = folder / "portraits" / "avatars"
+    manifest.verify(series)
+    pictures = sorted(series.glob("*.png"))
+    assert summary["portraits"] == len(pictures) == 2
+    chosen = json.loads((series / "choices.json").read_text())
+    for path in pictures:
+        told = provenance.read_recipe(path)
+        assert told["seed"] == chosen[path.stem]
+        assert "navy suit, grey seamless backdrop, three-point lighting" in str(told["prompt"])
+    checks = json.loads((series / "checklist.json").read_text())
+    assert set(checks) == {p.name for p in pictures} and len(checks[pictures[0].name]) == 7
+    page = Path(str(summary["gallery"])).read_text()
+    assert all(p.name in page for p in pictures) and "cost" in page
+    assert summary["cost_per_portrait"] == pytest.approx(
+        float(str(summary["seconds_per_portrait"])) / 1000, rel=0.1
+    )
+    assert not list((folder / "portraits").glob(".*"))
+
+
+def test_a_portrait_is_made_again_to_the_bit(portrait: Path) -> None:
+    said = editing.reproduce(portrait, None, None, SMALL)
+    assert said["same"] is True and said["changed_pixels"] == 0
+
+
+def test_a_fix_stays_inside_its_mask_or_is_not_kept(portrait: Path) -> None:
+    kept = 0
+    for region in ("eyes", "background"):
+        said = editing.fix(portrait, None, SMALL, region=region, strength=0.3, tries=2, changes={})  # type: ignore[arg-type]
+        if not said["kept"]:
+            assert said["file"] is None
+            continue
+        kept += 1
+        assert said["changed_outside_mask"] == 0
+        assert said["similarity_after"] >= said["similarity_before"] - editing.IDENTITY_NOISE  # type: ignore[operator]
+        assert editing.reproduce(Path(str(said["file"])), None, None, SMALL)["same"] is True
+    manifest.verify(portrait.parent)
+    assert kept or not (portrait.parent.parent / "avatars-edits").exists()
+
+
+def test_variations_and_a_reference(portrait: Path, journey: Journey, tmp_path: Path) -> None:
+    change = {"lighting": "rim lighting"}
+    said = editing.vary(portrait, None, SMALL, strength=0.4, count=2, changes=change)
+    files = [Path(row["file"]) for row in said["made"]]  # type: ignore[index,union-attr]
+    told = provenance.read_recipe(files[0])
+    assert "rim lighting" in str(told["prompt"]) and told["action"] == "vary"
+    assert editing.reproduce(files[1], None, None, SMALL)["same"] is True
+    root = portrait.parents[2]
+    photo = next(iter(sorted((root / "dataset" / "train").glob("*.png"))))
+    seen = editing.vary(photo, root, SMALL, strength=0.5, count=1, changes={}, shot="smiling")
+    drawn = Path(seen["made"][0]["file"])  # type: ignore[index,call-overload]
+    assert photo.stem not in drawn.with_suffix(".json").read_text()
+    with pytest.raises(InputError, match="--source"):
+        editing.reproduce(drawn, None, None, SMALL)
+    assert editing.reproduce(drawn, None, photo, SMALL)["same"] is True
+    with pytest.raises(ConfigError, match="no such layer"):
+        editing.vary(portrait, None, SMALL, strength=0.4, count=1, changes={"lightning": "x"})
+
+
+def test_bad_pictures_are_told_apart(portrait: Path, tmp_path: Path) -> None:
+    root = portrait.parents[2]
+    blank = tmp_path / "blank.png"
+    Image.fromarray(np.full((128, 128, 3), 90, np.uint8)).save(blank)
+    with pytest.raises(InputError, match="no likeness folder"):
+        editing.reproduce(blank, None, None, SMALL)
+    with pytest.raises(InputError, match="no recipe"):
+        editing.reproduce(blank, root, None, SMALL)
+    with pytest.raises(InputError, match="no face"):
+        editing.vary(blank, root, SMALL, strength=0.4, count=1, changes={})
+    forged = tmp_path / portrait.name
+    shutil.copyfile(portrait.with_suffix(".json"), forged.with_suffix(".json"))
+    forged.write_bytes(portrait.read_bytes() + b" ")
+    with pytest.raises(ArtifactError, match="changed since it was made"):
+        editing.reproduce(forged, root, None, SMALL)
+    forged.unlink()
+    with pytest.raises(InputError, match="no such picture"):
+        editing.reproduce(forged, root, None, SMALL)
+
+
+def test_a_large_series_is_asked_about_and_strict_means_strict(
+    made: tuple[Path, dict[str, object]], tmp_path: Path
+) -> None:
+    with pytest.raises(TooManyPictures, match=r"10,000 pictures, about .* h at .* s each") as caught:
+        recipe.generate(made[0], overrides=[*SMALL, "generate.per_shot=5000"])
+    assert caught.value.exit_code == 2 and "--yes" in caught.value.remedy
+    series = tmp_path / "mine.yaml"
+    series.write_text("shots: [{view: frontal, shot: headshot, lighting: velvet lighting}]")
+    with pytest.raises(ConfigError, match="velvet"):
+        recipe.generate(made[0], overrides=[*SMALL, f"generate.series={series}", "generate.strict=true"])
+
+
+def test_strengths_side_by_side(made: tuple[Path, dict[str, object]]) -> None:
+    said = scales.sweep(made[0], [0.5, 1.5], 1, SMALL)
+    assert [row["scale"] for row in said["rows"]] == [0.5, 1.5]  # type: ignore[index,union-attr]
+    assert Path(str(said["contact_sheet"])).is_file()
+
+
+def test_prompts_from_text_file_and_series(tmp_path: Path) -> None:
+    (row,) = linting.lint_text("portrait of a man, good lighting")
+    assert {r["code"] for r in row["remarks"]} == {"vague_light", "no_surface_detail"}  # type: ignore[index,union-attr]
+    file = tmp_path / "prompts.txt"
+    file.write_text("# mine\nmasterpiece, rim light, skin\n\nohwx man, rim light, skin\n")
+    rows = linting.lint_text(str(file))
+    assert [r["where"] for r in rows] == ["prompts.txt:2", "prompts.txt:4"] and not rows[1]["remarks"]
+    assert len(linting.lint_text("headshots", "embedded")) == 8
+    with pytest.raises(InputError, match="empty"):
+        linting.lint_text("  ")
