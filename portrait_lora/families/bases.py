@@ -74,7 +74,7 @@ EMBEDDED: Final = BaseModel(
     terms="Ships with the program under its own licence; it knows only the synthetic studio.",
     parameters_b=0.014,
     steps=20,
-    guidance_scale=1.5,
+    guidance_scale=3.0,
 )
 
 _OPENRAIL: Final = "May be sold; the licence lists uses that are forbidden, and they bind whoever gets it."

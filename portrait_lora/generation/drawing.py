@@ -7,8 +7,9 @@ A picture's noise comes from a generator of its own, on the CPU, so neither batc
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -136,7 +137,7 @@ def from_picture(
         "strength": strength,
         "generator": [generator(shot.seed)],
     }
-    return _call(over, [shot], sampler, more)[0]
+    return _call(over, [shot], _at_least_one_step(sampler, strength), more)[0]
 
 
 @torch.no_grad()
@@ -160,7 +161,12 @@ def inside(
         "strength": strength,
         "generator": [generator(shot.seed)],
     }
-    return _call(over, [shot], sampler, more)[0]
+    return _call(over, [shot], _at_least_one_step(sampler, strength), more)[0]
+
+
+def _at_least_one_step(sampler: Sampler, strength: float) -> Sampler:
+    """Drawing over a picture takes the last `strength` of the steps: enough of them that one is left."""
+    return replace(sampler, steps=max(sampler.steps, math.ceil(1 / max(strength, 0.01))))
 
 
 def generator(seed: int) -> torch.Generator:

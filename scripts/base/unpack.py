@@ -29,9 +29,9 @@ def unpack(source: Path, out: Path) -> None:
     """
     if (out / FOLDER / CHECKPOINT).exists():
         raise FileExistsError(f"{out / FOLDER / CHECKPOINT} exists; choose another --out")
+    shutil.copytree(source / "tokenizer", out / "tokenizer", dirs_exist_ok=True)
     if (source / TRAINING).exists():
         shutil.copyfile(source / TRAINING, out / EARLIER)
-    shutil.copytree(source / "tokenizer", out / "tokenizer", dirs_exist_ok=True)
     vae = AutoencoderKL.from_pretrained(source / "vae")
     channels, groups = vae.config["block_out_channels"], vae.config["norm_num_groups"]
     (out / "vae_shape.txt").write_text(f"{','.join(map(str, channels))} {groups}")
