@@ -165,7 +165,8 @@ def vary(
     rows: list[Summary] = []
     for k in range(1, count + 1):
         seed = prompts.candidate_seed(begun.seed, k)
-        told = {"prompt": begun.prompt, "layers": dict(begun.layers), "seed": seed, "strength": strength}
+        told: dict[str, object] = {"prompt": begun.prompt, "layers": dict(begun.layers), "seed": seed}
+        told |= {"strength": strength, "base": ctx.base.label, "base_digest": ctx.base.digest}
         action = "vary" if opened.recipe else "reference"
         recipe = edits.edit_recipe(action, opened.picture, opened.recipe, base, **told)
         made = edits.apply_edit(pipe, opened.picture, recipe, ctx.base.resolution_px)
@@ -228,6 +229,8 @@ def fix(
             "strength": strength,
             "region": region,
             "mask_png": edits.encode_mask(mask),
+            "base": ctx.base.label,
+            "base_digest": ctx.base.digest,
         }
         recipe = edits.edit_recipe("fix", opened.picture, opened.recipe, base, **told)
         made = edits.apply_edit(pipe, opened.picture, recipe, ctx.base.resolution_px)
