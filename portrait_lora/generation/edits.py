@@ -71,12 +71,18 @@ def edit_recipe(
     action: str,
     source: Image.Image,
     parent: Mapping[str, object] | None,
-    base: Mapping[str, object],
+    begun: Mapping[str, object],
+    /,
     **more: object,
 ) -> save.Recipe:
-    """The recipe of an edit: `base` holds shot and sampler; `parent` is that of the source, if it is ours."""
+    """The recipe of an edit: `begun` holds shot and sampler, `more` what differs.
+
+    `parent` is the recipe of the source, when it is a picture of ours.
+    """
     kept = {
-        k: v for k, v in base.items() if k not in (save.PARENT, save.ACTION, "region", "mask_png", "strength")
+        k: v
+        for k, v in begun.items()
+        if k not in (save.PARENT, save.ACTION, "region", "mask_png", "strength", save.MADE)
     }
     told = {save.ACTION: action, "source_pixels_sha256": save.pixel_digest(source), **more}
     return kept | told | ({save.PARENT: dict(parent)} if parent is not None else {})
