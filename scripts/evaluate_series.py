@@ -6,7 +6,7 @@ python -m scripts.evaluate_series --full    the figures of record: 10 people, 10
 Colours are judged on pixels: the backdrop in the upper corners; the garment in the lowest strip, as the word
 that most pixels are nearest to once backdrop and white (a suit's shirt) are left out.  The colour words
 are not calibrated on renders of the studio: a well-lit navy suit counts as denim, so the garment's figure is
-uncalibrated: it confuses neighbouring colours.  Rig and framing are judged by the face pack, whose errors count against the series.
+uncalibrated.  Rig and framing are judged by the face pack, whose errors count against the series.
 """
 
 from __future__ import annotations
