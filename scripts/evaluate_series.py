@@ -54,7 +54,10 @@ FULL = Sizes(10, 100, 100)
 
 
 def linter_rows() -> list[Row]:
-    """The hand-labelled prompts; the second file was written after the rules."""
+    """The hand-labelled prompts.  No targets: the rules were written, and later widened, with both in view.
+
+    The second set scored 0.753 and 0.797 before the rules had seen it (docs/log.md).
+    """
     rows: list[Row] = []
     for name, kind in (("labelled_prompts.tsv", "labelled"), ("held_out_prompts.tsv", "second set")):
         right = found = wanted = n = 0
@@ -66,8 +69,8 @@ def linter_rows() -> list[Row]:
             w, h = (int(v) * 64 for v in aspect.split(":"))
             got = {r.code for r in lint(prompt, size_px=(w, h))}
             right, found, wanted, n = right + len(got & want), found + len(got), wanted + len(want), n + 1
-        rows.append(Row(f"linter, {kind}: precision", right / found, "share", n, 0.95))
-        rows.append(Row(f"linter, {kind}: recall", right / wanted, "share", n, 0.95))
+        rows.append(Row(f"linter, {kind}: precision", right / found, "share", n))
+        rows.append(Row(f"linter, {kind}: recall", right / wanted, "share", n))
     return rows
 
 

@@ -67,7 +67,7 @@ def plan(folder: Path, *, photos: bool) -> list[Path]:
 def forget(folder: Path, *, photos: bool, also: Sequence[Path] = ()) -> dict[str, object]:
     """Remove, search, write the receipt; what the receipt says.
 
-    `also` are more folders to search and clean, such as those of exports.  Raises `ArtifactError` when
+    `also` are more folders to search for bytes of the person, such as those of exports.  Raises `ArtifactError` when
     something could not be removed, or when bytes of it are still found.
     """
     root = folder.resolve()
@@ -75,10 +75,10 @@ def forget(folder: Path, *, photos: bool, also: Sequence[Path] = ()) -> dict[str
     _remove(targets, removed)
     roots = [root, packs_home().parent, *(p.resolve() for p in also)]
     kept = () if photos else (root / "photos",)
-    residue = [p for p in _files(roots, kept) if _betrays(p, removed.marks)]
+    residue = [p for p in _files(roots, kept) if _betrays(p, removed.marks, root)]
     _remove(residue, removed, kind="found by the search")
     looked_at = list(_files(roots, kept))
-    left = [p for p in looked_at if _betrays(p, removed.marks)]
+    left = [p for p in looked_at if _betrays(p, removed.marks, root)]
     receipt: dict[str, object] = {
         "format": 1,
         "on": dt.date.today().isoformat(),
@@ -141,12 +141,16 @@ def _files(roots: Sequence[Path], kept: Sequence[Path]) -> Iterator[Path]:
                 yield path
 
 
-def _betrays(path: Path, marks: Sequence[bytes]) -> bool:
-    """Whether a file holds bytes of what was removed, or is a portrait or an adapter of this program."""
-    if path.suffix == ".safetensors" and _is_adapter(path):
-        return True
-    if path.suffix.lower() in _PICTURES and provenance.source_type(path) == provenance.TRAINED:
-        return True
+def _betrays(path: Path, marks: Sequence[bytes], root: Path) -> bool:
+    """Whether a file holds bytes of what was removed; below `root`, also any portrait or adapter of ours.
+
+    Elsewhere (caches, folders of exports) lie other people's adapters and portraits: those stay.
+    """
+    if path.is_relative_to(root):
+        if path.suffix == ".safetensors" and _is_adapter(path):
+            return True
+        if path.suffix.lower() in _PICTURES and provenance.source_type(path) == provenance.TRAINED:
+            return True
     if path.stat().st_size < _WINDOW:
         return False
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:

@@ -78,6 +78,19 @@ def test_exports_elsewhere_are_searched(tmp_path: Path) -> None:
     assert [p.name for p in elsewhere.iterdir()] == ["other.safetensors"]
 
 
+def test_other_people_in_a_shared_folder_stay(tmp_path: Path, home: Path) -> None:
+    anna, bert = make_likeness(tmp_path / "anna"), make_likeness(tmp_path / "bert", seed=1)
+    shared = tmp_path / "ComfyUI"
+    shared.mkdir()
+    for folder in (anna, bert):
+        shutil.copy(folder / "adapters/main/adapter.safetensors", shared / f"{folder.name}.safetensors")
+        shutil.copy(folder / "portraits/headshots/shot_0.png", shared / f"{folder.name}.png")
+    shutil.copy(bert / "portraits/headshots/shot_0.png", home / "bert.png")
+    forget(anna, photos=True, also=[shared])
+    assert sorted(p.name for p in shared.iterdir()) == ["bert.png", "bert.safetensors"]
+    assert (home / "bert.png").is_file()
+
+
 def test_links_are_cut_not_followed(tmp_path: Path) -> None:
     folder, outside = make_likeness(tmp_path / "anna"), tmp_path / "outside"
     outside.mkdir()
