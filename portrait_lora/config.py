@@ -190,6 +190,10 @@ class GenerateConfig(Section):
     price_per_hour: float | None = Field(default=None, ge=0, description="of the machine, for the cost shown")
     num_inference_steps: Positive = 25
     guidance_scale: float = Field(default=5.0, ge=1)
+    unconditional: Literal["adapter", "base"] = Field(
+        default="adapter",
+        description="who answers the empty prompt: against the bare base, guidance drives towards the person",
+    )
     adapter_scale: float = Field(default=1.0, ge=0, le=2)
     batch_size: Positive = 8
 

@@ -34,6 +34,8 @@ BEARDS: Final = ("clean-shaven", "stubble", "goatee", "full beard")
 GLASSES: Final = ("no glasses", "round glasses", "rectangular glasses")
 EXPRESSIONS: Final = ("neutral", "smiling", "laughing", "surprised", "frowning", "eyes closed")
 VIEWS: Final = ("frontal", "three-quarter", "profile")
+FACINGS: Final = ("facing left", "facing right")
+"""Which way a turned head looks, as seen in the picture."""
 SHOTS: Final = ("close-up", "headshot")
 LIGHTINGS: Final = (
     "three-point lighting",
@@ -45,6 +47,10 @@ LIGHTINGS: Final = (
     "high-key lighting",
     "low-key lighting",
 )
+SIDED_LIGHTINGS: Final = tuple(w for w in LIGHTINGS if w not in ("butterfly lighting", "high-key lighting"))
+"""Those whose key light stands to one side."""
+LIGHT_SIDES: Final = ("lit from the left", "lit from the right")
+"""Where the key light stands, as seen in the picture."""
 BACKDROPS: Final = ("seamless backdrop", "gradient backdrop", "bokeh backdrop", "textured backdrop")
 BACKDROP_COLOURS: Final = ("white", "grey", "charcoal", "blue", "beige", "green", "pink")
 GARMENTS: Final = ("suit", "t-shirt", "turtleneck", "v-neck", "shirt")
@@ -76,6 +82,20 @@ def view_of(yaw_deg: float) -> str:
     return VIEWS[1] if abs(yaw_deg) <= THREE_QUARTER_MAX_YAW_DEG else VIEWS[2]
 
 
+def facing_of(yaw_deg: float) -> str | None:
+    """The word of `FACINGS` for a yaw in degrees; a frontal head has none."""
+    if view_of(yaw_deg) == VIEWS[0]:
+        return None
+    return FACINGS[0] if yaw_deg < 0 else FACINGS[1]
+
+
+def light_side_of(lighting: str | None, sideways: float) -> str | None:
+    """The word of `LIGHT_SIDES`; `sideways` is positive where the key light stands right in the picture."""
+    if lighting not in SIDED_LIGHTINGS or not sideways:
+        return None
+    return LIGHT_SIDES[0] if sideways < 0 else LIGHT_SIDES[1]
+
+
 @dataclass(frozen=True, slots=True)
 class Look:
     """What can be said of one portrait; None or an unworn item is left out of the sentence."""
@@ -83,6 +103,7 @@ class Look:
     subject: str
     shot: str | None = None
     view: str | None = None
+    facing: str | None = None
     hair: str | None = None
     skin: str | None = None
     beard: str | None = None
@@ -91,6 +112,7 @@ class Look:
     wardrobe: str | None = None
     setting: str | None = None
     lighting: str | None = None
+    light_side: str | None = None
 
 
 UNWORN: Final = (BEARDS[0], GLASSES[0])
@@ -106,6 +128,7 @@ def opening(look: Look) -> str:
 def clauses(look: Look) -> list[str]:
     """The clauses of a caption in the order of the prompt book: subject, wardrobe, setting, lighting."""
     rest = (
+        look.facing,
         look.hair,
         look.skin,
         look.beard,
@@ -114,6 +137,7 @@ def clauses(look: Look) -> list[str]:
         look.wardrobe,
         look.setting,
         look.lighting,
+        look.light_side,
     )
     return [opening(look), *(c for c in rest if c and c not in UNWORN)]
 
@@ -139,8 +163,10 @@ def words() -> tuple[str, ...]:
         GLASSES,
         EXPRESSIONS,
         VIEWS,
+        FACINGS,
         SHOTS,
         LIGHTINGS,
+        LIGHT_SIDES,
         BACKDROPS,
         BACKDROP_COLOURS,
         GARMENTS,

@@ -17,10 +17,11 @@ def test_sentence_keeps_the_order_of_the_prompt_book():
         wardrobe="navy suit",
         setting="grey seamless backdrop",
         lighting="rembrandt lighting",
+        light_side="lit from the left",
     )
     assert vocabulary.sentence(look) == (
         "frontal headshot of a woman, black bob hair, tan skin, round glasses, smiling, navy suit, "
-        "grey seamless backdrop, rembrandt lighting"
+        "grey seamless backdrop, rembrandt lighting, lit from the left"
     )
 
 
@@ -56,3 +57,24 @@ def test_views():
 
 def test_look_fields_are_listed():
     assert tuple(f.name for f in dataclasses.fields(Look)) == vocabulary.LOOK_FIELDS
+
+
+def test_a_turned_head_faces_the_way_of_its_yaw():
+    assert [vocabulary.facing_of(y) for y in (0, 15, -16, 16, 80)] == [
+        None,
+        None,
+        "facing left",
+        "facing right",
+        "facing right",
+    ]
+    look = Look(subject="woman", view="profile", facing="facing left", hair="red bun hair")
+    assert vocabulary.sentence(look) == "profile portrait of a woman, facing left, red bun hair"
+
+
+def test_only_a_light_that_has_a_side_is_told_with_it():
+    side = vocabulary.light_side_of
+    assert side("rembrandt lighting", -0.5) == "lit from the left"
+    assert side("rim lighting", 0.5) == "lit from the right"
+    assert side("butterfly lighting", 0.5) is None
+    assert side("split lighting", 0.0) is None
+    assert side(None, 1.0) is None

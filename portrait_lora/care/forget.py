@@ -67,8 +67,8 @@ def plan(folder: Path, *, photos: bool) -> list[Path]:
 def forget(folder: Path, *, photos: bool, also: Sequence[Path] = ()) -> dict[str, object]:
     """Remove, search, write the receipt; what the receipt says.
 
-    `also` are more folders to search for bytes of the person, such as those of exports.  Raises `ArtifactError` when
-    something could not be removed, or when bytes of it are still found.
+    `also` are more folders to search for bytes of the person, such as those of exports.  Raises
+    `ArtifactError` when something could not be removed, or when bytes of it are still found.
     """
     root = folder.resolve()
     targets, removed, statement = plan(root, photos=photos), Removed(), _statement(root)

@@ -79,14 +79,18 @@ class AttributesCaptioner:
     def look(self, image_rgb: ImageArray, face: Face, crop: Framing) -> vocabulary.Look:
         """The words before they are joined."""
         expression = face.expression if face.expression in vocabulary.EXPRESSIONS else None
+        lighting = face.lighting if face.lighting in vocabulary.LIGHTINGS else lighting_of(image_rgb, face)
+        sideways = face.light_direction[0] if face.light_direction else 0.0
         return vocabulary.Look(
             subject=f"{self.trigger} {self.subject}",
             shot=crop.shot,
             view=vocabulary.view_of(face.pose_deg[1]) if face.pose_deg else None,
+            facing=vocabulary.facing_of(face.pose_deg[1]) if face.pose_deg else None,
             expression=expression,
             wardrobe=wardrobe_of(image_rgb, face, crop),
             setting=setting_of(image_rgb, face),
-            lighting=face.lighting if face.lighting in vocabulary.LIGHTINGS else lighting_of(image_rgb, face),
+            lighting=lighting,
+            light_side=vocabulary.light_side_of(lighting, sideways),
         )
 
 

@@ -43,7 +43,8 @@ class DiffusersFamily(ABC):
     """A `Family` whose weights lie in diffusers layout, in a folder or in the hub's cache.
 
     `patch` is the side of a denoiser's token in latent places; `pipeline_options` go to every pipeline;
-    `solver` replaces its sampler, on the base's own noise schedule.
+    `solver` replaces its sampler, on the base's own noise schedule; `guides_in_one_batch`: its pipeline asks
+    for both halves of classifier-free guidance in one batch, the empty prompts first.
     """
 
     base: BaseModel
@@ -55,6 +56,7 @@ class DiffusersFamily(ABC):
     pipeline_type: Any
     pipeline_options: Mapping[str, object] = {}
     solver: Any = None
+    guides_in_one_batch: bool = False
     patch: int = 2
     lora_layers: LoraLayers
 

@@ -50,6 +50,7 @@ class SD15(DiffusersFamily):
     denoiser_type = UNet2DConditionModel
     vae_type = AutoencoderKL
     pipeline_type = StableDiffusionPipeline
+    guides_in_one_batch = True
     pipeline_options: Mapping[str, object] = {
         "safety_checker": None,
         "feature_extractor": None,

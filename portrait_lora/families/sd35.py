@@ -29,6 +29,7 @@ class SD35(DiffusersFamily):
     denoiser_type = SD3Transformer2DModel
     vae_type = AutoencoderKL
     pipeline_type = StableDiffusion3Pipeline
+    guides_in_one_batch = True
     pipeline_options: Mapping[str, object] = {"feature_extractor": None, "image_encoder": None}
     lora_layers = LoraLayers(
         JOINT_ATTENTION,

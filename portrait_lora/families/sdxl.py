@@ -39,6 +39,7 @@ class SDXL(DiffusersFamily):
     denoiser_type = UNet2DConditionModel
     vae_type = AutoencoderKL
     pipeline_type = StableDiffusionXLPipeline
+    guides_in_one_batch = True
     pipeline_options: Mapping[str, object] = {
         "feature_extractor": None,
         "image_encoder": None,

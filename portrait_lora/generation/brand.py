@@ -24,9 +24,9 @@ from portrait_lora.errors import ConfigError
 from portrait_lora.generation import reading
 from portrait_lora.generation.compose import LAYERS
 
-_FRAMING: Final = ("shot", "view", "eye_line", "head_height")
+_FRAMING: Final = ("shot", "view", "facing", "eye_line", "head_height")
 _OUTER: Final = ("brand", "framing", "aspect", "negative_prompt")
-_INNER: Final = tuple(layer for layer in LAYERS if layer not in ("view", "shot", "hair", "skin", "beard"))
+_INNER: Final = tuple(layer for layer in LAYERS if layer not in (*_FRAMING, "hair", "skin", "beard"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,10 @@ from portrait_lora.generation import book
 from portrait_lora.records import FamilyName
 
 LAYERS: Final = (
-    "view", "shot", "hair", "skin", "beard", "glasses", "expression", "wardrobe", "setting", "lighting",
-    "camera", "texture", "grade",
+    "view", "facing", "shot", "hair", "skin", "beard", "glasses", "expression", "wardrobe", "setting",
+    "lighting", "light_side", "camera", "texture", "grade",
 )  # fmt: skip
-"""What a shot may say, in the order of the prompt book; the first ten are fields of `vocabulary.Look`."""
+"""What a shot may say, in the order of the prompt book; the first twelve are fields of `vocabulary.Look`."""
 AFTER_LOOK: Final = ("camera", "texture", "grade")
 Counter = Callable[[str], int]
 
@@ -47,10 +47,29 @@ _SENTENCE: Final[Mapping[str, str]] = {
     "wardrobe": "Wearing {}",
     "setting": "The background: {}",
     "lighting": "Light: {}",
+    "light_side": "The face is {}",
     "camera": "Camera: {}",
     "texture": "Details: {}",
     "grade": "Look: {}",
 }
+
+
+def settled(layers: Mapping[str, str], turn: int = 0) -> dict[str, str]:
+    """The layers, with the sides said that they leave open: of a turned head, and of a light that has one.
+
+    A small base needs them said: it draws both sides over each other otherwise.  Heads face right and left by
+    turns, so that a set shows both sides of a face; the key light stands where the head faces (short
+    lighting), on the left of a frontal one.  A frontal head faces neither way.
+    """
+    made = dict(layers)
+    if made.get("view") in vocabulary.VIEWS[1:]:
+        made.setdefault("facing", vocabulary.FACINGS[(turn + 1) % 2])
+    elif made.get("view") == vocabulary.VIEWS[0]:
+        made.pop("facing", None)
+    if made.get("lighting") in vocabulary.SIDED_LIGHTINGS:
+        right = made.get("facing") == vocabulary.FACINGS[1]
+        made.setdefault("light_side", vocabulary.LIGHT_SIDES[int(right)])
+    return made
 
 
 def compose(layers: Mapping[str, str], who: str, family: FamilyName = "sd15") -> str:

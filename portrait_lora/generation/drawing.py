@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, Literal, cast
 
 import diffusers
 import torch
 from diffusers import AutoPipelineForImage2Image, AutoPipelineForInpainting
 from PIL import Image
+from torch import Tensor
 
-from portrait_lora.errors import InputError
+from portrait_lora.errors import ConfigError, InputError
 from portrait_lora.families.family import ADAPTER_NAME, Family
 from portrait_lora.records import Adapter, Shot
 
@@ -34,6 +35,7 @@ SCHEDULERS: Final = {
 }
 """Name -> (class of diffusers, what A1111 calls it)."""
 STYLE_NAME: Final = "style"
+Unconditional = Literal["adapter", "base"]
 _INPAINT_CHANNELS: Final = (4, 9)
 
 
@@ -47,13 +49,19 @@ class StyleAdapter:
 
 @dataclass(frozen=True, slots=True)
 class Sampler:
-    """How pictures are drawn; an empty `scheduler` is the family's own."""
+    """How pictures are drawn; an empty `scheduler` is the family's own.
+
+    `unconditional` says who answers the empty prompt of classifier-free guidance (Ho and Salimans 2022,
+    eq. 6): the network with its adapters, as diffusers has it, or the bare base.  The adapted network draws
+    the person without a prompt too, so only against the base does guidance drive towards the person.
+    """
 
     steps: int
     guidance_scale: float
     adapter_scale: float = 1.0
     scheduler: str = ""
     style: StyleAdapter | None = None
+    unconditional: Unconditional = "adapter"
 
 
 def open_pipeline(family: Family, adapter: Adapter | None, sampler: Sampler) -> Any:
@@ -68,7 +76,36 @@ def open_pipeline(family: Family, adapter: Adapter | None, sampler: Sampler) -> 
         names, scales = [*names, STYLE_NAME], [*scales, sampler.style.scale]
     if names:
         pipe.set_adapters(names, scales)
+        if sampler.unconditional == "base" and sampler.guidance_scale > 1:
+            _guide_from_base(family, pipe)
     return _with_scheduler(pipe, sampler.scheduler) if sampler.scheduler else pipe
+
+
+def _guide_from_base(family: Family, pipe: Any) -> None:
+    """Let the adapters answer only the second half of every batch, where the pipeline puts the prompts.
+
+    It lasts as long as the adapters are in the pipeline: the layers that are changed leave with them.
+    """
+    if not getattr(family, "guides_in_one_batch", False):
+        raise ConfigError(
+            "this family does not ask for both halves of the guidance in one batch",
+            where="generate.unconditional",
+            got="base",
+            needed="adapter",
+        )
+    for layer in getattr(pipe, family.denoiser_name).modules():
+        if hasattr(layer, "lora_A"):
+            layer.forward = _second_half_only(layer)
+
+
+def _second_half_only(layer: Any) -> Callable[..., Tensor]:
+    adapted = layer.forward
+
+    def forward(x: Tensor, *args: Any, **more: Any) -> Tensor:
+        empty, prompted = x.chunk(2)
+        return torch.cat([layer.base_layer(empty, *args, **more), adapted(prompted, *args, **more)])
+
+    return forward
 
 
 def _load_style(pipe: Any, path: Path) -> None:

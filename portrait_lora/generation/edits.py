@@ -18,7 +18,7 @@ from PIL import Image
 
 from portrait_lora.errors import ArtifactError
 from portrait_lora.generation import save
-from portrait_lora.generation.compose import LAYERS, compose
+from portrait_lora.generation.compose import LAYERS, compose, settled
 from portrait_lora.generation.drawing import Sampler, from_picture, inside
 from portrait_lora.generation.prompts import size_for
 from portrait_lora.records import FamilyName, Shot
@@ -54,14 +54,25 @@ def sampler_of(recipe: Mapping[str, object]) -> Sampler:
             float(cast(float, recipe["guidance_scale"])),
             float(cast(float, recipe["adapter_scale"])),
             str(recipe.get("scheduler", "")),
+            unconditional="base" if recipe.get("unconditional") == "base" else "adapter",
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ArtifactError("the recipe of the picture is damaged", got=repr(error)) from error
 
 
-def changed(shot: Shot, changes: Mapping[str, str], trigger_words: str, family: FamilyName) -> Shot:
-    """The shot with some layers said differently; its prompt is composed anew."""
-    layers = {**dict(shot.layers), **changes}
+def changed(
+    shot: Shot, changes: Mapping[str, str], trigger_words: str, family: FamilyName, *, closed: bool = False
+) -> Shot:
+    """The shot with some layers said differently; its prompt is composed anew.
+
+    `closed`: the base knows a closed vocabulary only, see `compose.settled`.
+    """
+    kept = dict(shot.layers)
+    for decides, follows in (("view", "facing"), ("lighting", "light_side")):
+        if decides in changes:
+            kept.pop(follows, None)
+    layers = {**kept, **changes}
+    layers = settled(layers) if closed else layers
     who = layers.pop("subject", trigger_words)
     told = tuple((k, layers[k]) for k in LAYERS if layers.get(k))
     return replace(shot, prompt=compose(layers, who, family), layers=(("subject", who), *told))

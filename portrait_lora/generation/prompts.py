@@ -1,6 +1,6 @@
 """Shots from series: prompts, sizes and seeds, and the probes that choose a checkpoint.
 
-The subject clause is `{view} {shot} of {trigger} {subject}`; the other layers follow in the order of
+The first clause is `{view} {shot} of {trigger} {subject}`; the other layers follow in the order of
 `compose.LAYERS`.
 """
 
@@ -16,7 +16,7 @@ from portrait_lora import manifest, vocabulary
 from portrait_lora.families.catalog import BaseModel
 from portrait_lora.generation import book
 from portrait_lora.generation.brand import load_brand
-from portrait_lora.generation.compose import LAYERS, compose
+from portrait_lora.generation.compose import LAYERS, compose, settled
 from portrait_lora.generation.series import read_series, series_path
 from portrait_lora.records import FamilyName, Shot
 
@@ -45,8 +45,12 @@ def load_series(
     book_ = read_series(series_path(series), closed=closed, brand=load_brand(brand) if brand else None)
     who = f"{trigger} {subject}".strip()
     shots: list[Shot] = []
+    turned = 0
     for i, entry in enumerate(book_.entries):
         layers = {**(traits or {}), **entry.layers}
+        if closed:
+            layers = settled(layers, turned)
+            turned += "facing" in layers
         size, count = size_for(entry.aspect, resolution_px), entry.count or per_shot
         for k in range(count):
             name = f"{i + 1:02d}-{entry.name}" + (f"-{k + 1}" if count > 1 else "")
@@ -137,5 +141,6 @@ def probe_shots(trigger: str, subject: str, n: int, *, resolution_px: int, seed:
         }
         own = int(manifest.digest(["probe", seed, i])[:12], 16) % _SEED_SPAN
         name = f"probe-{i + 1:02d}"
-        shots.append(_shot(name, layers, who, "", size_for((1, 1), resolution_px), own))
+        size = size_for((1, 1), resolution_px)
+        shots.append(_shot(name, settled(layers, i // 2), who, "", size, own))
     return shots

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,7 +16,6 @@ from portrait_lora.generation import save
 from portrait_lora.generation.drawing import (
     SCHEDULERS,
     Sampler,
-    StyleAdapter,
     check_size,
     from_text,
     open_pipeline,
@@ -31,14 +31,10 @@ def generate(
     adapter: Adapter | None,
     shots: Sequence[Shot],
     out_dir: Path,
+    sampler: Sampler,
     *,
-    steps: int,
-    guidance_scale: float,
-    adapter_scale: float = 1.0,
     batch_size: int = 4,
     force: bool = False,
-    scheduler: str = "",
-    style: StyleAdapter | None = None,
     on_drawn: Drawn | None = None,
 ) -> list[Portrait]:
     """One PNG and JSON per shot in `out_dir`, in the order of `shots`.
@@ -49,11 +45,9 @@ def generate(
     """
     manifest.make_folder(out_dir)
     digest = manifest.sha256_file(adapter.path) if adapter else None
-    sampler = Sampler(steps, guidance_scale, adapter_scale if adapter else 0.0, scheduler, style)
-    portraits = [
-        Portrait(out_dir / f"{s.name}.png", s, steps, guidance_scale, sampler.adapter_scale, digest)
-        for s in shots
-    ]
+    sampler = sampler if adapter else replace(sampler, adapter_scale=0.0, unconditional="adapter")
+    settings = (sampler.steps, sampler.guidance_scale, sampler.adapter_scale)
+    portraits = [Portrait(out_dir / f"{s.name}.png", s, *settings, digest) for s in shots]
     batches = list(_batches(portraits, batch_size))
     recipes = _recipes(family, adapter, sampler, batches)
     missing = {p.path for p in portraits if force or not save.is_current(p.path, recipes[p.path])}
@@ -62,7 +56,7 @@ def generate(
     for size in {p.shot.size_px for p in portraits}:
         check_size(family, size)
     pipe = open_pipeline(family, adapter, sampler)
-    told = SCHEDULERS[scheduler][1] if scheduler else "DPM++ 2M"
+    told = SCHEDULERS[sampler.scheduler][1] if sampler.scheduler else "DPM++ 2M"
     with log.progress("generate", len(missing)) as advance:
         # Batches are those of the whole list: beside other pictures the last bits of a picture differ.
         for batch in batches:
@@ -100,6 +94,8 @@ def _recipes(
 def extra_of(sampler: Sampler) -> save.Recipe:
     """What a sampler adds to a recipe beyond the usual."""
     told: save.Recipe = {"scheduler": sampler.scheduler} if sampler.scheduler else {}
+    if sampler.unconditional == "base":
+        told["unconditional"] = "base"
     if sampler.style is not None:
         told["style_sha256"] = manifest.sha256_file(sampler.style.path)
         told["style_scale"] = sampler.style.scale

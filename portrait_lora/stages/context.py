@@ -18,9 +18,11 @@ from portrait_lora.families import catalog, pinned
 from portrait_lora.likeness import Journal, Likeness, Summary
 
 if TYPE_CHECKING:
+    from portrait_lora.config import GenerateConfig
     from portrait_lora.dataset.curate import TooFewPhotos
     from portrait_lora.faces.opening import Analyzer
     from portrait_lora.families.family import Family
+    from portrait_lora.generation.drawing import Sampler
     from portrait_lora.records import Adapter, CuratedSet, PhotoReport, Portrait, Shot
 
 ADAPTER: Final = "adapter.safetensors"
@@ -130,22 +132,16 @@ class Context:
     ) -> list[Portrait]:
         """Draw the shots into `folder` with the settings of the configuration."""
         from portrait_lora.generation import sample
-        from portrait_lora.generation.drawing import StyleAdapter
 
         settings = self.config.generate
-        style = settings.style_adapter
         return sample.generate(
             self.family,
             adapter,
             shots,
             folder,
-            steps=settings.num_inference_steps,
-            guidance_scale=settings.guidance_scale,
-            adapter_scale=settings.adapter_scale,
+            sampler_of(settings),
             batch_size=settings.batch_size,
             force=force,
-            scheduler=settings.scheduler,
-            style=StyleAdapter(Path(style), settings.style_scale) if style else None,
             on_drawn=on_drawn,
         )
 
@@ -174,6 +170,21 @@ class Context:
     @property
     def series(self) -> str:
         return Path(self.config.generate.series).stem
+
+
+def sampler_of(settings: GenerateConfig) -> Sampler:
+    """How the configuration says that pictures are drawn."""
+    from portrait_lora.generation.drawing import Sampler, StyleAdapter
+
+    style = settings.style_adapter
+    return Sampler(
+        settings.num_inference_steps,
+        settings.guidance_scale,
+        settings.adapter_scale,
+        settings.scheduler,
+        StyleAdapter(Path(style), settings.style_scale) if style else None,
+        settings.unconditional,
+    )
 
 
 def strings(value: object) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -17,9 +17,10 @@ from portrait_lora.errors import ArtifactError, ConfigError, InputError
 from portrait_lora.evaluation import identity
 from portrait_lora.generation import drawing, edits, prompts, regions, remake, save
 from portrait_lora.generation.compose import LAYERS
+from portrait_lora.generation.sample import extra_of
 from portrait_lora.likeness import Summary, open_likeness
-from portrait_lora.records import Adapter, Face, Portrait
-from portrait_lora.stages.context import Context
+from portrait_lora.records import Adapter, Face, Portrait, Shot
+from portrait_lora.stages.context import Context, sampler_of
 from portrait_lora.stages.series import holdout_of
 
 IDENTITY_NOISE: Final = 0.005
@@ -159,7 +160,7 @@ def vary(
     references = holdout_of(ctx)
     base = opened.recipe or _recipe_of_series(ctx, shot)
     adapter = _adapter(ctx, base)
-    begun = edits.changed(edits.shot_of(base), changes, ctx.trigger, ctx.base.family)
+    begun = _changed(ctx, base, changes)
     pipe = drawing.open_pipeline(ctx.family, adapter, edits.sampler_of(base))
     folder = _edits_folder(opened)
     rows: list[Summary] = []
@@ -181,6 +182,11 @@ def vary(
     }
 
 
+def _changed(ctx: Context, base: Mapping[str, object], changes: Mapping[str, str]) -> Shot:
+    closed = prompts.known_words(ctx.base) is not None
+    return edits.changed(edits.shot_of(base), changes, ctx.trigger, ctx.base.family, closed=closed)
+
+
 def _stem(path: Path, opened: Opened) -> str:
     """The name that edits of a picture begin with; the name of a reference is nobody's business."""
     return path.stem if opened.recipe else "reference"
@@ -196,7 +202,7 @@ def _recipe_of_series(ctx: Context, name: str) -> save.Recipe:
     digest = manifest.sha256_file(ctx.selected.path)
     portrait = Portrait(Path("x"), shots[0], g.num_inference_steps, g.guidance_scale, g.adapter_scale, digest)
     told = save.recipe_of(portrait, ctx.base.label, ctx.base.digest, ctx.trigger)
-    return told | ({"scheduler": g.scheduler} if g.scheduler else {})
+    return told | extra_of(replace(sampler_of(g), style=None))
 
 
 def fix(
@@ -218,7 +224,7 @@ def fix(
     face, references = _face(opened), holdout_of(ctx)
     mask = regions.region_mask(np.asarray(opened.picture), face, region)
     before = _similarity(ctx, references, opened.picture)
-    shot = edits.changed(edits.shot_of(base), changes, ctx.trigger, ctx.base.family)
+    shot = _changed(ctx, base, changes)
     pipe = drawing.open_pipeline(ctx.family, _adapter(ctx, base), edits.sampler_of(base))
     best: tuple[float, Image.Image, save.Recipe] | None = None
     for k in range(1, tries + 1):

@@ -13,7 +13,7 @@ from portrait_lora.generation import sample
 from portrait_lora.generation.contact_sheet import contact_sheet
 from portrait_lora.likeness import Summary, open_likeness
 from portrait_lora.records import Portrait
-from portrait_lora.stages.context import Context
+from portrait_lora.stages.context import Context, sampler_of
 from portrait_lora.stages.series import holdout_of
 
 
@@ -31,11 +31,8 @@ def sweep(folder: Path, scales: Sequence[float], shots: int, overrides: Sequence
             ctx.selected,
             own,
             out,
-            steps=settings.num_inference_steps,
-            guidance_scale=settings.guidance_scale,
-            adapter_scale=scale,
+            replace(sampler_of(settings), adapter_scale=scale),
             batch_size=settings.batch_size,
-            scheduler=settings.scheduler,
         )
         items = [identity.PortraitItem(p.path, p.shot.prompt) for p in made]
         found = [s.similarity for s in identity.score_portraits(items, holdout, ctx.finder)]

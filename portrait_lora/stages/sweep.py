@@ -14,7 +14,7 @@ from portrait_lora.errors import ConfigError, InputError
 from portrait_lora.evaluation import compare, drift, identity
 from portrait_lora.likeness import Summary, open_likeness
 from portrait_lora.records import Adapter, IdentityScore
-from portrait_lora.stages.context import Context
+from portrait_lora.stages.context import Context, sampler_of
 from portrait_lora.stages.scoring import wanted_of
 
 SETTINGS: Final = ("adapter_scale", "num_inference_steps", "guidance_scale")
@@ -101,9 +101,7 @@ def _scores(
         value.adapter,
         ctx.shots,
         ctx.likeness.portraits(f"{SERIES}-{key}-{value.text}"),
-        steps=settings.num_inference_steps,
-        guidance_scale=settings.guidance_scale,
-        adapter_scale=settings.adapter_scale,
+        sampler_of(settings),
         batch_size=settings.batch_size,
     )
     items = [identity.PortraitItem(p.path, p.shot.prompt) for p in made]

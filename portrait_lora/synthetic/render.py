@@ -79,14 +79,15 @@ class Camera:
         return torch.stack([x, y, inverse * _NEARNESS], -1)
 
 
-def look_of(person: Person, scene: Scene) -> vocabulary.Look:
-    """What can be said of one picture, every field filled."""
+def look_of(person: Person, scene: Scene, *, sideways: float) -> vocabulary.Look:
+    """What can be said of one picture; `sideways` is positive where the key light stands on the right."""
     v = vocabulary
     close = scene.head_fraction >= CLOSE_UP_MIN_HEAD_FRACTION
     return v.Look(
         subject=v.SUBJECTS[1] if person.female > 0.5 else v.SUBJECTS[0],
         shot=v.SHOTS[0] if close else v.SHOTS[1],
         view=v.view_of(scene.yaw_deg),
+        facing=v.facing_of(scene.yaw_deg),
         hair=v.hair(person.style_name, colours.hair_colour_word(person)),
         skin=colours.skin_words(person),
         beard=v.BEARDS[int(person.beard)],
@@ -95,6 +96,7 @@ def look_of(person: Person, scene: Scene) -> vocabulary.Look:
         wardrobe=f"{v.GARMENT_COLOURS[scene.garment_colour]} {scene.garment_name}",
         setting=f"{v.BACKDROP_COLOURS[scene.backdrop_colour]} {v.BACKDROPS[scene.backdrop]}",
         lighting=v.LIGHTINGS[scene.rig],
+        light_side=v.light_side_of(v.LIGHTINGS[scene.rig], sideways),
     )
 
 
@@ -149,7 +151,8 @@ def _render_one(
     box, keypoints, points, visible = _truth(figure, person, scene, camera, keys, supersample)
     pose = torch.tensor([scene.pitch_deg, scene.yaw_deg, scene.roll_deg], device=device)
     key = lighting(scene.rig, scene.rig_flip, device).direction_33[0]
-    return (image, _bytes(cover), box, keypoints, points, visible, pose, key), look_of(person, scene)
+    look = look_of(person, scene, sideways=float(key[0]))
+    return (image, _bytes(cover), box, keypoints, points, visible, pose, key), look
 
 
 def _bytes(values: Tensor) -> Tensor:

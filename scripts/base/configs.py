@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from portrait_lora.vocabulary import Look, sentence
+from portrait_lora.vocabulary import LIGHT_SIDES, Look, sentence
 
 SIZE_PX: Final = 128
 LATENT_CHANNELS: Final = 16
@@ -80,22 +80,23 @@ def text_config(vocab_size: int, bos: int, eos: int) -> dict[str, Any]:
 
 
 _F, _Q, _P = "frontal", "three-quarter", "profile"
+_LEFT, _RIGHT = LIGHT_SIDES
 PREVIEW_LOOKS: Final = (
-    Look("woman", "headshot", _F, "blond long hair", "fair skin", None, None, "smiling", "red turtleneck",
-         "grey seamless backdrop", "three-point lighting"),
-    Look("man", "headshot", _F, "black short hair", "brown skin", "full beard", None, "neutral", "navy suit",
-         "charcoal seamless backdrop", "rembrandt lighting"),
-    Look("woman", "close-up", _Q, "red bob hair", "very pale skin", None, None, "neutral", "white t-shirt",
-         "blue bokeh backdrop", "butterfly lighting"),
-    Look("man", "headshot", _P, "white quiff", "tan skin", "stubble", None, "neutral", "black turtleneck",
-         "beige textured backdrop", "split lighting"),
-    Look("woman", "headshot", _F, "black afro", "dark skin", None, None, "laughing", "mustard v-neck",
+    Look("woman", "headshot", _F, None, "blond long hair", "fair skin", None, None, "smiling",
+         "red turtleneck", "grey seamless backdrop", "three-point lighting", _LEFT),
+    Look("man", "headshot", _F, None, "black short hair", "brown skin", "full beard", None, "neutral",
+         "navy suit", "charcoal seamless backdrop", "rembrandt lighting", _RIGHT),
+    Look("woman", "close-up", _Q, "facing left", "red bob hair", "very pale skin", None, None, "neutral",
+         "white t-shirt", "blue bokeh backdrop", "butterfly lighting"),
+    Look("man", "headshot", _P, "facing right", "white quiff", "tan skin", "stubble", None, "neutral",
+         "black turtleneck", "beige textured backdrop", "split lighting", _RIGHT),
+    Look("woman", "headshot", _F, None, "black afro", "dark skin", None, None, "laughing", "mustard v-neck",
          "pink seamless backdrop", "high-key lighting"),
-    Look("man", "headshot", _F, "bald head", "fair skin", "goatee", "round glasses", "smiling", "teal shirt",
-         "green gradient backdrop", "three-point lighting"),
-    Look("man", "headshot", _Q, "light brown curly hair", "fair skin", None, None, "surprised",
-         "plum t-shirt", "white seamless backdrop", "golden hour lighting"),
-    Look("woman", "close-up", _F, "brown fringe hair", "tan skin", None, "rectangular glasses", "frowning",
-         "emerald shirt", "blue textured backdrop", "rim lighting"),
+    Look("man", "headshot", _F, None, "bald head", "fair skin", "goatee", "round glasses", "smiling",
+         "teal shirt", "green gradient backdrop", "three-point lighting", _RIGHT),
+    Look("man", "headshot", _Q, "facing right", "light brown curly hair", "fair skin", None, None,
+         "surprised", "plum t-shirt", "white seamless backdrop", "golden hour lighting", _LEFT),
+    Look("woman", "close-up", _F, None, "brown fringe hair", "tan skin", None, "rectangular glasses",
+         "frowning", "emerald shirt", "blue textured backdrop", "rim lighting", _LEFT),
 )  # fmt: skip
 PREVIEW_PROMPTS: Final = tuple(sentence(look) for look in PREVIEW_LOOKS)

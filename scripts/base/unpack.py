@@ -1,4 +1,8 @@
-"""Stage `unpack`: checkpoints out of the folder that ships, for training that goes on from it."""
+"""Stage `unpack`: checkpoints out of the folder that ships, for training that goes on from it.
+
+The vocabulary may have grown since: the tokenizer is built anew, and words that the shipped one lacks begin
+as small noise.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +12,21 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
+import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import load_file
 from torch import Tensor
 
 from .export import EARLIER, TRAINING
 from .loop import CHECKPOINT, State, write_atomically, write_json
+from .tokenizer import write_tokenizer
 from .unet import FOLDER
 from .vae import halves
 
 _UNET: Final = "unet/diffusion_pytorch_model.safetensors"
 _TEXT: Final = "text_encoder/model.safetensors"
+_WORDS: Final = "text.embeddings.token_embedding.weight"
+NEW_WORD_STD: Final = 0.02
 
 
 def unpack(source: Path, out: Path) -> None:
@@ -29,7 +37,7 @@ def unpack(source: Path, out: Path) -> None:
     """
     if (out / FOLDER / CHECKPOINT).exists():
         raise FileExistsError(f"{out / FOLDER / CHECKPOINT} exists; choose another --out")
-    shutil.copytree(source / "tokenizer", out / "tokenizer", dirs_exist_ok=True)
+    write_tokenizer(out / "tokenizer")
     if (source / TRAINING).exists():
         shutil.copyfile(source / TRAINING, out / EARLIER)
     vae = AutoencoderKL.from_pretrained(source / "vae")
@@ -49,7 +57,28 @@ def unpack(source: Path, out: Path) -> None:
     write_json(out / FOLDER / "shape.json", shape)
     weights = {f"unet.{k}": v for k, v in load_file(source / _UNET).items()}
     weights |= {f"text.{k}": v for k, v in load_file(source / _TEXT).items()}
+    weights[_WORDS] = embeddings_for(
+        weights[_WORDS].float(), _ids(source / "tokenizer"), _ids(out / "tokenizer")
+    )
     _checkpoint(out / FOLDER, {k: v.float() for k, v in weights.items()})
+
+
+def embeddings_for(table: Tensor, old: dict[str, int], new: dict[str, int]) -> Tensor:
+    """(V, width) word embeddings of `table` in the order of another vocabulary.
+
+    `old` and `new` map tokens to rows.  A token that `old` lacks begins with CLIP's spread of 0.02, drawn
+    with a fixed seed.
+    """
+    generator = torch.Generator().manual_seed(0)
+    made = torch.randn(len(new), table.shape[1], generator=generator) * NEW_WORD_STD
+    for token, row in new.items():
+        if token in old:
+            made[row] = table[old[token]]
+    return made
+
+
+def _ids(tokenizer: Path) -> dict[str, int]:
+    return json.loads((tokenizer / "vocab.json").read_text(encoding="utf-8"))
 
 
 def _checkpoint(folder: Path, weights: dict[str, Tensor], *, finished: bool = False) -> None:

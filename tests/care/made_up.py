@@ -19,20 +19,24 @@ def noise(seed: int, side: int = 48) -> Image.Image:
     return Image.fromarray(np.random.default_rng(seed).integers(0, 255, (side, side, 3), dtype=np.uint8))
 
 
-def make_likeness(root: Path, *, studio: bool = False, base: str = "embedded") -> Path:
-    """photos, dataset, adapters, portraits, reports: every kind of file that a person leaves."""
+def make_likeness(root: Path, *, studio: bool = False, base: str = "embedded", seed: int = 0) -> Path:
+    """photos, dataset, adapters, portraits, reports: every kind of file that a person leaves.
+
+    Another `seed` is another person.
+    """
+    own = 1000 * seed
     (root / "photos").mkdir(parents=True)
     mark = provenance.png_info(None, provenance.ALGORITHMIC, creator_tool=provenance.STUDIO)
     for i in range(3):
-        noise(i).save(root / "photos" / f"anna_{i}.png", pnginfo=mark if studio else None)
+        noise(own + i).save(root / "photos" / f"anna_{i}.png", pnginfo=mark if studio else None)
     (root / "likeness.yaml").write_text(dump(load(None, [f"base={base}", "subject.name=Anna"])))
     (root / "captions.csv").write_text("file,caption\nanna_0.png,ohwx woman\n")
     with manifest.writing(root / "dataset", kind="dataset", inputs={}) as folder:
         (folder / "train").mkdir()
-        noise(10).save(folder / "train" / "crop.png")
+        noise(own + 10).save(folder / "train" / "crop.png")
     run = root / "adapters" / "main"
     (run / "cache").mkdir(parents=True)
-    tensors = {"unet.a.lora_A.weight": np.random.default_rng(5).normal(size=(4, 64)).astype(np.float32)}
+    tensors = {"unet.a.lora_A.weight": np.random.default_rng(own + 5).normal(size=(4, 64)).astype(np.float32)}
     save_file(tensors, run / "cache" / "latents.safetensors")
     adapter = Adapter(
         run / "adapter.safetensors", "sd15", base, "0" * 64, 4, 4.0, ("to_q",), "ohwx", "1" * 64, "2" * 64, 10
@@ -46,7 +50,7 @@ def make_likeness(root: Path, *, studio: bool = False, base: str = "embedded") -
     series.mkdir(parents=True)
     for i in range(2):
         picture = series / f"shot_{i}.png"
-        noise(20 + i).save(picture, pnginfo=provenance.png_info({"seed": i, "prompt": "ohwx woman"}))
+        noise(own + 20 + i).save(picture, pnginfo=provenance.png_info({"seed": i, "prompt": "ohwx woman"}))
         sidecar = {"recipe": {"seed": i}, "sha256": manifest.sha256_file(picture), "versions": {"torch": "2"}}
         picture.with_suffix(".json").write_text(json.dumps(sidecar))
     (root / "reports").mkdir()

@@ -33,8 +33,8 @@ def captions(face, image=None, folder=Path(".")):
 
 def test_captions_say_what_is_seen_and_leave_the_identity_to_the_trigger():
     close, wide = captions(made_up_face(SIZE, yaw=30.0, expression="smiling"))
-    assert close.startswith("three-quarter close-up of ohwx woman, smiling")
-    assert wide.startswith("three-quarter headshot of ohwx woman, smiling")
+    assert close.startswith("three-quarter close-up of ohwx woman, facing right, smiling")
+    assert wide.startswith("three-quarter headshot of ohwx woman, facing right, smiling")
     assert "navy shirt" in wide
     for word in (*vocabulary.HAIR_STYLES, *vocabulary.SKIN_TONES, "glasses", *vocabulary.BEARDS):
         assert word not in wide
@@ -118,3 +118,10 @@ def test_broken_captions_name_the_line(tmp_path, text, line, words):
     with pytest.raises(InputError, match=words) as error:
         read_captions(path, KNOWN)
     assert f"captions.csv:{line}:" in str(error.value)
+
+
+def test_a_light_with_a_side_is_told_with_it():
+    face = made_up_face(SIZE, lighting="rim lighting", light_direction=(-0.5, 0.5, 0.7))
+    assert captions(face)[0].endswith("rim lighting, lit from the left")
+    face = made_up_face(SIZE, lighting="butterfly lighting", light_direction=(-0.5, 0.5, 0.7))
+    assert captions(face)[0].endswith("butterfly lighting")

@@ -11,9 +11,10 @@ def face(yaw, expression):
 
 
 def test_what_a_prompt_asks_for():
-    assert asked("three-quarter headshot of ohwx man, smiling, navy suit") == ("three-quarter", "smiling")
-    assert asked("photo of ohwx man") == (None, None)
-    assert asked("frontal or profile, unsmiling") == (None, None)
+    prompt = "three-quarter headshot of ohwx man, facing left, smiling, navy suit"
+    assert asked(prompt) == ("three-quarter", "facing left", "smiling")
+    assert asked("photo of ohwx man") == (None, None, None)
+    assert asked("frontal or profile, unsmiling") == (None, None, None)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ import pytest
 from portrait_lora import vocabulary
 from portrait_lora.errors import ConfigError
 from portrait_lora.generation import prompts
+from portrait_lora.generation.edits import changed
+from portrait_lora.records import Shot
 
 PACKAGED = ("headshots", "drift")
 
@@ -119,3 +121,40 @@ def test_mistakes_are_named_with_file_and_key(tmp_path: Path, text: str, message
 def test_an_unknown_series_names_the_nearest() -> None:
     with pytest.raises(ConfigError, match="Did you mean 'headshots'"):
         _load("headshot")
+
+
+def test_a_closed_base_is_told_which_way_a_head_faces_and_where_its_light_stands(tmp_path: Path) -> None:
+    path = _write(
+        tmp_path,
+        "series: mine\nshots:\n"
+        "  - {name: a, view: three-quarter, lighting: rim lighting}\n"
+        "  - {name: b, view: profile, lighting: butterfly lighting}\n"
+        "  - {name: c, view: three-quarter, facing: facing left, light_side: lit from the right,"
+        " lighting: rim lighting}\n"
+        "  - {name: d, view: frontal, lighting: split lighting}\n",
+    )
+    told = [
+        {k: v for k, v in shot.layers if k in ("facing", "light_side")}
+        for shot in prompts.load_series(path, trigger="ohwx", subject="man", resolution_px=64, closed=True)
+    ]
+    assert told == [
+        {"facing": "facing right", "light_side": "lit from the right"},
+        {"facing": "facing left"},
+        {"facing": "facing left", "light_side": "lit from the right"},
+        {"light_side": "lit from the left"},
+    ]
+    free = prompts.load_series(path, trigger="ohwx", subject="man", resolution_px=64)
+    assert free[0].prompt == "three-quarter portrait of ohwx man, rim lighting"
+
+
+def test_a_change_of_view_or_light_says_its_side_anew() -> None:
+    layers = {"view": "three-quarter", "facing": "facing left", "lighting": "rim lighting"}
+    shot = Shot("a", "", "", (64, 64), 1, tuple({**layers, "light_side": "lit from the right"}.items()))
+    frontal = dict(changed(shot, {"view": "frontal"}, "ohwx man", "sd15", closed=True).layers)
+    assert "facing" not in frontal and frontal["light_side"] == "lit from the right"
+    butterfly = dict(
+        changed(shot, {"lighting": "butterfly lighting"}, "ohwx man", "sd15", closed=True).layers
+    )
+    assert "light_side" not in butterfly and butterfly["facing"] == "facing left"
+    free = changed(shot, {"view": "profile"}, "ohwx man", "sd15")
+    assert free.prompt == "profile portrait of ohwx man, rim lighting, lit from the right"

@@ -20,7 +20,7 @@ from portrait_lora.generation.sample import conditions, generate
 from portrait_lora.records import Adapter, Shot
 from portrait_lora.training.loop import train
 
-SAMPLER = {"steps": 2, "guidance_scale": 2.0}
+SAMPLER = Sampler(2, 2.0)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def _read(path: Path) -> Image.Image:
 def test_made_again_to_the_bit(
     tiny_sd15: SD15, adapter: Adapter, shots: list[Shot], tmp_path: Path, batch_size: int
 ) -> None:
-    made = generate(tiny_sd15, adapter, shots[:5], tmp_path, batch_size=batch_size, **SAMPLER)
+    made = generate(tiny_sd15, adapter, shots[:5], tmp_path, SAMPLER, batch_size=batch_size)
     for portrait in made:
         recipe = provenance.read_recipe(portrait.path)
         again = remake.remake(tiny_sd15, recipe, adapter, _none)
@@ -61,7 +61,7 @@ def test_made_again_to_the_bit(
 
 
 def test_a_difference_is_measured_and_explained(tiny_sd15: SD15, shots: list[Shot], tmp_path: Path) -> None:
-    path = generate(tiny_sd15, None, shots[:1], tmp_path, **SAMPLER)[0].path
+    path = generate(tiny_sd15, None, shots[:1], tmp_path, SAMPLER)[0].path
     recipe = provenance.read_recipe(path)
     picture = _read(path)
     touched = picture.copy()
@@ -75,7 +75,7 @@ def test_a_difference_is_measured_and_explained(tiny_sd15: SD15, shots: list[Sho
 def test_another_base_and_a_damaged_recipe_are_refused(
     tiny_sd15: SD15, shots: list[Shot], tmp_path: Path
 ) -> None:
-    path = generate(tiny_sd15, None, shots[:1], tmp_path, **SAMPLER)[0].path
+    path = generate(tiny_sd15, None, shots[:1], tmp_path, SAMPLER)[0].path
     recipe = provenance.read_recipe(path)
     with pytest.raises(ArtifactError, match="another base"):
         remake.remake(tiny_sd15, recipe | {"base_digest": "0" * 64}, None, _none)
@@ -98,7 +98,7 @@ def _fixed(
 def test_a_fix_changes_nothing_outside_its_mask_and_can_be_made_again(
     tiny_sd15: SD15, adapter: Adapter, shots: list[Shot], tmp_path: Path
 ) -> None:
-    path = generate(tiny_sd15, adapter, shots[:1], tmp_path, **SAMPLER)[0].path
+    path = generate(tiny_sd15, adapter, shots[:1], tmp_path, SAMPLER)[0].path
     base, source = provenance.read_recipe(path), _read(path)
     for seed in range(5):
         made, recipe, mask = _fixed(tiny_sd15, adapter, source, base, seed)
@@ -117,7 +117,7 @@ def test_a_fix_changes_nothing_outside_its_mask_and_can_be_made_again(
 def test_a_variation_keeps_the_composition_as_its_strength_says(
     tiny_sd15: SD15, adapter: Adapter, shots: list[Shot], tmp_path: Path
 ) -> None:
-    path = generate(tiny_sd15, adapter, shots[:1], tmp_path, steps=6, guidance_scale=2.0)[0].path
+    path = generate(tiny_sd15, adapter, shots[:1], tmp_path, Sampler(6, 2.0))[0].path
     base, source = provenance.read_recipe(path), _read(path)
     pipe = drawing.open_pipeline(tiny_sd15, adapter, edits.sampler_of(base))
     away = []
@@ -138,9 +138,9 @@ def test_a_variation_keeps_the_composition_as_its_strength_says(
 
 def test_schedulers_by_name(tiny_sd15: SD15, shots: list[Shot], tmp_path: Path) -> None:
     def draw(name: str) -> Path:
-        return generate(tiny_sd15, None, shots[:1], tmp_path / (name or "own"), scheduler=name, **SAMPLER)[
-            0
-        ].path
+        return generate(
+            tiny_sd15, None, shots[:1], tmp_path / (name or "own"), replace(SAMPLER, scheduler=name)
+        )[0].path
 
     own, euler = draw(""), draw("euler")
     assert (np.asarray(_read(own)) != np.asarray(_read(euler))).any()
@@ -154,15 +154,15 @@ def test_schedulers_by_name(tiny_sd15: SD15, shots: list[Shot], tmp_path: Path) 
 
 def test_a_size_that_the_family_cannot_make(tiny_sd15: SD15, shots: list[Shot], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="The nearest is 64x104"):
-        generate(tiny_sd15, None, [replace(shots[0], size_px=(65, 103))], tmp_path, **SAMPLER)
+        generate(tiny_sd15, None, [replace(shots[0], size_px=(65, 103))], tmp_path, SAMPLER)
 
 
 def test_a_style_adapter_beside_the_identity(
     tiny_sd15: SD15, adapter: Adapter, shots: list[Shot], tmp_path: Path
 ) -> None:
     style = StyleAdapter(adapter.path, 1.5)
-    made = generate(tiny_sd15, adapter, shots[:1], tmp_path / "a", style=style, **SAMPLER)[0].path
-    bare = generate(tiny_sd15, adapter, shots[:1], tmp_path / "b", **SAMPLER)[0].path
+    made = generate(tiny_sd15, adapter, shots[:1], tmp_path / "a", replace(SAMPLER, style=style))[0].path
+    bare = generate(tiny_sd15, adapter, shots[:1], tmp_path / "b", SAMPLER)[0].path
     assert (np.asarray(_read(made)) != np.asarray(_read(bare))).any()
     recipe = provenance.read_recipe(made)
     with pytest.raises(InputError, match="style adapter of this picture is not at hand"):
@@ -179,7 +179,7 @@ def test_a1111_parameters_and_no_path_in_any_file(
     tiny_sd15: SD15, adapter: Adapter, shots: list[Shot], tmp_path: Path
 ) -> None:
     shot = replace(shots[0], negative_prompt="hat")
-    path = generate(tiny_sd15, adapter, [shot], tmp_path, **SAMPLER)[0].path
+    path = generate(tiny_sd15, adapter, [shot], tmp_path, SAMPLER)[0].path
     lines = Image.open(path).info["parameters"].split("\n")
     assert lines[0] == shot.prompt and lines[1] == "Negative prompt: hat"
     assert f"Steps: 2, Sampler: DPM++ 2M, CFG scale: 2.0, Seed: {shot.seed}, Size: 64x64" in lines[2]
@@ -191,9 +191,9 @@ def test_a1111_parameters_and_no_path_in_any_file(
 def test_the_conditions_do_not_make_a_picture_stale(
     tiny_sd15: SD15, shots: list[Shot], tmp_path: Path
 ) -> None:
-    first = generate(tiny_sd15, None, shots[:4], tmp_path, batch_size=4, **SAMPLER)
+    first = generate(tiny_sd15, None, shots[:4], tmp_path, SAMPLER, batch_size=4)
     before = [p.path.read_bytes() for p in first]
-    again = generate(tiny_sd15, None, shots[:4], tmp_path, batch_size=2, **SAMPLER)
+    again = generate(tiny_sd15, None, shots[:4], tmp_path, SAMPLER, batch_size=2)
     assert [p.path.read_bytes() for p in again] == before
 
 

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tiny_models import make_crops
 
 from portrait_lora import provenance
+from portrait_lora.errors import ConfigError
 from portrait_lora.families.sd15 import SD15
 from portrait_lora.generation import prompts
 from portrait_lora.generation.contact_sheet import contact_sheet
+from portrait_lora.generation.drawing import Sampler, open_pipeline
 from portrait_lora.generation.sample import generate
 from portrait_lora.records import Adapter, Portrait, Shot
 from portrait_lora.training.loop import train
 
-SAMPLER = {"steps": 3, "guidance_scale": 3.0}
+SAMPLER = Sampler(3, 3.0)
 
 
 @pytest.fixture(scope="module")
@@ -43,20 +47,59 @@ def _pixels(portraits: list[Portrait]) -> np.ndarray:
 def test_same_seed_same_bytes_and_any_batch_size(
     tiny_sd15: SD15, adapter: Adapter, shots: list[Shot], tmp_path: Path
 ) -> None:
-    a = generate(tiny_sd15, adapter, shots, tmp_path / "a", batch_size=3, **SAMPLER)
-    b = generate(tiny_sd15, adapter, shots, tmp_path / "b", batch_size=3, **SAMPLER)
-    c = generate(tiny_sd15, adapter, shots[::-1], tmp_path / "c", batch_size=1, **SAMPLER)[::-1]
+    a = generate(tiny_sd15, adapter, shots, tmp_path / "a", SAMPLER, batch_size=3)
+    b = generate(tiny_sd15, adapter, shots, tmp_path / "b", SAMPLER, batch_size=3)
+    c = generate(tiny_sd15, adapter, shots[::-1], tmp_path / "c", SAMPLER, batch_size=1)[::-1]
     assert [p.path.read_bytes() for p in a] == [p.path.read_bytes() for p in b]
     assert np.abs(_pixels(a) - _pixels(c)).max() <= 1
     assert np.abs(_pixels(a)[0] - _pixels(a)[1]).max() > 5
     assert [p.shot for p in a] == shots
 
 
+def test_the_bare_base_answers_the_empty_prompt_where_asked(
+    tiny_sd15: SD15, adapter: Adapter, shots: list[Shot], tmp_path: Path
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    noisy = torch.randn(1, 4, 8, 8, generator=generator).expand(2, -1, -1, -1)
+    time = torch.tensor([500, 500])
+
+    def answer(name: str, adapter: Adapter | None) -> torch.Tensor:
+        pipe = open_pipeline(tiny_sd15, adapter, replace(SAMPLER, unconditional=name))
+        width = pipe.unet.config.cross_attention_dim
+        states = torch.ones(2, 5, width)
+        with torch.no_grad():
+            return pipe.unet(noisy, time, encoder_hidden_states=states).sample
+
+    bare, both, half = answer("adapter", None), answer("adapter", adapter), answer("base", adapter)
+    assert torch.allclose(half[0], bare[0], atol=1e-5)
+    assert torch.allclose(half[1], both[1], atol=1e-5)
+    assert (both[0] - bare[0]).abs().max() > 1e-3
+    assert torch.allclose(answer("adapter", adapter), both)  # nothing is left behind
+
+    from_base = replace(SAMPLER, unconditional="base")
+    made = generate(tiny_sd15, adapter, shots[:1], tmp_path / "base", from_base)[0]
+    usual = generate(tiny_sd15, adapter, shots[:1], tmp_path / "usual", SAMPLER)[0]
+    recipe = provenance.read_recipe(made.path)
+    assert recipe is not None and recipe["unconditional"] == "base"
+    assert "unconditional" not in (provenance.read_recipe(usual.path) or {})
+    assert np.abs(_pixels([made]) - _pixels([usual])).max() > 1
+
+
+def test_a_family_that_asks_twice_refuses_the_bare_base(
+    tiny_sd15: SD15, adapter: Adapter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiny_sd15, "guides_in_one_batch", False, raising=False)
+    with pytest.raises(ConfigError, match=r"generate\.unconditional"):
+        open_pipeline(tiny_sd15, adapter, replace(SAMPLER, unconditional="base"))
+
+
 def test_the_adapter_and_its_scale_show(
     tiny_sd15: SD15, adapter: Adapter, shots: list[Shot], tmp_path: Path
 ) -> None:
     def draw(name: str, who: Adapter | None, scale: float) -> np.ndarray:
-        return _pixels(generate(tiny_sd15, who, shots[:1], tmp_path / name, adapter_scale=scale, **SAMPLER))
+        return _pixels(
+            generate(tiny_sd15, who, shots[:1], tmp_path / name, replace(SAMPLER, adapter_scale=scale))
+        )
 
     base, none, full = draw("base", None, 1.0), draw("none", adapter, 0.0), draw("full", adapter, 1.0)
     assert np.abs(base - none).max() <= 1
@@ -66,7 +109,7 @@ def test_the_adapter_and_its_scale_show(
 def test_each_picture_says_what_made_it(
     tiny_sd15: SD15, adapter: Adapter, shots: list[Shot], tmp_path: Path
 ) -> None:
-    portrait = generate(tiny_sd15, adapter, shots[:1], tmp_path, **SAMPLER)[0]
+    portrait = generate(tiny_sd15, adapter, shots[:1], tmp_path, SAMPLER)[0]
     assert provenance.source_type(portrait.path) == "trainedAlgorithmicMedia"
     assert (
         b"http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
@@ -84,17 +127,17 @@ def test_each_picture_says_what_made_it(
 def test_only_what_is_missing_or_changed_is_drawn(
     tiny_sd15: SD15, adapter: Adapter, shots: list[Shot], tmp_path: Path
 ) -> None:
-    first = generate(tiny_sd15, adapter, shots, tmp_path, **SAMPLER)
+    first = generate(tiny_sd15, adapter, shots, tmp_path, SAMPLER)
     stamps = [p.path.stat().st_mtime_ns for p in first]
     first[1].path.write_bytes(b"damaged")
-    again = generate(tiny_sd15, adapter, shots, tmp_path, **SAMPLER)
+    again = generate(tiny_sd15, adapter, shots, tmp_path, SAMPLER)
     after = [p.path.stat().st_mtime_ns for p in again]
     assert [a == b for a, b in zip(stamps, after, strict=True)] == [True, False, True]
     assert _pixels(again).shape == (3, 64, 64, 3)
-    generate(tiny_sd15, adapter, shots, tmp_path, adapter_scale=0.5, **SAMPLER)
+    generate(tiny_sd15, adapter, shots, tmp_path, replace(SAMPLER, adapter_scale=0.5))
     assert all(p.path.stat().st_mtime_ns != b for p, b in zip(again, after, strict=True))
     last = first[0].path.stat().st_mtime_ns
-    generate(tiny_sd15, adapter, shots, tmp_path, adapter_scale=0.5, force=True, **SAMPLER)
+    generate(tiny_sd15, adapter, shots, tmp_path, replace(SAMPLER, adapter_scale=0.5), force=True)
     assert first[0].path.stat().st_mtime_ns != last
 
 
@@ -102,7 +145,7 @@ def test_sizes_may_differ_within_a_call(tiny_sd15: SD15, shots: list[Shot], tmp_
     from dataclasses import replace
 
     mixed = [replace(s, size_px=size) for s, size in zip(shots, ((64, 64), (48, 80), (64, 64)), strict=True)]
-    made = generate(tiny_sd15, None, mixed, tmp_path, **SAMPLER)
+    made = generate(tiny_sd15, None, mixed, tmp_path, SAMPLER)
     assert [Image.open(p.path).size for p in made] == [(64, 64), (48, 80), (64, 64)]
     assert [p.adapter_digest for p in made] == [None] * 3
 

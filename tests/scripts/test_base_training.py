@@ -169,6 +169,13 @@ def test_a_shipped_base_goes_on_from_its_weights(
         unpack_stage.unpack(tmp_path / "base", again)
 
 
+def test_words_that_are_new_begin_small_and_the_others_stay() -> None:
+    table = torch.arange(6.0).reshape(3, 2) + 1
+    made = unpack_stage.embeddings_for(table, {"a": 0, "b": 1, "c": 2}, {"c": 0, "new": 1, "a": 2})
+    assert torch.equal(made[[0, 2]], table[[2, 0]])
+    assert 0 < made[1].abs().max() < 0.2
+
+
 def test_the_face_counts_more_than_the_backdrop() -> None:
     places = unet_stage.place_weights(torch.tensor([[40.0, 30.0, 90.0, 100.0]]), 128)
     assert places.shape == (1, 1, 16, 16)
