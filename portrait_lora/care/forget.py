@@ -44,14 +44,14 @@ class Removed:
 
     files: dict[str, int] = field(default_factory=dict)
     bytes: dict[str, int] = field(default_factory=dict)
-    marks: list[bytes] = field(default_factory=list)
+    marks: list[list[bytes]] = field(default_factory=list)
 
     def count(self, kind: str, path: Path) -> None:
         """Note a file just before it goes."""
         self.files[kind] = self.files.get(kind, 0) + 1
         self.bytes[kind] = self.bytes.get(kind, 0) + path.stat().st_size
         if path.suffix.lower() not in (".json", ".yaml", ".csv", ".html", ".jsonl", ".txt", ".lock"):
-            self.marks += marks_of(path)
+            self.marks += [found] if (found := marks_of(path)) else []
 
 
 def plan(folder: Path, *, photos: bool) -> list[Path]:
@@ -141,12 +141,14 @@ def _files(roots: Sequence[Path], kept: Sequence[Path]) -> Iterator[Path]:
                 yield path
 
 
-def _betrays(path: Path, marks: Sequence[bytes], root: Path) -> bool:
+def _betrays(path: Path, marks: Sequence[Sequence[bytes]], root: Path) -> bool:
     """Whether a file holds bytes of what was removed; below `root`, also any portrait or adapter of ours.
 
-    Elsewhere (caches, folders of exports) lie other people's adapters and portraits: those stay.
+    Elsewhere (caches, folders of exports) lie other people's adapters and portraits: those stay.  A header or
+    a colour profile may be common to both, so two stretches of one file must be found there.
     """
-    if path.is_relative_to(root):
+    own = path.is_relative_to(root)
+    if own:
         if path.suffix == ".safetensors" and _is_adapter(path):
             return True
         if path.suffix.lower() in _PICTURES and provenance.source_type(path) == provenance.TRAINED:
@@ -154,7 +156,10 @@ def _betrays(path: Path, marks: Sequence[bytes], root: Path) -> bool:
     if path.stat().st_size < _WINDOW:
         return False
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        return any(data.find(mark) >= 0 for mark in marks)
+        return any(
+            sum(data.find(mark) >= 0 for mark in group) >= (1 if own else min(2, len(group)))
+            for group in marks
+        )
 
 
 def _is_adapter(path: Path) -> bool:
