@@ -10,34 +10,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_models import make_crops
 
 from portrait_lora import provenance
 from portrait_lora.errors import ConfigError
 from portrait_lora.families.sd15 import SD15
-from portrait_lora.generation import prompts
 from portrait_lora.generation.contact_sheet import contact_sheet
 from portrait_lora.generation.drawing import Sampler, open_pipeline
 from portrait_lora.generation.sample import generate
 from portrait_lora.records import Adapter, Portrait, Shot
-from portrait_lora.training.loop import train
 
 SAMPLER = Sampler(3, 3.0)
-
-
-@pytest.fixture(scope="module")
-def adapter(tiny_sd15: SD15, tmp_path_factory: pytest.TempPathFactory) -> Adapter:
-    folder = tmp_path_factory.mktemp("adapter")
-    result = train(
-        tiny_sd15, make_crops(folder / "crops"), folder / "run", rank=4, alpha=4.0,
-        target_modules="attention_and_conv", learning_rate=5e-2, batch_size=2, steps=3,
-    )  # fmt: skip
-    return result.checkpoints[-1]
-
-
-@pytest.fixture
-def shots() -> list[Shot]:
-    return prompts.load_series("headshots", trigger="ohwx", subject="man", resolution_px=64)[:3]
 
 
 def _pixels(portraits: list[Portrait]) -> np.ndarray:
