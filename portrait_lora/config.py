@@ -65,7 +65,10 @@ class CheckConfig(Section):
     )
     max_yaw_deg: float = Field(default=85.0, gt=0, le=90)
     max_pitch_deg: float = Field(default=40.0, gt=0, le=90)
-    max_roll_deg: float = Field(default=50.0, gt=0, le=180)
+    max_roll_deg: float = Field(default=45.0, gt=0, le=180)
+    max_contrast_stops: float = Field(
+        default=3.75, gt=0, description="between the lit and the shadowed side of the face"
+    )
     min_eye_brightness: float = Field(
         default=0.6, ge=0, description="luma of the eyes over that of the cheeks; dark lenses are below"
     )
@@ -122,6 +125,9 @@ class TrainingConfig(Section):
     batch_size: Positive = 4
     exposures_per_photo: Positive = Field(default=100, description="how often each accepted photo is seen")
     checkpoints: Annotated[int, Field(ge=1, le=50)] = Field(default=4, description="saved at equal distances")
+    early_stop: bool = Field(
+        default=False, description="probe each checkpoint and stop once going on is not worth it"
+    )
     warmup_steps: Annotated[int, Field(ge=0)] = 10
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     caption_dropout: Fraction = 0.05
@@ -198,12 +204,6 @@ class GenerateConfig(Section):
     batch_size: Positive = 8
 
 
-class ScoreConfig(Section):
-    """How the likeness is reported, with embedder B."""
-
-    confidence: float = Field(default=0.95, gt=0.5, lt=1)
-
-
 class LikenessConfig(Section):
     """Everything that decides what comes out for one person."""
 
@@ -226,7 +226,6 @@ class LikenessConfig(Section):
     training: TrainingConfig = TrainingConfig()
     select: SelectConfig = SelectConfig()
     generate: GenerateConfig = GenerateConfig()
-    score: ScoreConfig = ScoreConfig()
 
 
 def configs_dir() -> Path:

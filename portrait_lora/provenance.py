@@ -25,7 +25,7 @@ CREATOR: Final = "portrait_lora"
 STUDIO: Final = "portrait_lora synthetic studio"
 RECIPE_KEY: Final = "portrait_lora"
 XMP_KEY: Final = "XML:com.adobe.xmp"
-_VOCABULARY: Final = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+VOCABULARY: Final = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 _SOURCE: Final = re.compile(r"DigitalSourceType\s*(?:>|=\s*[\"'])\s*[^<>\"']*?digitalsourcetype/(\w+)")
 _TOOL: Final = re.compile(r"CreatorTool\s*(?:=\s*[\"']|>)\s*([^<\"']+)")
 
@@ -40,7 +40,7 @@ def xmp_packet(source: SourceType = TRAINED, *, creator_tool: str = CREATOR) -> 
         '    xmlns:xmp="http://ns.adobe.com/xap/1.0/"\n'
         '    xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/">\n'
         f"   <xmp:CreatorTool>{escape(creator_tool)}</xmp:CreatorTool>\n"
-        f"   <Iptc4xmpExt:DigitalSourceType>{_VOCABULARY}{source}</Iptc4xmpExt:DigitalSourceType>\n"
+        f"   <Iptc4xmpExt:DigitalSourceType>{VOCABULARY}{source}</Iptc4xmpExt:DigitalSourceType>\n"
         "  </rdf:Description>\n"
         " </rdf:RDF>\n"
         "</x:xmpmeta>\n"

@@ -142,7 +142,7 @@ def shrink_picture(shot: Shot, short_px: float) -> ImageArray:
 
 
 def lean(shot: Shot, degrees: float) -> ImageArray:
-    """The picture turned about the face, its ground repeated at the borders."""
+    """The picture turned counter-clockwise about the face, its ground repeated at the borders."""
     x0, y0, x1, y1 = shot.box_xyxy_px
     turn = cv2.getRotationMatrix2D(((x0 + x1) / 2, (y0 + y1) / 2), degrees, 1.0)
     height, width = shot.image_rgb.shape[:2]
@@ -184,7 +184,8 @@ DEGRADATIONS: Final = (
         also=("no_face", "blurred", "extreme_pose"),
     ),
     Degradation(
-        "harsh_contrast", ((1, "good"), (2, "good"), (5, "between"), (10, "bad"), (12, "bad")), side_light,
+        # Eight bits hold about ten stops below skin: at eight a side is near black, at ten it is black.
+        "harsh_contrast", ((1, "good"), (2, "good"), (5, "between"), (8, "bad"), (10, "bad")), side_light,
         also=("no_face", "under_exposed", "blurred", "extreme_pose"),
     ),
     Degradation(
@@ -205,8 +206,9 @@ DEGRADATIONS: Final = (
         shrink_picture, also=("no_face", "blurred", "face_too_small"),
     ),
     Degradation(
-        "extreme_pose", ((20, "good"), (30, "good"), (45, "between"), (62, "bad"), (75, "bad")), lean,
-        also=("no_face", "blurred", "cut_off", "sunglasses"),
+        "extreme_pose",
+        ((20, "good"), (-30, "good"), (45, "between"), (-62, "bad"), (75, "bad"), (90, "bad"), (180, "bad")),
+        lean, also=("no_face", "blurred", "cut_off", "sunglasses"),
     ),
     Degradation("no_face", ((8.0, "bad"), (9.0, "bad")), as_taken, scene_field="centre"),
 )  # fmt: skip

@@ -25,7 +25,7 @@ from PIL import Image
 from portrait_lora.dataset.checks import CheckSettings, check_folder, check_photo
 from portrait_lora.dataset.curate import CurateSettings, TooFewPhotos, curate
 from portrait_lora.dataset.duplicates import Looks
-from portrait_lora.dataset.subject import find_subject
+from portrait_lora.dataset.subject import SHARE_OF_THRESHOLD, find_subject
 from portrait_lora.faces.analyzer import FaceAnalyzer
 from portrait_lora.faces.packs import resolve_pack
 from portrait_lora.records import PhotoReport
@@ -247,7 +247,7 @@ def _copy(data: bytes, way: int) -> bytes:
 def evaluate(sizes: Sizes, seed: int) -> list[Row]:
     """Every row, with the embedded pack."""
     analyzer = FaceAnalyzer(resolve_pack())
-    same = 0.58 * analyzer.pack.threshold("select")
+    same = SHARE_OF_THRESHOLD * analyzer.pack.threshold("select")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         judge = Judge(analyzer, folder)

@@ -1,7 +1,10 @@
 """Every figure that the embedded default promises, measured anew.
 
 python -m scripts.evaluate_embedded           one person, the one of the demo; few scenes
-python -m scripts.evaluate_embedded --full    the figures of record (20 people, 1,000 scenes)
+python -m scripts.evaluate_embedded --full    the figures of record (20 people, 1,000 scenes, 600 portraits)
+
+Prompt obedience needs the classifiers of `python -m scripts.studio.classifiers`; a quick run without them
+leaves it out.
 """
 
 from __future__ import annotations
@@ -25,6 +28,9 @@ from portrait_lora.faces.packs import resolve_pack
 from portrait_lora.synthetic.photos import make_reference_set
 from scripts import evaluate_face_pack
 from scripts.rows import Row, arguments, finish
+from scripts.studio import obedience
+from scripts.studio.adapters import adapter_rows
+from scripts.studio.classifiers import FILE, WORK, load
 from scripts.train_cohort import FIRST_SEED, Member, train_cohort
 
 
@@ -35,12 +41,13 @@ class Sizes:
     check_people: int
     cohort: int
     workers: int
+    portraits: int
 
 
 DEMO = 7
 """The person of the demo; the only one of a quick run."""
-QUICK = Sizes(check_people=2, cohort=0, workers=2)
-FULL = Sizes(check_people=20, cohort=20, workers=2)
+QUICK = Sizes(check_people=2, cohort=0, workers=2, portraits=obedience.QUICK)
+FULL = Sizes(check_people=20, cohort=20, workers=2, portraits=obedience.FULL)
 
 
 def command_rows(folder: Path) -> tuple[list[Row], Member]:
@@ -130,16 +137,33 @@ def face_rows(full: bool, seed: int) -> list[Row]:
     return evaluate_face_pack.evaluate(resolve_pack(), sizes, seed)
 
 
+def obedience_rows(portraits: int, seed: int, classifiers: Path, *, full: bool) -> list[Row]:
+    """Whether the base draws what is asked; nothing in a quick run without the classifiers."""
+    if not full and not classifiers.is_file():
+        print(
+            f"prompt obedience left out: no {classifiers} (python -m scripts.studio.classifiers)", flush=True
+        )
+        return []
+    return obedience.obedience_rows(portraits, seed, classifiers)
+
+
 def main() -> None:
-    given = arguments(__doc__ or "").parse_args()
+    parser = arguments(__doc__ or "")
+    parser.add_argument("--classifiers", type=Path, default=WORK / FILE, help="of scripts.studio.classifiers")
+    given = parser.parse_args()
     sizes = FULL if given.full else QUICK
+    if given.full and not given.classifiers.is_file():
+        parser.error(f"no {given.classifiers}; run python -m scripts.studio.classifiers first")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     with tempfile.TemporaryDirectory() as folder:
         rows, demo = command_rows(Path(folder) / "demo")
     rows += check_rows(sizes.check_people, 3000 + 100 * given.seed)
     rows += face_rows(given.full, given.seed)
+    rows += obedience_rows(sizes.portraits, given.seed, given.classifiers, full=given.full)
     cohort = train_cohort(sizes.cohort, first_seed=FIRST_SEED + 100 * given.seed, workers=sizes.workers)
     rows += likeness_rows(cohort or [demo])
+    if cohort:
+        rows += adapter_rows([m.folder for m in cohort], load(given.classifiers))
     sys.exit(finish(rows, given.json))
 
 

@@ -13,7 +13,7 @@ from tests.conftest import Journey
 COMMANDS = (
     *("demo", "init", "check", "prepare", "train", "generate", "score", "run", "models", "config"),
     *("vary", "fix", "reproduce", "sweep", "compare", "report", "prompts", "dataset"),
-    *("pull", "gallery", "doctor", "export", "inspect", "forget"),
+    *("pull", "convert", "gallery", "doctor", "export", "inspect", "sign", "forget"),
 )
 
 

@@ -12,11 +12,11 @@ from typing import Any
 import diffusers
 import torch
 import transformers
-from tiny_models import make_tiny_sd, write_tokenizer
 from tokenizers import pre_tokenizers
 from torch import nn
 
 from portrait_lora.records import FamilyName
+from tests.tiny_models import make_tiny_sd, write_tokenizer
 
 FAMILIES: tuple[FamilyName, ...] = ("sd15", "sdxl", "sd35", "flux1", "flux2", "z_image", "qwen_image")
 CHANNELS = 4

@@ -62,7 +62,7 @@ def export(
         shown = _pictures(likeness, out) if portraits else []
         manifest.write_text_atomic(out / "README.md", card(likeness, base, name, shown))
         files += [out / "README.md", *shown]
-    _note(likeness.root, out)
+    note_folder(likeness.root, out)
     return {
         "tool": tool,
         "folder": str(out),
@@ -141,7 +141,8 @@ def _pictures(likeness: Likeness, out: Path) -> list[Path]:
     return [Path(shutil.copyfile(p, folder / f"portrait_{i}.png")) for i, p in enumerate(sources)]
 
 
-def _note(root: Path, out: Path) -> None:
+def note_folder(root: Path, out: Path) -> None:
+    """Remember where something of the person went, so that `forget` searches there."""
     if out.resolve().is_relative_to(root.resolve()):
         return
     noted = sorted({str(p) for p in exported_to(root)} | {str(out.resolve())})

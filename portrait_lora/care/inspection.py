@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
-from portrait_lora import manifest, provenance
+from portrait_lora import credentials, manifest, provenance
 from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.families.adapter_file import lora_layers, read_header
+from portrait_lora.signer import EXTRA
 
 Told = dict[str, object]
 
 
-def inspect_file(path: Path) -> Told:
+def inspect_file(path: Path, authorities: Path | None = None) -> Told:
     """Everything known about a picture, an adapter or an artifact folder.
 
-    Raises `InputError` when there is nothing at `path` or it is of another kind, `ArtifactError` for a
-    damaged file.
+    `authorities` are PEM certificates whose signatures on pictures are trusted.  Raises `InputError` when
+    there is nothing at `path` or it is of another kind, `ArtifactError` for a damaged file.
     """
     if path.is_dir():
         return _folder(path)
@@ -27,7 +30,7 @@ def inspect_file(path: Path) -> Told:
     told: Told = {"file": str(path), "bytes": path.stat().st_size, "sha256": manifest.sha256_file(path)}
     if path.suffix == ".safetensors":
         return told | _adapter(path)
-    return told | _picture(path)
+    return told | _picture(path, authorities)
 
 
 def _folder(path: Path) -> Told:
@@ -41,7 +44,7 @@ def _adapter(path: Path) -> Told:
     return {"kind": "adapter", "layers": lora_layers(path), "metadata": dict(sorted(metadata.items()))}
 
 
-def _picture(path: Path) -> Told:
+def _picture(path: Path, authorities: Path | None) -> Told:
     try:
         with Image.open(path) as picture:
             size, kind = list(picture.size), str(picture.format)
@@ -58,11 +61,12 @@ def _picture(path: Path) -> Told:
         "digital_source_type": provenance.source_type(path),
         "made_by_the_studio": provenance.is_studio_picture(path),
         "recipe": recipe,
-        "sidecar": _sidecar(path),
+        "sidecar": sidecar_of(path),
+        "credentials": _credentials(path, kind, authorities),
     }
 
 
-def _sidecar(path: Path) -> Told | None:
+def sidecar_of(path: Path) -> Told | None:
     """Whether the JSON beside the picture still speaks of these bytes."""
     beside = path.with_suffix(".json")
     if not beside.is_file():
@@ -73,3 +77,19 @@ def _sidecar(path: Path) -> Told | None:
         return {"file": beside.name, "matches": same, "versions": value.get("versions", {})}
     except (ValueError, KeyError, TypeError) as error:
         raise ArtifactError("the sidecar is damaged", where=beside, got=error) from error
+
+
+def _credentials(path: Path, kind: str, authorities: Path | None) -> Told | None:
+    """The C2PA credentials in the picture and whether they hold; None when it has none."""
+    data = path.read_bytes()
+    known = credentials.format_of(kind)
+    if known is None or not credentials.carries(data):
+        return None
+    if importlib.util.find_spec("c2pa") is None:
+        return {"state": "not checked", "remedy": f"pip install 'portrait-lora[{EXTRA}]'"}
+    try:
+        trusted = authorities.read_bytes() if authorities else None
+    except OSError as error:
+        raise InputError("the authorities cannot be read", where=authorities, got=error.strerror) from error
+    found = credentials.read(data, known, trusted)
+    return None if found is None else asdict(found)

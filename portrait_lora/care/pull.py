@@ -1,4 +1,4 @@
-"""Models onto this machine before they are needed: bases, face packs, single-file checkpoints.
+"""Models onto this machine before they are needed: bases, face packs.
 
 A branch is resolved to a commit once; the lock of the likeness folder then names the bytes for ever.
 """
@@ -69,6 +69,13 @@ def pull(name: str, folder: Path, hub: Hub, *, archive: Path | None = None) -> l
         models = install(KNOWN[name], hub, archive)
     elif base := _catalogued(name):
         models = [_pull_repo(repo, lock, hub, base.name) for repo in base.repos]
+    elif Path(name).is_file():
+        raise InputError(
+            "a checkpoint in one file is on this machine already",
+            where=name,
+            needed="a folder in diffusers layout",
+            remedy=f"Make it one: portrait-lora convert {name} --out FOLDER",
+        )
     elif Path(name).is_dir() or name in ("embedded", "synthetic"):
         return []
     else:
@@ -86,10 +93,10 @@ def _catalogued(name: str) -> catalog.BaseModel | None:
 
 def _is_here(lock: Lock, repo: str, hub: Hub) -> bool:
     model = lock.models.get(repo)
-    return model is not None and not hub.missing(_as_locked(model))
+    return model is not None and not hub.missing(as_locked(model))
 
 
-def _as_locked(model: LockedModel) -> Snapshot:
+def as_locked(model: LockedModel) -> Snapshot:
     """The snapshot of a locked model, so that it can be fetched again without asking which commit."""
     files = tuple(HubFile(path, f.size, f.sha256, None) for path, f in sorted(model.files.items()))
     return Snapshot(model.source, model.asked, model.commit, files)
@@ -98,7 +105,7 @@ def _as_locked(model: LockedModel) -> Snapshot:
 def _pull_repo(repo: str, lock: Lock, hub: Hub, label: str) -> LockedModel:
     """One repository: as locked, or for the first time."""
     if locked := lock.models.get(repo):
-        folder, digests = hub.fetch(_as_locked(locked), label=label)
+        folder, digests = hub.fetch(as_locked(locked), label=label)
         wrong = [p for p, f in locked.files.items() if digests[p] != f.sha256]
         if wrong:  # fetch has compared the same bytes: only a lock edited meanwhile comes here
             raise ArtifactError("a file is not the locked one", where=folder / wrong[0])

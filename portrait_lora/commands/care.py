@@ -1,4 +1,4 @@
-"""Looking after models, machine and person: `pull`, `gallery`, `doctor`, `export`, `inspect`, `forget`."""
+"""Looking after models, machine and person: from `pull` and `convert` to `inspect` and `forget`."""
 
 from __future__ import annotations
 
@@ -53,6 +53,27 @@ def pull(
 
 def _after_pull(into: Path) -> str:
     return f"portrait-lora run {into}" if (into / "photos").is_dir() else "portrait-lora doctor"
+
+
+def convert(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="a checkpoint of SD 1.x or SDXL, safetensors")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="the folder to make, for `base: DIR`")],
+    like: Annotated[
+        str | None,
+        typer.Option("--like", metavar="NAME|DIR", help="whose configuration it has; default: sd15 or sdxl"),
+    ] = None,
+    into: Annotated[
+        Path, typer.Option("--into", help="likeness folder whose portrait-lora.lock names the commit")
+    ] = Path("."),
+    offline: OfflineOpt = False,
+    as_json: JsonOpt = False,
+) -> None:
+    """Make a folder of a checkpoint in one file, as A1111 and ComfyUI use them; once per checkpoint."""
+    from portrait_lora.care.convert import convert as make
+
+    family = make(file, out, open_hub(offline), like=like, into=into)
+    lines = [f"{out}: {family}, every weight taken from {file.name}"]
+    answer({"folder": str(out), "family": family}, as_json, lines, f"portrait-lora run DIR -s base={out}")
 
 
 def gallery(
@@ -140,12 +161,16 @@ def inspect(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="a picture, a LoRA, or a folder of this program")
     ],
+    trust: Annotated[
+        Path | None,
+        typer.Option("--trust", metavar="PEM", help="certificates of authorities whose signatures you trust"),
+    ] = None,
     as_json: JsonOpt = False,
 ) -> None:
     """Show what a file says of how it was made."""
     from portrait_lora.care.inspection import inspect_file
 
-    told = inspect_file(file)
+    told = inspect_file(file, trust)
     answer(told, as_json, [line for key, value in told.items() for line in _shown(key, value)], "")
 
 
@@ -153,7 +178,7 @@ def _shown(key: str, value: object, depth: int = 0) -> list[str]:
     if isinstance(value, dict) and value:
         inner = [line for k, v in value.items() for line in _shown(str(k), v, depth + 1)]
         return [f"{'  ' * depth}{key}:", *inner]
-    return [f"{'  ' * depth}{key}: {'-' if value is None else value}"]
+    return [f"{'  ' * depth}{key}: {'-' if value in (None, ()) else value}"]
 
 
 def forget(
@@ -186,5 +211,5 @@ def forget(
 
 def register(app: typer.Typer) -> None:
     """Add these commands."""
-    for command in (pull, gallery, doctor, export, inspect, forget):
+    for command in (pull, convert, gallery, doctor, export, inspect, forget):
         app.command()(command)

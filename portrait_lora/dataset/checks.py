@@ -24,10 +24,14 @@ from portrait_lora.dataset.photos import (
     load_photo,
     photos_in_subfolders,
 )
+from portrait_lora.dataset.second_look import second_look
 from portrait_lora.records import Face, Finding, Photo, PhotoReport, readonly
 
 __all__ = ["CODES", "CheckSettings", "check_folder", "check_photo", "face_luma", "move_face", "settings_of"]
 
+NO_FACE: Final = Finding(
+    "no_face", "reject", 0.0, 1.0, "No face was found. Use a photo where the face is in plain view."
+)
 DARK_PICTURE_HIGHLIGHT: Final = 110.0
 """98th percentile of the luma: below, a picture without a face is brightened and looked at again."""
 
@@ -85,17 +89,19 @@ def check_photo(
     most = int(settings.max_megapixels * 1e6)
     try:
         photo, image = load_photo(path, settings.detect_side_px, max_pixels=most, quick=True)
-        faces = analyzer.find(image)
+        first = analyzer.find(image)
+        faces, hidden = second_look(image, first, analyzer.find)
         if not faces:
             low = tuple(findings.low_resolution(photo, settings))
-            why = _too_dark_to_see(image, analyzer, settings) or _no_face(image, analyzer)
-            return PhotoReport(photo, None, (why, *low))
+            return PhotoReport(photo, None, (_too_dark_to_see(image, analyzer, settings) or NO_FACE, *low))
         scale = max(photo.size_px) / max(image.shape[:2])
-        face, view, view_face = _closer_look(photo, image, faces[0], analyzer, scale)
+        face, view, view_face = move_face(faces[0], scale), image, faces[0]
+        if faces is first:
+            face, view, view_face = _closer_look(photo, image, faces[0], analyzer, scale)
     except UnreadablePhoto as error:  # also when the file goes away between two looks at it
         return unreadable(error)
     found = [*findings.several_faces(faces, settings)]
-    found += findings.of_face(photo, face, view, view_face, settings)
+    found += findings.of_face(photo, face, view, view_face, settings, hidden=hidden)
     found.sort(key=lambda f: f.severity == "not_checked")
     report = PhotoReport(photo, face, tuple(found))
     if report.accepted and seen is not None:
@@ -156,16 +162,3 @@ def _too_dark_to_see(image: ImageArray, analyzer: FaceFinder, settings: CheckSet
     luma = float(face_luma(image, faces[0]).mean())
     advice = "The picture is so dark that the face is hardly there. Use a photo with light on the face."
     return Finding("under_exposed", "reject", luma, settings.min_brightness, advice)
-
-
-def _no_face(image: ImageArray, analyzer: FaceFinder) -> Finding:
-    """`no_face`; tells when the face appears once the picture is turned."""
-    for turns, word in ((1, "left"), (3, "right"), (2, "upside down")):
-        if analyzer.find(np.ascontiguousarray(np.rot90(image, turns))):
-            how = "upside down" if turns == 2 else f"on its side; turn it to the {word}"
-            return Finding(
-                "no_face", "reject", 0.0, 1.0, f"The picture seems to lie {how} and save it again."
-            )
-    return Finding(
-        "no_face", "reject", 0.0, 1.0, "No face was found. Use a photo where the face is in plain view."
-    )

@@ -13,9 +13,11 @@ from typing import Final, TypeVar
 import cv2
 import numpy as np
 
+from portrait_lora.dataset.light import contrast_stops
 from portrait_lora.dataset.photos import ImageArray
+from portrait_lora.dataset.second_look import roll_deg
 from portrait_lora.faces.quality import aligned_crop, blur_px, eye_brightness, source_px_per_aligned_px
-from portrait_lora.records import Face, Finding, Photo
+from portrait_lora.records import Face, Finding, Photo, Severity
 
 NEEDS: Final[Mapping[str, str]] = {
     "unreadable": "the file alone",
@@ -57,7 +59,8 @@ class CheckSettings:
     min_border_share: float = 0.01  # room between face and border, in face sizes
     max_yaw_deg: float = 85.0
     max_pitch_deg: float = 40.0
-    max_roll_deg: float = 50.0
+    max_roll_deg: float = 45.0
+    max_contrast_stops: float = 3.75  # `light.contrast_stops`: 2.5 in split lighting, 5 with a side in black
     min_eye_brightness: float = 0.6  # `faces.quality.eye_brightness`: dark lenses are below
     max_megapixels: float = 120.0  # larger pictures are refused unread
 
@@ -79,17 +82,23 @@ def settings_of(kind: type[T], values: object) -> T:
 
 
 def of_face(
-    photo: Photo, face: Face, view: ImageArray, view_face: Face, settings: CheckSettings
+    photo: Photo,
+    face: Face,
+    view: ImageArray,
+    view_face: Face,
+    settings: CheckSettings,
+    *,
+    hidden: bool = False,
 ) -> Iterator[Finding]:
     """Everything that one face and its pixels tell.  `face` is in pixels of the original, `view_face` in
-    those of `view`, which shows it best."""
+    those of `view`, which shows it best.  `hidden`: only lifted shadows show it, so hard light rejects."""
     yield from low_resolution(photo, settings)
     small = list(_face_too_small(face, settings))
     yield from small
     aligned = np.asarray(aligned_crop(view, view_face.keypoints_px), dtype=np.uint8)
     if not small:
         yield from _blurred(aligned, view_face, settings)
-    yield from _exposure(view, view_face, settings)
+    yield from _exposure(view, view_face, settings, "reject" if hidden else "warn")
     yield from _cut_off(photo, face, settings)
     yield from _extreme_pose(face, settings)
     yield from _sunglasses(aligned, face, settings)
@@ -150,7 +159,7 @@ def face_luma(image_rgb: ImageArray, face: Face) -> np.ndarray:
     return luma[inside] if inside.any() else luma.ravel()
 
 
-def _exposure(image: ImageArray, face: Face, settings: CheckSettings) -> Iterator[Finding]:
+def _exposure(image: ImageArray, face: Face, settings: CheckSettings, harsh: Severity) -> Iterator[Finding]:
     """At most one of the three: too dark, too hard, too bright."""
     luma = face_luma(image, face)
     highlight = float(np.percentile(luma, 95))
@@ -158,15 +167,18 @@ def _exposure(image: ImageArray, face: Face, settings: CheckSettings) -> Iterato
     dark = "The face is too dark. Use a photo with light on the face."
     bright = "The face is burnt out. Use a photo with softer light or less exposure."
     hard = "Much of the face is pure black or white. A photo in softer light teaches more."
-    clipped = blown + crushed
-    if face.brightness < settings.min_brightness:
+    sided = "One side of the face lies in the dark. A photo in softer light teaches more."
+    clipped, contrast = blown + crushed, contrast_stops(image, face)
+    if contrast > settings.max_contrast_stops and highlight >= settings.min_highlight:
+        yield Finding("harsh_contrast", harsh, contrast, settings.max_contrast_stops, sided)
+    elif face.brightness < settings.min_brightness:
         yield Finding("under_exposed", "reject", face.brightness, settings.min_brightness, dark)
     elif highlight < settings.min_highlight:
         yield Finding("under_exposed", "reject", highlight, settings.min_highlight, dark)
     elif face.brightness > settings.max_brightness:
         yield Finding("over_exposed", "reject", face.brightness, settings.max_brightness, bright)
     elif clipped > settings.max_clipped_share and crushed > blown / 3:
-        yield Finding("harsh_contrast", "warn", clipped, settings.max_clipped_share, hard)
+        yield Finding("harsh_contrast", harsh, clipped, settings.max_clipped_share, hard)
     elif blown > settings.max_blown_share:
         yield Finding("over_exposed", "reject", blown, settings.max_blown_share, bright)
 
@@ -185,20 +197,36 @@ def _cut_off(photo: Photo, face: Face, settings: CheckSettings) -> Iterator[Find
         yield Finding("cut_off", "reject", room, settings.min_border_share, advice)
 
 
+_ON_ITS_SIDE_DEG: Final = 70.0
+_UPSIDE_DOWN_DEG: Final = 135.0
+
+
 def _extreme_pose(face: Face, settings: CheckSettings) -> Iterator[Finding]:
-    if face.pose_deg is None:
-        yield not_checked("extreme_pose", "This face pack does not measure the pose.")
-        return
-    pitch, yaw, roll = face.pose_deg
-    limits = (
-        (abs(yaw), settings.max_yaw_deg, "turned away too far"),
-        (abs(pitch), settings.max_pitch_deg, "tilted up or down too far"),
-        (abs(roll), settings.max_roll_deg, "leaning too far; turn the picture upright"),
-    )
-    over = [(angle / limit, angle, limit, words) for angle, limit, words in limits if angle > limit]
+    """Turned, tilted or leaning too far; without a pose model, the line of the eyes tells the last."""
+    roll = roll_deg(face)
+    limits = [(abs(roll), settings.max_roll_deg, _leaning(roll))]
+    if face.pose_deg is not None:
+        pitch, yaw = abs(face.pose_deg[0]), abs(face.pose_deg[1])
+        limits.append((yaw, settings.max_yaw_deg, "The head is turned away too far. Use a calmer pose."))
+        limits.append(
+            (pitch, settings.max_pitch_deg, "The head is tilted up or down too far. Use a calmer pose.")
+        )
+    over = [(angle / limit, angle, limit, advice) for angle, limit, advice in limits if angle > limit]
     if over:
-        _, angle, limit, words = max(over)
-        yield Finding("extreme_pose", "reject", angle, limit, f"The head is {words}. Use a calmer pose.")
+        _, angle, limit, advice = max(over)
+        yield Finding("extreme_pose", "reject", angle, limit, advice)
+    elif face.pose_deg is None:
+        yield not_checked("extreme_pose", "This face pack does not measure the pose.")
+
+
+def _leaning(roll: float) -> str:
+    """What to do about a roll; positive leans clockwise, so the picture must turn to the left."""
+    if abs(roll) >= _UPSIDE_DOWN_DEG:
+        return "The picture seems to lie upside down. Turn it and save it again."
+    if abs(roll) >= _ON_ITS_SIDE_DEG:
+        way = "left" if roll > 0 else "right"
+        return f"The picture seems to lie on its side. Turn it to the {way} and save it again."
+    return "The head is leaning too far. Turn the picture until the head is upright, or use a calmer pose."
 
 
 SUNGLASSES_MAX_YAW_DEG: Final = 40.0

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 from portrait_lora.records import FloatArray
 
-_MILD: float = 0.7
-"""An unusual view of the subject may fall to this share of the threshold when the group itself is wide."""
+SHARE_OF_THRESHOLD: Final = 0.58
+"""Of a pack's verification threshold: the average cosine from which photos are grouped.  Profiles and hard
+light take the subject's own photos below the threshold itself."""
+_MILD: Final = 0.7
+"""An unusual view of the subject may fall to this share of the similarity when the group itself is wide."""
+_STRICT: Final = 1.3
+"""Asked in a group of alike photos: strangers reach more than the similarity itself (13 of 100 measured)."""
+_SPREADS: Final = 3.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +40,8 @@ def find_subject(embeddings_ND: FloatArray, same_person_similarity: float) -> Su
 
     The core is the largest cluster of average linkage cut at the threshold.  A face belongs to the
     subject when it resembles the closer half of the core; the cut follows the core's own spread, within
-    [0.7, 1] × `same_person_similarity`, so that a profile of the subject stays and a stranger does not.
+    [0.7, 1.3] × `same_person_similarity`, so that a profile of the subject stays and a stranger does not,
+    not even one whom the linkage drew into the core.
     """
     cosines_NN = embeddings_ND @ embeddings_ND.T
     clusters = average_linkage(cosines_NN, same_person_similarity)
@@ -42,7 +50,6 @@ def find_subject(embeddings_ND: FloatArray, same_person_similarity: float) -> Su
     similarity_N = np.array([_to_core(cosines_NN[i], core, i) for i in range(len(cosines_NN))], np.float32)
     threshold = _threshold(similarity_N[core], same_person_similarity)
     is_subject = similarity_N >= threshold
-    is_subject[core] = True
     rivals = [c for c in clusters[1:] if len(c) == len(core) >= 2 and not is_subject[c].any()]
     return Subject(is_subject, similarity_N, threshold, bool(rivals))
 
@@ -50,7 +57,7 @@ def find_subject(embeddings_ND: FloatArray, same_person_similarity: float) -> Su
 def _threshold(of_core: np.ndarray, same_person: float) -> float:
     median = float(np.median(of_core))
     spread = 1.4826 * float(np.median(np.abs(of_core - median)))
-    return max(_MILD * same_person, min(same_person, median - 3.5 * spread))
+    return max(_MILD * same_person, min(_STRICT * same_person, median - _SPREADS * spread))
 
 
 def _to_core(cosines_N: np.ndarray, core: list[int], me: int) -> float:

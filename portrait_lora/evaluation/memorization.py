@@ -1,8 +1,8 @@
 """Did the adapter learn a face, or copy photos?
 
 A good likeness has a high ArcFace similarity to every photo, so ArcFace cannot tell likeness from
-copying.  Copying shows in the pixels: same light, same pose, same strands of hair; see `copyview`.
-Legend: P portraits, M training photos, D embedding width.
+copying.  Copying shows in the pixels: same light, same pose, same strands of hair; see `copysearch`.
+Legend: P portraits, M training photos, D embedding width, F side of a field.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from scipy import stats
 from scipy.optimize import linear_sum_assignment
 
 from portrait_lora.errors import InputError
-from portrait_lora.evaluation.copyview import FIELD_PX, Gallery, View
+from portrait_lora.evaluation.copysearch import Gallery, screen_fields, unit_rows
+from portrait_lora.evaluation.copyview import FIELD_PX, Floats, View
 from portrait_lora.evaluation.identity import ReferenceSet
 
 PERCENTILE: Final = 0.99
 MIN_REAL_PHOTOS: Final = 3
 SAME_PICTURE: Final = 0.97
+MAYBE_SAME: Final = 0.85  # of the small fields, below which two pictures are not looked at closely
 LIMITS: Final = (0.80, 0.83)
 """The person's own limit is held between these: unlike scenes of one person reach the first, and above the
 second copies blended with a fifth of another picture begin (`scripts/evaluate_protocol.py` measures both)."""
@@ -30,7 +32,10 @@ second copies blended with a fifth of another picture begin (`scripts/evaluate_p
 
 @dataclass(frozen=True, slots=True)
 class CopyReport:
-    """`matches` holds, per portrait, the most similar training photo (or -1) and its correlation."""
+    """`matches` holds, per portrait, the most similar training photo (or -1) and its correlation.
+
+    Values up to `threshold` are rough: a portrait that is no copy is not looked at more closely.
+    """
 
     copy_score: float
     threshold: float
@@ -51,10 +56,8 @@ def copy_report(portraits: Sequence[View], training: Sequence[View], holdout: Se
     if not training:
         raise InputError("there is no training photo to compare with")
     real = [*training, *holdout]
-    among = Gallery(real)
-    threshold = match_threshold([among.best(v, without=i)[1] for i, v in enumerate(real)])
-    gallery = Gallery(training)
-    matches = tuple(gallery.best(portrait) for portrait in portraits)
+    threshold = match_threshold([v for _, v in Gallery(real).best(real, above=0.0, without_itself=True)])
+    matches = tuple(Gallery(training).best(portraits, above=threshold))
     share = float(np.mean([value > threshold for _, value in matches])) if matches else 0.0
     return CopyReport(share, threshold, matches, len(real))
 
@@ -75,11 +78,18 @@ def match_threshold(best_among_real: Sequence[float]) -> float:
 
 def duplicates(views: Sequence[View]) -> tuple[tuple[int, int], ...]:
     """(later, earlier) for every picture that repeats an earlier one almost pixel for pixel."""
-    unit = _unit_fields(views)
-    if len(unit) < 2:
+    if len(views) < 2:
         return ()
-    alike = np.tril(unit @ unit.T, k=-1)
-    return tuple((i, int(alike[i].argmax())) for i in range(len(unit)) if alike[i].max() > SAME_PICTURE)
+    small = screen_fields(views)
+    found: list[tuple[int, int]] = []
+    for i in range(1, len(views)):
+        earlier = np.flatnonzero(small[:i] @ small[i] > MAYBE_SAME)
+        if len(earlier):
+            unit = _unit_fields([views[i], *(views[int(j)] for j in earlier)])
+            alike = unit[1:] @ unit[0]
+            if alike.max() > SAME_PICTURE:
+                found.append((i, int(earlier[alike.argmax()])))
+    return tuple(found)
 
 
 def diversity(views: Sequence[View]) -> float | None:
@@ -91,18 +101,19 @@ def diversity(views: Sequence[View]) -> float | None:
     n = len(views)
     if n < 2:
         return None
-    unit = _unit_fields(views)
-    all_pairs = float((unit.sum(axis=0) ** 2).sum())  # each with itself included
-    return 1.0 - (all_pairs - float((unit * unit).sum())) / (n * (n - 1))
+    total = np.zeros(FIELD_PX * FIELD_PX)
+    own = 0.0
+    for seen in views:
+        unit = _unit_fields([seen])[0]
+        total += unit
+        own += float(unit @ unit)
+    all_pairs = float(total @ total)  # each with itself included
+    return 1.0 - (all_pairs - own) / (n * (n - 1))
 
 
-def _unit_fields(views: Sequence[View]) -> npt.NDArray[np.float32]:
+def _unit_fields(views: Sequence[View]) -> Floats:
     """(P, F * F) with zero mean and unit norm."""
-    if not views:
-        return np.zeros((0, FIELD_PX * FIELD_PX), np.float32)
-    fields = np.stack([(v.field * v.mask).ravel() for v in views])
-    fields = fields - fields.mean(axis=1, keepdims=True)
-    return fields / np.maximum(np.linalg.norm(fields, axis=1, keepdims=True), 1e-6)
+    return unit_rows([v.field * v.mask for v in views])
 
 
 def similarity_gap(

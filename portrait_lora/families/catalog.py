@@ -64,8 +64,7 @@ def resolve_base(name_or_folder: str | Path) -> BaseModel:
             "a single-file checkpoint cannot be used as it is",
             where=folder,
             needed="a folder in diffusers layout",
-            remedy="Convert it once in Python: StableDiffusionPipeline.from_single_file(FILE, ...)"
-            ".save_pretrained(FOLDER), with the pipeline class of its family.",
+            remedy=f"Convert it once: portrait-lora convert {folder} --out FOLDER",
         )
     known = [base.name for base in BASES]
     close = difflib.get_close_matches(text, known, 1, cutoff=0.5)

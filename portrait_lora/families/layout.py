@@ -135,6 +135,11 @@ def config_of(folder: Path, part: str) -> dict[str, object]:
     return _json(folder / part / "config.json") if (folder / part).is_dir() else {}
 
 
+def config_file(path: Path) -> dict[str, object]:
+    """A JSON object of a model folder.  Raises `ArtifactError` when it cannot be read."""
+    return _json(path)
+
+
 def folder_digest(folder: Path) -> str:
     """Digest of names and contents of the parts that are used; hashed once per state of the folder."""
     files = sorted(p for p in folder.rglob("*") if p.is_file())

@@ -4,35 +4,58 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 from portrait_lora import consent, device, log, manifest
 from portrait_lora.likeness import Summary
 from portrait_lora.records import CaptionedCrop, Shot
+from portrait_lora.stages import stopping
 from portrait_lora.stages.context import ADAPTER, ADAPTER_COMFY, Context, folder_digest, is_whole, strings
 
 if TYPE_CHECKING:
     from portrait_lora.training.preflight import Job, Means
 
+PROBE_KEYS: Final = {
+    "num_inference_steps", "guidance_scale", "unconditional", "adapter_scale", "scheduler", "style_adapter",
+    "style_scale", "batch_size",
+}  # fmt: skip
+"""Of `generate`: what a probe portrait depends on."""
 _log = log.get(__name__)
 
 
 def train(ctx: Context) -> Summary:
     """Leave the checkpoints of the LoRA under `adapters/<run>/checkpoints/`."""
     consent.require(ctx.likeness.root, ctx.likeness.photos, commercial=ctx.config.commercial)
+    stopping.refuse_what_cannot_stop(ctx.config.training)
     inputs = {
         "dataset": folder_digest(ctx.likeness.dataset),
         "config": _config_digest(ctx),
         "base": ctx.base.digest,
         "precision": f"{ctx.device.device} {ctx.device.mixed_precision}",
     }
-    return ctx.stage("train", inputs, lambda: _checkpoints_whole(ctx), lambda: _train(ctx, inputs))
+    told = inputs | ({"stop": _probe_digest(ctx)} if ctx.config.training.early_stop else {})
+    return ctx.stage("train", told, lambda: _checkpoints_whole(ctx), lambda: _train(ctx, inputs))
 
 
 def _config_digest(ctx: Context) -> str:
-    """Of what decides the weights: how memory is saved does not."""
-    numbers = ctx.config.training.model_dump(mode="json", exclude={"micro_batch", "gradient_checkpointing"})
+    """Of what decides the weights: how memory is saved, and where a run is ended, does not."""
+    without = {"micro_batch", "gradient_checkpointing", "early_stop"}
+    numbers = ctx.config.training.model_dump(mode="json", exclude=without)
     return manifest.digest({"training": numbers, "seed": ctx.config.seed})
+
+
+def _probe_digest(ctx: Context) -> str:
+    """Of what decides the probe portraits of a checkpoint and what they are worth."""
+    config = ctx.config
+    return manifest.digest(
+        {
+            "select": config.select.model_dump(mode="json"),
+            "generate": config.generate.model_dump(mode="json", include=PROBE_KEYS),
+            "seed": config.seed,
+            "pack": ctx.pack.digest,
+        }
+    )
 
 
 def _checkpoints_whole(ctx: Context) -> bool:
@@ -67,7 +90,8 @@ def _train(ctx: Context, inputs: Mapping[str, str]) -> Summary:
             if accelerator.is_main_process:
                 _begin_run(ctx, inputs)
             prior = _class_pictures(ctx, crops)
-        result = loop.train(
+        go_on = partial(
+            loop.train,
             ctx.family,
             crops,
             ctx.likeness.adapters,
@@ -101,6 +125,8 @@ def _train(ctx: Context, inputs: Mapping[str, str]) -> Summary:
             config_digest=inputs["config"],
             accelerator=accelerator,
         )
+        ended = stopping.train_as_configured(ctx, go_on, steps, accelerator)
+    result = ended.result
     if not accelerator.is_main_process:
         raise SystemExit(0)  # one process goes on with what comes after
     return {
@@ -110,6 +136,8 @@ def _train(ctx: Context, inputs: Mapping[str, str]) -> Summary:
         "final_loss": result.final_loss,
         "resumed_from": result.resumed_from,
         "checkpoints": [a.path.parent.name for a in result.checkpoints],
+        "stopped_early": bool(ended.reason),
+        "stop_reason": ended.reason,
     }
 
 
@@ -143,7 +171,8 @@ def _class_pictures(ctx: Context, crops: Sequence[CaptionedCrop]) -> list[Captio
 
 
 def plan(ctx: Context) -> Summary:
-    """What `train` would do, need and take, without doing it."""
+    """What `train` would do, need and take, without doing it; an early stop may end it sooner."""
+    stopping.refuse_what_cannot_stop(ctx.config.training)
     from portrait_lora.dataset.build import load_dataset_folder
     from portrait_lora.training import loop, preflight
 
@@ -224,8 +253,7 @@ def select(ctx: Context) -> Summary:
     """Choose the checkpoint by embedder A on probe portraits, and write the adapter files."""
     inputs = {
         "train": manifest.digest([ctx.journal.stages["train"]["inputs"], _checkpoint_digests(ctx)]),
-        "config": ctx.digest("select", "generate", "seed"),
-        "pack": ctx.pack.digest,
+        "probes": _probe_digest(ctx),
     }
     folder = ctx.likeness.adapters
     return ctx.stage("select", inputs, lambda: is_whole(folder), lambda: _select(ctx))
@@ -237,30 +265,14 @@ def _checkpoint_digests(ctx: Context) -> list[str]:
 
 
 def _select(ctx: Context) -> Summary:
-    from portrait_lora.dataset.build import load_dataset_folder
-    from portrait_lora.evaluation import identity
     from portrait_lora.evaluation.select import choose_checkpoint
-    from portrait_lora.generation import prompts
-    from portrait_lora.stages.probing import Probe
+    from portrait_lora.stages.probing import Checkpoints
     from portrait_lora.training import adapter as lora
 
     folder = ctx.likeness.adapters
     (folder / manifest.NAME).unlink(missing_ok=True)
-    crops, holdout_paths = load_dataset_folder(ctx.likeness.dataset)
-    training_paths = sorted({ctx.likeness.photos / crop.source for crop in crops})
-    probe = Probe(ctx.finder, holdout_paths, training_paths)
-    shots = prompts.probe_shots(
-        ctx.trigger,
-        ctx.config.subject.kind,
-        ctx.config.select.probes,
-        resolution_px=ctx.base.resolution_px,
-        seed=ctx.config.seed,
-    )
-    table = []
-    for adapter in ctx.adapters:
-        made = ctx.draw(adapter, shots, folder / "probes" / f"step-{adapter.step:06d}")
-        items = [identity.PortraitItem(p.path, p.shot.prompt) for p in made]
-        table.append(probe.score(adapter.step, items))
+    probes = Checkpoints(ctx)
+    table = [probes.score(adapter) for adapter in ctx.adapters]
     step = choose_checkpoint(table, copy_limit=ctx.config.select.copy_limit)
     chosen = next(a for a in ctx.adapters if a.step == step)
     lora.export_diffusers(chosen, folder / ADAPTER)

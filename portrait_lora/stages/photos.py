@@ -66,8 +66,7 @@ def _prepare_inputs(ctx: Context) -> dict[str, str]:
     """The captions file counts once it exists; see `_prepare`."""
     there = ctx.likeness.captions.is_file()
     captions = manifest.sha256_file(ctx.likeness.captions) if there else ""
-    size = str(ctx.base.resolution_px)
-    return _photo_inputs(ctx) | {"captions": captions, "resolution_px": size}
+    return _photo_inputs(ctx) | {"captions": captions}
 
 
 def _prepare(ctx: Context) -> Summary:
@@ -102,10 +101,12 @@ def _prepare(ctx: Context) -> Summary:
 
 
 def _photo_inputs(ctx: Context) -> dict[str, str]:
+    """The base counts by its resolution: smaller photos than that asks for are rejected."""
     return {
         "photos": manifest.digest(ctx.photo_digests),
         "config": ctx.digest("dataset", "subject", "allow_synthetic_models"),
         "pack": ctx.pack.digest,
+        "resolution_px": str(ctx.base.resolution_px),
     }
 
 
@@ -118,7 +119,7 @@ def _examined(ctx: Context) -> tuple[list[PhotoReport], CuratedSet | TooFewPhoto
 
 def _examine(ctx: Context) -> tuple[list[PhotoReport], CuratedSet | TooFewPhotos]:
     """Every photo's report, and the curated set or why there is none."""
-    from portrait_lora.dataset import checks, crop, curate, duplicates
+    from portrait_lora.dataset import checks, crop, curate, duplicates, subject
 
     _refuse_unknown_world(ctx)
     _ = ctx.photo_digests
@@ -131,9 +132,7 @@ def _examine(ctx: Context) -> tuple[list[PhotoReport], CuratedSet | TooFewPhotos
     if not reports:
         got = f"{len(ctx.photo_digests)} files, none of them a picture"
         raise ctx.no_photos(got)
-    # Profiles and hard light take the subject's own photos below the verification threshold (0.27-0.43
-    # of 0.44 measured), strangers stay near 0: half the threshold tells them apart.
-    same = 0.58 * ctx.pack.threshold("select")
+    same = subject.SHARE_OF_THRESHOLD * ctx.pack.threshold("select")
     try:
         curated = curate.curate(
             reports, curate.CurateSettings.of(settings.curate), same_person_similarity=same, looks=looks

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from portrait_lora.dataset.build import load_dataset_folder
 from portrait_lora.evaluation import identity, protocol
 from portrait_lora.evaluation.adherence import mean_adherence
 from portrait_lora.evaluation.select import CheckpointScore, checkpoint_score
 from portrait_lora.faces.opening import Analyzer
+from portrait_lora.generation import prompts
+from portrait_lora.records import Adapter
+from portrait_lora.stages.context import Context
 from portrait_lora.stages.looking import PhotosSeen, PortraitsSeen
 
 
@@ -37,3 +41,26 @@ class Probe:
             copy_score=None if copied is None else copied.score,
             adherence=mean_adherence((s.prompt, s.face) for s in seen.seen),
         )
+
+
+class Checkpoints:
+    """Draws and scores the probe portraits of checkpoints; what is drawn already is not drawn again."""
+
+    def __init__(self, ctx: Context) -> None:
+        """Raises PhotosError with fewer than two held-out photos in which a face is found."""
+        crops, holdout = load_dataset_folder(ctx.likeness.dataset)
+        training = sorted({ctx.likeness.photos / crop.source for crop in crops})
+        self._ctx, self._probe = ctx, Probe(ctx.finder, holdout, training)
+        self._shots = prompts.probe_shots(
+            ctx.trigger,
+            ctx.config.subject.kind,
+            ctx.config.select.probes,
+            resolution_px=ctx.base.resolution_px,
+            seed=ctx.config.seed,
+        )
+
+    def score(self, adapter: Adapter) -> CheckpointScore:
+        """The row of one checkpoint, from the pictures in `probes/step-000400/`."""
+        folder = self._ctx.likeness.adapters / "probes" / f"step-{adapter.step:06d}"
+        made = self._ctx.draw(adapter, self._shots, folder)
+        return self._probe.score(adapter.step, [identity.PortraitItem(p.path, p.shot.prompt) for p in made])

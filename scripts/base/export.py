@@ -7,19 +7,19 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 
-from .configs import NOISE, PREVIEW_PROMPTS, SIZE_PX
-from .loop import CHECKPOINT, read_state, write_json
+from .card import read_json, write_card
+from .configs import PREVIEW_PROMPTS
+from .loop import CHECKPOINT, write_json
 from .preview import build_pipeline, draw, save_sheet
 from .tokenizer import load_tokenizer
 from .unet import FOLDER, Shape, load_averaged
 
 DIGESTS: Final = "digests.json"
-CARD: Final = "CARD.md"
 TRAINING: Final = "training.json"
 EARLIER: Final = "earlier.json"
 
@@ -42,7 +42,9 @@ def export(out: Path, target: Path, vae: AutoencoderKL, pictures: int) -> None:
     shutil.rmtree(temporary, ignore_errors=True)
     save_half(pipeline, temporary)
     shutil.copytree(out / "tokenizer", temporary / "tokenizer", dirs_exist_ok=True)
-    write_card(out, temporary, pictures)
+    done = totals(out)
+    write_json(temporary / TRAINING, done)
+    write_card(out, temporary, pictures, done)
     write_json(temporary / DIGESTS, digests(temporary))
     check(temporary, out)
     old = target.parent / f".{target.name}.old"
@@ -96,63 +98,10 @@ def check(folder: Path, out: Path) -> None:
     print("sizes " + " ".join(f"{k} {v / 1e6:.2f} MB" for k, v in sorted(sizes.items())), flush=True)
 
 
-def _read(file: Path) -> dict[str, Any]:
-    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-
-
 def totals(out: Path) -> dict[str, int]:
     """Steps of every part and samples of the UNet, those of the base that was unpacked included."""
-    earlier = _read(out / EARLIER)
-    states = {part: _read(out / part / "state.json") for part in ("encoder", "decoder", FOLDER)}
+    earlier = read_json(out / EARLIER)
+    states = {part: read_json(out / part / "state.json") for part in ("encoder", "decoder", FOLDER)}
     mine = {part: int(state.get("step", 0)) for part, state in states.items()}
     mine["samples"] = int(states[FOLDER].get("samples", 0))
     return {name: count + int(earlier.get(name, 0)) for name, count in mine.items()}
-
-
-def write_card(out: Path, folder: Path, pictures: int) -> None:
-    """The model card, filled with the figures of the training, and `training.json` with its length."""
-    vae, unet = _read(out / "vae.json"), _read(out / FOLDER / "state.json")
-    done = totals(out)
-    write_json(folder / TRAINING, done)
-    begun = "" if not _read(out / EARLIER) else f", the last {unet.get('samples', 0):,} of them on this data"
-    state = read_state(out / FOLDER)
-    plan = unet.get("plan", {})
-    error = (state.figures or {}).get("error", float("nan"))
-    text = f"""# Embedded synthetic studio base
-
-A Stable-Diffusion-format text-to-image model ({SIZE_PX} px) that knows one thing: the made-up people and
-studios of `portrait_lora.synthetic`. It exists so that every step of portrait_lora runs, and is measured,
-without downloading anything. Licence: Apache-2.0, weights included.
-
-## Data
-{pictures} procedurally rendered portraits (`scripts/render_corpus.py`); no photograph, no real person and
-no other model's output. Captions are the words of `portrait_lora.vocabulary`; the trigger word `ohwx` occurs
-in none.
-
-## Recipe (`scripts/train_base.py`)
-| part | how | training |
-|---|---|---|
-| tokenizer | `CLIPTokenizer`, every vocabulary word one token, length 64 | - |
-| vae | `AutoencoderKL`, 16 channels at 1/8, regressed onto face-weighted patch PCA | \
-encoder {done["encoder"]} steps, decoder {done["decoder"]} steps |
-| unet + text encoder | v-prediction, min-SNR 5, EMA, lr {plan.get("lr")} cosine, \
-batch {plan.get("batch")}, face weighted | {done[FOLDER]:,} steps, {done["samples"]:,} samples{begun} |
-
-Noise: {NOISE["beta_schedule"]} {NOISE["beta_start"]}..{NOISE["beta_end"]}, \
-{NOISE["num_train_timesteps"]} steps.
-Weights are stored in float16 and load as float32.
-
-## Figures
-| figure | value |
-|---|---|
-| velocity error (running mean) | {error:.4f} |
-| autoencoder PSNR on pictures not trained on | {vae.get("psnr", "-")} dB |
-| the same, weighted to the face | {vae.get("psnr_face", "-")} dB |
-| best linear code of equal size | {vae.get("psnr_linear", "-")} dB |
-| autoencoder parameters | {vae.get("parameters", "-")} |
-
-## Limits
-It draws only what the renderer renders and understands only the words of the vocabulary. It must not be used
-on, or judged by, photographs of real people; the programme refuses that unless it is told otherwise.
-"""
-    (folder / CARD).write_text(text, encoding="utf-8")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from portrait_lora import manifest
+from scripts.face_pack import calibrate, export, stages
 
-_TEXT = """# Synthetic face pack
+_TEXT: Final = """# Synthetic face pack
 
 Four small ONNX models in the layout that insightface loads by itself, and one that it does not know (in
 `heads/`), trained from nothing on rendered people of `portrait_lora.synthetic`. No photograph and no other
@@ -22,19 +25,31 @@ embedders. `pack.json` names every file with its sha256, the two thresholds, and
 68 landmarks that give pose in degrees and one of six expressions; where the attribute network is there, the
 expression is its word. Faces are aligned on the eyes, nose and mouth corners among the landmarks.
 
-## Data and recipe
+## Data
 
-`scripts/render_corpus.py` renders the people; hair, beard and glasses vary between a person's pictures.
+Renders of made-up people (`scripts/render_corpus.py`); hair, beard and glasses vary between a person's
+pictures. The last {held:.0%} of the people are held out from training, calibration uses others again.
+
+## Recipe
+
 `scripts/train_face_pack.py all` trains. The detector (SCRFD layout, quality focal loss, generalised IoU) sees
 scenes composed on the fly: 0 to 4 people at any size on clutter, cloth and noise, whole portraits, heads
 without a face, heads upside down. Embedder A (depthwise-separable, CosFace) saw every other person,
-embedder B (residual, sub-centre ArcFace) the others, so that one can choose and the other report. Beside the
-names both were taught the renderer's own parameters of face, skin and eyes, which no real embedder can be.
+embedder B (residual, sub-centre ArcFace) the others, so that one can choose and the other report.
+
+Beside the names of the people, **both embedders were taught the renderer's own parameters of every face**:
+{traits} numbers for the shape of head, eyes, brows, nose, mouth and ears, and for skin, age, sex, freckles
+and irises (`TRAITS` in `scripts/face_pack/stages.py`), by a regression of weight {weight:g} beside the margin
+loss. A pack for real faces cannot have such a teacher, so how well these embedders tell people apart says
+nothing of real ones.
+
 The attribute network begins from the trunk of the landmarks and learns expression, glasses, beard, lighting
 rig and the direction of the key light from the same crop.
 
 ## Figures
 
+| figure | value |
+|---|---|
 {figures}
 
 `python scripts/evaluate_face_pack.py --full` measures detection, landmarks, pose, expression and recognition
@@ -50,34 +65,87 @@ look-alikes). Landmarks have no depth (z is 0).
 ## Licence
 
 Apache-2.0, as the program. Commercial use: yes.
+
+## Digest
+
+`{digest}` names the pack in reports; it is that of `pack.json`, which names these files:
+
+| file | sha256 |
+|---|---|
+{digests}
 """
+_WHAT: Final = {
+    "det": "faces, five keypoints",
+    "landmark": "68 landmarks",
+    "w": "embedder A",
+    "x": "embedder B",
+    "attributes.onnx": "expression, glasses, beard, light",
+}
+"""By the beginning of the file's name."""
+_HEADS: Final = {
+    "pitch_mae_deg": ("pitch, mean error", "°"),
+    "yaw_mae_deg": ("yaw, mean error", "°"),
+    "roll_mae_deg": ("roll, mean error", "°"),
+    "expression_accuracy": ("expression from the landmarks alone, right", ""),
+    "expression": ("expression, right", ""),
+    "glasses": ("glasses, right", ""),
+    "beard": ("beard, right", ""),
+    "lighting": ("lighting rig, right", ""),
+    "light_deg": ("direction of the key light, mean error", "°"),
+}
 
 
 def write_card(out: Path, figures: dict[str, Any]) -> None:
-    """Write the card with what was measured."""
-    import onnx
-
-    rows: list[str] = []
-    words = {"det": "faces, five keypoints", "landmark": "68 landmarks", "w": "embedder A", "x": "embedder B"}
-    words |= {"attributes.onnx": "expression, glasses, beard, light"}
-    for file in sorted(out.rglob("*.onnx")):
-        graph = onnx.load(str(file)).graph
-        count = sum(_size(t.dims) for t in graph.initializer)
-        what = words[file.name.split("_")[0]]
-        rows.append(f"| {file.relative_to(out)} | {what} | {count:,} | {file.stat().st_size / 1e6:.2f} |")
-    lines = [f"- {k}: {v}" for k, v in figures["heads"].items() if k != "n"]
-    for name, row in figures["calibration"].items():
-        lines.append(
-            f"- {name}: threshold {row['threshold']} at a false-match rate of 0.001 for the mean cosine of "
-            f"one portrait to four photos ({figures['people']} people, {row['strangers_n']:.0f} scores of "
-            f"strangers); {row['true_match_rate']:.1%} of same-person scores reach it"
-        )
-    text = _TEXT.format(files="\n".join(rows), gallery=96, figures="\n".join(lines), det=256)
+    """Write the card of the sealed pack in `out` with what was measured."""
+    sealed = json.loads((out / "pack.json").read_text(encoding="utf-8"))
+    models = [name for name in sealed["files"] if name.endswith(".onnx")]
+    text = _TEXT.format(
+        files="\n".join(_model_row(out / name, name) for name in models),
+        gallery=_gallery(out / export.IMPOSTORS),
+        held=stages.HELD_OUT_SHARE,
+        traits=len(stages.TRAITS),
+        weight=stages.TRAIT_WEIGHT,
+        figures="\n".join(_figure_rows(figures)),
+        det=sealed["det_size_px"],
+        digest=manifest.digest(sealed),
+        digests="\n".join(f"| {name} | `{digest}` |" for name, digest in sealed["files"].items()),
+    )
     manifest.write_text_atomic(out / "CARD.md", text)
 
 
-def _size(dims: Any) -> int:
-    total = 1
-    for d in dims:
-        total *= int(d)
-    return total
+def _gallery(file: Path) -> int:
+    """How many strangers the pack brings along."""
+    from safetensors import safe_open
+
+    if not file.exists():
+        return 0
+    with safe_open(str(file), framework="pt") as handle:
+        return int(handle.get_slice("select").get_shape()[0])
+
+
+def _model_row(file: Path, name: str) -> str:
+    """What one ONNX file is, its parameters and size."""
+    import onnx
+
+    count = sum(math.prod(t.dims) for t in onnx.load(str(file)).graph.initializer)
+    what = _WHAT[file.name.split("_")[0]]
+    return f"| {name} | {what} | {count:,} | {file.stat().st_size / 1e6:.2f} |"
+
+
+def _figure_rows(figures: dict[str, Any]) -> list[str]:
+    """Heads on the people held out; thresholds with what they let through."""
+    heads = figures["heads"]
+    n = f"{heads['n']:.0f} pictures held out" if "n" in heads else "pictures held out"
+    rows = [
+        f"| {words} ({n}) | {heads[key]:.2f}{unit} |" if unit else f"| {words} ({n}) | {heads[key]:.1%} |"
+        for key, (words, unit) in _HEADS.items()
+        if key in heads
+    ]
+    for name, row in figures["calibration"].items():
+        rows.append(
+            f"| {name}: threshold at a false-match rate of {calibrate.FALSE_MATCH_RATE:g}, mean cosine of "
+            f"one portrait to four photos ({figures['people']} people, {row['strangers_n']:,.0f} scores "
+            f"of strangers) | {row['threshold']:.4f} |"
+        )
+        rows.append(f"| {name}: scores of the same person that reach it | {row['true_match_rate']:.1%} |")
+    return rows

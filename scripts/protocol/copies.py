@@ -46,10 +46,10 @@ def plant(kind: str, picture: Picture, other: Picture, rng: np.random.Generator)
     return np.clip(0.8 * picture.astype(np.float32) + 0.2 * other, 0, 255).astype(np.uint8)
 
 
-def pictures(seed: int, count: int) -> Picture:
+def pictures(seed: int, count: int, *, first_scene: int = 0) -> Picture:
     """(count, S, S, 3) of one person, every scene new."""
     people = sample_people([seed]).take([0] * count)
-    scenes = sample_scenes([seed * 100 + i for i in range(count)], max_yaw_deg=55.0)
+    scenes = sample_scenes([seed * 100 + first_scene + i for i in range(count)], max_yaw_deg=55.0)
     return render(people, scenes, SIZE_PX).image_BCHW.permute(0, 2, 3, 1).contiguous().numpy()
 
 

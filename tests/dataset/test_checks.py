@@ -159,11 +159,15 @@ def test_no_face_and_a_picture_on_its_side(tmp_path):
 
     class UprightOnly(FixedFinder):
         def find(self, image_rgb):
-            return super().find(image_rgb) if image_rgb.shape[0] > image_rgb.shape[1] else []
+            height, width = image_rgb.shape[:2]
+            upright = height > width and image_rgb[-8, width // 2].mean() < 100  # clothes are below
+            return super().find(image_rgb) if upright else []
 
     path = save(tmp_path / "side.png", np.rot90(draw(0)).copy())
-    advice = check_photo(path, UprightOnly(made_up_face()), SETTINGS).findings[0].advice
-    assert "on its side" in advice
+    report = check_photo(path, UprightOnly(made_up_face()), SETTINGS)
+    assert report.codes == ("extreme_pose",)
+    assert abs(report.findings[0].measured) == pytest.approx(90.0)
+    assert "on its side. Turn it to the right" in report.findings[0].advice
 
 
 def test_a_thumbnail_is_low_resolution(tmp_path):

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from portrait_lora import vocabulary
+from portrait_lora.families.layout import folder_digest
 from portrait_lora.vocabulary import Look
 from scripts.base import export as export_stage
 from scripts.base import unet as unet_stage
@@ -146,6 +147,16 @@ def test_export_loads_in_diffusers_without_arguments(
     picture = pipeline("frontal headshot of ohwx man", num_inference_steps=2, output_type="np").images[0]
     assert picture.shape == (128, 128, 3)
     assert export_stage.digests(target) == json.loads((target / "digests.json").read_text())
+    card = (target / "CARD.md").read_text()
+    unet = "unet/diffusion_pytorch_model.safetensors"
+    assert f"`{export_stage.digests(target)[unet]}`" in card
+    assert f"| {sum(p.numel() for p in pipeline.unet.parameters()):,} |" in card
+    assert f"`{folder_digest(target)}`" in card
+    assert "sde-dpmsolver++, order 2, trailing" in card
+    assert "2 steps, 4 samples" in card
+    assert "psnr" not in card and "None" not in card and "- dB" not in card
+    for part in ("Data", "Recipe", "Sampler", "Figures", "Limits", "Licence", "Digest"):
+        assert f"## {part}" in card
 
 
 def test_a_shipped_base_goes_on_from_its_weights(

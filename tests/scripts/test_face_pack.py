@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -10,8 +11,20 @@ import onnxruntime
 import pytest
 import torch
 
+from portrait_lora import manifest
 from scripts import evaluate_face_pack
-from scripts.face_pack import attributes, augment, calibrate, data, export, heads, losses, scenes, stages
+from scripts.face_pack import (
+    attributes,
+    augment,
+    calibrate,
+    card,
+    data,
+    export,
+    heads,
+    losses,
+    scenes,
+    stages,
+)
 from scripts.face_pack.loop import Plan, averaged, train
 from scripts.face_pack.nets import (
     Attributes,
@@ -187,3 +200,22 @@ def test_overlap() -> None:
     assert evaluate_face_pack.overlap((0, 0, 2, 2), (0, 0, 2, 2)) == 1
     assert evaluate_face_pack.overlap((0, 0, 2, 2), (1, 0, 3, 2)) == pytest.approx(1 / 3)
     assert evaluate_face_pack.overlap((0, 0, 1, 1), (2, 2, 3, 3)) == 0
+
+
+def test_the_card_tells_where_the_pack_comes_from(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    export.export_net("landmarks", Landmarks(), tmp_path / export.FILES["landmarks"])
+    facts = {"det_size_px": 256, "thresholds": {"synthetic-a": 0.4}}
+    export.write_pack(tmp_path, facts)
+    row = {"threshold": 0.4, "true_match_rate": 0.75, "strangers_n": 1200.0}
+    figures = {"heads": {"n": 9.0, "glasses": 0.95, "yaw_mae_deg": 2.25}, "people": 3}
+    card.write_card(tmp_path, figures | {"calibration": {"synthetic-a": row}})
+    text = (tmp_path / "CARD.md").read_text()
+    sealed = json.loads((tmp_path / "pack.json").read_text())
+    assert f"`{manifest.digest(sealed)}`" in text
+    assert f"| landmark_synthetic.onnx | `{sealed['files']['landmark_synthetic.onnx']}` |" in text
+    assert "| glasses, right (9 pictures held out) | 95.0% |" in text
+    assert "| yaw, mean error (9 pictures held out) | 2.25° |" in text
+    assert f"{len(stages.TRAITS)} numbers for the shape of head" in text
+    for part in ("Data", "Recipe", "Figures", "Limits", "Licence", "Digest"):
+        assert f"## {part}" in text

@@ -1,0 +1,49 @@
+"""Signed content credentials: `sign`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from portrait_lora.commands.options import JsonOpt, answer
+
+
+def sign(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="generated PNG, JPEG or WebP pictures")
+    ],
+    certificate: Annotated[
+        Path, typer.Option("--certificate", metavar="PEM", help="your certificate, then those above it")
+    ],
+    key: Annotated[Path, typer.Option("--key", metavar="PEM", help="the private key of your certificate")],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="default: signed/ beside the picture")
+    ] = None,
+    title: Annotated[
+        str | None, typer.Option("--title", help="a title to put into the credentials; without it, none")
+    ] = None,
+    timestamp: Annotated[
+        str | None,
+        typer.Option(
+            "--timestamp", metavar="URL", help="time-stamp authority to ask; without it, no network"
+        ),
+    ] = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Write signed copies of pictures: C2PA content credentials that say they are generated."""
+    from portrait_lora.care.signing import sign_files
+    from portrait_lora.signer import load_signer
+
+    signer = load_signer(certificate, key)
+    made = sign_files(files, signer, out, title=title, timestamp_authority=timestamp)
+    rows = [{"file": str(m.source), "signed": str(m.path), "sha256": m.sha256} for m in made]
+    summary = {"signer": signer.subject, "algorithm": signer.algorithm, "pictures": rows}
+    lines = [f"{m.path}: signed by {m.credentials.signer} ({m.credentials.algorithm})" for m in made]
+    answer(summary, as_json, lines, f"portrait-lora inspect {made[0].path}" if made else "")
+
+
+def register(app: typer.Typer) -> None:
+    """Add this command."""
+    app.command()(sign)

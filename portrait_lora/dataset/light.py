@@ -1,0 +1,80 @@
+"""How hard the light on a face is: stops between its lit and its shadowed side."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import cv2
+import numpy as np
+
+from portrait_lora.dataset.photos import ImageArray
+from portrait_lora.records import Face
+
+_SIDE_PX: Final = 128
+_ERODE_SHARE: Final = 0.05
+_ELLIPSE: Final = (0.8, 1.1)
+"""Half axes in distances between the eyes, and from the eyes to the mouth."""
+_LEAST_SIDE: Final = 0.2
+_GAP: Final = 0.05
+_FLOOR: Final = 1.5e-4
+"""Half a code value of eight-bit sRGB: what is darker is black whatever the light was."""
+_LUMINANCE: Final = np.array([0.2126, 0.7152, 0.0722], dtype=np.float32)  # ITU-R BT.709
+_SPLITS: Final = 9
+
+
+def contrast_stops(image_rgb: ImageArray, face: Face) -> float:
+    """log2 of the luminance of the brighter side of the face over that of the other.
+
+    The skin inside the landmarks (around the five keypoints for packs without) is parted across the line
+    of the eyes, at the place where the medians of both parts differ most; each part is at least a fifth of
+    it.  Medians and parts from top to bottom, so that beards, dark glasses and shaded eyes, which are on
+    both sides, count for little.
+    """
+    points = _outline(face)
+    low, high = points.min(axis=0), points.max(axis=0)
+    step = max(1, int(max(high - low) / _SIDE_PX))
+    height, width = image_rgb.shape[:2]
+    x0, y0 = (int(np.clip(v, 0, edge - 1)) for v, edge in zip(low, (width, height), strict=True))
+    x1, y1 = (int(np.clip(v + 1, 1, edge)) for v, edge in zip(high, (width, height), strict=True))
+    part = image_rgb[y0 : max(y1, y0 + 1) : step, x0 : max(x1, x0 + 1) : step]
+    mask = _inside((points - (x0, y0)) / step, part.shape[:2])
+    if not mask.any():
+        return 0.0
+    rows, columns = np.nonzero(mask)
+    across = np.asarray(face.keypoints_px[1] - face.keypoints_px[0], dtype=np.float64)
+    order = np.argsort(columns * across[0] + rows * across[1], kind="stable")
+    stops = np.log2(np.maximum(_linear(part[rows, columns]) @ _LUMINANCE, _FLOOR))[order]
+    shares = np.linspace(_LEAST_SIDE, 1 - _LEAST_SIDE, _SPLITS)
+    return max(abs(_step(stops, share)) for share in shares)
+
+
+def _step(stops: np.ndarray, share: float) -> float:
+    """Difference of the medians of both sides of a place, a little on either side of it left out."""
+    left, right = (int(np.clip(share + side * _GAP, 0.02, 0.98) * len(stops)) for side in (-1, 1))
+    return float(np.median(stops[: max(left, 1)]) - np.median(stops[min(right, len(stops) - 1) :]))
+
+
+def _outline(face: Face) -> np.ndarray:
+    """Points around the face: its landmarks, or an ellipse over eyes and mouth."""
+    if face.landmarks_px is not None:
+        return np.asarray(face.landmarks_px, dtype=np.float64)
+    eyes, mouth = face.keypoints_px[:2].mean(axis=0), face.keypoints_px[3:].mean(axis=0)
+    across = (face.keypoints_px[1] - face.keypoints_px[0]) * _ELLIPSE[0]
+    down = (mouth - eyes) * _ELLIPSE[1]
+    turn = np.linspace(0, 2 * np.pi, 24, endpoint=False)[:, None]
+    return np.asarray((eyes + mouth) / 2 + np.cos(turn) * across + np.sin(turn) * down, dtype=np.float64)
+
+
+def _inside(points: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Pixels well inside the hull of the points."""
+    mask = np.zeros(shape[:2], dtype=np.uint8)
+    cv2.fillConvexPoly(mask, cv2.convexHull(np.rint(points).astype(np.int32)), 1)
+    size = 2 * int(_ERODE_SHARE * max(shape[:2])) + 1
+    padded = cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    return cv2.erode(padded, np.ones((size, size), np.uint8))[1:-1, 1:-1].astype(bool)
+
+
+def _linear(srgb: np.ndarray) -> np.ndarray:
+    """Linear light 0..1 of eight-bit sRGB (IEC 61966-2-1)."""
+    value = srgb.astype(np.float32) / 255
+    return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4).astype(np.float32)

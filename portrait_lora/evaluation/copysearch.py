@@ -1,0 +1,163 @@
+"""Which photo a portrait might be a copy of, cheapest question first.
+
+1. Screen: small fields of every photo, also mirrored and moved a little, against all portraits at once.
+2. Laying over: the photo is moved onto the portrait until the fields agree most (Evangelidis & Psarakis
+   2008).  That is the most any alignment gives, so a portrait that stays below the limit here is no copy.
+3. Features: what is left must also agree in its local features.  Two pictures of one head can be stretched
+   over each other; hair, folds and backdrop of another picture cannot.
+Most portraits of a person end at the first step, and nearly all at the second.
+Legend: P portraits, V views (each photo, then each mirrored), M movements, T side of a screen field.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from portrait_lora.evaluation.copyfeatures import Features, features, movement
+from portrait_lora.evaluation.copyview import FIELD_PX, Floats, View, mirrored, overlaid
+
+SCREEN_PX: Final = 16
+SCREEN_SIGMA_PX: Final = 2.5
+SCREEN_LIMIT: Final = 0.66
+"""Below, nothing is laid over: copies of studio people reach 0.82 and more (scripts/evaluate_protocol.py)."""
+SCALES: Final = (0.86, 1.0, 1.16)
+SHIFTS_PX: Final = (-6, -3, 0, 3, 6)
+TURNS_DEG: Final = (-8.0, 0.0, 8.0)
+CANDIDATES: Final = 2
+LAYING_PX: Final = FIELD_PX // 2
+_LAYING_STOP: Final = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 8, 1e-3)
+_ALL: Final = np.full((LAYING_PX, LAYING_PX), 255, np.uint8)
+_CHUNK: Final = 256
+
+Movement = npt.NDArray[np.float64]  # (2, 3)
+Match = tuple[int, float]
+_STEP: Final = FIELD_PX / SCREEN_PX
+_STILL: Final = np.eye(2, 3)
+_SAMPLED: Final = np.array([[_STEP, 0, (_STEP - 1) / 2], [0, _STEP, (_STEP - 1) / 2], [0, 0, 1]])
+"""From a place in a screen field to the middle of its cell in the field."""
+
+
+class Gallery:
+    """Views to search in, each also mirrored."""
+
+    def __init__(self, views: Sequence[View]):
+        self.count = len(views)
+        self._views = [*views, *(mirrored(v) for v in views)]
+        self._moves = _movements()
+        self._features: dict[int, Features] = {}
+        moved = [field for v in self._views for field in _small(v, self._moves)]
+        self._screen = unit_rows(moved) if moved else np.zeros((0, SCREEN_PX**2), np.float32)
+
+    def best(self, probes: Sequence[View], *, above: float, without_itself: bool = False) -> list[Match]:
+        """Per probe (index of the most similar view, correlation 0..1); (-1, 0.0) when nothing agrees.
+
+        A value over `above` is that of step 3; any other is of the step that settled it.  With
+        `without_itself` the probes are the gallery's own views, and none is found in itself.
+        """
+        if not self.count or not probes:
+            return [(-1, 0.0)] * len(probes)
+        out: list[Match] = []
+        for start in range(0, len(probes), _CHUNK):
+            some = probes[start : start + _CHUNK]
+            table = screen_fields(some) @ self._screen.T
+            scores = table.reshape(len(some), len(self._views), len(self._moves))  # (P, V, M)
+            for i, probe in enumerate(some):
+                own = start + i if without_itself else None
+                if own is not None:
+                    scores[i, [own, own + self.count]] = -1.0
+                out.append(self._settled(probe, scores[i], above, own))
+        return out
+
+    def _settled(self, probe: View, scores: Floats, above: float, own: int | None) -> Match:
+        """From the (V, M) screen scores of one probe, which is the view `own` if it is in here."""
+        by_view = scores.max(axis=1)
+        first = int(by_view.argmax())
+        screened = float(by_view[first])
+        if screened <= 0.0:
+            return -1, 0.0
+        least = min(SCREEN_LIMIT, above)
+        if screened < least:
+            return first % self.count, screened
+        half, laid = _half(probe), list[Match]()
+        for n in (int(i) for i in np.argsort(-by_view, kind="stable")[:CANDIDATES] if by_view[i] >= least):
+            place = _laid_over(half, _half(self._views[n]), self._moves[int(scores[n].argmax())])
+            laid.append((n, overlaid(probe, self._views[n], place)))
+        maybe = [n for n, value in laid if value > above]
+        if not maybe:
+            n, value = max(laid, key=_correlation)
+            return n % self.count, value
+        seen = features(probe) if own is None else self._features_of(own)
+        n, value = max(((n, self._agreeing(probe, seen, n)) for n in maybe), key=_correlation)
+        return (n % self.count, value) if value > 0 else (-1, 0.0)
+
+    def _agreeing(self, probe: View, seen: Features, n: int) -> float:
+        found = movement(seen, self._features_of(n))
+        return 0.0 if found is None else overlaid(probe, self._views[n], found)
+
+    def _features_of(self, n: int) -> Features:
+        if n not in self._features:
+            self._features[n] = features(self._views[n])
+        return self._features[n]
+
+
+def _correlation(match: Match) -> float:
+    return match[1]
+
+
+def screen_fields(views: Sequence[View]) -> Floats:
+    """(P, T * T) small fields with zero mean and unit norm: a product of two is a rough correlation."""
+    return unit_rows([_small(v, [_STILL])[0] for v in views])
+
+
+def unit_rows(fields: Sequence[Floats]) -> Floats:
+    """The fields as rows with zero mean and unit norm."""
+    rows = np.stack([f.ravel() for f in fields])
+    rows -= rows.mean(axis=1, keepdims=True)
+    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
+    return rows
+
+
+def _movements() -> list[Movement]:
+    """How a detector may place the head otherwise in a copy: from the probe's field to the photo's."""
+    centre = ((FIELD_PX - 1) / 2, (FIELD_PX - 1) / 2)
+    out: list[Movement] = []
+    for scale, turn, dx, dy in itertools.product(SCALES, TURNS_DEG, SHIFTS_PX, SHIFTS_PX):
+        move = np.asarray(cv2.getRotationMatrix2D(centre, turn, scale), dtype=np.float64)
+        move[:, 2] += (dx, dy)
+        out.append(move)
+    return out
+
+
+def _small(seen: View, moves: Sequence[Movement]) -> list[Floats]:
+    """(T, T) fields for the screen, one per movement of the view."""
+    field = cv2.GaussianBlur(seen.field * seen.mask, (0, 0), SCREEN_SIGMA_PX)
+    size, flags = (SCREEN_PX, SCREEN_PX), cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    moved = (cv2.warpAffine(field, move @ _SAMPLED, size, flags=flags) for move in moves)
+    return [np.asarray(small, np.float32) for small in moved]
+
+
+def _half(seen: View) -> Floats:
+    small = cv2.resize(seen.field * seen.mask, (LAYING_PX, LAYING_PX), interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.float32)
+
+
+def _laid_over(probe: Floats, source: Floats, start: Movement) -> Movement:
+    """The movement near `start` at which two half fields agree most, without shear; else `start`."""
+    warp = start.astype(np.float32)
+    warp[:, 2] *= LAYING_PX / FIELD_PX
+    try:
+        _, found = cv2.findTransformECC(probe, source, warp, cv2.MOTION_AFFINE, _LAYING_STOP, _ALL, 1)
+    except cv2.error:  # it says so when it does not converge
+        return start
+    (a, b, _), (c, d, _) = np.asarray(found, dtype=np.float64)
+    cos, sin = (a + d) / 2, (c - b) / 2
+    turn = np.array([[cos, -sin], [sin, cos]])
+    middle = np.full(2, LAYING_PX / 2)
+    shift = found[:, :2] @ middle + found[:, 2] - turn @ middle
+    return np.hstack([turn, shift[:, None] * (FIELD_PX / LAYING_PX)])

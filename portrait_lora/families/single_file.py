@@ -1,0 +1,147 @@
+"""Checkpoints in one file, as A1111 and ComfyUI keep them, made into a folder that every other part can use.
+
+The file holds weights only; how the networks are built, tokenizer and scheduler come from the configuration
+of a model of the same family.  Stable Diffusion 1.x and SDXL; nothing is loaded before the header has been
+judged.
+"""
+
+# pyright: reportPrivateImportUsage=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# diffusers is typed in part.
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Final
+
+from portrait_lora.errors import InputError
+from portrait_lora.families import layout
+from portrait_lora.families.adapter_file import read_header
+from portrait_lora.records import FamilyName
+
+DENOISER: Final = "model.diffusion_model."
+VAE: Final = "first_stage_model."
+_VAE_PARTS: Final = tuple(VAE + p for p in ("encoder.", "decoder.", "quant_conv.", "post_quant_conv."))
+_CLIP: Final = "embeddings.position_embedding.weight"
+_ENCODERS: Final[Mapping[FamilyName, tuple[str, ...]]] = {
+    "sd15": (f"cond_stage_model.transformer.text_model.{_CLIP}",),
+    "sdxl": (
+        f"conditioner.embedders.0.transformer.text_model.{_CLIP}",
+        "conditioner.embedders.1.model.positional_embedding",
+    ),
+}
+_TEXT: Final = ("cond_stage_model.", "conditioner.")
+_OTHERS: Final = (
+    ("lora_", "a LoRA"),
+    ("diffusion_model.lora", "a LoRA"),
+    ("control_model.", "a ControlNet"),
+    ("double_blocks.", "a FLUX transformer"),
+    ("joint_blocks.", "a Stable Diffusion 3 transformer"),
+    ("cond_stage_model.model.", "Stable Diffusion 2"),
+    ("conditioner.embedders.0.model.", "the SDXL refiner"),
+    ("cond_stage_model.transformer.embeddings.", "a text encoder in a layout of its own"),
+    ("down_blocks.", "weights in diffusers layout"),
+)
+"""What else people keep in one file, by a stretch of a tensor's name."""
+_LOSSLESS: Final = {frozenset({"F16"}): "float16", frozenset({"BF16"}): "bfloat16"}
+
+
+def recognise(path: Path) -> FamilyName:
+    """The family of a whole checkpoint, from its header.
+
+    Raises `InputError` for pickles, files of another kind or family, and checkpoints without VAE or text
+    encoders; `ArtifactError` when the file is damaged.
+    """
+    if path.suffix.lower() in layout.PICKLES:
+        remedy = "Take a version of the model in safetensors."
+        raise InputError(
+            "this kind of file can run code when it is opened", where=path, got=path.suffix, remedy=remedy
+        )
+    names = read_header(path).keys()
+    needed = "a whole checkpoint of Stable Diffusion 1.x or SDXL: UNet, VAE and text encoders"
+    family = _family(names)
+    if family is None or not _under(names, DENOISER):
+        got = next((what for part, what in _OTHERS if any(part in name for name in names)), "")
+        raise InputError("not a checkpoint that can be converted", where=path, got=got, needed=needed)
+    if not _under(names, VAE + "decoder."):
+        raise InputError("the checkpoint is not whole", where=path, got="no VAE", needed=needed)
+    return family
+
+
+def _family(names: Collection[str]) -> FamilyName | None:
+    """Which text encoders the names belong to."""
+    if all(key in names for key in _ENCODERS["sd15"]):
+        return "sd15"
+    return "sdxl" if all(key in names for key in _ENCODERS["sdxl"]) else None
+
+
+def predicts_velocity(path: Path) -> bool:
+    """Whether the file says that it was trained for v-prediction (the marker tensor of SDXL fine-tunes)."""
+    return "v_pred" in read_header(path)
+
+
+def convert(path: Path, family: FamilyName, configuration: Path, out: Path) -> None:
+    """Write the checkpoint to the empty folder `out` in diffusers layout, in the file's own precision.
+
+    `configuration` is a folder in diffusers layout, of which no weights are read.  Raises `InputError` when
+    it describes networks of another shape.
+    """
+    import torch
+    from diffusers import DiffusionPipeline
+    from diffusers.utils import logging
+
+    from portrait_lora.families.sd15 import SD15
+    from portrait_lora.families.sdxl import SDXL
+
+    kind = SDXL if family == "sdxl" else SD15
+    logging.disable_progress_bar()
+    told = logging.get_verbosity()
+    logging.set_verbosity_error()  # it warns of parts that it casts, on purpose here
+    try:
+        pipe: DiffusionPipeline = kind.pipeline_type.from_single_file(
+            str(path),
+            config=str(configuration),
+            local_files_only=True,
+            dtype=getattr(torch, _precision(path)),
+            **kind.pipeline_options,
+        )
+        _whole(path, pipe)
+    except (ValueError, KeyError, AttributeError, OSError, RuntimeError) as error:
+        lacks = isinstance(error, NotImplementedError)  # torch's, for a weight that was never filled
+        raise InputError(
+            "the checkpoint does not fit the configuration",
+            where=path,
+            got="weights are lacking" if lacks else " ".join(str(error).split())[:200],
+            needed=f"networks as in {configuration}",
+            remedy="Give a folder of the model it was made from with --like.",
+        ) from error
+    finally:
+        logging.set_verbosity(told)
+    pipe.save_pretrained(out, safe_serialization=True)
+
+
+def _whole(path: Path, pipe: object) -> None:
+    """`ValueError` unless every weight came from the file, and all that the file has is used."""
+    names = read_header(path).keys()
+    for part, prefixes in (("unet", (DENOISER,)), ("vae", _VAE_PARTS)):
+        held, given = len(getattr(pipe, part).state_dict()), sum(n.startswith(prefixes) for n in names)
+        if held != given:
+            raise ValueError(f"{part}: {given} tensors in the file, {held} in the network")
+    for part in ("unet", "vae", "text_encoder", "text_encoder_2"):
+        module = getattr(pipe, part, None)
+        lacking = [n for n, p in module.named_parameters() if p.is_meta] if module is not None else []
+        if lacking:
+            raise ValueError(f"{part}: the file lacks {lacking[0]} and {len(lacking) - 1} more")
+
+
+def _precision(path: Path) -> str:
+    """The narrowest format of torch that holds every weight of the file exactly."""
+    kinds = {
+        str(told.get("dtype"))
+        for name, told in read_header(path).items()
+        if name.startswith((DENOISER, VAE, *_TEXT))
+    }
+    return _LOSSLESS.get(frozenset(k for k in kinds if "F" in k), "float32")
+
+
+def _under(names: Iterable[str], prefix: str) -> bool:
+    return any(name.startswith(prefix) for name in names)

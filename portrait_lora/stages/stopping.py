@@ -1,0 +1,138 @@
+"""Training that ends itself: to a checkpoint, probe it, ask whether to go on.
+
+The loop knows nothing of it: it is told to end at the next checkpoint, and takes up from there to the same
+bits.  So training and drawing never share the memory of the device, and a run that is killed anywhere comes
+to the same decisions, from the same pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from portrait_lora import log
+from portrait_lora.config import TrainingConfig
+from portrait_lora.errors import ConfigError
+from portrait_lora.evaluation.select import MIN_TO_STOP, CheckpointScore, StopDecision, stop_decision
+from portrait_lora.records import Adapter, TrainResult
+from portrait_lora.stages.context import Context
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+Segment = Callable[[Callable[[Adapter], bool]], TrainResult]
+"""Trains on from where the last one ended, until what it is given answers a checkpoint with True."""
+_log = log.get(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """What was trained, and why it ended before the last step (empty when it did not)."""
+
+    result: TrainResult
+    reason: str = ""
+
+
+def refuse_what_cannot_stop(settings: TrainingConfig) -> None:
+    """Raise `ConfigError` for a schedule or a number of checkpoints with which stopping makes no sense."""
+    if not settings.early_stop:
+        return
+    if settings.schedule != "constant":
+        raise ConfigError(
+            "early stop needs a constant learning rate",
+            where="training.schedule",
+            got=settings.schedule,
+            needed="constant",
+            remedy="A rate that decays to the last step leaves earlier checkpoints unfinished.",
+        )
+    if settings.checkpoints <= MIN_TO_STOP:
+        raise ConfigError(
+            "there are too few checkpoints to stop at",
+            where="training.checkpoints",
+            got=settings.checkpoints,
+            needed=f"{MIN_TO_STOP + 1} or more; 10 is usual",
+        )
+
+
+def train_as_configured(
+    ctx: Context, go_on: Callable[..., TrainResult], steps: int, accelerator: Accelerator
+) -> Stopped:
+    """Train to the last step or, with `training.early_stop`, until more is not worth it.
+
+    `go_on` trains, and takes `on_checkpoint`.
+    """
+    if not ctx.config.training.early_stop:
+        return Stopped(go_on())
+    from portrait_lora.stages.probing import Checkpoints
+
+    def segment(enough: Callable[[Adapter], bool]) -> TrainResult:
+        result = go_on(on_checkpoint=enough)
+        accelerator.free_memory()  # it keeps every model that it has prepared
+        ctx.family.load("none")  # room for the pipeline
+        return result
+
+    limit, score = ctx.config.select.copy_limit, Checkpoints(ctx).score
+    ended = train_until_enough(segment, score, steps, copy_limit=limit, accelerator=accelerator)
+    if ended.reason:
+        _log.info("stopped at step %d of %d: %s", ended.result.steps, steps, ended.reason)
+    return ended
+
+
+def train_until_enough(
+    segment: Segment,
+    score: Callable[[Adapter], CheckpointScore],
+    steps: int,
+    *,
+    copy_limit: float,
+    accelerator: Accelerator,
+) -> Stopped:
+    """Train to `steps`, or to the checkpoint after which more is not worth it.
+
+    `score` is asked by the main process alone, once for every checkpoint in order, those of an earlier,
+    longer run included: what lies beyond the decision is then left out of the result.
+    """
+    table: list[CheckpointScore] = []
+    while True:
+        judged = {row.step for row in table}
+        result = segment(lambda adapter, judged=judged: adapter.step not in judged)
+        for adapter in (a for a in result.checkpoints if a.step not in judged):
+            row, decision = _shared(
+                accelerator, lambda a=adapter: _judged(a, table, score, steps, copy_limit)
+            )
+            table.append(row)
+            _log.info("step %d: probe similarity %.3f, %s", row.step, row.mean, decision.reason)
+            if decision.stop and row.step < steps:
+                return Stopped(_up_to(result, row.step), decision.reason)
+        if result.steps >= steps:
+            return Stopped(result)
+
+
+def _judged(
+    adapter: Adapter,
+    table: list[CheckpointScore],
+    score: Callable[[Adapter], CheckpointScore],
+    steps: int,
+    copy_limit: float,
+) -> tuple[CheckpointScore, StopDecision]:
+    row = score(adapter)
+    return row, stop_decision([*table, row], last_step=steps, copy_limit=copy_limit)
+
+
+def _shared(
+    accelerator: Accelerator, work: Callable[[], tuple[CheckpointScore, StopDecision]]
+) -> tuple[CheckpointScore, StopDecision]:
+    """What the main process finds, for every process."""
+    from accelerate.utils import broadcast_object_list
+
+    found = [work() if accelerator.is_main_process else None]
+    if accelerator.num_processes > 1:
+        broadcast_object_list(found)
+    assert found[0] is not None
+    return found[0]
+
+
+def _up_to(result: TrainResult, step: int) -> TrainResult:
+    """The result as if the run had ended at `step`; the loss stays that of the steps trained last."""
+    kept = tuple(a for a in result.checkpoints if a.step <= step)
+    return replace(result, checkpoints=kept, steps=step, samples=result.samples * step // result.steps)

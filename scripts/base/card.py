@@ -1,0 +1,148 @@
+"""CARD.md of the base: data, recipe, sampler, figures, limits, licence, digests."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from safetensors import safe_open
+
+from portrait_lora import config
+from portrait_lora.families.layout import folder_digest
+
+from .captions import CLAUSE_DROPOUT, WHOLE_DROPOUT
+from .configs import NOISE, SIZE_PX
+from .loop import read_state
+from .unet import FOLDER
+
+CARD: Final = "CARD.md"
+WEIGHTS: Final = {
+    "unet": "unet/diffusion_pytorch_model.safetensors",
+    "vae": "vae/diffusion_pytorch_model.safetensors",
+    "text encoder": "text_encoder/model.safetensors",
+}
+_FIGURES: Final = {
+    "psnr": "autoencoder PSNR on pictures that it was not trained on, dB",
+    "psnr_face": "the same, weighted to the face, dB",
+    "psnr_linear": "the best linear code of equal size, dB",
+}
+_TEXT: Final = """# Embedded synthetic studio base
+
+A Stable-Diffusion-format text-to-image model ({size} px) that knows one thing: the made-up people and
+studios of `portrait_lora.synthetic`. It exists so that every step of portrait_lora runs, and is measured,
+without downloading anything.
+
+## Data
+
+{pictures:,} procedurally rendered portraits (`scripts/render_corpus.py`); no photograph, no real person and
+no other model's output. Captions are the words of `portrait_lora.vocabulary` (`scripts/base/captions.py`):
+{whole:.0%} are empty, and {clause:.0%} of the clauses of the others are left out, so a prompt without glasses
+or beard does not forbid them. The trigger word `ohwx` occurs in none.
+
+## Recipe (`scripts/train_base.py`)
+
+| part | how | training |
+|---|---|---|
+| tokenizer | `CLIPTokenizer`, every vocabulary word one token, length 64 | - |
+| vae | `AutoencoderKL`, 16 channels at 1/8, regressed onto face-weighted patch PCA | {vae} |
+| unet + text encoder | v-prediction, min-SNR 5, EMA, lr {lr} cosine, batch {batch}, face weighted | {unet} |
+
+Noise: {noise}.
+Weights are stored in float16 and load as float32.
+
+## Sampler
+
+{sampler}, {steps} steps, guidance {guidance:g} (`configs/embedded.yaml`).
+
+## Figures
+
+| figure | value |
+|---|---|
+{figures}
+
+Whether prompts are obeyed is measured on the finished model by `python -m scripts.studio.obedience --full`,
+and what adapters on it reach by `python -m scripts.evaluate_embedded --full`; `docs/studio.md` shows what it
+draws.
+
+## Limits
+
+It draws only what the renderer renders, at {size} px, and understands only the words of the vocabulary. It
+must not be used on, or judged by, photographs of real people; the programme refuses that unless it is told
+otherwise.
+
+## Licence
+
+Apache-2.0, weights included. Commercial use: yes.
+
+## Digest
+
+`{digest}` names the model in portraits, adapters and locks. `digests.json` holds the sha256 of every file.
+
+| weights | parameters | MB | sha256 |
+|---|---|---|---|
+{weights}
+"""
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """A JSON object; empty where there is no file."""
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+
+
+def write_card(out: Path, folder: Path, pictures: int, done: Mapping[str, int]) -> None:
+    """Write the card of the model in `folder`, trained in `out`; `done` are steps and samples of its parts.
+
+    Figures that were not measured are left out.
+    """
+    state = read_json(out / FOLDER / "state.json")
+    plan, samples = state.get("plan", {}), int(state.get("samples", 0))
+    begun = f", the last {samples:,} of them in this run" if samples < done["samples"] else ""
+    settings = config.load(None).generate
+    text = _TEXT.format(
+        size=SIZE_PX,
+        pictures=pictures,
+        whole=WHOLE_DROPOUT,
+        clause=CLAUSE_DROPOUT,
+        vae=f"encoder {done['encoder']:,} steps, decoder {done['decoder']:,} steps",
+        lr=plan.get("lr"),
+        batch=plan.get("batch"),
+        unet=f"{done[FOLDER]:,} steps, {done['samples']:,} samples{begun}",
+        noise=f"{NOISE['beta_schedule']} {NOISE['beta_start']} to {NOISE['beta_end']}, "
+        f"{NOISE['num_train_timesteps']} steps",
+        sampler=_sampler(folder),
+        steps=settings.num_inference_steps,
+        guidance=settings.guidance_scale,
+        figures="\n".join(_figures(out)),
+        digest=folder_digest(folder),
+        weights="\n".join(_weights(folder / file, name) for name, file in WEIGHTS.items()),
+    )
+    (folder / CARD).write_text(text, encoding="utf-8")
+
+
+def _sampler(folder: Path) -> str:
+    """The scheduler that ships, in words."""
+    told = read_json(folder / "scheduler" / "scheduler_config.json")
+    kind, order = told.get("algorithm_type", ""), told.get("solver_order", "")
+    name = told.get("_class_name", "unknown scheduler")
+    return f"`{name}` ({kind}, order {order}, {told.get('timestep_spacing')} timesteps)"
+
+
+def _figures(out: Path) -> list[str]:
+    error = (read_state(out / FOLDER).figures or {}).get("error", math.nan)
+    vae = read_json(out / "vae.json")
+    rows = [] if math.isnan(error) else [f"| velocity error in training (running mean) | {error:.4f} |"]
+    rows += [f"| {words} | {vae[key]} |" for key, words in _FIGURES.items() if key in vae]
+    return rows or ["| none was measured | - |"]
+
+
+def _weights(file: Path, name: str) -> str:
+    """One row: parameters, size, sha256."""
+    with safe_open(str(file), framework="pt") as handle:
+        names: list[str] = list(handle.keys())
+        count = sum(math.prod(handle.get_slice(key).get_shape()) for key in names)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    return f"| {name} | {count:,} | {file.stat().st_size / 1e6:.2f} | `{digest}` |"

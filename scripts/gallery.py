@@ -1,0 +1,99 @@
+"""A sheet for every look of the prompt book that the embedded base has words for, and `docs/gallery.md`.
+
+python -m scripts.gallery LIKENESS_DIR
+
+The likeness is one that `portrait-lora demo` made.  Four portraits of each look, one sheet per group.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import tempfile
+from itertools import groupby
+from pathlib import Path
+from typing import Final
+
+import yaml
+from PIL import Image
+
+from portrait_lora import manifest, provenance, recipe
+from portrait_lora.generation import templates
+from portrait_lora.generation.looks import Template
+
+DOCS: Final = Path(__file__).parents[1] / "docs"
+PER_LOOK: Final = 4
+SHEET_PX: Final = 900
+_INTRO: Final = """# Gallery
+
+One row per look of the prompt book that the embedded base has words for: a made-up person, four seeds, with
+the person's adapter. `python -m scripts.gallery LIKENESS_DIR` remakes sheets and table from any likeness
+folder of the embedded base. A look in a series of your own: `shots: [{template: noir}]`.
+"""
+_END: Final = """
+The looks marked *not shown* need a base that reads free text; here they are refused with the words that are
+missing.
+"""
+
+
+def grouped() -> list[Template]:
+    """All looks, those of one group together, in the order of the book."""
+    order = list(dict.fromkeys(look.group for look in templates.TEMPLATES))
+    return sorted(templates.TEMPLATES, key=lambda look: order.index(look.group))
+
+
+def sheet(likeness: Path, group: str, looks: list[Template], out: Path) -> Path:
+    """Draw the looks of one group and put their contact sheet, made smaller, to `out`."""
+    series = {
+        "series": f"gallery-{group}",
+        "seed": 3100,
+        "aspect": "1:1",
+        "count": PER_LOOK,
+        "shots": [{"template": look.name} for look in looks],
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / f"gallery-{group}.yaml"
+        file.write_text(yaml.safe_dump(series, sort_keys=False), encoding="utf-8")
+        made = recipe.generate(likeness, overrides=[f"generate.series={file}"])
+    with Image.open(str(made["contact_sheet"])) as page:
+        shown = page.convert("RGB").resize(
+            (SHEET_PX, round(SHEET_PX * page.height / page.width)), Image.Resampling.LANCZOS
+        )
+    buffer = io.BytesIO()
+    shown.save(buffer, "JPEG", quality=86, xmp=provenance.xmp_bytes(provenance.TRAINED))
+    target = out / f"gallery-{group}.jpg"
+    manifest.write_bytes_atomic(target, buffer.getvalue())
+    return target
+
+
+def page(looks: list[Template]) -> str:
+    """The text of `docs/gallery.md`."""
+    parts = [_INTRO]
+    for group, some in groupby(looks, key=lambda look: look.group):
+        shown = [look for look in some if look.closed is not None]
+        if shown:
+            names = ", ".join(look.name for look in shown)
+            parts.append(f"## {group.capitalize()}\n\n![{names}](gallery-{group}.jpg)\n\n*{names}*\n")
+    rows = ["## All looks\n", "| look | group | embedded base | what the embedded words leave out |"]
+    rows.append("|---|---|---|---|")
+    for look in looks:
+        told = "shown" if look.closed is not None else "not shown: no words for it"
+        rows.append(f"| {look.name} | {look.group} | {told} | {', '.join(look.unsaid) or '–'} |")
+    return "\n".join([*parts, "\n".join(rows), _END])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("likeness", type=Path)
+    parser.add_argument("--out", type=Path, default=DOCS)
+    given = parser.parse_args()
+    looks = grouped()
+    for group, some in groupby(looks, key=lambda look: look.group):
+        shown = [look for look in some if look.closed is not None]
+        if shown:
+            print(sheet(given.likeness, group, shown, given.out), flush=True)
+    manifest.write_text_atomic(given.out / "gallery.md", page(looks))
+
+
+if __name__ == "__main__":
+    main()

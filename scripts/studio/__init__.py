@@ -1,0 +1,1 @@
+"""The synthetic studio, measured and shown: attribute classifiers, prompt obedience, contact sheets."""

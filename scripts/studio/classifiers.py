@@ -1,0 +1,179 @@
+"""Train the classifiers that say whether a portrait shows what its prompt asked for.
+
+python -m scripts.studio.classifiers --corpus work/corpus --work work/studio
+
+They learn from renders and are shown a part of them through the base's autoencoder, mirrored, moved and
+blurred, so that they read drawn portraits too.  The last people of the corpus are held out; on them it is
+decided which lighting rigs cannot be told apart and count as one.  An interrupted training goes on where it
+stopped, and the same number of steps in one go gives the same weights.  The result stays in `--work`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final
+
+import torch
+import typer
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from scripts.base.loop import write_atomically
+from scripts.corpus import Corpus
+from scripts.face_pack.loop import Plan, averaged, train
+from scripts.studio import network, roundtrips
+from scripts.studio.attributes import ATTRIBUTES, UNTOLD, labels
+from scripts.studio.merging import Groups, apart, group_of, merge, pooled
+
+NAME: Final = "classifiers"
+FILE: Final = f"{NAME}.safetensors"
+WORK: Final = Path("work/studio")
+STEPS: Final = 2500
+BATCH: Final = 64
+SEED: Final = 31
+HELD_OUT_SHARE: Final = 0.05
+THROUGH: Final = 1000
+"""Pictures of the training that are also seen through the autoencoder."""
+THROUGH_SHARE: Final = 0.3
+THROUGH_HELD: Final = 300
+LATENT_NOISE: Final = 0.2
+_CHUNK: Final = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Trained classifiers; `groups` (per attribute) are the words that count as one."""
+
+    net: nn.Module
+    groups: tuple[Groups, ...]
+
+    @torch.inference_mode()
+    def read(self, pictures: Tensor) -> list[Tensor]:
+        """Probabilities (N, words) per attribute, of pictures (N, 3, 128, 128) uint8."""
+        self.net.eval()
+        parts = [network.look(self.net, p) for p in pictures.split(_CHUNK)]
+        return [torch.cat(column).softmax(1) for column in zip(*parts, strict=True)]
+
+
+def right(chances: Tensor, wanted: Tensor, groups: Groups) -> Tensor:
+    """(M,) 1 where the group of the word is the likeliest, for the M pictures that have a word."""
+    told = wanted != UNTOLD
+    table = torch.tensor(group_of(chances.shape[1], groups))
+    return (pooled(chances[told], groups).argmax(1) == table[wanted[told]]).float()
+
+
+def balanced(chances: Tensor, wanted: Tensor, groups: Groups) -> float:
+    """Mean over the groups of the share that is right, as if every group were equally common."""
+    told = wanted[wanted != UNTOLD]
+    group = torch.tensor(group_of(chances.shape[1], groups))[told]
+    hits = right(chances, wanted, groups)
+    shares = [float(hits[group == g].mean()) for g in group.unique().tolist()]
+    return sum(shares) / len(shares) if shares else float("nan")
+
+
+def split(corpus: Corpus) -> tuple[Tensor, Tensor]:
+    """Rows to learn from, and those of the last people."""
+    person = corpus.column("person")
+    people = person.unique()
+    first = people[int(len(people) * (1 - HELD_OUT_SHARE))]
+    rows = torch.arange(len(corpus))
+    return rows[person < first], rows[person >= first]
+
+
+def _spread(rows: Tensor, count: int) -> Tensor:
+    """`count` of the rows, evenly."""
+    return rows[torch.linspace(0, len(rows) - 1, min(count, len(rows))).long()]
+
+
+def fit(corpus: Corpus, work: Path, steps: int, batch: int = BATCH, through: int = THROUGH) -> nn.Module:
+    """Train, or go on training, for `steps` in all."""
+    learn, _ = split(corpus)
+    wanted = labels(corpus.looks)
+    weights = network.word_weights(wanted[learn])
+    chosen = _spread(learn, through)
+    soft = roundtrips.cached(
+        work / "roundtrips.safetensors", corpus, chosen, roundtrips.open_vae(), noise=LATENT_NOISE, seed=SEED
+    )
+    torch.manual_seed(SEED)
+    net = network.Classifier().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+    def step(_: float, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        few = round(batch * THROUGH_SHARE)
+        plain = learn[torch.randint(0, len(learn), (batch - few,), generator=generator)]
+        drawn = torch.randint(0, len(chosen), (few,), generator=generator)
+        pictures = torch.cat([corpus.rows("image", plain), soft[drawn]]).float()
+        pictures, truth = network.disturb(
+            pictures, torch.cat([wanted[plain], wanted[chosen[drawn]]]), generator
+        )
+        return network.loss(network.look(net, pictures), truth, weights), {}
+
+    plan = Plan(minutes=float("inf"), lr=3e-3, steps=steps)
+    train(NAME, nn.ModuleDict({"net": net}), step, plan, work, SEED)
+    net.load_state_dict(averaged(work, NAME))
+    return net.eval()
+
+
+def finish(net: nn.Module, corpus: Corpus, work: Path, steps: int) -> Path:
+    """Decide which rigs count as one, measure on the people held out, and write the checkpoint."""
+    _, held = split(corpus)
+    wanted = labels([corpus.looks[i] for i in held.tolist()])
+    chances = Reader(net, ()).read(corpus.rows("image", held))
+    told = wanted != UNTOLD
+    groups = tuple(
+        merge(chance[told[:, i]], wanted[told[:, i], i])
+        if attribute.joinable and bool(told[:, i].any())
+        else apart(len(attribute.words))
+        for i, (chance, attribute) in enumerate(zip(chances, ATTRIBUTES, strict=True))
+    )
+    few = _spread(torch.arange(len(held)), THROUGH_HELD)
+    seen = roundtrips.through(roundtrips.open_vae(), corpus.rows("image", held[few]))
+    softly = Reader(net, ()).read(seen)
+    print(f"{'attribute':<16} merged  apart  through the autoencoder ({len(held)} and {len(few)} pictures)")
+    for i, attribute in enumerate(ATTRIBUTES):
+        figures = [
+            balanced(chances[i], wanted[:, i], groups[i]),
+            balanced(chances[i], wanted[:, i], apart(len(attribute.words))),
+            balanced(softly[i], wanted[few, i], groups[i]),
+        ]
+        told_so = joined(attribute.words, groups[i])
+        print(f"{attribute.name:<16} " + "  ".join(f"{f:.3f}" for f in figures) + f"  {told_so}", flush=True)
+    facts = {"groups": json.dumps(groups), "steps": str(steps)}
+    write_atomically(work / FILE, dict(net.state_dict()), facts)
+    return work / FILE
+
+
+def joined(words: tuple[str, ...], groups: Groups) -> str:
+    """The words that count as one, for people: `brown = black`."""
+    return "; ".join(" = ".join(words[w] for w in group) for group in groups if len(group) > 1)
+
+
+def load(file: Path) -> Reader:
+    """Read what `finish` wrote.  Raises `FileNotFoundError` with the command that makes it."""
+    if not file.is_file():
+        raise FileNotFoundError(f"{file}: no classifiers; run python -m scripts.studio.classifiers first")
+    net = network.Classifier()
+    net.load_state_dict(load_file(file))
+    with safe_open(str(file), framework="pt") as handle:
+        groups = json.loads((handle.metadata() or {})["groups"])
+    return Reader(net.eval(), tuple(tuple(tuple(g) for g in of) for of in groups))
+
+
+def main(
+    corpus: Annotated[Path, typer.Option(help="folder of the rendered shards")] = Path("work/corpus"),
+    work: Annotated[Path, typer.Option(help="working folder")] = WORK,
+    steps: Annotated[
+        int, typer.Option(help=f"steps of {BATCH} pictures, those already done included")
+    ] = STEPS,
+    limit: Annotated[int | None, typer.Option(help="use only the first so many pictures")] = None,
+) -> None:
+    """Train and write `classifiers.safetensors`."""
+    pictures = Corpus(corpus, limit)
+    net = fit(pictures, work, steps)
+    print(f"wrote {finish(net, pictures, work, steps)}", flush=True)
+
+
+if __name__ == "__main__":
+    typer.run(main)
