@@ -160,4 +160,5 @@ def _laid_over(probe: Floats, source: Floats, start: Movement) -> Movement:
     turn = np.array([[cos, -sin], [sin, cos]])
     middle = np.full(2, LAYING_PX / 2)
     shift = found[:, :2] @ middle + found[:, 2] - turn @ middle
-    return np.hstack([turn, shift[:, None] * (FIELD_PX / LAYING_PX)])
+    moved: Movement = np.hstack([turn, shift[:, None] * (FIELD_PX / LAYING_PX)]).astype(np.float64)
+    return moved
