@@ -178,10 +178,12 @@ def read_truth(path: Path) -> ReferenceSet | None:
 
 
 def is_whole(made: ReferenceSet, folder: Path) -> bool:
-    """Whether exactly these files, with these bytes, lie in the folder."""
+    """Whether exactly these files, with these bytes, lie in the folder; never before all were taken."""
     there = {p.name for p in folder.iterdir()} if folder.is_dir() else set()
-    return there == set(made.digests) and all(
-        manifest.sha256_file(folder / name) == digest for name, digest in made.digests.items()
+    return (
+        bool(there)
+        and there == set(made.digests)
+        and all(manifest.sha256_file(folder / name) == digest for name, digest in made.digests.items())
     )
 
 

@@ -46,6 +46,9 @@ def test_truth_reads_back_and_notices_changes(made: tuple[Path, photos.Reference
     photos.write_truth(told, tmp_path / "studio.json")
     assert photos.read_truth(tmp_path / "studio.json") == told
     assert photos.is_whole(told, folder) and not photos.is_whole(told, tmp_path)
+    begun = photos.ReferenceSet(1, "", (), {})  # told before the first photo is there
+    (tmp_path / "empty").mkdir()
+    assert not photos.is_whole(begun, tmp_path / "empty")
     (tmp_path / "broken.json").write_text("{")
     assert photos.read_truth(tmp_path / "broken.json") is None
 
