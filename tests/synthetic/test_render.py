@@ -46,7 +46,10 @@ def test_shapes_types_and_words(batch):
     assert batch.image_BCHW.dtype == batch.mask_BHW.dtype == torch.uint8
     assert batch.visible_B68.dtype == torch.bool
     for look in batch.looks:
-        assert None not in dataclasses.astuple(look)
+        told = dataclasses.asdict(look)
+        assert (told.pop("facing") is None) == (look.view == "frontal")
+        assert (told.pop("light_side") is None) == (look.lighting not in vocabulary.SIDED_LIGHTINGS)
+        assert None not in told.values()
         for name, words in LISTS.items():
             assert getattr(look, name) in words
         colour, style = look.hair.split(" ", 1) if look.hair != "bald head" else ("", look.hair)
@@ -125,3 +128,13 @@ def test_white_stays_light_and_charcoal_dark(lighting):
     means = (seen.image_BCHW * background).float().sum((1, 2, 3)) / (3 * background.sum((1, 2, 3)))
     assert means[0] > 175
     assert means[1] < 90
+
+
+def test_words_for_sides_are_those_of_the_picture(batch):
+    for pose, light, look in zip(batch.pose_deg, batch.light_direction, batch.looks, strict=True):
+        assert look.facing == vocabulary.facing_of(float(pose[1]))
+        assert look.light_side == vocabulary.light_side_of(look.lighting, float(light[0]))
+    nose = batch.keypoints_px[:, 2, 0] - batch.keypoints_px[:, :2, 0].mean(1)
+    turned = [i for i, look in enumerate(batch.looks) if look.facing]
+    assert turned
+    assert all((nose[i] > 0) == (batch.looks[i].facing == "facing right") for i in turned)
