@@ -19,7 +19,10 @@ from PIL import Image
 
 from portrait_lora import manifest, provenance, recipe
 from portrait_lora.generation import templates
+from portrait_lora.generation.contact_sheet import contact_sheet
 from portrait_lora.generation.looks import Template
+from portrait_lora.likeness import open_likeness
+from portrait_lora.stages.context import Context
 
 DOCS: Final = Path(__file__).parents[1] / "docs"
 PER_LOOK: Final = 4
@@ -54,11 +57,17 @@ def sheet(likeness: Path, group: str, looks: list[Template], out: Path) -> Path:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"gallery-{group}.yaml"
         file.write_text(yaml.safe_dump(series, sort_keys=False), encoding="utf-8")
-        made = recipe.generate(likeness, overrides=[f"generate.series={file}"])
-    with Image.open(str(made["contact_sheet"])) as page:
-        shown = page.convert("RGB").resize(
-            (SHEET_PX, round(SHEET_PX * page.height / page.width)), Image.Resampling.LANCZOS
+        given = [f"generate.series={file}"]
+        recipe.generate(likeness, overrides=given)
+        ctx = Context(open_likeness(likeness, given))
+        made = ctx.draw(ctx.selected, ctx.shots, ctx.likeness.portraits(ctx.series))
+        names = {p.path.name: [looks[i // PER_LOOK].name] for i, p in enumerate(made)}
+        rough = contact_sheet(
+            made, Path(folder) / "page.jpg", title=group.capitalize(), columns=PER_LOOK, notes=names
         )
+        with Image.open(rough) as page:
+            size = (SHEET_PX, round(SHEET_PX * page.height / page.width))
+            shown = page.convert("RGB").resize(size, Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     shown.save(buffer, "JPEG", quality=86, xmp=provenance.xmp_bytes(provenance.TRAINED))
     target = out / f"gallery-{group}.jpg"
