@@ -54,10 +54,37 @@ def _bytes(result: TrainResult) -> bytes:
     return result.checkpoints[-1].path.read_bytes()
 
 
-def test_parts_of_a_batch_are_the_batch(run: Train) -> None:
-    whole, parts = _weights(run("whole")), _weights(run("parts", micro_batch=1))
-    for name, tensor in whole.items():
-        torch.testing.assert_close(parts[name], tensor, rtol=1e-4, atol=1e-6)
+def _apart(a: Path, b: Path, part: str) -> float:
+    """Distance of two safetensors files over all tensors whose name holds `part`, relative to the first."""
+    one, two = (
+        torch.cat([t.flatten() for name, t in sorted(load_file(path).items()) if part in name])
+        for path in (a, b)
+    )
+    return float((one - two).norm() / one.norm())
+
+
+def _alike(one: Path, two: Path) -> None:
+    """Gradients (their first moments) and losses agree to 1e-5.
+
+    The weights need not: Adam's first steps give a gradient of rounding noise the size of any other.
+    """
+    early, late = Path("checkpoints/step-000002"), Path("checkpoints/step-000004")
+    assert (
+        _apart(one / early / "optimizer.safetensors", two / early / "optimizer.safetensors", "exp_avg/")
+        <= 1e-5
+    )
+    for part in (".lora_A.", ".lora_B."):
+        assert _apart(one / late / "adapter.safetensors", two / late / "adapter.safetensors", part) <= 1e-3
+    losses = [
+        [json.loads(line)["loss"] for line in (path / "metrics.jsonl").read_text().splitlines()]
+        for path in (one, two)
+    ]
+    torch.testing.assert_close(losses[1], losses[0], rtol=1e-5, atol=0.0)
+
+
+def test_parts_of_a_batch_are_the_batch(run: Train, tmp_path: Path) -> None:
+    run("whole"), run("parts", micro_batch=1)
+    _alike(tmp_path / "whole", tmp_path / "parts")
 
 
 def test_out_of_memory_halves_the_part_and_goes_on(
@@ -232,7 +259,7 @@ def test_every_state_resumes_to_the_same_bytes(
 
 def test_two_processes_equal_one(run: Train, tiny_folder: Path, tmp_path: Path) -> None:
     """One batch of two, shared out by gloo between two processes."""
-    alone = run("alone")
+    run("alone")
     worker = Path(__file__).with_name("two_processes.py")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -246,16 +273,5 @@ def test_two_processes_equal_one(run: Train, tiny_folder: Path, tmp_path: Path) 
         for rank in range(2)
     ]
     assert [p.wait(timeout=300) for p in started] == [0, 0]
-    both = load_file(tmp_path / "both/checkpoints/step-000004/adapter.safetensors")
-    for part in (".lora_A.", ".lora_B."):
-        one, two = (
-            torch.cat([t.flatten() for name, t in sorted(weights.items()) if part in name])
-            for weights in (_weights(alone), both)
-        )
-        assert (one - two).norm() <= 1e-5 * one.norm()
-    losses = [
-        [json.loads(line)["loss"] for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
-        for name in ("alone", "both")
-    ]
-    torch.testing.assert_close(losses[1], losses[0], rtol=1e-5, atol=0.0)
+    _alike(tmp_path / "alone", tmp_path / "both")
     assert manifest.verify(tmp_path / "both/checkpoints/step-000004")
