@@ -98,7 +98,7 @@ def _studio_photos(out: Path, person_seed: int) -> str:
         shutil.rmtree(out / "photos", ignore_errors=True)
         (out / config.FILE_NAME).unlink(missing_ok=True)
         (out / "captions.csv").unlink(missing_ok=True)
-        # told first, so that an interrupted session is known as a demo and begun again
+        # told first: a folder whose photos were interrupted is known as a demo and begun again
         photos.write_truth(photos.ReferenceSet(person_seed, "", (), {}), told)
         found = photos.make_reference_set(person_seed, out / "photos")
         photos.write_truth(found, told)
