@@ -69,11 +69,11 @@ def target_folder(file: Path) -> Path:
 
 def _write(job: _Job, signer: Signer, title: str | None, authority: str | None) -> Signed:
     data = credentials.sign(job.data, job.kind, signer, job.mark, title=title, timestamp_authority=authority)
-    _note(job)
-    manifest.write_bytes_atomic(job.target, data)
     found = credentials.read(data, job.kind)
     if found is None or found.state == "invalid":  # the library has verified the same bytes
         raise RuntimeError(f"{job.target}: the signature does not hold")
+    _note(job)
+    manifest.write_bytes_atomic(job.target, data)
     return Signed(job.source, job.target, manifest.sha256_file(job.target), found)
 
 
