@@ -15,6 +15,8 @@ from portrait_lora.errors import InputError
 Summary = dict[str, object]
 STAGES: Final = ("check", "prepare", "train", "select", "generate", "score")
 PICTURE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp")
+CONTACT_SHEET: Final = "contact_sheet.jpg"
+WORST_FIRST: Final = "worst_first.jpg"
 
 
 @dataclass(frozen=True, slots=True)

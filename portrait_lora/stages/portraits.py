@@ -55,10 +55,10 @@ def _portraits(ctx: Context, folder: Path, inputs: Mapping[str, str]) -> Summary
     checks = series.check_all(ctx, made)
     series.write_checklist(folder, checks)
     title = ctx.config.subject.name or ctx.series
-    sheet = contact_sheet(made, folder / "contact_sheet.jpg", title=title)
+    sheet = contact_sheet(made, folder / likeness.CONTACT_SHEET, title=title)
     failed = {name: failures(found) for name, found in checks.items()}
     review = contact_sheet(
-        worst_first(made, checks), folder / "worst_first.jpg", title=f"{title}: worst first", notes=failed
+        worst_first(made, checks), folder / likeness.WORST_FIRST, title=f"{title}: worst first", notes=failed
     )
     manifest.finish(folder, kind="portraits", inputs=inputs, extra={"series": ctx.series})
     seconds = {s.name: round((timings | drawn).get(s.name, 0.0), 3) for s in ctx.shots}

@@ -133,7 +133,9 @@ def plan(
             got=", ".join(leaked[:3]),
             remedy="Leave it in one of the two folders.",
         )
-    made, repeated = _distinct(_pictures(portraits, "portraits"))
+    sheets = (likeness.CONTACT_SHEET, likeness.WORST_FIRST)  # lie beside the portraits of a series
+    found = [p for p in _pictures(portraits, "portraits") if p.name not in sheets]
+    made, repeated = _distinct(found)
     if not made:
         raise InputError("no portraits in this folder", where=portraits, needed="JPEG, PNG or WebP files")
     prompts = _prompts(prompts_csv, [p.name for p in (*made, *(portraits / later for later, _ in repeated))])

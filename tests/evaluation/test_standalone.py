@@ -127,3 +127,11 @@ def test_a_table_that_is_no_text(tmp_path: Path, photos: Path, portraits: Path):
     (tmp_path / "p.csv").write_bytes(np.arange(255, dtype=np.uint8).tobytes())
     with pytest.raises(InputError, match="cannot be read"):
         standalone.plan(photos, portraits, prompts_csv=tmp_path / "p.csv")
+
+
+def test_the_sheets_beside_the_portraits_of_a_series_are_no_portraits(photos: Path, portraits: Path):
+    names = sorted(p.name for p in portraits.iterdir())
+    for sheet in ("contact_sheet.jpg", "worst_first.jpg"):
+        Image.fromarray(drawn_scene(99)).save(portraits / sheet)
+    wanted, paths = standalone.plan(photos, portraits)
+    assert sorted(paths) == sorted(item.path.name for item in wanted.portraits) == names
