@@ -126,9 +126,13 @@ def opening(look: Look) -> str:
 
 
 def clauses(look: Look) -> list[str]:
-    """The clauses of a caption in the order of the prompt book: subject, wardrobe, setting, lighting."""
+    """The clauses of a caption in the order of the prompt book: subject, wardrobe, setting, lighting.
+
+    Both words for sides stand in front: a small text encoder never finds one at the end of a sentence.
+    """
     rest = (
         look.facing,
+        look.light_side,
         look.hair,
         look.skin,
         look.beard,
@@ -137,7 +141,6 @@ def clauses(look: Look) -> list[str]:
         look.wardrobe,
         look.setting,
         look.lighting,
-        look.light_side,
     )
     return [opening(look), *(c for c in rest if c and c not in UNWORN)]
 

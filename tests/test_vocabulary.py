@@ -20,8 +20,8 @@ def test_sentence_keeps_the_order_of_the_prompt_book():
         light_side="lit from the left",
     )
     assert vocabulary.sentence(look) == (
-        "frontal headshot of a woman, black bob hair, tan skin, round glasses, smiling, navy suit, "
-        "grey seamless backdrop, rembrandt lighting, lit from the left"
+        "frontal headshot of a woman, lit from the left, black bob hair, tan skin, round glasses, smiling, "
+        "navy suit, grey seamless backdrop, rembrandt lighting"
     )
 
 

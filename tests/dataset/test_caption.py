@@ -122,6 +122,7 @@ def test_broken_captions_name_the_line(tmp_path, text, line, words):
 
 def test_a_light_with_a_side_is_told_with_it():
     face = made_up_face(SIZE, lighting="rim lighting", light_direction=(-0.5, 0.5, 0.7))
-    assert captions(face)[0].endswith("rim lighting, lit from the left")
+    said = captions(face)[0]
+    assert said.endswith("rim lighting") and ", lit from the left, " in said
     face = made_up_face(SIZE, lighting="butterfly lighting", light_direction=(-0.5, 0.5, 0.7))
     assert captions(face)[0].endswith("butterfly lighting")

@@ -157,4 +157,4 @@ def test_a_change_of_view_or_light_says_its_side_anew() -> None:
     )
     assert "light_side" not in butterfly and butterfly["facing"] == "facing left"
     free = changed(shot, {"view": "profile"}, "ohwx man", "sd15")
-    assert free.prompt == "profile portrait of ohwx man, rim lighting, lit from the right"
+    assert free.prompt == "profile portrait of ohwx man, lit from the right, rim lighting"
