@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
@@ -23,6 +24,10 @@ from .preview import build_pipeline, draw, save_sheet
 from .vae import LATENTS_FILE, face_weights
 
 FOLDER = "unet"
+WIDTHS: Final = (configs.LATENT_SIDE,) * 8 + (12, 11)
+"""Columns of latents a batch is trained on: mostly squares, some 3:4 and 2:3 uprights."""
+NOISE_FLOOR: Final = 0.25
+"""Least weight of a step: where little but noise is left, light, pose and backdrop are decided."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,17 @@ def place_weights(box: Tensor, size_px: int) -> Tensor:
     return weights / weights.mean((2, 3), keepdim=True)
 
 
+def narrowed(z: Tensor, places: Tensor, box: Tensor, width: int) -> tuple[Tensor, Tensor]:
+    """Latents (N, C, h, w) and weights (N, 1, h, w) cut to `width` columns around the middle of each face."""
+    middle = (box[:, 0] + box[:, 2]).float() / 2 / configs.PATCH_PX
+    first = (middle - width / 2).round().long().clamp(0, z.shape[-1] - width)
+    columns = (first[:, None] + torch.arange(width, device=z.device))[:, None, None]
+    return (
+        z.gather(3, columns.expand(*z.shape[:3], width)),
+        places.gather(3, columns.expand(*places.shape[:3], width)),
+    )
+
+
 def velocity_loss(
     modules: nn.ModuleDict,
     latents: Tensor,
@@ -89,7 +105,7 @@ def velocity_loss(
     square = (output.float() - velocity).square()
     error = (square if places is None else square * places).mean((1, 2, 3))
     snr = alphas[timesteps] / (1 - alphas[timesteps])
-    weight = snr.clamp(max=5) / (snr + 1) + 0.15
+    weight = snr.clamp(max=5) / (snr + 1) + NOISE_FLOOR
     return (error * weight).mean(), square.detach().mean()
 
 
@@ -118,7 +134,10 @@ def train_unet(
         draws = random.Random(f"{plan.seed}-{number}")
         texts = [training_caption(corpus.looks[i], draws) for i in index.tolist()]
         z = latents[index].float().to(device)
-        places = place_weights(corpus.rows("box", index).to(device), corpus.size_px)
+        box = corpus.rows("box", index).to(device)
+        places = place_weights(box, corpus.size_px)
+        if (width := draws.choice(WIDTHS)) < z.shape[-1]:
+            z, places = narrowed(z, places, box, width)
         ids = tokens(tokenizer, texts).to(device)
         loss, error = velocity_loss(modules, z, ids, alphas, generator, places)
         return loss, {"error": error.item()}

@@ -194,6 +194,15 @@ def test_the_face_counts_more_than_the_backdrop() -> None:
     assert float(places[0, 0, 8, 8]) > 2 * float(places[0, 0, 0, 15])
 
 
+def test_uprights_are_cut_around_the_face() -> None:
+    z = torch.arange(16.0).expand(3, 4, 16, 16)
+    box = torch.tensor([[30, 20, 70, 80], [0, 0, 20, 40], [100, 0, 128, 40]])
+    cut, places = unet_stage.narrowed(z, z[:, :1], box, 12)
+    assert cut.shape == (3, 4, 16, 12)
+    assert cut[:, 0, 0, 0].tolist() == [0, 0, 4]
+    assert torch.equal(cut[:, :1], places)
+
+
 def test_a_stopped_run_goes_on_to_the_same_weights(
     corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
