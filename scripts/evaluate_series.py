@@ -1,56 +1,82 @@
 """Every figure that a portrait series promises, measured on unseen people of the synthetic studio.
 
-python -m scripts.evaluate_series           2 people, 10 pictures made again
-python -m scripts.evaluate_series --full    the figures of record: 10 people, 100 pictures made again
+python -m scripts.evaluate_series           2 people, 8 shots each, 10 pictures made again
+python -m scripts.evaluate_series --full    the figures of record: 10 people, 24 shots each, 100 made again
 
-Colours are judged on pixels: the backdrop in the upper corners; the garment in the lowest strip, as the word
-that most pixels are nearest to once backdrop and white (a suit's shirt) are left out.  The colour words
-are not calibrated on renders of the studio: a well-lit navy suit counts as denim, so the garment's figure is
-uncalibrated.  Rig and framing are judged by the face pack, whose errors count against the series.
+People come from `scripts.train_cohort`, or from a folder that it made (`--cohort`).  Their own series are
+left alone.  What is drawn stays in their folders, and what was made again or fixed is written down in
+`--work`: an interrupted evaluation goes on where it stopped.  Obedience is judged by classifiers, see
+`scripts.branded`.
 """
 
 from __future__ import annotations
 
-import itertools
+import json
+import math
 import os
-import shutil
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
-from portrait_lora import recipe, vocabulary
-from portrait_lora.evaluation import identity
-from portrait_lora.generation import book
-from portrait_lora.generation.brand import load_brand
-from portrait_lora.generation.checklist import framing
+from portrait_lora import manifest, provenance
+from portrait_lora.errors import InputError
+from portrait_lora.generation import edits, remake, sample
 from portrait_lora.generation.lint import lint
-from portrait_lora.likeness import open_likeness
-from portrait_lora.records import Face
-from portrait_lora.stages import editing
-from portrait_lora.stages.context import Context
+from portrait_lora.generation.regions import REGIONS, Region
+from portrait_lora.records import Portrait
+from portrait_lora.stages import editing, series
+from portrait_lora.stages.context import Context, sampler_of
+from portrait_lora.stages.team import framings
+from scripts import branded
 from scripts.rows import Row, arguments, finish
-from scripts.train_cohort import FIRST_SEED, train_cohort
+from scripts.studio.classifiers import FILE, WORK, load
+from scripts.train_cohort import FIRST_SEED
 
 LABELS = Path(__file__).parents[1] / "tests" / "generation"
-BRAND = "example"
-_COLOUR_DISTANCE = 60.0
-"""sRGB distance up to which a patch counts as the colour that was asked for."""
+BATCHES: Final = (1, 4)
+CANDIDATES: Final = 4
+_EQUAL_DB: Final = 99.0
+"""Stands for the PSNR of two equal pictures."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much is measured."""
+    """How much is measured; `again` and `fixes` are pictures over all people."""
 
     people: int
+    per_shot: int
     again: int
     fixes: int
+    renders: int
 
 
-QUICK = Sizes(2, 10, 6)
-FULL = Sizes(10, 100, 100)
+QUICK = Sizes(people=2, per_shot=1, again=10, fixes=6, renders=branded.RENDERS)
+FULL = Sizes(people=10, per_shot=3, again=100, fixes=100, renders=4 * branded.RENDERS)
+
+
+class Progress:
+    """Answers that took long, kept in a file."""
+
+    def __init__(self, file: Path):
+        manifest.make_folder(file.parent)
+        self._file = file
+        self._known: dict[str, float | None] = {}
+        if file.is_file():
+            self._known = json.loads(file.read_text(encoding="utf-8"))
+
+    def once(self, name: str, work: Callable[[], float | None]) -> float | None:
+        """The answer under this name, worked out unless it is known."""
+        if name not in self._known:
+            self._known[name] = work()
+            manifest.write_json_atomic(self._file, self._known)
+        return self._known[name]
 
 
 def linter_rows() -> list[Row]:
@@ -74,138 +100,135 @@ def linter_rows() -> list[Row]:
     return rows
 
 
-def series(folder: Path, best_of: int, name: str) -> tuple[Context, list[Path]]:
-    """24 branded headshots of one person, kept under `portraits/<name>`."""
-    given = [f"generate.brand={BRAND}", "generate.per_shot=3", f"generate.best_of={best_of}"]
-    recipe.generate(folder, overrides=given)
-    ctx = Context(open_likeness(folder, given))
-    made, kept = ctx.likeness.portraits(ctx.series), ctx.likeness.portraits(name)
-    shutil.rmtree(kept, ignore_errors=True)
-    shutil.copytree(made, kept)
-    return ctx, sorted(kept.glob("*.png"))
-
-
-def _near(patch: np.ndarray, words: str) -> bool:
-    shade = book.shade_of(words)
-    middle = np.median(patch.reshape(-1, 3).astype(float), axis=0)
-    return shade is not None and float(np.linalg.norm(middle - np.array(shade.rgb))) <= _COLOUR_DISTANCE
-
-
-def garment_colour(picture: np.ndarray) -> str | None:
-    """The garment colour that most pixels of the lowest tenth are nearest to; None when all is backdrop."""
-    height, width = picture.shape[:2]
-    strip = picture[-height // 10 :].reshape(-1, 3).astype(float)
-    backdrop = np.median(_corners(picture).reshape(-1, 3), axis=0)
-    shades = [s for s in book.SHADES if s.word in vocabulary.GARMENT_COLOURS]
-    palette = np.array([backdrop, *(s.rgb for s in shades)], dtype=float)
-    nearest = np.linalg.norm(strip[:, None] - palette[None], axis=2).argmin(axis=1)
-    counts = {s.word: int((nearest == i + 1).sum()) for i, s in enumerate(shades) if not s.white}
-    best = max(counts, key=lambda word: counts[word])
-    return best if counts[best] >= 0.05 * height // 10 * width else None
-
-
-def _corners(picture: np.ndarray) -> np.ndarray:
-    height, width = picture.shape[:2]
-    return np.concatenate([picture[: height // 5, : width // 6], picture[: height // 5, -width // 6 :]], 1)
-
-
-def obeyed(picture: np.ndarray, face: Face | None) -> dict[str, bool]:
-    """Whether backdrop, garment colour, rig and framing are as the brand says."""
-    layers = load_brand(BRAND).layers
-    if face is None:
-        return dict.fromkeys(("backdrop", "garment", "rig", "framing"), False)
-    height = picture.shape[0]
-    shot = book.shot_of(layers["shot"])
-    seen = framing(face, height).head_height
-    return {
-        "backdrop": _near(_corners(picture), layers["setting"]),
-        "garment": garment_colour(picture) == layers["wardrobe"].split()[0],
-        "rig": face.lighting == layers["lighting"],
-        "framing": shot is not None and shot.head_share[0] <= seen <= shot.head_share[1],
-    }
-
-
-def brand_rows(people: list[list[tuple[np.ndarray, Face | None]]]) -> list[Row]:
-    """Obedience per attribute, and how steady the framing is across people."""
-    told = [obeyed(image, face) for person in people for image, face in person]
-    sees_light = any(face is not None and face.lighting for person in people for _, face in person)
-    rows = [
-        Row(f"brand: {key} obeyed", float(np.mean([t[key] for t in told])), "share", len(told), 0.9)
-        for key in told[0]
-        if key != "rig" or sees_light
+def best_rows(people: Sequence[Context], firsts: Sequence[Sequence[Portrait]]) -> list[Row]:
+    """The series as drawn, and the best of four by embedder A, both looked at by embedder B."""
+    ones, fours = [], []
+    for ctx, first in zip(people, firsts, strict=True):
+        rounds = [first, *(branded.drawn(ctx, k) for k in range(1, CANDIDATES))]
+        ones.append(branded.reported(ctx, first))
+        fours.append(branded.reported(ctx, series.best(ctx, rounds)))
+        print(f"{ctx.config.subject.name}: similarity {ones[-1].mean:.3f}, {fours[-1].mean:.3f}", flush=True)
+    n = sum(len(report.scores) for report in ones)
+    gains = [four.mean - one.mean for one, four in zip(ones, fours, strict=True)]
+    copied = [four.copy_score - one.copy_score for one, four in zip(ones, fours, strict=True)]
+    failed = 1 - float(np.mean([report.verified_rate for report in ones]))
+    failed_four = 1 - float(np.mean([report.verified_rate for report in fours]))
+    return [
+        Row("series: fail verification", failed, "share", n, 0.05, at_most=True),
+        Row("series: similarity by B", float(np.mean([r.mean for r in ones])), "cosine", n),
+        Row("series: copy score", float(np.mean([r.copy_score for r in ones])), "share", n),
+        Row("best of 4: fail verification", failed_four, "share", n),
+        Row("best of 4 by A: gain by B", float(np.mean(gains)), "cosine", n, 1e-6, ci95=_spread(gains)),
+        Row("best of 4: copy score gained", float(np.mean(copied)), "share", n, 0.0, True, _spread(copied)),
     ]
-    frames = [framing(f, image.shape[0]) for person in people for image, f in person if f is not None]
-    for name in ("eye_line", "head_height"):
-        spread = float(np.std([getattr(f, name) for f in frames]))
-        rows.append(Row(f"framing: std of {name}", spread, "share", len(frames), 0.03, at_most=True))
-    return rows
 
 
-def looked(ctx: Context, files: list[Path]) -> list[tuple[np.ndarray, Face | None]]:
-    """Pictures with their largest face, by embedder B."""
-    images = [identity.read_rgb(path) for path in files]
-    return [(image, identity.subject_face(ctx.reporter.find(image))) for image in images]
+def _spread(values: Sequence[float]) -> tuple[float, float] | None:
+    """95 % interval of the mean over people (Student); None for fewer than three."""
+    if len(values) < 3:
+        return None
+    from scipy import stats
+
+    half = float(stats.t.ppf(0.975, len(values) - 1)) * float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    middle = float(np.mean(values))
+    return middle - half, middle + half
 
 
-def likeness(ctx: Context, seen: list[tuple[np.ndarray, Face | None]]) -> list[float]:
-    """Similarity by embedder B; 0 without a face."""
-    photos = [p for p in sorted((ctx.likeness.dataset / "holdout").glob("*")) if p.suffix in (".png", ".jpg")]
-    holdout, _ = identity.embed_photos(photos, ctx.reporter, min_faces=identity.MIN_HOLDOUT)
-    return [0.0 if f is None else float((holdout.embeddings @ f.embedding).mean()) for _, f in seen]
-
-
-def again_rows(files: list[Path], sizes: Sizes) -> list[Row]:
-    """Made again to the bit; fixed without a change outside the mask."""
-    picked = list(itertools.islice(itertools.cycle(files), sizes.again))
-    same = [editing.reproduce(path, None, None, [])["same"] is True for path in picked]
-    outside: list[int] = []
-    kept = 0
-    for i, path in enumerate(itertools.islice(itertools.cycle(files), sizes.fixes)):
-        region = ("eyes", "face", "skin", "hair", "background")[i % 5]
-        said = editing.fix(path, None, [], region=region, strength=0.4, tries=1, changes={})  # type: ignore[arg-type]
-        if said["file"]:
-            kept += 1
-            before, after = (
-                np.asarray(Image.open(p).convert("RGB")) for p in (path, Path(str(said["file"])))
-            )
-            share = float((before != after).any(-1).mean())
-            outside.append(
-                int(str(said["changed_outside_mask"])) + (share > float(str(said["mask_share"])) + 1e-3)
-            )
+def again_rows(people: Sequence[Context], sizes: Sizes, progress: Progress) -> list[Row]:
+    """Made again to the bit, drawn at batch 1 and at batch 4; and the one against the other."""
+    each = math.ceil(sizes.again / len(people) / len(BATCHES))
+    same: list[float] = []
+    across: list[float] = []
+    for ctx in people:
+        whole = max(BATCHES) * math.ceil(each / max(BATCHES))  # only full batches; a series has 8 or 24 shots
+        made = {size: _at_batch(ctx, whole, size)[:each] for size in BATCHES}
+        for size, portraits in made.items():
+            for portrait in portraits:
+                name = f"again {size} {portrait.path} {manifest.sha256_file(portrait.path)[:12]}"
+                answer = progress.once(name, partial(made_again, portrait.path))
+                same.append(answer or 0.0)
+        for one, other in zip(*made.values(), strict=True):
+            verdict = remake.compare(Image.open(one.path), Image.open(other.path), {})
+            across.append(_EQUAL_DB if verdict.psnr_db is None else verdict.psnr_db)
     return [
         Row("reproduce: the same to the bit", float(np.mean(same)), "share", len(same), 1.0),
-        Row("fix: pixels changed outside", float(sum(outside)), "px", len(outside), 0.0, at_most=True),
-        Row("fix: kept (the likeness did not fall)", kept / max(sizes.fixes, 1), "share", sizes.fixes),
+        Row("batch 1 against batch 4: lowest PSNR", min(across), "dB", len(across), 50.0),
     ]
+
+
+def made_again(path: Path) -> float:
+    """1 when `reproduce` finds the picture the same to the bit."""
+    return float(editing.reproduce(path, None, None, [])["same"] is True)
+
+
+def _at_batch(ctx: Context, count: int, size: int) -> list[Portrait]:
+    """The first shots of the series, drawn `size` at a time."""
+    folder = ctx.likeness.portraits(f"branded-batch-{size}")
+    settings = sampler_of(ctx.config.generate)
+    return sample.generate(ctx.family, ctx.selected, ctx.shots[:count], folder, settings, batch_size=size)
+
+
+def fix_rows(firsts: Sequence[Sequence[Portrait]], sizes: Sizes, progress: Progress) -> list[Row]:
+    """Fixes until enough were kept: pixels that changed where the mask of the recipe is black."""
+    files = [portrait.path for some in zip(*firsts, strict=True) for portrait in some]
+    outside: list[float] = []
+    tried = 0
+    for i, path in enumerate(files):
+        if len(outside) >= sizes.fixes:
+            break
+        region = REGIONS[i % len(REGIONS)]
+        name = f"fix {region} {path} {manifest.sha256_file(path)[:12]}"
+        answer = progress.once(name, partial(changed_outside, path, region))
+        tried += 1
+        outside += [] if answer is None else [answer]
+    return [
+        Row("fix: pixels changed outside", sum(outside), "px", len(outside), 0.0, at_most=True),
+        Row("fix: kept (the likeness did not fall)", len(outside) / max(tried, 1), "share", tried),
+    ]
+
+
+def changed_outside(path: Path, region: Region) -> float | None:
+    """Pixels that a fix changed outside its mask; None when it was not kept or there is no such region."""
+    try:
+        said = editing.fix(path, None, [], region=region, strength=0.4, tries=1, changes={})
+    except InputError as error:
+        print(f"{path.name}: {error.what}", flush=True)
+        return None
+    if not said["file"]:
+        return None
+    fixed = Path(str(said["file"]))
+    mask = edits.decode_mask(str(provenance.read_recipe(fixed)["mask_png"]))
+    return float((_pixels(path) != _pixels(fixed)).any(-1)[mask == 0].sum())
+
+
+def _pixels(path: Path) -> npt.NDArray[np.uint8]:
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB"))
 
 
 def main() -> None:
-    given = arguments(__doc__ or "").parse_args()
+    parser = arguments(__doc__ or "")
+    parser.add_argument("--cohort", type=Path, default=None, help="a folder of trained people (person-*)")
+    parser.add_argument("--people", type=int, default=None, help="how many, instead")
+    parser.add_argument("--classifiers", type=Path, default=WORK / FILE, help="of scripts.studio.classifiers")
+    parser.add_argument("--work", type=Path, default=Path("work/series"), help="what was made again or fixed")
+    parser.add_argument("-s", "--set", action="append", default=[], dest="overrides", help="of the drawing")
+    given = parser.parse_args()
     sizes = FULL if given.full else QUICK
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    reader = load(given.classifiers)
+    folders = branded.people(given.people or sizes.people, FIRST_SEED + 100 * given.seed, given.cohort)
+    people = [branded.opened(folder, sizes.per_shot, given.overrides) for _, folder in folders]
+    progress = Progress(given.work / f"progress-{manifest.digest(given.overrides)[:8]}.json")
+    firsts = [branded.drawn(ctx) for ctx in people]
     rows = linter_rows()
-    people: list[list[tuple[np.ndarray, Face | None]]] = []
-    ones: list[float] = []
-    bests: list[float] = []
-    verified: list[bool] = []
-    files: list[Path] = []
-    for member in train_cohort(sizes.people, first_seed=FIRST_SEED + 100 * given.seed):
-        ctx, single = series(member.folder, 1, "headshots-best-of-1")
-        seen = looked(ctx, single)
-        people.append(seen)
-        ones += likeness(ctx, seen)
-        verified += [v >= ctx.pack.threshold("report") for v in likeness(ctx, seen)]
-        files += single
-        ctx, best = series(member.folder, 4, "headshots-best-of-4")
-        bests += likeness(ctx, looked(ctx, best))
-    rows += brand_rows(people)
-    rows.append(
-        Row("series: fail verification", 1 - float(np.mean(verified)), "share", len(verified), 0.05, True)
+    rows += branded.brand_rows([p for some in firsts for p in some], reader, renders=sizes.renders)
+    rows += branded.framing_rows(
+        [f for ctx, some in zip(people, firsts, strict=True) for f in framings(ctx, some)]
     )
-    rows.append(Row("best of 1: similarity by B", float(np.mean(ones)), "cosine", len(ones)))
-    gain = float(np.mean(bests) - np.mean(ones))
-    rows.append(Row("best of 4 by A: gain by B", gain, "cosine", len(bests), 1e-6))
-    rows += again_rows(files, sizes)
+    rows += best_rows(people, firsts)
+    rows += again_rows(people, sizes, progress)
+    rows += fix_rows(firsts, sizes, progress)
     sys.exit(finish(rows, given.json))
 
 

@@ -32,7 +32,7 @@ def contact_sheet(
 ) -> Path:
     """Write a JPEG page: even gutters, a caption under each picture, the mark of generated media in it.
 
-    `notes` (file name -> words) stand in place of the second line of the captions.  The same portraits give
+    `notes` (path or file name -> words) stand in place of the captions' second line.  The same portraits give
     the same bytes.
     """
     if not portraits:
@@ -73,7 +73,8 @@ def _caption(
     look = " · ".join(layers[k] for k in ("view", "expression", "lighting") if k in layers)
     rest = " · ".join(layers[k] for k in ("wardrobe", "setting") if k in layers)
     if notes is not None:
-        rest = ", ".join(notes.get(portrait.path.name, ())) or "nothing found"
+        told = notes.get(str(portrait.path), notes.get(portrait.path.name, ()))
+        rest = ", ".join(told) or "nothing found"
     return [(look or portrait.shot.name, _INK), (rest or portrait.shot.prompt, _GREY)]
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal, cast
@@ -17,10 +18,10 @@ import diffusers
 import torch
 from diffusers import AutoPipelineForImage2Image, AutoPipelineForInpainting
 from PIL import Image
-from torch import Tensor
 
 from portrait_lora.errors import ConfigError, InputError
 from portrait_lora.families.family import ADAPTER_NAME, Family
+from portrait_lora.generation.guidance import AS_ONE, Identity, in_two_terms, share_layers
 from portrait_lora.records import Adapter, Shot
 
 SCHEDULERS: Final = {
@@ -54,6 +55,7 @@ class Sampler:
     `unconditional` says who answers the empty prompt of classifier-free guidance (Ho and Salimans 2022,
     eq. 6): the network with its adapters, as diffusers has it, or the bare base.  The adapted network draws
     the person without a prompt too, so only against the base does guidance drive towards the person.
+    `identity` then divides the guidance in two terms, see `guidance`.
     """
 
     steps: int
@@ -62,13 +64,31 @@ class Sampler:
     scheduler: str = ""
     style: StyleAdapter | None = None
     unconditional: Unconditional = "adapter"
+    identity: Identity = AS_ONE
+
+    @property
+    def two_terms(self) -> bool:
+        """Whether the guidance is divided."""
+        return (
+            self.unconditional == "base"
+            and self.guidance_scale > 1
+            and self.identity.divides(self.guidance_scale)
+        )
 
 
 def open_pipeline(family: Family, adapter: Adapter | None, sampler: Sampler) -> Any:
     """The pipeline with adapters at their strengths and the scheduler asked for.
 
-    Raises `InputError` for a scheduler that the family cannot use or a style file that does not fit it.
+    Raises `InputError` for a scheduler that the family cannot use or a style file that does not fit it,
+    `ConfigError` for guidance that the family or the other settings do not allow.
     """
+    if sampler.identity.divides(sampler.guidance_scale) and not sampler.two_terms:
+        raise ConfigError(
+            "guidance in two terms is guidance against the bare base",
+            where="generate.identity_*",
+            got=f"unconditional {sampler.unconditional}, guidance_scale {sampler.guidance_scale:g}",
+            needed="generate.unconditional base, and a guidance_scale above 1",
+        )
     pipe: Any = family.pipeline(adapter)
     names, scales = ([ADAPTER_NAME], [sampler.adapter_scale]) if adapter else ([], [])
     if sampler.style is not None:
@@ -82,10 +102,7 @@ def open_pipeline(family: Family, adapter: Adapter | None, sampler: Sampler) -> 
 
 
 def _guide_from_base(family: Family, pipe: Any) -> None:
-    """Let the adapters answer only the second half of every batch, where the pipeline puts the prompts.
-
-    It lasts as long as the adapters are in the pipeline: the layers that are changed leave with them.
-    """
+    """Let the adapters answer the prompts only; see `guidance.share_layers`."""
     if not getattr(family, "guides_in_one_batch", False):
         raise ConfigError(
             "this family does not ask for both halves of the guidance in one batch",
@@ -93,19 +110,7 @@ def _guide_from_base(family: Family, pipe: Any) -> None:
             got="base",
             needed="adapter",
         )
-    for layer in getattr(pipe, family.denoiser_name).modules():
-        if hasattr(layer, "lora_A"):
-            layer.forward = _second_half_only(layer)
-
-
-def _second_half_only(layer: Any) -> Callable[..., Tensor]:
-    adapted = layer.forward
-
-    def forward(x: Tensor, *args: Any, **more: Any) -> Tensor:
-        empty, prompted = x.chunk(2)
-        return torch.cat([layer.base_layer(empty, *args, **more), adapted(prompted, *args, **more)])
-
-    return forward
+    share_layers(getattr(pipe, family.denoiser_name))
 
 
 def _load_style(pipe: Any, path: Path) -> None:
@@ -186,6 +191,7 @@ def inside(
     diffusers' inpainting takes UNets of 4 or 9 channels only; others are drawn over as a whole, and it is
     left to the caller to keep what lies outside the mask.
     """
+    sampler = replace(sampler, identity=replace(sampler.identity, region="picture"))  # this is a detail
     unet = getattr(pipe, "unet", None)
     if unet is not None and unet.config.in_channels not in _INPAINT_CHANNELS:
         return from_picture(pipe, picture, shot, sampler, strength)
@@ -234,5 +240,15 @@ def _call(pipe: Any, shots: Sequence[Shot], sampler: Sampler, more: dict[str, ob
         **more,
     }
     taken = inspect.signature(pipe.__call__).parameters
-    answer = pipe(**{key: value for key, value in asked.items() if key in taken})
+    with _guidance(pipe, shots, sampler):
+        answer = pipe(**{key: value for key, value in asked.items() if key in taken})
     return cast(list[Image.Image], answer.images)
+
+
+def _guidance(pipe: Any, shots: Sequence[Shot], sampler: Sampler) -> AbstractContextManager[None]:
+    """Guidance in two terms where the sampler asks for it."""
+    if not sampler.two_terms:
+        return nullcontext()
+    denoiser = getattr(pipe, "unet", None) or pipe.transformer
+    last = int(pipe.scheduler.config.num_train_timesteps)
+    return in_two_terms(denoiser, sampler.identity, sampler.guidance_scale, shots, last)

@@ -20,6 +20,7 @@ from portrait_lora.errors import ArtifactError
 from portrait_lora.generation import save
 from portrait_lora.generation.compose import LAYERS, compose, settled
 from portrait_lora.generation.drawing import Sampler, from_picture, inside
+from portrait_lora.generation.guidance import Identity
 from portrait_lora.generation.prompts import size_for
 from portrait_lora.records import FamilyName, Shot
 
@@ -55,9 +56,19 @@ def sampler_of(recipe: Mapping[str, object]) -> Sampler:
             float(cast(float, recipe["adapter_scale"])),
             str(recipe.get("scheduler", "")),
             unconditional="base" if recipe.get("unconditional") == "base" else "adapter",
+            identity=_identity_of(recipe),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ArtifactError("the recipe of the picture is damaged", got=repr(error)) from error
+
+
+def _identity_of(recipe: Mapping[str, object]) -> Identity:
+    scale = cast(float | None, recipe.get("identity_scale"))
+    return Identity(
+        None if scale is None else float(scale),
+        float(cast(float, recipe.get("identity_start", 0.0))),
+        "head" if recipe.get("identity_region") == "head" else "picture",
+    )
 
 
 def changed(

@@ -16,7 +16,7 @@ from portrait_lora.errors import InputError
 from portrait_lora.records import Face
 
 Region = Literal["eyes", "face", "skin", "hair", "background"]
-REGIONS: Final = ("eyes", "face", "skin", "hair", "background")
+REGIONS: Final[tuple[Region, ...]] = ("eyes", "face", "skin", "hair", "background")
 Mask = npt.NDArray[np.uint8]  # (H, W), 0 or 255
 RGBImage = npt.NDArray[np.uint8]
 _EYES: Final = (slice(36, 42), slice(42, 48))

@@ -20,6 +20,7 @@ from portrait_lora.generation.drawing import (
     from_text,
     open_pipeline,
 )
+from portrait_lora.generation.guidance import AS_ONE
 from portrait_lora.records import Adapter, Portrait, Shot
 
 Drawn = Callable[[Portrait, float], None]
@@ -45,7 +46,8 @@ def generate(
     """
     manifest.make_folder(out_dir)
     digest = manifest.sha256_file(adapter.path) if adapter else None
-    sampler = sampler if adapter else replace(sampler, adapter_scale=0.0, unconditional="adapter")
+    if adapter is None:
+        sampler = replace(sampler, adapter_scale=0.0, unconditional="adapter", identity=AS_ONE)
     settings = (sampler.steps, sampler.guidance_scale, sampler.adapter_scale)
     portraits = [Portrait(out_dir / f"{s.name}.png", s, *settings, digest) for s in shots]
     batches = list(_batches(portraits, batch_size))
@@ -96,6 +98,9 @@ def extra_of(sampler: Sampler) -> save.Recipe:
     told: save.Recipe = {"scheduler": sampler.scheduler} if sampler.scheduler else {}
     if sampler.unconditional == "base":
         told["unconditional"] = "base"
+    if sampler.two_terms:
+        told |= {"identity_scale": sampler.identity.scale, "identity_start": sampler.identity.start}
+        told["identity_region"] = sampler.identity.region
     if sampler.style is not None:
         told["style_sha256"] = manifest.sha256_file(sampler.style.path)
         told["style_scale"] = sampler.style.scale

@@ -54,6 +54,8 @@ def open_picture(path: Path, likeness: Path | None, overrides: Sequence[str]) ->
         if "no recipe" not in error.what:
             raise
         return Opened(ctx, path, picture, None)
+    except ValueError as error:  # text under our key that is no JSON
+        raise ArtifactError("the recipe of the picture is damaged", where=path, got=error) from error
     _refuse_tampered(path)
     return Opened(ctx, path, picture, recipe)
 

@@ -11,6 +11,7 @@ from PIL import Image
 from portrait_lora.errors import InputError
 from portrait_lora.evaluation import drift, identity, overview, protocol
 from portrait_lora.evaluation.calibration import Threshold
+from portrait_lora.evaluation.clip import ClipAdherence, clip_adherence
 from portrait_lora.evaluation.copyview import View, view
 from portrait_lora.faces.opening import Analyzer
 from portrait_lora.records import DriftReport, Face
@@ -18,7 +19,10 @@ from portrait_lora.records import DriftReport, Face
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What to measure.  `training` may be empty: `copy_from` then says which photos may have been copied."""
+    """What to measure.  Without `training` copies are looked for among `holdout`.
+
+    `clip`: the CLIP model to judge prompts by, if any; it is not shown the `trigger`.
+    """
 
     holdout: Sequence[Path]
     training: Sequence[Path]
@@ -28,6 +32,8 @@ class Wanted:
     repeated: Sequence[tuple[str, str]] = ()
     lenient: bool = False
     threshold: Threshold | None = None
+    clip: str = ""
+    trigger: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +119,17 @@ def look(finder: Analyzer, wanted: Wanted) -> Looked:
         meanings=wanted.meanings,
         unreadable=portraits.unreadable,
         repeated=wanted.repeated,
+        clip=_by_clip(wanted),
     )
     names = tuple(name for name, _ in (*skipped, *skipped_too))
     return Looked(report, extras, tuple(real.heads), names)
+
+
+def _by_clip(wanted: Wanted) -> ClipAdherence | None:
+    if not wanted.clip:
+        return None
+    pairs = [(item.path, item.prompt) for item in wanted.portraits]
+    return clip_adherence(pairs, wanted.clip, trigger=wanted.trigger)
 
 
 def _threshold(finder: Analyzer, own: Threshold | None) -> tuple[float, float]:

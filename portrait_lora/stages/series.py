@@ -106,28 +106,40 @@ def final_shots(ctx: Context, folder: Path) -> list[Shot]:
         return list(ctx.shots)
 
 
-def draw_best(ctx: Context, folder: Path, timings: dict[str, float]) -> list[Portrait]:
-    """Draw `best_of` candidates of every shot, keep the best in `folder`, and write down the choice.
-
-    Best: fewest failed checks, then the highest similarity to the held-out photos by embedder A.
-    """
+def candidates(ctx: Context, k: int) -> list[Shot]:
+    """The shots of candidate `k`; candidate 0 is the picture itself."""
     from portrait_lora.generation.prompts import candidate_seed
 
-    aside = folder.parent / f".{folder.name}-candidates"
-    rounds: list[list[Portrait]] = []
-    for k in range(ctx.config.generate.best_of):
-        shots = [replace(shot, seed=candidate_seed(shot.seed, k)) for shot in ctx.shots]
-        rounds.append(_timed(ctx, shots, aside / str(k), timings))
-    ranks = [_ranks(ctx, candidates) for candidates in rounds]
+    return [replace(shot, seed=candidate_seed(shot.seed, k)) for shot in ctx.shots]
+
+
+def best(ctx: Context, rounds: Sequence[Sequence[Portrait]]) -> list[Portrait]:
+    """The best of every shot: fewest failed checks, then the highest similarity by embedder A.
+
+    `rounds` holds the portraits of each candidate, in the order of the shots.
+    """
+    holdout = holdout_of(ctx)
+    ranks = [_ranks(ctx, made, holdout) for made in rounds]
     kept: list[Portrait] = []
-    for i, shot in enumerate(ctx.shots):
-        best = max(range(len(rounds)), key=lambda k: ranks[k][i])
-        winner = rounds[best][i]
+    for i, places in enumerate(zip(*ranks, strict=True)):
+        kept.append(rounds[places.index(max(places))][i])
+    return kept
+
+
+def draw_best(ctx: Context, folder: Path, timings: dict[str, float]) -> list[Portrait]:
+    """Draw `best_of` candidates of every shot, keep the best in `folder`, and write down the choice."""
+    aside = folder.parent / f".{folder.name}-candidates"
+    rounds = [
+        _timed(ctx, candidates(ctx, k), aside / str(k), timings) for k in range(ctx.config.generate.best_of)
+    ]
+    kept: list[Portrait] = []
+    for winner in best(ctx, rounds):
         manifest.make_folder(folder)
+        target = folder / f"{winner.shot.name}.png"
         for suffix in (".png", ".json"):
             data = winner.path.with_suffix(suffix).read_bytes()
-            manifest.write_bytes_atomic(folder / f"{shot.name}{suffix}", data)
-        kept.append(replace(winner, path=folder / f"{shot.name}.png"))
+            manifest.write_bytes_atomic(target.with_suffix(suffix), data)
+        kept.append(replace(winner, path=target))
     manifest.write_json_atomic(folder / CHOICES, {p.shot.name: p.shot.seed for p in kept})
     shutil.rmtree(aside, ignore_errors=True)
     return kept
@@ -147,14 +159,14 @@ def _timed(ctx: Context, shots: Sequence[Shot], folder: Path, timings: dict[str,
     return ctx.draw(ctx.selected, shots, folder, force="generate" in ctx.redo, on_drawn=note)
 
 
-def _ranks(ctx: Context, portraits: Sequence[Portrait]) -> list[tuple[int, float]]:
+def _ranks(ctx: Context, portraits: Sequence[Portrait], holdout: ReferenceSet) -> list[tuple[int, float]]:
     """(minus failed checks, similarity) of each; larger is better."""
     from portrait_lora.evaluation import identity
     from portrait_lora.generation.checklist import failures
 
     checks = check_all(ctx, portraits)
     items = [identity.PortraitItem(p.path, p.shot.prompt) for p in portraits]
-    scores = identity.score_portraits(items, holdout_of(ctx), ctx.finder)
+    scores = identity.score_portraits(items, holdout, ctx.finder)
     return [
         (
             -sum(code in _GATING for code in failures(checks[p.path.name])),

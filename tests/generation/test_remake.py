@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from portrait_lora import provenance
 from portrait_lora.errors import ArtifactError, InputError
@@ -17,6 +18,7 @@ from portrait_lora.generation import drawing, edits, remake, save
 from portrait_lora.generation.drawing import Sampler, StyleAdapter
 from portrait_lora.generation.sample import conditions, generate
 from portrait_lora.records import Adapter, Shot
+from portrait_lora.stages import editing
 
 SAMPLER = Sampler(2, 2.0)
 
@@ -184,3 +186,13 @@ def test_the_conditions_do_not_make_a_picture_stale(
 def test_a_damaged_mask_is_told(text: str) -> None:
     with pytest.raises(ArtifactError, match="mask"):
         edits.decode_mask(text)
+
+
+def test_a_foreign_text_under_our_key_is_told_as_damage(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "likeness.yaml").write_text("base: embedded\n")
+    info = PngInfo()
+    info.add_itxt(provenance.RECIPE_KEY, "{no json")
+    Image.new("RGB", (16, 16)).save(tmp_path / "a.png", pnginfo=info)
+    with pytest.raises(ArtifactError, match="damaged"):
+        editing.open_picture(tmp_path / "a.png", None, [])

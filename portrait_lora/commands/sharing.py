@@ -1,0 +1,78 @@
+"""Portraits for others: `team` over many people, `publish` for copies without a recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, cast
+
+import typer
+
+from portrait_lora import errors
+from portrait_lora.commands.options import JsonOpt, SetOpt, Summary, SyntheticOpt, answer, overrides
+
+
+def team(
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="LIKENESS_DIR...", help="one likeness folder per person")
+    ],
+    series: Annotated[str, typer.Option("--series", help="a packaged series or a YAML file")] = "",
+    brand: Annotated[str, typer.Option("--brand", help="a brand sheet over every shot of everybody")] = "",
+    best_of: Annotated[
+        int | None, typer.Option("--best-of", min=1, max=64, help="candidates per picture; the best is kept")
+    ] = None,
+    price_per_hour: Annotated[
+        float | None, typer.Option("--price-per-hour", min=0, help="of the machine: tells the cost")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="for the sheet of all")] = Path("team"),
+    settings: SetOpt = None,
+    allow_synthetic: SyntheticOpt = False,
+    as_json: JsonOpt = False,
+) -> None:
+    """One series and one brand over many people, with a sheet of everybody."""
+    from portrait_lora import recipe
+    from portrait_lora.stages import team as teams
+
+    own: dict[str, object] = {
+        "series": series, "brand": brand, "best_of": best_of, "price_per_hour": price_per_hour,
+    }  # fmt: skip
+    given = overrides(settings, allow_synthetic)
+    given += [f"generate.{key}={value}" for key, value in own.items() if value not in ("", None)]
+    summary = teams.generate(folders, lambda folder: recipe.generate(folder, overrides=given), out, given)
+    rows = cast(list[Summary], summary["people"])
+    lines = [f"{row['person']}: {row.get('error') or str(row['portraits']) + ' portraits'}" for row in rows]
+    lines += [f"the sheet: {summary['contact_sheet']}"] if "contact_sheet" in summary else []
+    answer(summary, as_json, lines, f"portrait-lora score {folders[0]}")
+    if summary["failed"]:
+        raise typer.Exit(errors.EXIT_FAILED)
+
+
+def publish(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="portraits made by this program")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="where the copies go")],
+    kind: Annotated[
+        Literal["jpeg", "webp", "png"], typer.Option("--as", help="format of the copies")
+    ] = "jpeg",
+    quality: Annotated[int, typer.Option("--quality", min=1, max=100)] = 92,
+    keep_names: Annotated[bool, typer.Option("--keep-names", help="file names tell the shot")] = False,
+    with_recipe: Annotated[
+        bool, typer.Option("--with-recipe", help="put prompt and settings into the copies")
+    ] = False,
+    as_json: JsonOpt = False,
+) -> None:
+    """Write copies that keep the mark of generated media and tell nothing else."""
+    from portrait_lora.care.export import note_folder
+    from portrait_lora.config import FILE_NAME
+    from portrait_lora.generation.publish import publish as make
+
+    made = make(files, out, kind, quality=quality, keep_names=keep_names, with_recipe=with_recipe)
+    for root in {p for file in files for p in file.resolve().parents if (p / FILE_NAME).is_file()}:
+        note_folder(root, out)
+    pairs = [{"file": str(file), "copy": str(copy)} for file, copy in zip(files, made, strict=True)]
+    lines = [f"{pair['copy']}  from {pair['file']}" for pair in pairs]
+    answer({"copies": pairs, "format": kind}, as_json, lines, f"portrait-lora inspect {made[0]}")
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    for command in (team, publish):
+        app.command()(command)

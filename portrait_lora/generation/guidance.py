@@ -1,0 +1,167 @@
+"""Guidance in two terms: towards the prompt, and towards the person.
+
+Classifier-free guidance against the bare base b, with the adapted network a, is a sum that can be taken
+apart, as Brooks et al. 2023 (InstructPix2Pix, eq. 3) do for a text and a picture:
+
+    b(empty) + g (a(prompt) - b(empty))  =  b(empty) + g (b(prompt) - b(empty)) + g (a(prompt) - b(prompt))
+
+The first difference is what the prompt asks for, the second what the adapter knows: the person, and with it
+the backdrops and clothes of its photos.  Here the second has a strength of its own (`scale`), a moment from
+which it counts (`start`: colours of large areas are settled in the first steps) and a place (`region`).
+
+Shape legend: B pictures, H W rows and columns of the denoiser's input.
+"""
+
+# pyright: reportPrivateImportUsage=false
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final, Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from portrait_lora.generation import book
+from portrait_lora.records import Shot
+
+Region = Literal["picture", "head"]
+_SHARE: Final = "likeness_share"
+_HEAD_MARGIN: Final = 1.15
+"""Room for hair around the head, in head sizes."""
+_HEAD_WIDTH: Final = 0.85
+"""Width of a head with its hair over its height from chin to crown."""
+_EYE_LINE: Final = 0.38
+"""Where portraits have the eyes, from the top; they lie half-way between crown and chin."""
+_EDGE: Final = 0.35
+"""Width of the soft border of the region, in radii."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The second term of the guidance.
+
+    `scale` None is the guidance scale.  `start` is the share of the noise that is gone before the term
+    counts: 0 from the beginning.  `region` "head" confines it to where headshots and close-ups have the head;
+    a shot without a type counts as a headshot, and one from farther away keeps the whole picture.
+    """
+
+    scale: float | None = None
+    start: float = 0.0
+    region: Region = "picture"
+
+    def divides(self, guidance_scale: float) -> bool:
+        """Whether the result can differ from guidance in one term."""
+        return self.scale not in (None, guidance_scale) or self.start > 0 or self.region != "picture"
+
+
+AS_ONE: Final = Identity()
+
+
+class Share:
+    """Which rows of a batch the adapters answer: the last half, the last third, or none (0 parts)."""
+
+    def __init__(self) -> None:
+        self.parts = 2
+
+    def rows(self, batch: int) -> int:
+        return batch // self.parts if self.parts else 0
+
+
+def share_layers(denoiser: nn.Module) -> None:
+    """Let the adapters answer only the last rows of every batch, where a pipeline puts the prompts.
+
+    It lasts as long as the adapters are in the denoiser: the layers that are changed leave with them.
+    """
+    share = Share()
+    setattr(denoiser, _SHARE, share)
+    for layer in denoiser.modules():
+        if hasattr(layer, "lora_A"):
+            cast(Any, layer).forward = _last_rows_only(layer, share)
+
+
+def _last_rows_only(layer: Any, share: Share) -> Callable[..., Tensor]:
+    adapted = layer.forward
+
+    def forward(x: Tensor, *args: Any, **more: Any) -> Tensor:
+        rows = share.rows(x.shape[0])
+        if not rows:
+            return layer.base_layer(x, *args, **more)
+        plain, prompted = x[:-rows], x[-rows:]
+        return torch.cat([layer.base_layer(plain, *args, **more), adapted(prompted, *args, **more)])
+
+    return forward
+
+
+@contextmanager
+def in_two_terms(
+    denoiser: nn.Module, identity: Identity, guidance_scale: float, shots: Sequence[Shot], last_time: int
+) -> Iterator[None]:
+    """While it lasts, the denoiser answers a batch (empty prompts, prompts) for guidance in two terms.
+
+    For the prompts it gives b + (scale / g) region (a - b): a pipeline that guides with g then arrives at the
+    sum above.  Needs `share_layers`.  `last_time` is the timestep of pure noise.  Where both terms are
+    equally strong everywhere no third question is asked, and before `start` the adapter is not asked either.
+    """
+    share, plain = cast(Share, getattr(denoiser, _SHARE)), cast(Callable[..., Any], denoiser.forward)
+    ratio = 1.0 if identity.scale is None else identity.scale / guidance_scale
+
+    def forward(*args: Any, **more: Any) -> Any:
+        time = float(torch.as_tensor(more.get("timestep", args[1] if len(args) > 1 else 0)).flatten()[0])
+        begun = time <= (1 - identity.start) * last_time
+        if not begun or (ratio == 1 and identity.region == "picture"):
+            share.parts = 2 if begun else 0
+            return plain(*args, **more)
+        share.parts = 3
+        first = args[0] if args else more.get("sample", more.get("hidden_states"))
+        batch = cast(Tensor, first).shape[0]
+        answer = plain(*_thrice(args, batch), **cast(dict[str, Any], _thrice(more, batch)))
+        empty, bare, adapted = cast(Tensor, answer[0]).chunk(3)
+        weight = ratio * _region(identity.region, shots, bare)
+        mixed = torch.cat([empty, bare + weight * (adapted - bare)])
+        return (mixed,) if isinstance(answer, tuple) else type(answer)(sample=mixed)
+
+    denoiser.forward = forward
+    try:
+        yield
+    finally:
+        del denoiser.forward
+        share.parts = 2
+
+
+def _thrice(value: Any, batch: int) -> Any:
+    """Tensors of a doubled batch with the second half, the prompts, once more behind; the rest as it is."""
+    if isinstance(value, Tensor):
+        whole = value.ndim > 0 and value.shape[0] == batch
+        return torch.cat([value, value[batch // 2 :]]) if whole else value
+    if isinstance(value, Mapping):
+        return {key: _thrice(part, batch) for key, part in cast(Mapping[str, Any], value).items()}
+    if isinstance(value, tuple):
+        return tuple(_thrice(part, batch) for part in cast(tuple[Any, ...], value))
+    return value
+
+
+def _region(region: Region, shots: Sequence[Shot], like: Tensor) -> Tensor | float:
+    """(B, 1, H, W) weights of the second term; `like` (n B, C, H, W) is what they will multiply."""
+    if region == "picture":
+        return 1.0
+    height, width = like.shape[-2:]
+    each = torch.stack([head_weights(shot, height, width) for shot in shots])[:, None]
+    return each.repeat(like.shape[0] // len(shots), 1, 1, 1).to(like)
+
+
+def head_weights(shot: Shot, height: int, width: int) -> Tensor:
+    """(H, W) 1 where a portrait of this shot type has the head, falling to 0 around it.
+
+    From farther away nobody knows where in the picture a head will be: 1 everywhere.
+    """
+    asked = book.shot_of(dict(shot.layers).get("shot", "headshot")) or book.SHOTS[1]
+    if asked not in book.SHOTS[:2]:
+        return torch.ones(height, width)
+    tall = _HEAD_MARGIN * max(asked.head_share) / 2
+    wide = _HEAD_WIDTH * tall * shot.size_px[1] / shot.size_px[0]
+    y = ((torch.arange(height) + 0.5) / height - _EYE_LINE) / tall
+    x = ((torch.arange(width) + 0.5) / width - 0.5) / wide
+    away = (y[:, None] ** 2 + x[None] ** 2).sqrt()
+    return ((1 - away) / _EDGE + 0.5).clamp(0, 1)

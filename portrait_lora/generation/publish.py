@@ -1,0 +1,104 @@
+"""Copies of portraits for others: the mark that they are generated stays, everything else is left out.
+
+No recipe, prompt, trigger, file name or path goes into a copy unless it is asked for.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final, Literal, get_args
+
+import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from portrait_lora import manifest, provenance
+from portrait_lora.errors import ArtifactError, InputError
+from portrait_lora.generation.save import a1111_parameters
+
+Format = Literal["jpeg", "webp", "png"]
+SUFFIXES: Final[Mapping[Format, str]] = {"jpeg": ".jpg", "webp": ".webp", "png": ".png"}
+_USER_COMMENT: Final = 0x9286
+_EXIF: Final = 0x8769
+_UTF16: Final = b"UNICODE\0"
+"""Character code of an EXIF user comment (Exif 2.3, section 4.6.5)."""
+
+
+def publish(
+    files: Sequence[Path],
+    out: Path,
+    kind: Format = "jpeg",
+    *,
+    quality: int = 92,
+    keep_names: bool = False,
+    with_recipe: bool = False,
+) -> list[Path]:
+    """Copies in `out`, numbered unless `keep_names`; an existing file is never replaced.
+
+    `with_recipe` puts the prompt and the settings into the copy, as A1111 writes them.  All files are judged
+    before the first is written: `InputError` for one that is missing or not marked as generated, or whose
+    name is taken; `ArtifactError` where a recipe was asked for and there is none.
+    """
+    marks = [_mark(file) for file in files]
+    told = [_parameters(file) if with_recipe else "" for file in files]
+    targets = _targets(files, out, SUFFIXES[kind], keep_names)
+    manifest.make_folder(out)
+    for file, target, mark, parameters in zip(files, targets, marks, told, strict=True):
+        manifest.write_bytes_atomic(target, _bytes(file, kind, quality, mark, parameters))
+    return targets
+
+
+def _mark(file: Path) -> provenance.SourceType:
+    if not file.is_file():
+        raise InputError("no such picture", where=file)
+    mark = provenance.source_type(file)
+    known: tuple[provenance.SourceType, ...] = get_args(provenance.SourceType)
+    found = next((one for one in known if one == mark), None)
+    if found is None:
+        raise InputError(
+            "the picture is not marked as generated", where=file, needed="a portrait made by this program"
+        )
+    return found
+
+
+def _parameters(file: Path) -> str:
+    try:
+        return a1111_parameters(provenance.read_recipe(file))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactError("the recipe of the picture is damaged", where=file, got=repr(error)) from error
+
+
+def _targets(files: Sequence[Path], out: Path, suffix: str, keep_names: bool) -> list[Path]:
+    if not keep_names:
+        taken = {path.stem for path in out.glob("portrait-*")}
+        free = (f"portrait-{n:03d}" for n in range(1, len(files) + len(taken) + 1))
+        names = [name for name in free if name not in taken][: len(files)]
+        return [out / f"{name}{suffix}" for name in names]
+    targets = [out / f"{file.stem}{suffix}" for file in files]
+    taken_names = [t for t in targets if t.exists() or targets.count(t) > 1]
+    if taken_names:
+        raise InputError(
+            "the name is taken", where=taken_names[0], remedy="Choose another folder with --out."
+        )
+    return targets
+
+
+def _bytes(file: Path, kind: Format, quality: int, mark: provenance.SourceType, parameters: str) -> bytes:
+    with Image.open(file) as opened:
+        picture = Image.fromarray(np.asarray(opened.convert("RGB")))  # pixels alone, without chunks
+    buffer = io.BytesIO()
+    if kind == "png":
+        info: PngInfo = provenance.png_info(None, mark)
+        if parameters:
+            info.add_itxt("parameters", parameters)
+        picture.save(buffer, "PNG", pnginfo=info)
+        return buffer.getvalue()
+    exif = Image.Exif()
+    if parameters:
+        exif.get_ifd(_EXIF)[_USER_COMMENT] = _UTF16 + parameters.encode("utf-16-be")
+    more: dict[str, object] = {"exif": exif.tobytes()} if parameters else {}
+    more |= {"subsampling": 0} if kind == "jpeg" else {}
+    picture.save(buffer, kind.upper(), quality=quality, xmp=provenance.xmp_bytes(mark), **more)
+    return buffer.getvalue()

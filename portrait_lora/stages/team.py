@@ -1,0 +1,98 @@
+"""One series and one brand over the people of a team: everybody's portraits, and a page with all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from portrait_lora import log, manifest
+from portrait_lora.errors import InputError, PortraitError
+from portrait_lora.generation.checklist import Framing, framing
+from portrait_lora.generation.contact_sheet import contact_sheet
+from portrait_lora.likeness import Summary, open_likeness
+from portrait_lora.records import Portrait
+from portrait_lora.stages.context import Context
+from portrait_lora.stages.series import final_shots
+
+_log = log.get(__name__)
+Make = Callable[[Path], Summary]
+"""Makes the series of one likeness folder."""
+SHEET: Final = "contact_sheet.jpg"
+TOLD: Final = "team.json"
+
+
+def generate(folders: Sequence[Path], make: Make, out: Path, overrides: Sequence[str]) -> Summary:
+    """Make every person's series and put one row per person on a sheet; writes `out/team.json`.
+
+    A person whose series fails does not keep the others from theirs: the reason is told.  Raises `InputError`
+    for two folders of one name.
+    """
+    names = [folder.resolve().name for folder in folders]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise InputError("two folders have one name", where=twice, remedy="Rename one of them.")
+    rows: list[Summary] = []
+    made: dict[str, list[Portrait]] = {}
+    seen: list[Framing] = []
+    for name, folder in zip(names, folders, strict=True):
+        try:
+            summary = make(folder)
+        except PortraitError as error:
+            _log.warning("%s: %s", name, error)
+            rows.append({"person": name, "portraits": 0, "error": str(error)})
+            continue
+        ctx = Context(open_likeness(folder, overrides))
+        made[name] = portraits_of(ctx)
+        seen += framings(ctx, made[name])
+        keys = ("portraits", "flawed", "seconds_per_portrait", "cost_per_portrait", "gallery")
+        rows.append({"person": name} | {key: summary.get(key) for key in keys})
+    told: Summary = {
+        "people": rows,
+        "failed": sum("error" in row for row in rows),
+        "framing": steadiness(seen),
+    }
+    if made:
+        manifest.make_folder(out)
+        told = {**told, "contact_sheet": str(team_sheet(made, out / SHEET))}
+        manifest.write_json_atomic(out / TOLD, told)
+    return told
+
+
+def portraits_of(ctx: Context) -> list[Portrait]:
+    """The portraits of the series that are there."""
+    folder, g = ctx.likeness.portraits(ctx.series), ctx.config.generate
+    settings = (g.num_inference_steps, g.guidance_scale, g.adapter_scale, None)
+    shots = final_shots(ctx, folder)
+    return [Portrait(folder / f"{shot.name}.png", shot, *settings) for shot in shots]
+
+
+def framings(ctx: Context, portraits: Sequence[Portrait]) -> list[Framing]:
+    """Eye line and head height of the portraits with a face."""
+    from portrait_lora.evaluation import identity
+
+    found: list[Framing] = []
+    for portrait in portraits:
+        image = identity.read_rgb(portrait.path)
+        face = identity.subject_face(ctx.finder.find(image))
+        if face is not None:
+            found.append(framing(face, image.shape[0]))
+    return found
+
+
+def steadiness(seen: Sequence[Framing]) -> Summary:
+    """Standard deviation over all people, as shares of the picture's height; None without faces."""
+    return {
+        f"{name}_std": round(float(np.std([getattr(f, name) for f in seen])), 4) if seen else None
+        for name in ("eye_line", "head_height")
+    }
+
+
+def team_sheet(made: dict[str, list[Portrait]], path: Path) -> Path:
+    """One row per person, the name below the pictures."""
+    names = {str(p.path): [name] for name, portraits in made.items() for p in portraits}
+    columns = max(len(portraits) for portraits in made.values())
+    every = [p for portraits in made.values() for p in portraits]
+    return contact_sheet(every, path, title="team", columns=columns, notes=names)

@@ -1,0 +1,73 @@
+"""Copies for others: the mark stays, nothing else comes along unless it is asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from portrait_lora import provenance
+from portrait_lora.errors import ArtifactError, InputError
+from portrait_lora.generation import save
+from portrait_lora.generation.publish import Format, publish
+from portrait_lora.records import Portrait, Shot
+
+WORDS = "frontal headshot of ohwx man, navy suit"
+
+
+@pytest.fixture
+def portrait(tmp_path: Path) -> Path:
+    path = tmp_path / "secret person" / "01-classic.png"
+    path.parent.mkdir()
+    pixels = np.linspace(0, 255, 64 * 64 * 3).reshape(64, 64, 3).astype(np.uint8)
+    shot = Shot("01-classic", WORDS, "", (64, 64), 7, (("subject", "ohwx man"),))
+    made = Portrait(path, shot, 2, 3.0, 1.0, "a" * 64)
+    save.save(Image.fromarray(pixels), made, save.recipe_of(made, "embedded", "b" * 64, "ohwx"))
+    return path
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "webp", "png"])
+def test_the_mark_stays_and_nothing_leaks(portrait: Path, tmp_path: Path, kind: Format) -> None:
+    (copy,) = publish([portrait], tmp_path / "out", kind)
+    assert provenance.source_type(copy) == "trainedAlgorithmicMedia"
+    data = copy.read_bytes()
+    for word in (b"ohwx", b"navy", b"classic", b"secret", b"likeness", b"a" * 12, b"Steps"):
+        assert word not in data and word.decode() not in copy.name
+    with Image.open(copy) as shown, Image.open(portrait) as before:
+        assert shown.format == kind.upper() and not shown.getexif()
+        off = np.abs(np.asarray(shown.convert("RGB")).astype(int) - np.asarray(before.convert("RGB")))
+    assert off.mean() < 4
+    with pytest.raises(ArtifactError, match="no recipe"):
+        provenance.read_recipe(copy)
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "webp", "png"])
+def test_the_recipe_goes_along_when_it_is_asked_for(portrait: Path, tmp_path: Path, kind: Format) -> None:
+    (copy,) = publish([portrait], tmp_path / "out", kind, keep_names=True, with_recipe=True)
+    assert copy.stem == portrait.stem and provenance.source_type(copy) == "trainedAlgorithmicMedia"
+    with Image.open(copy) as shown:
+        comment = shown.getexif().get_ifd(0x8769).get(0x9286, b"") or b""
+        told = shown.info.get("parameters") or comment.removeprefix(b"UNICODE\0").decode("utf-16-be")
+    assert told.startswith(WORDS) and "Seed: 7" in told
+    assert str(tmp_path).encode() not in copy.read_bytes()
+
+
+def test_names_are_numbered_and_never_replaced(portrait: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert [p.name for p in publish([portrait] * 2, out)] == ["portrait-001.jpg", "portrait-002.jpg"]
+    assert [p.name for p in publish([portrait], out)] == ["portrait-003.jpg"]
+    publish([portrait], out, keep_names=True)
+    with pytest.raises(InputError, match="name is taken"):
+        publish([portrait], out, keep_names=True)
+
+
+def test_what_is_not_ours_is_refused_before_anything_is_written(portrait: Path, tmp_path: Path) -> None:
+    foreign = tmp_path / "holiday.png"
+    Image.new("RGB", (8, 8)).save(foreign)
+    with pytest.raises(InputError, match="not marked as generated"):
+        publish([portrait, foreign], tmp_path / "out")
+    with pytest.raises(InputError, match="no such picture"):
+        publish([portrait, tmp_path / "none.png"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
