@@ -1,12 +1,14 @@
 """Photos spoilt by known physical amounts, with the truth decided before any threshold was chosen.
 
 Each degradation has levels that are bad, levels that are good and levels between, which are not scored.
-Blur is the σ of a Gaussian in pixels of the aligned 112 px face; exposure is in stops (EV) of linear light.
+Blur is the σ of a Gaussian in pixels of the aligned 112 px face; exposure is in stops (EV) of linear light;
+what covers a face is told as its share of the hull of the 68 landmarks.
 Pictures are RGB uint8 HWC.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -19,6 +21,7 @@ from portrait_lora.faces.quality import source_px_per_aligned_px
 from portrait_lora.synthetic.identity import sample_people
 from portrait_lora.synthetic.render import Render, render
 from portrait_lora.synthetic.scene import sample_scenes
+from scripts.covering import covered
 
 ImageArray = npt.NDArray[np.uint8]
 Truth = Literal["bad", "good", "between"]
@@ -33,6 +36,7 @@ class Shot:
     image_rgb: ImageArray
     keypoints_px: npt.NDArray[np.float32]
     box_xyxy_px: tuple[float, float, float, float]
+    landmarks_px: npt.NDArray[np.float32]
 
     @property
     def px_per_aligned_px(self) -> float:
@@ -70,7 +74,10 @@ def shot_of(made: Render) -> Shot:
     """The first picture of a render."""
     x0, y0, x1, y1 = (float(v) for v in made.face_box_xyxy_px[0])
     pixels = np.ascontiguousarray(made.image_BCHW[0].permute(1, 2, 0).cpu().numpy())
-    return Shot(pixels, made.keypoints_px[0].cpu().numpy().astype(np.float32), (x0, y0, x1, y1))
+    keypoints, landmarks = (
+        t[0].cpu().numpy().astype(np.float32) for t in (made.keypoints_px, made.landmarks_px)
+    )
+    return Shot(pixels, keypoints, (x0, y0, x1, y1), landmarks)
 
 
 def blur(shot: Shot, sigma_aligned_px: float) -> ImageArray:
@@ -115,6 +122,11 @@ def lenses(shot: Shot, opacity: float) -> ImageArray:
     cv2.line(dark, left.astype(int).tolist(), right.astype(int).tolist(), (18, 18, 20), max(1, int(2 * k)))
     mixed = opacity * dark.astype(np.float32) + (1 - opacity) * shot.image_rgb
     return np.rint(mixed).astype(np.uint8)
+
+
+def hide(shot: Shot, share: float) -> ImageArray:
+    """Something before the face that hides `share` of it; which thing depends on the picture."""
+    return covered(shot.image_rgb, shot.landmarks_px, share, zlib.crc32(shot.image_rgb[::8, ::8].tobytes()))
 
 
 def cut(shot: Shot, share: float) -> ImageArray:
@@ -191,6 +203,13 @@ DEGRADATIONS: Final = (
     Degradation(
         "sunglasses", ((0.15, "good"), (0.6, "between"), (0.95, "bad"), (1.0, "bad")), lenses,
         also=("no_face", "extreme_pose"),
+    ),
+    Degradation(
+        # Fixed after the training of the network that tells it had begun, before anything was measured: at a
+        # quarter, mouth and chin or an eye and a cheek are gone; a thing that only touches the face, or a finger on its rim, does no harm.
+        "occluded", ((0.0, "good"), (0.04, "good"), (0.12, "between"), (0.28, "bad"), (0.4, "bad")), hide,
+        also=("no_face", "blurred", "under_exposed", "over_exposed", "harsh_contrast", "sunglasses",
+              "extreme_pose"),
     ),
     Degradation(
         "cut_off", ((-0.2, "good"), (0.05, "between"), (0.2, "bad"), (0.3, "bad")), cut,

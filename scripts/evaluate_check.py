@@ -1,52 +1,53 @@
 """How well the photo check sees what is wrong, and who the subject is.
 
-python -m scripts.evaluate_check           a few hundred photos
-python -m scripts.evaluate_check --full    the figures of record (3,000 photos, 300 sets)
+python -m scripts.evaluate_check                        a few hundred photos
+python -m scripts.evaluate_check --full --work FOLDER   the figures of record (over 3,000 photos, 300 sets)
+    ... --part 1/2 & ... --part 2/2                     the same by two processes; then once without --part
 
 The truth is the physical degradation (`scripts.degradations`), fixed before the thresholds were tuned.
 Precision counts every report of a code, on clean and on otherwise spoilt photos, against that truth; codes
-that a spoilt photo may carry as well are not counted.  `not_checked` counts as not found.
+that a spoilt photo may carry as well are not counted.  `not_checked` counts as not found.  Every face of a
+degradation is spoilt at all of its levels.
 """
 
 from __future__ import annotations
 
-import io
 import logging
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
-from portrait_lora.dataset.checks import CheckSettings, check_folder, check_photo
-from portrait_lora.dataset.curate import CurateSettings, TooFewPhotos, curate
-from portrait_lora.dataset.duplicates import Looks
-from portrait_lora.dataset.subject import SHARE_OF_THRESHOLD, find_subject
+from portrait_lora.dataset.checks import CheckSettings, check_photo
+from portrait_lora.dataset.subject import SHARE_OF_THRESHOLD
 from portrait_lora.faces.analyzer import FaceAnalyzer
 from portrait_lora.faces.packs import resolve_pack
 from portrait_lora.records import PhotoReport
-from scripts.degradations import DEGRADATIONS, Degradation, ImageArray, Shot, Truth, beside, lenses, take
+from scripts import parts
+from scripts.check_sets import (
+    PEOPLE_FROM,
+    SCENES_FROM,
+    Sizes,
+    copies,
+    jpeg,
+    photos_of,
+    subject_rows,
+    two_rows,
+)
+from scripts.degradations import DEGRADATIONS, Degradation, Shot, Truth, beside, lenses, take
 from scripts.rows import Row, arguments, finish
 
-TARGET = 0.95
-SUBJECT_TARGET = 0.99
-PEOPLE_FROM, SCENES_FROM = 40_000, 900_000
-MAX_INTRUDERS = 0.4
-
-
-@dataclass(frozen=True, slots=True)
-class Sizes:
-    """How much is measured."""
-
-    per_level: int
-    clean: int
-    people: int  # of the sets
-    photos: int  # per person
-    sets: int
+SOURCES = (
+    *("portrait_lora/dataset/*.py", "portrait_lora/faces/*.py", "portrait_lora/synthetic/*.py"),
+    *("scripts/check_sets.py", "scripts/evaluate_check.py", "scripts/degradations.py", "scripts/covering.py"),
+)
+COMPANIONS: tuple[tuple[float, Truth], ...] = ((0.2, "good"), (0.6, "bad"), (0.8, "bad"))
+CLEAN_PART, PEOPLE_PART = 100, 10
 
 
 TINY = Sizes(per_level=2, clean=8, people=4, photos=6, sets=20)
@@ -75,25 +76,24 @@ class Tally:
             self.false[code] += 1
             print(f"  {what}: {code} was told wrongly", flush=True)
 
+    def to_json(self) -> parts.Made:
+        """Plain dictionaries."""
+        counts = {"right": dict(self.right), "missed": dict(self.missed), "false": dict(self.false)}
+        return counts | {"photos": self.photos}
+
+    def include(self, part: parts.Made) -> None:
+        """Add what `to_json` gave of another tally."""
+        for mine, name in ((self.right, "right"), (self.missed, "missed"), (self.false, "false")):
+            mine.update(part[name])
+        self.photos += part["photos"]
+
     def rows(self, codes: list[str]) -> list[Row]:
-        """Precision and recall of every code that was tried."""
-        rows = []
-        for code in codes:
-            right, missed, false = self.right[code], self.missed[code], self.false[code]
-            if right + missed:
-                rows.append(Row(f"{code}: recall", right / (right + missed), "share", right + missed, TARGET))
-            if right + false:
-                rows.append(
-                    Row(f"{code}: precision", right / (right + false), "share", right + false, TARGET)
-                )
-        return rows
-
-
-def jpeg(pixels: ImageArray, quality: int = 93) -> bytes:
-    """The picture as a file."""
-    out = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(out, "JPEG", quality=quality)
-    return out.getvalue()
+        """Recall and precision of every code that was tried."""
+        return [
+            row
+            for code in codes
+            for row in two_rows(code, self.right[code], self.missed[code], self.false[code])
+        ]
 
 
 class Judge:
@@ -111,159 +111,133 @@ class Judge:
         """Codes of findings that reject or warn."""
         return {f.code for f in self.report(data).findings if f.severity != "not_checked"}
 
-
-def photo_rows(judge: Judge, sizes: Sizes, seed: int) -> list[Row]:
-    """Every degradation at every level, clean photos, files that are none, companions, covered mouths."""
-    tally, number = Tally(), 0
-
-    def shot(**fixed: object) -> Shot:
-        nonlocal number
-        number += 1
-        return take(PEOPLE_FROM + 1000 * seed + number % 199, SCENES_FROM + 10_000 * seed + number, **fixed)
-
-    for i in range(sizes.clean):
-        tally.add(judge.codes(jpeg(shot().image_rgb)), None, "good", (), f"clean {i}")
-    for one in DEGRADATIONS:
-        for level, truth in one.levels:
+    def tally(self, what: str, sizes: Sizes, seed: int) -> Tally:
+        """One part of the photos: `clean-N`, `files`, `companions` or a code."""
+        tally = Tally()
+        if what.startswith("clean"):
+            begin = CLEAN_PART * int(what.removeprefix("clean-"))
+            for i in range(begin, min(begin + CLEAN_PART, sizes.clean)):
+                tally.add(self.codes(jpeg(_shot("clean", i, seed).image_rgb)), None, "good", (), f"clean {i}")
+        elif what == "files":
             for i in range(sizes.per_level):
-                taken = shot(**_scene(one, level))
-                told = judge.codes(jpeg(one.spoil(taken, level)))
-                tally.add(told, one.code, truth, one.also, f"{one.code} at {level:g}, {i}")
-    for share, truth in ((0.2, "good"), (0.6, "bad"), (0.8, "bad")):
-        for i in range(sizes.per_level):
-            pixels = beside(shot(yaw_deg=5.0), shot(yaw_deg=-5.0), share)
-            tally.add(judge.codes(jpeg(pixels)), "several_faces", truth, (), f"companion of {share:g}, {i}")  # type: ignore[arg-type]
-    for i in range(sizes.per_level):
-        data = jpeg(shot().image_rgb)
-        for name, broken in (("cut", data[: len(data) // 3]), ("empty", b""), ("text", b"no picture" * 9)):
-            tally.add(judge.codes(broken), "unreadable", "bad", (), f"{name} file {i}")
-    covered = [judge.report(jpeg(_covered(shot()))) for _ in range(sizes.per_level)]
-    untold = [any(f.code == "occluded" and f.severity == "not_checked" for f in r.findings) for r in covered]
-    found = [u for u, r in zip(untold, covered, strict=True) if r.face is not None]
-    codes = [*(d.code for d in DEGRADATIONS), "several_faces", "unreadable"]
-    rows = tally.rows(codes)
-    if found:
-        rows.append(Row("occluded: said to be not checked", float(np.mean(found)), "share", len(found)))
-    return rows
+                data = jpeg(_shot("files", i, seed).image_rgb)
+                broken = (("cut", data[: len(data) // 3]), ("empty", b""), ("text", b"no picture" * 9))
+                for name, bytes_ in broken:
+                    tally.add(self.codes(bytes_), "unreadable", "bad", (), f"{name} file {i}")
+        elif what == "companions":
+            for i in range(sizes.per_level):
+                pair = (_shot(what, 2 * i, seed, yaw_deg=5.0), _shot(what, 2 * i + 1, seed, yaw_deg=-5.0))
+                for share, truth in COMPANIONS:
+                    told = self.codes(jpeg(beside(*pair, share)))
+                    tally.add(told, "several_faces", truth, (), f"companion of {share:g}, {i}")
+        else:
+            one = next(d for d in DEGRADATIONS if d.code == what)
+            for i in range(sizes.per_level):
+                self._levels(tally, one, i, seed)
+        return tally
+
+    def _levels(self, tally: Tally, one: Degradation, index: int, seed: int) -> None:
+        """One face, spoilt by every level."""
+        taken: Shot | None = None
+        for number, (level, truth) in enumerate(one.levels):
+            if one.scene_field is not None or taken is None:
+                place = index * len(one.levels) + number if one.scene_field else index
+                taken = _shot(one.code, place, seed, **_scene(one, level, index))
+            told = self.codes(jpeg(one.spoil(taken, level)))
+            tally.add(told, one.code, truth, one.also, f"{one.code} at {level:g}, {index}")
 
 
-def _scene(one: Degradation, level: float) -> dict[str, object]:
+def photo_parts(sizes: Sizes) -> list[str]:
+    """The names of all parts of the photos."""
+    clean = [f"clean-{i}" for i in range(-(-sizes.clean // CLEAN_PART))]
+    return [*clean, "files", "companions", *(d.code for d in DEGRADATIONS)]
+
+
+def _shot(part: str, index: int, seed: int, **fixed: object) -> Shot:
+    """Another person and scene for every index of every part."""
+    place = (
+        1000 * sorted(["clean", "files", "companions", *(d.code for d in DEGRADATIONS)]).index(part) + index
+    )
+    return take(PEOPLE_FROM + 1000 * seed + place % 199, SCENES_FROM + 100_000 * seed + place, **fixed)
+
+
+def _scene(one: Degradation, level: float, index: int) -> dict[str, object]:
     fixed: dict[str, object] = dict(one.fixed)
     if one.scene_field == "centre":
         fixed["centre"] = (level, 0.0)
     if one.spoil is lenses:
-        fixed["yaw_deg"] = 25.0 * float(np.sin(97.0 * level))
+        fixed["yaw_deg"] = 25.0 * float(np.sin(97.0 * index))
     return fixed
 
 
-def _covered(shot: Shot) -> ImageArray:
-    """Something plain in front of mouth and chin."""
-    x0, y0, x1, y1 = (int(v) for v in shot.box_xyxy_px)
-    pixels = shot.image_rgb.copy()
-    pixels[int(y0 + 0.6 * (y1 - y0)) : y1, x0:x1] = (90, 110, 140)
-    return pixels
+@dataclass(frozen=True, slots=True)
+class Study:
+    """What is measured with which pack; every part is made from its name."""
+
+    sizes: Sizes
+    seed: int
+    analyzer: FaceAnalyzer
+
+    @property
+    def same(self) -> float:
+        """The similarity from which photos are grouped."""
+        return SHARE_OF_THRESHOLD * self.analyzer.pack.threshold("select")
+
+    def names(self) -> list[str]:
+        """All parts, the photos first."""
+        return [*photo_parts(self.sizes), *self._people()]
+
+    def _people(self) -> list[str]:
+        return [f"people-{i}" for i in range(-(-self.sizes.people // PEOPLE_PART))]
+
+    def make(self, name: str) -> parts.Made:
+        """One part, as plain JSON."""
+        with tempfile.TemporaryDirectory() as folder:
+            judge = Judge(self.analyzer, Path(folder))
+            if not name.startswith("people"):
+                return judge.tally(name, self.sizes, self.seed).to_json()
+            return {"people": list(self._look_at(int(name.removeprefix("people-")), judge))}
+
+    def _look_at(self, part: int, judge: Judge) -> Iterator[parts.Made]:
+        begin = PEOPLE_PART * part
+        for person in range(begin, min(begin + PEOPLE_PART, self.sizes.people)):
+            photos = photos_of(person, self.sizes, self.seed)
+            reports = [judge.report(data) for data in photos]
+            faces = [r.face.embedding.tolist() for r in reports if r.face is not None]
+            yield {"faces": faces, "copies": copies(photos, self.analyzer, self.same)}
+
+    def rows(self, made: list[parts.Made]) -> list[Row]:
+        """The figures of all parts."""
+        tally = Tally()
+        for part in made[: len(photo_parts(self.sizes))]:
+            tally.include(part)
+        people = [one for part in made[len(photo_parts(self.sizes)) :] for one in part["people"]]
+        faces = [[np.asarray(v, np.float32) for v in one["faces"]] for one in people]
+        right, missed, false = (sum(one["copies"][i] for one in people) for i in range(3))
+        return [
+            *tally.rows([*(d.code for d in DEGRADATIONS), "several_faces", "unreadable"]),
+            *subject_rows(faces, self.same, self.sizes, self.seed),
+            *two_rows("near_duplicate", right, missed, false),
+            Row("photos looked at", tally.photos + sum(map(len, faces)), "photos", len(people)),
+        ]
 
 
-def make_people(folder: Path, sizes: Sizes, seed: int) -> list[list[bytes]]:
-    """Photos of every person: varied pose, expression, light, outfit and backdrop."""
-    first, scene = PEOPLE_FROM + 1000 * seed + 500, SCENES_FROM + 5_000_000 + 100_000 * seed
-    return [
-        [jpeg(take(first + p, scene + 100 * p + i).image_rgb) for i in range(sizes.photos)]
-        for p in range(sizes.people)
-    ]
-
-
-def subject_rows(people: list[list[PhotoReport]], same: float, sizes: Sizes, seed: int) -> list[Row]:
-    """Sets of one person with 0–40 % intruders, one or several: is the right person the subject?"""
-    rng = np.random.default_rng([seed, 17])
-    found = right = missed = false = 0
-    faces = [[r.face.embedding for r in photos if r.face is not None] for photos in people]
-    for _ in range(sizes.sets):
-        me = int(rng.integers(len(faces)))
-        mine = faces[me]
-        intruders = int(rng.integers(0, int(len(mine) * MAX_INTRUDERS / (1 - MAX_INTRUDERS)) + 1))
-        pool = [v for p, vectors in enumerate(faces) if p != me for v in vectors]
-        others = [pool[int(i)] for i in rng.choice(len(pool), intruders, replace=False)]
-        told = find_subject(np.stack([*mine, *others]), same).is_subject
-        found += bool(
-            told[: len(mine)].mean() > 0.5
-            and told.sum() > 0
-            and told[: len(mine)].sum() > told[len(mine) :].sum()
-        )
-        right += int((~told[len(mine) :]).sum())
-        missed += int(told[len(mine) :].sum())
-        false += int((~told[: len(mine)]).sum())
-    rows = [
-        Row("subject: found among 0–40 % intruders", found / sizes.sets, "share", sizes.sets, SUBJECT_TARGET)
-    ]
-    if right + missed:
-        rows.append(Row("other_person: recall", right / (right + missed), "share", right + missed, TARGET))
-    if right + false:
-        rows.append(Row("other_person: precision", right / (right + false), "share", right + false, TARGET))
-    return rows
-
-
-def duplicate_rows(people: list[list[bytes]], analyzer: FaceAnalyzer, same: float, folder: Path) -> list[Row]:
-    """Every set with copies of three of its photos: smaller, softer, re-encoded, a little brighter."""
-    right = missed = false = 0
-    for p, photos in enumerate(people):
-        here = folder / f"person_{p}"
-        here.mkdir()
-        for i, data in enumerate(photos):
-            (here / f"{i:02d}.jpg").write_bytes(data)
-        for i in range(3):
-            (here / f"{i:02d}_copy.jpg").write_bytes(_copy(photos[i], i))
-        looks = Looks()
-        reports = check_folder(here, analyzer, CheckSettings(), seen=looks.see)
-        try:
-            after = curate(reports, CurateSettings(), same_person_similarity=same, looks=looks)
-            every = [*after.kept, *after.holdout, *after.rejected]
-        except TooFewPhotos as few:
-            every = list(few.reports)
-        told = [r.photo.path.name for r in every if "near_duplicate" in r.codes]
-        wanted = {r.photo.path.name[:2] for r in reports if r.accepted and "copy" in r.photo.path.name}
-        wanted &= {r.photo.path.stem for r in reports if r.accepted}
-        hit = {name[:2] for name in told} & wanted
-        right, missed, false = right + len(hit), missed + len(wanted - hit), false + len(told) - len(hit)
-    rows = []
-    if right + missed:
-        rows.append(Row("near_duplicate: recall", right / (right + missed), "share", right + missed, TARGET))
-    if right + false:
-        rows.append(Row("near_duplicate: precision", right / (right + false), "share", right + false, TARGET))
-    return rows
-
-
-def _copy(data: bytes, way: int) -> bytes:
-    picture = Image.open(io.BytesIO(data)).convert("RGB")
-    if way == 0:
-        picture = picture.resize(
-            (picture.width * 7 // 10, picture.height * 7 // 10), Image.Resampling.BILINEAR
-        )
-    if way == 1:
-        picture = picture.point([min(255, round(v * 1.06)) for v in range(256)] * 3)
-    return jpeg(np.asarray(picture), quality=(85, 80, 55)[way])
-
-
-def evaluate(sizes: Sizes, seed: int) -> list[Row]:
-    """Every row, with the embedded pack."""
-    analyzer = FaceAnalyzer(resolve_pack())
-    same = SHARE_OF_THRESHOLD * analyzer.pack.threshold("select")
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        judge = Judge(analyzer, folder)
-        rows = photo_rows(judge, sizes, seed)
-        people = make_people(folder, sizes, seed)
-        reports = [[judge.report(data) for data in photos] for photos in people]
-        rows += subject_rows(reports, same, sizes, seed)
-        rows += duplicate_rows(people, analyzer, same, folder)
-    return rows
+def evaluate(sizes: Sizes, seed: int, work: Path | None = None, part: str | None = None) -> list[Row] | None:
+    """Every row, with the embedded pack; None when only a part was made."""
+    study = Study(sizes, seed, FaceAnalyzer(resolve_pack()))
+    name = "check-" + parts.key(study.analyzer.pack.digest, str(sizes), str(seed), sources=SOURCES)
+    made = parts.collect(study.names(), study.make, work=work, name=name, part=part)
+    return None if made is None else study.rows(made)
 
 
 def main() -> None:
-    given = arguments(__doc__ or "").parse_args()
+    parser = arguments(__doc__ or "")
+    parts.add_arguments(parser)
+    given = parser.parse_args()
     logging.disable(logging.WARNING)
     torch.set_num_threads(1)
-    sys.exit(finish(evaluate(FULL if given.full else QUICK, given.seed), given.json))
+    rows = evaluate(FULL if given.full else QUICK, given.seed, given.work, given.part)
+    sys.exit(0 if rows is None else finish(rows, given.json))
 
 
 if __name__ == "__main__":

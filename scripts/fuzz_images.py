@@ -3,6 +3,7 @@
 python -m scripts.fuzz_images           2,000 files
 python -m scripts.fuzz_images --full    100,000 files
 python -m scripts.fuzz_images --seed 3  other mutations
+    ... --work FOLDER --part 1/2        in parts of 2,000, kept in FOLDER; the last call is without --part
 
 Every mutation is a function of (seed, number), so a failure is made again from its number alone.
 """
@@ -23,9 +24,11 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from portrait_lora.dataset.photos import UnreadablePhoto, load_photo
+from scripts import parts
 from scripts.rows import Row, arguments, finish
 
-QUICK, FULL = 2_000, 100_000
+QUICK, FULL, PART = 2_000, 100_000, 2_000
+SOURCES = (*("portrait_lora/dataset/photos.py", "portrait_lora/dataset/pixels.py", "scripts/fuzz_images.py"),)
 MAX_SECONDS = 2.0
 MAX_SIDE_PX = 1280
 
@@ -170,34 +173,56 @@ def _outcome(path: Path, number: int) -> Outcome:
     return Outcome(number, kind, time.perf_counter() - started)
 
 
-def fuzz(count: int, seed: int, folder: Path) -> Iterator[Outcome]:
+def fuzz(count: int, seed: int, folder: Path, first: int = 0) -> Iterator[Outcome]:
     """The outcome of every mutated file; one file at a time is on the disk."""
     files = seed_files()
     path = folder / "mutated.jpg"
-    for number in range(count):
+    for number in range(first, first + count):
         path.write_bytes(mutated(files, seed, number))
         yield outcome(path, number)
 
 
-def main() -> None:
-    given = arguments(__doc__ or "").parse_args()
-    count = FULL if given.full else QUICK
-    slowest, kinds = Outcome(-1, "", 0.0), Counter[str]()
+def fuzz_part(name: str, seed: int) -> parts.Made:
+    """The part named after its first file: how many of each outcome, the slowest file, peak memory."""
+    first, kinds = int(name), Counter[str]()
+    slowest = Outcome(-1, "", 0.0)
     with tempfile.TemporaryDirectory() as folder:
-        for one in fuzz(count, given.seed, Path(folder)):
+        for one in fuzz(PART, seed, Path(folder), first):
             kinds[one.kind] += 1
             slowest = max(slowest, one, key=lambda o: o.seconds)
             if one.kind not in ("pixels", "finding"):
-                print(f"  file {one.number} of seed {given.seed}: {one.kind}", flush=True)
-    bad = count - kinds["pixels"] - kinds["finding"]
+                print(f"  file {one.number} of seed {seed}: {one.kind}", flush=True)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
-    rows = [
+    return {"kinds": dict(kinds), "slowest": [slowest.seconds, slowest.number], "peak_gib": peak}
+
+
+def fuzz_rows(made: list[parts.Made]) -> list[Row]:
+    """The figures of all parts."""
+    kinds = Counter[str]()
+    for part in made:
+        kinds.update(part["kinds"])
+    count = kinds.total()
+    bad = count - kinds["pixels"] - kinds["finding"]
+    seconds, number = max(part["slowest"] for part in made)
+    peak = max(part["peak_gib"] for part in made)
+    return [
         Row("fuzz: outcomes that are neither pixels nor a finding", bad, "files", count, 0, at_most=True),
-        Row(f"fuzz: slowest (file {slowest.number})", slowest.seconds, "s", count, MAX_SECONDS, at_most=True),
+        Row(f"fuzz: slowest (file {number})", seconds, "s", count, MAX_SECONDS, at_most=True),
         Row("fuzz: read in spite of the damage", kinds["pixels"] / count, "share", count),
         Row("fuzz: peak memory", peak, "GiB", count, 1.5, at_most=True),
     ]
-    sys.exit(finish(rows, given.json))
+
+
+def main() -> None:
+    parser = arguments(__doc__ or "")
+    parts.add_arguments(parser)
+    given = parser.parse_args()
+    names = [f"{first:06d}" for first in range(0, FULL if given.full else QUICK, PART)]
+    name = "fuzz-" + parts.key(str(given.seed), sources=SOURCES)
+    made = parts.collect(
+        names, lambda one: fuzz_part(one, given.seed), work=given.work, name=name, part=given.part
+    )
+    sys.exit(0 if made is None else finish(fuzz_rows(made), given.json))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""The `dataset/` folder: Hugging Face imagefolders `train/` and `holdout/`, `masks/`, and a manifest.
+"""The `dataset/` folder: Hugging Face imagefolders `train/` and `holdout/`, `masks/` (the person),
+`heads/`, and a manifest.
 
 `holdout/` holds whole upright photos (reduced) because scoring looks for the faces itself.
 """
@@ -13,7 +14,7 @@ from typing import Any, Final
 
 from portrait_lora import log, manifest
 from portrait_lora.dataset.caption import AttributesCaptioner, Captioner, read_captions, write_captions
-from portrait_lora.dataset.crop import Framing, as_sizes, frame, person_mask, render_crop, save_png
+from portrait_lora.dataset.crop import Framing, as_sizes, frame, head_mask, person_mask, render_crop, save_png
 from portrait_lora.dataset.photos import ImageArray, UnreadablePhoto, load_photo
 from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.records import CaptionedCrop, CuratedSet, PhotoReport
@@ -66,7 +67,7 @@ def build_dataset(
     }
     rows: list[dict[str, Any]] = []
     with manifest.writing(folder, kind=KIND, inputs=inputs, extra=extra) as part:
-        for name in ("train", "holdout", "masks"):
+        for name in ("train", "holdout", "masks", "heads"):
             (part / name).mkdir()
         for report in curated.kept:
             rows += _write_crops(part, report, sizes, crops_per_photo, writer, edited)
@@ -99,7 +100,7 @@ def dataset_inputs(
     there = captions_csv is not None and captions_csv.is_file()
     inputs["captions"] = manifest.sha256_file(captions_csv) if captions_csv and there else ""
     inputs["settings"] = manifest.digest(
-        [[list(size) for size in as_sizes(size_px)], crops, trigger, subject, captioner_id]
+        [[list(size) for size in as_sizes(size_px)], crops, trigger, subject, captioner_id, "heads"]
     )
     return inputs
 
@@ -130,6 +131,7 @@ def _write_crops(
         name = crop_name(report, index)
         save_png(part / "train" / name, render_crop(image, framing))
         save_png(part / "masks" / name, person_mask(face, framing))
+        save_png(part / "heads" / name, head_mask(face, framing))
         caption = edited.get(name) or captioner.caption(image, face, framing)
         rows.append(_row(name, report, framing, caption))
     return rows
@@ -144,6 +146,7 @@ def _row(name: str, report: PhotoReport, framing: Framing, caption: str) -> dict
         "crop_xyxy_px": list(framing.box_xyxy_px),
         "bucket": list(framing.size_px),
         "mask": f"masks/{name}",
+        "head": f"heads/{name}",
     }
 
 
@@ -176,7 +179,7 @@ def _write_rows(folder: Path, rows: Iterable[dict[str, Any]]) -> None:
 def _crop(folder: Path, row: dict[str, Any]) -> CaptionedCrop:
     x0, y0, x1, y1 = (int(v) for v in row["crop_xyxy_px"])
     width, height = (int(v) for v in row["bucket"])
-    mask = row.get("mask")
+    mask, head = row.get("mask"), row.get("head")
     return CaptionedCrop(
         path=folder / "train" / row["file_name"],
         source=str(row["source"]),
@@ -186,6 +189,7 @@ def _crop(folder: Path, row: dict[str, Any]) -> CaptionedCrop:
         caption=str(row["text"]),
         trigger=str(row["trigger"]),
         mask_path=folder / mask if mask else None,
+        head_path=folder / head if head else None,
     )
 
 

@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-import cv2
 import numpy as np
 
 from portrait_lora import log
@@ -25,6 +24,7 @@ from portrait_lora.dataset.photos import (
     photos_in_subfolders,
 )
 from portrait_lora.dataset.second_look import second_look
+from portrait_lora.dataset.unseen import unseen
 from portrait_lora.records import Face, Finding, Photo, PhotoReport, readonly
 
 __all__ = ["CODES", "CheckSettings", "check_folder", "check_photo", "face_luma", "move_face", "settings_of"]
@@ -32,8 +32,6 @@ __all__ = ["CODES", "CheckSettings", "check_folder", "check_photo", "face_luma",
 NO_FACE: Final = Finding(
     "no_face", "reject", 0.0, 1.0, "No face was found. Use a photo where the face is in plain view."
 )
-DARK_PICTURE_HIGHLIGHT: Final = 110.0
-"""98th percentile of the luma: below, a picture without a face is brightened and looked at again."""
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[..., Any]]]
 
@@ -93,7 +91,7 @@ def check_photo(
         faces, hidden = second_look(image, first, analyzer.find)
         if not faces:
             low = tuple(findings.low_resolution(photo, settings))
-            return PhotoReport(photo, None, (_too_dark_to_see(image, analyzer, settings) or NO_FACE, *low))
+            return PhotoReport(photo, None, (unseen(image, analyzer.find, settings) or NO_FACE, *low))
         scale = max(photo.size_px) / max(image.shape[:2])
         face, view, view_face = move_face(faces[0], scale), image, faces[0]
         if faces is first:
@@ -148,17 +146,3 @@ def move_face(face: Face, scale: float, offset_px: tuple[float, float] = (0.0, 0
     marks = None if face.landmarks_px is None else readonly(face.landmarks_px * scale + shift)
     points = readonly(face.keypoints_px * scale + shift)
     return replace(face, box_xyxy_px=box, keypoints_px=points, landmarks_px=marks)
-
-
-def _too_dark_to_see(image: ImageArray, analyzer: FaceFinder, settings: CheckSettings) -> Finding | None:
-    """`under_exposed` when a face appears once a dark picture is brightened; otherwise None."""
-    highlight = float(np.percentile(cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY), 98))
-    if highlight >= DARK_PICTURE_HIGHLIGHT:
-        return None
-    brighter = np.clip(image.astype(np.float32) * (220.0 / max(highlight, 1.0)), 0, 255).astype(np.uint8)
-    faces = analyzer.find(brighter)
-    if not faces:
-        return None
-    luma = float(face_luma(image, faces[0]).mean())
-    advice = "The picture is so dark that the face is hardly there. Use a photo with light on the face."
-    return Finding("under_exposed", "reject", luma, settings.min_brightness, advice)

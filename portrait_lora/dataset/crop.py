@@ -198,6 +198,17 @@ def cut(image_rgb: ImageArray, box_xyxy_px: tuple[int, int, int, int]) -> ImageA
 
 def person_mask(face: Face, framing: Framing) -> ImageArray:
     """A soft guess at where the person is in the crop, (H, W) uint8: head ellipse, neck and shoulders."""
+    torso = ((0.42, 0.75), (1.25, 1.1), (1.45, 3.5), (-1.45, 3.5), (-1.25, 1.1), (-0.42, 0.75))
+    return _soft_mask(face, framing, ((-0.34, 0.3), (0.34, 0.3), *torso))
+
+
+def head_mask(face: Face, framing: Framing) -> ImageArray:
+    """The same of head and neck only: what is the person's own, whatever is worn."""
+    return _soft_mask(face, framing, ((-0.34, 0.3), (0.34, 0.3), (0.36, 0.75), (-0.36, 0.75)))
+
+
+def _soft_mask(face: Face, framing: Framing, outline: Sequence[tuple[float, float]]) -> ImageArray:
+    """The head, and a polygon around the middle of the face in face heights, with a soft edge."""
     width, height = framing.size_px
     origin = np.array(framing.box_xyxy_px[:2], dtype=np.float64)
     x0, y0, x1, y1 = face.box_xyxy_px
@@ -214,18 +225,8 @@ def person_mask(face: Face, framing: Framing) -> ImageArray:
     axes = (max(1, round(reach * framing.scale)), max(1, round(0.74 * face_h * framing.scale)))
     middle = place(centre[0] - BACK_SHARE * face_h * turn, centre[1] - 0.12 * face_h)
     cv2.ellipse(mask, middle, axes, 0, 0, 360, 255, -1)
-    outline = [
-        (-0.34, 0.3),
-        (0.34, 0.3),
-        (0.42, 0.75),
-        (1.25, 1.1),
-        (1.45, 3.5),
-        (-1.45, 3.5),
-        (-1.25, 1.1),
-        (-0.42, 0.75),
-    ]
-    torso = [place(centre[0] + dx * face_h, centre[1] + dy * face_h) for dx, dy in outline]
-    cv2.fillPoly(mask, [np.array(torso, dtype=np.int32)], 255)
+    below = [place(centre[0] + dx * face_h, centre[1] + dy * face_h) for dx, dy in outline]
+    cv2.fillPoly(mask, [np.array(below, dtype=np.int32)], 255)
     if face.landmarks_px is not None:
         marks = ((face.landmarks_px - origin) * framing.scale).round().astype(np.int32)
         cv2.fillConvexPoly(mask, cv2.convexHull(marks), 255)

@@ -18,6 +18,7 @@ from portrait_lora.dataset.photos import ImageArray
 from portrait_lora.dataset.second_look import roll_deg
 from portrait_lora.faces.quality import aligned_crop, blur_px, eye_brightness, source_px_per_aligned_px
 from portrait_lora.records import Face, Finding, Photo, Severity
+from portrait_lora.vocabulary import GLASSES
 
 NEEDS: Final[Mapping[str, str]] = {
     "unreadable": "the file alone",
@@ -40,6 +41,7 @@ NEEDS: Final[Mapping[str, str]] = {
 """Every code a finding can carry, and what must be there to tell; codes never change their meaning."""
 
 CODES: Final = tuple(NEEDS)
+NO_GLASSES: Final = GLASSES[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ class CheckSettings:
     min_brightness: float = 22.0  # mean luma of the aligned crop
     max_brightness: float = 232.0
     min_highlight: float = 70.0  # 95th percentile of the face's luma: fair to dark skin, unlike the mean
-    max_blown_share: float = 0.25  # share of face pixels at luma 250 and above
+    max_blown_share: float = 0.4  # share of face pixels at luma 250 and above
     max_clipped_share: float = 0.35  # blown and crushed (12 and below) together
     min_border_share: float = 0.01  # room between face and border, in face sizes
     max_yaw_deg: float = 85.0
@@ -62,6 +64,7 @@ class CheckSettings:
     max_roll_deg: float = 45.0
     max_contrast_stops: float = 3.75  # `light.contrast_stops`: 2.5 in split lighting, 5 with a side in black
     min_eye_brightness: float = 0.6  # `faces.quality.eye_brightness`: dark lenses are below
+    max_covered_share: float = 0.15  # of the face between brows and chin
     max_megapixels: float = 120.0  # larger pictures are refused unread
 
     @classmethod
@@ -102,7 +105,7 @@ def of_face(
     yield from _cut_off(photo, face, settings)
     yield from _extreme_pose(face, settings)
     yield from _sunglasses(aligned, face, settings)
-    yield not_checked("occluded", "This face pack cannot tell; look for yourself.")
+    yield from _occluded(face, settings)
 
 
 def not_checked(code: str, advice: str) -> Finding:
@@ -229,16 +232,25 @@ def _leaning(roll: float) -> str:
     return "The head is leaning too far. Turn the picture until the head is upright, or use a calmer pose."
 
 
+def _occluded(face: Face, settings: CheckSettings) -> Iterator[Finding]:
+    if face.covered_share is None:
+        yield not_checked("occluded", "This face pack cannot tell; look for yourself.")
+    elif face.covered_share > settings.max_covered_share:
+        advice = "Something hides part of the face. Use a photo without hands, mask or cup before it."
+        yield Finding("occluded", "reject", face.covered_share, settings.max_covered_share, advice)
+
+
 SUNGLASSES_MAX_YAW_DEG: Final = 40.0
 """Beyond, the aligned crop no longer has the eyes where they are looked for."""
 
 
 def _sunglasses(aligned: ImageArray, face: Face, settings: CheckSettings) -> Iterator[Finding]:
-    """Dark eyes reject; bright ones prove nothing, as lenses let light through or move the keypoints."""
+    """Dark eyes reject; bright ones prove nothing, as lenses let light through or move the keypoints, unless
+    a model for glasses sees none."""
     yaw = face.pose_deg[1] if face.pose_deg is not None else 0.0
     measured = eye_brightness(aligned, yaw)
     if abs(yaw) <= SUNGLASSES_MAX_YAW_DEG and measured < settings.min_eye_brightness:
         advice = "The eyes are dark, as behind sunglasses. Use a photo that shows the eyes."
         yield Finding("sunglasses", "reject", measured, settings.min_eye_brightness, advice)
-    else:
+    elif face.glasses != NO_GLASSES:
         yield not_checked("sunglasses", "No dark lenses were seen, but this face pack cannot rule them out.")

@@ -20,6 +20,10 @@ _FLOOR: Final = 1.5e-4
 """Half a code value of eight-bit sRGB: what is darker is black whatever the light was."""
 _LUMINANCE: Final = np.array([0.2126, 0.7152, 0.0722], dtype=np.float32)  # ITU-R BT.709
 _SPLITS: Final = 9
+_BLACK: Final = 2.4e-3
+"""Eight code values of sRGB."""
+_NEARLY_ALL: Final = 0.9
+_LEAST_STRIP: Final = 0.2
 
 
 def contrast_stops(image_rgb: ImageArray, face: Face) -> float:
@@ -28,7 +32,7 @@ def contrast_stops(image_rgb: ImageArray, face: Face) -> float:
     The skin inside the landmarks (around the five keypoints for packs without) is parted across the line
     of the eyes, at the place where the medians of both parts differ most; each part is at least a fifth of
     it.  Medians and parts from top to bottom, so that beards, dark glasses and shaded eyes, which are on
-    both sides, count for little.
+    both sides, count for little.  A side that is black counts even where the landmarks leave it out.
     """
     points = _outline(face)
     low, high = points.min(axis=0), points.max(axis=0)
@@ -45,7 +49,31 @@ def contrast_stops(image_rgb: ImageArray, face: Face) -> float:
     order = np.argsort(columns * across[0] + rows * across[1], kind="stable")
     stops = np.log2(np.maximum(_linear(part[rows, columns]) @ _LUMINANCE, _FLOOR))[order]
     shares = np.linspace(_LEAST_SIDE, 1 - _LEAST_SIDE, _SPLITS)
-    return max(abs(_step(stops, share)) for share in shares)
+    return max(_beside(image_rgb, points, float(np.median(stops))), *(abs(_step(stops, s)) for s in shares))
+
+
+def _beside(image_rgb: ImageArray, points: np.ndarray, face_stops: float) -> float:
+    """Stops from the face down to the black beside it; 0 when not just one of its sides is black.
+
+    A face finder takes the lit half of a face for a profile.  Then the dark half lies beside the landmarks,
+    and so does the black of neck and shoulder, which a dark backdrop behind a true profile would not reach.
+    """
+    low, high = points.min(axis=0), points.max(axis=0)
+    wide, tall = high - low
+    darkest = []
+    for near, far in (
+        (low[0] - 0.1 * wide, low[0] - 0.45 * wide),
+        (high[0] + 0.1 * wide, high[0] + 0.45 * wide),
+    ):
+        rows = slice(max(int(low[1]), 0), max(int(high[1] + 0.4 * tall), 1))
+        strip = image_rgb[rows, max(int(min(near, far)), 0) : max(int(max(near, far)), 0)]
+        if strip.size < 3 * _LEAST_STRIP * wide * tall:
+            return 0.0
+        step = max(1, int(max(strip.shape[:2]) / _SIDE_PX))
+        darkest.append(float(np.quantile(_linear(strip[::step, ::step]) @ _LUMINANCE, _NEARLY_ALL)))
+    if (darkest[0] <= _BLACK) == (darkest[1] <= _BLACK):
+        return 0.0
+    return face_stops - float(np.log2(max(min(darkest), _FLOOR)))
 
 
 def _step(stops: np.ndarray, share: float) -> float:

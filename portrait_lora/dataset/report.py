@@ -53,6 +53,7 @@ UNITS: Final = {
     "near_duplicate": "correlation",
     "cut_off": "face sizes of room",
     "sunglasses": "of the cheeks' brightness",
+    "occluded": "of the face covered",
 }
 _AT_MOST: Final = {
     "blurred",
@@ -62,6 +63,7 @@ _AT_MOST: Final = {
     "extreme_pose",
     "near_duplicate",
     "surplus",
+    "occluded",
 }
 _WITHOUT_FIGURES: Final = {"no_face", "unreadable"}
 

@@ -145,6 +145,7 @@ class FaceAnalyzer:
             beard=words.get("beard"),
             lighting=words.get("lighting"),
             light_direction=read.light_direction if read else None,
+            covered_share=read.covered_share if read else None,
         )
 
     def _pose(self, raw: Any, landmarks: FloatArray | None) -> tuple[float, float, float] | None:

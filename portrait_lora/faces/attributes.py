@@ -1,4 +1,5 @@
-"""What a pack's attribute network says of a face: expression, glasses, beard, lighting, light direction.
+"""What a pack's attribute network says of a face: expression, glasses, beard, lighting, light direction,
+and how much of it is covered.
 
 insightface does not know such a model, so it lies in a subfolder of the pack and is run here, on the same
 crop that insightface cuts for the landmarks.
@@ -25,10 +26,12 @@ Uint8Image = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """The likeliest word of every group; the unit vector towards the key light (x right, y up, z near)."""
+    """The likeliest word of every group; the unit vector towards the key light (x right, y up, z near); the
+    share of the face that something hides, 0..1, None when the network does not tell."""
 
     words: dict[str, str]
     light_direction: tuple[float, float, float]
+    covered_share: float | None = None
 
 
 class AttributeReader:
@@ -62,8 +65,10 @@ class AttributeReader:
         for name, labels in self._model.groups.items():
             words[name] = labels[int(values[start : start + len(labels)].argmax())]
             start += len(labels)
-        x, y, z = values[start:] / max(float(np.linalg.norm(values[start:])), 1e-9)
-        return Read(words, (float(x), float(y), float(z)))
+        towards = values[start : start + 3]
+        x, y, z = towards / max(float(np.linalg.norm(towards)), 1e-9)
+        covered = float(1 / (1 + np.exp(-values[start + 3]))) if self._model.covered else None
+        return Read(words, (float(x), float(y), float(z)), covered)
 
     def _answer(self, crop_rgb: Uint8Image) -> npt.NDArray[np.float32]:
         blob = (crop_rgb.astype(np.float32) - 127.5) / 128.0

@@ -51,15 +51,17 @@ class LandmarkHead:
 
 @dataclass(frozen=True, slots=True)
 class AttributeModel:
-    """A network outside insightface: logits of every group one after another, then a direction (x, y, z)."""
+    """A network outside insightface: logits of every group one after another, then a direction (x, y, z),
+    then, when it sees what is `covered`, the logit of the share of the face that something hides."""
 
     file: str  # relative to the pack, in a subfolder
     groups: Mapping[str, tuple[str, ...]]
+    covered: bool = False
 
     @property
     def width(self) -> int:
         """How many numbers it answers."""
-        return sum(len(labels) for labels in self.groups.values()) + 3
+        return sum(len(labels) for labels in self.groups.values()) + 3 + self.covered
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,7 @@ class FacePack:
                 "pose": self.landmarks is not None,
                 "expression": self.expression_model is not None or self.attributes is not None,
                 "glasses and light": self.attributes is not None,
+                "covered faces": self.attributes is not None and self.attributes.covered,
                 "other people": self.impostors is not None,
                 "calibrated threshold": self.calibrated,
             }

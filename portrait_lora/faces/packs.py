@@ -188,7 +188,7 @@ def _attributes(raw: Mapping[str, Any]) -> AttributeModel | None:
     groups = {str(k): tuple(map(str, labels)) for k, labels in value["groups"].items()}
     if value["file"] not in raw["files"] or not all(groups.values()):
         raise ValueError("attributes name a file without sha256, or a group without labels")
-    return AttributeModel(str(value["file"]), MappingProxyType(groups))
+    return AttributeModel(str(value["file"]), MappingProxyType(groups), bool(value.get("covered", False)))
 
 
 def _alignment(raw: Mapping[str, Any]) -> Alignment:

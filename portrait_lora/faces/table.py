@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from portrait_lora.faces.install import installed
 from portrait_lora.faces.known import KNOWN
@@ -46,18 +47,65 @@ def _known(name: str) -> Row:
     }
 
 
+_COLUMNS: Final = (
+    ("faces", "faces"),
+    ("identity", "identity"),
+    ("pose", "pose"),
+    ("expression", "expression"),
+    ("light", "glasses and light"),
+    ("covered", "covered faces"),
+    ("strangers", "other people"),
+)
+"""Head of a column and the ability it stands for."""
+
+
 def pack_lines(rows: Sequence[Row]) -> list[str]:
-    """The table for people."""
-    head = f"{'face pack':<12} {'backend':<12} {'sell?':<6} {'MB':>5}  {'here':<5} can check"
+    """The table for people: what each pack can check, and what stays `not_checked`."""
+    head = "".join(f"{name:>{len(name) + 2}}" for name, _ in _COLUMNS)
     return [
-        head,
-        *(
-            f"{r['name']:<12} {r['backend']:<12} {r['commercial']:<6} {r['size_mb']:>5}  "
-            f"{'yes' if r['installed'] else 'no':<5} {', '.join(map(str, _list(r['can_check'])))}"
-            for r in rows
-        ),
+        f"{'face pack':<12} {'with':<12} {'sell?':<6} {'MB':>4}  {'here':<4}{head}",
+        *(_line(r) for r in rows),
+        "- is reported as not_checked.  * a fetched pack has no pictures of other people; give it some once:",
+        "portrait-lora gallery NAME.  Thresholds of fetched packs are published ones, not calibrated here;",
+        "none of them has been run on photographs where this was written.",
     ]
+
+
+def pack_details(row: Row) -> list[str]:
+    """Everything about one pack, for people."""
+    notes = _mapping(row.get("threshold_notes"))
+    sell = "yes" if row["commercial"] == "yes" else "no, not even for measuring"
+    limits = _mapping(row["thresholds"])
+    return [
+        f"{row['name']}: face pack, {row['for']}",
+        f"  opened by      {row['backend']}",
+        f"  licence        {row['licence']}",
+        f"  may be sold?   {sell}",
+        f"  can check      {', '.join(map(str, _list(row['can_check'])))}",
+        *(
+            f"  {role:<14} {name}, the same person from a cosine of {limit}; {notes.get(name, 'calibrated')}"
+            for role, (name, limit) in zip(("selects with", "reports with"), limits.items(), strict=True)
+        ),
+        f"  on this disk   {'yes' if row['installed'] else 'no'}; {row['size_mb']} MB to fetch",
+    ]
+
+
+def _line(row: Row) -> str:
+    can = _list(row["can_check"])
+    cells = "".join(f"{_cell(row, what, what in can):>{len(name) + 2}}" for name, what in _COLUMNS)
+    here = "yes" if row["installed"] else "no"
+    return (
+        f"{row['name']:<12} {row['backend']:<12} {row['commercial']:<6} {row['size_mb']:>4}  {here:<4}{cells}"
+    )
+
+
+def _cell(row: Row, what: str, can: bool) -> str:
+    return "yes" if can else "*" if what == "other people" and row["name"] != EMBEDDED else "-"
 
 
 def _list(value: object) -> list[object]:
     return list(value) if isinstance(value, list) else []
+
+
+def _mapping(value: object) -> Mapping[object, object]:
+    return value if isinstance(value, dict) else {}

@@ -79,7 +79,7 @@ _WHAT: Final = {
     "landmark": "68 landmarks",
     "w": "embedder A",
     "x": "embedder B",
-    "attributes.onnx": "expression, glasses, beard, light",
+    "attributes.onnx": "expression, glasses, beard, light, share of the face covered",
 }
 """By the beginning of the file's name."""
 _HEADS: Final = {
@@ -92,6 +92,8 @@ _HEADS: Final = {
     "beard": ("beard, right", ""),
     "lighting": ("lighting rig, right", ""),
     "light_deg": ("direction of the key light, mean error", "°"),
+    "covered_right": ("face covered by a quarter or more, against 5 % at most, right", ""),
+    "covered_mae": ("share of the face covered, mean error", " of the face"),
 }
 
 

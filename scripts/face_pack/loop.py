@@ -58,20 +58,34 @@ def _save(file: Path, modules: nn.ModuleDict, average: dict[str, Tensor], optimi
 
 def _load(file: Path, modules: nn.ModuleDict, average: dict[str, Tensor], optimiser: torch.optim.Optimizer
           ) -> _State:  # fmt: skip
+    """Continue from a checkpoint; a last layer that has grown since keeps its first rows from there."""
     table = load_file(str(file))
-    modules.load_state_dict({k[4:]: v for k, v in table.items() if k.startswith("net.")})
+    current = modules.state_dict()
+    modules.load_state_dict(
+        {k[4:]: _grown(v, current[k[4:]]) for k, v in table.items() if k.startswith("net.")}
+    )
     for key in average:
-        average[key].copy_(table[f"average.{key}"])
+        average[key].copy_(_grown(table[f"average.{key}"], average[key]))
     slots: dict[int, dict[str, Tensor]] = {}
+    weights = list(modules.parameters())
     for key, value in table.items():
         if key.startswith("adam."):
             _, index, name = key.split(".", 2)
-            slots.setdefault(int(index), {})[name] = value
+            weight = weights[int(index)]
+            grown = _grown(value, torch.zeros_like(weight)) if value.ndim else value
+            slots.setdefault(int(index), {})[name] = grown
     groups = optimiser.state_dict()["param_groups"]
     optimiser.load_state_dict({"state": slots, "param_groups": groups})
     with safe_open(str(file), framework="pt") as handle:
         raw = json.loads(handle.metadata()["state"])
     return _State(int(raw["step"]), float(raw["seconds"]))
+
+
+def _grown(value: Tensor, current: Tensor) -> Tensor:
+    """`value`, with the last rows of `current` where that has more of them."""
+    if value.shape == current.shape or value.shape[1:] != current.shape[1:] or len(value) > len(current):
+        return value
+    return torch.cat([value, current[len(value) :].to(value.dtype)])
 
 
 def _average(target: dict[str, Tensor], modules: nn.ModuleDict, decay: float) -> None:

@@ -95,6 +95,21 @@ def test_dark_lenses_are_seen_unless_the_head_is_turned_too_far(tmp_path):
     assert ("sunglasses", "not_checked") in {(f.code, f.severity) for f in report.findings}
 
 
+def test_a_covered_face_is_told_with_both_figures(tmp_path):
+    report = check(tmp_path, made_up_face(covered_share=0.31))
+    assert report.codes == ("occluded",)
+    finding = next(f for f in report.findings if f.code == "occluded")
+    assert (finding.measured, finding.threshold) == (0.31, SETTINGS.max_covered_share)
+    assert "hides part of the face" in finding.advice
+
+
+def test_what_a_pack_can_tell_is_not_said_to_be_unchecked(tmp_path):
+    clear = made_up_face(covered_share=0.02, glasses="no glasses")
+    assert check(tmp_path, clear).findings == ()
+    worn = check(tmp_path, made_up_face(covered_share=0.02, glasses="round glasses"))
+    assert [(f.code, f.severity) for f in worn.findings] == [("sunglasses", "not_checked")]
+
+
 def test_every_code_says_what_it_needs():
     assert set(NEEDS) == set(CODES)
     assert all(NEEDS.values())

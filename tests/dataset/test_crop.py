@@ -10,6 +10,7 @@ from portrait_lora.dataset.crop import (
     bucket_sizes,
     cut,
     frame,
+    head_mask,
     person_mask,
     render_crop,
     save_png,
@@ -126,6 +127,16 @@ def test_the_mask_covers_face_and_chest_softly_but_not_the_corners():
     assert mask[0, 0] < 20
     assert mask[0, 127] < 20
     assert len(np.unique(mask)) > 20
+
+
+def test_the_mask_of_the_head_leaves_out_the_clothes():
+    face = made_up_face(PHOTO)
+    one = framings(face)[1]
+    head, person = head_mask(face, one), person_mask(face, one)
+    points = ((face.keypoints_px - np.array(one.box_xyxy_px[:2])) * one.scale).astype(int)
+    assert all(head[y, x] > 240 for x, y in points)
+    assert head[127, 64] < 20 < person[127, 64]
+    assert (head <= person).all()
 
 
 def test_png_files_carry_pixels_only(tmp_path):

@@ -62,3 +62,23 @@ def _in_the_middle(image):
 def test_a_face_outside_the_picture_gives_a_figure():
     face = made_up_face(keypoints_px=readonly(made_up_face().keypoints_px + 900))
     assert np.isfinite(contrast_stops(skin(), face))
+
+
+def half_in_black(*, backdrop, shoulders):
+    """A face whose landmarks cover its lit half alone, at 60..120 of 240 columns."""
+    image = np.full((240, 240, 3), 120, np.uint8)
+    image[:, 120:] = backdrop
+    image[60:160, 60:120] = 170
+    image[175:, :120] = 90
+    image[175:, 120:] = shoulders
+    points = np.array([(62, 62), (118, 62), (118, 158), (62, 158), (90, 110)], np.float32)
+    marks = np.concatenate([points] * 13 + [points[:3]])
+    return image, made_up_face(landmarks_px=readonly(marks), keypoints_px=readonly(points))
+
+
+def test_a_half_that_is_black_counts_beside_the_landmarks():
+    assert contrast_stops(*half_in_black(backdrop=1, shoulders=1)) > 5
+    assert contrast_stops(*half_in_black(backdrop=1, shoulders=90)) < 1  # a dark backdrop, no shadow
+    image, face = half_in_black(backdrop=1, shoulders=1)
+    image[:, :60] = 0  # black on both sides is a backdrop as well
+    assert contrast_stops(image, face) < 1

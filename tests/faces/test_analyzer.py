@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from portrait_lora import synthetic, vocabulary
+from portrait_lora import manifest, synthetic, vocabulary
 from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.faces import FaceAnalyzer, packs, resolve_pack, shape
 from portrait_lora.faces.packs import FacePack
@@ -22,6 +24,31 @@ def pack(tiny_pack: Path) -> FacePack:
 @pytest.fixture(scope="module")
 def image() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 255, (96, 80, 3), dtype=np.uint8)
+
+
+def test_a_pack_may_say_nothing_of_covered_faces(pack: FacePack, image: np.ndarray, tmp_path: Path) -> None:
+    """Packs from before tell one number less and have no `covered` in pack.json."""
+    import torch
+
+    from scripts.face_pack import attributes, export
+    from scripts.face_pack.nets import Attributes
+
+    assert pack.abilities["covered faces"]
+    folder = Path(shutil.copytree(pack.folder, tmp_path / "older"))
+    torch.manual_seed(0)
+    export.export_net(attributes.NAME, Attributes(attributes.WIDTH - 1), folder / attributes.FILE)
+    raw = json.loads((folder / "pack.json").read_text())
+    del raw["attributes"]["covered"]
+    raw["files"][attributes.FILE] = manifest.sha256_file(folder / attributes.FILE)
+    (folder / "pack.json").write_text(json.dumps(raw))
+    older = resolve_pack(str(folder))
+    assert not older.abilities["covered faces"]
+    face = FaceAnalyzer(older).find(image)[0]
+    assert face.covered_share is None
+    assert face.glasses in vocabulary.GLASSES
+    assert older.attributes is not None
+    with pytest.raises(ArtifactError, match="another number"):
+        FaceAnalyzer(replace(older, attributes=replace(older.attributes, covered=True)))
 
 
 def test_every_ability_is_there(pack: FacePack, image: np.ndarray) -> None:
@@ -39,6 +66,8 @@ def test_every_ability_is_there(pack: FacePack, image: np.ndarray) -> None:
     assert face.lighting in vocabulary.LIGHTINGS
     assert face.light_direction is not None
     assert np.linalg.norm(face.light_direction) == pytest.approx(1, abs=1e-5)
+    assert face.covered_share is not None
+    assert 0 < face.covered_share < 1
     assert np.linalg.norm(face.embedding) == pytest.approx(1, abs=1e-5)
     assert not face.embedding.flags.writeable
 

@@ -169,7 +169,12 @@ def test_the_table_says_what_each_pack_can_check() -> None:
     assert rows["auraface"]["commercial"] == rows["sface"]["commercial"] == "yes"
     assert rows["buffalo_l"]["commercial"] == rows["antelopev2"]["commercial"] == "no"
     assert "pose" in rows["buffalo_l"]["can_check"] and "pose" not in rows["auraface"]["can_check"]
-    assert len(table.pack_lines(list(rows.values()))) == 6
+    lines = table.pack_lines(list(rows.values()))
+    cells = {line.split()[0]: line.split()[5:] for line in lines[1:6]}  # after name, with, sell?, MB, here
+    heads = lines[0].split()[-len(cells["auraface"]) :]
+    assert dict(zip(heads, cells["auraface"], strict=True))["pose"] == "-"
+    assert dict(zip(heads, cells["buffalo_l"], strict=True))["pose"] == "yes"
+    assert dict(zip(heads, cells["sface"], strict=True))["strangers"] == "*"
 
 
 def test_the_known_packs_pair_two_networks_and_pin_every_byte() -> None:

@@ -137,9 +137,27 @@ def test_the_attribute_network_learns_what_is_worn(pool: data.Pool, tmp_path: Pa
     before = attributes.accuracy(Attributes(attributes.WIDTH), pool)
     attributes.train_attributes(pool, pool, tmp_path, minutes=0.1, batch=8)
     after = attributes.accuracy(stages.trained(tmp_path, attributes.NAME), pool)
-    assert set(after) == {*attributes.GROUPS, "light_deg", "n"}
+    assert set(after) == {*attributes.GROUPS, "light_deg", "covered_mae", "covered_right", "n"}
     assert sum(after[name] for name in attributes.GROUPS) > sum(before[name] for name in attributes.GROUPS)
     assert after["light_deg"] < before["light_deg"]
+    assert after["covered_mae"] < before["covered_mae"]
+
+
+def test_a_last_layer_that_grew_keeps_what_it_knew(tmp_path: Path) -> None:
+    def run(width: int, steps: int) -> dict[str, torch.Tensor]:
+        torch.manual_seed(width)
+        net = torch.nn.Linear(3, width)
+
+        def step(progress: float, generator: torch.Generator) -> tuple[torch.Tensor, dict[str, float]]:
+            return net(torch.ones(1, 3)).square().sum(), {}
+
+        modules = torch.nn.ModuleDict({"net": net})
+        train("toy", modules, step, Plan(minutes=1e6, lr=1e-4, steps=steps), tmp_path, seed=1)
+        return averaged(tmp_path, "toy")
+
+    before, after = run(2, 4), run(3, 5)
+    assert after["weight"].shape == (3, 3)
+    assert torch.allclose(after["weight"][:2], before["weight"], atol=1e-3)
 
 
 def test_onnx_computes_what_torch_does(tmp_path: Path) -> None:
