@@ -58,6 +58,7 @@ class Face:
     beard: str | None = None
     lighting: str | None = None
     light_direction: tuple[float, float, float] | None = None  # unit, to the key light: x right, y up, z near
+    covered_share: float | None = None  # of the face between brows and chin, hidden behind something, 0..1
 
     @property
     def size_px(self) -> float:
@@ -149,7 +150,8 @@ class CaptionedCrop:
     bucket: tuple[int, int]  # W, H
     caption: str
     trigger: str
-    mask_path: Path | None = None
+    mask_path: Path | None = None  # the person
+    head_path: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,7 +87,7 @@ def _t5() -> tuple[Any, Any]:
     return transformers.T5EncoderModel(config).eval(), tokenizer
 
 
-def _qwen_tokenizer() -> Any:
+def qwen_tokenizer() -> Any:
     """One token per byte, and a chat template."""
     names = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
     tokenizer = transformers.Qwen2Tokenizer(vocab={n: i for i, n in enumerate(names)}, merges=[])
@@ -96,7 +96,7 @@ def _qwen_tokenizer() -> Any:
     return tokenizer
 
 
-def _qwen_numbers(layers: int) -> dict[str, Any]:
+def qwen_numbers(layers: int) -> dict[str, Any]:
     return {
         "vocab_size": 300,
         "hidden_size": 16,
@@ -109,7 +109,7 @@ def _qwen_numbers(layers: int) -> dict[str, Any]:
 
 
 def _qwen3(kind: Any, layers: int) -> Any:
-    return kind(transformers.Qwen3Config(**_qwen_numbers(layers), head_dim=8)).eval()
+    return kind(transformers.Qwen3Config(**qwen_numbers(layers), head_dim=8)).eval()
 
 
 def _dynamic(**more: Any) -> Any:
@@ -209,7 +209,7 @@ def _flux2(source: Path) -> Any:
     vae.bn.running_mean.copy_(torch.randn(16))
     vae.bn.running_var.copy_(torch.rand(16) + 0.5)
     text = _qwen3(transformers.Qwen3ForCausalLM, 27)
-    return diffusers.Flux2KleinPipeline(_dynamic(), vae, text, _qwen_tokenizer(), randomized(transformer))
+    return diffusers.Flux2KleinPipeline(_dynamic(), vae, text, qwen_tokenizer(), randomized(transformer))
 
 
 def _z_image(source: Path) -> Any:
@@ -228,7 +228,7 @@ def _z_image(source: Path) -> Any:
     scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=6.0)
     vae = _vae(scaling_factor=0.36, shift_factor=0.12, use_quant_conv=False, use_post_quant_conv=False)
     text = _qwen3(transformers.Qwen3Model, 2)
-    return diffusers.ZImagePipeline(scheduler, vae, text, _qwen_tokenizer(), randomized(transformer))
+    return diffusers.ZImagePipeline(scheduler, vae, text, qwen_tokenizer(), randomized(transformer))
 
 
 def _qwen_image(source: Path) -> Any:
@@ -243,7 +243,7 @@ def _qwen_image(source: Path) -> Any:
     }
     rope = {"type": "mrope", "rope_type": "default", "mrope_section": [1, 1, 2]}
     config = transformers.Qwen2_5_VLConfig(
-        text_config={**_qwen_numbers(2), "rope_scaling": rope}, vision_config=vision
+        text_config={**qwen_numbers(2), "rope_scaling": rope}, vision_config=vision
     )
     vae = diffusers.AutoencoderKLQwenImage(
         base_dim=8,
@@ -264,7 +264,7 @@ def _qwen_image(source: Path) -> Any:
     )
     text = transformers.Qwen2_5_VLForConditionalGeneration(config).eval()
     scheduler = _dynamic(base_shift=0.5, max_shift=0.9, max_image_seq_len=8192)
-    return diffusers.QwenImagePipeline(scheduler, vae, text, _qwen_tokenizer(), randomized(transformer))
+    return diffusers.QwenImagePipeline(scheduler, vae, text, qwen_tokenizer(), randomized(transformer))
 
 
 _MAKERS: dict[FamilyName, Callable[[Path], Any]] = {

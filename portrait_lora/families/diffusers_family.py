@@ -12,7 +12,7 @@ import gc
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -32,11 +32,11 @@ from portrait_lora.families.family import (
     PromptCondition,
     Weights,
 )
+from portrait_lora.families.parts import injected, loaded, modules
 from portrait_lora.families.store import DTYPES, Store, refuse_other_family
 from portrait_lora.records import Adapter
 
 _log = log.get(__name__)
-_T = TypeVar("_T")
 
 
 class DiffusersFamily(ABC):
@@ -84,6 +84,10 @@ class DiffusersFamily(ABC):
     def denoiser(self, module: nn.Module) -> None:
         self._denoiser = module
 
+    def text_encoders(self) -> Mapping[str, nn.Module]:
+        """By their names in the pipeline, with which their keys in a LoRA file begin."""
+        return modules(loaded(self._encoders, "encoders"))
+
     @property
     def schedule(self) -> NoiseSchedule | FlowSchedule:
         """The noise process of the base's own scheduler configuration, on the CPU."""
@@ -126,9 +130,11 @@ class DiffusersFamily(ABC):
         Raises `InputError` when the weights are not on this machine.
         """
         held = self._held()
+        if parts not in ("encoders", "denoiser_and_text"):
+            self._encoders = None
         if parts != "encoders":
-            self._encoders = self._vae = None
-        if parts != "denoiser":
+            self._vae = None
+        if not parts.startswith("denoiser"):
             self._denoiser = None
         if parts == "none":
             self._pipeline = None
@@ -137,14 +143,10 @@ class DiffusersFamily(ABC):
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
         if parts == "encoders" and self._vae is None:
-            # Language models overflow in float16; the VAE is small and its moments are kept: full precision.
-            dtype = torch.float32 if self.weights == "float32" else torch.bfloat16
-            bare: dict[str, Any] = {self.denoiser_name: None, "vae": None, **self.pipeline_options}
-            self._encoders = self.store.open(self.chosen_pipeline(), None, dtype=dtype, **bare).to(
-                self.device
-            )
-            self._vae = self.open_vae()
-        if parts == "denoiser" and self._denoiser is None:
+            self._encoders, self._vae = self._open_encoders(), self.open_vae()
+        if parts == "denoiser_and_text" and self._encoders is None:
+            self._encoders = self._open_encoders()
+        if parts.startswith("denoiser") and self._denoiser is None:
             self._denoiser = self._open_denoiser()
 
     def _held(self) -> int:
@@ -235,7 +237,7 @@ class DiffusersFamily(ABC):
             what = "the adapter cannot be put into this base"
             got = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ArtifactError(what, where=adapter.path, got=got) from error
-        got = sum(injected(part) for part in pipe.components.values() if isinstance(part, nn.Module))
+        got = sum(injected(part) for part in modules(pipe).values())
         if got == 0 or got != needed:
             raise ArtifactError(
                 "not every layer of the adapter fits", where=adapter.path, got=got, needed=needed
@@ -266,6 +268,15 @@ class DiffusersFamily(ABC):
         pipe.set_progress_bar_config(disable=True)
         return pipe.to(self.device)
 
+    def _open_encoders(self) -> Any:
+        # Language models overflow in float16; the VAE is small and its moments are kept: full precision.
+        dtype = torch.float32 if self.weights == "float32" else torch.bfloat16
+        bare: dict[str, Any] = {self.denoiser_name: None, "vae": None, **self.pipeline_options}
+        pipe = self.store.open(self.chosen_pipeline(), None, dtype=dtype, **bare).to(self.device)
+        for module in modules(pipe).values():
+            module.requires_grad_(False)
+        return pipe
+
     def _open_denoiser(self, *, generating: bool = False) -> nn.Module:
         if self.weights in ("int8", "nf4") and self.device.type != "cuda":
             raise InputError(f"{self.weights} weights need a CUDA device", got=self.device)
@@ -275,15 +286,3 @@ class DiffusersFamily(ABC):
         if self.weights not in ("int8", "nf4"):  # those are put on their device while they are read
             module = module.to(self.device)
         return cast(nn.Module, module.requires_grad_(False).eval())
-
-
-def loaded(part: _T | None, parts: str) -> _T:
-    """The part, or `RuntimeError` when it has not been loaded."""
-    if part is None:
-        raise RuntimeError(f'call load("{parts}") first')
-    return part
-
-
-def injected(module: nn.Module) -> int:
-    """How many layers of a module carry the adapter."""
-    return sum(ADAPTER_NAME in getattr(m, "lora_A", {}) for m in module.modules())

@@ -21,7 +21,7 @@ columns), L text tokens, D embedding width, T steps of the noise schedule.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, Protocol, runtime_checkable
 
@@ -34,7 +34,7 @@ from portrait_lora.records import Adapter
 if TYPE_CHECKING:
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
-Parts = Literal["encoders", "denoiser", "none"]
+Parts = Literal["encoders", "denoiser", "denoiser_and_text", "none"]
 PredictionType = Literal["epsilon", "v_prediction"]
 Weights = Literal["float32", "bfloat16", "float16", "int8", "nf4"]
 """How frozen weights are held; int8 and nf4 (bitsandbytes) concern the denoiser; the rest is bfloat16."""
@@ -44,6 +44,8 @@ ATTENTION: Final = ("to_q", "to_k", "to_v", "to_out.0")
 """The layers of an attention as diffusers names them."""
 JOINT_ATTENTION: Final = (*ATTENTION, "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
 """The same where picture and text attend to each other."""
+CLIP_ATTENTION: Final = ("q_proj", "k_proj", "v_proj", "out_proj")
+"""The same in a CLIP text encoder as transformers names them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,12 +150,14 @@ class LoraLayers:
     """Layers of the denoiser that a LoRA may change, as endings of module names (`to_q`, `ff.net.2`).
 
     `everything` adds the layers between the attentions.  `identity_blocks` are beginnings of names: the
-    blocks that carry who is shown rather than how; empty where nobody has published them.
+    blocks that carry who is shown rather than how; empty where nobody has published them.  `text` are layers
+    of the text encoders; empty where these are language models that nobody trains along.
     """
 
     attention: tuple[str, ...]
     everything: tuple[str, ...]
     identity_blocks: tuple[str, ...] = ()
+    text: tuple[str, ...] = ()
 
 
 @runtime_checkable
@@ -180,15 +184,23 @@ class Family(Protocol):
     @denoiser.setter
     def denoiser(self, module: nn.Module) -> None: ...
 
+    def text_encoders(self) -> Mapping[str, nn.Module]:
+        """The loaded ones by their names in the pipeline, with which their keys in a LoRA file begin."""
+        ...
+
     @property
     def schedule(self) -> NoiseSchedule | FlowSchedule: ...
 
     def load(self, parts: Parts) -> None:
-        """Load `encoders` (text and VAE) or the `denoiser`; the other part is freed first."""
+        """Load `encoders` (text and VAE) or the `denoiser`; the other part is freed first.
+
+        `denoiser_and_text` is for training both: only the VAE is freed.
+        """
         ...
 
     def encode_prompts(self, prompts: Sequence[str]) -> PromptCondition:
-        """Prompts to the condition `predict` takes.  Needs `load("encoders")`."""
+        """Prompts to the condition `predict` takes.  Needs the text encoders; frozen unless they were made
+        to require gradients."""
         ...
 
     def encode_pixels(self, pixels_BCHW: Tensor) -> LatentMoments:

@@ -13,7 +13,7 @@ import torch
 from diffusers import AutoencoderKL, FluxPipeline, FluxTransformer2DModel
 from torch import Tensor
 
-from portrait_lora.families.diffusers_family import DiffusersFamily, loaded
+from portrait_lora.families.diffusers_family import DiffusersFamily
 from portrait_lora.families.family import (
     JOINT_ATTENTION,
     FlowSchedule,
@@ -22,6 +22,7 @@ from portrait_lora.families.family import (
     PromptCondition,
 )
 from portrait_lora.families.packing import pack, positions, unpack
+from portrait_lora.families.parts import loaded
 
 _GUIDANCE: Final = 1.0
 """The strength told to distilled weights in training: none, as the trainers of this family agree on."""

@@ -7,7 +7,7 @@ Shape legend: see `family.py`.
 # pyright: reportPrivateImportUsage=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, Final, cast
 
@@ -22,16 +22,19 @@ from diffusers import (
 from diffusers.pipelines.flux2.pipeline_flux2 import compute_empirical_mu
 from torch import Tensor
 from torch.nn.functional import pad
+from transformers import PreTrainedTokenizerFast
 
-from portrait_lora.families.diffusers_family import DiffusersFamily, loaded
+from portrait_lora.families.diffusers_family import DiffusersFamily
 from portrait_lora.families.family import (
     JOINT_ATTENTION,
     FlowSchedule,
     Geometry,
     LoraLayers,
+    Parts,
     PromptCondition,
 )
 from portrait_lora.families.packing import pack, patchify, positions, unpack, unpatchify
+from portrait_lora.families.parts import loaded
 
 _GUIDANCE: Final = 1.0
 _STEPS: Final = 50
@@ -104,6 +107,25 @@ class Flux2(DiffusersFamily):
             return_dict=False,
         )
         return unpack(cast(Tensor, answer[0]), 2 * rows, 2 * columns)
+
+    @cached_property
+    def pipeline_options(self) -> Mapping[str, object]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """dev's processor wants torchvision for pictures that it is never shown; its tokenizer is enough."""
+        return {"tokenizer": None} if self.chosen_pipeline() is Flux2Pipeline else {}
+
+    def load(self, parts: Parts) -> None:
+        """See `DiffusersFamily.load`."""
+        super().load(parts)
+        self._with_words(self._encoders)
+
+    def _open_pipeline(self) -> Any:
+        return self._with_words(super()._open_pipeline())
+
+    def _with_words(self, pipe: Any) -> Any:
+        """The pipeline with the tokenizer of dev, when it was opened without one."""
+        if pipe is not None and pipe.tokenizer is None:
+            pipe.register_modules(tokenizer=self.store.open(PreTrainedTokenizerFast, "tokenizer"))
+        return pipe
 
     def chosen_pipeline(self) -> Any:
         """As the index of the base says."""

@@ -15,7 +15,7 @@ import torch
 from diffusers import AutoencoderKLQwenImage, QwenImageTransformer2DModel
 from torch import Tensor
 
-from portrait_lora.families.diffusers_family import DiffusersFamily, loaded
+from portrait_lora.families.diffusers_family import DiffusersFamily
 from portrait_lora.families.family import (
     JOINT_ATTENTION,
     FlowSchedule,
@@ -24,6 +24,7 @@ from portrait_lora.families.family import (
     PromptCondition,
 )
 from portrait_lora.families.packing import pack, unpack
+from portrait_lora.families.parts import loaded
 
 
 class QwenImagePipeline(diffusers.QwenImagePipeline):

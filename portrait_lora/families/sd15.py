@@ -8,9 +8,9 @@ The embedded base has the same format at a smaller size.  Shape legend: see `fam
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Final, cast
 
-import torch
 from diffusers import (
     AutoencoderKL,
     DPMSolverMultistepScheduler,
@@ -20,14 +20,16 @@ from diffusers import (
 from torch import Tensor
 
 from portrait_lora import log
-from portrait_lora.families.diffusers_family import DiffusersFamily, loaded
+from portrait_lora.families.diffusers_family import DiffusersFamily
 from portrait_lora.families.family import (
     ATTENTION,
+    CLIP_ATTENTION,
     Geometry,
     LoraLayers,
     NoiseSchedule,
     PromptCondition,
 )
+from portrait_lora.families.parts import loaded
 
 UNET_LAYERS: Final = (
     *ATTENTION,
@@ -41,6 +43,12 @@ UNET_LAYERS: Final = (
     "time_emb_proj",
 )
 _log = log.get(__name__)
+
+
+@lru_cache(maxsize=1024)
+def _tell_cut(prompt: str, length: int) -> None:
+    """Once per prompt: a text encoder in training reads it in every step."""
+    _log.warning("prompt cut after %d tokens: %s", length, prompt)
 
 
 class SD15(DiffusersFamily):
@@ -59,7 +67,7 @@ class SD15(DiffusersFamily):
     }
     solver = DPMSolverMultistepScheduler
     patch = 1
-    lora_layers = LoraLayers(ATTENTION, UNET_LAYERS)
+    lora_layers = LoraLayers(ATTENTION, UNET_LAYERS, text=CLIP_ATTENTION)
 
     def read_schedule(self) -> NoiseSchedule:
         """Variance-preserving; epsilon or v."""
@@ -69,7 +77,6 @@ class SD15(DiffusersFamily):
         """SDXL's UNet is of the same class but takes sizes."""
         return config.get("addition_embed_type") is None
 
-    @torch.no_grad()
     def encode_prompts(self, prompts: Sequence[str]) -> PromptCondition:
         """Last hidden states of the text encoder, padded to the tokenizer's length as in the pipeline."""
         encoders = loaded(self._encoders, "encoders")
@@ -78,10 +85,10 @@ class SD15(DiffusersFamily):
         tokens = tokenizer(
             list(prompts), padding="max_length", max_length=length, truncation=True, return_tensors="pt"
         )
-        for prompt in prompts:
-            words = cast(Sequence[int], tokenizer(prompt)["input_ids"])
-            if len(words) > length:
-                _log.warning("prompt cut after %d tokens: %s", length, prompt)
+        full_B = cast(Tensor, tokens["attention_mask"]).all(dim=1)
+        for prompt, full in zip(prompts, cast(list[bool], full_B.tolist()), strict=True):
+            if full and len(cast(Sequence[int], tokenizer(prompt)["input_ids"])) > length:
+                _tell_cut(prompt, length)
         mask_BL: Tensor | None = None
         if getattr(encoder.config, "use_attention_mask", False):
             mask_BL = cast(Tensor, tokens["attention_mask"]).to(self.device)

@@ -13,7 +13,7 @@ import torch
 from diffusers import AutoencoderKL, SD3Transformer2DModel, StableDiffusion3Pipeline
 from torch import Tensor
 
-from portrait_lora.families.diffusers_family import DiffusersFamily, loaded
+from portrait_lora.families.diffusers_family import DiffusersFamily
 from portrait_lora.families.family import (
     JOINT_ATTENTION,
     FlowSchedule,
@@ -21,6 +21,7 @@ from portrait_lora.families.family import (
     LoraLayers,
     PromptCondition,
 )
+from portrait_lora.families.parts import loaded
 
 
 class SD35(DiffusersFamily):

@@ -18,14 +18,16 @@ from diffusers import (
 )
 from torch import Tensor
 
-from portrait_lora.families.diffusers_family import DiffusersFamily, loaded
+from portrait_lora.families.diffusers_family import DiffusersFamily
 from portrait_lora.families.family import (
     ATTENTION,
+    CLIP_ATTENTION,
     Geometry,
     LoraLayers,
     NoiseSchedule,
     PromptCondition,
 )
+from portrait_lora.families.parts import loaded
 from portrait_lora.families.sd15 import UNET_LAYERS
 
 
@@ -47,7 +49,7 @@ class SDXL(DiffusersFamily):
     }
     solver = DPMSolverMultistepScheduler
     patch = 1
-    lora_layers = LoraLayers(ATTENTION, UNET_LAYERS, ("up_blocks.0.attentions.0",))
+    lora_layers = LoraLayers(ATTENTION, UNET_LAYERS, ("up_blocks.0.attentions.0",), CLIP_ATTENTION)
 
     def read_schedule(self) -> NoiseSchedule:
         """Variance-preserving; epsilon, or v for some fine-tunes."""
@@ -57,7 +59,6 @@ class SDXL(DiffusersFamily):
         """SD 1.x has a UNet of the same class that takes no sizes."""
         return config.get("addition_embed_type") == "text_time"
 
-    @torch.no_grad()
     def encode_prompts(self, prompts: Sequence[str]) -> PromptCondition:
         """Last but one hidden states of both encoders side by side; pooled from the second."""
         encoders = loaded(self._encoders, "encoders")

@@ -16,8 +16,9 @@ import torch
 from diffusers import AutoencoderKL, ZImageTransformer2DModel
 from torch import Tensor
 
-from portrait_lora.families.diffusers_family import DiffusersFamily, loaded
+from portrait_lora.families.diffusers_family import DiffusersFamily
 from portrait_lora.families.family import FlowSchedule, Geometry, LoraLayers, PromptCondition
+from portrait_lora.families.parts import loaded
 
 _ATTENTION = ("attention.to_q", "attention.to_k", "attention.to_v", "attention.to_out.0")
 

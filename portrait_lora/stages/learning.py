@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 PROBE_KEYS: Final = {
     "num_inference_steps", "guidance_scale", "unconditional", "adapter_scale", "scheduler", "style_adapter",
-    "style_scale", "batch_size",
+    "style_scale", "batch_size", "identity_scale", "identity_start", "identity_region",
 }  # fmt: skip
 """Of `generate`: what a probe portrait depends on."""
 _log = log.get(__name__)
@@ -117,6 +117,8 @@ def _train(ctx: Context, inputs: Mapping[str, str]) -> Summary:
             ema_decay=settings.ema_decay,
             timesteps=settings.timesteps,
             timestep_shift=settings.timestep_shift,
+            text_encoder=settings.text_encoder,
+            learn_region=settings.learn_region,
             prior=prior,
             prior_weight=settings.prior_weight,
             micro_batch=means.micro_batch,
@@ -229,6 +231,8 @@ def _job(ctx: Context, steps: int) -> Job:
         optimizer=settings.optimizer,
         ema=settings.ema_decay > 0,
         prior=settings.prior_pictures > 0,
+        text_encoder=settings.text_encoder > 0,
+        bare=settings.learn_region != "picture",
         mixed_precision=ctx.device.mixed_precision,
         weights=settings.weights,
         checkpointing=settings.gradient_checkpointing,
@@ -266,6 +270,7 @@ def _checkpoint_digests(ctx: Context) -> list[str]:
 
 def _select(ctx: Context) -> Summary:
     from portrait_lora.evaluation.select import choose_checkpoint
+    from portrait_lora.stages import averaging
     from portrait_lora.stages.probing import Checkpoints
     from portrait_lora.training import adapter as lora
 
@@ -275,6 +280,9 @@ def _select(ctx: Context) -> Summary:
     table = [probes.score(adapter) for adapter in ctx.adapters]
     step = choose_checkpoint(table, copy_limit=ctx.config.select.copy_limit)
     chosen = next(a for a in ctx.adapters if a.step == step)
+    told: Summary = {}
+    if ctx.config.select.average:
+        chosen, told["average"] = averaging.better_average(ctx, probes, table, chosen)
     lora.export_diffusers(chosen, folder / ADAPTER)
     lora.export_kohya(chosen, folder / ADAPTER_COMFY)
     rows = [
@@ -282,6 +290,6 @@ def _select(ctx: Context) -> Summary:
         | {"copy_score": r.copy_score, "adherence": r.adherence}
         for r in table
     ]
-    manifest.write_json_atomic(folder / "selection.json", {"step": step, "probes": rows})
+    manifest.write_json_atomic(folder / "selection.json", {"step": step, "probes": rows} | told)
     manifest.finish(folder, kind="adapter", inputs={"base": ctx.base.digest}, extra={"step": step})
-    return {"selected_step": step, "probes": rows, "adapter": str(folder / ADAPTER)}
+    return {"selected_step": step, "probes": rows, "adapter": str(folder / ADAPTER)} | told

@@ -1,4 +1,4 @@
-"""The adapter itself: put into the denoiser, and taken out as a LoRA that everybody can load.
+"""The adapter itself: put into denoiser and text encoders, and taken out as a LoRA that everybody can load.
 
 LoRA (Hu et al. 2021), rank-stabilised (Kalajdzievski 2023: alpha / sqrt(rank)), DoRA (Liu et al. 2024), LoHa
 (Hyeon-Woo et al. 2022) and LoKr (Yeh et al. 2023).  LoHa and LoKr are trained in their own form and saved as
@@ -7,7 +7,8 @@ the LoRA of higher rank that they equal, because hardly any program loads them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final, cast
 
 import torch
@@ -15,17 +16,21 @@ from peft import LoHaConfig, LoKrConfig, LoraConfig, inject_adapter_in_model
 from peft.tuners.loha import LoHaLayer
 from peft.tuners.lokr import LoKrLayer
 from peft.tuners.lora import LoraLayer
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
 from portrait_lora import log, manifest
-from portrait_lora.errors import InputError
+from portrait_lora.errors import InputError, PortraitError
+from portrait_lora.families.family import Family
 from portrait_lora.training.export import adapter_bytes, export_diffusers, export_kohya, kohya_state
-from portrait_lora.training.recipe import AdapterKind
+from portrait_lora.training.recipe import AdapterKind, Recipe
 
 __all__ = [
     "adapter_bytes",
     "add_adapter",
+    "add_adapters",
     "diffusers_state",
+    "diffusers_states",
     "export_diffusers",
     "export_kohya",
     "kohya_state",
@@ -35,6 +40,41 @@ _NAME: Final = "likeness"
 _LOKR_FACTOR: Final = 4
 """Side of LoKr's small matrix; its equal LoRA has this many times the rank."""
 _log = log.get(__name__)
+
+
+def add_adapters(family: Family, recipe: Recipe) -> dict[str, nn.Parameter]:
+    """The adapters of a recipe: in the denoiser, and in the text encoders where it says so.
+
+    The names of parameters of a text encoder begin with its own.
+    """
+    chosen: dict[str, Any] = {
+        "rank": recipe.rank, "alpha": recipe.alpha, "seed": recipe.seed, "kind": recipe.adapter_kind,
+        "rank_stabilised": recipe.rank_stabilised, "dora": recipe.dora,
+    }  # fmt: skip
+    parameters = add_adapter(
+        family.denoiser, target_modules=recipe.target_modules, blocks=recipe.blocks, **chosen
+    )
+    for name, encoder in _text_encoders(family, recipe).items():
+        layers = family.lora_layers.text
+        parameters |= add_adapter(encoder, target_modules=layers, prefix=f"{name}.", **chosen)
+    return parameters
+
+
+@contextmanager
+def bare(denoiser: nn.Module) -> Iterator[None]:
+    """Inside, the denoiser answers without its adapter."""
+    layers = [m for m in denoiser.modules() if isinstance(m, BaseTunerLayer)]
+    for layer in layers:
+        layer.enable_adapters(False)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.enable_adapters(True)
+
+
+def _text_encoders(family: Family, recipe: Recipe) -> Mapping[str, nn.Module]:
+    return family.text_encoders() if recipe.text_encoder else {}
 
 
 def add_adapter(
@@ -48,9 +88,11 @@ def add_adapter(
     rank_stabilised: bool = False,
     dora: bool = False,
     blocks: tuple[str, ...] = (),
+    prefix: str = "",
 ) -> dict[str, nn.Parameter]:
     """Put an adapter into `denoiser` and return its parameters by name: the only ones with gradients.
 
+    `prefix` stands before their names.
     `target_modules` are endings of layer names; `blocks`, where given, are beginnings that they must have as
     well.  The model is unchanged at first, and the start is drawn from `seed`: for a LoRA, A is Gaussian and
     B zero.  Parameters are float32 whatever the base is held in.  Raises `InputError` when no layer fits.
@@ -59,11 +101,11 @@ def add_adapter(
     names = _layer_names(denoiser, target_modules, blocks)
     common: dict[str, Any] = {"r": rank, "target_modules": names if blocks else list(target_modules)}
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(_number(seed, "adapter"))
+        torch.manual_seed(_number(seed, "adapter", *filter(None, [prefix])))
         inject_adapter_in_model(
             _config(kind, alpha, rank_stabilised, dora, common), denoiser, adapter_name=_NAME
         )
-    parameters = {n: p for n, p in denoiser.named_parameters() if p.requires_grad}
+    parameters = {prefix + n: p for n, p in denoiser.named_parameters() if p.requires_grad}
     for name, parameter in parameters.items():
         parameter.data = parameter.data.float()
         if ".lora_A." in name:
@@ -114,6 +156,21 @@ def _config(
 
 def _number(*key: object) -> int:
     return int(manifest.digest(list(key))[:15], 16)
+
+
+def diffusers_states(family: Family, denoiser: nn.Module, recipe: Recipe) -> dict[str, Tensor]:
+    """`diffusers_state` of all that the recipe trains; `denoiser` is the family's without a wrapper.
+
+    Raises `PortraitError` when no layer carries the adapter.
+    """
+    state = diffusers_state(denoiser, family.denoiser_name)
+    for name, encoder in _text_encoders(family, recipe).items():
+        # Newer libraries name the layers of some encoders without what older ones and ComfyUI put before.
+        inner = "" if hasattr(encoder, "text_model") else ".text_model"
+        state |= diffusers_state(encoder, name + inner)
+    if not state:
+        raise PortraitError("no layer carries the adapter", where=family.denoiser_name)
+    return state
 
 
 def diffusers_state(denoiser: nn.Module, prefix: str) -> dict[str, Tensor]:

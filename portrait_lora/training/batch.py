@@ -14,6 +14,7 @@ from torch import Tensor
 
 from portrait_lora.families.family import Family, PromptCondition
 from portrait_lora.training import cache, objective
+from portrait_lora.training.adapter import bare
 from portrait_lora.training.draws import Draw
 from portrait_lora.training.recipe import Mixed, Recipe
 
@@ -78,13 +79,33 @@ def sample_losses(
     latents_BCHW = family.to_model_space(latents_BCHW.to(device))
     noise_BCHW = torch.stack([d.noise_CHW for d in group]).to(device)
     level_B = torch.tensor([d.noise_level for d in group], device=device)
-    condition = PromptCondition.batch([encodings.empty if d.dropped else d.sample.condition for d in group])
     noisy_BCHW = objective.add_noise(schedule, latents_BCHW, noise_BCHW, level_B)
-    with _autocast(device, recipe.mixed_precision):
-        answer_BCHW = family.predict(noisy_BCHW, level_B, condition.to(device), [s.geometry for s in chosen])
+    places = [s.geometry for s in chosen]
     target_BCHW = objective.target(schedule, latents_BCHW, noise_BCHW, level_B)
+    if recipe.learn_region != "picture":
+        with bare(family.denoiser), torch.no_grad(), _autocast(device, recipe.mixed_precision):
+            cached = _cached_prompts(family, encodings, group)
+            bare_BCHW = family.predict(noisy_BCHW, level_B, cached, places)
+        target_BCHW = objective.target_within(_masks(chosen, device), target_BCHW, bare_BCHW)
+    with _autocast(device, recipe.mixed_precision):
+        condition = _condition(family, recipe, encodings, group)
+        answer_BCHW = family.predict(noisy_BCHW, level_B, condition, places)
     weight_B1HW = _place_weights(chosen, recipe.background_weight, device)
     return objective.sample_loss(answer_BCHW, target_BCHW, weight_B1HW), level_B
+
+
+def _condition(
+    family: Family, recipe: Recipe, encodings: cache.Encodings, group: Sequence[Draw]
+) -> PromptCondition:
+    """The cached prompts; those of text encoders in training are read anew."""
+    if recipe.text_encoder:
+        return family.encode_prompts(["" if d.dropped else d.sample.caption for d in group])
+    return _cached_prompts(family, encodings, group)
+
+
+def _cached_prompts(family: Family, encodings: cache.Encodings, group: Sequence[Draw]) -> PromptCondition:
+    rows = [encodings.empty if d.dropped else d.sample.condition for d in group]
+    return PromptCondition.batch(rows).to(family.device)
 
 
 def _place_weights(
@@ -92,8 +113,13 @@ def _place_weights(
 ) -> Tensor | None:
     if background_weight >= 1.0:
         return None
+    return objective.place_weights(_masks(chosen, device), background_weight)
+
+
+def _masks(chosen: Sequence[cache.EncodedSample], device: torch.device) -> Tensor:
+    """(B, 1, H, W); a picture without a mask counts as a whole."""
     masks = [torch.ones_like(s.mean_CHW[:1]) if s.mask_1HW is None else s.mask_1HW for s in chosen]
-    return objective.place_weights(torch.stack(masks).to(device), background_weight)
+    return torch.stack(masks).to(device)
 
 
 def _autocast(device: torch.device, mixed_precision: Mixed) -> torch.autocast:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import torch
@@ -23,7 +23,9 @@ from portrait_lora.errors import ArtifactError
 from portrait_lora.families.family import Family, Geometry, PromptCondition
 from portrait_lora.records import CaptionedCrop
 
+Region = Literal["picture", "person", "head"]
 _VERSION: Final = 1
+_EIGHT_BIT: Final = ("RGB", "RGBA", "L", "LA", "P")
 _log = log.get(__name__)
 
 
@@ -31,8 +33,8 @@ _log = log.get(__name__)
 class EncodedSample:
     """One crop as the loop needs it; tensors are on the CPU, `condition` has one row.
 
-    `key` is the sha256 of the crop's file.  `mask_1HW` is the person's coverage (0..1) per latent place,
-    `mask_key` the digest of its file.
+    `key` is the sha256 of the crop's file.  `mask_1HW` is the coverage (0..1) of the person, or of the head,
+    per latent place, `mask_key` the digest of its file.
     """
 
     key: str
@@ -58,9 +60,12 @@ class Encodings:
 
 
 def encode(
-    family: Family, crops: Sequence[CaptionedCrop], folder: Path, *, prior: Sequence[CaptionedCrop] = ()
-) -> Encodings:
+    family: Family, crops: Sequence[CaptionedCrop], folder: Path, *, prior: Sequence[CaptionedCrop] = (),
+    region: Region = "picture",
+) -> Encodings:  # fmt: skip
     """Read the encodings of `crops` from `folder`, encoding what is missing, changed or damaged.
+
+    The mask of a sample is that of the head where `region` says so, of the person otherwise.
 
     The encoders are loaded only when something is missing, and freed.  Raises `ArtifactError` for a crop
     that cannot be read, is not of its bucket's size, or whose encoding is not finite.
@@ -100,12 +105,22 @@ def encode(
             std_CHW=entry(latents[key])["std_CHW"],
             condition=_condition(entry(prompts[crop.caption])),
             geometry=_geometry(crop),
-            mask_1HW=_mask(crop.mask_path, entry(latents[key])["mean_CHW"].shape[-2:]),
-            mask_key=manifest.sha256_file(crop.mask_path) if crop.mask_path else "",
+            mask_1HW=_mask(mask_of(crop, region), entry(latents[key])["mean_CHW"].shape[-2:]),
+            mask_key=manifest.sha256_file(mask) if (mask := mask_of(crop, region)) else "",
         )
         for key, crop in zip(keys, crops, strict=True)
     )
     return Encodings(samples[:persons], _condition(entry(prompts[""])), samples[persons:])
+
+
+def mask_of(crop: CaptionedCrop, region: Region) -> Path | None:
+    """The file that says where the region is in a crop."""
+    return crop.head_path if region == "head" else crop.mask_path
+
+
+def without_mask(crops: Sequence[CaptionedCrop], region: Region) -> list[CaptionedCrop]:
+    """The crops of which nobody says where the region is."""
+    return [crop for crop in crops if mask_of(crop, region) is None]
 
 
 def _key(crop: CaptionedCrop) -> str:
@@ -178,9 +193,18 @@ def _pixels(crop: CaptionedCrop) -> Tensor:
     """(1, 3, H, W) in [-1, 1]."""
     try:
         with Image.open(crop.path) as picture:
+            mode = picture.mode
             rgb = np.asarray(picture.convert("RGB"), dtype=np.float32)
     except OSError as error:
         raise ArtifactError("the crop cannot be read", where=crop.path, got=error, remedy=_REDO) from error
+    if mode not in _EIGHT_BIT:
+        raise ArtifactError(
+            "the crop does not have 8 bits per channel",  # floats may hold NaN, and their scale is unknown
+            where=crop.path,
+            got=mode,
+            needed="RGB",
+            remedy=_REDO,
+        )
     size = (rgb.shape[1], rgb.shape[0])
     if size != crop.bucket:
         raise ArtifactError(

@@ -25,13 +25,16 @@ from portrait_lora.records import Adapter
 def kohya_state(state: Mapping[str, Tensor], alpha: float) -> dict[str, Tensor]:
     """The kohya layout of a diffusers state: its loader multiplies B by alpha/rank, so B is unfolded.
 
-    The rank is that of the file's own A.  DoRA's magnitudes become `.dora_scale`, (out, 1, ...).
+    The text encoders are `te`, or `te1` and `te2` where there are two.  The rank is that of the file's own A.
+    DoRA's magnitudes become `.dora_scale`, (out, 1, ...).
     """
+    two = any(key.startswith("text_encoder_2.") for key in state)
+    short = {"text_encoder": "te1" if two else "te", "text_encoder_2": "te2"}
     out: dict[str, Tensor] = {}
     for key, value in state.items():
         prefix, _, rest = key.partition(".")
         layer, _, part = rest.removesuffix(".weight").rpartition(".")
-        name = f"lora_{prefix}_{layer.replace('.', '_')}"
+        name = f"lora_{short.get(prefix, prefix)}_{layer.replace('.', '_')}"
         down = state[f"{prefix}.{layer}.lora_A.weight"]
         if part == "lora_A":
             out[f"{name}.lora_down.weight"] = value

@@ -63,6 +63,8 @@ def train(
     ema_decay: float = 0.0,
     timesteps: Timesteps = "logit_normal",
     timestep_shift: float | None = None,
+    text_encoder: float = 0.0,
+    learn_region: cache.Region = "picture",
     prior: Sequence[CaptionedCrop] = (),
     prior_weight: float = 1.0,
     micro_batch: int | None = None,
@@ -78,7 +80,9 @@ def train(
 
     `batch_size` counts over all processes; `micro_batch` of them are computed at a time, fewer once memory
     runs out.  `background_weight` below 1 lowers the loss outside the person's mask.  `blocks` are
-    beginnings of layer names that the adapter keeps to.  `prior` are pictures of the class, one beside each
+    beginnings of layer names that the adapter keeps to.  `text_encoder` above 0 puts a LoRA on the text
+    encoders as well, at that share of the learning rate.  `learn_region` "person" or "head" keeps what lies
+    outside to what the bare base answers.  `prior` are pictures of the class, one beside each
     picture of the person.  An unfinished run in `out_dir` goes on to
     bit-identical weights; `resume=False` starts afresh.  `on_checkpoint` is called after each planned
     checkpoint, and again for the one that a run goes on from; it must leave the family's denoiser alone, and
@@ -88,43 +92,77 @@ def train(
     another run trains there; `PortraitError` for a full disk and once the numbers are not finite any more;
     `Interrupted` once stopped, with the state of the last finished step on disk.
     """
-    if not crops:
-        raise InputError("no pictures to train on", where=out_dir, needed="one crop or more")
-    layers = family.lora_layers
-    targets = {"attention": layers.attention, "attention_and_conv": layers.everything}
-    names = targets[target_modules] if isinstance(target_modules, str) else target_modules
-    if blocks == IDENTITY:
-        blocks = layers.identity_blocks
-        if not blocks:
-            raise InputError(
-                f"no identity blocks are known for {family.base.name}",
-                where="training.blocks",
-                remedy="Name the blocks yourself, or leave the list empty.",
-            )
-    recipe = Recipe(
-        rank, float(alpha), names, learning_rate, batch_size, steps, seed, warmup_steps, schedule,
-        caption_dropout, snr_gamma, background_weight, mixed_precision, max_grad_norm, weight_decay,
-        blocks, adapter_kind, rank_stabilised, dora, optimizer,
-        ema_decay, prior_weight if prior else 0.0, timesteps, timestep_shift, family.weights,
-    )  # fmt: skip
     accelerator = accelerator or Accelerator(cpu=family.device.type == "cpu")
-    if batch_size % accelerator.num_processes:
-        raise InputError(
-            "the batch cannot be shared out", where="batch_size", got=batch_size,
-            needed=f"a multiple of {accelerator.num_processes}",
-        )  # fmt: skip
+    recipe = Recipe(
+        rank, float(alpha), _targets(family, target_modules), learning_rate, batch_size, steps, seed,
+        warmup_steps, schedule, caption_dropout, snr_gamma, background_weight, mixed_precision, max_grad_norm,
+        weight_decay, _blocks(family, blocks), adapter_kind, rank_stabilised, dora, optimizer,
+        ema_decay, prior_weight if prior else 0.0, timesteps, timestep_shift, family.weights, text_encoder,
+        learn_region,
+    )  # fmt: skip
+    _refuse_what_cannot_work(family, crops, recipe, out_dir, accelerator.num_processes)
     with full_disk_told(out_dir), only_run(out_dir, accelerator.is_main_process):
         if not resume and accelerator.is_main_process:
             shutil.rmtree(out_dir / CHECKPOINTS, ignore_errors=True)
             (out_dir / METRICS).unlink(missing_ok=True)
         with accelerator.main_process_first():
-            encodings = cache.encode(family, crops, cache_dir or out_dir / "cache", prior=prior)
+            kept = cache_dir or out_dir / "cache"
+            encodings = cache.encode(family, crops, kept, prior=prior, region=learn_region)
         about = Adapter(
-            out_dir, family.base.family, family.base.name, family.base.digest, rank, float(alpha), names,
-            crops[0].trigger, dataset_digest, config_digest, 0,
+            out_dir, family.base.family, family.base.name, family.base.digest, rank, recipe.alpha,
+            recipe.target_modules, crops[0].trigger, dataset_digest, config_digest, 0,
         )  # fmt: skip
         run = Run(family, encodings, out_dir, recipe, about, accelerator)
         use_checkpointing(run.plain, gradient_checkpointing)
         run.micro_batch = min(micro_batch or run.micro_batch, run.micro_batch)
         planned = tuple(sorted({*(s for s in checkpoint_steps if 0 < s < steps), steps}))
         return run.go(planned, on_checkpoint)
+
+
+def _targets(family: Family, asked: tuple[str, ...] | Targets) -> tuple[str, ...]:
+    """Endings of layer names."""
+    if not isinstance(asked, str):
+        return asked
+    layers = family.lora_layers
+    return {"attention": layers.attention, "attention_and_conv": layers.everything}[asked]
+
+
+def _blocks(family: Family, asked: tuple[str, ...]) -> tuple[str, ...]:
+    """Beginnings of layer names, `IDENTITY` resolved."""
+    if asked != IDENTITY:
+        return asked
+    if not family.lora_layers.identity_blocks:
+        raise InputError(
+            f"no identity blocks are known for {family.base.name}",
+            where="training.blocks",
+            remedy="Name the blocks yourself, or leave the list empty.",
+        )
+    return family.lora_layers.identity_blocks
+
+
+def _refuse_what_cannot_work(
+    family: Family, crops: Sequence[CaptionedCrop], recipe: Recipe, out_dir: Path, processes: int
+) -> None:
+    """Raise `InputError` for what the numbers alone do not tell."""
+    if not crops:
+        raise InputError("no pictures to train on", where=out_dir, needed="one crop or more")
+    if recipe.batch_size % processes:
+        raise InputError(
+            "the batch cannot be shared out", where="batch_size", got=recipe.batch_size,
+            needed=f"a multiple of {processes}",
+        )  # fmt: skip
+    if recipe.learn_region != "picture" and (without := cache.without_mask(crops, recipe.learn_region)):
+        raise InputError(
+            f"no mask says where the {recipe.learn_region} is",
+            where="training.learn_region",
+            got=f"{len(without)} of {len(crops)} crops without, such as {without[0].path.name}",
+            needed="a mask for each",
+            remedy="Run `portrait-lora prepare` on the photos, or set training.learn_region=picture.",
+        )
+    if recipe.text_encoder and not family.lora_layers.text:
+        raise InputError(
+            f"the text encoders of {family.base.family} carry no adapter",
+            where="training.text_encoder",
+            got=recipe.text_encoder,
+            needed="0, or a base of sd15 or sdxl",
+        )

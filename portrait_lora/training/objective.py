@@ -86,6 +86,15 @@ def place_weights(mask_B1HW: Tensor, background_weight: float) -> Tensor:
     return mask_B1HW + background_weight * (1.0 - mask_B1HW)
 
 
+def target_within(mask_B1HW: Tensor, target_BCHW: Tensor, bare_BCHW: Tensor) -> Tensor:
+    """The photo's target inside the mask, the bare base's own answer outside it, mixed by its coverage.
+
+    What lies outside is thereby kept as the base would draw it from the same caption, as Li & Hoiem 2016
+    (Learning without Forgetting, eq. 3) keep old outputs: a likeness is learnt, a backdrop is not.
+    """
+    return mask_B1HW * target_BCHW + (1.0 - mask_B1HW) * bare_BCHW.to(target_BCHW.dtype)
+
+
 def _shares(schedule: NoiseSchedule, timestep_B: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
     a_B111 = schedule.alphas_cumprod_T.to(like.device)[timestep_B].view(-1, 1, 1, 1)
     return a_B111.sqrt().to(like.dtype), (1.0 - a_B111).sqrt().to(like.dtype)

@@ -39,6 +39,8 @@ _COSTS: Final[Mapping[FamilyName, _Cost]] = {
     "z_image": _Cost(6.0, 1024, 56.6, 15.0, 1.1),
     "qwen_image": _Cost(20.0, 1024, 130.0, 31.0, 2.2),
 }
+_TEXT_B: Final[Mapping[FamilyName, float]] = {"sd15": 0.12, "sdxl": 0.82}
+"""Billions of weights in the text encoders that can be trained along."""
 _EMBEDDED: Final = _Cost(0.014, 128, 0.00103, 0.005, 0.002)
 _BYTES: Final[Mapping[Weights, float]] = {
     "float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "int8": 1.1, "nf4": 0.6,
@@ -66,6 +68,9 @@ class Job:
     optimizer: OptimizerName = "adamw"
     ema: bool = False
     prior: bool = False
+    bare: bool = False
+    """The bare base answers too: one more forward pass."""
+    text_encoder: bool = False
     mixed_precision: Mixed = "no"
     weights: Weights | Literal["auto"] = "auto"
     checkpointing: bool | Literal["auto"] = "auto"
@@ -142,7 +147,9 @@ def memory_needed_gb(job: Job, weights: Weights, checkpointing: bool, micro_batc
     samples = micro_batch * (2 if job.prior else 1)
     activations = kept * samples * (2.0 if job.mixed_precision == "no" and weights == "float32" else 1.0)
     trained = adapter_parameters(job) * (_BYTES_TRAINED[job.optimizer] + 4 * job.ema) / 1e9
-    return job.base.parameters_b * _BYTES[weights] + trained + activations + _OVERHEAD_GB
+    beside = _TEXT_B.get(job.base.family, 0.0) if job.text_encoder and not job.base.synthetic else 0.0
+    held = (job.base.parameters_b + beside) * _BYTES[weights]
+    return held + trained + activations + _OVERHEAD_GB
 
 
 def adapter_parameters(job: Job) -> float:
@@ -161,6 +168,7 @@ def seconds_needed(job: Job, means: Means, tflops: float) -> float:
     """Training alone, without loading and without selection; `tflops` is the device's speed in TFLOP/s."""
     over = _RECOMPUTED_OVER_FORWARD if means.gradient_checkpointing else _TRAIN_OVER_FORWARD
     samples = job.steps * job.batch_size * (2 if job.prior else 1)
+    over += 1.0 if job.bare else 0.0
     return samples * _cost(job.base).forward_tflop * over / (tflops * _EFFICIENCY)
 
 

@@ -22,7 +22,7 @@ Timesteps = Literal["logit_normal", "uniform"]
 
 _AT_LEAST_ONE: Final = ("rank", "batch_size", "steps")
 _ABOVE_ZERO: Final = ("alpha", "learning_rate", "snr_gamma", "max_grad_norm")
-_FRACTIONS: Final = ("caption_dropout", "background_weight")
+_FRACTIONS: Final = ("caption_dropout", "background_weight", "text_encoder")
 _NOT_NEGATIVE: Final = ("warmup_steps", "weight_decay", "prior_weight", "ema_decay")
 
 
@@ -30,8 +30,9 @@ _NOT_NEGATIVE: Final = ("warmup_steps", "weight_decay", "prior_weight", "ema_dec
 class Recipe:
     """The numbers of a run that decide its weights; `settings` also names its data.
 
-    `timestep_shift` None stands for the shift of the base's own scheduler.  Raises `InputError` for a number
-    that cannot work.
+    `timestep_shift` None stands for the shift of the base's own scheduler.  `text_encoder` is the learning
+    rate of an adapter on the text encoders as a share of `learning_rate`; 0 stands for none.  Raises
+    `InputError` for a number that cannot work.
     """
 
     rank: int
@@ -59,6 +60,8 @@ class Recipe:
     timesteps: Timesteps = "logit_normal"
     timestep_shift: float | None = None
     weights: Weights = "float32"
+    text_encoder: float = 0.0
+    learn_region: cache.Region = "picture"
 
     def __post_init__(self) -> None:
         for names, least, needed in (
@@ -74,6 +77,13 @@ class Recipe:
                     raise InputError("training cannot work with this", where=name, got=value, needed=needed)
         if self.dora and self.adapter_kind != "lora":
             raise InputError("DoRA goes with a plain LoRA only", where="dora", got=self.adapter_kind)
+        if self.optimizer == "prodigy" and 0.0 < self.text_encoder < 1.0:
+            raise InputError(
+                "prodigy has one rate for all weights",
+                where="training.text_encoder",
+                got=self.text_encoder,
+                needed="0 or 1",
+            )
 
     def rate(self, step: int) -> float:
         """The learning rate of the update that makes step `step` (from 1)."""
@@ -90,6 +100,11 @@ class Recipe:
         numbers: dict[str, object] = {name: getattr(self, name) for name in self.__slots__}
         if self.schedule == "constant":
             del numbers["steps"]
+        # So that runs begun before there were these settings go on.
+        if not self.text_encoder:
+            del numbers["text_encoder"]
+        if self.learn_region == "picture":
+            del numbers["learn_region"]
         data = manifest.digest(
             [[[s.key, s.caption, s.mask_key] for s in kind] for kind in (encodings.samples, encodings.prior)]
         )

@@ -13,7 +13,7 @@ from accelerate.utils import broadcast_object_list
 from torch import Tensor
 
 from portrait_lora import log, manifest
-from portrait_lora.errors import Interrupted, PortraitError
+from portrait_lora.errors import Interrupted
 from portrait_lora.families.family import Family
 from portrait_lora.records import Adapter, TrainResult
 from portrait_lora.training import adapter as lora
@@ -50,13 +50,9 @@ class Run:
             refuse_other_settings(self.found[-1].settings, self.settings, self.checkpoints)
         # A fresh denoiser: one that carries an earlier run's adapter would be trained on top of it.
         family.load("none")
-        family.load("denoiser")
+        family.load("denoiser_and_text" if recipe.text_encoder else "denoiser")
         self.plain = family.denoiser
-        self.parameters = lora.add_adapter(
-            self.plain, rank=recipe.rank, alpha=recipe.alpha, target_modules=recipe.target_modules,
-            seed=recipe.seed, kind=recipe.adapter_kind, rank_stabilised=recipe.rank_stabilised,
-            dora=recipe.dora, blocks=recipe.blocks,
-        )  # fmt: skip
+        self.parameters = lora.add_adapters(family, recipe)
         self.updater = Updater(self.parameters, recipe, family.device)
 
     def go(self, planned: tuple[int, ...], on_checkpoint: OnCheckpoint | None) -> TrainResult:
@@ -130,6 +126,7 @@ class Run:
                     self.family, self.recipe, self.encodings, self._draws(), self.micro_batch,
                     self.accelerator, self.updater.scaled,
                 )  # fmt: skip
+                self._share_text_gradients()
                 break
             except RuntimeError as error:
                 if not is_out_of_memory(error) or not self.alone:
@@ -140,6 +137,18 @@ class Run:
         told = cast(Tensor, self.accelerator.reduce(torch.cat([losses, asked]), reduction="mean"))
         plain, weighted, stopping = told.tolist()
         return plain, weighted, stopping > 0.0
+
+    def _share_text_gradients(self) -> None:
+        """Their mean over the processes; the wrapper round the denoiser does the same for its own."""
+        named = self.parameters.items()
+        # SDXL leaves out the last layer of its encoders: no gradient there, in any process.
+        text = [p for n, p in named if n.startswith("text_encoder") and p.grad is not None]
+        if self.alone or not text:
+            return
+        mine = torch.cat([cast(Tensor, p.grad).flatten() for p in text])
+        mean = cast(Tensor, self.accelerator.reduce(mine, reduction="mean"))
+        for parameter, part in zip(text, mean.split([p.numel() for p in text]), strict=True):
+            parameter.grad = part.view_as(parameter).clone()
 
     def _draws(self) -> list[tuple[Draw, ...]]:
         """This process's slots of the batch: the person's picture, and the class's beside it."""
@@ -164,9 +173,7 @@ class Run:
 
     def _save(self) -> checkpoint.Checkpoint:
         with self.updater.averaged():
-            state = lora.diffusers_state(self.plain, self.family.denoiser_name)
-        if not state:
-            raise PortraitError("no layer of the denoiser carries the adapter", where=self.checkpoints)
+            state = lora.diffusers_states(self.family, self.plain, self.recipe)
         about = Adapter(
             **{n: getattr(self.about, n) for n in Adapter.__slots__ if n != "step"}, step=self.step
         )

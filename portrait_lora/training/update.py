@@ -57,7 +57,7 @@ class Updater:
         """
         rate = self.recipe.rate(step)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("share", 1.0)
         self.scaler.unscale_(self.optimizer)
         norm = float(nn.utils.clip_grad_norm_(self.parameters.values(), self.recipe.max_grad_norm))
         good = math.isfinite(norm)
@@ -153,6 +153,13 @@ class Updater:
             self.optimizer.state[self.parameters[name]] = state
 
 
+def _groups(parameters: Mapping[str, nn.Parameter], recipe: Recipe) -> list[dict[str, Any]]:
+    """The denoiser's weights, and those of text encoders with their share of the rate."""
+    text = [p for n, p in parameters.items() if n.startswith("text_encoder")]
+    own: dict[str, Any] = {"params": list(parameters.values())[: len(parameters) - len(text)]}
+    return [own, {"params": text, "share": recipe.text_encoder}] if text else [own]
+
+
 def _optimizer(
     parameters: Mapping[str, nn.Parameter], recipe: Recipe, device: torch.device
 ) -> torch.optim.Optimizer:
@@ -160,13 +167,14 @@ def _optimizer(
     given: dict[str, Any] = {
         "lr": recipe.learning_rate, "betas": _BETAS, "weight_decay": recipe.weight_decay,
     }  # fmt: skip
+    groups = _groups(parameters, recipe)
     if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(parameters.values(), fused=device.type == "cuda", **given)
+        return torch.optim.AdamW(groups, fused=device.type == "cuda", **given)
     if recipe.optimizer == "adamw8bit":
         from bitsandbytes.optim.adamw import AdamW8bit
 
-        return AdamW8bit(parameters.values(), **given)
+        return AdamW8bit(groups, **given)
     require_extra("prodigyopt", "prodigy")
     from prodigyopt import Prodigy  # pyright: ignore[reportMissingImports]
 
-    return Prodigy(parameters.values(), safeguard_warmup=True, use_bias_correction=True, **given)  # pyright: ignore[reportUnknownVariableType]
+    return Prodigy(groups, safeguard_warmup=True, use_bias_correction=True, **given)  # pyright: ignore[reportUnknownVariableType]

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from diffusers import DiffusionPipeline, Flux2KleinPipeline, FluxPipeline, QwenImagePipeline
+from diffusers import DiffusionPipeline, Flux2KleinPipeline, Flux2Pipeline, FluxPipeline, QwenImagePipeline
 from torch import Tensor
+from transformers import PreTrainedTokenizerFast
 
 from portrait_lora.records import FamilyName
 
@@ -31,9 +32,17 @@ class Observed:
     decoded: Tensor  # the same as the VAE was given them
 
 
-def plain_pipeline(source: str, *, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Any:
+def plain_pipeline(
+    source: str, *, dtype: torch.dtype = torch.float32, device: str = "cpu", revision: str = "main"
+) -> Any:
     """A folder or a fetched repository as diffusers opens it."""
-    pipe = DiffusionPipeline.from_pretrained(source, dtype=dtype, use_safetensors=True, local_files_only=True)
+    there: dict[str, Any] = {"local_files_only": True, "revision": revision}
+    dev = DiffusionPipeline.load_config(source, **there)["_class_name"] == Flux2Pipeline.__name__
+    given: dict[str, Any] = {"tokenizer": None} if dev else {}
+    pipe = DiffusionPipeline.from_pretrained(source, dtype=dtype, use_safetensors=True, **there, **given)
+    if dev:  # its processor needs torchvision, for pictures that nobody shows it here
+        words = PreTrainedTokenizerFast.from_pretrained(source, subfolder="tokenizer", **there)
+        pipe.register_modules(tokenizer=words)
     pipe.set_progress_bar_config(disable=True)
     return pipe.to(device)
 

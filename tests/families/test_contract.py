@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.families.adapter_file import lora_layers
-from portrait_lora.families.diffusers_family import injected
 from portrait_lora.families.family import Family, FlowSchedule, Geometry, PromptCondition
+from portrait_lora.families.parts import injected
 from portrait_lora.records import FamilyName
 from scripts.families.learning import Exercise, add_lora, levels, noise, write_adapter
 from scripts.families.reference import observe, plain_pipeline

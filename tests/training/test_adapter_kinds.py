@@ -65,7 +65,9 @@ def test_the_file_is_the_trained_model(
         assert all(key.startswith(("unet.mid_block.", "unet.up_blocks.1.")) for key in state)
 
 
-def test_dora_in_the_kohya_layout_is_the_formula_that_comfyui_applies(tiny_sd15: SD15) -> None:
+def test_dora_warns_and_its_kohya_layout_is_the_formula_that_comfyui_applies(
+    tiny_sd15: SD15, caplog: pytest.LogCaptureFixture
+) -> None:
     """W' = dora_scale (W + dW) / |W + dW|, norms per output (Liu et al. 2024, eq. 5)."""
     tiny_sd15.load("none")
     tiny_sd15.load("denoiser")
@@ -73,6 +75,7 @@ def test_dora_in_the_kohya_layout_is_the_formula_that_comfyui_applies(tiny_sd15:
         tiny_sd15.denoiser, rank=4, alpha=2.0, seed=0, dora=True,
         target_modules=tiny_sd15.lora_layers.attention,
     )  # fmt: skip
+    assert "diffusers and ComfyUI apply these files; other programs may drop" in caplog.text
     name = next(n for n, m in tiny_sd15.denoiser.named_modules() if hasattr(m, "lora_magnitude_vector"))
     layer = tiny_sd15.denoiser.get_submodule(name)
     with torch.no_grad():

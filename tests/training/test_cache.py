@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -69,3 +70,13 @@ def test_a_crop_of_the_wrong_size_is_an_error(tiny_sd15: SD15, tmp_path: Path) -
     crops = make_crops(tmp_path / "crops")
     with pytest.raises(ArtifactError, match="another size"):
         cache.encode(tiny_sd15, [replace(crops[0], bucket=(64, 80))], tmp_path / "cache")
+
+
+def test_a_picture_of_floats_with_nan_is_an_error(tiny_sd15: SD15, tmp_path: Path) -> None:
+    crop = make_crops(tmp_path / "crops")[0]
+    picture = np.full((64, 64), 0.5, dtype=np.float32)
+    picture[10:20, 10:20] = np.nan
+    Image.fromarray(picture).save(tmp_path / "nan.tiff")
+    with pytest.raises(ArtifactError, match=r"nan\.tiff: .*8 bits per channel.*got F"):
+        cache.encode(tiny_sd15, [replace(crop, path=tmp_path / "nan.tiff")], tmp_path / "cache")
+    assert not list((tmp_path / "cache").glob("latents-*"))

@@ -17,7 +17,7 @@ from portrait_lora import manifest
 from portrait_lora.errors import InputError, Interrupted
 from portrait_lora.families.sd15 import SD15
 from portrait_lora.records import Adapter, CaptionedCrop, TrainResult
-from portrait_lora.training import checkpoint
+from portrait_lora.training import checkpoint, objective
 from portrait_lora.training.loop import checkpoint_schedule, steps_for, train
 
 Train = Callable[..., TrainResult]
@@ -226,6 +226,35 @@ def test_a_mask_changes_the_loss_only_when_asked(
     used = run("used", crops=masked, steps=2, background_weight=0.1)
     assert ignored.final_loss == plain.final_loss
     assert used.final_loss != plain.final_loss
+
+
+def test_outside_the_region_the_base_is_kept(
+    run: Train, crops: list[CaptionedCrop], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At first the adapter says nothing, so that only the region has a loss; the bare base is asked bare."""
+    from PIL import Image
+
+    mask = tmp_path / "head.png"
+    picture = Image.new("L", (64, 64), 0)
+    picture.paste(255, (0, 0, 64, 32))
+    picture.save(mask)
+    seen: list[torch.Tensor] = []
+    plain = objective.sample_loss
+
+    def watched(
+        answer: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        seen.append(answer.detach().float() - target)
+        return plain(answer, target, weight)
+
+    monkeypatch.setattr(objective, "sample_loss", watched)
+    told = {"steps": 3, "checkpoint_steps": (), "warmup_steps": 0, "learn_region": "head"}
+    run("head", crops=[replace(c, head_path=mask) for c in crops[:2]], **told)
+    below = [float(off[:, :, off.shape[2] // 2 :].square().mean()) for off in seen]
+    above = [float(off[:, :, : off.shape[2] // 2].square().mean()) for off in seen]
+    assert below[0] == 0 < below[2] < above[2]
+    with pytest.raises(InputError, match="no mask says where the head is"):
+        run("none", crops=crops[:2], **told)
 
 
 def test_unknown_target_modules_are_an_error(run: Train) -> None:

@@ -66,6 +66,8 @@ def test_estimates_grow_with_the_job() -> None:
     assert disk_needed_gb(replace(JOB, rank=32)) == pytest.approx(2 * disk_needed_gb(JOB))
     twice = replace(JOB, prior=True)
     assert memory_needed_gb(twice, "bfloat16", False, 2) == memory_needed_gb(JOB, "bfloat16", False, 4)
+    text = memory_needed_gb(replace(JOB, text_encoder=True), "bfloat16", False, 4)
+    assert 1.0 < text - memory_needed_gb(JOB, "bfloat16", False, 4) < 2.0  # SDXL's two encoders stay
 
 
 def test_the_speed_of_this_machine_is_a_speed() -> None:

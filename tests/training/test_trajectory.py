@@ -1,130 +1,85 @@
 """The loop's losses equal those of a straight-line reimplementation, written from the papers' equations.
 
-Nothing of `portrait_lora.training` is used on the reference's side but the draws, whose randomness is ours.
+Of the program the reference takes only the draws, whose randomness is ours, and the encodings: pictures and
+prompts as the contract of the families holds them (`tests/families/test_contract.py`).
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from scipy.stats import norm
+from tiny_families import make_tiny
 from tiny_models import make_crops, make_tiny_sd
-from torch import Tensor, nn
+from torch import Tensor
 
+from portrait_lora.families import open_family
 from portrait_lora.families.catalog import resolve_base
-from portrait_lora.families.family import FlowSchedule, Geometry, PromptCondition
-from portrait_lora.families.sd15 import SD15
-from portrait_lora.records import CaptionedCrop
+from portrait_lora.families.family import Family, FlowSchedule, Geometry, PromptCondition
+from portrait_lora.records import CaptionedCrop, FamilyName
 from portrait_lora.training import cache
+from portrait_lora.training.adapter import add_adapter
 from portrait_lora.training.draws import Draw, draw, draw_prior
 from portrait_lora.training.loop import train
 from portrait_lora.training.recipe import Recipe
+from scripts.families.reference import plain_pipeline
+from tests.training.by_the_book import TextbookAdamW, ask, model_space, put_loras
 
-STEPS, BATCH, RANK, ALPHA, RATE, DECAY, SEED = 20, 2, 4, 2.0, 5e-3, 0.01, 5
-GAMMA, SHIFT = 5.0, 3.0
-
-
-class Flow(SD15):
-    """The tiny UNet asked as a flow-matching base: a velocity, at a noise share in [0, 1]."""
-
-    @property
-    def schedule(self) -> FlowSchedule:  # type: ignore[override]
-        return FlowSchedule(shift=SHIFT)
-
-    def predict(
-        self, noisy: Tensor, level: Tensor, condition: PromptCondition, geometry: Sequence[Geometry]
-    ) -> Tensor:
-        return super().predict(noisy, level * 1000.0, condition, geometry)
-
-
-class PlainLora(nn.Module):
-    """W x + (alpha / rank) B A x, on a linear layer."""
-
-    def __init__(self, layer: nn.Module, down: Tensor):
-        super().__init__()
-        self.layer = layer
-        self.down = nn.Parameter(down.clone())
-        self.up = nn.Parameter(torch.zeros(layer.out_features, RANK))  # type: ignore[arg-type]
-
-    def forward(self, x: Tensor, *_: object) -> Tensor:
-        return self.layer(x) + F.linear(F.linear(x, self.down), self.up) * (ALPHA / RANK)
+STEPS, BATCH, RANK, ALPHA, RATE, DECAY, SEED, WARM = 20, 2, 4, 2.0, 5e-3, 0.01, 5, 4
+GAMMA, SHIFT, BACKGROUND, DROPOUT, PRIOR = 5.0, 3.0, 0.2, 0.3, 0.7
 
 
 def _reference(
-    family: SD15, encodings: cache.Encodings, recipe: Recipe, starts: dict[str, Tensor]
+    name: FamilyName, family: Family, encodings: cache.Encodings, recipe: Recipe, starts: dict[str, Tensor]
 ) -> list[float]:
-    """Loss of every step: textbook AdamW, global norm clipping, warm-up; no accelerate, no peft."""
-    family.load("none")
-    family.load("denoiser")
-    unet = family.denoiser
-    loras: list[PlainLora] = []
-    for name, down in starts.items():
-        parent, _, leaf = name.rpartition(".")
-        owner = unet.get_submodule(parent)
-        loras.append(PlainLora(unet.get_submodule(name), down))
-        setattr(owner, leaf, loras[-1])
-    weights = [p for lora in loras for p in (lora.down, lora.up)]
-    first, second = [torch.zeros_like(p) for p in weights], [torch.zeros_like(p) for p in weights]
+    """Loss of every step; `family` gives the drawn numbers their schedule, diffusers does the rest."""
+    pipe = plain_pipeline(family.base.source)
+    weights = put_loras(getattr(pipe, family.denoiser_name), starts, ALPHA)
+    optimizer = TextbookAdamW(weights, DECAY, max_norm=1.0)
     losses: list[float] = []
     for step in range(STEPS):
         total, told = torch.zeros(()), 0.0
         for slot in range(BATCH):
             own = draw(recipe, encodings, family.schedule, step, slot)
-            loss, weight = _one(family, encodings, recipe, own)
+            loss, weight = _one(name, pipe, encodings, own)
             total, told = total + weight * loss / BATCH, told + loss.item() / BATCH
             if encodings.prior:
-                other, weight = _one(
-                    family, encodings, recipe, draw_prior(recipe, encodings, family.schedule, step, slot)
-                )
-                total = total + recipe.prior_weight * weight * other / BATCH
+                beside = draw_prior(recipe, encodings, family.schedule, step, slot)
+                loss, weight = _one(name, pipe, encodings, beside)
+                total = total + PRIOR * weight * loss / BATCH
         losses.append(told)
-        grads = torch.autograd.grad(total, weights)
-        size = math.sqrt(sum(float(g.square().sum()) for g in grads))
-        rate = RATE * min(1.0, (step + 1) / recipe.warmup_steps)
-        with torch.no_grad():
-            for i, (p, g) in enumerate(zip(weights, grads, strict=True)):
-                g = g * min(1.0, recipe.max_grad_norm / (size + 1e-6))
-                first[i] = 0.9 * first[i] + 0.1 * g
-                second[i] = 0.99 * second[i] + 0.01 * g * g
-                mean, var = first[i] / (1 - 0.9 ** (step + 1)), second[i] / (1 - 0.99 ** (step + 1))
-                p.mul_(1 - rate * DECAY).sub_(rate * mean / (var.sqrt() + 1e-8))
+        optimizer.step(total, RATE * min(1.0, (step + 1) / WARM))
     return losses
 
 
-def _one(family: SD15, encodings: cache.Encodings, recipe: Recipe, drawn: Draw) -> tuple[Tensor, float]:
+def _one(name: FamilyName, pipe: Any, encodings: cache.Encodings, drawn: Draw) -> tuple[Tensor, float]:
     """Loss and weight of one sample, by the book."""
-    sample = drawn.sample
-    x0 = ((sample.mean_CHW + sample.std_CHW * drawn.posterior_CHW) * family.vae_config["scaling_factor"])[
-        None
-    ]
-    noise, level = drawn.noise_CHW[None], drawn.noise_level
-    condition = encodings.empty if drawn.dropped else sample.condition
-    schedule = family.schedule
+    sample, noise, level = drawn.sample, drawn.noise_CHW[None], drawn.noise_level
+    raw = (sample.mean_CHW + sample.std_CHW * drawn.posterior_CHW)[None]
+    x0 = model_space(name, pipe.vae, raw)
     weight = 1.0
-    if isinstance(schedule, FlowSchedule):
-        noisy, target = (1 - level) * x0 + level * noise, noise - x0
-    else:
-        a = float(schedule.alphas_cumprod_T[int(level)])
+    if name in ("sd15", "sdxl"):
+        a = float(pipe.scheduler.alphas_cumprod[int(level)])
         noisy = math.sqrt(a) * x0 + math.sqrt(1 - a) * noise
-        velocity = schedule.prediction_type == "v_prediction"
+        velocity = pipe.scheduler.config.prediction_type == "v_prediction"
         target = math.sqrt(a) * noise - math.sqrt(1 - a) * x0 if velocity else noise
         snr = a / (1 - a)
         weight = min(snr, GAMMA) / (snr + 1 if velocity else snr)
-    answer = family.predict(noisy, torch.tensor([level]), condition, [sample.geometry])
-    error = (answer - target) ** 2
-    if recipe.background_weight < 1.0:
-        mask = torch.ones_like(x0[0, :1]) if sample.mask_1HW is None else sample.mask_1HW
-        places = mask + recipe.background_weight * (1 - mask)
-        error = error * places / places.mean()
-    return error.mean(), weight
+        net = pipe.unet
+    else:
+        noisy, target, net = (1 - level) * x0 + level * noise, noise - x0, pipe.transformer
+    prompt = encodings.empty if drawn.dropped else sample.condition
+    error = (ask(name, net, noisy, level, prompt, sample.geometry) - target) ** 2
+    mask = torch.ones_like(x0[0, :1]) if sample.mask_1HW is None else sample.mask_1HW
+    places = mask + BACKGROUND * (1 - mask)
+    return (error * places / places.mean()).mean(), weight
 
 
 def _masked(crops: list[CaptionedCrop], folder: Path) -> list[CaptionedCrop]:
@@ -134,35 +89,41 @@ def _masked(crops: list[CaptionedCrop], folder: Path) -> list[CaptionedCrop]:
     return [replace(crops[0], mask_path=folder / "mask.png"), *crops[1:]]
 
 
-@pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "flow"])
-def test_twenty_steps_have_the_losses_of_the_equations(kind: str, tmp_path: Path) -> None:
-    """With a mask, dropped captions, two sizes of picture and (epsilon) pictures of the class."""
-    base = make_tiny_sd(tmp_path / "base", prediction_type="epsilon" if kind == "flow" else kind)
-    family = (Flow if kind == "flow" else SD15)(resolve_base(base))
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("sd15", "epsilon"),
+        ("sd15", "v_prediction"),
+        ("sdxl", "epsilon"),
+        *((name, "velocity") for name in ("sd35", "flux1", "flux2", "z_image", "qwen_image")),
+    ],
+)
+def test_twenty_steps_have_the_losses_of_the_equations(name: FamilyName, kind: str, tmp_path: Path) -> None:
+    """With a mask, dropped captions, two sizes of picture, and pictures of the class (epsilon)."""
+    folder = tmp_path / "base"
+    made = make_tiny_sd(folder, prediction_type=kind) if name == "sd15" else make_tiny(name, folder)
+    family = open_family(resolve_base(made))
     crops = _masked(make_crops(tmp_path / "crops", ((64, 64), (64, 64), (48, 80))), tmp_path)
     prior = make_crops(tmp_path / "class", ((64, 64), (64, 64))) if kind == "epsilon" else []
-    recipe = Recipe(
-        RANK, ALPHA, family.lora_layers.attention, RATE, BATCH, STEPS, SEED, 4, "constant", 0.3, GAMMA, 0.2,
-        "no", 1.0, DECAY, prior_weight=0.7 if prior else 0.0,
-    )  # fmt: skip
     train(
         family, crops, tmp_path / "run", rank=RANK, alpha=ALPHA, target_modules="attention", seed=SEED,
-        learning_rate=RATE, batch_size=BATCH, steps=STEPS, caption_dropout=0.3, snr_gamma=GAMMA,
-        warmup_steps=4, background_weight=0.2, weight_decay=DECAY, prior=prior, prior_weight=0.7,
+        learning_rate=RATE, batch_size=BATCH, steps=STEPS, caption_dropout=DROPOUT, snr_gamma=GAMMA,
+        warmup_steps=WARM, background_weight=BACKGROUND, weight_decay=DECAY, prior=prior, prior_weight=PRIOR,
     )  # fmt: skip
     rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    recipe = Recipe(
+        RANK, ALPHA, family.lora_layers.attention, RATE, BATCH, STEPS, SEED, WARM, "constant", DROPOUT,
+        GAMMA, BACKGROUND, "no", 1.0, DECAY, prior_weight=PRIOR if prior else 0.0,
+    )  # fmt: skip
     family.load("none")
     family.load("denoiser")
-    from portrait_lora.training.adapter import add_adapter
-
-    started = add_adapter(
-        family.denoiser, rank=RANK, alpha=ALPHA, target_modules=family.lora_layers.attention, seed=SEED
+    begun = add_adapter(
+        family.denoiser, rank=RANK, alpha=ALPHA, target_modules=recipe.target_modules, seed=SEED
     )
-    starts = {
-        n.removesuffix(".lora_A.likeness.weight"): p.detach() for n, p in started.items() if ".lora_A." in n
-    }
+    end = ".lora_A.likeness.weight"
+    starts = {n.removesuffix(end): p.detach() for n, p in begun.items() if n.endswith(end)}
     encodings = cache.encode(family, crops, tmp_path / "run/cache", prior=prior)
-    expected = _reference(family, encodings, recipe, starts)
+    expected = _reference(name, family, encodings, recipe, starts)
     assert len(starts) > 5 and len(rows) == STEPS
     torch.testing.assert_close([r["loss"] for r in rows], expected, rtol=1e-4, atol=1e-5)
     assert max(expected) > 1.05 * min(expected)

@@ -1,0 +1,75 @@
+"""Every row of the catalogue: fetched from a hub by its name, locked, and put through `verify_family`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+from huggingface_hub import constants
+
+from portrait_lora.care import pull as pulling
+from portrait_lora.families import layout
+from portrait_lora.families.catalog import BASES, BaseModel
+from portrait_lora.hub import Hub
+from portrait_lora.records import FamilyName
+from scripts import verify_family
+from scripts.rows import load
+from tests.local_hub import LocalHub, serving
+from tests.tiny_catalogue import PECULIAR, write_repository
+
+ROWS = [base for base in BASES if base.folder is None]
+FAMILY = {repo: base.family for base in ROWS for repo in base.repos}
+Files = dict[str, bytes]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Files]:
+    """The files of a repository; written once, and one for all repositories without a peculiarity."""
+
+    @cache
+    def files(repo: str, family: FamilyName) -> Files:
+        folder = write_repository(repo, family, tmp_path_factory.mktemp("repo") / "model")
+        return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+    return lambda repo: files(repo if repo in PECULIAR else "", FAMILY[repo])
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[LocalHub, Hub]]:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+    with serving(LocalHub()) as server:
+        yield server, Hub(server.address, tmp_path / "cache", wait_s=0.0)
+
+
+@pytest.mark.parametrize("base", ROWS, ids=lambda b: b.name)
+def test_a_row_is_fetched_locked_and_verified(
+    base: BaseModel, hub: tuple[LocalHub, Hub], written: Callable[[str], Files], tmp_path: Path
+) -> None:
+    server, client = hub
+    server.repos = {repo: written(repo) for repo in base.repos}
+    assert [m.source for m in pulling.pull(base.name, tmp_path, client)] == list(base.repos)
+    out = tmp_path / "rows.json"
+    options = ["--into", str(tmp_path), "--device", "cpu", "--size", "64", "--steps", "5", "--rate", "2e-2"]
+    assert verify_family.main([base.name, *options, "--json", str(out)]) == 0
+    rows = {row["name"]: row for row in load(out)}
+    assert rows["predict: relative error"]["met"] is True
+    assert rows["layers that went in"]["value"] == rows["picture: finite share"]["value"] == 1.0
+
+
+def test_repositories_differ_where_the_real_ones_do(written: Callable[[str], Files]) -> None:
+    def told(repo: str, file: str) -> dict[str, object]:
+        return json.loads(written(repo)[file])
+
+    flux, klein = "black-forest-labs/FLUX.1", "black-forest-labs/FLUX.2-klein"
+    transformer = "transformer/config.json"
+    assert told(f"{flux}-dev", transformer)["guidance_embeds"] is True
+    assert told(f"{flux}-schnell", transformer)["guidance_embeds"] is False
+    assert told(f"{klein}-4B", layout.INDEX)["is_distilled"] is True
+    assert not told(f"{klein}-base-4B", layout.INDEX).get("is_distilled")
+    assert told("black-forest-labs/FLUX.2-dev", layout.INDEX)["_class_name"] == "Flux2Pipeline"
+    assert told("black-forest-labs/FLUX.2-dev", layout.INDEX)["tokenizer"][1] == "PixtralProcessor"  # type: ignore[index]
+    assert set(PECULIAR) <= set(FAMILY)
