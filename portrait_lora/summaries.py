@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from portrait_lora import __version__
+from portrait_lora.config import LikenessConfig
 from portrait_lora.records import CaptionedCrop, CuratedSet, PhotoReport
 
 Summary = dict[str, Any]
@@ -187,15 +188,44 @@ def of_models(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         tilde = "~" if key in r["unverified"] else ""
         return "-" if r[key] is None else f"{tilde}{r[key]:.0f}"
 
-    head = f"{'base':<20} {'px':>5} {'GB':>5} {'train':>6} {'draw':>6}  {'sell?':<12} licence"
+    def licence(r: Mapping[str, Any]) -> str:
+        return f"{r['licence']}{'?' if 'licence' in r['unverified'] else ''}{' *' if r['gated'] else ''}"
+
     return [
-        head,
+        f"{'base':<20} {'px':>5} {'GB':>5} {'train':>6} {'draw':>6}  {'sell?':<12} licence",
         *(
             f"{r['name']:<20} {r['resolution_px']:>5} {about(r, 'download_gb'):>5} "
             f"{about(r, 'train_memory_gb'):>6} {about(r, 'generate_memory_gb'):>6}  {r['commercial']:<12} "
-            f"{r['licence']}{' *' if r['gated'] else ''}"
+            f"{licence(r)}"
             for r in rows
         ),
-        "GB: to download; train, draw: GB of GPU memory; ~ estimated, never measured here; "
-        "* the licence has to be accepted on the hub. --json has the terms in words.",
+        "GB: to download; train, draw: GB of GPU memory.  ~ estimated, never measured here;",
+        "? not looked up at its maker's; * the licence has to be accepted on the hub.",
+    ]
+
+
+def of_model(row: Mapping[str, Any], settings: LikenessConfig) -> list[str]:
+    """Everything about one base model, for people; `settings` are those of its recipe."""
+    open_points = set(row["unverified"])
+
+    def about(value: float | None, key: str) -> str:
+        return "not known" if value is None else f"{'about ' if key in open_points else ''}{value:g} GB"
+
+    training, drawn = settings.training, f"{row['steps']} steps, guidance {row['guidance_scale']:g}"
+    learns = f"rank {training.rank}, alpha {training.alpha:g}, learning rate {training.learning_rate:g}"
+    seen = f"batch {training.batch_size}, {training.exposures_per_photo} exposures per photo"
+    return [
+        f"{row['name']}: base model, family {row['family']}, {row['parameters_b']:g} billion parameters",
+        f"  train on       {row['repo']}",
+        f"  generate with  {row['generate_repo']}",
+        f"  licence        {row['licence']}  {row['licence_url']}".rstrip(),
+        f"  may be sold?   {row['commercial']}. {row['terms']}",
+        f"  log in first?  {'yes, and accept the licence on its page' if row['gated'] else 'no'}",
+        f"  download       {about(row['download_gb'], 'download_gb')}",
+        f"  GPU memory     {about(row['train_memory_gb'], 'train_memory_gb')} to train, "
+        f"{about(row['generate_memory_gb'], 'generate_memory_gb')} to generate",
+        f"  sampler        {drawn}, {row['resolution_px']} px",
+        f"  recipe         configs/{row['recipe']}: {learns}, {seen}",
+        f"  not verified   {', '.join(s.replace('_', ' ') for s in row['unverified']) or 'nothing'}"
+        + ("" if row["synthetic"] else "; never run with its real weights where this was written"),
     ]

@@ -1,26 +1,38 @@
 """The figures that the protocol of docs/protocol.md promises, measured in the studio.
 
-python -m scripts.evaluate_protocol           within 8 minutes on two cores
-python -m scripts.evaluate_protocol --full    the figures of record (4,000 studies, 2,000 pairs, 40 people)
+python -m scripts.evaluate_protocol                  within 8 minutes on two cores
+python -m scripts.evaluate_protocol --full           the figures of record
+python -m scripts.evaluate_protocol --part copies    one part; see `--help` for all
+
+What is measured is kept piece by piece under `work/protocol`, so an interrupted run goes on where it stopped;
+a change of the code that measures, of the face pack or of the seed begins anew.  How a checkpoint chosen does
+against the truth is `scripts.evaluate_selection`, for it trains people.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from PIL import Image
 
+from portrait_lora import manifest
 from portrait_lora.evaluation import identity
 from portrait_lora.faces import FaceAnalyzer, resolve_pack
+from portrait_lora.faces.packs import Role
 from portrait_lora.stages.looking import Wanted, look
-from scripts.protocol import choosing, copies, intervals, truth
+from scripts.protocol import choosing, cohort, copies, intervals, truth
+from scripts.protocol.store import Store
 from scripts.rows import Row, arguments, finish
+from scripts.train_cohort import cohort_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +49,8 @@ class Sizes:
 
 QUICK = Sizes(studies=4000, pairs=200, copy_people=6, group_people=30, curves=60, portraits=400)
 FULL = Sizes(studies=4000, pairs=2000, copy_people=40, group_people=300, curves=600, portraits=1000)
+PARTS: Final = ("intervals", "choosing", "copies", "groups", "follow", "speed", "cohort")
+"""The quickest first."""
 SPEED_SEED = 850_000
 PHOTOS, FRESH = 12, 50
 """Real photos, and portraits rendered at a time."""
@@ -86,23 +100,51 @@ def _found(finder: FaceAnalyzer, paths: Sequence[Path]) -> float:
     return time.process_time() - started
 
 
-def evaluate(sizes: Sizes, seed: int, pack: str) -> list[Row]:
-    """Every row."""
-    found = resolve_pack(pack)
-    select, report = FaceAnalyzer(found, "select"), FaceAnalyzer(found, "report")
-    rows = intervals.rows(sizes.studies, seed)
-    rows += choosing.rows(sizes.curves, seed)
-    rows += truth.follow_rows((select, report), sizes.pairs, seed)
-    rows += copies.rows(report, sizes.copy_people, seed)
-    rows += truth.group_rows(report, sizes.group_people, seed)
-    return rows + speed_rows(report, sizes.portraits)
+def parts(sizes: Sizes, given: argparse.Namespace, store: Store) -> dict[str, Callable[[], list[Row]]]:
+    """Every part by its name; nothing is measured yet."""
+    seed, pack = given.seed, given.face_pack
+
+    @cache
+    def finder(role: Role) -> FaceAnalyzer:
+        return FaceAnalyzer(resolve_pack(pack), role)
+
+    def speed() -> list[Row]:
+        return speed_rows(finder("report"), sizes.portraits)
+
+    return {
+        "intervals": lambda: intervals.rows(sizes.studies, seed, store),
+        "choosing": lambda: choosing.rows(sizes.curves, seed, store),
+        "copies": lambda: copies.rows(finder("report"), sizes.copy_people, seed, store),
+        "groups": lambda: truth.group_rows(finder("report"), sizes.group_people, seed, store),
+        "follow": lambda: truth.follow_rows((finder("select"), finder("report")), sizes.pairs, seed, store),
+        "speed": lambda: [
+            Row(*told) for told in store.piece(f"speed-{sizes.portraits}", lambda: plain(speed()))
+        ],
+        "cohort": lambda: cohort.rows(given.cohort or cohort_folder(given.work)),
+    }
+
+
+def plain(rows: Sequence[Row]) -> list[list[object]]:
+    """Rows as JSON knows them."""
+    return [[r.name, r.value, r.unit, r.n, r.target, r.at_most] for r in rows]
 
 
 def main() -> None:
     parser = arguments(__doc__ or "")
+    parser.add_argument("--part", action="append", choices=PARTS, help="only this one; may be given again")
     parser.add_argument("--face-pack", default="embedded")
+    parser.add_argument("--work", type=Path, default=Path("work"), help="finished pieces are kept here")
+    parser.add_argument("--cohort", type=Path, help="a folder of trained people; today's of train_cohort")
     given = parser.parse_args()
-    sys.exit(finish(evaluate(FULL if given.full else QUICK, given.seed, given.face_pack), given.json))
+    sizes = FULL if given.full else QUICK
+    key = manifest.digest([resolve_pack(given.face_pack).digest, given.seed])
+    available = parts(sizes, given, Store(given.work / "protocol", key))
+    rows: list[Row] = []
+    for name in given.part or PARTS:
+        started = time.process_time()
+        rows += available[name]()
+        print(f"{name}: {time.process_time() - started:.0f} s of the processor", flush=True)
+    sys.exit(finish(rows, given.json) if rows else 0)
 
 
 if __name__ == "__main__":

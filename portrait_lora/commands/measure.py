@@ -39,6 +39,9 @@ def score(
     threshold: Annotated[
         Path | None, typer.Option("--threshold", help="file of scripts/calibrate_identity.py")
     ] = None,
+    clip: Annotated[
+        str | None, typer.Option("--clip", help="also judge prompts by this CLIP model: a folder or hub name")
+    ] = None,
     over: Annotated[
         str | None,
         typer.Option("--over", metavar="KEY=A,B,C", help="also measure drift over a sampler setting"),
@@ -53,7 +56,8 @@ def score(
 
     if folder is not None:
         _only_standalone(photos=photos, portraits=portraits, prompts=prompts, training=training)
-        summary = _score_likeness(folder, over, overrides(settings, allow_synthetic), force)
+        given = [*overrides(settings, allow_synthetic), *([f"score.clip={clip}"] if clip else [])]
+        summary = _score_likeness(folder, over, given, force)
         page = folder / "reports" / "drift.html"
         lines = summaries.of_likeness(summary)
         if over:
@@ -74,6 +78,7 @@ def score(
         face_pack=face_pack,
         threshold_file=threshold,
         allow_synthetic=allow_synthetic,
+        clip=clip or "",
     )
     answer(summary, as_json, standalone.lines_of(summary), f"open {summary['report']}")
 
@@ -104,7 +109,7 @@ def compare(
     from portrait_lora.stages import collating
 
     summary = collating.compare_reports(a, b)
-    answer(summary, as_json, collating.comparison_lines(summary), "")
+    answer(summary, as_json, collating.comparison_lines(summary), f"portrait-lora report {a} {b}")
 
 
 def report(
@@ -114,14 +119,16 @@ def report(
     groups: Annotated[
         Path | None, typer.Option("--groups", help="CSV with name and labels such as skin_tone,age,sex")
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="also write every portrait to this CSV")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="also write a row per person to this CSV")] = None,
     as_json: JsonOpt = False,
 ) -> None:
     """Several measured people side by side, with error rates by group where labels are given."""
     from portrait_lora.stages import collating
 
     summary = collating.collate(reports, groups, out)
-    answer(summary, as_json, collating.collation_lines(summary), "")
+    worst = min(zip(reports, summary["people"], strict=True), key=lambda pair: pair[1]["mean"])[0]
+    page = collating.report_file(worst).with_suffix(".html")
+    answer(summary, as_json, collating.collation_lines(summary), f"open {page}")
 
 
 def register(app: typer.Typer) -> None:

@@ -1,17 +1,67 @@
 """Did the picture show what the prompt asked for?
 
-Attributes: the view, the way the head faces and the expression that the prompt names in the words of
-`vocabulary`, against those that the face pack reads off the face.  A pack without pose or expression cannot
-tell, and neither can a prompt that names none.
+Attributes: what the prompt names in the words of `vocabulary`, against what the face pack reads off the face.
+A pack without a network for an attribute cannot tell, and neither can a prompt that does not name it.  What
+prompts say in other words is for `clip`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
 
 from portrait_lora.records import Face
-from portrait_lora.vocabulary import EXPRESSIONS, FACINGS, VIEWS, facing_of, view_of
+from portrait_lora.vocabulary import (
+    BEARDS,
+    EXPRESSIONS,
+    FACINGS,
+    GLASSES,
+    LIGHT_SIDES,
+    LIGHTINGS,
+    VIEWS,
+    facing_of,
+    view_of,
+)
+
+NONE_OF_THEM: Final = ""
+"""What is seen is none of the words: a frontal head faces neither left nor right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Obeyed:
+    """How often one attribute that prompts name is seen as asked, over `asked` portraits."""
+
+    attribute: str
+    asked: int
+    rate: float
+
+
+def _view(face: Face) -> str | None:
+    return None if face.pose_deg is None else view_of(face.pose_deg[1])
+
+
+def _facing(face: Face) -> str | None:
+    return None if face.pose_deg is None else facing_of(face.pose_deg[1]) or NONE_OF_THEM
+
+
+def _light_side(face: Face) -> str | None:
+    return None if face.light_direction is None else LIGHT_SIDES[face.light_direction[0] > 0]
+
+
+ATTRIBUTES: Final[tuple[tuple[str, tuple[str, ...], Callable[[Face], str | None]], ...]] = (
+    ("view", VIEWS, _view),
+    ("side faced", FACINGS, _facing),
+    ("expression", EXPRESSIONS, lambda face: face.expression),
+    ("glasses", GLASSES, lambda face: face.glasses),
+    ("beard", BEARDS, lambda face: face.beard),
+    ("lighting", LIGHTINGS, lambda face: face.lighting),
+    ("side of the light", LIGHT_SIDES, _light_side),
+)
+"""Name, the words that a prompt can ask with, and what is seen: None when the pack cannot tell."""
+JUDGED: Final = ATTRIBUTES[:3]
+"""Those that `attribute_adherence` counts, and with it the choice of a checkpoint."""
 
 
 def asked(prompt: str) -> tuple[str | None, str | None, str | None]:
@@ -32,17 +82,30 @@ def mean_adherence(shown: Iterable[tuple[str, Face | None]]) -> float | None:
 
 
 def attribute_adherence(prompt: str, face: Face | None) -> float | None:
-    """Share of the asked attributes that the face shows; 0 without a face, None when nothing can be told."""
-    view, facing, expression = asked(prompt)
-    if not (view or facing or expression):
+    """Share of the asked views, sides and expressions that the face shows.
+
+    0 without a face, None when nothing can be told.
+    """
+    wanted = [(word, read) for _, words, read in JUDGED if (word := _only(prompt, words)) is not None]
+    if not wanted:
         return None
     if face is None:
         return 0.0
-    met: list[bool] = []
-    if view is not None and face.pose_deg is not None:
-        met.append(view_of(face.pose_deg[1]) == view)
-    if facing is not None and face.pose_deg is not None:
-        met.append(facing_of(face.pose_deg[1]) == facing)
-    if expression is not None and face.expression is not None:
-        met.append(face.expression == expression)
+    met = [seen == word for word, read in wanted if (seen := read(face)) is not None]
     return sum(met) / len(met) if met else None
+
+
+def obeyed(shown: Sequence[tuple[str, Face | None]]) -> tuple[Obeyed, ...]:
+    """Attribute by attribute, over the portraits whose prompt names it.
+
+    A portrait without a face obeys nothing.  Attributes that no prompt names, or that the pack cannot see,
+    are left out.
+    """
+    rows: list[Obeyed] = []
+    for name, words, read in ATTRIBUTES:
+        wanted = [(word, face) for prompt, face in shown if (word := _only(prompt, words)) is not None]
+        seen = [(word, NONE_OF_THEM if face is None else read(face)) for word, face in wanted]
+        met = [word == found for word, found in seen if found is not None]
+        if met and any(face is not None and read(face) is not None for _, face in wanted):
+            rows.append(Obeyed(name, len(met), sum(met) / len(met)))
+    return tuple(rows)

@@ -2,7 +2,7 @@
 
 1. Screen: small fields of every photo, also mirrored and moved a little, against all portraits at once.
 2. Laying over: the photo is moved onto the portrait until the fields agree most (Evangelidis & Psarakis
-   2008).  That is the most any alignment gives, so a portrait that stays below the limit here is no copy.
+   2008).  It is done on half the pixels, so only a portrait that stays well below the limit is no copy.
 3. Features: what is left must also agree in its local features.  Two pictures of one head can be stretched
    over each other; hair, folds and backdrop of another picture cannot.
 Most portraits of a person end at the first step, and nearly all at the second.
@@ -26,6 +26,8 @@ SCREEN_PX: Final = 16
 SCREEN_SIGMA_PX: Final = 2.5
 SCREEN_LIMIT: Final = 0.66
 """Below, nothing is laid over: copies of studio people reach 0.82 and more (scripts/evaluate_protocol.py)."""
+LAID_LIMIT: Final = 0.80
+"""Laying over is rougher than features, so from here on features are asked, whatever the verdict's limit."""
 SCALES: Final = (0.86, 1.0, 1.16)
 SHIFTS_PX: Final = (-6, -3, 0, 3, 6)
 TURNS_DEG: Final = (-8.0, 0.0, 8.0)
@@ -57,8 +59,9 @@ class Gallery:
     def best(self, probes: Sequence[View], *, above: float, without_itself: bool = False) -> list[Match]:
         """Per probe (index of the most similar view, correlation 0..1); (-1, 0.0) when nothing agrees.
 
-        A value over `above` is that of step 3; any other is of the step that settled it.  With
-        `without_itself` the probes are the gallery's own views, and none is found in itself.
+        A value over `above`, which says what counts as a copy, is that of step 3; any other is of the step
+        that settled it.  With `without_itself` the probes are the gallery's own views, and none is found in
+        itself.
         """
         if not self.count or not probes:
             return [(-1, 0.0)] * len(probes)
@@ -88,7 +91,7 @@ class Gallery:
         for n in (int(i) for i in np.argsort(-by_view, kind="stable")[:CANDIDATES] if by_view[i] >= least):
             place = _laid_over(half, _half(self._views[n]), self._moves[int(scores[n].argmax())])
             laid.append((n, overlaid(probe, self._views[n], place)))
-        maybe = [n for n, value in laid if value > above]
+        maybe = [n for n, value in laid if value > min(above, LAID_LIMIT)]
         if not maybe:
             n, value = max(laid, key=_correlation)
             return n % self.count, value

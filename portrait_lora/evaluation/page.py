@@ -127,6 +127,15 @@ def set_facts(extras: Extras) -> dict[str, str]:
     facts: dict[str, str] = {}
     if extras.adherence is not None:
         facts["View and expression as asked"] = percent(extras.adherence)
+    if extras.attributes:
+        rows = [f"{row.attribute} {percent(row.rate)} of {row.asked}" for row in extras.attributes]
+        facts["As asked, by attribute"] = ", ".join(rows)
+    if extras.clip is not None:
+        clip = extras.clip
+        facts["Prompts by CLIP"] = (
+            f"cosine {clip.mean_cosine:.3f}; own prompt nearest in {percent(clip.nearest_rate)}, "
+            f"by chance {percent(clip.chance)} ({clip.model})"
+        )
     if extras.diversity is not None:
         real = (
             "" if extras.diversity_of_photos is None else f" (real photos {extras.diversity_of_photos:.2f})"

@@ -9,12 +9,13 @@ from typing import Final
 import numpy as np
 
 from portrait_lora.evaluation import groups, identity, memorization
-from portrait_lora.evaluation.adherence import mean_adherence
+from portrait_lora.evaluation.adherence import Obeyed, mean_adherence, obeyed
+from portrait_lora.evaluation.clip import ClipAdherence
 from portrait_lora.evaluation.copyview import View
 from portrait_lora.evaluation.power import ParaphraseDrift, SampleSize, paraphrase_drift, portraits_needed
 from portrait_lora.records import DriftReport, Face
 
-VERSION: Final = "1.0"
+VERSION: Final = "1.1"
 """Of the protocol: the second number changes when figures are added, the first when one is redefined."""
 
 
@@ -58,6 +59,8 @@ class Extras:
     tiny_faces: tuple[str, ...]
     unreadable: tuple[str, ...]
     repeated: tuple[tuple[str, str], ...]
+    attributes: tuple[Obeyed, ...] = ()
+    clip: ClipAdherence | None = None
 
 
 def copies(
@@ -92,6 +95,7 @@ def extras(
     meanings: Mapping[str, str] | None = None,
     unreadable: Sequence[str] = (),
     repeated: Sequence[tuple[str, str]] = (),
+    clip: ClipAdherence | None = None,
 ) -> Extras:
     """The figures of the protocol for one report."""
     scores = report.scores
@@ -123,4 +127,6 @@ def extras(
         ),
         unreadable=tuple(unreadable),
         repeated=(*repeated, *((views[i][0], views[j][0]) for i, j in again)),
+        attributes=obeyed([(s.prompt, s.face) for s in portraits]),
+        clip=clip,
     )

@@ -88,13 +88,32 @@ def choose_checkpoint(
     checkpoint's own, and without any to plain ties.  With many checkpoints each is first averaged with its
     neighbours, so that the best of many noisy ones is not taken for the best.
     """
+    rows, best = _steadied(table, copy_limit, adherence_slack)
+    return min(r.step for r in rows if best.mean - r.mean <= min(_noise(r, best), NEGLIGIBLE) + ROUNDING)
+
+
+def good_checkpoints(table: Sequence[CheckpointScore], *, copy_limit: float = COPY_LIMIT) -> list[int]:
+    """The steps that the noise cannot tell from the best, however far they are; oldest first."""
+    rows, best = _steadied(table, copy_limit, ADHERENCE_SLACK)
+    return sorted(row.step for row in rows if best.mean - row.mean <= _noise(row, best) + ROUNDING)
+
+
+def _steadied(
+    table: Sequence[CheckpointScore], copy_limit: float, adherence_slack: float
+) -> tuple[list[CheckpointScore], CheckpointScore]:
+    """The rows that pass the guards, smoothed, and the best of them."""
     rows = [row for row in table if np.isfinite(row.mean)]
     if not rows:
         raise InputError("there is no scored checkpoint to choose from", got=f"{len(table)} rows")
     rows = _smoothed(guarded(rows, copy_limit=copy_limit, adherence_slack=adherence_slack))
-    best = max(rows, key=lambda row: (row.mean, -row.step))
-    equals = [row.step for row in rows if best.mean - row.mean <= _tolerance(row, best) + ROUNDING]
-    return min(equals)
+    return rows, max(rows, key=lambda row: (row.mean, -row.step))
+
+
+def passes(row: CheckpointScore, table: Sequence[CheckpointScore], *, copy_limit: float = COPY_LIMIT) -> bool:
+    """Whether a newcomer neither copies nor ignores its prompts, measured by what is in the table."""
+    least = max((r.adherence for r in table if r.adherence is not None), default=0.0) - ADHERENCE_SLACK
+    obeys = row.adherence is None or row.adherence >= least - ROUNDING
+    return obeys and (row.copy_score or 0.0) <= copy_limit + ROUNDING
 
 
 def guarded(
@@ -173,10 +192,11 @@ def _smoothed(rows: Sequence[CheckpointScore]) -> list[CheckpointScore]:
     return [replace(r, mean=float(v.mean()), values=tuple(v)) for r, v in zip(ordered, smooth, strict=True)]
 
 
-def _tolerance(row: CheckpointScore, best: CheckpointScore) -> float:
-    paired = row.values and len(row.values) == len(best.values)
-    noise = _standard_error(np.subtract(best.values, row.values)) if paired else best.standard_error
-    return min(noise, NEGLIGIBLE)
+def _noise(row: CheckpointScore, best: CheckpointScore) -> float:
+    """One standard error of the difference between the two."""
+    if row.values and len(row.values) == len(best.values):
+        return _standard_error(np.subtract(best.values, row.values))
+    return best.standard_error
 
 
 def _standard_error(values: Sequence[float] | np.ndarray) -> float:

@@ -175,6 +175,7 @@ class Context:
 def sampler_of(settings: GenerateConfig) -> Sampler:
     """How the configuration says that pictures are drawn."""
     from portrait_lora.generation.drawing import Sampler, StyleAdapter
+    from portrait_lora.generation.guidance import Identity
 
     style = settings.style_adapter
     return Sampler(
@@ -184,6 +185,7 @@ def sampler_of(settings: GenerateConfig) -> Sampler:
         settings.scheduler,
         StyleAdapter(Path(style), settings.style_scale) if style else None,
         settings.unconditional,
+        Identity(settings.identity_scale, settings.identity_start, settings.identity_region),
     )
 
 

@@ -127,7 +127,7 @@ def score(ctx: Context) -> Summary:
         "dataset": folder_digest(ctx.likeness.dataset),
         "select": manifest.digest(ctx.journal.stages["select"]["inputs"]),
         "pack": ctx.pack.digest,
-    }
+    } | ({"clip": ctx.config.score.clip} if ctx.config.score.clip else {})
     pages = [ctx.likeness.reports / name for name in ("drift.html", "drift.json", "run.json")]
     summary = ctx.stage("score", inputs, lambda: all(p.is_file() for p in pages), lambda: _score(ctx))
     manifest.write_json_atomic(pages[2], run_summary(ctx))

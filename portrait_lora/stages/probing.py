@@ -59,8 +59,8 @@ class Checkpoints:
             seed=ctx.config.seed,
         )
 
-    def score(self, adapter: Adapter) -> CheckpointScore:
-        """The row of one checkpoint, from the pictures in `probes/step-000400/`."""
-        folder = self._ctx.likeness.adapters / "probes" / f"step-{adapter.step:06d}"
+    def score(self, adapter: Adapter, name: str = "") -> CheckpointScore:
+        """The row of one checkpoint, from the pictures in `probes/step-000400/`, or `probes/name/`."""
+        folder = self._ctx.likeness.adapters / "probes" / (name or f"step-{adapter.step:06d}")
         made = self._ctx.draw(adapter, self._shots, folder)
         return self._probe.score(adapter.step, [identity.PortraitItem(p.path, p.shot.prompt) for p in made])

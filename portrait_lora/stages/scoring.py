@@ -47,7 +47,14 @@ def wanted_of(ctx: Context, portraits: Sequence[Portrait], bare: Sequence[Portra
     """The held-out and training photos of a likeness, beside these portraits."""
     crops, holdout_paths = load_dataset_folder(ctx.likeness.dataset)
     training_paths = sorted({ctx.likeness.photos / crop.source for crop in crops})
-    return Wanted(holdout_paths, training_paths, _items(portraits), _items(bare))
+    return Wanted(
+        holdout_paths,
+        training_paths,
+        _items(portraits),
+        _items(bare),
+        clip=ctx.config.score.clip,
+        trigger=ctx.trigger,
+    )
 
 
 def _overview(

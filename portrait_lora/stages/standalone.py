@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -44,14 +44,21 @@ def score_folders(
     face_pack: str = "embedded",
     threshold_file: Path | None = None,
     allow_synthetic: bool = False,
+    clip: str = "",
     name: str = "",
 ) -> Summary:
-    """Write drift.html, .json, .csv and .parquet into `out`; the summary is that of `score LIKENESS_DIR`."""
+    """Write drift.html, .json, .csv and .parquet into `out`; the summary is that of `score LIKENESS_DIR`.
+
+    `clip` names the CLIP model that judges the prompts; it needs `prompts_csv`.
+    """
     from portrait_lora.faces.opening import open_analyzer
 
     pack = resolve_pack(face_pack)
     wanted, paths = plan(photos, portraits, training, prompts_csv)
     _refuse_unknown_world(pack, [*wanted.holdout, *wanted.training], allow_synthetic, photos)
+    if clip and prompts_csv is None:
+        raise InputError("CLIP judges portraits by their prompts", where="--clip", needed="--prompts CSV")
+    wanted = replace(wanted, clip=clip)
     if threshold_file is not None:
         wanted = _with_threshold(wanted, pack, threshold_file)
     found = look(open_analyzer(pack, "report"), wanted)
@@ -78,6 +85,7 @@ def score_folders(
         "tiny_faces": list(found.extras.tiny_faces),
         "repeated": [list(pair) for pair in wanted.repeated],
         "photos_without_face": list(found.skipped_photos),
+        "clip": None if found.extras.clip is None else asdict(found.extras.clip),
         "report": str(out / "drift.html"),
     }
 
@@ -96,6 +104,12 @@ def lines_of(summary: Summary) -> list[str]:
     ]
     if s["copy_score"] is not None:
         lines.append(f"  {s['copy_score']:.0%} copy a real photo")
+    clip = summary["clip"]
+    if isinstance(clip, dict):
+        lines.append(
+            f"  by CLIP the own prompt is nearest in {clip['nearest_rate']:.0%} "
+            f"(chance {clip['chance']:.0%}), cosine {clip['mean_cosine']:.3f}"
+        )
     for key, text in (
         ("unreadable", "cannot be read and count as portraits without a face"),
         ("several_faces", "show several faces; the largest was scored"),

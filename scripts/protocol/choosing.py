@@ -11,11 +11,13 @@ from typing import Final
 import numpy as np
 
 from portrait_lora.evaluation.select import CheckpointScore, choose_checkpoint, stop_decision
+from scripts.protocol.store import Store
 from scripts.rows import Row
 
 CHECKPOINTS: Final = 15
 EXPOSURES: Final = np.linspace(10, 150, CHECKPOINTS)
 DEFAULT_EXPOSURES: Final = 100
+PIECE: Final = 100
 PROBES, NOISE, HARDNESS = 8, 0.04, 0.08  # probes: the default of select.probes
 
 
@@ -47,10 +49,13 @@ def one(rng: np.random.Generator) -> tuple[float, float, float, float, float]:
     return best - truth[chosen], best - truth[early], best - truth[-1], best - float(truth.mean()), saved
 
 
-def rows(people: int, seed: int) -> list[Row]:
+def rows(people: int, seed: int, store: Store) -> list[Row]:
     """Means over simulated people."""
-    rng = np.random.default_rng(seed)
-    table = np.array([one(rng) for _ in range(people)])
+
+    def work(part: range) -> list[list[float]]:
+        return [[float(v) for v in one(np.random.default_rng([seed, i]))] for i in part]
+
+    table = np.array(list(store.pieces(f"choosing-{seed}", people, PIECE, work)))
     chosen, early, last, random, saved = table.mean(axis=0)
     return [
         Row("simulated selection: regret", float(chosen), "cosine", people),

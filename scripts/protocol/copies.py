@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Final
 
 import cv2
@@ -14,13 +16,18 @@ from portrait_lora.evaluation.copyview import View, view
 from portrait_lora.evaluation.identity import subject_face
 from portrait_lora.evaluation.memorization import copy_report
 from portrait_lora.faces import FaceAnalyzer
+from portrait_lora.generation.prompts import load_series
 from portrait_lora.synthetic import render, sample_people, sample_scenes
+from scripts.protocol.store import Store
 from scripts.rows import Row
 
 Picture = npt.NDArray[np.uint8]
 FIRST_SEED: Final = 820_000
 TRAINING, HOLDOUT, HONEST = 12, 3, 8
 SIZE_PX: Final = 192
+ASKED_PX: Final = 128
+"""As large as the embedded base draws."""
+ASKED: Final = ("view", "expression", "wardrobe", "setting", "lighting")
 PLANTS: Final = ("re-encoded", "rescaled", "flipped", "regraded", "re-cropped", "blended 80:20")
 
 
@@ -53,33 +60,91 @@ def pictures(seed: int, count: int, *, first_scene: int = 0) -> Picture:
     return render(people, scenes, SIZE_PX).image_BCHW.permute(0, 2, 3, 1).contiguous().numpy()
 
 
+def as_asked(person: int) -> list[Picture]:
+    """New pictures of the person, taken by the studio itself as the headshot series asks for them.
+
+    Nothing was trained, so none is a copy; but views, faces and light repeat, as they do in portraits.
+    """
+    who = sample_people([person])
+    made = [
+        render(who, sample_scenes([person * 100 + 70 + i], **layers), ASKED_PX).image_BCHW[0]
+        for i, layers in enumerate(_asked())
+    ]
+    return [p.permute(1, 2, 0).contiguous().numpy() for p in made]
+
+
+@cache
+def _asked() -> list[dict[str, str]]:
+    shots = load_series(
+        "headshots",
+        trigger="",
+        subject="person",
+        resolution_px=ASKED_PX,
+        per_shot=1,
+        family="sd15",
+        closed=True,
+    )
+    return [{name: words for name, words in shot.layers if name in ASKED} for shot in shots]
+
+
 def _views(finder: FaceAnalyzer, images: list[Picture] | Picture) -> list[View | None]:
     faces = [(image, subject_face(finder.find(image))) for image in images]
     return [None if face is None else view(image, face.keypoints_px) for image, face in faces]
 
 
-def rows(finder: FaceAnalyzer, people: int, seed: int) -> list[Row]:
-    """Shares flagged; a copy in which no face is found counts as missed."""
-    rng = np.random.default_rng(seed)
-    caught = dict.fromkeys(PLANTS, 0)
-    planted = honest = wrong = 0
-    for person in range(FIRST_SEED + 1000 * seed, FIRST_SEED + 1000 * seed + people):
-        made = pictures(person, TRAINING + HOLDOUT + HONEST)
-        real = _views(finder, made[: TRAINING + HOLDOUT])
-        training = [v for v in real[:TRAINING] if v is not None]
-        holdout = [v for v in real[TRAINING:] if v is not None]
-        fresh = [v for v in _views(finder, made[TRAINING + HOLDOUT :]) if v is not None]
-        wrong += sum(copy_report(fresh, training, holdout).copied)
-        honest += HONEST
-        for kind in PLANTS:
-            copies = [plant(kind, made[i], made[-1 - i % HONEST], rng) for i in range(0, TRAINING, 2)]
-            seen = [v for v in _views(finder, copies) if v is not None]
-            caught[kind] += sum(copy_report(seen, training, holdout).copied)
-        planted += len(range(0, TRAINING, 2))
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Of one person: planted copies found, per kind; honest pictures taken for copies, by what they show."""
+
+    caught: dict[str, int]
+    planted: int
+    wrong: int
+    honest: int
+    wrong_as_asked: int
+    as_asked: int
+
+
+def count(finder: FaceAnalyzer, person: int) -> Counts:
+    """A copy in which no face is found counts as missed."""
+    rng = np.random.default_rng(person)
+    made = pictures(person, TRAINING + HOLDOUT + HONEST)
+    real = _views(finder, made[: TRAINING + HOLDOUT])
+    training = [v for v in real[:TRAINING] if v is not None]
+    holdout = [v for v in real[TRAINING:] if v is not None]
+
+    def flagged(images: list[Picture] | Picture) -> int:
+        seen = [v for v in _views(finder, images) if v is not None]
+        return sum(copy_report(seen, training, holdout).copied)
+
+    sources = range(0, TRAINING, 2)
+    caught = {
+        kind: flagged([plant(kind, made[i], made[-1 - i % HONEST], rng) for i in sources]) for kind in PLANTS
+    }
+    asked = as_asked(person)
+    wrong = flagged(made[TRAINING + HOLDOUT :])
+    return Counts(caught, len(sources), wrong, HONEST, flagged(asked), len(asked))
+
+
+def rows(finder: FaceAnalyzer, people: int, seed: int, store: Store) -> list[Row]:
+    """Shares flagged, over people that the settings of the copy search were not chosen on."""
+    first = FIRST_SEED + 1000 * seed
+    found = [
+        Counts(**told)
+        for told in store.pieces(
+            f"copies-{seed}", people, 1, lambda part: [asdict(count(finder, first + i)) for i in part]
+        )
+    ]
+    planted = sum(c.planted for c in found)
+    caught = {kind: sum(c.caught[kind] for c in found) for kind in PLANTS}
     total = planted * len(PLANTS)
-    by_kind = [Row(f"copies caught, {k}", n / planted, "share", planted) for k, n in caught.items()]
     return [
         Row("copies caught", sum(caught.values()) / total, "share", total, 0.99),
-        *by_kind,
-        Row("honest portraits flagged as copies", wrong / honest, "share", honest, 0.02, at_most=True),
+        *(Row(f"copies caught, {k}", n / planted, "share", planted) for k, n in caught.items()),
+        _wrong("any scene", sum(c.wrong for c in found), sum(c.honest for c in found)),
+        _wrong("as asked", sum(c.wrong_as_asked for c in found), sum(c.as_asked for c in found)),
     ]
+
+
+def _wrong(what: str, wrong: int, honest: int) -> Row:
+    name = f"honest portraits flagged as copies, {what}"
+    return Row(name, wrong / honest, "share", honest, 0.02, at_most=True)

@@ -18,6 +18,7 @@ from portrait_lora.faces.packs import Role
 from portrait_lora.synthetic import People, colours, render, sample_people, sample_scenes
 from portrait_lora.synthetic.curves import features_of
 from portrait_lora.synthetic.head import build_head
+from scripts.protocol.store import Store
 from scripts.rows import Row
 
 FIRST_SEED: Final = 830_000
@@ -26,6 +27,8 @@ SIZE_PX: Final = 160
 VERTEX_TO_ALBEDO: Final = 1.0
 """Both parts are scaled to a median of 1 between strangers, and then weighted alike."""
 HOLDOUT, PORTRAITS = 4, 4
+PIECE: Final = 25
+LABELS: Final = ("sex", "age", "skin")
 
 
 def mixed(a: People, b: People, share: float) -> People:
@@ -78,38 +81,43 @@ def distance(a: People, b: People, scale: tuple[float, float]) -> float:
     return (vertex / scale[0] + VERTEX_TO_ALBEDO * colour / scale[1]) / (1 + VERTEX_TO_ALBEDO)
 
 
-def follow_rows(analyzers: Sequence[FaceAnalyzer], pairs: int, seed: int) -> list[Row]:
+def follow_rows(analyzers: Sequence[FaceAnalyzer], pairs: int, seed: int, store: Store) -> list[Row]:
     """Rank correlation of cosine with true distance, pairs spread evenly from 0 to the median stranger."""
-    rng = np.random.default_rng(seed)
-    scale = stranger_scale(seed)
-    truth: list[float] = []
-    cosines: list[list[float]] = []
-    for i in range(pairs):
-        first = sample_people([FIRST_SEED + 10_000 * seed + 2 * i])
-        other = sample_people([FIRST_SEED + 10_000 * seed + 2 * i + 1])
-        whole = distance(first, other, scale)
-        second = mixed(first, other, min(float(rng.uniform(0, 1)) / max(whole, 1e-6), 1.0))
-        scenes = sample_scenes([7 * i + 1, 7 * i + 2], max_yaw_deg=25.0)
-        shown = [
-            render(who, type(scenes)(scenes.seeds[k : k + 1], **_row(scenes, k)), SIZE_PX).image_BCHW[0]
-            for k, who in enumerate((first, second))
-        ]
-        images = [np.ascontiguousarray(p.permute(1, 2, 0).numpy()) for p in shown]
-        found = [_pair(analyzer, images) for analyzer in analyzers]
-        if all(value is not None for value in found):
-            truth.append(distance(first, second, scale))
-            cosines.append([float(value) for value in found if value is not None])
-    table = np.array(cosines)
+    scale = store.piece(f"follow-{seed}-scale", lambda: list(stranger_scale(seed)))
+
+    def work(part: range) -> list[list[float | None]]:
+        return [_measured_pair(analyzers, i, seed, (scale[0], scale[1])) for i in part]
+
+    found = store.pieces(f"follow-{seed}", pairs, PIECE, work)
+    table = np.array([row for row in found if None not in row], dtype=np.float64)
     return [
         Row(
             f"similarity follows identity, embedder {name}",
-            float(-stats.spearmanr(truth, table[:, k]).statistic),
+            float(-stats.spearmanr(table[:, 0], table[:, k + 1]).statistic),
             "rank corr",
-            len(truth),
+            len(table),
             0.8,
         )
         for k, name in enumerate("AB"[: len(analyzers)])
     ]
+
+
+def _measured_pair(
+    analyzers: Sequence[FaceAnalyzer], i: int, seed: int, scale: tuple[float, float]
+) -> list[float | None]:
+    """[true distance, cosine by each analyzer] of a person and one interpolated towards another."""
+    first = sample_people([FIRST_SEED + 10_000 * seed + 2 * i])
+    other = sample_people([FIRST_SEED + 10_000 * seed + 2 * i + 1])
+    whole = distance(first, other, scale)
+    wanted = float(np.random.default_rng([seed, i]).uniform(0, 1))
+    second = mixed(first, other, min(wanted / max(whole, 1e-6), 1.0))
+    scenes = sample_scenes([7 * i + 1, 7 * i + 2], max_yaw_deg=25.0)
+    shown = [
+        render(who, type(scenes)(scenes.seeds[k : k + 1], **_row(scenes, k)), SIZE_PX).image_BCHW[0]
+        for k, who in enumerate((first, second))
+    ]
+    images = [np.ascontiguousarray(p.permute(1, 2, 0).numpy()) for p in shown]
+    return [distance(first, second, scale), *(_pair(analyzer, images) for analyzer in analyzers)]
 
 
 def _row(scenes: object, k: int) -> dict[str, torch.Tensor]:
@@ -125,55 +133,61 @@ def _pair(analyzer: FaceAnalyzer, images: Sequence[np.ndarray]) -> float | None:
     return float(faces[0].embedding @ faces[1].embedding)
 
 
-def group_rows(analyzer: FaceAnalyzer, people: int, seed: int, role: Role = "report") -> list[Row]:
+def group_rows(
+    analyzer: FaceAnalyzer, people: int, seed: int, store: Store, role: Role = "report"
+) -> list[Row]:
     """False non-matches of real pictures and false matches of strangers by sex, age and skin tone."""
-    gallery = analyzer.impostor_embeddings()
-    limit = analyzer.pack.threshold(role)
-    measured = []
-    for person_seed in range(GROUP_SEED + 1000 * seed, GROUP_SEED + 1000 * seed + people):
-        person = sample_people([person_seed])
-        n = HOLDOUT + PORTRAITS
-        scenes = sample_scenes([person_seed * 50 + i for i in range(n)], max_yaw_deg=45.0)
-        shown = render(person.take([0] * n), scenes, SIZE_PX).image_BCHW.permute(0, 2, 3, 1).numpy()
-        faces = [subject_face(analyzer.find(np.ascontiguousarray(p))) for p in shown]
-        held = [f.embedding for f in faces[:HOLDOUT] if f is not None]
-        if len(held) < 2:
-            continue
-        holdout = ReferenceSet(np.stack(held), tuple(map(str, range(len(held)))), analyzer.embedder_id)
-        own = [
-            None if f is None else float((holdout.embeddings @ f.embedding).mean()) for f in faces[HOLDOUT:]
-        ]
-        empty = ReferenceSet(holdout.embeddings[:0], (), analyzer.embedder_id)
-        strangers = impostor_scores(gallery, holdout).ravel()
-        measured.append(
-            Person(
-                str(person_seed),
-                _labels(person),
-                tuple(own),
-                limit,
-                float(real_scores(empty, holdout).mean()),
-                float(strangers.mean()),
-                tuple(strangers.tolist()),
-            )
-        )
+    first, limit = GROUP_SEED + 1000 * seed, analyzer.pack.threshold(role)
+
+    def work(part: range) -> list[dict[str, object] | None]:
+        return [_group_member(analyzer, first + i, limit) for i in part]
+
+    found = store.pieces(f"groups-{seed}-{role}", people, PIECE, work)
+    return rates_by_group([Person(**told) for told in found if told is not None])  # type: ignore[arg-type]
+
+
+def rates_by_group(people: Sequence[Person]) -> list[Row]:
+    """Rows per value of every label that the people bear."""
     rows: list[Row] = []
-    for label in ("sex", "age", "skin"):
-        for g in group_rates(measured, label):
-            rows.append(
-                Row(
-                    f"false non-match, {label} {g.group}",
-                    g.false_non_match_rate,
-                    "share",
-                    PORTRAITS * g.people,
-                )
-            )
+    for label in LABELS:
+        for g in group_rates(people, label):
+            name = f"{label} {g.group}"
+            ci95 = g.similarity.ci95 if g.people > 1 else None
+            count = g.similarity.portraits
+            rows.append(Row(f"likeness, {name}", g.similarity.mean, "cosine", count, ci95=ci95))
+            rows.append(Row(f"false non-match, {name}", g.false_non_match_rate, "share", count))
             if g.false_match_rate is not None:
-                count = g.people * strangers.size
-                rows.append(Row(f"false match, {label} {g.group}", g.false_match_rate, "share", count))
+                strangers = sum(len(p.impostors) for p in people if p.labels[label] == g.group)
+                rows.append(Row(f"false match, {name}", g.false_match_rate, "share", strangers))
     return rows
 
 
-def _labels(person: People) -> dict[str, str]:
+def _group_member(analyzer: FaceAnalyzer, person_seed: int, limit: float) -> dict[str, object] | None:
+    """The fields of a `Person`; None when fewer than two of their photos show a face."""
+    person, n = sample_people([person_seed]), HOLDOUT + PORTRAITS
+    scenes = sample_scenes([person_seed * 50 + i for i in range(n)], max_yaw_deg=45.0)
+    shown = render(person.take([0] * n), scenes, SIZE_PX).image_BCHW.permute(0, 2, 3, 1).numpy()
+    faces = [subject_face(analyzer.find(np.ascontiguousarray(p))) for p in shown]
+    held = [f.embedding for f in faces[:HOLDOUT] if f is not None]
+    if len(held) < 2:
+        return None
+    holdout = ReferenceSet(np.stack(held), tuple(map(str, range(len(held)))), analyzer.embedder_id)
+    empty = ReferenceSet(holdout.embeddings[:0], (), analyzer.embedder_id)
+    strangers = impostor_scores(analyzer.impostor_embeddings(), holdout).ravel()
+    return {
+        "name": str(person_seed),
+        "labels": labels_of(person),
+        "genuine": [
+            None if f is None else float((holdout.embeddings @ f.embedding).mean()) for f in faces[HOLDOUT:]
+        ],
+        "threshold": limit,
+        "ceiling": float(real_scores(empty, holdout).mean()),
+        "impostor": float(strangers.mean()),
+        "impostors": [round(float(v), 5) for v in strangers],
+    }
+
+
+def labels_of(person: People) -> dict[str, str]:
     row = person.rows()[0]
     return {
         "sex": "woman" if row.female > 0.5 else "man",

@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from portrait_lora.evaluation.adherence import asked, attribute_adherence
+from portrait_lora.evaluation.adherence import Obeyed, asked, attribute_adherence, obeyed
 from portrait_lora.records import Face
 
 
@@ -28,3 +30,24 @@ def test_share_of_what_was_asked(seen, met):
 
 def test_a_prompt_that_asks_for_nothing_cannot_be_judged():
     assert attribute_adherence("ohwx man by the sea", None) is None
+
+
+def test_every_attribute_that_is_asked_and_seen():
+    prompt = "frontal headshot of ohwx man, lit from the left, goatee, smiling, rembrandt lighting"
+    one = replace(
+        face(0, "smiling"), beard="goatee", lighting="split lighting", light_direction=(-0.8, 0.4, 0.4)
+    )
+    other = replace(one, expression=None, light_direction=(0.8, 0.4, 0.4))
+    rows = {row.attribute: row for row in obeyed([(prompt, one), (prompt, other), (prompt, None)])}
+    assert rows["view"] == Obeyed("view", 3, pytest.approx(2 / 3))
+    assert rows["expression"] == Obeyed("expression", 2, 0.5)  # once it cannot be told
+    assert rows["beard"].rate == pytest.approx(2 / 3)
+    assert rows["lighting"].rate == 0
+    assert rows["side of the light"].rate == pytest.approx(1 / 3)
+    assert "glasses" not in rows and "side faced" not in rows
+
+
+def test_a_frontal_head_faces_no_side_and_a_pack_that_sees_nothing_says_nothing():
+    (row,) = obeyed([("headshot, facing left", face(0, None))])
+    assert row == Obeyed("side faced", 1, 0.0)
+    assert obeyed([("headshot, smiling", face(None, None)), ("headshot, smiling", None)]) == ()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from portrait_lora.evaluation import protocol
 from portrait_lora.stages import collating, sweep
 from tests.conftest import REDUCED, Journey
 
@@ -15,7 +16,7 @@ pytestmark = pytest.mark.journey
 def test_every_kind_of_result_is_there(journey: Journey):
     reports = journey.folder / "reports"
     told = json.loads((reports / "drift.json").read_text(encoding="utf-8"))
-    assert told["protocol"] == "1.0"
+    assert told["protocol"] == protocol.VERSION
     assert len(told["real_scores"]) == 16
     assert told["impostor_scores"]
     assert told["adherence"] is not None

@@ -8,8 +8,9 @@ from PIL import Image
 
 from portrait_lora.errors import InputError, PhotosError
 from portrait_lora.evaluation.calibration import Threshold, write_threshold
+from portrait_lora.evaluation.clip import ClipAdherence
 from portrait_lora.faces.packs import resolve_pack
-from portrait_lora.stages import standalone
+from portrait_lora.stages import looking, standalone
 from tests.evaluation.drawn import drawn_scene
 from tests.faces.tiny_pack import write_tiny_pack
 
@@ -36,7 +37,14 @@ def portraits(tmp_path: Path) -> Path:
     return folder(tmp_path, "portraits", range(10, 14))
 
 
-def test_a_folder_of_pictures_is_judged(tmp_path: Path, pack: Path):
+def test_a_folder_of_pictures_is_judged(tmp_path: Path, pack: Path, monkeypatch: pytest.MonkeyPatch):
+    seen: list[str] = []
+
+    def judged(shown: list[tuple[Path, str]], model: str, *, trigger: str) -> ClipAdherence:
+        seen.extend(prompt for _, prompt in shown)
+        return ClipAdherence(model, 0.25, 0.5, 0.5, len(shown))
+
+    monkeypatch.setattr(looking, "clip_adherence", judged)
     photos, portraits = folder(tmp_path, "photos", range(2)), folder(tmp_path, "portraits", range(10, 12))
     Image.new("RGB", (6, 6)).save(portraits / "tiny.png")  # too small to hold a face
     (portraits / "broken.png").write_bytes(b"not a picture")
@@ -59,7 +67,13 @@ def test_a_folder_of_pictures_is_judged(tmp_path: Path, pack: Path):
         face_pack=str(pack),
         threshold_file=tmp_path / "threshold.json",
         allow_synthetic=True,
+        clip="mine",
     )
+    assert sorted(seen) == ["prompt 0", "prompt 0", "prompt 1", "prompt 1"]
+    assert summary["clip"] == {
+        "model": "mine", "mean_cosine": 0.25, "nearest_rate": 0.5, "chance": 0.5, "portraits": 4,
+    }  # fmt: skip
+    assert "own prompt is nearest in 50% (chance 50%)" in " ".join(standalone.lines_of(summary))
     assert summary["unreadable"] == ["broken.png"]
     assert summary["repeated"] == [["zz-again.png", "010.png"]]
     assert summary["portraits"] == 4
@@ -135,3 +149,10 @@ def test_the_sheets_beside_the_portraits_of_a_series_are_no_portraits(photos: Pa
         Image.fromarray(drawn_scene(99)).save(portraits / sheet)
     wanted, paths = standalone.plan(photos, portraits)
     assert sorted(paths) == sorted(item.path.name for item in wanted.portraits) == names
+
+
+def test_clip_needs_prompts(photos: Path, portraits: Path, pack: Path, tmp_path: Path):
+    with pytest.raises(InputError, match="--clip"):
+        standalone.score_folders(
+            photos, portraits, tmp_path / "out", face_pack=str(pack), allow_synthetic=True, clip="any"
+        )

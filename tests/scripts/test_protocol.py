@@ -1,5 +1,6 @@
 """The evaluation's own parts at the smallest size, and the calibration of a user's threshold."""
 
+import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,11 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from portrait_lora import config
 from portrait_lora.evaluation.calibration import read_threshold
+from portrait_lora.evaluation.select import CheckpointScore
 from portrait_lora.records import Face
 from portrait_lora.synthetic import sample_people
-from scripts import calibrate_identity
-from scripts.protocol import choosing, copies, intervals, truth
+from scripts import calibrate_identity, evaluate_selection
+from scripts.protocol import choosing, cohort, copies, intervals, oracle, truth
+from scripts.protocol.store import Store
 from tests.evaluation.drawn import drawn_scene
 
 
@@ -23,7 +27,7 @@ def test_intervals_of_people_prompts_and_seeds_cover(prompts: int):
 
 
 def test_selection_beats_the_last_and_a_random_checkpoint():
-    rows = {row.name: row.value for row in choosing.rows(40, 0)}
+    rows = {row.name: row.value for row in choosing.rows(40, 0, Store(None))}
     assert rows["simulated selection: regret"] < rows["simulated: regret of the last checkpoint"] / 2
     assert rows["simulated selection: regret"] < rows["simulated: regret of a random checkpoint"] / 2
     assert rows["simulated early stop: steps saved"] > 0.1
@@ -80,3 +84,88 @@ def test_a_threshold_from_photos_of_other_people(tmp_path: Path, monkeypatch: py
     found = read_threshold(out, pack_digest="d")
     assert (found.people, found.references, found.impostor_scores) == (3, 1, 6)
     assert "100.0% of the same people's photos reach it" in capsys.readouterr().out
+
+
+def test_pieces_are_measured_once(tmp_path: Path):
+    asked: list[int] = []
+
+    def work(part: range) -> list[int]:
+        asked.extend(part)
+        return [i * i for i in part]
+
+    store = Store(tmp_path, "pack")
+    assert list(store.pieces("squares", 5, 2, work)) == [0, 1, 4, 9, 16]
+    assert list(store.pieces("squares", 7, 2, work)) == [i * i for i in range(7)]
+    assert asked == [0, 1, 2, 3, 4, 4, 5, 6]  # only the last, shorter piece and what follows are new
+    list(Store(tmp_path, "another pack").pieces("squares", 2, 2, work))
+    assert asked[-2:] == [0, 1]
+    list(Store(None).pieces("squares", 1, 2, work))
+    assert asked[-1:] == [0]
+
+
+def trained(seed: int, likeness: list[float], noise: float = 0.02) -> oracle.Study:
+    """A person whose probes and portraits scatter around these likenesses, one per checkpoint."""
+    rng = np.random.default_rng(seed)
+    probes = [
+        CheckpointScore(30 * (i + 1), float(np.mean(values)), 1.0, 8, tuple(values))
+        for i, v in enumerate(likeness)
+        for values in [[float(x) for x in v + rng.normal(0, noise, 8)]]
+    ]
+    truth = tuple(tuple(v + rng.normal(0, noise, 16)) for v in likeness)
+    return oracle.Study(seed, 1.0, tuple(probes), truth)
+
+
+def test_regret_of_those_who_choose():
+    rising = [0.5 * (1 - np.exp(-i / 2)) for i in range(1, 16)]
+    falling = [v - 0.02 * max(i - 6, 0) for i, v in enumerate(rising)]
+    found = [oracle.regrets(trained(seed, falling)) for seed in range(12)]
+    chosen, last = np.mean([r.chosen for r in found]), np.mean([r.last for r in found])
+    assert abs(chosen) < 0.02 < 0.1 < last
+    assert np.mean([r.highest for r in found]) >= chosen
+    assert all(0 <= r.saved < 1 for r in found)
+    rows = {row.name: row for row in oracle.rows([trained(seed, falling) for seed in range(4)])}
+    assert rows["selection: regret"].n == 4
+    assert rows["people whose last checkpoint is 0.01 below the best"].value == 1.0
+    assert rows["checkpoints per person, fewest"].value == 15
+
+
+def test_a_study_reads_back(tmp_path: Path):
+    one = trained(3, [0.1, 0.2, 0.3, 0.4, 0.5])
+    assert oracle.Study.from_json(json.loads(json.dumps(one.to_json()))) == one
+    assert len(oracle.rows([one])) == 8
+
+
+def test_trained_people_by_group(tmp_path: Path):
+    scores = [{"similarity": v} for v in (0.6, None)]
+    raw = {
+        "scores": scores, "threshold": 0.5, "ceiling": 0.8, "impostor": 0.0, "impostor_scores": [0.1, 0.6],
+        "copy_score": 0.5, "needed": {"paired_prompts": 40},
+    }  # fmt: skip
+    for seed in (2000, 2001, 2002):
+        (tmp_path / f"person-{seed}" / "reports").mkdir(parents=True)
+        (tmp_path / f"person-{seed}" / "reports" / "drift.json").write_text(json.dumps(raw))
+    (tmp_path / "person-2003").mkdir()
+    rows = {row.name: row for row in cohort.rows(tmp_path)}
+    assert rows["trained: portraits flagged as copies"].value == 0.5
+    assert rows["trained: prompts for a difference of 0.02, median"].value == 40
+    missed = [row for name, row in rows.items() if "false non-match, sex" in name]
+    assert sum(row.n for row in missed) == 6 and {row.value for row in missed} == {0.5}
+    assert any("likeness, skin" in name for name in rows)
+    assert cohort.rows(tmp_path / "nowhere") == []
+
+
+def test_what_the_series_asks_for_is_drawn_by_the_studio():
+    made = copies.as_asked(820_000)
+    assert len(made) == 8 and {picture.shape for picture in made} == {(128, 128, 3)}
+    assert all(set(layers) <= set(copies.ASKED) and "view" in layers for layers in copies._asked())
+
+
+def test_every_second_person_learns_faster_and_finished_people_are_read(tmp_path: Path):
+    plain, hot = (config.load(None, evaluate_selection.overrides_of(seed, 3.0)) for seed in (6000, 6001))
+    assert hot.training.learning_rate == pytest.approx(3 * plain.training.learning_rate)
+    assert plain.training.checkpoints >= 8 and plain.training.exposures_per_photo == 150
+    one = trained(2500, [0.1, 0.2, 0.3, 0.4, 0.5])
+    (tmp_path / "person-2500").mkdir()
+    (tmp_path / "person-2501").mkdir()
+    (tmp_path / "person-2500" / evaluate_selection.RESULT).write_text(json.dumps(one.to_json()))
+    assert evaluate_selection.measured(tmp_path) == [one]
