@@ -1,7 +1,7 @@
 # portrait_lora for an NVIDIA GPU.  Models and likeness folders live in volumes, never in the image:
 #   docker build -t portrait-lora .
 #   docker run --rm --gpus all -v portrait-models:/models -v "$PWD":/work portrait-lora doctor
-FROM python:3.11-slim
+FROM python:3.11-slim-bookworm
 
 # OpenCV's wheel needs these two at run time.
 RUN apt-get update \

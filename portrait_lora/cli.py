@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from portrait_lora import __version__, errors, log
-from portrait_lora.commands import care, dataset, journey, measure, portraits, setup, signing
+from portrait_lora.commands import care, dataset, journey, measure, portraits, setup, sharing, signing
 
 app = typer.Typer(
     name="portrait-lora",
@@ -41,7 +41,7 @@ def root(
     log.configure(verbose=verbose, quiet=quiet)
 
 
-for _group in (journey, portraits, dataset, measure, setup, care, signing):
+for _group in (journey, portraits, sharing, dataset, measure, setup, care, signing):
     _group.register(app)
 
 

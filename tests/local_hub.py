@@ -26,6 +26,7 @@ class LocalHub:
     gated: set[str] = field(default_factory=set)
     log: list[tuple[str, str, str]] = field(default_factory=list)
     tokens: set[str] = field(default_factory=set)
+    expired: set[str] = field(default_factory=set)
     address: str = ""
 
     def commit(self, repo: str) -> str:
@@ -84,7 +85,9 @@ class _Handler(BaseHTTPRequestHandler):
         hub.log.append((self.command, path, self.headers.get("Range", "")))
         if (token := self.headers.get("Authorization")) is not None:
             hub.tokens.add(token)
-        if path.startswith("/api/models/"):
+        if path == "/api/whoami-v2":
+            self._status(401 if token is None or token.removeprefix("Bearer ") in hub.expired else 200)
+        elif path.startswith("/api/models/"):
             self._model(path.removeprefix("/api/models/"))
         elif "/resolve/" in path:
             repo, _, rest = path.lstrip("/").partition("/resolve/")

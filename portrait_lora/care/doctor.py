@@ -10,15 +10,15 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Final, Literal
 
 from packaging.requirements import Requirement
+from packaging.version import Version
 
 from portrait_lora import consent, lock, manifest
-from portrait_lora.care import pull
-from portrait_lora.care.machine import Machine, normalised
+from portrait_lora.care import distributions, pull
+from portrait_lora.care.machine import Machine, requirements
 from portrait_lora.config import FILE_NAME, load
 from portrait_lora.errors import PortraitError
 from portrait_lora.faces import packs
@@ -45,14 +45,20 @@ class Check:
     remedy: str = ""
 
 
-def judge_machine(m: Machine, requirements: list[str] | None = None) -> list[Check]:
-    """Python, packages, GPU, memory, disk, hub."""
-    told = requirements if requirements is not None else metadata.requires("portrait-lora") or []
+def judge_machine(
+    m: Machine, needed: list[str] | None = None, tested: Mapping[str, str] | None = None
+) -> list[Check]:
+    """Python, packages, GPU, memory, disk, hub.
+
+    `needed` and `tested` are requirements and versions tested together; by default the program's own.
+    """
+    told = requirements() if needed is None else needed
+    pinned = distributions.tested() if tested is None else tested
     return [
         _python(m),
-        *_packages(m, told),
+        *_packages(m, told, pinned),
         _opencv(m),
-        _gpu(m),
+        *_gpu(m),
         _precision(m),
         _memory(m),
         *_disks(m),
@@ -143,17 +149,26 @@ def _python(m: Machine) -> Check:
     return Check("python", "ok" if good else "fail", found, "" if good else "Use Python 3.11 or newer.")
 
 
-def _packages(m: Machine, requirements: list[str]) -> list[Check]:
+def _packages(m: Machine, needed: list[str], tested: Mapping[str, str]) -> list[Check]:
+    """Missing, too old, or damaged packages; those of another version than the tested one in one warning."""
     checks: list[Check] = []
-    for text in requirements:
-        need = Requirement(text)
-        if need.marker is not None and not need.marker.evaluate({"extra": ""}):
-            continue
-        found = m.versions.get(normalised(need.name))
+    other: list[str] = []
+    wanted = [r for r in map(Requirement, needed) if r.marker is None or r.marker.evaluate({"extra": ""})]
+    for need in wanted:
+        name = distributions.normalised(need.name)
+        found, pinned = m.versions.get(name), tested.get(name)
         if found is None or not need.specifier.contains(found, prereleases=True):
             remedy = f"pip install '{need.name}{need.specifier}' -c constraints.txt"
             checks.append(Check(f"package {need.name}", "fail", found or "not installed", remedy))
-    return checks or [Check("packages", "ok", f"{len(requirements)} requirements met")]
+        elif pinned and Version(found).public != Version(pinned).public:
+            other.append(f"{need.name} {found} (tested: {pinned})")
+    for name, file in m.damaged.items():
+        remedy = f"pip install --force-reinstall --no-deps '{name}=={m.versions.get(name, '')}'"
+        checks.append(Check(f"package {name}", "fail", f"{file} is missing or was changed", remedy))
+    if other:
+        remedy = "Should something fail: pip install -c constraints.txt portrait-lora"
+        checks.append(Check("versions", "warn", ", ".join(other), remedy))
+    return checks or [Check("packages", "ok", f"{len(wanted)} requirements met, in the tested versions")]
 
 
 def _opencv(m: Machine) -> Check:
@@ -163,20 +178,27 @@ def _opencv(m: Machine) -> Check:
     return Check("opencv", "ok", ", ".join(found) or "none")
 
 
-def _gpu(m: Machine) -> Check:
+def _gpu(m: Machine) -> list[Check]:
+    if m.torch_error:
+        remedy = "pip install --force-reinstall torch -c constraints.txt"
+        return [Check("torch", "fail", f"cannot be imported: {m.torch_error}", remedy)]
     if m.gpu:
-        return Check("gpu", "ok", f"{m.gpu}, {m.gpu_memory_gb or math.nan:.0f} GB")
+        return [Check("gpu", "ok", f"{m.gpu}, {m.gpu_memory_gb or math.nan:.0f} GB")]
+    status, found, remedy = _no_gpu(m)
+    return [Check("gpu", status, found, remedy)]
+
+
+def _no_gpu(m: Machine) -> tuple[Status, str, str]:
     if m.driver and not m.cuda_build:
         remedy = "Install the CUDA build: pip install --force-reinstall torch -c constraints.txt"
-        return Check("gpu", "fail", "an NVIDIA driver, and a torch without CUDA", remedy)
+        return "fail", "an NVIDIA driver, and a torch without CUDA", remedy
     if m.cuda_build and not m.driver:
         remedy = "Install the NVIDIA driver; in a container start it with --gpus all."
-        return Check("gpu", "warn", "a torch with CUDA, and no driver", remedy)
+        return "warn", "a torch with CUDA, and no driver", remedy
     if m.driver:
         remedy = "Update the driver, and see whether nvidia-smi lists the GPU."
-        return Check("gpu", "fail", "the driver is there, torch finds no GPU", remedy)
-    remedy = "The embedded models run on a CPU; real base models want a GPU."
-    return Check("gpu", "warn", "none", remedy)
+        return "fail", "the driver is there, torch finds no GPU", remedy
+    return "warn", "none", "The embedded models run on a CPU; real base models want a GPU."
 
 
 def _precision(m: Machine) -> Check:
@@ -215,9 +237,15 @@ def _hub(m: Machine) -> Check:
     if m.online is False:
         remedy = "Check the connection or HF_ENDPOINT; work without it: --offline."
         return Check("hub", "warn", "cannot be reached", remedy)
-    if not m.logged_in:
-        return Check("hub", "warn", "not logged in", "For gated models: hf auth login")
-    return Check("hub", "ok", "reachable, logged in" if m.online else "logged in; not tried")
+    if m.login == "refused":
+        return Check("hub", "fail", "refuses the token", "Take a new one: hf auth login (or HF_TOKEN).")
+    reached = "reachable" if m.online else "not asked"
+    if m.login == "none":
+        remedy = "Needed for gated models (* in `portrait-lora models`) only: hf auth login"
+        return Check("hub", "warn", f"{reached}, not logged in", remedy)
+    return Check(
+        "hub", "ok", f"{reached}, logged in" if m.login == "accepted" else f"{reached}, a token is set"
+    )
 
 
 def _shadows(m: Machine) -> list[Check]:

@@ -40,18 +40,23 @@ _PICTURES: Final = (".png", ".jpg", ".jpeg", ".webp")
 
 @dataclass(slots=True)
 class Removed:
-    """What has gone: files and bytes by the name of the folder they were in."""
+    """What has gone: files and bytes by the name of the folder they were in.
+
+    `marks` are stretches of pictures and weights; `pages` those of HTML, which shows faces in small.
+    """
 
     files: dict[str, int] = field(default_factory=dict)
     bytes: dict[str, int] = field(default_factory=dict)
     marks: list[list[bytes]] = field(default_factory=list)
+    pages: list[list[bytes]] = field(default_factory=list)
 
     def count(self, kind: str, path: Path) -> None:
         """Note a file just before it goes."""
         self.files[kind] = self.files.get(kind, 0) + 1
         self.bytes[kind] = self.bytes.get(kind, 0) + path.stat().st_size
-        if path.suffix.lower() not in (".json", ".yaml", ".csv", ".html", ".jsonl", ".txt", ".lock"):
-            self.marks += [found] if (found := marks_of(path)) else []
+        kept = self.pages if path.suffix.lower() == ".html" else self.marks
+        if path.suffix.lower() not in (".json", ".yaml", ".csv", ".jsonl", ".txt", ".lock"):
+            kept += [found] if (found := marks_of(path)) else []
 
 
 def plan(folder: Path, *, photos: bool) -> list[Path]:
@@ -75,10 +80,10 @@ def forget(folder: Path, *, photos: bool, also: Sequence[Path] = ()) -> dict[str
     _remove(targets, removed)
     roots = [root, packs_home().parent, *(p.resolve() for p in also)]
     kept = () if photos else (root / "photos",)
-    residue = [p for p in _files(roots, kept) if _betrays(p, removed.marks, root)]
+    residue = [p for p in _files(roots, kept) if _betrays(p, removed, root)]
     _remove(residue, removed, kind="found by the search")
     looked_at = list(_files(roots, kept))
-    left = [p for p in looked_at if _betrays(p, removed.marks, root)]
+    left = [p for p in looked_at if _betrays(p, removed, root)]
     receipt: dict[str, object] = {
         "format": 1,
         "on": dt.date.today().isoformat(),
@@ -141,11 +146,12 @@ def _files(roots: Sequence[Path], kept: Sequence[Path]) -> Iterator[Path]:
                 yield path
 
 
-def _betrays(path: Path, marks: Sequence[Sequence[bytes]], root: Path) -> bool:
+def _betrays(path: Path, removed: Removed, root: Path) -> bool:
     """Whether a file holds bytes of what was removed; below `root`, also any portrait or adapter of ours.
 
     Elsewhere (caches, folders of exports) lie other people's adapters and portraits: those stay.  A header or
-    a colour profile may be common to both, so two stretches of one file must be found there.
+    a colour profile may be common to both, so two stretches of one file must be found there; pages are alike
+    in their style sheets, so they count below `root` only.
     """
     own = path.is_relative_to(root)
     if own:
@@ -158,7 +164,7 @@ def _betrays(path: Path, marks: Sequence[Sequence[bytes]], root: Path) -> bool:
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
         return any(
             sum(data.find(mark) >= 0 for mark in group) >= (1 if own else min(2, len(group)))
-            for group in marks
+            for group in [*removed.marks, *(removed.pages if own else ())]
         )
 
 

@@ -6,6 +6,7 @@ import importlib.util
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Final
 
 from PIL import Image, UnidentifiedImageError
 
@@ -15,6 +16,11 @@ from portrait_lora.families.adapter_file import lora_layers, read_header
 from portrait_lora.signer import EXTRA
 
 Told = dict[str, object]
+_GENERATED: Final = {
+    provenance.TRAINED: "yes, and marked as such (XMP: trainedAlgorithmicMedia)",
+    provenance.ALGORITHMIC: "drawn by a program, not by a trained model (XMP: algorithmicMedia)",
+}
+_UNMARKED: Final = "it bears no mark: a photograph, or a picture whose mark was taken away"
 
 
 def inspect_file(path: Path, authorities: Path | None = None) -> Told:
@@ -31,6 +37,61 @@ def inspect_file(path: Path, authorities: Path | None = None) -> Told:
     if path.suffix == ".safetensors":
         return told | _adapter(path)
     return told | _picture(path, authorities)
+
+
+def in_words(told: Told) -> list[str]:
+    """The answers that people look for first."""
+    if "folder" in told:
+        return [f"{told['folder']}: {told['kind']}, {told['files']} files, all as they were written"]
+    if told["kind"] == "adapter":
+        return _adapter_in_words(told, _known(told["metadata"]))
+    width, height = told["size_px"] if isinstance(told["size_px"], list) else ("?", "?")
+    recipe = _known(told["recipe"])
+    return [
+        f"{told['file']}: {told['kind']}, {width} x {height} px",
+        f"  generated?  {_GENERATED.get(str(told['digital_source_type']), _UNMARKED)}",
+        f"  changed?    {_changed(told)}",
+        f"  signed?     {_signed(told)}",
+        *([f"  prompt      {recipe['prompt']}"] if recipe.get("prompt") else []),
+        *([f"  made with   {recipe['base']}, seed {recipe.get('seed')}"] if recipe.get("base") else []),
+    ]
+
+
+def _adapter_in_words(told: Told, said: Told) -> list[str]:
+    if "portrait_lora.trigger" not in said:
+        return [f"{told['file']}: {told['layers']} LoRA layers, made by another program"]
+    where = f"for {said.get('portrait_lora.family')}, trained on {said.get('portrait_lora.base')}"
+    size = f"rank {said.get('portrait_lora.rank')}, step {said.get('portrait_lora.step')}"
+    licence = said.get("modelspec.license", "unknown")
+    return [
+        f"{told['file']}: a LoRA of {told['layers']} layers {where}",
+        f"  trigger     {said['portrait_lora.trigger']}",
+        f"  size        {size}",
+        f"  licence     {licence}, the base's",
+    ]
+
+
+def _changed(told: Told) -> str:
+    beside = _known(told["sidecar"])
+    if not beside:
+        return "not known: no JSON file of this program lies beside it"
+    return (
+        "no: the JSON file beside it speaks of these bytes"
+        if beside["matches"]
+        else ("YES: the JSON file beside it speaks of other bytes")
+    )
+
+
+def _signed(told: Told) -> str:
+    found = _known(told["credentials"])
+    if not found:
+        return "no"
+    by = f", by {found['signer']}" if found.get("signer") else ""
+    return f"{found['state']}{by}" + (f": {found['remedy']}" if found.get("remedy") else "")
+
+
+def _known(value: object) -> Told:
+    return {str(k): v for k, v in value.items()} if isinstance(value, dict) else {}
 
 
 def _folder(path: Path) -> Told:

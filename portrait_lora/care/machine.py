@@ -7,21 +7,33 @@ import os
 import platform
 import shutil
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Final, Literal
 
+from packaging.requirements import Requirement
+
+from portrait_lora.care import distributions
 from portrait_lora.faces.known import packs_home
 from portrait_lora.hub import Hub
+
+Login = Literal["none", "token", "accepted", "refused"]
+"""No token, a token that was not tried, and what the hub says of it."""
+_LIMITS: Final = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """`versions` are the installed distributions by normalised name; `online` None was not tried."""
+    """`versions` are the installed distributions by normalised name, `damaged` those with a broken file;
+    `torch_error` says why torch cannot be imported; `online` None was not tried."""
 
     python: tuple[int, int]
     versions: Mapping[str, str]
+    damaged: Mapping[str, str]
+    torch_error: str
     driver: bool
     cuda_build: bool
     gpu: str
@@ -30,39 +42,53 @@ class Machine:
     memory_gb: float
     free_gb: Mapping[str, float]
     writable: Mapping[str, bool]
-    logged_in: bool
+    login: Login
     online: bool | None
     offline: bool
     working_folder: Path
 
 
-def normalised(name: str) -> str:
-    """A distribution's name as indexes compare it."""
-    return name.lower().replace("_", "-").replace(".", "-")
+def requirements() -> list[str]:
+    """What the installed program asks for, as in its metadata."""
+    return metadata.requires("portrait-lora") or []
 
 
 def probe(hub: Hub, *, network: bool) -> Machine:
     """Look at this machine; with `network` the hub is asked for a sign of life (3 seconds at most)."""
-    import torch
-
-    cuda = torch.cuda.is_available()
+    cuda_build, gpu, gpu_memory_gb, bf16, torch_error = _torch()
     cache, here = hub.cache, Path.cwd()
+    asked = network and not hub.offline
     return Machine(
         python=sys.version_info[:2],
-        versions={normalised(d.name): d.version for d in metadata.distributions() if d.name},
+        versions=distributions.versions(),
+        damaged=distributions.damaged([*(Requirement(r).name for r in requirements()), "opencv-python"]),
+        torch_error=torch_error,
         driver=_driver(),
-        cuda_build=torch.version.cuda is not None,
-        gpu=torch.cuda.get_device_name(0) if cuda else "",
-        gpu_memory_gb=torch.cuda.get_device_properties(0).total_memory / 1e9 if cuda else None,
-        bf16=bool(cuda and torch.cuda.is_bf16_supported()),
+        cuda_build=cuda_build,
+        gpu=gpu,
+        gpu_memory_gb=gpu_memory_gb,
+        bf16=bf16,
         memory_gb=_memory_gb(),
         free_gb={"cache": _free_gb(cache), "here": _free_gb(here)},
         writable={str(p): _writable(p) for p in (cache, packs_home(), here)},
-        logged_in=hub.token is not None,
-        online=_reachable(hub) if network and not hub.offline else None,
+        login=_login(hub) if asked else "token" if hub.token else "none",
+        online=_answer(hub.endpoint, None) is not None if asked else None,
         offline=hub.offline,
         working_folder=here,
     )
+
+
+def _torch() -> tuple[bool, str, float | None, bool, str]:
+    """(built for CUDA, name of the GPU, its GB, bf16, why it cannot be imported)."""
+    try:
+        import torch
+    except Exception as error:  # a broken library fails in many ways; that is what is looked for
+        return False, "", None, False, f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+    built = torch.version.cuda is not None
+    if not torch.cuda.is_available():
+        return built, "", None, False, ""
+    memory_gb = torch.cuda.get_device_properties(0).total_memory / 1e9
+    return built, torch.cuda.get_device_name(0), memory_gb, torch.cuda.is_bf16_supported(), ""
 
 
 def _driver() -> bool:
@@ -71,9 +97,20 @@ def _driver() -> bool:
 
 
 def _memory_gb() -> float:
+    """What this program may use: of the machine, or of the container it runs in."""
     if platform.system() == "Windows" or not hasattr(os, "sysconf"):
         return float("nan")
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min([whole, *(limit for path in _LIMITS if (limit := _limit(path)))]) / 1e9
+
+
+def _limit(path: Path) -> int:
+    """The limit in a control group's file; 0 for none."""
+    try:
+        text = path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return 0
+    return int(text) if text.isdigit() else 0
 
 
 def _existing(path: Path) -> Path:
@@ -85,16 +122,29 @@ def _free_gb(path: Path) -> float:
 
 
 def _writable(path: Path) -> bool:
-    return os.access(_existing(path), os.W_OK)
-
-
-def _reachable(hub: Hub) -> bool:
-    if importlib.util.find_spec("httpx2") is None:
+    """Whether a file can be made there: tried, because permissions do not tell everything."""
+    try:
+        with tempfile.TemporaryFile(dir=_existing(path)):
+            return True
+    except OSError:
         return False
+
+
+def _login(hub: Hub) -> Login:
+    if hub.token is None:
+        return "none"
+    status = _answer(f"{hub.endpoint}/api/whoami-v2", hub.token)
+    return "accepted" if status == 200 else "refused" if status in (401, 403) else "token"
+
+
+def _answer(address: str, token: str | None) -> int | None:
+    """The HTTP status of an address; None when nobody answers."""
+    if importlib.util.find_spec("httpx2") is None:
+        return None
     import httpx2
 
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
-        httpx2.head(hub.endpoint, timeout=3.0)
-    except httpx2.HTTPError:
-        return False
-    return True
+        return httpx2.get(address, headers=headers, timeout=3.0).status_code
+    except (httpx2.HTTPError, httpx2.InvalidURL, ValueError):
+        return None

@@ -5,6 +5,7 @@ A branch is resolved to a commit once; the lock of the likeness folder then name
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,10 @@ class Need:
         return self.gigabytes * 1000 / MEGABYTES_PER_SECOND / 60
 
 
+_CAPTIONERS: Final = {"florence2": (0.5, "MIT"), "blip": (1.0, "BSD-3-Clause")}
+"""GB and licence of what writes captions when no other model is named; as reported, not verified."""
+
+
 def names_of(folder: Path, overrides: Sequence[str] = ()) -> tuple[str, str]:
     """The base and the face pack that a likeness folder asks for."""
     file = folder / FILE_NAME
@@ -57,6 +62,23 @@ def needs(names: Sequence[str], folder: Path, hub: Hub) -> list[Need]:
         elif base and not all(_is_here(lock, repo, hub) for repo in base.repos):
             found.append(Need(name, base.download_gb, base.licence, base.gated, base.licence_url))
     return found
+
+
+def captioner_need(captioner: str, model: str, hub: Hub) -> list[Need]:
+    """The captioning model, when one is asked for by name and is not in the cache yet.
+
+    Nothing is asked of the network.  Size and licence of a model of the user's choice are not known.
+    """
+    from portrait_lora.dataset.caption_models import MODELS
+
+    if captioner not in _CAPTIONERS or (model and Path(model).expanduser().is_dir()):
+        return []
+    repo = model or MODELS[captioner]
+    there = hub.cache / f"models--{repo.replace('/', '--')}" / "snapshots"
+    if any(there.glob("*/config.json")):
+        return []
+    size, licence = (math.nan, "licence not known here") if model else _CAPTIONERS[captioner]
+    return [Need(repo, size, licence, False, f"{hub.endpoint}/{repo}")]
 
 
 def pull(name: str, folder: Path, hub: Hub, *, archive: Path | None = None) -> list[LockedModel]:

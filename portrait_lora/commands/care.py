@@ -118,7 +118,10 @@ def doctor(
     for check in checks:
         lines.append(f"{check.status:<5} {check.name}: {check.found}")
         lines += [f"      → {check.remedy}"] if check.remedy else []
-    answer(summary, as_json, lines, f"portrait-lora run {folder}" if folder else "portrait-lora demo")
+    failed = sum(check.status == "fail" for check in checks)
+    lines += ["", f"{failed} to be mended first" if failed else "Nothing stands in the way."]
+    following = f"portrait-lora run {folder}" if folder else "portrait-lora demo"
+    answer(summary, as_json, lines, "" if failed else following)
     if not summary["healthy"]:
         raise typer.Exit(EXIT_FAILED)
 
@@ -167,11 +170,12 @@ def inspect(
     ] = None,
     as_json: JsonOpt = False,
 ) -> None:
-    """Show what a file says of how it was made."""
-    from portrait_lora.care.inspection import inspect_file
+    """Show what a file says of how it was made, whether it was changed since, and whether it is signed."""
+    from portrait_lora.care.inspection import in_words, inspect_file
 
     told = inspect_file(file, trust)
-    answer(told, as_json, [line for key, value in told.items() for line in _shown(key, value)], "")
+    full = [line for key, value in told.items() for line in _shown(key, value, 1)]
+    answer(told, as_json, [*in_words(told), "", "in full:", *full], "")
 
 
 def _shown(key: str, value: object, depth: int = 0) -> list[str]:
@@ -203,7 +207,9 @@ def forget(
         typer.confirm("This cannot be undone. Go on?", abort=True, err=True)
     receipt = forgetting.forget(folder, photos=photos, also=elsewhere)
     files = receipt["files"] if isinstance(receipt["files"], dict) else {}
-    lines = [f"{sum(files.values())} files removed, {receipt['residual_files']} left"]
+    kinds = ", ".join(f"{kind} {count}" for kind, count in files.items())
+    lines = [f"{sum(files.values())} files removed" + (f": {kinds}" if kinds else "")]
+    lines.append(f"{receipt['searched_files']} other files searched: nothing of the person was found in them")
     lines.append(f"the receipt: {folder / forgetting.RECEIPT}")
     following = "" if photos else f"portrait-lora forget {folder} --photos"
     answer(receipt, as_json, lines, following)

@@ -12,7 +12,7 @@ from portrait_lora.errors import InputError
 
 if TYPE_CHECKING:
     from portrait_lora.care.pull import Need
-    from portrait_lora.config import LikenessConfig
+    from portrait_lora.config import CaptionConfig, LikenessConfig
     from portrait_lora.hub import Hub
 
 OfflineOpt = Annotated[
@@ -69,8 +69,9 @@ def get_ready(
     settings = config.load(file if file.is_file() else None, overrides)
     record_consent(folder, subject, consent, settings.subject.name)
     names = [n for n in (settings.base, settings.face_pack) if n not in ("embedded", "synthetic")]
-    if names:
-        fetch_missing(names, folder, yes=yes, offline=offline)
+    captioner = settings.dataset.captions.captioner
+    if names or captioner in ("florence2", "blip"):
+        fetch_missing(names, folder, yes=yes, offline=offline, captions=settings.dataset.captions)
     show_rights(settings)
     if scores:
         _refuse_without_gallery(settings.face_pack)
@@ -91,48 +92,60 @@ def _refuse_without_gallery(name: str) -> None:
         )
 
 
-def fetch_missing(names: list[str], folder: Path, *, yes: bool, offline: bool) -> None:
-    """Pull what is missing, after showing size and time and asking."""
+def fetch_missing(
+    names: list[str], folder: Path, *, yes: bool, offline: bool, captions: CaptionConfig | None = None
+) -> None:
+    """Pull what is missing, after showing size and time and asking.
+
+    A captioning model is asked about like the others; its library fetches it at the first caption.
+    """
     from portrait_lora.care import pull
     from portrait_lora.hub import Hub
 
     hub = Hub.from_environment(offline=offline)
     needs = pull.needs(names, folder, hub)
-    if not needs:
+    words = pull.captioner_need(captions.captioner, captions.model, hub) if captions else []
+    if not needs and not words:
         return
-    _show(needs)
+    _show([*needs, *words])
     if hub.offline:
-        first = needs[0].name
+        first = [*needs, *words][0].name
+        how = f"portrait-lora pull {first} --into {folder}" if needs else f"hf download {first}"
         raise InputError(
             "this model is not on this machine, and the network is switched off",
             where=first,
-            remedy=f"Run without --offline and HF_HUB_OFFLINE: portrait-lora pull {first} --into {folder}",
+            remedy=f"Run without --offline and HF_HUB_OFFLINE: {how}",
         )
     if not yes:
-        _ask(needs, folder)
+        _ask(needs, words, folder)
     for need in needs:
         pull.pull(need.name, folder, hub)
 
 
 def _show(needs: list[Need]) -> None:
+    import math
+
     from portrait_lora.care.pull import MEGABYTES_PER_SECOND
 
     typer.echo("To be downloaded:", err=True)
     for need in needs:
         gated = "; its licence has to be accepted on the page first" if need.gated else ""
         time = f"about {need.minutes:.0f} min at {MEGABYTES_PER_SECOND:.0f} MB/s"
-        typer.echo(f"  {need.name}: about {need.gigabytes:.1f} GB, {time}", err=True)
+        size = f"about {need.gigabytes:.1f} GB, {time if need.minutes >= 1 else 'under a minute'}"
+        typer.echo(f"  {need.name}: {'size not known' if math.isnan(need.gigabytes) else size}", err=True)
         typer.echo(f"    {need.licence}, {need.page}{gated}", err=True)
 
 
-def _ask(needs: list[Need], folder: Path) -> None:
+def _ask(needs: list[Need], words: list[Need], folder: Path) -> None:
     if not sys.stdin.isatty():
         names = " ".join(need.name for need in needs)
+        first = [f"portrait-lora pull {names} --into {folder}"] if needs else []
+        fetch = " && ".join([*first, *(f"hf download {need.name}" for need in words)])
         raise InputError(
             "a download is needed, and nobody can be asked",
             where=folder,
-            got=f"{names} not on this machine",
-            remedy=f"Add --yes, or fetch first: portrait-lora pull {names} --into {folder}",
+            got=f"{' '.join(need.name for need in [*needs, *words])} not on this machine",
+            remedy=f"Add --yes, or fetch first: {fetch}",
         )
     typer.confirm("Go on?", abort=True, err=True)
 

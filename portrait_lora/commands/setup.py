@@ -39,9 +39,21 @@ def init(
     lines = [
         f"{summary['photos']} files copied to {folder / 'photos'}; settings in {folder / 'likeness.yaml'}",
         *(f"  {reason}" for reason in reasons),
+        *_open_consent(folder, commercial),
     ]
     following = f"portrait-lora check {folder}"
     answer(summary | {"chosen": proposed, "reasons": reasons}, as_json, lines, following)
+
+
+def _open_consent(folder: Path, commercial: bool) -> list[str]:
+    """What training will ask for, said now."""
+    from portrait_lora import consent, errors
+
+    try:
+        consent.require(folder, folder / "photos", commercial=commercial)
+    except errors.PortraitError as error:
+        return [f"  before training: {error.what}. {error.remedy}"]
+    return []
 
 
 def _proposed(photos: Path, given: list[str], commercial: bool) -> tuple[list[str], list[str]]:
@@ -68,28 +80,51 @@ def _proposed(photos: Path, given: list[str], commercial: bool) -> tuple[list[st
         if not studio:
             proposed += [f"training.batch_size={choice.batch_size}"]
             proposed += [f"mixed_precision={choice.mixed_precision}"]
-        what = f"base {choice.base.name} at {choice.base.resolution_px} px"
-        reasons.append(f"{what}, batch {choice.batch_size}: {'; '.join(choice.reasons)}")
+        what = f"base {choice.base.name} at {choice.base.resolution_px} px, batch {choice.batch_size}"
+        if choice.mixed_precision != "auto":
+            what += f", {choice.mixed_precision}"
+        reasons.append(f"{what}: {'; '.join(choice.reasons)}")
     if "face_pack" not in named and not studio:
         proposed.append("face_pack=auraface")
         reasons.append("face pack auraface: its networks may be used commercially (no pose, no expression)")
     return [p for p in proposed if p.partition("=")[0] not in named], reasons
 
 
-def models(as_json: JsonOpt = False) -> None:
+def models(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="everything about one base or face pack")
+    ] = None,
+    as_json: JsonOpt = False,
+) -> None:
     """The base models and face packs this program knows, with their licence and needs."""
     from portrait_lora import summaries
     from portrait_lora.faces.table import pack_lines, pack_table
     from portrait_lora.families import catalog
 
+    if name is not None:
+        _one_model(name, as_json)
+        return
     rows, packs = catalog.table(), pack_table()
     lines = [*summaries.of_models(rows), "", *pack_lines(packs)]
-    answer(
-        {"models": rows, "face_packs": packs},
-        as_json,
-        lines,
-        "portrait-lora init DIR --photos PHOTOS -s base=NAME",
-    )
+    following = "portrait-lora models NAME, or portrait-lora init DIR --photos PHOTOS -s base=NAME"
+    answer({"models": rows, "face_packs": packs}, as_json, lines, following)
+
+
+def _one_model(name: str, as_json: bool) -> None:
+    """One row in full; `embedded` is the base of that name."""
+    from portrait_lora import config, summaries
+    from portrait_lora.faces.table import pack_details, pack_table
+    from portrait_lora.families import catalog
+
+    base = next((r for r in catalog.table() if r["name"] == name), None)
+    pack = next((r for r in pack_table() if r["name"] == name), None)
+    if base is not None:
+        lines = summaries.of_model(base, config.load(None, [f"base={name}"]))
+        answer({"model": base}, as_json, lines, f"portrait-lora init DIR --photos PHOTOS -s base={name}")
+    elif pack is not None:
+        answer({"face_pack": pack}, as_json, pack_details(pack), f"portrait-lora pull {name}")
+    else:
+        catalog.resolve_base(name)  # raises with the nearest name
 
 
 def config_show(

@@ -1,27 +1,38 @@
-"""Fifteen faults planted one at a time: the doctor finds each, names it, and says what to do."""
+"""Faults planted one at a time: the doctor finds each, names it, and says what to do.
+
+Most are real: files, folders, variables and servers as a user would have them.  What this machine cannot have
+(another Python, a GPU, a full disk) is told to the doctor as facts.
+"""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
 from portrait_lora import consent, lock
-from portrait_lora.care import doctor
+from portrait_lora.care import distributions, doctor
+from portrait_lora.care import machine as machines
 from portrait_lora.care.doctor import Check
 from portrait_lora.care.machine import Machine, probe
 from portrait_lora.faces import install, known, packs
 from portrait_lora.families import bases
 from portrait_lora.hub import Hub
 from tests.care.made_up import make_likeness
+from tests.local_hub import LocalHub, serving
 
 NEEDED = ["torch==2.13.0", "pillow>=13.0.0", "numpy>=2.0"]
+TESTED = {"torch": "2.13.0", "pillow": "13.0.0", "numpy": "2.4.6"}
 HEALTHY = Machine(
     python=(3, 11),
     versions={"torch": "2.13.0", "pillow": "13.0.0", "numpy": "2.4.6", "opencv-python": "5.0.0.93"},
+    damaged={},
+    torch_error="",
     driver=True,
     cuda_build=True,
     gpu="A card",
@@ -30,7 +41,7 @@ HEALTHY = Machine(
     memory_gb=32.0,
     free_gb={"cache": 500.0, "here": 500.0},
     writable={"/cache": True},
-    logged_in=True,
+    login="accepted",
     online=True,
     offline=False,
     working_folder=Path("/nowhere"),
@@ -54,44 +65,147 @@ def with_versions(**more: str) -> Machine:
     return replace(HEALTHY, versions={**HEALTHY.versions, **versions})
 
 
-MACHINE_FAULTS: dict[str, tuple[Machine, str, str]] = {
+FACTS: dict[str, tuple[Machine, str, str]] = {
     "old Python": (replace(HEALTHY, python=(3, 10)), "python", "3.10"),
     "package missing": (without("numpy"), "package numpy", "not installed"),
     "package of another version": (with_versions(torch="2.15.0"), "package torch", "2.15.0"),
-    "pillow held back": (with_versions(pillow="12.3.0"), "package pillow", "12.3.0"),
-    "two opencv": (with_versions(opencv_python_headless="5.0"), "opencv", "overwrite"),
-    "torch without CUDA": (replace(HEALTHY, gpu="", cuda_build=False), "gpu", "without CUDA"),
+    "a version nobody has tried": (with_versions(numpy="2.9.0"), "versions", "2.9.0 (tested: 2.4.6)"),
     "CUDA without driver": (replace(HEALTHY, gpu="", driver=False), "gpu", "no driver"),
     "driver without GPU": (replace(HEALTHY, gpu=""), "gpu", "finds no GPU"),
     "no bf16": (replace(HEALTHY, bf16=False), "precision", "no bf16"),
-    "little memory": (replace(HEALTHY, memory_gb=2.0), "memory", "2.0"),
     "full disk": (replace(HEALTHY, free_gb={"cache": 1.0}), "disk (cache)", "1.0 GB"),
-    "cache not writable": (replace(HEALTHY, writable={"/cache": False}), "folders", "/cache"),
-    "hub unreachable": (replace(HEALTHY, online=False), "hub", "cannot be reached"),
-    "not logged in": (replace(HEALTHY, logged_in=False), "hub", "not logged in"),
 }
 
 
-@pytest.mark.parametrize("fault", sorted(MACHINE_FAULTS))
-def test_a_fault_of_the_machine_is_found(fault: str) -> None:
-    machine, name, words = MACHINE_FAULTS[fault]
-    checks = doctor.judge_machine(machine, NEEDED)
+@pytest.mark.parametrize("fault", sorted(FACTS))
+def test_a_fault_that_this_machine_cannot_have_is_found(fault: str) -> None:
+    machine, name, words = FACTS[fault]
+    checks = doctor.judge_machine(machine, NEEDED, TESTED)
     assert words in found(checks, name).found
     assert len([c for c in checks if c.status != "ok"]) == 1, "and nothing else"
 
 
 def test_a_healthy_machine_is_left_in_peace() -> None:
-    checks = doctor.judge_machine(HEALTHY, NEEDED)
+    checks = doctor.judge_machine(HEALTHY, NEEDED, TESTED)
     assert {c.status for c in checks} == {"ok"}
     assert doctor.summary(checks)["healthy"] is True
-    offline = doctor.judge_machine(replace(HEALTHY, offline=True, online=None), NEEDED)
+    offline = doctor.judge_machine(replace(HEALTHY, offline=True, online=None), NEEDED, TESTED)
     assert {c.status for c in offline} == {"ok"}
 
 
-def test_a_shadow_in_the_working_folder_is_found(tmp_path: Path) -> None:
-    (tmp_path / "buffalo_l").mkdir()
-    checks = doctor.judge_machine(replace(HEALTHY, working_folder=tmp_path), NEEDED)
-    assert "buffalo_l" in found(checks, "working folder").found
+class Bench:
+    """A place to plant faults in: folders, variables and a hub that are this test's own."""
+
+    def __init__(self, root: Path, server: LocalHub, patch: pytest.MonkeyPatch):
+        self.root, self.server, self.patch = root, server, patch
+        self.early = root / "early"  # on the path before everything else
+        self.early.mkdir()
+        (root / "work").mkdir()
+        patch.syspath_prepend(str(self.early))
+        patch.chdir(root / "work")
+        for name, value in {
+            "HF_HOME": str(root / "home"),
+            "HF_HUB_CACHE": str(root / "home" / "hub"),
+            "HF_ENDPOINT": server.address,
+            "HF_TOKEN": "hf_good",
+            "HF_HUB_OFFLINE": "0",
+            "TRANSFORMERS_OFFLINE": "0",
+        }.items():
+            patch.setenv(name, value)
+
+    def package(self, name: str, version: str) -> None:
+        """What a distribution leaves when it is installed."""
+        folder = self.early / f"{name}-{version}.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+
+    def copy_of(self, name: str) -> Path:
+        """An installed package with its records, in front of the one in use."""
+        one = metadata.distribution(name)
+        for file in {str(f).split("/")[0] for f in one.files or [] if not str(f).startswith("..")}:
+            shutil.copytree(str(one.locate_file(file)), self.early / file)
+        return self.early / name
+
+    def checks(self) -> list[Check]:
+        """The whole look at the machine, with the network."""
+        return doctor.judge_machine(probe(Hub.from_environment(), network=True))
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    with serving(LocalHub()) as server:
+        yield Bench(tmp_path, server, monkeypatch)
+
+
+def _cut_file(b: Bench) -> None:
+    file = b.copy_of("jinja2") / "environment.py"
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def _lost_file(b: Bench) -> None:
+    (b.copy_of("jinja2") / "runtime.py").unlink()
+
+
+def _broken_torch(b: Bench) -> None:
+    (b.early / "torch.py").write_text("raise ImportError('libcudart.so.13: cannot open shared object file')")
+    b.patch.delitem(sys.modules, "torch")
+
+
+def _driver(b: Bench) -> None:
+    (b.early / "nvidia-smi").write_text("#!/bin/sh\n")
+    (b.early / "nvidia-smi").chmod(0o755)
+    b.patch.setenv("PATH", str(b.early), prepend=":")
+
+
+def _small_container(b: Bench) -> None:
+    (b.root / "memory.max").write_text("2000000000\n")
+    b.patch.setattr(machines, "_LIMITS", (b.root / "memory.max",))
+
+
+def _cache_is_a_file(b: Bench) -> None:
+    (b.root / "taken").write_text("a file")
+    b.patch.setenv("HF_HUB_CACHE", str(b.root / "taken" / "hub"))
+
+
+def _no_token(b: Bench) -> None:
+    b.patch.delenv("HF_TOKEN")
+    b.patch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(b.root / "none"))
+    b.patch.setattr("huggingface_hub.constants.HF_STORED_TOKENS_PATH", str(b.root / "none"))
+
+
+REAL: dict[str, tuple[Callable[[Bench], object], str, str]] = {
+    "two opencv": (lambda b: b.package("opencv_python_headless", "5.0"), "opencv", "overwrite"),
+    "an old pillow in front": (lambda b: b.package("pillow", "12.3.0"), "package pillow", "12.3.0"),
+    "a package cut short": (_cut_file, "package jinja2", "jinja2/environment.py"),
+    "a package without a file": (_lost_file, "package jinja2", "jinja2/runtime.py"),
+    "a torch that does not start": (_broken_torch, "torch", "libcudart"),
+    "a driver that torch does not see": (_driver, "gpu", "driver"),
+    "a container with little memory": (_small_container, "memory", "2.0 GB"),
+    "a cache inside a file": (_cache_is_a_file, "folders", "cannot be written"),
+    "hub unreachable": (lambda b: b.patch.setenv("HF_ENDPOINT", "http://127.0.0.1:9"), "hub", "reached"),
+    "hub misspelt": (lambda b: b.patch.setenv("HF_ENDPOINT", "htp:/huggingface"), "hub", "reached"),
+    "a token that has ended": (lambda b: b.server.expired.add("hf_good"), "hub", "refuses the token"),
+    "not logged in": (_no_token, "hub", "not logged in"),
+    "a folder called as a pack": (lambda b: Path("buffalo_l").mkdir(), "working folder", "buffalo_l"),
+}
+
+
+@pytest.mark.parametrize("fault", sorted(REAL))
+def test_a_real_fault_of_the_machine_is_found(fault: str, bench: Bench) -> None:
+    plant, name, words = REAL[fault]
+    plant(bench)
+    checks = bench.checks()
+    assert words in found(checks, name).found
+    others = {c.name for c in checks if c.status != "ok"} - {"gpu", "versions"}
+    assert len(others - {found(checks, name).name}) == 0, "and nothing else"
+
+
+def test_this_installation_is_whole_and_logged_in(bench: Bench) -> None:
+    checks = {c.name: c for c in bench.checks()}
+    assert not [c for c in checks.values() if c.status == "fail"]
+    assert checks["hub"].found == "reachable, logged in"
+    assert bench.server.tokens == {"Bearer hf_good"}
+    assert distributions.tested()["torch"].startswith("2.")
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from portrait_lora.care.export import DIFFUSERS_NAME, export, exported_to
-from portrait_lora.care.inspection import inspect_file
+from portrait_lora.care.inspection import in_words, inspect_file
 from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.families.adapter_file import lora_layers
 from portrait_lora.families.catalog import BASES, resolve_base
@@ -93,3 +93,18 @@ def test_a_file_tells_how_it_was_made(opened: Likeness, tmp_path: Path) -> None:
     portrait.with_suffix(".json").write_text("{")
     with pytest.raises(ArtifactError, match="sidecar"):
         inspect_file(portrait)
+
+
+def test_the_answers_people_look_for_come_first(opened: Likeness) -> None:
+    portrait = opened.root / "portraits" / "headshots" / "shot_1.png"
+    told = "\n".join(in_words(inspect_file(portrait)))
+    assert "generated?  yes" in told and "changed?    no" in told and "signed?     no" in told
+    assert "prompt      ohwx woman" in told
+    with portrait.open("ab") as stream:
+        stream.write(b"more")
+    assert "changed?    YES" in "\n".join(in_words(inspect_file(portrait)))
+    photo = "\n".join(in_words(inspect_file(opened.root / "photos" / "anna_0.png")))
+    assert "bears no mark" in photo and "changed?    not known" in photo
+    adapter = "\n".join(in_words(inspect_file(opened.adapters / "adapter.safetensors")))
+    assert "a LoRA of 1 layers for sd15" in adapter and "trigger     ohwx" in adapter
+    assert in_words(inspect_file(opened.root / "dataset"))[0].endswith("1 files, all as they were written")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import random
 import shutil
 from pathlib import Path
 
@@ -13,6 +15,9 @@ from portrait_lora.care import forget as forgetting
 from portrait_lora.care.forget import RECEIPT, forget, plan
 from portrait_lora.errors import ArtifactError, InputError
 from tests.care.made_up import make_likeness
+from tests.conftest import Journey
+
+BIOMETRIC = (".png", ".jpg", ".safetensors")
 
 
 @pytest.fixture(autouse=True)
@@ -89,6 +94,41 @@ def test_other_people_in_a_shared_folder_stay(tmp_path: Path, home: Path) -> Non
     forget(anna, photos=True, also=[shared])
     assert sorted(p.name for p in shared.iterdir()) == ["bert.png", "bert.safetensors"]
     assert (home / "bert.png").is_file()
+
+
+def test_a_page_that_shows_faces_is_found_below_the_folder_only(tmp_path: Path) -> None:
+    folder, shared = make_likeness(tmp_path / "anna"), tmp_path / "shared"
+    shared.mkdir()
+    style = "".join(f".c{i} {{ margin: {i * 7919 % 977}px; color: #{i:06x} }}\n" for i in range(200))
+    thumb = base64.b64encode((folder / "photos" / "anna_0.png").read_bytes()).decode()
+    (folder / "reports" / "check.html").write_text(f"<style>{style}</style><img src='data:{thumb}'>")
+    shutil.copy(folder / "reports" / "check.html", folder / "kept.html")
+    (shared / "bert.html").write_text(f"<style>{style}</style>")
+    (folder / "mine.html").write_text("<p>Nobody is shown here: only a list of lenses, prices and dates.</p>")
+    forget(folder, photos=False, also=[shared])
+    assert not (folder / "kept.html").exists()
+    assert (folder / "mine.html").is_file() and (shared / "bert.html").is_file()
+
+
+@pytest.mark.journey
+def test_nothing_of_a_whole_journey_is_left(journey: Journey, tmp_path: Path, home: Path) -> None:
+    """Ten stretches of every file that a real run left, looked for in everything afterwards."""
+    folder = Path(shutil.copytree(journey.folder, tmp_path / "demo"))
+    draw = random.Random(0)
+    needles: set[bytes] = set()
+    for path in (p for p in folder.rglob("*") if p.is_file() and p.suffix in BIOMETRIC):
+        data = path.read_bytes()
+        at = [draw.randrange(max(1, len(data) - 32)) for _ in range(10)]
+        needles |= {part for a in at if len(set(part := data[a : a + 32])) >= 16}
+    assert len(needles) > 500
+    for stray in ("photos", "dataset", "adapters/main", "portraits/headshots"):
+        shutil.copytree(folder / stray, folder / "old" / stray)
+        shutil.copytree(folder / stray, home / "stray" / stray)
+    receipt = forget(folder, photos=True)
+    assert receipt["residual_files"] == 0
+    assert remains([folder, home], sorted(needles)) == []
+    files = {p.suffix for root in (folder, home) for p in root.rglob("*") if p.is_file()}
+    assert files & set(BIOMETRIC) == set()
 
 
 def test_links_are_cut_not_followed(tmp_path: Path) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import math
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -137,6 +140,109 @@ def test_a_failed_pull_locks_nothing(server: LocalHub, base: BaseModel, tmp_path
     with pytest.raises(PortraitError):
         pulling.pull("tiny", me, hub)
     assert locks.read(me).models == {}
+
+
+WEIGHTS, INDEX = f"{REPO}/unet/diffusion_pytorch_model.safetensors", f"{REPO}/model_index.json"
+TROUBLES: dict[str, tuple[str, str | int, int, str]] = {
+    "repository 401": (f"api:{REPO}", 401, 2, "hf auth login"),
+    "repository 403": (f"api:{REPO}", 403, 2, "hf auth login"),
+    "repository 404": (f"api:{REPO}", 404, 2, "no such model"),
+    "repository 429": (f"api:{REPO}", 429, 1, "fewer requests"),
+    "repository 500": (f"api:{REPO}", 500, 1, "problem of its own"),
+    "index 403": (f"head:{INDEX}", 403, 2, "hf auth login"),
+    "index 500": (f"head:{INDEX}", 500, 1, "problem of its own"),
+    "weights' head 401": (f"head:{WEIGHTS}", 401, 2, "hf auth login"),
+    "weights' head 404": (f"head:{WEIGHTS}", 404, 2, "no such model"),
+    "weights' head 429": (f"head:{WEIGHTS}", 429, 1, "fewer requests"),
+    "weights 401": (WEIGHTS, 401, 2, "hf auth login"),
+    "weights 403": (WEIGHTS, 403, 2, "hf auth login"),
+    "weights 404": (WEIGHTS, 404, 2, "no such model"),
+    "weights 429": (WEIGHTS, 429, 1, "fewer requests"),
+    "weights 500": (WEIGHTS, 500, 1, "problem of its own"),
+    "weights always cut": (WEIGHTS, "cut", 1, "cannot be reached"),
+    "weights always wrong": (WEIGHTS, "wrong", 1, "not the one the hub announced"),
+    "weights always short": (WEIGHTS, "short", 1, ""),
+}
+
+
+def whole(hub: Hub, files: dict[str, bytes]) -> None:
+    """What is in the cache is whole files of this model, or nothing."""
+    for path in hub.cache.rglob("*"):
+        assert not path.name.endswith(".incomplete"), path
+        if path.is_file() and {"blobs", "snapshots"} & set(path.parts):
+            assert path.read_bytes() in files.values(), path
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_every_trouble_ends_in_words_and_whole_files_and_passes(
+    trouble: str, server: LocalHub, base: BaseModel, tmp_path: Path, files: dict[str, bytes]
+) -> None:
+    hub, me = client(server, tmp_path), tmp_path / "me"
+    where, what, code, words = TROUBLES[trouble]
+    server.faults[where] = [what] * 60
+    with pytest.raises(PortraitError, match=words) as caught:
+        pulling.pull("tiny", me, hub)
+    assert caught.value.exit_code == code
+    assert not (me / locks.NAME).exists()
+    whole(hub, files)
+    server.faults.clear()
+    pulling.pull("tiny", me, hub)
+    model = locks.read(me).models[REPO]
+    folder = hub.folder(REPO, model.commit)
+    assert {n: (folder / n).read_bytes() for n in model.files} == {n: files[n] for n in model.files}
+
+
+def test_a_disk_that_fills_up_on_the_way_leaves_nothing(
+    server: LocalHub,
+    base: BaseModel,
+    tmp_path: Path,
+    files: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import huggingface_hub
+
+    hub, me, real = client(server, tmp_path), tmp_path / "me", huggingface_hub.hf_hub_download
+
+    def full(repo: str, name: str, **given: Any) -> str:
+        if not name.endswith(".safetensors"):
+            return real(repo, name, **given)
+        blobs = hub.cache / f"models--{repo.replace('/', '--')}" / "blobs"
+        (blobs / "0.incomplete").write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device", str(blobs))
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", full)
+    with pytest.raises(PortraitError, match="the disk is full") as caught:
+        pulling.pull("tiny", me, hub)
+    assert caught.value.exit_code == 1 and not (me / locks.NAME).exists()
+    whole(hub, files)
+
+
+def test_a_mirror_and_a_token_come_from_the_environment(
+    server: LocalHub, base: BaseModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", f"{server.address}/")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "elsewhere"))
+    monkeypatch.setenv("HF_TOKEN", "hf_mine")
+    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    pulling.pull("tiny", tmp_path / "me", Hub.from_environment())
+    assert server.tokens == {"Bearer hf_mine"}
+    assert (tmp_path / "elsewhere" / "models--maker--tiny").is_dir()
+    assert "hf_mine" not in (tmp_path / "me" / locks.NAME).read_text()
+
+
+def test_a_captioning_model_is_a_download_too(tmp_path: Path) -> None:
+    hub = Hub("https://hub", tmp_path / "cache")
+    assert pulling.captioner_need("attributes", "", hub) == []
+    (need,) = pulling.captioner_need("blip", "", hub)
+    assert need.name == "Salesforce/blip-image-captioning-base" and need.gigabytes == 1.0
+    (own,) = pulling.captioner_need("florence2", "me/mine", hub)
+    assert own.name == "me/mine" and math.isnan(own.gigabytes)
+    assert pulling.captioner_need("blip", str(tmp_path), hub) == []
+    snapshot = hub.folder(need.name, "0" * 40)
+    snapshot.mkdir(parents=True)
+    (snapshot / "config.json").write_text("{}")
+    assert pulling.captioner_need("blip", "", hub) == []
 
 
 def test_names_that_need_no_download(base: BaseModel, tmp_path: Path) -> None:

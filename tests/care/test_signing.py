@@ -61,7 +61,8 @@ def test_the_command_signs_copies_and_inspect_shows_them(
     assert code == 0 and found["state"] == "valid" and found["signer"] == "Anna's studio, Example studio"
     assert json.loads(out)["recipe"] == {"seed": 0, "prompt": "ohwx woman"}
     code, out, _ = call(capsys, "inspect", copies[0], "--trust", papers.authority)
-    assert code == 0 and "  state: trusted" in out.splitlines()
+    signed = next(line for line in out.splitlines() if line.startswith("  signed?"))
+    assert code == 0 and signed.split("?")[1].strip() == "trusted, by Anna's studio, Example studio"
     assert inspect_file(files[0])["credentials"] is None
 
 

@@ -1,0 +1,60 @@
+"""The installed packages as they lie on the disk: versions, damaged files, versions tested together."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Final
+
+_PINNED: Final = re.compile(r"^([A-Za-z0-9_.-]+)==([^\s;#]+)")
+
+
+def normalised(name: str) -> str:
+    """A distribution's name as indexes compare it."""
+    return name.lower().replace("_", "-").replace(".", "-")
+
+
+def versions() -> dict[str, str]:
+    """Every distribution by its normalised name; of two with one name, the one that is imported."""
+    found: dict[str, str] = {}
+    for one in metadata.distributions():
+        if one.name:
+            found.setdefault(normalised(one.name), one.version)
+    return found
+
+
+def damaged(names: Iterable[str]) -> dict[str, str]:
+    """Packages of which an installed file is gone or of another size: name → the first such file."""
+    found: dict[str, str] = {}
+    for name in names:
+        try:
+            one = metadata.distribution(name)
+        except metadata.PackageNotFoundError:
+            continue  # said elsewhere
+        if wrong := _wrong_file(one):
+            found[normalised(name)] = wrong
+    return found
+
+
+def _wrong_file(one: metadata.Distribution) -> str:
+    """By the sizes in RECORD; compiled Python is made anew and does not count."""
+    for file, _, size in csv.reader((one.read_text("RECORD") or "").splitlines()):
+        if not size or file.endswith(".pyc"):
+            continue
+        path = Path(str(one.locate_file(file)))
+        if not path.is_file() or path.stat().st_size != int(size):
+            return file
+    return ""
+
+
+def tested() -> Mapping[str, str]:
+    """The versions that were tested together, by normalised name; empty when the list is not here."""
+    here = Path(__file__).resolve()
+    for path in (here.parents[1] / "constraints.txt", here.parents[2] / "constraints.txt"):
+        if path.is_file():
+            pinned = map(_PINNED.match, path.read_text(encoding="utf-8").splitlines())
+            return {normalised(m[1]): m[2] for m in pinned if m}
+    return {}
