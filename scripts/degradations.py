@@ -206,7 +206,8 @@ DEGRADATIONS: Final = (
     ),
     Degradation(
         # Fixed after the training of the network that tells it had begun, before anything was measured: at a
-        # quarter, mouth and chin or an eye and a cheek are gone; a thing that only touches the face, or a finger on its rim, does no harm.
+        # quarter, mouth and chin or an eye and a cheek are gone; a thing that only touches the face, or a
+        # finger on its rim, does no harm.
         "occluded", ((0.0, "good"), (0.04, "good"), (0.12, "between"), (0.28, "bad"), (0.4, "bad")), hide,
         also=("no_face", "blurred", "under_exposed", "over_exposed", "harsh_contrast", "sunglasses",
               "extreme_pose"),

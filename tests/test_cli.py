@@ -12,7 +12,7 @@ from tests.conftest import Journey
 
 COMMANDS = (
     *("demo", "init", "check", "prepare", "train", "generate", "score", "run", "models", "config"),
-    *("vary", "fix", "reproduce", "sweep", "compare", "report", "prompts", "dataset"),
+    *("vary", "fix", "reproduce", "sweep", "team", "publish", "compare", "report", "prompts", "dataset"),
     *("pull", "convert", "gallery", "doctor", "export", "inspect", "sign", "forget"),
 )
 

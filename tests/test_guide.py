@@ -48,7 +48,34 @@ def test_every_command_of_the_guide_runs(
     assert (tmp_path / "demo" / "photos").is_dir() and not (tmp_path / "demo" / "adapters").exists()
 
 
-@pytest.mark.parametrize("line", commands("bash hub"), ids=" ".join)
+def elsewhere() -> list[list[str]]:
+    """Commands of the container and of the notebook cell: what stands behind `portrait-lora`."""
+    lines = [*commands("text container"), *commands("text notebook")]
+    told = [[w.removeprefix("!") for w in line] for line in lines]
+    starts = [line for line in told if "portrait-lora" in line and line[:2] != ["docker", "build"]]
+    return [line[line.index("portrait-lora") :] for line in starts]
+
+
+def test_the_notebook_cell_makes_a_likeness_from_nothing_but_photos() -> None:
+    names = [line[1] for line in elsewhere() if "/content/me" in line or line[1] in ("doctor", "gallery")]
+    assert names == ["doctor", "doctor", "init", "pull", "gallery", "run"]
+    pips = [line for line in commands("text notebook") if line[0] == "!pip"]
+    assert all("constraints.txt" in line for line in pips if line[1] == "install")
+    removed = {w for line in pips if line[1] == "uninstall" for w in line if w.startswith("opencv")}
+    assert removed == {"opencv-python-headless", "opencv-contrib-python"}
+
+
+def test_the_script_for_real_weights_takes_what_the_guide_gives_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from scripts import verify_family
+
+    ((python, m, name, *options),) = commands("bash source")
+    assert (python, m, name) == ("python", "-m", "scripts.verify_family")
+    monkeypatch.setattr(verify_family, "locked", lambda base, into: pytest.fail(f"{base.name} {into}"))
+    with pytest.raises(pytest.fail.Exception, match="sdxl anna"):
+        verify_family.main(options)
+
+
+@pytest.mark.parametrize("line", [*commands("bash hub"), *elsewhere()], ids=" ".join)
 def test_commands_that_need_a_hub_are_at_least_well_formed(line: list[str]) -> None:
     group = typer.main.get_command(cli.app)
     with group.make_context("portrait-lora", line[1:]) as outer:

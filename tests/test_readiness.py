@@ -8,9 +8,12 @@ import os
 from pathlib import Path
 
 import pytest
+import typer
 
 from portrait_lora import cli, config, consent
 from portrait_lora.commands import readiness
+from portrait_lora.families import catalog
+from portrait_lora.families.base_model import BaseModel
 from portrait_lora.likeness import open_likeness
 from tests.care.made_up import make_likeness, noise
 
@@ -61,6 +64,68 @@ def test_a_download_is_shown_and_asked_for(call: Told, tmp_path: Path) -> None:
     assert not (folder / "portrait-lora.lock").exists()
 
 
+class Person:
+    """Somebody at a terminal, who answers one question."""
+
+    def __init__(self, answer: str):
+        self._answer = answer
+
+    def isatty(self) -> bool:
+        return True
+
+    def readline(self, *_: object) -> str:
+        return f"{self._answer}\n"
+
+
+@pytest.mark.parametrize(("answer", "fetched"), [("n", []), ("y", ["sdxl", "auraface"])])
+def test_a_person_is_asked_and_the_answer_counts(
+    answer: str, fetched: list[str], call: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from portrait_lora.care import pull
+
+    folder, taken = make_likeness(tmp_path / "anna"), []
+    monkeypatch.setattr(pull, "pull", lambda name, *_: taken.append(name))
+    monkeypatch.setattr("sys.stdin", Person(answer))
+    if answer == "n":
+        with pytest.raises(typer.Abort):
+            readiness.fetch_missing(["sdxl", "auraface"], folder, yes=False, offline=False)
+    else:
+        readiness.fetch_missing(["sdxl", "auraface"], folder, yes=False, offline=False)
+    assert taken == fetched
+
+
+def test_a_captioning_model_is_asked_for_like_a_base(call: Told, tmp_path: Path) -> None:
+    folder = make_likeness(tmp_path / "anna")
+    blip = ("-s", "dataset.captions.captioner=blip")
+    assert call("run", folder, "--i-am-the-subject", *blip) == 2
+    assert "Salesforce/blip-image-captioning-base: about 1.0 GB" in call.err
+    assert "hf download Salesforce/blip-image-captioning-base" in call.err
+    own = "dataset.captions.model=me/mine"
+    assert call("run", folder, "--offline", *blip, "-s", own) == 2
+    assert "me/mine: size not known" in call.err and "switched off" in call.err
+
+
+@pytest.mark.parametrize("base", catalog.BASES, ids=lambda b: b.name)
+def test_one_name_shows_every_field_of_the_catalogue(base: BaseModel, call: Told) -> None:
+    assert call("models", base.name) == 0
+    for part in (base.repo, base.generate_repo, base.licence, base.licence_url, base.terms, base.recipe):
+        assert part in call.out
+    assert f"{base.steps} steps, guidance {base.guidance_scale:g}, {base.resolution_px} px" in call.out
+    assert base.synthetic or "never run with its real weights" in call.out
+    assert f"may be sold?   {base.commercial}." in call.out
+    assert ("log in first?  yes" in call.out) == base.gated
+    assert call("models", base.name, "--json") == 0
+    assert json.loads(call.out)["model"]["unverified"] == list(base.unverified)
+
+
+def test_one_name_shows_everything_about_a_pack_and_a_typo_is_told(call: Told) -> None:
+    assert call("models", "buffalo_l") == 0
+    assert "no, not even for measuring" in call.out and "non-commercial research only" in call.out
+    assert "selects with" in call.out and "antelopev2-glintr100" in call.out and "pose" in call.out
+    assert call("models", "sd1.5") == 2
+    assert "Did you mean 'sd15'" in call.err
+
+
 def test_the_rights_are_shown_and_commercial_use_is_refused(call: Told, tmp_path: Path) -> None:
     settings = config.load(None, ["base=flux1-dev", "commercial=true"])
     with pytest.raises(Exception, match="commercial use is asked for"):
@@ -85,6 +150,7 @@ def test_init_chooses_and_says_why(call: Told, tmp_path: Path) -> None:
     assert (
         call("init", ben, "--photos", tmp_path / "photos", "-s", "base=z-image", "-s", "face_pack=sface") == 0
     )
+    assert "before training: " in call.out and "--i-am-the-subject" in call.out, "what is asked for later"
     settings = config.load(ben / "likeness.yaml")
     assert (settings.base, settings.face_pack, settings.training.rank) == ("z-image", "sface", 32)
 

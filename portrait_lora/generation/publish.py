@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final, Literal, get_args
+from typing import Final, Literal
 
 import numpy as np
 from PIL import Image
@@ -41,7 +41,7 @@ def publish(
     before the first is written: `InputError` for one that is missing or not marked as generated, or whose
     name is taken; `ArtifactError` where a recipe was asked for and there is none.
     """
-    marks = [_mark(file) for file in files]
+    marks: list[provenance.SourceType] = [_mark(file) for file in files]
     told = [_parameters(file) if with_recipe else "" for file in files]
     targets = _targets(files, out, SUFFIXES[kind], keep_names)
     manifest.make_folder(out)
@@ -54,13 +54,11 @@ def _mark(file: Path) -> provenance.SourceType:
     if not file.is_file():
         raise InputError("no such picture", where=file)
     mark = provenance.source_type(file)
-    known: tuple[provenance.SourceType, ...] = get_args(provenance.SourceType)
-    found = next((one for one in known if one == mark), None)
-    if found is None:
-        raise InputError(
-            "the picture is not marked as generated", where=file, needed="a portrait made by this program"
-        )
-    return found
+    if mark in (provenance.TRAINED, provenance.ALGORITHMIC):
+        return mark
+    raise InputError(
+        "the picture is not marked as generated", where=file, needed="a portrait made by this program"
+    )
 
 
 def _parameters(file: Path) -> str:
