@@ -4,7 +4,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from portrait_lora import provenance
-from portrait_lora.synthetic import photos
+from portrait_lora.synthetic import photos, taking
 
 GOOD = 2
 CODES = ("no_face", "cut_off", "unreadable")
@@ -53,11 +53,11 @@ def test_truth_reads_back_and_notices_changes(made: tuple[Path, photos.Reference
     assert photos.read_truth(tmp_path / "broken.json") is None
 
 
-@pytest.mark.parametrize("orientation", sorted(photos.SIDEWAYS))
+@pytest.mark.parametrize("orientation", sorted(taking.SIDEWAYS))
 def test_sideways_storage_is_undone_by_the_tag(orientation: int, tmp_path: Path):
     upright = Image.new("RGB", (48, 64), "white")
     upright.paste("red", (0, 0, 48, 16))
-    (tmp_path / "p.jpg").write_bytes(photos._encode(upright, orientation))
+    (tmp_path / "p.jpg").write_bytes(taking.encode(upright, orientation))
     with Image.open(tmp_path / "p.jpg") as stored:
         turned = ImageOps.exif_transpose(stored)
     assert turned.size == (48, 64)
@@ -66,9 +66,9 @@ def test_sideways_storage_is_undone_by_the_tag(orientation: int, tmp_path: Path)
 
 
 def test_the_plans_cover_what_a_check_wants():
-    plans = photos.GOOD_PLANS
+    plans = taking.GOOD_PLANS
     assert len(plans) == 16
     assert sum(max(p.size_px) >= 1500 for p in plans) >= 3
-    assert {p.orientation for p in plans} == {1, *photos.SIDEWAYS}
+    assert {p.orientation for p in plans} == {1, *taking.SIDEWAYS}
     assert len({p.expression for p in plans}) >= 4 and len({p.lighting for p in plans}) >= 4
     assert min(p.yaw_deg for p in plans) < -45 and max(p.yaw_deg for p in plans) > 45
