@@ -151,8 +151,12 @@ class Run:
             parameter.grad = part.view_as(parameter).clone()
 
     def _draws(self) -> list[tuple[Draw, ...]]:
-        """This process's slots of the batch: the person's picture, and the class's beside it."""
-        mine = range(self.accelerator.process_index, self.recipe.batch_size, self.accelerator.num_processes)
+        """This process's slots of the batch: the person's picture, and the class's beside it.
+
+        Slots that follow each other, as the parts of a batch are in one process: the sums are then the same.
+        """
+        each = self.recipe.batch_size // self.accelerator.num_processes
+        mine = range(self.accelerator.process_index * each, (self.accelerator.process_index + 1) * each)
         told = self.recipe, self.encodings, self.family.schedule, self.step
         own = [(draw(*told, slot),) for slot in mine]
         if not self.encodings.prior:
