@@ -109,7 +109,7 @@ LIGHTS: Final = (
 
 SHOTS: Final = (
     ShotType("close-up", ("close-up", "close up", "closeup", "tight crop", "macro"), (0.45, 0.95), True),
-    ShotType("headshot", ("headshot", "head shot", "head and shoulders"), (0.28, 0.75)),
+    ShotType("headshot", ("headshot", "head shot", "head and shoulders"), (0.28, 0.82)),
     ShotType("medium shot", ("medium shot", "waist up", "waist-up"), (0.18, 0.36)),
     ShotType("three-quarter shot", ("three-quarter shot", "thigh up"), (0.12, 0.26), lens="50 mm lens"),
     ShotType(
