@@ -36,6 +36,7 @@ pictures. The last {held:.0%} of the people are held out from training, calibrat
 scenes composed on the fly: 0 to 4 people at any size on clutter, cloth and noise, whole portraits, heads
 without a face, heads upside down. Embedder A (depthwise-separable, CosFace) saw every other person,
 embedder B (residual, sub-centre ArcFace) the others, so that one can choose and the other report.
+Each answers with the sum of its unit vectors for the crop and for the crop's mirror image.
 
 Beside the names of the people, **both embedders were taught the renderer's own parameters of every face**:
 {traits} numbers for the shape of head, eyes, brows, nose, mouth and ears, and for skin, age, sex, freckles

@@ -89,7 +89,7 @@ def test_a_doubtful_face_gives_way_only_to_a_clearly_surer_one():
 def test_looks_are_bounded_where_there_is_no_face():
     finder = Upright()
     assert second_look(np.zeros((300, 240, 3), np.uint8), [], finder.find) == ([], False)
-    assert finder.calls <= 10
+    assert finder.calls <= 11
 
 
 def test_shadows_are_lifted_and_the_light_is_that_of_the_picture():
@@ -111,3 +111,17 @@ def test_the_check_says_how_far_a_head_leans(tmp_path, pose):
     assert "leaning" in told["extreme_pose"].advice
     path = save(tmp_path / "slight.png", picture(38))
     assert "extreme_pose" not in check_photo(path, Upright(), CheckSettings()).codes
+
+
+def test_a_face_that_only_shows_from_farther_away_is_told_in_the_pixels_of_the_picture():
+    image, finder = picture(0.0), Upright()
+    near = finder.find(image)[0]
+
+    def far(shown):
+        return finder.find(shown) if shown.shape[1] > image.shape[1] else []
+
+    faces, lifted_only = second_look(image, [], far)
+    assert not lifted_only
+    assert faces[0].box_xyxy_px == pytest.approx(near.box_xyxy_px, abs=1.0)
+    assert faces[0].keypoints_px == pytest.approx(near.keypoints_px, abs=1.0)
+    assert faces[0].pose_deg == near.pose_deg
