@@ -166,7 +166,6 @@ class TrainingConfig(Section):
     )
     text_encoder: Fraction = Field(
         default=0.0,
-        exclude_if=lambda share: share == 0.0,  # recipes and digests from before this key stay what they are
         description="a LoRA on the text encoders too (SD families), at this share of learning_rate; 0 = none",
     )
 

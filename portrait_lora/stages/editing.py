@@ -2,128 +2,37 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 from PIL import Image
 
-from portrait_lora import manifest, provenance
-from portrait_lora.config import FILE_NAME
+from portrait_lora import manifest
 from portrait_lora.errors import ArtifactError, ConfigError, InputError
 from portrait_lora.evaluation import identity
 from portrait_lora.generation import drawing, edits, prompts, regions, remake, save
 from portrait_lora.generation.compose import LAYERS
 from portrait_lora.generation.sample import extra_of
-from portrait_lora.likeness import Summary, open_likeness
-from portrait_lora.records import Adapter, Face, Portrait, Shot
+from portrait_lora.likeness import Summary
+from portrait_lora.records import Portrait, Shot
 from portrait_lora.stages.context import Context, sampler_of
+from portrait_lora.stages.opened import Opened, adapter_of, face_of, find_style, open_picture, recipe_of
 from portrait_lora.stages.series import holdout_of
 
 IDENTITY_NOISE: Final = 0.005
 """A similarity that is lower by less than this has not fallen: re-encoding a picture moves it as much."""
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A picture, the likeness it belongs to, and its recipe (None for a picture from elsewhere)."""
-
-    ctx: Context
-    path: Path
-    picture: Image.Image
-    recipe: save.Recipe | None
-
-
-def open_picture(path: Path, likeness: Path | None, overrides: Sequence[str]) -> Opened:
-    """Raises `InputError` without picture or likeness, `ArtifactError` for one changed since it was made."""
-    if not path.is_file():
-        raise InputError("no such picture", where=path)
-    root = likeness or next((p for p in path.resolve().parents if (p / FILE_NAME).is_file()), None)
-    if root is None:
-        raise InputError(
-            "the picture lies in no likeness folder", where=path, remedy="Name it with --likeness DIR."
-        )
-    ctx = Context(open_likeness(root, overrides))
-    picture = Image.fromarray(identity.read_rgb(path))
-    try:
-        recipe = provenance.read_recipe(path)
-    except ArtifactError as error:
-        if "no recipe" not in error.what:
-            raise
-        return Opened(ctx, path, picture, None)
-    except ValueError as error:  # text under our key that is no JSON
-        raise ArtifactError("the recipe of the picture is damaged", where=path, got=error) from error
-    _refuse_tampered(path)
-    return Opened(ctx, path, picture, recipe)
-
-
-def _refuse_tampered(path: Path) -> None:
-    sidecar = save.sidecar_of(path)
-    if not sidecar.is_file():
-        return
-    try:
-        told = json.loads(sidecar.read_text(encoding="utf-8"))["sha256"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ArtifactError("the sidecar is damaged", where=sidecar, got=error) from error
-    got = manifest.sha256_file(path)
-    if told != got:
-        raise ArtifactError(
-            "the picture was changed since it was made", where=path, got=got[:12], needed=str(told)[:12]
-        )
-
-
-def _ours(opened: Opened) -> save.Recipe:
-    if opened.recipe is None:
-        raise InputError(
-            "the picture carries no recipe", where=opened.path, needed="a PNG made by this program, unedited"
-        )
-    return opened.recipe
-
-
-def _face(opened: Opened) -> Face:
-    face = identity.subject_face(opened.ctx.finder.find(np.asarray(opened.picture)))
-    if face is None:
-        raise InputError(
-            "no face in this picture", where=opened.path, needed="a portrait with a visible face"
-        )
-    return face
-
-
-def _adapter(ctx: Context, recipe: Mapping[str, object]) -> Adapter | None:
-    """The adapter of a recipe, found by its digest below `adapters/`."""
-    from portrait_lora.families.adapter_file import read_adapter
-
-    wanted = recipe.get("adapter_sha256")
-    if not wanted:
-        return None
-    for path in sorted((ctx.likeness.root / "adapters").rglob("adapter.safetensors")):
-        if manifest.sha256_file(path) == wanted:
-            return read_adapter(path)
-    raise InputError(
-        "the adapter that drew this picture is not here",
-        where=ctx.likeness.root / "adapters",
-        needed=f"sha256 {str(wanted)[:12]}",
-    )
-
-
-def _find_style(ctx: Context) -> remake.FindFile:
-    def find(digest: str) -> Path | None:
-        path = Path(ctx.config.generate.style_adapter)
-        return path if path.is_file() and manifest.sha256_file(path) == digest else None
-
-    return find
-
-
 def reproduce(path: Path, likeness: Path | None, source: Path | None, overrides: Sequence[str]) -> Summary:
     """Make the picture again and compare; nothing is written."""
     opened = open_picture(path, likeness, overrides)
-    ctx, recipe = opened.ctx, _ours(opened)
+    ctx, recipe = opened.ctx, recipe_of(opened)
     begun = Image.fromarray(identity.read_rgb(source)) if source else None
     try:
-        again = remake.remake(ctx.family, recipe, _adapter(ctx, recipe), _find_style(ctx), begun)
+        again = remake.remake(ctx.family, recipe, adapter_of(ctx, recipe), find_style(ctx), begun)
     except ArtifactError as error:
         raise ArtifactError(
             error.what, where=path, got=error.got, needed=error.needed, remedy=error.remedy
@@ -158,10 +67,10 @@ def vary(
         raise ConfigError("no such layer", where="--change", got=unknown[0], needed=", ".join(LAYERS))
     opened = open_picture(path, likeness, overrides)
     ctx = opened.ctx
-    _face(opened)
+    face_of(opened)
     references = holdout_of(ctx)
     base = opened.recipe or _recipe_of_series(ctx, shot)
-    adapter = _adapter(ctx, base)
+    adapter = adapter_of(ctx, base)
     begun = _changed(ctx, base, changes)
     pipe = drawing.open_pipeline(ctx.family, adapter, edits.sampler_of(base))
     folder = _edits_folder(opened)
@@ -222,12 +131,12 @@ def fix(
     Every pixel outside the mask stays as it was.  The original file is left alone.
     """
     opened = open_picture(path, likeness, overrides)
-    ctx, base = opened.ctx, _ours(opened)
-    face, references = _face(opened), holdout_of(ctx)
+    ctx, base = opened.ctx, recipe_of(opened)
+    face, references = face_of(opened), holdout_of(ctx)
     mask = regions.region_mask(np.asarray(opened.picture), face, region)
     before = _similarity(ctx, references, opened.picture)
     shot = _changed(ctx, base, changes)
-    pipe = drawing.open_pipeline(ctx.family, _adapter(ctx, base), edits.sampler_of(base))
+    pipe = drawing.open_pipeline(ctx.family, adapter_of(ctx, base), edits.sampler_of(base))
     best: tuple[float, Image.Image, save.Recipe] | None = None
     for k in range(1, tries + 1):
         told: dict[str, object] = {

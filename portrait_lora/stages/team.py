@@ -12,7 +12,7 @@ from portrait_lora import log, manifest
 from portrait_lora.errors import InputError, PortraitError
 from portrait_lora.generation.checklist import Framing, framing
 from portrait_lora.generation.contact_sheet import contact_sheet
-from portrait_lora.likeness import Summary, open_likeness
+from portrait_lora.likeness import CONTACT_SHEET, Summary, open_likeness
 from portrait_lora.records import Portrait
 from portrait_lora.stages.context import Context
 from portrait_lora.stages.series import final_shots
@@ -20,7 +20,6 @@ from portrait_lora.stages.series import final_shots
 _log = log.get(__name__)
 Make = Callable[[Path], Summary]
 """Makes the series of one likeness folder."""
-SHEET: Final = "contact_sheet.jpg"
 TOLD: Final = "team.json"
 
 
@@ -56,7 +55,7 @@ def generate(folders: Sequence[Path], make: Make, out: Path, overrides: Sequence
     }
     if made:
         manifest.make_folder(out)
-        told = {**told, "contact_sheet": str(team_sheet(made, out / SHEET))}
+        told = {**told, "contact_sheet": str(team_sheet(made, out / CONTACT_SHEET))}
         manifest.write_json_atomic(out / TOLD, told)
     return told
 

@@ -100,11 +100,6 @@ class Recipe:
         numbers: dict[str, object] = {name: getattr(self, name) for name in self.__slots__}
         if self.schedule == "constant":
             del numbers["steps"]
-        # So that runs begun before there were these settings go on.
-        if not self.text_encoder:
-            del numbers["text_encoder"]
-        if self.learn_region == "picture":
-            del numbers["learn_region"]
         data = manifest.digest(
             [[[s.key, s.caption, s.mask_key] for s in kind] for kind in (encodings.samples, encodings.prior)]
         )

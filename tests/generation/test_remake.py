@@ -18,7 +18,7 @@ from portrait_lora.generation import drawing, edits, remake, save
 from portrait_lora.generation.drawing import Sampler, StyleAdapter
 from portrait_lora.generation.sample import conditions, generate
 from portrait_lora.records import Adapter, Shot
-from portrait_lora.stages import editing
+from portrait_lora.stages import opened
 
 SAMPLER = Sampler(2, 2.0)
 
@@ -195,4 +195,4 @@ def test_a_foreign_text_under_our_key_is_told_as_damage(tmp_path: Path) -> None:
     info.add_itxt(provenance.RECIPE_KEY, "{no json")
     Image.new("RGB", (16, 16)).save(tmp_path / "a.png", pnginfo=info)
     with pytest.raises(ArtifactError, match="damaged"):
-        editing.open_picture(tmp_path / "a.png", None, [])
+        opened.open_picture(tmp_path / "a.png", None, [])

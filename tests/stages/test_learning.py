@@ -47,9 +47,3 @@ def test_class_pictures_are_drawn_by_the_bare_base_on_captions_without_the_trigg
     assert all(p.trigger == "" and p.caption == s.prompt for p, s in zip(pictures, shots, strict=True))
     ctx.config = SimpleNamespace(training=TrainingConfig(), seed=7)
     assert learning._class_pictures(ctx, crops) == [] and len(asked) == 1
-
-
-def test_a_recipe_without_a_text_encoder_is_the_recipe_from_before_it_could_be_trained() -> None:
-    """Digests of configurations decide what is trained again."""
-    assert "text_encoder" not in TrainingConfig().model_dump(mode="json")
-    assert TrainingConfig(text_encoder=0.5).model_dump(mode="json")["text_encoder"] == 0.5
