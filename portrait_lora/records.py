@@ -67,6 +67,23 @@ class Face:
         return max(x1 - x0, y1 - y0)
 
 
+NOT_SEEN = 255
+"""Label of the pixels that a segmenter did not look at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What every pixel of a picture shows: `labels_HW` indexes `names` (or is NOT_SEEN)."""
+
+    names: tuple[str, ...]
+    labels_HW: npt.NDArray[np.uint8]
+
+    def where(self, *names: str) -> npt.NDArray[np.bool_]:
+        """(H, W) the pixels that show one of these; a name it does not know is nowhere."""
+        known = [i for i, name in enumerate(self.names) if name in names]
+        return np.isin(self.labels_HW, known)
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One remark on one photo: what was measured, what was asked, what to do."""

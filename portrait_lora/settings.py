@@ -196,14 +196,30 @@ class GenerateConfig(Section):
 
     series: str = Field(default="headshots", description="a packaged series or a YAML file")
     brand: str = Field(default="", description="a packaged brand sheet or a YAML file, over every shot")
+    reframe: bool = Field(
+        default=False, description="crop finished portraits to the brand's eye_line and head_height"
+    )
+    reframe_limit: float = Field(
+        default=1.25, ge=1, le=2, description="how much a crop may enlarge what it keeps"
+    )
     per_shot: Positive = Field(default=2, description="pictures per shot, each with a seed of its own")
     best_of: Annotated[int, Field(ge=1, le=64)] = Field(
         default=1, description="candidates per picture; the best by checks and embedder A is kept"
     )
     strict: bool = Field(default=False, description="remarks of the prompt linter are errors")
     scheduler: str = Field(default="", description="dpm++, euler, ddim, unipc …; the family's own when empty")
+    preset: str = Field(
+        default="", description="few steps by distillation: sets steps, guidance_scale and scheduler"
+    )
+    accelerator: str = Field(default="", description="LoRA file of the preset; empty: the published one")
+    accelerator_scale: float | None = Field(default=None, ge=0, le=2, description="null: as the preset says")
     style_adapter: str = Field(default="", description="a second LoRA file beside the identity")
     style_scale: float = Field(default=0.6, ge=0, le=2)
+    style_reference: str = Field(default="", description="a picture that lends its style")
+    style_reference_adapter: str = Field(
+        default="", description="its IP-Adapter: a .safetensors file, with image_encoder/ beside it"
+    )
+    style_reference_scale: Fraction = Field(default=0.6, description="0 = no style reference")
     max_pictures: Positive = Field(default=1000, description="more pictures than this are asked about first")
     price_per_hour: float | None = Field(default=None, ge=0, description="of the machine, for the cost shown")
     num_inference_steps: Positive = 25

@@ -69,6 +69,9 @@ GARMENT_COLOURS: Final = (
     "charcoal",
 )
 
+STYLES: Final = ("cartoon", "oil painting", "monochrome film")
+"""How a picture is made, where it is no plain photograph; the prompt book knows them by these names too."""
+
 FRONTAL_MAX_YAW_DEG: Final = 15.0
 """|yaw| up to here is a frontal view."""
 THREE_QUARTER_MAX_YAW_DEG: Final = 50.0
@@ -113,14 +116,18 @@ class Look:
     setting: str | None = None
     lighting: str | None = None
     light_side: str | None = None
+    style: str | None = None
 
 
 UNWORN: Final = (BEARDS[0], GLASSES[0])
 
 
 def opening(look: Look) -> str:
-    """The first clause: `frontal headshot of a woman`; the article is left out before a trigger."""
-    words = [w for w in (look.view, look.shot or "portrait") if w]
+    """The first clause: `frontal headshot of a woman`; the article is left out before a trigger.
+
+    A style comes before everything that it changes: a small text encoder reads one way.
+    """
+    words = [w for w in (look.style, look.view, look.shot or "portrait") if w]
     article = "" if " " in look.subject else "a "
     return f"{' '.join(words)} of {article}{look.subject}"
 
@@ -155,9 +162,12 @@ def hair(style: str, colour: str) -> str:
     return style if style == HAIR_STYLES[0] else f"{colour} {style}"
 
 
-def words() -> tuple[str, ...]:
-    """Every word of the vocabulary, sorted: the dictionary of the embedded tokenizer."""
-    lists = (
+def editions() -> tuple[tuple[str, ...], ...]:
+    """The words that came together, oldest first, each once and sorted within its edition.
+
+    A tokenizer keeps its numbers when an edition is added; a word is never moved to another.
+    """
+    first = (
         SUBJECTS,
         HAIR_STYLES,
         HAIR_COLOURS,
@@ -176,7 +186,18 @@ def words() -> tuple[str, ...]:
         GARMENT_COLOURS,
         ("portrait of a photo person", TRIGGER),
     )
-    return tuple(sorted({w for group in lists for phrase in group for w in phrase.split()}))
+    known: set[str] = set()
+    told: list[tuple[str, ...]] = []
+    for lists in (first, (STYLES,)):
+        new = {w for group in lists for phrase in group for w in phrase.split()} - known
+        known |= new
+        told.append(tuple(sorted(new)))
+    return tuple(told)
+
+
+def words() -> tuple[str, ...]:
+    """Every word of the vocabulary: the dictionary of the embedded tokenizer."""
+    return tuple(word for edition in editions() for word in edition)
 
 
 LOOK_FIELDS: Final = tuple(f.name for f in fields(Look))

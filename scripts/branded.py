@@ -21,9 +21,10 @@ from portrait_lora import manifest, synthetic
 from portrait_lora.generation.checklist import Framing
 from portrait_lora.likeness import open_likeness
 from portrait_lora.records import DriftReport, Portrait
-from portrait_lora.stages import series
+from portrait_lora.stages import framing, series
 from portrait_lora.stages.context import Context
 from portrait_lora.stages.looking import look
+from portrait_lora.stages.sampling import LATER_KEYS, later
 from portrait_lora.stages.scoring import wanted_of
 from portrait_lora.vocabulary import Look
 from scripts.rows import Row
@@ -99,9 +100,16 @@ def opened(folder: Path, per_shot: int, overrides: Sequence[str] = ()) -> Contex
 
 def drawn(ctx: Context, k: int = 0) -> list[Portrait]:
     """Candidate `k` of every shot, in a folder of its own per setting; what is there already stays."""
-    setting = manifest.digest(ctx.config.generate.model_dump(mode="json"))
+    settings, wanted = ctx.config.generate, framing.target(ctx)
+    told = settings.model_dump(mode="json", exclude=LATER_KEYS | {"reframe", "reframe_limit"})
+    told |= later(settings) | (wanted.told if wanted else {})
+    setting = manifest.digest(told)
     folder = ctx.likeness.portraits(f"branded-{setting[:10]}-{k}")
-    return ctx.draw(ctx.selected, series.candidates(ctx, k), folder)
+    if wanted is None:
+        return ctx.draw(ctx.selected, series.candidates(ctx, k), folder)
+    made = ctx.draw(ctx.selected, series.candidates(ctx, k), folder, framing=wanted.told)
+    framing.reframed(ctx, made, wanted)
+    return made
 
 
 def reported(ctx: Context, portraits: Sequence[Portrait]) -> DriftReport:

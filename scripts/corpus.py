@@ -42,14 +42,22 @@ COLUMNS: Final = (
 )
 
 
-class Corpus:
-    """All finished shards of a folder behind one index; pictures of one person are neighbours."""
+def finished(folder: Path) -> list[Path]:
+    """The finished shards of a folder.  Raises `FileNotFoundError` where there is none."""
+    files = [f for f in sorted(folder.glob("shard-*.safetensors")) if f.with_suffix(".json").exists()]
+    if not files:
+        raise FileNotFoundError(f"{folder}: no finished shard; run scripts.render_corpus first")
+    return files
 
-    def __init__(self, folder: Path, limit: int | None = None) -> None:
-        files = sorted(folder.glob("shard-*.safetensors"))
-        files = [f for f in files if f.with_suffix(".json").exists()]
-        if not files:
-            raise FileNotFoundError(f"{folder}: no finished shard; run scripts.render_corpus first")
+
+class Corpus:
+    """All finished shards of a folder behind one index; pictures of one person are neighbours.
+
+    Of several folders the rows of the first come first.
+    """
+
+    def __init__(self, folder: Path, limit: int | None = None, *more: Path) -> None:
+        files = [file for one in (folder, *more) for file in finished(one)]
         self.folder = folder
         self._handles: list[Any] = []
         self._starts = [0]

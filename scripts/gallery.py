@@ -18,7 +18,8 @@ import yaml
 from PIL import Image
 
 from portrait_lora import manifest, provenance, recipe
-from portrait_lora.generation import templates
+from portrait_lora.families.catalog import EMBEDDED
+from portrait_lora.generation import prompts, templates
 from portrait_lora.generation.contact_sheet import contact_sheet
 from portrait_lora.generation.looks import Template
 from portrait_lora.likeness import open_likeness
@@ -37,6 +38,11 @@ _END: Final = """
 The looks marked *not shown* need a base that reads free text; here they are refused with the words that are
 missing.
 """
+
+
+def is_shown(look: Template) -> bool:
+    """Whether the embedded base has words for it."""
+    return look in templates.drawable(prompts.known_words(EMBEDDED) or ())
 
 
 def grouped() -> list[Template]:
@@ -79,15 +85,15 @@ def page(looks: list[Template]) -> str:
     """The text of `docs/gallery.md`."""
     parts = [_INTRO]
     for group, some in groupby(looks, key=lambda look: look.group):
-        shown = [look for look in some if look.closed is not None]
+        shown = [look for look in some if is_shown(look)]
         if shown:
             names = ", ".join(look.name for look in shown)
             parts.append(f"## {group.capitalize()}\n\n![{names}](gallery-{group}.jpg)\n\n*{names}*\n")
     rows = ["## All looks\n", "| look | group | embedded base | what the embedded words leave out |"]
     rows.append("|---|---|---|---|")
     for look in looks:
-        told = "shown" if look.closed is not None else "not shown: no words for it"
-        rows.append(f"| {look.name} | {look.group} | {told} | {', '.join(look.unsaid) or '–'} |")
+        told, unsaid = ("shown", look.unsaid) if is_shown(look) else ("not shown: no words for it", ())
+        rows.append(f"| {look.name} | {look.group} | {told} | {', '.join(unsaid) or '–'} |")
     return "\n".join([*parts, "\n".join(rows), _END])
 
 
@@ -98,7 +104,7 @@ def main() -> None:
     given = parser.parse_args()
     looks = grouped()
     for group, some in groupby(looks, key=lambda look: look.group):
-        shown = [look for look in some if look.closed is not None]
+        shown = [look for look in some if is_shown(look)]
         if shown:
             print(sheet(given.likeness, group, shown, given.out), flush=True)
     manifest.write_text_atomic(given.out / "gallery.md", page(looks))

@@ -3,8 +3,8 @@
 python -m scripts.train_base all --corpus work/corpus --out work/base
 
 Stages: tokenizer, pca, encoder, latents, decoder, unet, export; `unpack` in place of the first three goes on
-from the base that ships.  Every stage leaves its result in `--out` and goes on from its checkpoint when
-repeated; `export` may run at any time from the newest checkpoint.
+from the base that ships, `extend` adds later words to a training that has begun.  Every stage leaves its
+result in `--out` and goes on from its checkpoint when repeated; `export` may run at any time from the newest.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import torch
 import typer
 
 from scripts.base import export as export_stage
+from scripts.base import extend as extend_stage
 from scripts.base import tokenizer as tokenizer_stage
 from scripts.base import unet as unet_stage
 from scripts.base import unpack as unpack_stage
@@ -29,6 +30,9 @@ from scripts.corpus import Corpus
 app = typer.Typer(add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 
 Folder = Annotated[Path, typer.Option("--corpus", help="folder of the rendered shards")]
+Styles = Annotated[
+    Path | None, typer.Option("--styles", help="folder of styled pictures (scripts.style_corpus) to add")
+]
 Out = Annotated[Path, typer.Option("--out", help="working folder")]
 Threads = Annotated[int, typer.Option(help="CPU threads; 0 leaves it to torch")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
@@ -83,6 +87,12 @@ def unpack(
 
 
 @app.command()
+def extend(out: Out = OUT) -> None:
+    """Give a stopped training the words that came to the vocabulary since it began; then go on with unet."""
+    extend_stage.extend(out)
+
+
+@app.command()
 def pca(
     corpus: Folder = CORPUS,
     out: Out = OUT,
@@ -122,13 +132,15 @@ def encoder(
 def latents(
     corpus: Folder = CORPUS,
     out: Out = OUT,
+    styles: Annotated[Path | None, typer.Option(help="encode this folder of styled pictures instead")] = None,
     limit: Limit = None,
     threads: Threads = 2,
     device: Device = "auto",
 ) -> None:
     """Encode the whole corpus once."""
     where = _begin(threads, device)
-    vae_stage.encode_all(Corpus(corpus, limit), _vae(out), out, where)
+    file = out / (vae_stage.STYLED_LATENTS_FILE if styles else vae_stage.LATENTS_FILE)
+    vae_stage.encode_all(Corpus(styles or corpus, limit), _vae(out), file, where)
 
 
 @app.command()
@@ -152,6 +164,7 @@ def decoder(
 @app.command()
 def unet(
     corpus: Folder = CORPUS,
+    styles: Styles = None,
     out: Out = OUT,
     channels: Sizes = UNET_CHANNELS,
     attention: Annotated[str, typer.Option(help="which resolutions attend, finest first")] = UNET_ATTENTION,
@@ -170,12 +183,17 @@ def unet(
     plan = Plan(steps, batch, lr, minutes, warmup=150, seed=seed, checkpoint_minutes=checkpoint_minutes)
     shape = unet_stage.Shape(_sizes(channels), _sizes(attention))
     words = tokenizer_stage.load_tokenizer(out / "tokenizer")
-    unet_stage.train_unet(Corpus(corpus, limit), lambda: _vae(out), words, out, plan, shape, where)
+    if styles and limit:
+        raise typer.BadParameter("--limit and --styles exclude each other")
+    pictures = Corpus(corpus, limit, *((styles,) if styles else ()))
+    styled = len(Corpus(styles)) if styles else 0
+    unet_stage.train_unet(pictures, lambda: _vae(out), words, out, plan, shape, where, styled)
 
 
 @app.command()
 def export(
     corpus: Folder = CORPUS,
+    styles: Styles = None,
     out: Out = OUT,
     target: Annotated[Path, typer.Option(help="folder to write")] = ASSETS,
     source: Annotated[str, typer.Option("--from", help="which checkpoint: latest")] = "latest",
@@ -185,7 +203,8 @@ def export(
     if source != "latest":
         raise typer.BadParameter("only the latest checkpoint is kept")
     _begin(threads, "cpu")
-    export_stage.export(out, target, _vae(out), pictures=len(Corpus(corpus)))
+    styled = len(Corpus(styles)) if styles else 0
+    export_stage.export(out, target, _vae(out), len(Corpus(corpus)), styled)
 
 
 @app.command("all")
@@ -208,8 +227,8 @@ def everything(
     if not read_state(out / "decoder").finished:
         decoder(corpus, out, threads=threads, device=device)
     if not read_state(out / "unet").finished or not (out / "unet" / CHECKPOINT).exists():
-        unet(corpus, out, minutes=minutes, threads=threads, device=device)
-    export(corpus, out, threads=threads)
+        unet(corpus, out=out, minutes=minutes, threads=threads, device=device)
+    export(corpus, out=out, threads=threads)
 
 
 if __name__ == "__main__":

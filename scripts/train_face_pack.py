@@ -2,10 +2,10 @@
 
 python scripts/train_face_pack.py all --corpus work/corpus --work work/face_pack
 
-Stages: detector, landmarks, embedder-a, embedder-b, attributes (each resumable), then pack (heads, ONNX,
-calibration).
+Stages: detector, landmarks, embedder-a, embedder-b, attributes, segmenter (each resumable), then pack
+(heads, ONNX, calibration).
 `all` runs them one after another; two single-thread stages can also run side by side, from two shells.
-`renew-landmarks` puts newly trained landmarks into a finished pack and keeps its calibration.
+`renew` puts newly trained landmarks, attributes and segmenter into a finished pack and keeps its calibration.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import typer  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
 from portrait_lora.faces import resolve_pack  # noqa: E402
-from scripts.face_pack import attributes, calibrate, card, export, heads, stages  # noqa: E402
+from scripts.face_pack import attributes, calibrate, card, export, heads, segmenter, stages  # noqa: E402
 from scripts.face_pack.data import load_pool  # noqa: E402
 
 PACK_FOLDER = ROOT / "portrait_lora" / "assets" / "face_pack"
@@ -65,11 +65,13 @@ def build_pack(corpus: Path, work: Path, out: Path, people: int) -> None:
     seal(work, out, facts, figures)
 
 
-def renew_landmarks(corpus: Path, work: Path, out: Path) -> None:
-    """Put newer landmarks and heads into a finished pack; detector, embedders and calibration stay."""
+def renew(corpus: Path, work: Path, out: Path) -> None:
+    """Put newer networks that are not calibrated, and heads, into a finished pack; detector, embedders and
+    calibration stay."""
     facts, figures = pack_facts(corpus, work)
     figures = json.loads((work / FIGURES).read_text(encoding="utf-8")) | figures
-    export.export_net("landmarks", stages.trained(work, "landmarks"), out / export.FILES["landmarks"])
+    for name in ("landmarks", attributes.NAME, segmenter.NAME):
+        export.export_net(name, stages.trained(work, name), out / export.FILES[name])
     seal(work, out, facts, figures)
 
 
@@ -78,6 +80,7 @@ def pack_facts(corpus: Path, work: Path) -> tuple[dict[str, Any], dict[str, Any]
     pool = load_pool(corpus)
     fitted, figures = heads.fit_heads(work, pool)
     figures |= attributes.accuracy(stages.trained(work, attributes.NAME), stages.split(pool)[1])
+    figures |= {"segmenter": stages.segmenter_figures(pool, work)}
     print("heads:", figures, flush=True)
     facts = {
         "det_size_px": DET_SIZE_PX,
@@ -111,8 +114,8 @@ def main(
     torch.set_num_threads(threads)
     keep_memory()
     known = [*stages.TRAINERS, "pack"]
-    if stage == "renew-landmarks":
-        renew_landmarks(corpus, work, out)
+    if stage == "renew":
+        renew(corpus, work, out)
         return
     if stage not in [*known, "all"]:
         raise typer.BadParameter(f"stage is one of {', '.join(known)}, all; got {stage}")
@@ -121,6 +124,8 @@ def main(
         if name == "pack":
             build_pack(corpus, work, out, people)
             continue
+        if name == segmenter.NAME:
+            segmenter.label_corpus(corpus, work)
         pool = load_pool(corpus)
         print(f"{name}: {len(pool)} pictures of {pool.people} people", flush=True)
         stages.TRAINERS[name](pool, work, minutes or stages.MINUTES[name])

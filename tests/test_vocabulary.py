@@ -78,3 +78,20 @@ def test_only_a_light_that_has_a_side_is_told_with_it():
     assert side("butterfly lighting", 0.5) is None
     assert side("split lighting", 0.0) is None
     assert side(None, 1.0) is None
+
+
+def test_a_style_stands_in_front_and_a_plain_picture_says_nothing_of_it():
+    look = Look(subject="woman", shot="headshot", view="frontal", lighting="rim lighting")
+    plain = vocabulary.sentence(look)
+    assert plain == "frontal headshot of a woman, rim lighting"
+    for style in vocabulary.STYLES:
+        styled = dataclasses.replace(look, style=style)
+        assert vocabulary.sentence(styled) == f"{style} {plain}"
+    assert vocabulary.sentence(Look(subject="ohwx man", style="cartoon")) == "cartoon portrait of ohwx man"
+
+
+def test_editions_hold_every_word_once_and_styles_came_second():
+    first, second = vocabulary.editions()
+    assert sorted(first) == list(first) and sorted(second) == list(second)
+    assert set(second) == {w for style in vocabulary.STYLES for w in style.split()}
+    assert len(set(vocabulary.words())) == len(first) + len(second)

@@ -23,7 +23,7 @@ from portrait_lora.dataset.photos import (
     load_photo,
     photos_in_subfolders,
 )
-from portrait_lora.dataset.second_look import second_look
+from portrait_lora.dataset.second_look import SURE_SCORE, second_look
 from portrait_lora.dataset.unseen import unseen
 from portrait_lora.records import Face, Finding, Photo, PhotoReport, readonly
 
@@ -48,6 +48,10 @@ class FaceFinder(Protocol):
 
     def find(self, image_rgb: ImageArray) -> list[Face]:
         """The faces of an RGB uint8 HWC picture, largest first."""
+        ...
+
+    def covered_face(self, image_rgb: ImageArray) -> Face | None:
+        """The surest face that is doubted because a thing hides part of it."""
         ...
 
 
@@ -89,6 +93,11 @@ def check_photo(
         photo, image = load_photo(path, settings.detect_side_px, max_pixels=most, quick=True)
         first = analyzer.find(image)
         faces, hidden = second_look(image, first, analyzer.find)
+        if not first and not (faces and faces[0].score >= SURE_SCORE):
+            covered = analyzer.covered_face(image)
+            if covered is not None:
+                faces, hidden = [covered], False
+                first = faces
         if not faces:
             low = tuple(findings.low_resolution(photo, settings))
             return PhotoReport(photo, None, (unseen(image, analyzer.find, settings) or NO_FACE, *low))

@@ -74,6 +74,12 @@ class OpenCvAnalyzer:
         """Unit-norm (D,) embedding of the face at five known keypoints."""
         return self._embed_aligned(quality.aligned_crop(image_rgb, np.asarray(keypoints_px)))
 
+    def covered_face(self, image_rgb: Uint8Image) -> None:
+        """OpenCV's models do not tell what hides a face."""
+
+    def parts(self, image_rgb: Uint8Image, face: Face) -> None:
+        """OpenCV's models do not tell parts."""
+
     def impostor_embeddings(self) -> FloatArray:
         """(N, K, D): K pictures of each of N other people; `ArtifactError` before a gallery was made."""
         from portrait_lora.faces.gallery import read_gallery

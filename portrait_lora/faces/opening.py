@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from portrait_lora.faces.packs import FacePack, Role
-from portrait_lora.records import Face, FloatArray
+from portrait_lora.records import Face, FloatArray, Parts
 
 
 class Analyzer(Protocol):
@@ -24,6 +24,14 @@ class Analyzer(Protocol):
 
     def embed(self, image_rgb: npt.NDArray[np.uint8], keypoints_px: FloatArray) -> FloatArray:
         """Unit-norm (D,) embedding of the face at five known keypoints."""
+        ...
+
+    def covered_face(self, image_rgb: npt.NDArray[np.uint8]) -> Face | None:
+        """The surest face that is doubted because a thing hides part of it."""
+        ...
+
+    def parts(self, image_rgb: npt.NDArray[np.uint8], face: Face) -> Parts | None:
+        """What every pixel around a face shows; None from a pack that cannot tell."""
         ...
 
     def impostor_embeddings(self) -> FloatArray:

@@ -65,6 +65,14 @@ class AttributeModel:
 
 
 @dataclass(frozen=True, slots=True)
+class PartModel:
+    """A network outside insightface: shares of `parts`, then the place of the face, covered or not."""
+
+    file: str  # relative to the pack, in a subfolder
+    parts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class FacePack:
     """A verified pack.  `thresholds` maps an embedder id to the similarity reached by strangers at
     `false_match_rate`; None models are abilities that the pack lacks (the finding is `not_checked`)."""
@@ -89,6 +97,7 @@ class FacePack:
     expression_model: LandmarkHead | None = None
     align: Alignment = "detector"
     attributes: AttributeModel | None = None
+    segmenter: PartModel | None = None
     backend: Backend = "insightface"
     kinds: Mapping[str, str] = field(default_factory=dict)  # embedder id -> "sface"; ArcFace when not named
     calibrated: bool = True
@@ -104,7 +113,9 @@ class FacePack:
                 "pose": self.landmarks is not None,
                 "expression": self.expression_model is not None or self.attributes is not None,
                 "glasses and light": self.attributes is not None,
-                "covered faces": self.attributes is not None and self.attributes.covered,
+                "covered faces": self.segmenter is not None
+                or (self.attributes is not None and self.attributes.covered),
+                "hair and backdrop": self.segmenter is not None,
                 "other people": self.impostors is not None,
                 "calibrated threshold": self.calibrated,
             }

@@ -16,9 +16,9 @@ from typing import Any, Final
 from portrait_lora import log, manifest
 from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.faces.known import KNOWN, RESEARCH, Backend, KnownPack, packs_home
-from portrait_lora.faces.pack import Alignment, AttributeModel, FacePack, LandmarkHead, Role
+from portrait_lora.faces.pack import Alignment, AttributeModel, FacePack, LandmarkHead, PartModel, Role
 
-__all__ = ["EMBEDDED", "AttributeModel", "FacePack", "LandmarkHead", "Role", "resolve_pack"]
+__all__ = ["EMBEDDED", "AttributeModel", "FacePack", "LandmarkHead", "PartModel", "Role", "resolve_pack"]
 
 EMBEDDED: Final = "embedded"
 SYNTHETIC: Final = "synthetic"
@@ -191,6 +191,17 @@ def _attributes(raw: Mapping[str, Any]) -> AttributeModel | None:
     return AttributeModel(str(value["file"]), MappingProxyType(groups), bool(value.get("covered", False)))
 
 
+def _segmenter(raw: Mapping[str, Any]) -> PartModel | None:
+    """The segmenter, whose file must be among those with a sha256."""
+    value = raw.get("segmenter")
+    if not value:
+        return None
+    parts = tuple(map(str, value["parts"]))
+    if value["file"] not in raw["files"] or not {"skin", "thing"} <= set(parts):
+        raise ValueError("segmenter names a file without sha256, or lacks the parts skin and thing")
+    return PartModel(str(value["file"]), parts)
+
+
 def _alignment(raw: Mapping[str, Any]) -> Alignment:
     """Where the five keypoints come from; landmarks need a landmark model."""
     value = raw.get("align", "detector")
@@ -233,6 +244,7 @@ def _build(folder: Path, raw: Mapping[str, Any], remedy: str) -> FacePack:
             expression_model=_head(raw, "expression_model"),
             align=_alignment(raw),
             attributes=_attributes(raw),
+            segmenter=_segmenter(raw),
             backend=_backend(raw),
             kinds=MappingProxyType({str(k): str(v) for k, v in raw.get("kinds", {}).items()}),
             calibrated=bool(raw.get("calibrated", True)),

@@ -24,6 +24,13 @@ def five_points(landmarks_px: npt.NDArray[np.floating]) -> npt.NDArray[np.float3
     return np.stack([*eyes, p[30], p[48], p[54]]).astype(np.float32)
 
 
+def lean_deg(keypoints_px: npt.NDArray[np.floating]) -> float:
+    """How far five points lean clockwise: the turn of the line from the eyes to the mouth, -180..180."""
+    p = np.asarray(keypoints_px, dtype=np.float64)
+    across, down = p[3:5].mean(0) - p[:2].mean(0)
+    return float(np.degrees(np.arctan2(-across, down)))
+
+
 def normalise(landmarks_px: npt.NDArray[np.floating]) -> Floats:
     """(…, 68, 2) pixels -> (…, FEATURES): without place, size and in-plane turn (kept as an angle).
 

@@ -223,6 +223,8 @@ class DiffusersFamily(ABC):
             self._pipeline = self._open_pipeline()
         pipe: Any = self._pipeline
         pipe.unload_lora_weights()
+        if getattr(pipe, "image_encoder", None) is not None:  # of a style reference
+            pipe.unload_ip_adapter()
         if adapter is None:
             return pipe
         if adapter.base_digest != self.base.digest:

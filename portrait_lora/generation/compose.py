@@ -18,10 +18,10 @@ from portrait_lora.generation import book
 from portrait_lora.records import FamilyName
 
 LAYERS: Final = (
-    "view", "facing", "shot", "hair", "skin", "beard", "glasses", "expression", "wardrobe", "setting",
-    "lighting", "light_side", "camera", "texture", "grade",
+    "style", "view", "facing", "shot", "hair", "skin", "beard", "glasses", "expression", "wardrobe",
+    "setting", "lighting", "light_side", "camera", "texture", "grade",
 )  # fmt: skip
-"""What a shot may say, in the order of the prompt book; the first twelve are fields of `vocabulary.Look`."""
+"""What a shot may say, in the order of the prompt book; all before the camera are in `vocabulary.Look`."""
 AFTER_LOOK: Final = ("camera", "texture", "grade")
 Counter = Callable[[str], int]
 

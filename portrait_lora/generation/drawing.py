@@ -22,6 +22,8 @@ from PIL import Image
 from portrait_lora.errors import ConfigError, InputError
 from portrait_lora.families.family import ADAPTER_NAME, Family
 from portrait_lora.generation.guidance import AS_ONE, Identity, in_two_terms, share_layers
+from portrait_lora.generation.presets import Argument, fitting
+from portrait_lora.generation.reference import StyleReference, load, read_picture
 from portrait_lora.records import Adapter, Shot
 
 SCHEDULERS: Final = {
@@ -36,6 +38,7 @@ SCHEDULERS: Final = {
 }
 """Name -> (class of diffusers, what A1111 calls it)."""
 STYLE_NAME: Final = "style"
+ACCELERATOR_NAME: Final = "accelerator"
 Unconditional = Literal["adapter", "base"]
 _INPAINT_CHANNELS: Final = (4, 9)
 
@@ -55,7 +58,8 @@ class Sampler:
     `unconditional` says who answers the empty prompt of classifier-free guidance (Ho and Salimans 2022,
     eq. 6): the network with its adapters, as diffusers has it, or the bare base.  The adapted network draws
     the person without a prompt too, so only against the base does guidance drive towards the person.
-    `identity` then divides the guidance in two terms, see `guidance`.
+    `identity` then divides the guidance in two terms, see `guidance`.  `preset` names where steps, scheduler
+    with its arguments, and `accelerator` (a LoRA that makes few steps do) come from, see `presets`.
     """
 
     steps: int
@@ -65,6 +69,10 @@ class Sampler:
     style: StyleAdapter | None = None
     unconditional: Unconditional = "adapter"
     identity: Identity = AS_ONE
+    reference: StyleReference | None = None
+    preset: str = ""
+    scheduler_arguments: tuple[tuple[str, Argument], ...] = ()
+    accelerator: StyleAdapter | None = None
 
     @property
     def two_terms(self) -> bool:
@@ -76,11 +84,16 @@ class Sampler:
         )
 
 
+def told_name(scheduler: str) -> str:
+    """What other programs call a scheduler of ours."""
+    return SCHEDULERS[scheduler][1] if scheduler in SCHEDULERS else "DPM++ 2M"
+
+
 def open_pipeline(family: Family, adapter: Adapter | None, sampler: Sampler) -> Any:
     """The pipeline with adapters at their strengths and the scheduler asked for.
 
-    Raises `InputError` for a scheduler that the family cannot use or a style file that does not fit it,
-    `ConfigError` for guidance that the family or the other settings do not allow.
+    Raises `InputError` for a scheduler that the family cannot use or a style that does not fit it,
+    `ConfigError` for guidance or a style reference that the family or the other settings do not allow.
     """
     if sampler.identity.divides(sampler.guidance_scale) and not sampler.two_terms:
         raise ConfigError(
@@ -89,16 +102,21 @@ def open_pipeline(family: Family, adapter: Adapter | None, sampler: Sampler) -> 
             got=f"unconditional {sampler.unconditional}, guidance_scale {sampler.guidance_scale:g}",
             needed="generate.unconditional base, and a guidance_scale above 1",
         )
+    if sampler.preset:
+        fitting(sampler.preset, family.base.family)
     pipe: Any = family.pipeline(adapter)
     names, scales = ([ADAPTER_NAME], [sampler.adapter_scale]) if adapter else ([], [])
-    if sampler.style is not None:
-        _load_style(pipe, sampler.style.path)
-        names, scales = [*names, STYLE_NAME], [*scales, sampler.style.scale]
+    for name, beside in ((STYLE_NAME, sampler.style), (ACCELERATOR_NAME, sampler.accelerator)):
+        if beside is not None:
+            _load_beside(pipe, beside.path, name)
+            names, scales = [*names, name], [*scales, beside.scale]
     if names:
         pipe.set_adapters(names, scales)
         if sampler.unconditional == "base" and sampler.guidance_scale > 1:
             _guide_from_base(family, pipe)
-    return _with_scheduler(pipe, sampler.scheduler) if sampler.scheduler else pipe
+    if sampler.reference is not None:
+        load(family, pipe, sampler.reference)
+    return _with_scheduler(pipe, sampler.scheduler, sampler.scheduler_arguments)
 
 
 def _guide_from_base(family: Family, pipe: Any) -> None:
@@ -113,33 +131,43 @@ def _guide_from_base(family: Family, pipe: Any) -> None:
     share_layers(getattr(pipe, family.denoiser_name))
 
 
-def _load_style(pipe: Any, path: Path) -> None:
-    if not path.is_file():
-        raise InputError("no such style adapter", where=path, needed="a .safetensors file")
+def _load_beside(pipe: Any, path: Path, name: str) -> None:
+    """A further LoRA file, under a name of its own."""
+    if not path.is_file() or path.suffix != ".safetensors":
+        raise InputError(f"no such {name} adapter", where=path, needed="a .safetensors file")
     try:
-        pipe.load_lora_weights(str(path.parent), weight_name=path.name, adapter_name=STYLE_NAME)
+        pipe.load_lora_weights(str(path.parent), weight_name=path.name, adapter_name=name)
     except Exception as error:  # peft and diffusers raise many unrelated types
         raise InputError(
-            "the style adapter does not fit this base", where=path, got=str(error).splitlines()[0]
+            f"the {name} adapter does not fit this base", where=path, got=str(error).splitlines()[0]
         ) from error
-    if STYLE_NAME not in {name for names in pipe.get_list_adapters().values() for name in names}:
-        raise InputError("the style adapter changes no layer of this base", where=path)
+    if name not in {known for names in pipe.get_list_adapters().values() for known in names}:
+        raise InputError(f"the {name} adapter changes no layer of this base", where=path)
 
 
-def _with_scheduler(pipe: Any, name: str) -> Any:
-    """A pipeline that shares everything but the scheduler."""
+def _with_scheduler(pipe: Any, name: str, arguments: Sequence[tuple[str, Argument]]) -> Any:
+    """A pipeline that shares everything but the scheduler: that of the name, or its own set otherwise."""
+    if not name and not arguments:
+        return pipe
+    kind = _scheduler_class(pipe, name) if name else type(pipe.scheduler)
+    made = kind.from_config(pipe.scheduler.config, **dict(arguments))
+    return _quiet(type(pipe).from_pipe(pipe, scheduler=made))
+
+
+def _scheduler_class(pipe: Any, name: str) -> Any:
     if name not in SCHEDULERS:
         known = ", ".join(SCHEDULERS)
         raise InputError("unknown scheduler", where="generate.scheduler", got=name, needed=known)
     kind = SCHEDULERS[name][0]
-    fitting = {c.__name__ for c in getattr(pipe.scheduler, "compatibles", [])}
-    if kind not in fitting:
-        needed = ", ".join(k for k, (c, _) in SCHEDULERS.items() if c in fitting) or "its own"
+    fits = {c.__name__ for c in getattr(pipe.scheduler, "compatibles", [])}
+    if SCHEDULERS["ddim"][0] in fits:  # the same noise process; diffusers leaves it out of its list
+        fits.add(SCHEDULERS["lcm"][0])
+    if kind not in fits:
+        needed = ", ".join(k for k, (c, _) in SCHEDULERS.items() if c in fits) or "its own"
         raise InputError(
             "this family cannot use the scheduler", where="generate.scheduler", got=name, needed=needed
         )
-    made = getattr(diffusers, kind).from_config(pipe.scheduler.config)
-    return _quiet(type(pipe).from_pipe(pipe, scheduler=made))
+    return getattr(diffusers, kind)
 
 
 def check_size(family: Family, size_px: tuple[int, int]) -> None:
@@ -239,6 +267,8 @@ def _call(pipe: Any, shots: Sequence[Shot], sampler: Sampler, more: dict[str, ob
         "output_type": "pil",
         **more,
     }
+    if sampler.reference is not None:
+        asked["ip_adapter_image"] = read_picture(sampler.reference.picture)
     taken = inspect.signature(pipe.__call__).parameters
     with _guidance(pipe, shots, sampler):
         answer = pipe(**{key: value for key, value in asked.items() if key in taken})

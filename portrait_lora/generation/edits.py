@@ -48,7 +48,7 @@ def shot_of(recipe: Mapping[str, object], name: str = "again") -> Shot:
 
 
 def sampler_of(recipe: Mapping[str, object]) -> Sampler:
-    """The sampler settings of a recipe, without a style adapter."""
+    """The sampler settings of a recipe, without the files that it names; see `remake.whole_sampler`."""
     try:
         return Sampler(
             int(cast(int, recipe["num_inference_steps"])),
@@ -57,6 +57,7 @@ def sampler_of(recipe: Mapping[str, object]) -> Sampler:
             str(recipe.get("scheduler", "")),
             unconditional="base" if recipe.get("unconditional") == "base" else "adapter",
             identity=_identity_of(recipe),
+            scheduler_arguments=tuple(sorted(dict(cast(Any, recipe.get("scheduler_arguments", {}))).items())),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ArtifactError("the recipe of the picture is damaged", got=repr(error)) from error
@@ -101,26 +102,34 @@ def edit_recipe(
 
     `parent` is the recipe of the source, when it is a picture of ours.
     """
-    kept = {
-        k: v
-        for k, v in begun.items()
-        if k not in (save.PARENT, save.ACTION, "region", "mask_png", "strength", save.MADE)
-    }
+    kept = {k: v for k, v in begun.items() if k not in (*save.OF_ONE_EDIT, save.MADE)}
     told = {save.ACTION: action, "source_pixels_sha256": save.pixel_digest(source), **more}
     return kept | told | ({save.PARENT: dict(parent)} if parent is not None else {})
 
 
-def apply_edit(
-    pipe: Any, source: Image.Image, recipe: Mapping[str, object], resolution_px: int
-) -> Image.Image:
-    """Draw the edit that a recipe describes.  Raises `ArtifactError` when the source is another picture."""
+def refuse_other_source(source: Image.Image, recipe: Mapping[str, object]) -> None:
+    """`ArtifactError` unless this is the picture that the recipe of an edit begins from."""
     if save.pixel_digest(source) != recipe.get("source_pixels_sha256"):
         raise ArtifactError(
             "this is not the picture that was edited",
             got=save.pixel_digest(source)[:12],
             needed=str(recipe.get("source_pixels_sha256"))[:12],
         )
-    shot, sampler = shot_of(recipe), sampler_of(recipe)
+
+
+def apply_edit(
+    pipe: Any,
+    source: Image.Image,
+    recipe: Mapping[str, object],
+    resolution_px: int,
+    sampler: Sampler | None = None,
+) -> Image.Image:
+    """Draw the edit that a recipe describes; `sampler` is the recipe's with its files, where it names some.
+
+    Raises `ArtifactError` when the source is another picture.
+    """
+    refuse_other_source(source, recipe)
+    shot, sampler = shot_of(recipe), sampler or sampler_of(recipe)
     strength = float(cast(float, recipe["strength"]))
     if recipe[save.ACTION] == "fix":
         mask = decode_mask(str(recipe["mask_png"]))

@@ -137,8 +137,8 @@ def _thrice(value: Any, batch: int) -> Any:
         return torch.cat([value, value[batch // 2 :]]) if whole else value
     if isinstance(value, Mapping):
         return {key: _thrice(part, batch) for key, part in cast(Mapping[str, Any], value).items()}
-    if isinstance(value, tuple):
-        return tuple(_thrice(part, batch) for part in cast(tuple[Any, ...], value))
+    if isinstance(value, (tuple, list)):
+        return type(value)(_thrice(part, batch) for part in cast(Sequence[Any], value))
     return value
 
 

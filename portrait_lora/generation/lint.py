@@ -14,8 +14,10 @@ from typing import Final
 
 from portrait_lora.generation import book
 from portrait_lora.generation import lint_words as w
+from portrait_lora.records import FamilyName
 
 Rule = Callable[[str], str | None]
+IGNORED_NEGATIVE: Final = "negative_ignored"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,22 @@ def lint(
             Remark("falls_off", f"behind the limit of the text encoder: {told}", _INSTEAD["falls_off"])
         )
     return tuple(found)
+
+
+def ignored_negative(negative: str, guidance_scale: float, family: FamilyName) -> Remark | None:
+    """The remark on a negative prompt that nobody will ask; None where it counts, or was not written by hand.
+
+    Without classifier-free guidance (a scale of 1, as distilled bases and presets have it) the network is not
+    asked twice; flux1 is told its guidance as a number and never asked twice.
+    """
+    if not negative or negative in book.NEGATIVE.values() or (guidance_scale > 1 and family != "flux1"):
+        return None
+    why = f"guidance_scale {guidance_scale:g}" if guidance_scale <= 1 else f"the family {family}"
+    return Remark(
+        IGNORED_NEGATIVE,
+        f"with {why} the negative prompt is ignored: {negative!r}",
+        "Say in the prompt what should be there instead, or take a base or preset with guidance above 1.",
+    )
 
 
 def unknown_words(prompt: str, known: Collection[str]) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
 """Templates: whole looks by name, for shots to begin from and change.
 
 `layers` is written for bases that read free text; `closed` says the same with the words of the embedded
-base and is None where it has none for it (neon, oil paint, costumes): such a template is refused there.
+base and is None where it has none for it (neon, watercolour, costumes): such a template is refused there, and
+so is one with a word that the base at hand has not learnt (`templates.lacking`).
 """
 
 from __future__ import annotations

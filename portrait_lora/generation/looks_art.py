@@ -69,6 +69,12 @@ ART: Final = (
             camera="half-length composition",
             texture="visible brush strokes, cracked varnish",
         ),
+        {
+            **plain("headshot", "plum v-neck", "charcoal textured backdrop", "low-key lighting"),
+            "style": "oil painting",
+            "view": "three-quarter",
+        },
+        unsaid=("velvet", "umber"),
     ),
     Template(
         "watercolour",
@@ -108,7 +114,9 @@ ART: Final = (
             camera="portrait composition",
             texture="grainy gradients and clean ink lines",
         ),
+        plain("headshot", "mustard turtleneck", "green seamless backdrop", "split lighting", style="cartoon"),
         aspect="1:1",
+        unsaid=("vector", "grain"),
     ),
     Template(
         "ranger",
@@ -146,6 +154,10 @@ ART: Final = (
             "tintype photograph",
             texture="plate scratches, silver grain",
         ),
+        plain(
+            "headshot", "black suit", "grey textured backdrop", "rembrandt lighting", style="monochrome film"
+        ),
+        unsaid=("frock coat", "tintype"),
     ),
     Template(
         "renaissance",

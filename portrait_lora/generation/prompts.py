@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -35,14 +36,16 @@ def load_series(
     brand: str | Path = "",
     family: FamilyName = "sd15",
     closed: bool = False,
+    known: Collection[str] | None = None,
 ) -> list[Shot]:
     """The pictures of a series: `per_shot` of each shot unless it has a count, each with its own seed.
 
     An empty `trigger` gives the same prompts for the bare base.  `traits` (hair, skin, beard, glasses)
     describe the person in every prompt.  `brand` is a sheet to apply over every shot.  `closed`: the base
-    knows a closed vocabulary only.  Raises `ConfigError` naming the file and the key.
+    knows a closed vocabulary only, `known` or the whole of it.  Raises `ConfigError` naming file and key.
     """
-    book_ = read_series(series_path(series), closed=closed, brand=load_brand(brand) if brand else None)
+    sheet = load_brand(brand) if brand else None
+    book_ = read_series(series_path(series), closed=closed, brand=sheet, known=known)
     who = f"{trigger} {subject}".strip()
     shots: list[Shot] = []
     turned = 0
@@ -63,19 +66,32 @@ def known_words(base: BaseModel) -> frozenset[str] | None:
     """The closed list of words that a base declares; None for one that reads free text.
 
     A base declares it in `vocabulary.json`, a list of words beside its weights; the synthetic studio's
-    bases know `vocabulary.words()`.
+    bases know those of `vocabulary.words()` that are whole tokens of their tokenizer.
     """
     declared = base.folder / _VOCABULARY_FILE if base.folder else None
     if declared is not None and declared.is_file():
         return frozenset(str(word) for word in json.loads(declared.read_text(encoding="utf-8")))
-    return frozenset(vocabulary.words()) if base.synthetic else None
+    return _learnt_words(base.folder) if base.synthetic else None
+
+
+def _learnt_words(folder: Path | None) -> frozenset[str]:
+    """The words all of whose pieces (letters, or what stands between them) are tokens of a base."""
+    file = folder / "tokenizer" / "vocab.json" if folder else None
+    if file is None or not file.is_file():
+        return frozenset(vocabulary.words())
+    tokens = json.loads(file.read_text(encoding="utf-8"))
+    return frozenset(
+        word
+        for word in vocabulary.words()
+        if all(f"{piece}</w>" in tokens for piece in re.findall(r"[a-z]+|[^a-z]+", word))
+    )
 
 
 def _usual_negative(layers: Mapping[str, str]) -> str:
     """What to keep out of a picture in the medium of a template; nothing where no texture is asked for."""
     if not layers.get("texture"):
         return ""
-    return book.NEGATIVE[book.style_of(layers.get("grade", "")).medium]
+    return book.NEGATIVE[book.style_of(layers.get("style") or layers.get("grade", "")).medium]
 
 
 def picture_seed(series_seed: int, shot: int, picture: int = 0) -> int:

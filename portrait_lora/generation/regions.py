@@ -1,7 +1,8 @@
 """Masks of parts of a portrait: eyes, face, skin, hair, background.
 
-Eyes, face and skin follow the 68 landmarks (five keypoints where a pack has no more).  Hair and background
-need to know where the person is: graph cuts (Rother et al. 2004, GrabCut) begun from head and shoulders.
+Eyes and face follow the 68 landmarks (five keypoints where a pack has no more).  Skin, hair and background
+are what the pack's segmenter sees; without one, and beyond what it looked at, graph cuts (Rother et al. 2004,
+GrabCut) begun from head and shoulders tell where the person is.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from portrait_lora.errors import InputError
-from portrait_lora.records import Face
+from portrait_lora.records import NOT_SEEN, Face, Parts
 
 Region = Literal["eyes", "face", "skin", "hair", "background"]
 REGIONS: Final[tuple[Region, ...]] = ("eyes", "face", "skin", "hair", "background")
@@ -22,11 +23,12 @@ RGBImage = npt.NDArray[np.uint8]
 _EYES: Final = (slice(36, 42), slice(42, 48))
 _BROWS: Final = (slice(17, 22), slice(22, 27))
 _MOUTH: Final = slice(48, 60)
+_PERSON: Final = ("clothes", "skin", "hair", "eyes", "glasses")
 _FOREHEAD: Final = 0.45
 """Height of the forehead above the brows, in chin-to-brow heights."""
 
 
-def region_mask(image_rgb: RGBImage, face: Face, region: Region) -> Mask:
+def region_mask(image_rgb: RGBImage, face: Face, region: Region, parts: Parts | None = None) -> Mask:
     """White where the region is.  Raises `InputError` when the region is empty in this picture."""
     height, width = image_rgb.shape[:2]
     if region == "eyes":
@@ -35,10 +37,12 @@ def region_mask(image_rgb: RGBImage, face: Face, region: Region) -> Mask:
         mask = _face(face, height, width)
     elif region == "skin":
         mask = _skin(face, height, width)
+        if parts is not None:
+            mask[~parts.where("skin")] = 0
     elif region == "hair":
-        mask = _hair(image_rgb, face)
+        mask = _hair(image_rgb, face) if parts is None else _white(parts.where("hair"))
     else:
-        mask = cv2.bitwise_not(_grown(person_mask(image_rgb, face), face, 0.06))
+        mask = cv2.bitwise_not(_grown(person_mask(image_rgb, face, parts), face, 0.06))
     if not mask.any():
         raise InputError("this region is not in the picture", where=region, needed="another region")
     return np.asarray(mask, dtype=np.uint8)
@@ -55,7 +59,7 @@ def head_lines_px(face: Face) -> tuple[float, float, float]:
     return eye_line, chin - 2.0 * (chin - eye_line), chin  # eyes lie half-way between crown and chin
 
 
-def person_mask(image_rgb: RGBImage, face: Face) -> Mask:
+def person_mask(image_rgb: RGBImage, face: Face, parts: Parts | None = None) -> Mask:
     """White where the person is; the same picture gives the same mask."""
     height, width = image_rgb.shape[:2]
     eye_line, crown, chin = head_lines_px(face)
@@ -81,11 +85,20 @@ def person_mask(image_rgb: RGBImage, face: Face) -> Mask:
     top = labels[: max(0, round(eye_line))]
     for side in (top[:, :edge], top[:, -edge:]):
         side[side != cv2.GC_FGD] = cv2.GC_BGD
+    if parts is not None:
+        labels[parts.where(*_PERSON)] = cv2.GC_FGD
+        labels[parts.where("backdrop")] = cv2.GC_BGD
+        if not (parts.labels_HW == NOT_SEEN).any():
+            return _white(labels == cv2.GC_FGD)
     cv2.setRNGSeed(0)
     models = np.zeros((1, 65)), np.zeros((1, 65))
     bgr = np.ascontiguousarray(image_rgb[..., ::-1])
     cv2.grabCut(bgr, labels, (0, 0, 1, 1), models[0], models[1], 4, cv2.GC_INIT_WITH_MASK)
     inside = (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
+    return _white(inside)
+
+
+def _white(inside: npt.NDArray[np.bool_]) -> Mask:
     return (inside * 255).astype(np.uint8)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import numpy as np
 import torch
@@ -13,13 +13,14 @@ from PIL import Image
 
 from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.families.family import Family
-from portrait_lora.generation import save
+from portrait_lora.generation import reframe, save
 from portrait_lora.generation.drawing import Sampler, StyleAdapter, from_text, open_pipeline
-from portrait_lora.generation.edits import apply_edit, sampler_of, shot_of
+from portrait_lora.generation.edits import apply_edit, refuse_other_source, sampler_of, shot_of
+from portrait_lora.generation.reference import StyleReference
 from portrait_lora.records import Adapter
 
 FindFile = Callable[[str], Path | None]
-"""sha256 of an adapter file -> the file, when it is at hand."""
+"""sha256 of a file that a recipe names (`encoder_digest` of an image encoder) -> where it is, if at hand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ def remake(
     family: Family,
     recipe: Mapping[str, object],
     adapter: Adapter | None,
-    find_style: FindFile,
+    find: FindFile,
     source: Image.Image | None = None,
 ) -> Image.Image:
     """Follow a recipe: what it was edited from is made first.
@@ -55,7 +56,7 @@ def remake(
     if threads:
         torch.set_num_threads(threads)
     try:
-        return _follow(family, recipe, adapter, find_style, source)
+        return _follow(family, recipe, adapter, find, source)
     finally:
         torch.set_num_threads(before)
 
@@ -64,11 +65,11 @@ def _follow(
     family: Family,
     recipe: Mapping[str, object],
     adapter: Adapter | None,
-    find_style: FindFile,
+    find: FindFile,
     source: Image.Image | None,
 ) -> Image.Image:
     action = str(recipe.get(save.ACTION, "generate"))
-    sampler = _with_style(sampler_of(recipe), recipe, find_style)
+    sampler = sampler_of(recipe) if action == reframe.ACTION else whole_sampler(recipe, find)
     if action == "generate":
         made = cast(Mapping[str, Any], recipe.get(save.MADE) or {})
         size, index = int(made.get("batch_size", 1)), int(made.get("batch_index", 0))
@@ -76,27 +77,67 @@ def _follow(
         return from_text(pipe, [shot_of(recipe)] * max(size, 1), sampler)[index]
     parent = recipe.get(save.PARENT)
     if isinstance(parent, dict):
-        source = remake(family, cast(save.Recipe, parent), adapter, find_style, source)
+        source = remake(family, cast(save.Recipe, parent), adapter, find, source)
     if source is None:
         raise InputError(
             "the picture was drawn over a reference that is not part of it",
             needed=f"the reference with pixels {str(recipe.get('source_pixels_sha256'))[:12]}",
             remedy="Give it with --source FILE.",
         )
+    if action == reframe.ACTION:
+        refuse_other_source(source, recipe)
+        return reframe.apply(source, recipe)
     pipe = open_pipeline(family, adapter, sampler)
-    return apply_edit(pipe, source, recipe, family.base.resolution_px)
+    return apply_edit(pipe, source, recipe, family.base.resolution_px, sampler)
 
 
-def _with_style(sampler: Sampler, recipe: Mapping[str, object], find_style: FindFile) -> Sampler:
-    wanted = recipe.get("style_sha256")
-    if not wanted:
-        return sampler
-    path = find_style(str(wanted))
+def whole_sampler(recipe: Mapping[str, object], find: FindFile) -> Sampler:
+    """The sampler of a recipe with the files that it names.
+
+    Raises `InputError` when one of them is not at hand.
+    """
+    sampler = sampler_of(recipe)
+    if recipe.get("style_sha256"):
+        sampler = replace(sampler, style=_beside(recipe, "style", find))
+    if recipe.get("accelerator_sha256"):
+        sampler = replace(sampler, accelerator=_beside(recipe, "accelerator", find))
+    if recipe.get("style_reference_sha256"):
+        parts = ("", "adapter_", "encoder_")
+        picture, file, encoder = (_found(recipe, f"style_reference_{part}sha256", find) for part in parts)
+        scale = _scale(recipe, "style_reference_scale")
+        sampler = replace(sampler, reference=StyleReference(picture, file, encoder, scale))
+    return sampler
+
+
+def _beside(recipe: Mapping[str, object], what: str, find: FindFile) -> StyleAdapter:
+    return StyleAdapter(_found(recipe, f"{what}_sha256", find), _scale(recipe, f"{what}_scale"))
+
+
+_FILES: Final = {
+    "accelerator_sha256": ("accelerator", "generate.accelerator"),
+    "style_sha256": ("style adapter", "generate.style_adapter"),
+    "style_reference_sha256": ("style reference", "generate.style_reference"),
+    "style_reference_adapter_sha256": ("IP-Adapter", "generate.style_reference_adapter"),
+    "style_reference_encoder_sha256": ("image encoder", "generate.style_reference_adapter"),
+}
+"""Key of a recipe -> what it stands for, and the setting that names the file."""
+
+
+def _found(recipe: Mapping[str, object], key: str, find: FindFile) -> Path:
+    digest = str(recipe.get(key))
+    path = find(digest)
     if path is None:
+        what, setting = _FILES[key]
         raise InputError(
-            "the style adapter of this picture is not at hand", needed=f"sha256 {str(wanted)[:12]}"
+            f"the {what} of this picture is not at hand",
+            needed=f"sha256 {digest[:12]}",
+            remedy=f"Name it with -s {setting}=FILE.",
         )
-    return replace(sampler, style=StyleAdapter(path, float(cast(float, recipe.get("style_scale", 1.0)))))
+    return path
+
+
+def _scale(recipe: Mapping[str, object], key: str) -> float:
+    return float(cast(float, recipe.get(key, 1.0)))
 
 
 def compare(old: Image.Image, new: Image.Image, recipe: Mapping[str, object]) -> Verdict:

@@ -14,11 +14,11 @@ from portrait_lora import log, manifest
 from portrait_lora.families.family import Family
 from portrait_lora.generation import save
 from portrait_lora.generation.drawing import (
-    SCHEDULERS,
     Sampler,
     check_size,
     from_text,
     open_pipeline,
+    told_name,
 )
 from portrait_lora.generation.guidance import AS_ONE
 from portrait_lora.records import Adapter, Portrait, Shot
@@ -37,12 +37,14 @@ def generate(
     batch_size: int = 4,
     force: bool = False,
     on_drawn: Drawn | None = None,
+    framing: Mapping[str, object] | None = None,
 ) -> list[Portrait]:
     """One PNG and JSON per shot in `out_dir`, in the order of `shots`.
 
     A picture whose sidecar names the same recipe is left alone unless `force`, so an interrupted series
-    goes on where it stopped.  `adapter` None draws with the bare base.  Raises what `family.pipeline`
-    raises, and `InputError` for a size or a scheduler that the family cannot use.
+    goes on where it stopped; `framing`: so is one that was cropped to this afterwards.  `adapter` None draws
+    with the bare base.  Raises what `family.pipeline` raises, and `InputError` for a size or a scheduler that
+    the family cannot use.
     """
     manifest.make_folder(out_dir)
     digest = manifest.sha256_file(adapter.path) if adapter else None
@@ -52,13 +54,13 @@ def generate(
     portraits = [Portrait(out_dir / f"{s.name}.png", s, *settings, digest) for s in shots]
     batches = list(_batches(portraits, batch_size))
     recipes = _recipes(family, adapter, sampler, batches)
-    missing = {p.path for p in portraits if force or not save.is_current(p.path, recipes[p.path])}
+    missing = {p.path for p in portraits if force or not save.is_current(p.path, recipes[p.path], framing)}
     if not missing:
         return portraits
     for size in {p.shot.size_px for p in portraits}:
         check_size(family, size)
     pipe = open_pipeline(family, adapter, sampler)
-    told = SCHEDULERS[sampler.scheduler][1] if sampler.scheduler else "DPM++ 2M"
+    told = told_name(sampler.scheduler)
     with log.progress("generate", len(missing)) as advance:
         # Batches are those of the whole list: beside other pictures the last bits of a picture differ.
         for batch in batches:
@@ -104,6 +106,15 @@ def extra_of(sampler: Sampler) -> save.Recipe:
     if sampler.style is not None:
         told["style_sha256"] = manifest.sha256_file(sampler.style.path)
         told["style_scale"] = sampler.style.scale
+    if sampler.preset:
+        told["preset"] = sampler.preset
+    if sampler.scheduler_arguments:
+        told["scheduler_arguments"] = dict(sampler.scheduler_arguments)
+    if sampler.accelerator is not None:
+        told["accelerator_sha256"] = manifest.sha256_file(sampler.accelerator.path)
+        told["accelerator_scale"] = sampler.accelerator.scale
+    if sampler.reference is not None:
+        told |= {**sampler.reference.digests, "style_reference_scale": sampler.reference.scale}
     return told
 
 

@@ -23,6 +23,10 @@ Recipe = dict[str, object]
 MADE: Final = "made"
 PARENT: Final = "parent"
 ACTION: Final = "action"
+OF_ONE_EDIT: Final = (
+    PARENT, ACTION, "region", "mask_png", "strength", "box_px", "framing", "framing_missed",
+)  # fmt: skip
+"""Keys of a recipe that concern the last edit only: what is edited next does not inherit them."""
 _PACKAGES: Final = ("diffusers", "peft", "torch", "transformers")
 _A1111_KEY: Final = "parameters"
 
@@ -117,11 +121,17 @@ def sidecar_of(path: Path) -> Path:
     return path.with_suffix(".json")
 
 
-def is_current(path: Path, recipe: Mapping[str, object]) -> bool:
-    """Whether the picture is there, unchanged, and was made with this recipe under whatever conditions."""
+def is_current(path: Path, recipe: Mapping[str, object], framing: Mapping[str, object] | None = None) -> bool:
+    """Whether the picture is there, unchanged, and was made with this recipe under whatever conditions.
+
+    With `framing` a picture that was cropped to just that afterwards is current too.
+    """
     try:
         sidecar = json.loads(sidecar_of(path).read_text(encoding="utf-8"))
-        same = _deciding(sidecar["recipe"]) == _deciding(recipe)
+        told = sidecar["recipe"]
+        if framing is not None and told.get("framing") == framing:
+            told = told[PARENT]
+        same = _deciding(told) == _deciding(recipe)
         return same and manifest.sha256_file(path) == sidecar["sha256"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False

@@ -15,7 +15,7 @@ shots:
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -57,10 +57,12 @@ def series_path(name: str | Path) -> Path:
     return reading.packaged("series", name, "generate.series")
 
 
-def read_series(path: Path, *, closed: bool = False, brand: Brand | None = None) -> Series:
+def read_series(
+    path: Path, *, closed: bool = False, brand: Brand | None = None, known: Collection[str] | None = None
+) -> Series:
     """Parse a series file.  Raises `ConfigError` for anything it does not know, naming file and key.
 
-    `closed` asks the templates for words of the embedded base.
+    `closed` asks the templates for words of the embedded base; it knows `known`, or the whole vocabulary.
     """
     top = reading.mapping(reading.tree(path, "series"), path, "the series", _SERIES_KEYS)
     locked = reading.words(top.get("locked", {}), path, "locked", LAYERS)
@@ -77,7 +79,7 @@ def read_series(path: Path, *, closed: bool = False, brand: Brand | None = None)
     entries: list[Entry] = []
     for draft in drafts:
         look = draft.template or common
-        begun = templates.layers_for(look, closed=closed) if look else {}
+        begun = templates.layers_for(look, closed=closed, known=known) if look else {}
         layers = {**begun, **locked, **draft.layers}
         if brand is not None:
             layers = brands.apply(brand, layers, locked, grid, path)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Collection
 from typing import Final
 
+from portrait_lora import vocabulary
 from portrait_lora.errors import ConfigError
 from portrait_lora.generation.looks import STUDIO, Template, Words
 from portrait_lora.generation.looks_art import ART
@@ -22,16 +24,30 @@ def template(name: str) -> Template:
     raise ConfigError("no such template", where="template", got=repr(name), remedy=hint)
 
 
-def layers_for(name: str, *, closed: bool) -> Words:
+def lacking(found: Template, known: Collection[str]) -> tuple[str, ...]:
+    """The words of a template's closed form that a base does not know, in their order."""
+    said = (word for phrase in (found.closed or {}).values() for word in phrase.split())
+    return tuple(dict.fromkeys(word for word in said if word not in known))
+
+
+def drawable(known: Collection[str]) -> tuple[Template, ...]:
+    """The templates that a base with these words can draw."""
+    return tuple(t for t in TEMPLATES if t.closed is not None and not lacking(t, known))
+
+
+def layers_for(name: str, *, closed: bool, known: Collection[str] | None = None) -> Words:
     """The words of a template for a base with a closed vocabulary, or for one that reads free text.
 
-    Raises `ConfigError` naming the words that a closed base does not know.
+    `known` are the words of a closed base; the whole vocabulary where they are not given.  Raises
+    `ConfigError` naming the words that it does not know.
     """
+    known = vocabulary.words() if known is None else known
     found = template(name)
     if not closed:
         return found.layers
-    if found.closed is None:
-        told = ", ".join(
+    missing = lacking(found, known)
+    if found.closed is None or missing:
+        told = ", ".join(missing) or ", ".join(
             found.layers[k] for k in ("wardrobe", "setting", "lighting", "grade") if k in found.layers
         )
         raise ConfigError(
@@ -39,6 +55,6 @@ def layers_for(name: str, *, closed: bool) -> Words:
             where="template",
             got=told,
             needed="words that the base declares",
-            remedy=f"Take one of: {', '.join(t.name for t in TEMPLATES if t.closed)}; or another base.",
+            remedy=f"Take one of: {', '.join(t.name for t in drawable(known))}; or another base.",
         )
     return found.closed

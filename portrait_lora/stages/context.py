@@ -15,14 +15,14 @@ from portrait_lora import device, likeness, log, manifest
 from portrait_lora.errors import ArtifactError, PhotosError
 from portrait_lora.faces.packs import FacePack, resolve_pack
 from portrait_lora.families import catalog, pinned
+from portrait_lora.generation.presets import fitting
 from portrait_lora.likeness import Journal, Likeness, Summary
+from portrait_lora.stages.sampling import sampler_of
 
 if TYPE_CHECKING:
-    from portrait_lora.config import GenerateConfig
     from portrait_lora.dataset.curate import TooFewPhotos
     from portrait_lora.faces.opening import Analyzer
     from portrait_lora.families.family import Family
-    from portrait_lora.generation.drawing import Sampler
     from portrait_lora.records import Adapter, CuratedSet, PhotoReport, Portrait, Shot
 
 ADAPTER: Final = "adapter.safetensors"
@@ -49,7 +49,11 @@ class Context:
 
     @cached_property
     def base(self) -> catalog.BaseModel:
-        return pinned.locked(catalog.resolve_base(self.config.base), self.likeness.root)
+        """The base; a preset that is not for it is refused here, before anything is computed."""
+        base = pinned.locked(catalog.resolve_base(self.config.base), self.likeness.root)
+        if self.config.generate.preset:
+            fitting(self.config.generate.preset, base.family)
+        return base
 
     @cached_property
     def device(self) -> device.DeviceChoice:
@@ -129,8 +133,9 @@ class Context:
         *,
         force: bool = False,
         on_drawn: Callable[[Portrait, float], None] | None = None,
+        framing: Mapping[str, object] | None = None,
     ) -> list[Portrait]:
-        """Draw the shots into `folder` with the settings of the configuration."""
+        """Draw the shots into `folder` with the settings of the configuration; see `sample.generate`."""
         from portrait_lora.generation import sample
 
         settings = self.config.generate
@@ -143,6 +148,7 @@ class Context:
             batch_size=settings.batch_size,
             force=force,
             on_drawn=on_drawn,
+            framing=framing,
         )
 
     @cached_property
@@ -156,6 +162,7 @@ class Context:
     def shots(self) -> list[Shot]:
         from portrait_lora.generation import prompts
 
+        known = prompts.known_words(self.base)
         return prompts.load_series(
             self.config.generate.series,
             trigger=self.trigger,
@@ -164,29 +171,13 @@ class Context:
             per_shot=self.config.generate.per_shot,
             brand=self.config.generate.brand,
             family=self.base.family,
-            closed=prompts.known_words(self.base) is not None,
+            closed=known is not None,
+            known=known,
         )
 
     @property
     def series(self) -> str:
         return Path(self.config.generate.series).stem
-
-
-def sampler_of(settings: GenerateConfig) -> Sampler:
-    """How the configuration says that pictures are drawn."""
-    from portrait_lora.generation.drawing import Sampler, StyleAdapter
-    from portrait_lora.generation.guidance import Identity
-
-    style = settings.style_adapter
-    return Sampler(
-        settings.num_inference_steps,
-        settings.guidance_scale,
-        settings.adapter_scale,
-        settings.scheduler,
-        StyleAdapter(Path(style), settings.style_scale) if style else None,
-        settings.unconditional,
-        Identity(settings.identity_scale, settings.identity_start, settings.identity_region),
-    )
 
 
 def strings(value: object) -> list[str]:

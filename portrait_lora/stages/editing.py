@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -18,8 +17,9 @@ from portrait_lora.generation.compose import LAYERS
 from portrait_lora.generation.sample import extra_of
 from portrait_lora.likeness import Summary
 from portrait_lora.records import Portrait, Shot
-from portrait_lora.stages.context import Context, sampler_of
+from portrait_lora.stages.context import Context
 from portrait_lora.stages.opened import Opened, adapter_of, face_of, find_style, open_picture, recipe_of
+from portrait_lora.stages.sampling import sampler_of, steps_and_guidance
 from portrait_lora.stages.series import holdout_of
 
 IDENTITY_NOISE: Final = 0.005
@@ -72,7 +72,8 @@ def vary(
     base = opened.recipe or _recipe_of_series(ctx, shot)
     adapter = adapter_of(ctx, base)
     begun = _changed(ctx, base, changes)
-    pipe = drawing.open_pipeline(ctx.family, adapter, edits.sampler_of(base))
+    sampler = remake.whole_sampler(base, find_style(ctx))
+    pipe = drawing.open_pipeline(ctx.family, adapter, sampler)
     folder = _edits_folder(opened)
     rows: list[Summary] = []
     for k in range(1, count + 1):
@@ -81,7 +82,7 @@ def vary(
         told |= {"strength": strength, "base": ctx.base.label, "base_digest": ctx.base.digest}
         action = "vary" if opened.recipe else "reference"
         recipe = edits.edit_recipe(action, opened.picture, opened.recipe, base, **told)
-        made = edits.apply_edit(pipe, opened.picture, recipe, ctx.base.resolution_px)
+        made = edits.apply_edit(pipe, opened.picture, recipe, ctx.base.resolution_px, sampler)
         target = _free(folder, f"{_stem(path, opened)}-vary")
         rows.append(
             {"file": str(_write(ctx, made, target, recipe)), "similarity": _similarity(ctx, references, made)}
@@ -111,9 +112,9 @@ def _recipe_of_series(ctx: Context, name: str) -> save.Recipe:
         raise ConfigError("no such shot in the series", where=ctx.series, got=name, needed=known)
     g = ctx.config.generate
     digest = manifest.sha256_file(ctx.selected.path)
-    portrait = Portrait(Path("x"), shots[0], g.num_inference_steps, g.guidance_scale, g.adapter_scale, digest)
+    portrait = Portrait(Path("x"), shots[0], *steps_and_guidance(g), g.adapter_scale, digest)
     told = save.recipe_of(portrait, ctx.base.label, ctx.base.digest, ctx.trigger)
-    return told | extra_of(replace(sampler_of(g), style=None))
+    return told | extra_of(sampler_of(g))
 
 
 def fix(
@@ -133,10 +134,12 @@ def fix(
     opened = open_picture(path, likeness, overrides)
     ctx, base = opened.ctx, recipe_of(opened)
     face, references = face_of(opened), holdout_of(ctx)
-    mask = regions.region_mask(np.asarray(opened.picture), face, region)
+    pixels = np.asarray(opened.picture)
+    mask = regions.region_mask(pixels, face, region, ctx.finder.parts(pixels, face))
     before = _similarity(ctx, references, opened.picture)
     shot = _changed(ctx, base, changes)
-    pipe = drawing.open_pipeline(ctx.family, adapter_of(ctx, base), edits.sampler_of(base))
+    sampler = remake.whole_sampler(base, find_style(ctx))
+    pipe = drawing.open_pipeline(ctx.family, adapter_of(ctx, base), sampler)
     best: tuple[float, Image.Image, save.Recipe] | None = None
     for k in range(1, tries + 1):
         told: dict[str, object] = {
@@ -150,7 +153,7 @@ def fix(
             "base_digest": ctx.base.digest,
         }
         recipe = edits.edit_recipe("fix", opened.picture, opened.recipe, base, **told)
-        made = edits.apply_edit(pipe, opened.picture, recipe, ctx.base.resolution_px)
+        made = edits.apply_edit(pipe, opened.picture, recipe, ctx.base.resolution_px, sampler)
         after = _similarity(ctx, references, made)
         if after is not None and (best is None or after > best[0]):
             best = (after, made, recipe)

@@ -12,6 +12,7 @@ from portrait_lora.likeness import Summary
 from portrait_lora.records import CaptionedCrop, Shot
 from portrait_lora.stages import stopping
 from portrait_lora.stages.context import ADAPTER, ADAPTER_COMFY, Context, folder_digest, is_whole, strings
+from portrait_lora.stages.sampling import accelerator_of, later
 
 if TYPE_CHECKING:
     from portrait_lora.training.preflight import Job, Means
@@ -28,6 +29,7 @@ def train(ctx: Context) -> Summary:
     """Leave the checkpoints of the LoRA under `adapters/<run>/checkpoints/`."""
     consent.require(ctx.likeness.root, ctx.likeness.photos, commercial=ctx.config.commercial)
     stopping.refuse_what_cannot_stop(ctx.config.training)
+    accelerator_of(ctx.config.generate)  # a file that is missing is told now, not after hours
     inputs = {
         "dataset": folder_digest(ctx.likeness.dataset),
         "config": _config_digest(ctx),
@@ -51,7 +53,7 @@ def _probe_digest(ctx: Context) -> str:
     return manifest.digest(
         {
             "select": config.select.model_dump(mode="json"),
-            "generate": config.generate.model_dump(mode="json", include=PROBE_KEYS),
+            "generate": config.generate.model_dump(mode="json", include=PROBE_KEYS) | later(config.generate),
             "seed": config.seed,
             "pack": ctx.pack.digest,
         }

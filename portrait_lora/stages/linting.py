@@ -10,7 +10,7 @@ from portrait_lora.errors import InputError
 from portrait_lora.families import catalog
 from portrait_lora.generation import prompts, reading
 from portrait_lora.generation.compose import counter_of, estimate_tokens, fit
-from portrait_lora.generation.lint import lint
+from portrait_lora.generation.lint import ignored_negative, lint
 from portrait_lora.likeness import Summary
 
 
@@ -27,37 +27,42 @@ def lint_text(text: str, base: str = "", aspect: str = "") -> list[Summary]:
     if known is not None:
         known |= {"person"}
     rows: list[Summary] = []
-    for where, prompt, size in _prompts(text, model, aspect):
+    for where, prompt, size, negative in _prompts(text, model, aspect):
         _, lost = fit(prompt, limit, counter)
-        remarks = [asdict(r) for r in lint(prompt, size_px=size, known=known, lost=lost)]
+        found = list(lint(prompt, size_px=size, known=known, lost=lost))
+        if model and (ignored := ignored_negative(negative, model.guidance_scale, model.family)):
+            found.append(ignored)
+        remarks = [asdict(remark) for remark in found]
         rows.append({"where": where, "prompt": prompt, "remarks": remarks})
     return rows
 
 
 def _prompts(
     text: str, model: catalog.BaseModel | None, aspect: str
-) -> list[tuple[str, str, tuple[int, int] | None]]:
+) -> list[tuple[str, str, tuple[int, int] | None, str]]:
+    """(where, prompt, size, negative prompt) of each."""
     size = reading.aspect(aspect, Path("--aspect")) if aspect else None
     path = Path(text) if len(text) < 255 and "\n" not in text else None
     packaged = path is not None and (configs_dir() / "series" / f"{text}.yaml").is_file()
     if packaged or (path is not None and path.suffix in (".yaml", ".yml")):
-        closed = model is not None and prompts.known_words(model) is not None
+        words = prompts.known_words(model) if model else None
         shots = prompts.load_series(
             text,
             trigger="ohwx",
             subject="person",
             resolution_px=model.resolution_px if model else 1024,
             family=model.family if model else "sd15",
-            closed=closed,
+            closed=words is not None,
+            known=words,
         )
-        return [(shot.name, shot.prompt, shot.size_px) for shot in shots]
+        return [(shot.name, shot.prompt, shot.size_px, shot.negative_prompt) for shot in shots]
     if path is not None and path.is_file():
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise InputError("the prompts cannot be read", where=path, got=error) from error
-        told = [(f"{path.name}:{i + 1}", line.strip(), size) for i, line in enumerate(lines)]
+        told = [(f"{path.name}:{i + 1}", line.strip(), size, "") for i, line in enumerate(lines)]
         return [row for row in told if row[1] and not row[1].startswith("#")]
     if not text.strip():
         raise InputError("an empty prompt", where="prompts lint")
-    return [("prompt", text.strip(), size)]
+    return [("prompt", text.strip(), size, "")]

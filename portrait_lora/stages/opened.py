@@ -15,9 +15,11 @@ from portrait_lora.config import FILE_NAME
 from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.evaluation import identity
 from portrait_lora.generation import remake, save
+from portrait_lora.generation.reference import reference_of
 from portrait_lora.likeness import open_likeness
 from portrait_lora.records import Adapter, Face
 from portrait_lora.stages.context import Context
+from portrait_lora.stages.sampling import accelerator_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +105,18 @@ def adapter_of(ctx: Context, recipe: Mapping[str, object]) -> Adapter | None:
 
 
 def find_style(ctx: Context) -> remake.FindFile:
+    """Finds the files that a recipe names beside the base among those that the configuration names."""
+    settings = ctx.config.generate
+
     def find(digest: str) -> Path | None:
-        path = Path(ctx.config.generate.style_adapter)
-        return path if path.is_file() and manifest.sha256_file(path) == digest else None
+        style = Path(settings.style_adapter)
+        digests = {manifest.sha256_file(style): style} if style.is_file() else {}
+        quick = accelerator_of(settings)
+        digests |= {manifest.sha256_file(quick[0]): quick[0]} if quick else {}
+        reference = reference_of(settings.style_reference, settings.style_reference_adapter, 1.0)
+        if reference is not None:
+            files = (reference.picture, reference.adapter, reference.encoder)
+            digests |= dict(zip(reference.digests.values(), files, strict=True))
+        return digests.get(digest)
 
     return find

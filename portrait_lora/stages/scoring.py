@@ -16,6 +16,7 @@ from portrait_lora.evaluation.select import CheckpointScore
 from portrait_lora.likeness import Summary
 from portrait_lora.records import DriftReport, IdentityScore, Portrait
 from portrait_lora.stages.looking import Wanted, look
+from portrait_lora.stages.sampling import steps_and_guidance
 
 if TYPE_CHECKING:
     from portrait_lora.stages.context import Context
@@ -97,6 +98,7 @@ def _notes(ctx: Context) -> report.PageNotes:
     select = ctx.journal.summary("select")
     training = ctx.journal.summary("train")
     generate = ctx.config.generate
+    steps, guidance = steps_and_guidance(generate)
     rows: list[dict[str, object]] = list(select["probes"])  # pyright: ignore[reportArgumentType]
     return report.PageNotes(
         subject=ctx.config.subject.name,
@@ -105,8 +107,8 @@ def _notes(ctx: Context) -> report.PageNotes:
             "LoRA rank": ctx.config.training.rank,
             "training steps": training["steps"],
             "series": generate.series,
-            "inference steps": generate.num_inference_steps,
-            "guidance scale": generate.guidance_scale,
+            "inference steps": steps,
+            "guidance scale": guidance,
             "adapter scale": generate.adapter_scale,
             "face pack": f"{ctx.pack.name} ({ctx.pack.licence})",
         },

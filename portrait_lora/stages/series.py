@@ -13,7 +13,9 @@ import numpy as np
 
 from portrait_lora import log, manifest
 from portrait_lora.errors import ConfigError, InputError
+from portrait_lora.stages import framing
 from portrait_lora.stages.context import Context
+from portrait_lora.stages.sampling import steps_and_guidance
 
 if TYPE_CHECKING:
     from portrait_lora.evaluation.identity import ReferenceSet
@@ -60,7 +62,7 @@ def lint_shots(ctx: Context) -> list[str]:
     """One line per remark on the prompts; raises `ConfigError` for any of them when `generate.strict`."""
     from portrait_lora.generation import prompts
     from portrait_lora.generation.compose import counter_of, fit
-    from portrait_lora.generation.lint import lint
+    from portrait_lora.generation.lint import ignored_negative, lint
 
     known = prompts.known_words(ctx.base)
     counter, limit = counter_of(ctx.base.folder, ctx.base.family)
@@ -76,6 +78,10 @@ def lint_shots(ctx: Context) -> list[str]:
             f"{shot.name}: {remark.sentence}"
             for remark in lint(prompt, size_px=shot.size_px, known=known, lost=lost)
         ]
+    _, guidance = steps_and_guidance(ctx.config.generate)
+    for negative in dict.fromkeys(shot.negative_prompt for shot in ctx.shots):
+        if remark := ignored_negative(negative, guidance, ctx.base.family):
+            told.append(remark.sentence)
     if told and ctx.config.generate.strict:
         more = f" (and {len(told) - 1} more)" if len(told) > 1 else ""
         raise ConfigError(f"the linter objects{more}", where=ctx.config.generate.series, got=told[0])
@@ -156,7 +162,13 @@ def _timed(ctx: Context, shots: Sequence[Shot], folder: Path, timings: dict[str,
     def note(portrait: Portrait, seconds: float) -> None:
         timings[portrait.shot.name] = timings.get(portrait.shot.name, 0.0) + seconds
 
-    return ctx.draw(ctx.selected, shots, folder, force="generate" in ctx.redo, on_drawn=note)
+    wanted = framing.target(ctx)
+    redo = "generate" in ctx.redo
+    if wanted is None:
+        return ctx.draw(ctx.selected, shots, folder, force=redo, on_drawn=note)
+    made = ctx.draw(ctx.selected, shots, folder, force=redo, on_drawn=note, framing=wanted.told)
+    framing.reframed(ctx, made, wanted)
+    return made
 
 
 def _ranks(ctx: Context, portraits: Sequence[Portrait], holdout: ReferenceSet) -> list[tuple[int, float]]:

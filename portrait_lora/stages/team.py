@@ -15,6 +15,7 @@ from portrait_lora.generation.contact_sheet import contact_sheet
 from portrait_lora.likeness import CONTACT_SHEET, Summary, open_likeness
 from portrait_lora.records import Portrait
 from portrait_lora.stages.context import Context
+from portrait_lora.stages.sampling import steps_and_guidance
 from portrait_lora.stages.series import final_shots
 
 _log = log.get(__name__)
@@ -63,7 +64,7 @@ def generate(folders: Sequence[Path], make: Make, out: Path, overrides: Sequence
 def portraits_of(ctx: Context) -> list[Portrait]:
     """The portraits of the series that are there."""
     folder, g = ctx.likeness.portraits(ctx.series), ctx.config.generate
-    settings = (g.num_inference_steps, g.guidance_scale, g.adapter_scale, None)
+    settings = (*steps_and_guidance(g), g.adapter_scale, None)
     shots = final_shots(ctx, folder)
     return [Portrait(folder / f"{shot.name}.png", shot, *settings) for shot in shots]
 

@@ -135,7 +135,7 @@ def _render_one(
     """One picture's tensors in the order of `Render`, and its words."""
     width, height = size
     figure = build_figure(person, scene, device)
-    camera = _camera(person, scene, figure, width * supersample, height * supersample)
+    camera = camera_of(person, scene, figure, width * supersample, height * supersample)
     screen = camera.project(figure.position_V3)
     keys = rasterise(screen, figure.triangles, camera.height, camera.width)
     picture_HW4 = _paint(figure, person, scene, screen, keys, supersample)
@@ -148,7 +148,7 @@ def _render_one(
     if not bool(torch.isfinite(light).all()):
         raise FloatingPointError(f"render: colours of scene seed {scene.seed} are not finite")
     image = _bytes(linear_to_srgb(light))
-    box, keypoints, points, visible = _truth(figure, person, scene, camera, keys, supersample)
+    box, keypoints, points, visible = face_truth(figure, person, scene, camera, keys, supersample)
     pose = torch.tensor([scene.pitch_deg, scene.yaw_deg, scene.roll_deg], device=device)
     key = lighting(scene.rig, scene.rig_flip, device).direction_33[0]
     look = look_of(person, scene, sideways=float(key[0]))
@@ -159,7 +159,7 @@ def _bytes(values: Tensor) -> Tensor:
     return (values.clamp(0, 1) * 255 + 0.5).to(torch.uint8)
 
 
-def _camera(person: Person, scene: Scene, figure: Figure, width: int, height: int) -> Camera:
+def camera_of(person: Person, scene: Scene, figure: Figure, width: int, height: int) -> Camera:
     """Puts the middle of the head near the picture's centre, the head `head_fraction` of it high."""
     chin, crown = head_grid.height(person)
     pivot = torch.tensor(PIVOT)
@@ -205,7 +205,7 @@ def _slice(s: Samples, start: int, stop: int) -> Samples:
     return Samples(s.y_N[start:stop], s.x_N[start:stop], s.weight_N[start:stop], offset)
 
 
-def _truth(
+def face_truth(
     figure: Figure, person: Person, scene: Scene, camera: Camera, keys_HW: Tensor, supersample: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """(face box (4,), five keypoints (5, 2), landmarks (68, 2), visible (68,)) in output pixels."""

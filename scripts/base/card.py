@@ -13,6 +13,7 @@ from safetensors import safe_open
 
 from portrait_lora import config
 from portrait_lora.families.layout import folder_digest
+from portrait_lora.vocabulary import STYLES
 
 from .captions import CLAUSE_DROPOUT, WHOLE_DROPOUT
 from .configs import NOISE, SIZE_PX
@@ -38,10 +39,10 @@ without downloading anything.
 
 ## Data
 
-{pictures:,} procedurally rendered portraits (`scripts/render_corpus.py`); no photograph, no real person and
-no other model's output. Captions are the words of `portrait_lora.vocabulary` (`scripts/base/captions.py`):
-{whole:.0%} are empty, and {clause:.0%} of the clauses of the others are left out, so a prompt without glasses
-or beard does not forbid them. The trigger word `ohwx` occurs in none.
+{pictures:,} procedurally rendered portraits (`scripts/render_corpus.py`){styled}; no photograph, no real
+person and no other model's output. Captions are the words of `portrait_lora.vocabulary`
+(`scripts/base/captions.py`): {whole:.0%} are empty, and {clause:.0%} of the clauses of the others are left
+out, so a prompt without glasses or beard does not forbid them. The trigger word `ohwx` occurs in none.
 
 ## Recipe (`scripts/train_base.py`)
 
@@ -88,12 +89,15 @@ Apache-2.0, weights included. Commercial use: yes.
 """
 
 
+_STYLED: Final = ", and {:,} of them once more as {} (`scripts/style_corpus.py`)"
+
+
 def read_json(file: Path) -> dict[str, Any]:
     """A JSON object; empty where there is no file."""
     return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
 
-def write_card(out: Path, folder: Path, pictures: int, done: Mapping[str, int]) -> None:
+def write_card(out: Path, folder: Path, pictures: int, done: Mapping[str, int], styled: int = 0) -> None:
     """Write the card of the model in `folder`, trained in `out`; `done` are steps and samples of its parts.
 
     Figures that were not measured are left out.
@@ -105,6 +109,7 @@ def write_card(out: Path, folder: Path, pictures: int, done: Mapping[str, int]) 
     text = _TEXT.format(
         size=SIZE_PX,
         pictures=pictures,
+        styled=_STYLED.format(styled, ", ".join(STYLES)) if styled else "",
         whole=WHOLE_DROPOUT,
         clause=CLAUSE_DROPOUT,
         vae=f"encoder {done['encoder']:,} steps, decoder {done['decoder']:,} steps",

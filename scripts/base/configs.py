@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from portrait_lora.vocabulary import LIGHT_SIDES, Look, sentence
+from portrait_lora.vocabulary import LIGHT_SIDES, STYLES, Look, sentence
 
 SIZE_PX: Final = 128
 LATENT_CHANNELS: Final = 16
@@ -98,5 +98,7 @@ PREVIEW_LOOKS: Final = (
          "surprised", "plum t-shirt", "white seamless backdrop", "golden hour lighting", _LEFT),
     Look("woman", "close-up", _F, None, "brown fringe hair", "tan skin", None, "rectangular glasses",
          "frowning", "emerald shirt", "blue textured backdrop", "rim lighting", _LEFT),
+    *(Look("woman", "headshot", _F, None, "brown bob hair", "fair skin", None, None, "smiling", "teal shirt",
+           "green seamless backdrop", "three-point lighting", _LEFT, style) for style in STYLES),
 )  # fmt: skip
 PREVIEW_PROMPTS: Final = tuple(sentence(look) for look in PREVIEW_LOOKS)

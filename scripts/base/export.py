@@ -30,8 +30,11 @@ def read_shape(out: Path) -> Shape:
     return Shape(tuple(row["channels"]), tuple(row["attention"]), row["layers"])
 
 
-def export(out: Path, target: Path, vae: AutoencoderKL, pictures: int) -> None:
-    """Write the newest running averages to `target`; training may go on meanwhile."""
+def export(out: Path, target: Path, vae: AutoencoderKL, pictures: int, styled: int = 0) -> None:
+    """Write the newest running averages to `target`; training may go on meanwhile.
+
+    `pictures` and `styled` are what it was trained on.
+    """
     if not (out / FOLDER / CHECKPOINT).exists():
         raise FileNotFoundError(f"{out / FOLDER}: no checkpoint yet; run the stage unet first")
     tokenizer = load_tokenizer(out / "tokenizer")
@@ -44,7 +47,7 @@ def export(out: Path, target: Path, vae: AutoencoderKL, pictures: int) -> None:
     shutil.copytree(out / "tokenizer", temporary / "tokenizer", dirs_exist_ok=True)
     done = totals(out)
     write_json(temporary / TRAINING, done)
-    write_card(out, temporary, pictures, done)
+    write_card(out, temporary, pictures, done, styled)
     write_json(temporary / DIGESTS, digests(temporary))
     check(temporary, out)
     old = target.parent / f".{target.name}.old"

@@ -2,6 +2,9 @@
 
 CLIP splits at punctuation before it merges, so `t-shirt` is the three tokens `t`, `-`, `shirt`; every such
 piece is one token.  Other text falls back to smaller pieces, at worst to single bytes.
+
+Words that came to the vocabulary later get numbers behind all others, the two marks included, so a text of
+earlier words keeps its numbers for ever.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import json
 import re
 import shutil
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -33,9 +37,11 @@ def pieces(words: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted(found | {","}))
 
 
-def merges_for(units: tuple[str, ...]) -> list[tuple[str, str]]:
-    """Byte-pair merges, most frequent pair first, until every unit is a single symbol."""
+def merges_for(units: tuple[str, ...], begun: Sequence[tuple[str, str]] = ()) -> list[tuple[str, str]]:
+    """Byte-pair merges beyond `begun`, most frequent pair first, until every unit is a single symbol."""
     spelled = [[*unit[:-1], unit[-1] + END] for unit in units]
+    for pair in begun:
+        spelled = [_merge(symbols, pair) for symbols in spelled]
     merges: list[tuple[str, str]] = []
     while True:
         pairs = Counter(pair for symbols in spelled for pair in itertools.pairwise(symbols))
@@ -59,8 +65,13 @@ def _merge(symbols: list[str], pair: tuple[str, str]) -> list[str]:
 def write_tokenizer(folder: Path) -> CLIPTokenizer:
     """Write `vocab.json`, `merges.txt` and the tokenizer's configuration; returns the loaded tokenizer."""
     alphabet = list(bytes_to_unicode().values())
-    merges = merges_for(pieces(vocabulary.words()))
-    tokens = [*alphabet, *(c + END for c in alphabet), *dict.fromkeys(a + b for a, b in merges), BOS, EOS]
+    first, *later = vocabulary.editions()
+    merges = merges_for(pieces(first))
+    tokens = [*alphabet, *(c + END for c in alphabet), *(a + b for a, b in merges), BOS, EOS]
+    for edition in later:
+        more = merges_for(pieces(edition), merges)
+        merges += more
+        tokens += [a + b for a, b in more]
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     ids = {token: i for i, token in enumerate(dict.fromkeys(tokens))}

@@ -21,11 +21,13 @@ from . import configs
 from .captions import training_caption
 from .loop import CHECKPOINT, Plan, Run, epoch_rows, read_part, write_json
 from .preview import build_pipeline, draw, save_sheet
-from .vae import LATENTS_FILE, face_weights
+from .vae import LATENTS_FILE, STYLED_LATENTS_FILE, face_weights
 
 FOLDER = "unet"
 WIDTHS: Final = (configs.LATENT_SIDE,) * 8 + (12, 11)
 """Columns of latents a batch is trained on: mostly squares, some 3:4 and 2:3 uprights."""
+STYLED: Final = 0.10
+"""Share of the pictures that are styled ones, where there are any."""
 NOISE_FLOOR: Final = 0.25
 """Least weight of a step: where little but noise is left, light, pose and backdrop are decided."""
 
@@ -109,6 +111,34 @@ def velocity_loss(
     return (error * weight).mean(), square.detach().mean()
 
 
+def read_latents(out: Path, plain: int, styled: int) -> Tensor:
+    """The stored latents of the plain pictures, then those of the styled ones.
+
+    Raises `ValueError` when there are not as many as pictures.
+    """
+    parts: list[Tensor] = []
+    for name, count in ((LATENTS_FILE, plain), (STYLED_LATENTS_FILE, styled)):
+        if count:
+            parts.append(load_file(out / name)["latents"])
+            if len(parts[-1]) != count:
+                raise ValueError(f"{len(parts[-1])} {name} for {count} pictures: repeat the stage latents")
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def drawn_rows(step: int, plan: Plan, plain: int, styled: int) -> Tensor:
+    """Rows of one batch: the plain pictures epoch by epoch, some in the place of which stands a styled one.
+
+    Styled pictures are the rows behind the plain ones.  A pure function of `step`.
+    """
+    rows = epoch_rows(step, plan.batch, plain, plan.seed)
+    if styled:
+        draw = random.Random(f"{plan.seed}-styled-{step}")
+        for place in range(len(rows)):
+            if draw.random() < STYLED:
+                rows[place] = plain + draw.randrange(styled)
+    return rows
+
+
 def train_unet(
     corpus: Corpus,
     vae: Callable[[], AutoencoderKL],
@@ -117,20 +147,23 @@ def train_unet(
     plan: Plan,
     shape: Shape,
     device: torch.device,
+    styled: int = 0,
 ) -> None:
-    """Train UNet and text encoder; `vae()` gives the current autoencoder for the preview sheets."""
+    """Train UNet and text encoder; `vae()` gives the current autoencoder for the preview sheets.
+
+    The last `styled` pictures of the corpus are styled ones.
+    """
     modules = new_modules(tokenizer, shape, plan.seed).to(device).train()
     write_json(out / FOLDER / "shape.json", {"channels": shape.channels, "attention": shape.attention,
                                              "layers": shape.layers})  # fmt: skip
     run = Run("unet", out / FOLDER, modules, plan)
-    latents = load_file(out / LATENTS_FILE)["latents"]
-    if len(latents) != len(corpus):
-        raise ValueError(f"{len(latents)} latents for {len(corpus)} pictures: repeat the stage latents")
+    plain = len(corpus) - styled
+    latents = read_latents(out, plain, styled)
     scheduler = DDPMScheduler(**configs.NOISE)
     alphas = scheduler.alphas_cumprod.to(device)
 
     def step(number: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        index = epoch_rows(number, plan.batch, len(corpus), plan.seed)
+        index = drawn_rows(number, plan, plain, styled)
         draws = random.Random(f"{plan.seed}-{number}")
         texts = [training_caption(corpus.looks[i], draws) for i in index.tolist()]
         z = latents[index].float().to(device)

@@ -25,7 +25,8 @@ from .vae import halves
 
 _UNET: Final = "unet/diffusion_pytorch_model.safetensors"
 _TEXT: Final = "text_encoder/model.safetensors"
-_WORDS: Final = "text.embeddings.token_embedding.weight"
+WORDS: Final = "text.embeddings.token_embedding.weight"
+"""The word embeddings within a checkpoint of the UNet."""
 NEW_WORD_STD: Final = 0.02
 
 
@@ -57,8 +58,8 @@ def unpack(source: Path, out: Path) -> None:
     write_json(out / FOLDER / "shape.json", shape)
     weights = {f"unet.{k}": v for k, v in load_file(source / _UNET).items()}
     weights |= {f"text.{k}": v for k, v in load_file(source / _TEXT).items()}
-    weights[_WORDS] = embeddings_for(
-        weights[_WORDS].float(), _ids(source / "tokenizer"), _ids(out / "tokenizer")
+    weights[WORDS] = embeddings_for(
+        weights[WORDS].float(), ids_of(source / "tokenizer"), ids_of(out / "tokenizer")
     )
     _checkpoint(out / FOLDER, {k: v.float() for k, v in weights.items()})
 
@@ -77,7 +78,8 @@ def embeddings_for(table: Tensor, old: dict[str, int], new: dict[str, int]) -> T
     return made
 
 
-def _ids(tokenizer: Path) -> dict[str, int]:
+def ids_of(tokenizer: Path) -> dict[str, int]:
+    """Token to number, of a tokenizer's folder."""
     return json.loads((tokenizer / "vocab.json").read_text(encoding="utf-8"))
 
 

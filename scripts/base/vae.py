@@ -31,6 +31,8 @@ LATENT_NOISE: Final = 0.2
 """Largest spread of the noise on the latents: what is sampled is never as clean as what was encoded."""
 PCA_FILE: Final = "pca.safetensors"
 LATENTS_FILE: Final = "latents.safetensors"
+STYLED_LATENTS_FILE: Final = "latents_styles.safetensors"
+"""Those of the pictures of `scripts.style_corpus`, so that the others need not be encoded again."""
 
 
 def face_weights(box: Tensor, size_px: int) -> Tensor:
@@ -138,7 +140,7 @@ def train_encoder(corpus: Corpus, vae: AutoencoderKL, out: Path, plan: Plan, dev
 
 
 @torch.inference_mode()
-def encode_all(corpus: Corpus, vae: AutoencoderKL, out: Path, device: torch.device, batch: int = 64) -> None:
+def encode_all(corpus: Corpus, vae: AutoencoderKL, file: Path, device: torch.device, batch: int = 64) -> None:
     """Write the latents (posterior means, float16) of the whole corpus once."""
     vae = vae.to(device).eval()
     latents = torch.empty(
@@ -154,7 +156,7 @@ def encode_all(corpus: Corpus, vae: AutoencoderKL, out: Path, device: torch.devi
             rate = done / (time.monotonic() - started)
             left = (len(corpus) - done) / rate / 60
             print(f"latents {done}/{len(corpus)} {rate:.0f} images/s, {left:.1f} min left", flush=True)
-    write_atomically(out / LATENTS_FILE, {"latents": latents})
+    write_atomically(file, {"latents": latents})
     spread = latents.float().std((0, 2, 3))
     print(
         f"latents: overall std {latents.float().std():.3f}, channels {spread.min():.2f}..{spread.max():.2f}"

@@ -92,7 +92,7 @@ def train_attributes(fit: Pool, held: Pool, folder: Path, minutes: float, batch:
 
     def step(progress: float, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         rows = torch.randint(0, len(fit), (batch,), generator=generator)
-        box = _astray(fit.box[rows], generator)
+        box = occluders.astray(fit.box[rows], _ASTRAY, generator)
         crop, affine = landmark_crop(fit.image[rows], box, generator, LANDMARK_PX)
         painted = occluders.paint(crop, move(fit.landmarks[rows], invert(affine)), generator)
         crop = augment.camera(painted.crop, generator, soft=0.25, strength=0.4) * painted.cut
@@ -113,16 +113,6 @@ def train_attributes(fit: Pool, held: Pool, folder: Path, minutes: float, batch:
 
     modules = nn.ModuleDict({"net": net})
     train(NAME, modules, step, Plan(minutes, 2e-3), folder, SEED, lambda: accuracy(net, held))
-
-
-def _astray(box: Tensor, generator: torch.Generator) -> Tensor:
-    """Some of the boxes shifted and scaled as a detector does that sees half a face."""
-    some = (torch.rand(len(box), 1, generator=generator) < _ASTRAY).float()
-    size = (box[:, 2:] - box[:, :2]).amax(1, keepdim=True)
-    shift = torch.randn(len(box), 2, generator=generator).clamp(-2, 2) * 0.08 * size * some
-    scale = 1 + torch.randn(len(box), 1, generator=generator).clamp(-2, 2) * 0.09 * some
-    centre, half = (box[:, :2] + box[:, 2:]) / 2 + shift, (box[:, 2:] - box[:, :2]) / 2 * scale
-    return torch.cat([centre - half, centre + half], 1)
 
 
 def facts() -> dict[str, Any]:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from portrait_lora import manifest
-from scripts.face_pack import calibrate, export, stages
+from scripts.face_pack import calibrate, export, segmenter, stages
 
 _TEXT: Final = """# Synthetic face pack
 
-Four small ONNX models in the layout that insightface loads by itself, and one that it does not know (in
+Four small ONNX models in the layout that insightface loads by itself, and two that it does not know (in
 `heads/`), trained from nothing on rendered people of `portrait_lora.synthetic`. No photograph and no other
 model was involved.
 
@@ -46,6 +47,10 @@ nothing of real ones.
 
 The attribute network begins from the trunk of the landmarks and learns expression, glasses, beard, lighting
 rig and the direction of the key light from the same crop.
+
+The segmenter looks at a wider crop and says of every pixel what it shows, and where the face is, hidden or
+not. It learnt from {labelled:,} of the pictures, whose parts the renderer knows, with things, dark lenses and
+borders painted on. What hides a face is the share of its place that shows a thing.
 
 ## Figures
 
@@ -81,6 +86,7 @@ _WHAT: Final = {
     "w": "embedder A",
     "x": "embedder B",
     "attributes.onnx": "expression, glasses, beard, light, share of the face covered",
+    "segmenter.onnx": "backdrop, clothes, skin, hair, eyes, glasses, things; the place of the face",
 }
 """By the beginning of the file's name."""
 _HEADS: Final = {
@@ -93,6 +99,9 @@ _HEADS: Final = {
     "beard": ("beard, right", ""),
     "lighting": ("lighting rig, right", ""),
     "light_deg": ("direction of the key light, mean error", "°"),
+}
+_PARTS: Final = {
+    **{f"iou_{name}": (f"{name}, intersection over union", "") for name in segmenter.PARTS},
     "covered_right": ("face covered by a quarter or more, against 5 % at most, right", ""),
     "covered_mae": ("share of the face covered, mean error", " of the face"),
 }
@@ -106,6 +115,7 @@ def write_card(out: Path, figures: dict[str, Any]) -> None:
         files="\n".join(_model_row(out / name, name) for name in models),
         gallery=_gallery(out / export.IMPOSTORS),
         held=stages.HELD_OUT_SHARE,
+        labelled=round(figures["heads"]["segmenter"]["n"] * (1 / stages.HELD_OUT_SHARE - 1)),
         traits=len(stages.TRAITS),
         weight=stages.TRAIT_WEIGHT,
         figures="\n".join(_figure_rows(figures)),
@@ -138,12 +148,7 @@ def _model_row(file: Path, name: str) -> str:
 def _figure_rows(figures: dict[str, Any]) -> list[str]:
     """Heads on the people held out; thresholds with what they let through."""
     heads = figures["heads"]
-    n = f"{heads['n']:.0f} pictures held out" if "n" in heads else "pictures held out"
-    rows = [
-        f"| {words} ({n}) | {heads[key]:.2f}{unit} |" if unit else f"| {words} ({n}) | {heads[key]:.1%} |"
-        for key, (words, unit) in _HEADS.items()
-        if key in heads
-    ]
+    rows = [*_held_out(_HEADS, heads), *_held_out(_PARTS, heads["segmenter"])]
     for name, row in figures["calibration"].items():
         rows.append(
             f"| {name}: threshold at a false-match rate of {calibrate.FALSE_MATCH_RATE:g}, mean cosine of "
@@ -152,3 +157,13 @@ def _figure_rows(figures: dict[str, Any]) -> list[str]:
         )
         rows.append(f"| {name}: scores of the same person that reach it | {row['true_match_rate']:.1%} |")
     return rows
+
+
+def _held_out(table: Mapping[str, tuple[str, str]], figures: Mapping[str, float]) -> list[str]:
+    """Rows of what was measured on pictures held out."""
+    n = f"{figures['n']:.0f} pictures held out"
+    return [
+        f"| {words} ({n}) | {figures[key]:.2f}{unit} |" if unit else f"| {words} ({n}) | {figures[key]:.1%} |"
+        for key, (words, unit) in table.items()
+        if key in figures
+    ]

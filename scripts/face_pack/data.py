@@ -153,6 +153,14 @@ def landmark_crop(
     images: Tensor, box: Tensor, generator: torch.Generator | None, side_px: int
 ) -> tuple[Tensor, Tensor]:
     """Crops (B, 3, side, side) as insightface cuts them (1.5 × the longer side) and their affines."""
+    return box_crop(images, box, generator, side_px, 1.5)
+
+
+def box_crop(
+    images: Tensor, box: Tensor, generator: torch.Generator | None, side_px: int, context: float
+) -> tuple[Tensor, Tensor]:
+    """Crops (B, 3, side, side) of `context` × the longer side of the boxes, and their affines to the
+    pictures; they shift, grow and turn a little when a generator is given."""
     size = (box[:, 2:] - box[:, :2]).amax(1)
     centre = (box[:, :2] + box[:, 2:]) / 2
     angle = torch.zeros(len(box))
@@ -161,11 +169,11 @@ def landmark_crop(
         centre = centre + torch.randn(centre.shape, generator=g).clamp(-2, 2) * 0.05 * size[:, None]
         size = size * (1 + torch.randn(len(size), generator=g).clamp(-2, 2) * 0.07)
         angle = torch.randn(len(size), generator=g) * 0.15
-    affine = place(centre, size * 1.5 / side_px, angle, float(side_px))
+    affine = place(centre, size * context / side_px, angle, float(side_px))
     crop = F.avg_pool2d(
         warp(
             images.float(),
-            place(centre, size * 0.75 / side_px, angle, 2.0 * side_px),
+            place(centre, size * context / 2 / side_px, angle, 2.0 * side_px),
             2 * side_px,
             2 * side_px,
         ),

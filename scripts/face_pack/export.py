@@ -1,19 +1,21 @@
-"""Write the four networks as ONNX and seal the folder of the pack."""
+"""Write the networks as ONNX and seal the folder of the pack."""
 
 from __future__ import annotations
 
+import math
 import warnings
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import onnx
 import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from portrait_lora import manifest
-from scripts.face_pack import attributes
-from scripts.face_pack.nets import AttributesOnnx, DetectorOnnx, EmbedderOnnx, LandmarksOnnx
+from scripts.face_pack import attributes, segmenter
+from scripts.face_pack.nets import AttributesOnnx, DetectorOnnx, EmbedderOnnx, LandmarksOnnx, SegmenterOnnx
 from scripts.face_pack.stages import trained
 
 OPSET: Final = 17
@@ -23,10 +25,12 @@ FILES: Final = {
     "embedder-a": "w_embedder_a.onnx",
     "embedder-b": "x_embedder_b.onnx",
     attributes.NAME: attributes.FILE,
+    segmenter.NAME: segmenter.FILE,
 }
 IMPOSTORS: Final = "impostors.safetensors"
 EMBEDDER_IDS: Final = {"select": "synthetic-a", "report": "synthetic-b"}
 NAME: Final = "synthetic-studio"
+_LARGE: Final = 512
 
 
 def folded(net: nn.Module) -> nn.Module:
@@ -78,6 +82,25 @@ def _export(
     onnx.save(model, str(file))
 
 
+def halve(file: Path) -> None:
+    """Store large weights in half precision; they are cast back when the model is opened."""
+    model = onnx.load(str(file))
+    graph = model.graph
+    for tensor in list(graph.initializer):
+        if tensor.data_type != onnx.TensorProto.FLOAT or math.prod(tensor.dims) < _LARGE:
+            continue
+        half = onnx.numpy_helper.to_array(tensor).astype(np.float16)
+        stored = f"{tensor.name}.half"
+        graph.initializer.remove(tensor)
+        graph.initializer.append(onnx.numpy_helper.from_array(half, stored))
+        cast = onnx.helper.make_node(
+            "Cast", [stored], [tensor.name], name=f"c.{tensor.name}", to=onnx.TensorProto.FLOAT
+        )
+        graph.node.insert(0, cast)
+    onnx.checker.check_model(model)
+    onnx.save(model, str(file))
+
+
 def export_net(name: str, net: nn.Module, file: Path) -> None:
     """One network in the layout that insightface expects of its kind."""
     net = folded(net.eval())
@@ -90,12 +113,16 @@ def export_net(name: str, net: nn.Module, file: Path) -> None:
     elif name == attributes.NAME:
         file.parent.mkdir(parents=True, exist_ok=True)
         _export(AttributesOnnx(net), 192, file, ["attributes"], {})
+    elif name == segmenter.NAME:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        _export(SegmenterOnnx(net), 192, file, ["parts"], {})
+        halve(file)
     else:
         _export(EmbedderOnnx(net), 112, file, ["embedding"], {})
 
 
 def export_nets(folder: Path, out: Path) -> None:
-    """All four, from their checkpoints."""
+    """All of them, from their checkpoints."""
     out.mkdir(parents=True, exist_ok=True)
     for name, file in FILES.items():
         export_net(name, trained(folder, name), out / file)
@@ -120,6 +147,7 @@ def write_pack(out: Path, facts: dict[str, Any]) -> None:
         "embedder_ids": EMBEDDER_IDS,
         "align": "landmarks",
         "attributes": attributes.facts() if (out / attributes.FILE).exists() else None,
+        "segmenter": segmenter.facts() if (out / segmenter.FILE).exists() else None,
         "files": {n: manifest.sha256_file(out / n) for n in names if (out / n).exists()},
         **facts,
     }

@@ -1,7 +1,9 @@
-"""The four networks.  Each has a training input (`forward`) and an ONNX wrapper with insightface's layout."""
+"""The networks of the pack.  Each has a training input (`forward`) and an ONNX wrapper in the layout of
+insightface, where that has one."""
 
 from __future__ import annotations
 
+import itertools
 from typing import Final
 
 import torch
@@ -17,6 +19,9 @@ LANDMARK_PX: Final = 64
 LANDMARK_INPUT_PX: Final = 192
 LANDMARK_FEATURES: Final = 56 * 16
 ATTRIBUTE_HIDDEN: Final = 96
+SEGMENTER_PX: Final = 96
+SEGMENTER_WIDTHS: Final = (3, 20, 40, 72, 96)
+"""Channels of the picture and at 48, 24, 12 and 6 px."""
 LANDMARK_WIDTH: Final = 3309
 """Output width by which insightface knows a 68-point model; all but the last 204 numbers are unused."""
 
@@ -148,6 +153,31 @@ class Attributes(nn.Module):
         return self.head(self.features(x))
 
 
+class Segmenter(nn.Module):
+    """(N, 3, 96, 96) -> (N, K, 96, 96) logits; narrowing and widening with a bridge at every size."""
+
+    def __init__(self, outputs: int):
+        super().__init__()
+        self.down = nn.ModuleList(
+            nn.Sequential(conv(i, o, 2), Residual(o)) for i, o in itertools.pairwise(SEGMENTER_WIDTHS)
+        )
+        widths = SEGMENTER_WIDTHS[1:]
+        self.up = nn.ModuleList(
+            nn.Sequential(conv(deep + flat, flat), conv(flat, flat))
+            for flat, deep in itertools.pairwise(widths)
+        )
+        self.out = nn.Sequential(conv(widths[0], 32), nn.Conv2d(32, 4 * outputs, 1), nn.PixelShuffle(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        seen: list[Tensor] = []
+        for stage in self.down:
+            x = stage(x)
+            seen.append(x)
+        for stage, flat in zip(reversed(self.up), reversed(seen[:-1]), strict=True):
+            x = stage(torch.cat([F.interpolate(x, scale_factor=2.0, mode="nearest"), flat], 1))
+        return self.out(x)
+
+
 class Detector(nn.Module):
     """SCRFD's layout in small: (N, 3, H, W) -> per stride scores, boxes and keypoints in strides."""
 
@@ -234,6 +264,18 @@ class AttributesOnnx(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.net(F.avg_pool2d(x, LANDMARK_INPUT_PX // LANDMARK_PX))
+
+
+class SegmenterOnnx(nn.Module):
+    """(1, 3, 192, 192) -> (1, K, 96, 96): shares of the parts, which sum to 1, then that of the face."""
+
+    def __init__(self, net: nn.Module):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = self.net(F.avg_pool2d(x, 2))
+        return torch.cat([logits[:, :-1].softmax(1), logits[:, -1:].sigmoid()], 1)
 
 
 class EmbedderOnnx(nn.Module):

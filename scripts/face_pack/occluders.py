@@ -1,4 +1,4 @@
-"""Things in front of faces, painted on the landmark crop while the attribute network learns.
+"""Things in front of faces, painted on the landmark crop while networks learn.
 
 Truth is the share of the face, the hull of the 68 landmarks, that they hide.  Glasses, beards and hair are
 of the face; dark lenses, black shadows, burnt skin and the border of the picture hide it in other ways, with
@@ -35,12 +35,15 @@ _FINE: Final = 4  # bits of fraction that cv2 draws with
 @dataclass(frozen=True, slots=True)
 class Painted:
     """`covered` (B,) is the share of each face that is hidden; `plain` (B,) bool where words can be read;
-    `cut` (B, 1, S, S) is 0 beyond the border of the picture and 1 elsewhere."""
+    `cut` (B, 1, S, S) is 0 beyond the border of the picture and 1 elsewhere; `things` and `lenses` (B, S, S)
+    are where something was painted."""
 
     crop: Tensor
     covered: Tensor
     plain: Tensor
     cut: Tensor
+    things: Tensor
+    lenses: Tensor
 
 
 def paint(crop: Tensor, landmarks: Tensor, generator: torch.Generator) -> Painted:
@@ -51,14 +54,16 @@ def paint(crop: Tensor, landmarks: Tensor, generator: torch.Generator) -> Painte
     side, count = images.shape[1], len(images)
     covered, plain = np.zeros(count, np.float32), np.ones(count, bool)
     cut = np.ones((count, 1, side, side), np.float32)
+    things, lenses = np.zeros((2, count, side, side), np.float32)
     for i in range(count):
         if rng.random() < LENSES:
-            _lenses(images[i], points[i], rng)
+            lenses[i] = _lenses(images[i], points[i], rng)
             plain[i] = False
         if rng.random() < IN_FRONT:
             alpha = _thing(points[i], side, rng)
             stuff = _texture(images, i, points[i], rng)
             images[i] = _over(images[i], stuff, alpha, rng)
+            things[i] = alpha
             face = hull(points[i], side)
             covered[i] = float((alpha * face).sum() / max(float(face.sum()), 1.0))
             plain[i] &= covered[i] <= TRUSTED_SHARE
@@ -69,7 +74,18 @@ def paint(crop: Tensor, landmarks: Tensor, generator: torch.Generator) -> Painte
             _cut(cut[i, 0], points[i], rng)
             plain[i] = False
     painted = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
-    return Painted(painted, torch.from_numpy(covered), torch.from_numpy(plain), torch.from_numpy(cut))
+    truths = (torch.from_numpy(a) for a in (covered, plain, cut, things, lenses))
+    return Painted(painted, *truths)
+
+
+def astray(box: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """A `share` of the boxes shifted and scaled as by a detector that sees half a face."""
+    some = (torch.rand(len(box), 1, generator=generator) < share).float()
+    size = (box[:, 2:] - box[:, :2]).amax(1, keepdim=True)
+    shift = torch.randn(len(box), 2, generator=generator).clamp(-2, 2) * 0.08 * size * some
+    scale = 1 + torch.randn(len(box), 1, generator=generator).clamp(-2, 2) * 0.09 * some
+    centre, half = (box[:, :2] + box[:, 2:]) / 2 + shift, (box[:, 2:] - box[:, :2]) / 2 * scale
+    return torch.cat([centre - half, centre + half], 1)
 
 
 def hull(points: Floats, side: int) -> Floats:
@@ -246,8 +262,8 @@ def _over(image: Floats, stuff: Floats, alpha: Floats, rng: np.random.Generator)
     return np.asarray(image * (1 - alpha[..., None]) + stuff * alpha[..., None], np.float32)
 
 
-def _lenses(image: Floats, points: Floats, rng: np.random.Generator) -> None:
-    """Dark glasses, in place."""
+def _lenses(image: Floats, points: Floats, rng: np.random.Generator) -> Floats:
+    """Dark glasses, in place; where they are."""
     eyes = points[36:42].mean(0), points[42:48].mean(0)
     apart = float(np.hypot(*(eyes[1] - eyes[0])))
     angle = float(np.degrees(np.arctan2(*(eyes[1] - eyes[0])[::-1])))
@@ -261,6 +277,7 @@ def _lenses(image: Floats, points: Floats, rng: np.random.Generator) -> None:
     mask = cv2.resize(mask, (side, side), interpolation=cv2.INTER_AREA)
     opaque = float(rng.uniform(0.1, 1.0)) * mask[..., None]
     image[:] = image * (1 - opaque) + rng.uniform(5, 60) * opaque
+    return np.asarray(mask, np.float32)
 
 
 def _light(image: Floats, points: Floats, rng: np.random.Generator) -> Floats:

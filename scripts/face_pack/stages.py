@@ -1,4 +1,4 @@
-"""Train the four networks on the corpus."""
+"""Train the networks on the corpus."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from portrait_lora import vocabulary
 from portrait_lora.synthetic import sample_people
 from portrait_lora.synthetic.identity import FACE_SHAPE
-from scripts.face_pack import attributes, augment, losses
+from scripts.face_pack import attributes, augment, losses, segmenter
 from scripts.face_pack.data import Pool, aligned, five_points, invert, landmark_crop, move
 from scripts.face_pack.loop import Plan, averaged, train
 from scripts.face_pack.nets import (
@@ -24,6 +24,7 @@ from scripts.face_pack.nets import (
     EmbedderA,
     EmbedderB,
     Landmarks,
+    Segmenter,
 )
 from scripts.face_pack.scenes import Composer
 
@@ -34,6 +35,7 @@ MINUTES: Final = {
     "embedder-a": 8.5,
     "embedder-b": 8.5,
     "attributes": 8.0,
+    segmenter.NAME: segmenter.MINUTES,
 }
 """CPU minutes of one thread: about half an hour for everything on two idle cores."""
 TRAITS: Final = (
@@ -56,9 +58,15 @@ _CHUNK: Final = 200
 
 def split(pool: Pool) -> tuple[Pool, Pool]:
     """Pictures to train on, and those of the last people, kept to look at progress with."""
+    fit, held = split_rows(pool)
+    return pool.take(fit), pool.take(held)
+
+
+def split_rows(pool: Pool) -> tuple[Tensor, Tensor]:
+    """The rows of both."""
     first = int(pool.people * (1 - HELD_OUT_SHARE))
     rows = torch.arange(len(pool))
-    return pool.take(rows[pool.person < first]), pool.take(rows[pool.person >= first])
+    return rows[pool.person < first], rows[pool.person >= first]
 
 
 def _unit(image: Tensor, std: float = 127.5) -> Tensor:
@@ -250,12 +258,31 @@ def train_attributes(pool: Pool, folder: Path, minutes: float) -> None:
     attributes.train_attributes(*split(pool), folder, minutes)
 
 
+def train_segmenter(pool: Pool, folder: Path, minutes: float) -> None:
+    """What every pixel shows, from the pictures that were labelled."""
+    segmenter.train_segmenter(*_labelled(pool, folder), folder, minutes)
+
+
+def segmenter_figures(pool: Pool, folder: Path) -> dict[str, float]:
+    """How the trained segmenter does on the people it was not trained on."""
+    return segmenter.accuracy(trained(folder, segmenter.NAME), *_labelled(pool, folder)[1])
+
+
+def _labelled(pool: Pool, folder: Path) -> tuple[tuple[Pool, Tensor], tuple[Pool, Tensor]]:
+    """To train on, and held out: pictures and their parts."""
+    rows, parts = segmenter.load_labels(folder)
+    labelled = pool.take(rows)
+    fit, held = ((labelled.take(part), parts[part]) for part in split_rows(labelled))
+    return fit, held
+
+
 TRAINERS: Final[dict[str, Callable[[Pool, Path, float], None]]] = {
     "detector": train_detector,
     "landmarks": train_landmarks,
     "embedder-a": train_embedder_a,
     "embedder-b": train_embedder_b,
     attributes.NAME: train_attributes,
+    segmenter.NAME: train_segmenter,
 }
 NETS: Final[dict[str, Callable[[], nn.Module]]] = {
     "detector": Detector,
@@ -263,6 +290,7 @@ NETS: Final[dict[str, Callable[[], nn.Module]]] = {
     "embedder-a": EmbedderA,
     "embedder-b": EmbedderB,
     attributes.NAME: lambda: Attributes(attributes.WIDTH),
+    segmenter.NAME: lambda: Segmenter(segmenter.OUTPUTS),
 }
 
 

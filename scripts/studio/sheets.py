@@ -1,6 +1,6 @@
 """The contact sheets of docs/studio.md.
 
-python -m scripts.studio.sheets                   people, light, wardrobe: renders alone
+python -m scripts.studio.sheets                   people, light, wardrobe, styles: renders alone
 python -m scripts.studio.sheets --base            what the base draws beside renders of its prompts
 python -m scripts.studio.sheets --likeness DIR    held-out photos, base, adapter; may be repeated
 
@@ -26,6 +26,7 @@ from portrait_lora.evaluation.overview import Row
 from portrait_lora.synthetic import colours
 from portrait_lora.synthetic.identity import People
 from portrait_lora.synthetic.scene import Override
+from portrait_lora.synthetic.styles import styled
 from scripts.studio.pages import Tiles, rows_of, save_page, stacked, tiles, write_page
 
 DOCS: Final = Path("docs")
@@ -139,10 +140,25 @@ def wardrobe_rows() -> list[Row]:
     ]
 
 
+def style_rows() -> list[Row]:
+    """The same eight people as they are rendered, and in every style."""
+    seeds = [FIRST_SEED + 40 + i for i in range(COLUMNS)]
+    views = ["frontal", "three-quarter"] * (COLUMNS // 2)
+    faces = [v.EXPRESSIONS[i % 3] for i in range(COLUMNS)]
+    lit = [v.LIGHTINGS[i % len(v.LIGHTINGS)] for i in range(COLUMNS)]
+    behind = [f"{c} {v.BACKDROPS[i % 4]}" for i, c in enumerate((*v.BACKDROP_COLOURS, "blue"))]
+    plain = taken(synthetic.sample_people(seeds), view=views, expression=faces, lighting=lit, setting=behind)
+    rows = rows_of("Plain", "", tiles(plain, [""] * COLUMNS), COLUMNS)
+    for style in v.STYLES:
+        rows += rows_of(style.capitalize(), "", tiles(styled(plain, style, seeds), [""] * COLUMNS), COLUMNS)
+    return rows
+
+
 RENDERED: Final[dict[str, tuple[str, Callable[[], list[Row]]]]] = {
     "studio-people.jpg": ("The people of the studio", people_rows),
     "studio-light.jpg": ("Light and backdrops", light_rows),
     "studio-wardrobe.jpg": ("Garments, hair, beards, glasses", wardrobe_rows),
+    "studio-styles.jpg": ("Styles", style_rows),
 }
 
 

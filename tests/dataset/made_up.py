@@ -91,6 +91,9 @@ class FixedFinder:
         scale = max(image_rgb.shape[:2]) / max(self.size_px)
         return [move_face(face, scale) for face in self.faces]
 
+    def covered_face(self, image_rgb: ImageArray) -> Face | None:
+        return None
+
 
 def report(
     folder: Path, index: int, *, person: int = 1, suffix: str = "png", pixels=None, **face

@@ -207,7 +207,7 @@ def test_a_small_face_in_a_large_photo_is_looked_at_again_at_full_size(tmp_path)
     size = (2000, 1500)
     centre = (900.0, 700.0)
 
-    class Looker:
+    class Looker(FixedFinder):
         embedder_id = "made_up"
 
         def __init__(self):
@@ -251,8 +251,18 @@ def test_face_luma_survives_boxes_outside_the_picture():
     assert face_luma(draw(0), face).size > 0
 
 
+def test_a_face_behind_something_is_told_as_covered_not_as_missing(tmp_path):
+    class Doubting(FixedFinder):
+        def covered_face(self, image_rgb):
+            return made_up_face(covered_share=0.4)
+
+    report = check_photo(save(tmp_path / "hand.png", draw(0)), Doubting(), SETTINGS)
+    assert report.codes == ("occluded",)
+    assert report.face is not None
+
+
 def test_a_face_that_only_brightening_shows_is_under_exposed(tmp_path):
-    class NightBlind:
+    class NightBlind(FixedFinder):
         """Finds the face once the picture is bright enough."""
 
         embedder_id = "made-up"

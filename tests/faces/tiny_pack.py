@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 from portrait_lora import vocabulary
 from portrait_lora.faces import shape
 from portrait_lora.faces.packs import LandmarkHead
-from scripts.face_pack import attributes, export
-from scripts.face_pack.nets import Attributes, Detector, EmbedderA, EmbedderB, Landmarks
+from scripts.face_pack import attributes, export, segmenter
+from scripts.face_pack.nets import Attributes, Detector, EmbedderA, EmbedderB, Landmarks, Segmenter
 
 
 def _head(labels: tuple[str, ...]) -> LandmarkHead:
@@ -41,6 +41,7 @@ def write_tiny_pack(out: Path, *, landmarks: bool = True) -> Path:
         "embedder-a": EmbedderA(),
         "embedder-b": EmbedderB(),
         attributes.NAME: Attributes(attributes.WIDTH),
+        segmenter.NAME: Segmenter(segmenter.OUTPUTS),
     }
     for name, net in nets.items():
         export.export_net(name, net, out / export.FILES[name])

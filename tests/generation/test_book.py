@@ -59,6 +59,11 @@ def test_a_template_beyond_the_base_is_refused_with_its_words() -> None:
     with pytest.raises(ConfigError, match="neon practicals") as caught:
         templates.layers_for("neon", closed=True)
     assert "corporate" in caught.value.remedy
+    first, *_ = vocabulary.editions()
+    with pytest.raises(ConfigError, match="oil, painting") as caught:
+        templates.layers_for("oil", closed=True, known=first)
+    assert "corporate" in caught.value.remedy and "illustration" not in caught.value.remedy
+    assert templates.layers_for("oil", closed=True)["style"] == "oil painting"
     with pytest.raises(ConfigError, match="Did you mean 'corporate'"):
         templates.template("corporat")
 
@@ -67,6 +72,9 @@ def test_composition_follows_the_family() -> None:
     layers = {"view": "frontal", "shot": "headshot", "wardrobe": "navy suit", "lighting": "rim lighting"}
     more = {**layers, "texture": "visible brush strokes", "grade": "oil painting"}
     assert compose(layers, "ohwx man") == "frontal headshot of ohwx man, navy suit, rim lighting"
+    styled = {"style": "cartoon", **layers}
+    assert compose(styled, "ohwx man") == f"cartoon {compose(layers, 'ohwx man')}"
+    assert compose(styled, "ohwx man", "flux1").startswith("Cartoon frontal headshot of ohwx man.")
     assert compose(more, "ohwx man").startswith("frontal headshot of ohwx man, oil painting, navy suit")
     told = compose(more, "ohwx man", "flux1")
     assert told.startswith("Frontal headshot of ohwx man. Wearing navy suit. Light: rim lighting.")

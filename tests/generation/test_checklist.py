@@ -9,7 +9,7 @@ import pytest
 from portrait_lora.generation.brand import Brand
 from portrait_lora.generation.checklist import check_portrait, failures, framing, skin_texture
 from portrait_lora.generation.regions import REGIONS, region_mask
-from portrait_lora.records import Shot
+from portrait_lora.records import NOT_SEEN, Parts, Shot
 from tests.generation.drawn_face import face, picture
 
 FACE = face()
@@ -32,6 +32,22 @@ def test_masks_lie_where_they_should() -> None:
     assert not (masks["background"] & masks["face"]).any() and not (masks["hair"] & masks["skin"]).any()
     again = region_mask(IMAGE, FACE, "hair") > 0
     assert (again == masks["hair"]).all()
+
+
+def test_what_a_segmenter_saw_counts() -> None:
+    names = ("backdrop", "clothes", "skin", "hair", "eyes", "glasses", "thing")
+    labels = np.zeros(IMAGE.shape[:2], np.uint8)
+    labels[20:100, 30:100] = names.index("skin")
+    labels[10:20, 30:100] = names.index("hair")
+    parts = Parts(names, labels)
+    assert ((region_mask(IMAGE, FACE, "hair", parts) > 0) == (labels == names.index("hair"))).all()
+    skin = region_mask(IMAGE, FACE, "skin", parts) > 0
+    assert skin.any() and (labels[skin] == names.index("skin")).all()
+    background = region_mask(IMAGE, FACE, "background", parts) > 0
+    assert background[4, 4] and not background[labels > 0].any()
+    labels[:, 110:] = NOT_SEEN
+    beyond = region_mask(IMAGE, FACE, "background", Parts(names, labels)) > 0
+    assert beyond[4, 120] and not beyond[60, 64]
 
 
 def test_a_good_portrait_passes_and_says_what_it_cannot_tell() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from portrait_lora import vocabulary
 from portrait_lora.config import configs_dir
 from portrait_lora.errors import ConfigError
 from portrait_lora.families.catalog import EMBEDDED
@@ -123,3 +125,20 @@ def test_a_base_declares_its_words(tmp_path: Path) -> None:
     assert prompts.known_words(replace(EMBEDDED, folder=None, synthetic=False)) is None
     (tmp_path / "vocabulary.json").write_text('["ohwx", "man"]')
     assert prompts.known_words(replace(EMBEDDED, folder=tmp_path)) == {"ohwx", "man"}
+
+
+def test_a_base_of_the_studio_knows_the_words_that_its_tokenizer_learnt(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    first, *_ = vocabulary.editions()
+    known = prompts.known_words(EMBEDDED)
+    assert known is not None and known >= set(first)
+    (tmp_path / "tokenizer").mkdir()
+    tokens = ("navy</w>", "t</w>", "-</w>", "shirt</w>", "oil", "film</w>")
+    (tmp_path / "tokenizer" / "vocab.json").write_text(json.dumps({t: i for i, t in enumerate(tokens)}))
+    base = replace(EMBEDDED, folder=tmp_path)
+    assert prompts.known_words(base) == {"navy", "t-shirt", "shirt", "film"}
+    path = _file(tmp_path, "template: oil\n")
+    assert _load(path, closed=True, known=vocabulary.words())[0].prompt.startswith("oil painting three-q")
+    with pytest.raises(ConfigError, match="oil, painting"):
+        _load(path, closed=True, known=first)

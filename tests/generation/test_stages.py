@@ -141,3 +141,25 @@ def test_prompts_from_text_file_and_series(tmp_path: Path) -> None:
     assert len(linting.lint_text("headshots", "embedded")) == 8
     with pytest.raises(InputError, match="empty"):
         linting.lint_text("  ")
+
+
+def test_a_brand_s_framing_is_cropped_to_and_made_again(
+    made: tuple[Path, dict[str, object]], tmp_path: Path
+) -> None:
+    folder = tmp_path / "framed"
+    shutil.copytree(made[0], folder)
+    brand = tmp_path / "mine.yaml"
+    brand.write_text("brand: mine\nframing: {head_height: 0.98}\n")
+    given = [*SMALL, f"generate.brand={brand}", "generate.reframe=true", "generate.reframe_limit=1.6"]
+    recipe.generate(folder, overrides=given)
+    pictures = sorted((folder / "portraits" / "avatars").glob("*.png"))
+    told = [provenance.read_recipe(path) for path in pictures]
+    cropped = [path for path, one in zip(pictures, told, strict=True) if one.get("action") == "reframe"]
+    assert cropped and manifest.verify(folder / "portraits" / "avatars") is not None
+    assert editing.reproduce(cropped[0], None, None, given)["same"] is True
+    varied = editing.vary(cropped[0], None, given, strength=0.3, count=1, changes={})
+    again = Path(varied["made"][0]["file"])  # type: ignore[index,call-overload]
+    assert "box_px" not in provenance.read_recipe(again)
+    assert editing.reproduce(again, None, None, given)["same"] is True
+    with pytest.raises(ConfigError, match="no framing to crop to"):
+        recipe.generate(folder, overrides=[*SMALL, "generate.brand=example", "generate.reframe=true"])

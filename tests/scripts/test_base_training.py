@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,14 +16,16 @@ from safetensors.torch import load_file, save_file
 from portrait_lora import vocabulary
 from portrait_lora.families.layout import folder_digest
 from portrait_lora.vocabulary import Look
+from scripts import style_corpus
 from scripts.base import export as export_stage
+from scripts.base import extend as extend_stage
 from scripts.base import unet as unet_stage
 from scripts.base import unpack as unpack_stage
 from scripts.base import vae as vae_stage
 from scripts.base.captions import training_caption
 from scripts.base.configs import PREVIEW_LOOKS, TEXT_LENGTH
-from scripts.base.loop import Plan, epoch_rows, read_state, write_atomically
-from scripts.base.tokenizer import load_tokenizer, pieces, write_tokenizer
+from scripts.base.loop import CHECKPOINT, Plan, epoch_rows, read_part, read_state, write_atomically
+from scripts.base.tokenizer import EOS, load_tokenizer, merges_for, pieces, write_tokenizer
 from scripts.corpus import Corpus
 
 COUNT = 6
@@ -37,6 +42,11 @@ def write_shard(folder: Path, number: int, looks: tuple[Look, ...]) -> dict[str,
         "mask": torch.zeros(n, 128, 128, dtype=torch.uint8),
         "box": torch.tensor([[40.0, 30.0, 90.0, 100.0]]).repeat(n, 1),
         "person": torch.arange(n) + 10 * number,
+        "keypoints": torch.zeros(n, 5, 2),
+        "landmarks": torch.zeros(n, 68, 2),
+        "visible": torch.ones(n, 68, dtype=torch.uint8),
+        "pose": torch.zeros(n, 3),
+        "light_direction": torch.zeros(n, 3),
     }
     save_file(table, str(folder / f"shard-{number:05d}.safetensors"))
     rows = [{f: getattr(look, f) for f in vocabulary.LOOK_FIELDS} for look in looks]
@@ -138,7 +148,7 @@ def test_export_loads_in_diffusers_without_arguments(
     out = prepare(corpus, tmp_path / "out")
     train(corpus, out, steps=2)
     target = tmp_path / "base"
-    export_stage.export(out, target, vae_stage.new_vae((8, 8, 8, 8), 1), pictures=len(corpus))
+    export_stage.export(out, target, vae_stage.new_vae((8, 8, 8, 8), 1), pictures=len(corpus), styled=3)
     pipeline = StableDiffusionPipeline.from_pretrained(str(target))
     assert isinstance(pipeline.scheduler, DPMSolverMultistepScheduler)
     assert pipeline.scheduler.config.prediction_type == "v_prediction"
@@ -154,6 +164,7 @@ def test_export_loads_in_diffusers_without_arguments(
     assert f"`{folder_digest(target)}`" in card
     assert "sde-dpmsolver++, order 2, trailing" in card
     assert "2 steps, 4 samples" in card
+    assert "3 of them once more as cartoon, oil painting, monochrome film" in card
     assert "psnr" not in card and "None" not in card and "- dB" not in card
     for part in ("Data", "Recipe", "Sampler", "Figures", "Limits", "Licence", "Digest"):
         assert f"## {part}" in card
@@ -231,3 +242,114 @@ def test_a_stopped_run_goes_on_to_the_same_weights(
     one = unet_stage.load_averaged(straight, words, SHAPE).state_dict()
     two = unet_stage.load_averaged(halted, words, SHAPE).state_dict()
     assert all(torch.equal(one[k], two[k]) for k in one)
+
+
+def shorten(out: Path) -> None:
+    """A training as it stood before the second edition of the vocabulary: tokenizer and no checkpoint."""
+    shipped = Path("portrait_lora/assets/base/tokenizer")
+    first, *_ = vocabulary.editions()
+    merges = merges_for(pieces(first))
+    tokens = list(json.loads((out / "tokenizer" / "vocab.json").read_text()))
+    kept = tokens[: tokens.index(EOS) + 1]
+    (out / "tokenizer" / "vocab.json").write_text(json.dumps({t: i for i, t in enumerate(kept)}))
+    lines = ["#version: 0.2", *(f"{a} {b}" for a, b in merges)]
+    (out / "tokenizer" / "merges.txt").write_text("\n".join(lines) + "\n")
+    known = json.loads((shipped / "vocab.json").read_text())
+    assert [known.get(token) for token in kept] == list(range(len(kept)))
+
+
+def test_words_that_came_later_get_numbers_behind_the_others(corpus: Corpus, tmp_path: Path) -> None:
+    now = write_tokenizer(tmp_path / "now" / "tokenizer")
+    write_tokenizer(tmp_path / "then" / "tokenizer")
+    shorten(tmp_path / "then")
+    then = load_tokenizer(tmp_path / "then" / "tokenizer")
+    assert len(then) < len(now) and then.eos_token_id == now.eos_token_id
+    texts = [*corpus.captions(), vocabulary.TRIGGER, ""]
+    assert then(texts).input_ids == now(texts).input_ids
+    styled = [f"{style} {texts[0]}" for style in vocabulary.STYLES]
+    assert then(styled).input_ids != now(styled).input_ids
+    assert min(now(style).input_ids[1] for style in vocabulary.STYLES) >= len(then)
+
+
+def test_an_extended_checkpoint_draws_as_before_and_trains_on_with_styles(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unet_stage, "preview", lambda *_: None)
+    out = prepare(corpus, tmp_path / "out")
+    shorten(out)
+    train(corpus, out, steps=2)
+    file = out / "unet" / CHECKPOINT
+    ids = unet_stage.tokens(load_tokenizer(out / "tokenizer"), corpus.captions())
+    answers: list[torch.Tensor] = []
+    for _ in range(2):
+        words = load_tokenizer(out / "tokenizer")
+        modules = unet_stage.load_averaged(out, words, SHAPE)
+        z = torch.randn(len(ids), 16, 16, 16, generator=torch.Generator().manual_seed(1))
+        with torch.inference_mode():
+            states = modules["text"](unet_stage.tokens(words, corpus.captions())).last_hidden_state
+            answers.append(modules["unet"](z, torch.tensor(500), states).sample)
+        if len(answers) == 1:
+            before = {p: read_part(file, p) for p in ("weights", "optimizer/exp_avg", "optimizer/step")}
+            added = extend_stage.extend(out)
+    assert added > 0 and torch.equal(*answers)
+    assert extend_stage.extend(out) == 0
+    after = {p: read_part(file, p) for p in before}
+    for part, tensors in before.items():
+        assert all(
+            torch.equal(after[part][k][: len(t)] if t.ndim else after[part][k], t) for k, t in tensors.items()
+        )
+    moments = after["optimizer/exp_avg"][unpack_stage.WORDS]
+    assert len(moments) == len(load_tokenizer(out / "tokenizer")) and not moments[-added:].any()
+    assert read_state(out / "unet").step == 2
+
+    folder = styled_folder(corpus, tmp_path)
+    both = Corpus(corpus.folder, None, folder)
+    with pytest.raises(FileNotFoundError):
+        unet_stage.read_latents(out, len(corpus), 3)
+    write_atomically(out / vae_stage.STYLED_LATENTS_FILE, {"latents": torch.randn(3, 16, 16, 16).half()})
+    with pytest.raises(ValueError, match="3 latents_styles"):
+        unet_stage.read_latents(out, len(corpus), 2)
+    vae = vae_stage.new_vae((8, 8, 8, 8), 1)
+    plan = Plan(4, batch=2, lr=1e-3, report_every=1000)
+    monkeypatch.setattr(unet_stage, "STYLED", 1.0)
+    words = load_tokenizer(out / "tokenizer")
+    unet_stage.train_unet(both, lambda: vae, words, out, plan, SHAPE, CPU, styled=3)
+    assert read_state(out / "unet").step == 4
+    moved = read_part(file, "weights")[unpack_stage.WORDS] - after["weights"][unpack_stage.WORDS]
+    assert moved[-added:].abs().max() > 1e-6
+
+
+def styled_folder(corpus: Corpus, folder: Path) -> Path:
+    """A folder of three pictures, one in each style."""
+    looks = tuple(replace(k, style=s) for k, s in zip(corpus.looks, vocabulary.STYLES, strict=False))
+    (folder / "styled").mkdir()
+    write_shard(folder / "styled", 0, looks)
+    return folder / "styled"
+
+
+def test_a_tenth_of_the_samples_is_styled() -> None:
+    plan = Plan(1, batch=32, lr=1e-3)
+    rows = torch.cat([unet_stage.drawn_rows(step, plan, 640, 50) for step in range(100)])
+    assert 0.08 < (rows >= 640).float().mean() < 0.12
+    assert len(rows[rows >= 640].unique()) > 45 and rows.max() < 690
+    plain = torch.cat([unet_stage.drawn_rows(step, plan, 640, 0) for step in range(20)])
+    assert sorted(plain.tolist()) == list(range(640))
+
+
+def test_styles_are_spread_over_the_corpus_and_told_in_front(corpus: Corpus, tmp_path: Path) -> None:
+    picks = style_corpus.chosen(2400, 360, seed=0)
+    assert Counter(style for _, style in picks) == dict.fromkeys(vocabulary.STYLES, 120)
+    rows = [row for row, _ in picks]
+    assert rows == sorted(set(rows)) and max(b - a for a, b in itertools.pairwise(rows)) < 14
+    file = tmp_path / "shard-00000.safetensors"
+    style_corpus.write_shard(corpus, style_corpus.chosen(COUNT, 3, seed=0), file)
+    made = Corpus(tmp_path)
+    assert sorted(str(k.style) for k in made.looks) == sorted(vocabulary.STYLES)
+    for i, (row, style) in enumerate(style_corpus.chosen(COUNT, 3, seed=0)):
+        assert made.looks[i] == replace(corpus.looks[row], style=style)
+        assert made.captions()[i] == f"{style} {corpus.captions()[row]}"
+        assert torch.equal(made.rows("box", [i]), corpus.rows("box", [row]))
+        assert not torch.equal(made.rows("image", [i]), corpus.rows("image", [row]))
+    draw = random.Random(0)
+    told = [training_caption(made.looks[0], draw) for _ in range(200)]
+    assert all(t.startswith(f"{made.looks[0].style} ") for t in told if t)

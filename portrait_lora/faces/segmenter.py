@@ -1,0 +1,91 @@
+"""What every pixel around a face shows, by a pack's segmenter: backdrop, clothes, skin, hair, eyes, glasses,
+and things in front.
+
+The network also draws the place of the face, covered or not; how much of a face is hidden is the share of
+that place which shows a thing.  insightface does not know such a model, so it is run here.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+from insightface.utils import face_align
+
+from portrait_lora.errors import ArtifactError
+from portrait_lora.faces.packs import FacePack, PartModel
+from portrait_lora.records import NOT_SEEN, Parts
+
+CROP_PX: Final = 192
+CONTEXT: Final = 2.4
+"""Side of the crop over the longer side of the face box: hair and shoulders are in it."""
+THING: Final = "thing"
+"""The part that hides others."""
+Uint8Image = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+Box = tuple[float, float, float, float]
+
+
+class PartReader:
+    """The segmenter of one pack.  Raises ArtifactError when it cannot be opened or answers another shape."""
+
+    def __init__(self, pack: FacePack, model: PartModel, session_arguments: dict[str, Any]):
+        self._names = model.parts
+        path = pack.path(model.file)
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), **session_arguments)
+        except Exception as error:  # onnxruntime raises many unrelated types
+            raise ArtifactError("the segmenter cannot be loaded", where=path, got=error) from error
+        self._input = self._session.get_inputs()[0].name
+        got = self._answer(np.zeros((CROP_PX, CROP_PX, 3), np.uint8)).shape
+        if len(got) != 3 or got[0] != len(self._names) + 1 or got[1] != got[2]:
+            needed = f"({len(self._names) + 1}, S, S)"
+            raise ArtifactError(
+                "the segmenter answers another shape", where=path, got=str(got), needed=needed
+            )
+
+    def covered_share(self, image_rgb: Uint8Image, box_xyxy_px: Box, roll_deg: float = 0.0) -> float:
+        """How much of the face in the box a thing hides, 0..1; only what lies within the picture counts."""
+        shares, to_crop = self._look(image_rgb, box_xyxy_px, roll_deg)
+        height, width = image_rgb.shape[:2]
+        whole = np.ones((height, width), np.float32)
+        inside = cv2.warpAffine(whole, to_crop, shares.shape[1:], flags=cv2.INTER_NEAREST)
+        face = shares[-1] * inside
+        hidden = face * shares[self._names.index(THING)]
+        return float(hidden.sum() / max(float(face.sum()), 1e-6))
+
+    def parts(self, image_rgb: Uint8Image, box_xyxy_px: Box, roll_deg: float = 0.0) -> Parts:
+        """The likeliest part of every pixel that the crop around the box holds."""
+        shares, to_crop = self._look(image_rgb, box_xyxy_px, roll_deg)
+        size = image_rgb.shape[1], image_rgb.shape[0]
+        back = cv2.invertAffineTransform(to_crop)
+        layers = [cv2.warpAffine(layer, back, size, flags=cv2.INTER_LINEAR) for layer in shares[:-1]]
+        seen = np.sum(layers, axis=0) > 0.5
+        labels = np.where(seen, np.argmax(layers, axis=0), NOT_SEEN).astype(np.uint8)
+        labels.setflags(write=False)
+        return Parts(self._names, labels)
+
+    def _look(
+        self, image_rgb: Uint8Image, box_xyxy_px: Box, roll_deg: float
+    ) -> tuple[Floats, npt.NDArray[np.float64]]:
+        """(K + 1, S, S) shares of the parts and of the face's place, and the affine from picture to them.
+
+        The crop is turned until the head is upright: the network knows no other.
+        """
+        x0, y0, x1, y1 = box_xyxy_px
+        scale = CROP_PX / (CONTEXT * max(x1 - x0, y1 - y0, 1.0))
+        middle = ((x0 + x1) / 2, (y0 + y1) / 2)
+        crop, affine = face_align.transform(image_rgb, middle, CROP_PX, scale, -roll_deg)
+        shares = self._answer(np.asarray(crop, dtype=np.uint8))
+        shrink = shares.shape[1] / CROP_PX
+        to_crop = np.asarray(affine, dtype=np.float64) * shrink
+        to_crop[:, 2] += (shrink - 1) / 2  # pixel centres
+        return shares, to_crop
+
+    def _answer(self, crop_rgb: Uint8Image) -> Floats:
+        blob = (crop_rgb.astype(np.float32) - 127.5) / 128.0
+        answers: Any = self._session.run(None, {self._input: blob.transpose(2, 0, 1)[None]})
+        return answers[0][0]

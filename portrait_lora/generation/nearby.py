@@ -1,0 +1,71 @@
+"""Files that the configuration names beside the base: on this machine, or in the hub's cache.  No network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from portrait_lora.errors import InputError
+
+_PICKLES: Final = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+
+
+def weights_file(named: str, where: str) -> Path:
+    """The .safetensors file of that name; `where` is the setting that names it.
+
+    `named` is a file, a folder that holds one such file, or `owner/name/file.safetensors` of a hub repository
+    that was fetched before.  Raises `InputError` for anything else, pickles included.
+    """
+    path = Path(named).expanduser()
+    if path.is_dir():
+        return _only_one(path, where)
+    if path.suffix in _PICKLES:
+        raise _pickled(path, where)
+    if path.is_file():
+        if path.suffix != ".safetensors":
+            raise InputError(
+                "not a file of weights", where=where, got=path.name, needed="a .safetensors file"
+            )
+        return path
+    return _fetched(named, where)
+
+
+def _only_one(folder: Path, where: str) -> Path:
+    found = sorted(folder.glob("*.safetensors"))
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = ", ".join(p.name for p in found[:6])
+        raise InputError("several files in this folder", where=where, got=names, needed="the name of one")
+    pickled = next((p for p in sorted(folder.iterdir()) if p.suffix in _PICKLES), None)
+    if pickled is not None:
+        raise _pickled(pickled, where)
+    raise InputError("no weights in this folder", where=where, got=folder, needed="a .safetensors file")
+
+
+def _pickled(path: Path, where: str) -> InputError:
+    return InputError(
+        "pickled weights can run any code when they are opened",
+        where=where,
+        got=path.name,
+        needed="a .safetensors file",
+        remedy="Most repositories have the same weights as safetensors too.",
+    )
+
+
+def _fetched(named: str, where: str) -> Path:
+    from huggingface_hub import try_to_load_from_cache
+
+    parts = named.split("/")
+    if len(parts) < 3 or not named.endswith(".safetensors") or named.startswith(("/", ".", "~")):
+        raise InputError("no such file", where=where, got=named, needed="a .safetensors file")
+    repo, name = "/".join(parts[:2]), "/".join(parts[2:])
+    found = try_to_load_from_cache(repo, name)
+    if not isinstance(found, str):
+        raise InputError(
+            "this file is not on this machine",
+            where=where,
+            got=named,
+            remedy=f"Fetch it: hf download {repo} {name}",
+        )
+    return Path(found)
