@@ -1,6 +1,6 @@
 """The contact sheets of docs/studio.md.
 
-python -m scripts.studio.sheets                   people, light, wardrobe, styles: renders alone
+python -m scripts.studio.sheets                   people, light, wardrobe, styles, parts: no base
 python -m scripts.studio.sheets --base            what the base draws beside renders of its prompts
 python -m scripts.studio.sheets --likeness DIR    held-out photos, base, adapter; may be repeated
 
@@ -28,6 +28,7 @@ from portrait_lora.synthetic.identity import People
 from portrait_lora.synthetic.scene import Override
 from portrait_lora.synthetic.styles import styled
 from scripts.studio.pages import Tiles, rows_of, save_page, stacked, tiles, write_page
+from scripts.studio.parts_shown import part_rows
 
 DOCS: Final = Path("docs")
 TILE_PX: Final = 160
@@ -159,6 +160,7 @@ RENDERED: Final[dict[str, tuple[str, Callable[[], list[Row]]]]] = {
     "studio-light.jpg": ("Light and backdrops", light_rows),
     "studio-wardrobe.jpg": ("Garments, hair, beards, glasses", wardrobe_rows),
     "studio-styles.jpg": ("Styles", style_rows),
+    "studio-parts.jpg": ("Parts", part_rows),
 }
 
 
