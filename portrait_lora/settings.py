@@ -63,7 +63,7 @@ class CheckConfig(Section):
         default=0.6, ge=0, description="luma of the eyes over that of the cheeks; dark lenses are below"
     )
     max_covered_share: Fraction = Field(
-        default=0.15, description="share of the face that a hand, a mask or a cup may hide"
+        default=0.17, description="share of the face that a hand, a mask or a cup may hide"
     )
     several_faces_ratio: Fraction = Field(
         default=0.4, description="a second face this large beside the largest is a rival"

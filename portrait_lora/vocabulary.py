@@ -32,6 +32,10 @@ HAIR_COLOURS: Final = ("blond", "light brown", "brown", "black", "red", "grey", 
 SKIN_TONES: Final = ("very pale skin", "fair skin", "tan skin", "brown skin", "dark skin")
 BEARDS: Final = ("clean-shaven", "stubble", "goatee", "full beard")
 GLASSES: Final = ("no glasses", "round glasses", "rectangular glasses")
+ALL_GLASSES: Final = (*GLASSES, "sunglasses")
+HATS: Final = ("no hat", "beanie", "brimmed hat")
+"""Worn in one of `GARMENT_COLOURS`: `navy beanie`."""
+MAKEUP: Final = ("no make-up", "red lipstick", "eye shadow", "red lipstick and eye shadow")
 EXPRESSIONS: Final = ("neutral", "smiling", "laughing", "surprised", "frowning", "eyes closed")
 VIEWS: Final = ("frontal", "three-quarter", "profile")
 FACINGS: Final = ("facing left", "facing right")
@@ -47,11 +51,24 @@ LIGHTINGS: Final = (
     "high-key lighting",
     "low-key lighting",
 )
-SIDED_LIGHTINGS: Final = tuple(w for w in LIGHTINGS if w not in ("butterfly lighting", "high-key lighting"))
-"""Those whose key light stands to one side."""
+MORE_LIGHTINGS: Final = ("loop lighting", "clamshell lighting", "window light", "neon lighting")
+"""Of the third edition: `LIGHTINGS` stays as it is, because models and statistics index into it."""
+ALL_LIGHTINGS: Final = LIGHTINGS + MORE_LIGHTINGS
+_NO_SIDE: Final = ("butterfly lighting", "high-key lighting", "clamshell lighting", "neon lighting")
+SIDED_LIGHTINGS: Final = tuple(w for w in ALL_LIGHTINGS if w not in _NO_SIDE)
+"""Those whose key light stands to one side; neon has a lamp on either."""
 LIGHT_SIDES: Final = ("lit from the left", "lit from the right")
 """Where the key light stands, as seen in the picture."""
 BACKDROPS: Final = ("seamless backdrop", "gradient backdrop", "bokeh backdrop", "textured backdrop")
+PLACES: Final = (
+    "brick wall",
+    "marble wall",
+    "blurred office",
+    "blurred city street",
+    "blurred city at night",
+)
+"""Backdrops of the third edition; they have colours of their own, so none is said."""
+ALL_BACKDROPS: Final = BACKDROPS + PLACES
 BACKDROP_COLOURS: Final = ("white", "grey", "charcoal", "blue", "beige", "green", "pink")
 GARMENTS: Final = ("suit", "t-shirt", "turtleneck", "v-neck", "shirt")
 GARMENT_COLOURS: Final = (
@@ -117,9 +134,11 @@ class Look:
     lighting: str | None = None
     light_side: str | None = None
     style: str | None = None
+    hat: str | None = None
+    makeup: str | None = None
 
 
-UNWORN: Final = (BEARDS[0], GLASSES[0])
+UNWORN: Final = (BEARDS[0], GLASSES[0], HATS[0], MAKEUP[0])
 
 
 def opening(look: Look) -> str:
@@ -142,8 +161,10 @@ def clauses(look: Look) -> list[str]:
         look.light_side,
         look.hair,
         look.skin,
+        look.makeup,
         look.beard,
         look.glasses,
+        look.hat,
         look.expression,
         look.wardrobe,
         look.setting,
@@ -160,6 +181,26 @@ def sentence(look: Look) -> str:
 def hair(style: str, colour: str) -> str:
     """`black short hair`; a bald head has no colour."""
     return style if style == HAIR_STYLES[0] else f"{colour} {style}"
+
+
+def setting(backdrop: str, colour: str) -> str:
+    """`grey seamless backdrop`; a place is said without a colour."""
+    return backdrop if backdrop in PLACES else f"{colour} {backdrop}"
+
+
+_UNDER_A_HAT: Final = {
+    "side-parted hair": "short hair",
+    "quiff": "short hair",
+    "fringe hair": "short hair",
+    "bun hair": "short hair",
+    "centre-parted hair": "long hair",
+    "afro": "curly hair",
+}
+
+
+def style_under_hat(style: str) -> str:
+    """The word of `HAIR_STYLES` for what a hat leaves to be seen of a style."""
+    return _UNDER_A_HAT.get(style, style)
 
 
 def editions() -> tuple[tuple[str, ...], ...]:
@@ -188,7 +229,8 @@ def editions() -> tuple[tuple[str, ...], ...]:
     )
     known: set[str] = set()
     told: list[tuple[str, ...]] = []
-    for lists in (first, (STYLES,)):
+    third = (MORE_LIGHTINGS, PLACES, ALL_GLASSES, HATS, MAKEUP)
+    for lists in (first, (STYLES,), third):
         new = {w for group in lists for phrase in group for w in phrase.split()} - known
         known |= new
         told.append(tuple(sorted(new)))

@@ -5,6 +5,11 @@ python -m scripts.render_corpus --people 6000 --views 5 --out work/corpus
 Every person appears in `--views` pictures; hair, beard and glasses are drawn anew for every picture but
 the first.  Shards that are finished are skipped, so the command can be interrupted and repeated, and
 a later run with more `--people` only adds shards.  Small seeds belong to demonstrations and tests.
+
+python -m scripts.render_corpus --edition 2 --people 1000 --first-seed 1500000 --out work/corpus_wider
+
+Edition 2 shows the later words of the vocabulary in about half of its lights, backdrops and wear, and leaves
+out people who are too near to an earlier one.
 """
 
 from __future__ import annotations
@@ -13,6 +18,7 @@ import json
 import multiprocessing
 import os
 import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +31,7 @@ from torch import Tensor
 
 FIRST_TRAINING_SEED: Final = 1_000_000
 SHARD_IMAGES: Final = 2000
+LATER_FIELDS: Final = ("hat", "makeup")
 VIEWS_PER_SEED: Final = 1000
 """Image seeds are person seed × this + view, so that no two pictures share one."""
 
@@ -40,6 +47,7 @@ class Job:
     supersample: int
     batch: int
     out: str
+    edition: int = 1
 
     @property
     def file(self) -> Path:
@@ -69,9 +77,17 @@ def render_batch(seeds: list[int], view: int, job: Job) -> tuple[dict[str, Tenso
     people = synthetic.sample_people(seeds)
     if view > 0:
         people = synthetic.restyle(people, image_seeds)
-    scenes = synthetic.sample_scenes(image_seeds)
+    if job.edition > 1:
+        people = synthetic.dressed(people, image_seeds)
+    scenes = synthetic.sample_scenes(image_seeds, edition=job.edition)
     out = synthetic.render(people, scenes, size_px=job.size_px, supersample=job.supersample)
-    return _columns(out, seeds), [asdict(look) for look in out.looks]
+    return _columns(out, seeds), [_words(look, job.edition) for look in out.looks]
+
+
+def _words(look: Any, edition: int) -> dict[str, Any]:
+    """What is said of a picture; the first edition has no fields for later words."""
+    told = asdict(look)
+    return told if edition > 1 else {k: v for k, v in told.items() if k not in LATER_FIELDS}
 
 
 def render_shard(job: Job) -> tuple[int, int, float]:
@@ -101,17 +117,33 @@ def render_shard(job: Job) -> tuple[int, int, float]:
 
 
 def plan(
-    people: int, views: int, first_seed: int, size: int, supersample: int, batch: int, out: Path
+    people: Sequence[int], views: int, size: int, supersample: int, batch: int, out: Path, edition: int = 1
 ) -> list[Job]:
-    """Shards of at most `SHARD_IMAGES` pictures that are not on disk yet."""
+    """Shards of at most `SHARD_IMAGES` pictures of the people with these seeds that are not on disk yet."""
     each = max(1, SHARD_IMAGES // views)
     jobs: list[Job] = []
-    for shard, start in enumerate(range(0, people, each)):
-        seeds = tuple(range(first_seed + start, first_seed + min(people, start + each)))
-        job = Job(shard, seeds, views, size, supersample, batch, str(out))
+    for shard, start in enumerate(range(0, len(people), each)):
+        seeds = tuple(people[start : start + each])
+        job = Job(shard, seeds, views, size, supersample, batch, str(out), edition)
         if not (job.file.exists() and job.file.with_suffix(".json").exists()):
             jobs.append(job)
     return jobs
+
+
+def people_apart(first_seed: int, count: int) -> list[int]:
+    """The seeds that are left when nobody is too near to an earlier person; prints the distances."""
+    from portrait_lora import synthetic
+
+    found = synthetic.spacing(synthetic.sample_people(range(first_seed, first_seed + count)))
+    if found.nearest:
+        near = found.nearest
+        print(
+            f"smallest distance of {count} people: {near.apart:.3f} ({near.earlier}, {near.seed})", flush=True
+        )
+    for near in found.too_near:
+        print(f"left out: {near.seed}, {near.apart:.3f} from {near.earlier}", flush=True)
+    print(f"{len(found.kept)} people at least {synthetic.MIN_DISTANCE} apart", flush=True)
+    return list(found.kept)
 
 
 def _check_settings(out: Path, settings: dict[str, int]) -> None:
@@ -119,7 +151,8 @@ def _check_settings(out: Path, settings: dict[str, int]) -> None:
     file = out / "corpus.json"
     if file.exists():
         before = json.loads(file.read_text(encoding="utf-8"))
-        changed = [k for k in settings if k != "people" and before.get(k) != settings[k]]
+        known = {"edition": 1} | before
+        changed = [k for k, v in ({"edition": 1} | settings).items() if k != "people" and known.get(k) != v]
         if changed:
             raise typer.BadParameter(f"{out} was begun with other {', '.join(changed)}: {before}")
     file.write_text(json.dumps(settings, indent=2), encoding="utf-8")
@@ -134,6 +167,7 @@ def main(
     out: Annotated[Path, typer.Option(help="folder of the shards")] = Path("work/corpus"),
     workers: Annotated[int, typer.Option(help="single-thread processes")] = 2,
     batch: Annotated[int, typer.Option(help="people rendered at once")] = 10,
+    edition: Annotated[int, typer.Option(min=1, max=2, help="2: with the later words")] = 1,
 ) -> None:
     """Render the shards that are missing."""
     if first_seed < FIRST_TRAINING_SEED:
@@ -146,8 +180,11 @@ def main(
         "size": size,
         "supersample": supersample,
     }
+    if edition > 1:
+        settings["edition"] = edition
     _check_settings(out, settings)
-    jobs = plan(people, views, first_seed, size, supersample, batch, out)
+    seeds = people_apart(first_seed, people) if edition > 1 else range(first_seed, first_seed + people)
+    jobs = plan(seeds, views, size, supersample, batch, out, edition)
     total = sum(len(j.seeds) for j in jobs) * views
     print(f"{total} pictures in {len(jobs)} shards to render", flush=True)
     started, done = time.monotonic(), 0

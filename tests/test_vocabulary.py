@@ -1,4 +1,5 @@
 import dataclasses
+import hashlib
 
 from portrait_lora import vocabulary
 from portrait_lora.vocabulary import Look
@@ -91,7 +92,28 @@ def test_a_style_stands_in_front_and_a_plain_picture_says_nothing_of_it():
 
 
 def test_editions_hold_every_word_once_and_styles_came_second():
-    first, second = vocabulary.editions()
-    assert sorted(first) == list(first) and sorted(second) == list(second)
+    first, second, third = vocabulary.editions()
+    assert all(sorted(edition) == list(edition) for edition in (first, second, third))
     assert set(second) == {w for style in vocabulary.STYLES for w in style.split()}
-    assert len(set(vocabulary.words())) == len(first) + len(second)
+    assert {"neon", "brick", "sunglasses", "beanie", "lipstick"} <= set(third)
+    assert len(set(vocabulary.words())) == len(first) + len(second) + len(third)
+
+
+def test_words_of_earlier_editions_keep_their_places():
+    before = " ".join(vocabulary.words()[:99]).encode()
+    assert hashlib.sha256(before).hexdigest().startswith("8cdab4d8109402ac")
+
+
+def test_what_is_worn_on_the_head_and_face_is_told():
+    look = Look(
+        subject="woman", skin="fair skin", glasses="sunglasses", hat="navy beanie", makeup="eye shadow"
+    )
+    told = "portrait of a woman, fair skin, eye shadow, sunglasses, navy beanie"
+    assert vocabulary.sentence(look) == told
+    bare = Look(subject="woman", hat=vocabulary.HATS[0], makeup=vocabulary.MAKEUP[0])
+    assert vocabulary.sentence(bare) == "portrait of a woman"
+
+
+def test_a_place_has_no_colour_word():
+    assert vocabulary.setting("brick wall", "pink") == "brick wall"
+    assert vocabulary.setting("bokeh backdrop", "pink") == "pink bokeh backdrop"

@@ -22,6 +22,8 @@ from portrait_lora.records import NOT_SEEN, Parts
 CROP_PX: Final = 192
 CONTEXT: Final = 2.4
 """Side of the crop over the longer side of the face box: hair and shoulders are in it."""
+_BURNT: Final = 240
+_BLACK: Final = 10
 THING: Final = "thing"
 """The part that hides others."""
 Uint8Image = npt.NDArray[np.uint8]
@@ -48,12 +50,10 @@ class PartReader:
             )
 
     def covered_share(self, image_rgb: Uint8Image, box_xyxy_px: Box, roll_deg: float = 0.0) -> float:
-        """How much of the face in the box a thing hides, 0..1; only what lies within the picture counts."""
+        """How much of the face in the box a thing hides, 0..1; black and burnt pixels do not tell."""
         shares, to_crop = self._look(image_rgb, box_xyxy_px, roll_deg)
-        height, width = image_rgb.shape[:2]
-        whole = np.ones((height, width), np.float32)
-        inside = cv2.warpAffine(whole, to_crop, shares.shape[1:], flags=cv2.INTER_NEAREST)
-        face = shares[-1] * inside
+        tells = (image_rgb.min(axis=2) < _BURNT) & (image_rgb.max(axis=2) > _BLACK)
+        face = shares[-1] * cv2.warpAffine(tells.astype(np.float32), to_crop, shares.shape[1:])
         hidden = face * shares[self._names.index(THING)]
         return float(hidden.sum() / max(float(face.sum()), 1e-6))
 

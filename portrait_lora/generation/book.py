@@ -101,7 +101,7 @@ LIGHTS: Final = (
     Light("moonlight", ("moonlight", "midnight", "moonlit"), None, None, None, None, None, "night", 4100),
     Light("high-key lighting", ("high-key", "high key"), 20, 35, False, None, "high"),
     Light("low-key lighting", ("low-key", "low key", "chiaroscuro"), 68, 30, True, None, "low"),
-    Light("neon practicals", ("neon",), None, 10, True, temperature_k=None),
+    Light("neon lighting", ("neon practicals", "neon"), None, 10, True, temperature_k=None),
     Light("candlelight", ("candle", "firelight"), 50, 0, False, temperature_k=1900),
     Light("ring light", ("ring light", "ring flash"), 0, 0, False),
     Light("hard flash", ("flash", "strobe"), 10, 15, True, temperature_k=5600),
@@ -138,6 +138,7 @@ BACKDROPS: Final = (
     "marble wall",
     "blurred office",
     "blurred city street",
+    "blurred city at night",
     "bokeh nature",
     "library shelves out of focus",
 )

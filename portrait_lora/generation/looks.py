@@ -1,8 +1,9 @@
 """Templates: whole looks by name, for shots to begin from and change.
 
 `layers` is written for bases that read free text; `closed` says the same with the words of the embedded
-base and is None where it has none for it (neon, watercolour, costumes): such a template is refused there, and
-so is one with a word that the base at hand has not learnt (`templates.lacking`).
+base and is None where it has none for it (watercolour, costumes): such a template is refused there, and so is
+one with a word that the base at hand has not learnt (`templates.lacking`).  `wider` is the closed form with
+later words; it stands in for `closed` for a base that knows all of them.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ class Template:
     closed: Words | None = None
     aspect: str = "3:4"
     unsaid: tuple[str, ...] = field(default=())  # what `closed` cannot say, for people to know
+    wider: Words | None = None
 
 
 SKIN: Final = "natural skin texture with visible pores"
@@ -87,6 +89,7 @@ STUDIO: Final = (
         ),
         plain("headshot", "teal t-shirt", "beige bokeh backdrop", "high-key lighting", expression="smiling"),
         unsaid=("office", "overshirt"),
+        wider=plain("headshot", "teal t-shirt", "blurred office", "window light", expression="smiling"),
     ),
     Template(
         "academic",
@@ -94,6 +97,7 @@ STUDIO: Final = (
         look("headshot", "brown tweed jacket", "library shelves out of focus", "window light from the right"),
         plain("headshot", "brown turtleneck", "beige textured backdrop", "butterfly lighting"),
         unsaid=("library", "tweed"),
+        wider=plain("headshot", "brown turtleneck", "blurred office", "window light"),
     ),
     Template(
         "actor",
@@ -107,6 +111,7 @@ STUDIO: Final = (
         ),
         plain("close-up", "black t-shirt", "charcoal gradient backdrop", "rembrandt lighting"),
         unsaid=("loop",),
+        wider=plain("close-up", "black t-shirt", "charcoal gradient backdrop", "loop lighting"),
     ),
     Template(
         "real-estate",
@@ -120,6 +125,9 @@ STUDIO: Final = (
         ),
         plain("headshot", "navy suit", "white bokeh backdrop", "high-key lighting", expression="smiling"),
         unsaid=("living room",),
+        wider=plain(
+            "headshot", "navy suit", "white bokeh backdrop", "clamshell lighting", expression="smiling"
+        ),
     ),
     Template(
         "noir",
@@ -137,6 +145,11 @@ STUDIO: Final = (
         },
         aspect="2:3",
         unsaid=("trench coat", "alley", "black and white"),
+        wider={
+            **plain("headshot", "black suit", "blurred city at night", "low-key lighting"),
+            "style": "monochrome film",
+            "view": "profile",
+        },
     ),
     Template(
         "neon",
@@ -150,6 +163,7 @@ STUDIO: Final = (
             texture=f"rain drops on skin and leather, {EYES}",
         ),
         aspect="2:3",
+        wider=plain("close-up", "black t-shirt", "blurred city at night", "neon lighting"),
     ),
     Template(
         "golden-hour",

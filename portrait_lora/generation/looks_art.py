@@ -56,6 +56,7 @@ ART: Final = (
         },
         aspect="2:3",
         unsaid=("coat", "concrete", "flash"),
+        wider={**plain("close-up", "red v-neck", "brick wall", "split lighting"), "view": "three-quarter"},
     ),
     Template(
         "oil",
@@ -158,6 +159,9 @@ ART: Final = (
             "headshot", "black suit", "grey textured backdrop", "rembrandt lighting", style="monochrome film"
         ),
         unsaid=("frock coat", "tintype"),
+        wider=plain(
+            "headshot", "black suit", "grey textured backdrop", "window light", style="monochrome film"
+        ),
     ),
     Template(
         "renaissance",

@@ -24,15 +24,26 @@ def template(name: str) -> Template:
     raise ConfigError("no such template", where="template", got=repr(name), remedy=hint)
 
 
+def closed_form(found: Template, known: Collection[str]) -> Words | None:
+    """The closed form for a base with these words: the wider one where it knows all of it."""
+    if found.wider is not None and (found.closed is None or not _unknown(found.wider, known)):
+        return found.wider
+    return found.closed
+
+
 def lacking(found: Template, known: Collection[str]) -> tuple[str, ...]:
     """The words of a template's closed form that a base does not know, in their order."""
-    said = (word for phrase in (found.closed or {}).values() for word in phrase.split())
+    return _unknown(closed_form(found, known) or {}, known)
+
+
+def _unknown(layers: Words, known: Collection[str]) -> tuple[str, ...]:
+    said = (word for phrase in layers.values() for word in phrase.split())
     return tuple(dict.fromkeys(word for word in said if word not in known))
 
 
 def drawable(known: Collection[str]) -> tuple[Template, ...]:
     """The templates that a base with these words can draw."""
-    return tuple(t for t in TEMPLATES if t.closed is not None and not lacking(t, known))
+    return tuple(t for t in TEMPLATES if closed_form(t, known) is not None and not lacking(t, known))
 
 
 def layers_for(name: str, *, closed: bool, known: Collection[str] | None = None) -> Words:
@@ -45,8 +56,8 @@ def layers_for(name: str, *, closed: bool, known: Collection[str] | None = None)
     found = template(name)
     if not closed:
         return found.layers
-    missing = lacking(found, known)
-    if found.closed is None or missing:
+    missing, words = lacking(found, known), closed_form(found, known)
+    if words is None or missing:
         told = ", ".join(missing) or ", ".join(
             found.layers[k] for k in ("wardrobe", "setting", "lighting", "grade") if k in found.layers
         )
@@ -57,4 +68,4 @@ def layers_for(name: str, *, closed: bool, known: Collection[str] | None = None)
             needed="words that the base declares",
             remedy=f"Take one of: {', '.join(t.name for t in drawable(known))}; or another base.",
         )
-    return found.closed
+    return words

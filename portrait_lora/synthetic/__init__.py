@@ -3,5 +3,21 @@
 from portrait_lora.synthetic.identity import People, distance, restyle, sample_people
 from portrait_lora.synthetic.render import Render, render
 from portrait_lora.synthetic.scene import Scenes, sample_scenes
+from portrait_lora.synthetic.spacing import MIN_DISTANCE, Near, Spacing, spacing
+from portrait_lora.synthetic.wear import dressed
 
-__all__ = ["People", "Render", "Scenes", "distance", "render", "restyle", "sample_people", "sample_scenes"]
+__all__ = [
+    "MIN_DISTANCE",
+    "Near",
+    "People",
+    "Render",
+    "Scenes",
+    "Spacing",
+    "distance",
+    "dressed",
+    "render",
+    "restyle",
+    "sample_people",
+    "sample_scenes",
+    "spacing",
+]

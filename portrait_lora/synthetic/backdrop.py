@@ -1,4 +1,4 @@
-"""Backdrops: four kinds in seven colours, a function of the scene's own seed and the picture's size."""
+"""Backdrops: four kinds in seven colours, and places; functions of scene seed and picture size."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from portrait_lora import vocabulary
 from portrait_lora.synthetic import colours
 from portrait_lora.synthetic.geometry import smooth
 from portrait_lora.synthetic.identity import seeded
+from portrait_lora.synthetic.places import paint_place
 from portrait_lora.synthetic.scene import Scene
 
 _SALT = 0x7F4A7C
@@ -19,6 +20,16 @@ _TINTS = {
     "split lighting": (0.95, 0.95, 0.95),
     "rim lighting": (0.94, 0.94, 0.96),
 }
+_ON_PLACES = {
+    "golden hour lighting": (1.02, 0.86, 0.66),
+    "low-key lighting": (0.42, 0.42, 0.43),
+    "split lighting": (0.58, 0.58, 0.59),
+    "rim lighting": (0.55, 0.56, 0.60),
+    "rembrandt lighting": (0.74, 0.73, 0.72),
+    "neon lighting": (0.60, 0.58, 0.66),
+}
+"""What a rig leaves of the light on a place: these have no colour that a caption names."""
+_MAGENTA, _CYAN = (1.0, 0.60, 0.90), (0.60, 0.93, 1.0)
 _DISCS = 16
 
 
@@ -36,12 +47,16 @@ def paint_backdrop(scene: Scene, width: int, height: int, device: torch.device) 
     """(3, height, width) linear display colour."""
     generator = seeded(scene.seed, _SALT)
     base = torch.tensor(colours.BACKDROPS[vocabulary.BACKDROP_COLOURS[scene.backdrop_colour]])
-    tint = torch.tensor(_TINTS.get(vocabulary.LIGHTINGS[scene.rig], (1.0, 1.0, 1.0)))
+    rig, kind = vocabulary.ALL_LIGHTINGS[scene.rig], vocabulary.ALL_BACKDROPS[scene.backdrop]
+    if kind in vocabulary.PLACES:
+        dimmed = torch.tensor(_ON_PLACES.get(rig, (1.0, 1.0, 1.0)))[:, None, None]
+        place = paint_place(kind, generator, width, height) * dimmed
+        return srgb_to_linear((place.to(device) * _cast(rig, scene, width, device)).clamp(0, 0.98))
+    tint = torch.tensor(_TINTS.get(rig, (1.0, 1.0, 1.0)))
     shade = 0.96 + 0.08 * torch.rand(1, generator=generator)
     base = (base * shade * tint).clamp(0, 0.97).to(device)
     y = torch.linspace(-1, 1, height, device=device)[:, None]
     x = torch.linspace(-1, 1, width, device=device)[None] * min(1.0, width / height)
-    kind = vocabulary.BACKDROPS[scene.backdrop]
     vignette = 1 - 0.16 * smooth((x * x * 0.8 + (y + 0.1) ** 2).sqrt(), 0.2, 1.5)
     if kind == "gradient backdrop":
         slope = (torch.rand(1, generator=generator).to(device) - 0.5) * 0.8
@@ -53,7 +68,24 @@ def paint_backdrop(scene: Scene, width: int, height: int, device: torch.device) 
         picture = _bokeh(base, generator, width, height, device) * vignette
     else:
         picture = base[:, None, None] * vignette
+    if rig in vocabulary.MORE_LIGHTINGS:
+        picture = picture * _cast(rig, scene, width, device)
     return srgb_to_linear(picture.clamp(0, 0.98))
+
+
+def _cast(rig: str, scene: Scene, width: int, device: torch.device) -> Tensor:
+    """(3, 1, W) what the lamps do to the backdrop: it is darker away from a window, coloured in neon."""
+    across = (
+        torch.linspace(1, 0, width, device=device)
+        if scene.rig_flip
+        else torch.linspace(0, 1, width, device=device)
+    )
+    if rig == "window light":
+        return (1.02 - 0.22 * across).expand(3, 1, width)
+    if rig == "neon lighting":
+        left, right = (torch.tensor(c, device=device)[:, None, None] for c in (_MAGENTA, _CYAN))
+        return (left + (right - left) * smooth(across, 0.1, 0.9)) * 0.86
+    return torch.ones(3, 1, width, device=device)
 
 
 def _mottle(generator: torch.Generator, width: int, height: int, device: torch.device) -> Tensor:

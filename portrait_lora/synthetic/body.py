@@ -1,4 +1,4 @@
-"""Ears, torso, collar and glasses: separate grids of fixed size.  Units are those of `geometry`."""
+"""Ears, torso, collar, glasses, sunglasses: separate grids of fixed size.  Units are those of `geometry`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from portrait_lora import vocabulary
 from portrait_lora.synthetic import head as head_grid
 from portrait_lora.synthetic.curves import Features
 from portrait_lora.synthetic.geometry import PI, bump, catmull_matrix, loft, power, smooth
@@ -21,6 +22,11 @@ COLLAR_ROWS, COLLAR_COLUMNS = 9, 49
 RIM_ROWS, TUBE_COLUMNS, ARM_ROWS, BRIDGE_ROWS = 33, 6, 9, 7
 COLLARED: Final = ("suit", "turtleneck", "shirt")
 _EAR_RING: Final = 5.9
+SUNGLASSES: Final = vocabulary.ALL_GLASSES.index("sunglasses")
+_LENS_ROWS: Final = 6
+_LENS_Z: Final = 0.93
+# squareness of the outline, half width, half height, thickness of the frame: by the index of the glasses
+_FRAMES: Final = {1: (2.2, 0.205, 0.19, 0.013), 2: (4.0, 0.225, 0.145, 0.018), 3: (3.0, 0.255, 0.190, 0.024)}
 
 # y front, y side, y back, z front, z centre, z back, half width: neck, shoulders, chest, waist, far below
 _TORSO: Final = (
@@ -104,16 +110,13 @@ def build_collar(person: Person, garment: str, device: torch.device) -> Tensor:
 
 def build_glasses(person: Person, f: Features, device: torch.device) -> list[Tensor]:
     """Rim, arm, rim, arm, bridge: thin tubes, each (rows, TUBE_COLUMNS, 3)."""
-    rectangular = int(person.glasses) == 2
-    squareness, half_w, half_h, tube = (
-        (4.0, 0.225, 0.145, 0.018) if rectangular else (2.2, 0.205, 0.19, 0.013)
-    )
+    squareness, half_w, half_h, tube = _FRAMES[int(person.glasses)]
     t = torch.linspace(0, 2 * PI, RIM_ROWS, device=device)[:, None]
     ring = torch.linspace(0, 2 * PI, TUBE_COLUMNS, device=device)[None]
     cos, sin = t.cos(), t.sin()
     lens_x = half_w * cos.sign() * power(cos.abs(), 2 / squareness)
     lens_y = half_h * sin.sign() * power(sin.abs(), 2 / squareness)
-    z_front = 0.93
+    z_front = _LENS_Z
     grids = []
     for side in (1.0, -1.0):
         x = side * f.eye_x + lens_x
@@ -133,4 +136,20 @@ def build_glasses(person: Person, f: Features, device: torch.device) -> list[Ten
     x = along * (f.eye_x - half_w) + 0 * ring
     y = 0.02 + 0.03 * (1 - along * along) + tube * ring.cos()
     grids.append(torch.stack([x, y, z_front + 0.01 + tube * ring.sin() + 0 * along], -1))
+    return grids
+
+
+def build_lenses(f: Features, device: torch.device) -> list[Tensor]:
+    """Two bulging dark lenses within the frames of sunglasses, each (_LENS_ROWS, RIM_ROWS, 3)."""
+    squareness, half_w, half_h, _ = _FRAMES[SUNGLASSES]
+    t = torch.linspace(0, 2 * PI, RIM_ROWS, device=device)[None]
+    r = torch.linspace(0, 1, _LENS_ROWS, device=device)[:, None]
+    cos, sin = t.cos(), t.sin()
+    across = r * half_w * cos.sign() * power(cos.abs(), 2 / squareness)
+    up = r * half_h * sin.sign() * power(sin.abs(), 2 / squareness)
+    grids = []
+    for side in (1.0, -1.0):
+        x = side * f.eye_x + across
+        z = _LENS_Z - 0.22 * power(x.abs() - 0.1, 1.2) + 0.025 * (1 - r * r)
+        grids.append(torch.stack([x, up - 0.03, z], -1))
     return grids

@@ -60,12 +60,22 @@ def _paint(
     )
     shadow = torch.tensor([0.05, 0.11, 0.11], device=lx.device) * (1 + 0.6 * person.female)
     albedo = albedo * (1 - lid[:, None] * shadow)
+    if "eye shadow" in person.makeup_name:
+        albedo = _eye_shadow(albedo, lx, ly, open_top)
     lash = bump((ly - top - 0.015) / (0.055 + 0.035 * person.female)) * smooth(lx, -1.15, -0.7)
     lash = lash * (lx.abs() < 1.12)
     lash = torch.maximum(lash, 0.35 * bump((ly - low + 0.02) / 0.04) * within)
     albedo = mix(albedo, _eyeball(lx, ly, outward, top, person, scene), cover)
     dark = torch.full_like(albedo, 0.012)
     return mix(albedo, dark, lash * (0.80 + 0.18 * person.female)), cover
+
+
+def _eye_shadow(albedo: Tensor, lx: Tensor, ly: Tensor, open_top: Tensor) -> Tensor:
+    """A plum that is strongest on the lid, fades towards the brow and runs out beside the eye."""
+    up = smooth(ly, -0.05, 0.12) * (1 - smooth(ly, open_top + 0.12, open_top + 0.72))
+    cover = up * (1 - smooth((lx - 0.12).abs(), 0.95, 1.5))
+    plum = torch.tensor([0.17, 0.055, 0.13], device=lx.device)
+    return mix(albedo, plum * (0.4 + 1.2 * albedo.mean(-1, keepdim=True)), 0.82 * cover)
 
 
 def _eyeball(lx: Tensor, ly: Tensor, outward: Tensor, top: Tensor, person: Person, scene: Scene) -> Tensor:

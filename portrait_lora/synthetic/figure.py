@@ -13,7 +13,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from portrait_lora.synthetic import body, hair
+from portrait_lora.synthetic import body, hair, hats
 from portrait_lora.synthetic import head as head_grid
 from portrait_lora.synthetic.curves import Features, features_of
 from portrait_lora.synthetic.geometry import grid_faces, normals_and_tangents, rotate, rotation, smooth, unit
@@ -21,17 +21,17 @@ from portrait_lora.synthetic.head import Head
 from portrait_lora.synthetic.identity import Person
 from portrait_lora.synthetic.scene import Scene
 
-HEAD, EAR, CAP, CURTAIN, BUN, TORSO, COLLAR, GLASSES = range(8)
+HEAD, EAR, CAP, CURTAIN, BUN, TORSO, COLLAR, GLASSES, HAT, LENS = range(10)
 """Materials, stored per triangle."""
 HAIR: Final = (CAP, CURTAIN, BUN)
-_TWO_SIDED: Final = (EAR, CURTAIN, COLLAR, GLASSES)
+_TWO_SIDED: Final = (EAR, CURTAIN, COLLAR, GLASSES, HAT, LENS)
 _SHADOW_STRIDE: Final = 2
-_WRAPPED: Final = (HEAD, EAR, CAP, BUN, TORSO, COLLAR, GLASSES)
+_WRAPPED: Final = (HEAD, EAR, CAP, BUN, TORSO, COLLAR, GLASSES, HAT, LENS)
 PIVOT: Final = (0.0, -1.15, -0.18)
 """The neck joint about which head and shoulders turn."""
 HEAD_STRETCH: Final = (1.06, 1.0, 1.02)
 ATTRIBUTES: Final = 8
-"""Rest x, y, z; grid place u, v; lip height; mouth slit; rise above the hairline."""
+"""Rest x, y, z; grid place u, v; lip height (of a hat: which piece); mouth slit; rise above the hairline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +114,18 @@ def _parts(person: Person, scene: Scene, f: Features, head: Head, device: torch.
     if style in hair.CURTAINED:
         curtain = hair.build_curtain(person, device)
         parts.append(_solid(CURTAIN, curtain, (1 - 0.8 * smooth(-curtain[..., 1], 0.7, 1.8))[..., None]))
-    if style == "bun hair":
+    if style == "bun hair" and not person.hatted:
         parts.append(_solid(BUN, hair.build_bun(person, device), 1.0))
     parts.append(_solid(TORSO, body.build_torso(person, device), 0.0))
     if garment in body.COLLARED:
         parts.append(_solid(COLLAR, body.build_collar(person, garment, device), 0.15))
+    if person.hatted:
+        parts += [
+            Part(HAT, grid, grid, 1.0, lip=torch.full_like(grid[..., 0], float(piece)))
+            for piece, grid in enumerate(hats.build_hat(person, head))
+        ]
+    if int(person.glasses) == body.SUNGLASSES:
+        parts += [_solid(LENS, g, 1.0) for g in body.build_lenses(f, device)]
     if int(person.glasses):
         parts += [_solid(GLASSES, g, 1.0) for g in body.build_glasses(person, f, device)]
     return parts
@@ -167,7 +174,7 @@ def _triangles(layout: Sequence[tuple[int, int, int]], stride: int, device: torc
     faces, material, fine = [], [], []
     offset = 0
     for kind, rows, columns in layout:
-        part = grid_faces(rows, columns, offset, stride if kind != GLASSES else 1)
+        part = grid_faces(rows, columns, offset, stride if kind not in (GLASSES, LENS) else 1)
         fine_vertex = _fine_vertices(rows, columns) if kind == HEAD else None
         fine.append(
             fine_vertex[part - offset].any(1)

@@ -12,6 +12,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from portrait_lora.synthetic import hats
 from portrait_lora.synthetic import head as head_grid
 from portrait_lora.synthetic.geometry import PI, bump, noise, power, ripples, smooth, unit
 from portrait_lora.synthetic.head import Head
@@ -117,12 +118,14 @@ def build_cap(person: Person, head: Head, rise_RC: Tensor) -> tuple[Tensor, Tens
     if style not in CURLY:
         clump = torch.sin(around * 23 + person.phase * 3 + 2 * torch.sin(y * 5))
         thickness = thickness * (1 + 0.16 * clump * torch.sin(around * 11 + person.phase))
+    if person.hatted:
+        thickness = torch.minimum(thickness, hats.room_for_hair(person, y))
     edge = smooth(rise, -0.02, 0.25) if style == "afro" else smooth(rise, 0.0, 0.16)
     grown = thickness * edge + 0.25 * rise.clamp(max=0.03)
     offset = torch.where(rise > 0, grown, (0.6 * rise).clamp(min=-0.42))
     centre = torch.stack([torch.zeros_like(x), y * 0.35 + 0.15, torch.full_like(x, -0.1)], -1)
     position = base + unit(rest - centre) * offset[..., None]
-    if style == "quiff":
+    if style == "quiff" and not person.hatted:
         crest = bump((z - 0.6) / 0.25) * bump(x / 0.4) * smooth(rise, 0, 0.15)
         position[..., 1] += 0.10 * (0.5 + person.hair_vol) * crest
     return position, rise

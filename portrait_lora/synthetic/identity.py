@@ -142,6 +142,26 @@ class Person:
         return vocabulary.HAIR_STYLES[int(self.values["style"])]
 
     @property
+    def hat_name(self) -> str:
+        """The word of `HATS`; people wear none before `wear.dressed`."""
+        return vocabulary.HATS[int(self.values.get("hat", 0))]
+
+    @property
+    def hatted(self) -> bool:
+        """Whether any hat is worn."""
+        return int(self.values.get("hat", 0)) > 0
+
+    @property
+    def hat_colour_name(self) -> str:
+        """The word of `GARMENT_COLOURS`."""
+        return vocabulary.GARMENT_COLOURS[int(self.values.get("hat_colour", 0))]
+
+    @property
+    def makeup_name(self) -> str:
+        """The word of `MAKEUP`."""
+        return vocabulary.MAKEUP[int(self.values.get("makeup", 0))]
+
+    @property
     def phase(self) -> float:
         """A number of this person's own, to shift noise patterns by."""
         return self.moles[0][0] * 17.0
@@ -226,6 +246,12 @@ def distance(people_a: People, people_b: People) -> Tensor:
     """(B,) root-mean-square difference of face shape, scaled so that two strangers are about 1 apart."""
     difference = torch.stack([people_a.values[k] - people_b.values[k] for k in FACE_SHAPE], -1)
     return difference.square().mean(-1).sqrt() / (_SPREAD * 2**0.5)
+
+
+def shape_vectors(people: People) -> Tensor:
+    """(B, 37) face shapes, scaled so that `distance` is how far two of these vectors are apart."""
+    shapes = torch.stack([people.values[k] for k in FACE_SHAPE], -1)
+    return shapes / (_SPREAD * (2 * len(FACE_SHAPE)) ** 0.5)
 
 
 def _draw(seed: int) -> tuple[dict[str, float], list[list[float]]]:

@@ -21,13 +21,13 @@ from portrait_lora.synthetic.render import camera_of, face_truth
 from portrait_lora.synthetic.scene import Scene, Scenes
 
 PARTS: Final = ("backdrop", "clothes", "skin", "hair", "eyes", "glasses")
-"""In the order of the labels.  A beard is skin; so is what a neckline leaves bare."""
+"""In the order of the labels.  A beard is skin; so is what a neckline leaves bare.  A hat is clothes."""
 BACKDROP, CLOTHES, SKIN, HAIR, EYES, GLASSES = range(len(PARTS))
 _OF_MATERIAL: Final = {
     **dict.fromkeys((figures.HEAD, figures.EAR), SKIN),
     **dict.fromkeys(figures.HAIR, HAIR),
-    **dict.fromkeys((figures.TORSO, figures.COLLAR), CLOTHES),
-    figures.GLASSES: GLASSES,
+    **dict.fromkeys((figures.TORSO, figures.COLLAR, figures.HAT), CLOTHES),
+    **dict.fromkeys((figures.GLASSES, figures.LENS), GLASSES),
 }
 _EYES: Final = (slice(36, 42), slice(42, 48))
 _FINE: Final = 4  # bits of fraction that cv2 draws with

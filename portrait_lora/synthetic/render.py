@@ -80,23 +80,38 @@ class Camera:
 
 
 def look_of(person: Person, scene: Scene, *, sideways: float) -> vocabulary.Look:
-    """What can be said of one picture; `sideways` is positive where the key light stands on the right."""
+    """What can be said of one picture; `sideways` is positive where the key light stands on the right.
+
+    What a hat or sunglasses hide is not said: the hair on top, closed eyes, eye shadow.
+    """
     v = vocabulary
+    style = v.style_under_hat(person.style_name) if person.hatted else person.style_name
+    rig = v.ALL_LIGHTINGS[scene.rig]
+    glasses, expression, makeup = (
+        v.ALL_GLASSES[int(person.glasses)],
+        v.EXPRESSIONS[scene.expression],
+        person.makeup_name,
+    )
+    if glasses == "sunglasses":
+        expression = v.EXPRESSIONS[0] if expression == "eyes closed" else expression
+        makeup = v.MAKEUP[1] if "lipstick" in makeup else v.MAKEUP[0]
     close = scene.head_fraction >= CLOSE_UP_MIN_HEAD_FRACTION
     return v.Look(
         subject=v.SUBJECTS[1] if person.female > 0.5 else v.SUBJECTS[0],
         shot=v.SHOTS[0] if close else v.SHOTS[1],
         view=v.view_of(scene.yaw_deg),
         facing=v.facing_of(scene.yaw_deg),
-        hair=v.hair(person.style_name, colours.hair_colour_word(person)),
+        hair=v.hair(style, colours.hair_colour_word(person)),
         skin=colours.skin_words(person),
         beard=v.BEARDS[int(person.beard)],
-        glasses=v.GLASSES[int(person.glasses)],
-        expression=v.EXPRESSIONS[scene.expression],
+        glasses=glasses,
+        expression=expression,
         wardrobe=f"{v.GARMENT_COLOURS[scene.garment_colour]} {scene.garment_name}",
-        setting=f"{v.BACKDROP_COLOURS[scene.backdrop_colour]} {v.BACKDROPS[scene.backdrop]}",
-        lighting=v.LIGHTINGS[scene.rig],
-        light_side=v.light_side_of(v.LIGHTINGS[scene.rig], sideways),
+        setting=v.setting(v.ALL_BACKDROPS[scene.backdrop], v.BACKDROP_COLOURS[scene.backdrop_colour]),
+        lighting=rig,
+        light_side=v.light_side_of(rig, sideways),
+        hat=f"{person.hat_colour_name} {person.hat_name}" if person.hatted else None,
+        makeup=None if makeup in v.UNWORN else makeup,
     )
 
 

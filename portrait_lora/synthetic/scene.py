@@ -19,11 +19,15 @@ _DRAWS: Final = 40
 _EXPRESSION_ODDS: Final = (0.36, 0.25, 0.10, 0.10, 0.10, 0.09)
 _YAW_ODDS: Final = (0.50, 0.35, 0.15)
 _HEADSHOT_ODDS: Final = 0.7
+_LATER_WORD_ODDS: Final = 0.5
+_LATER_DRAW: Final = 30
+EDITIONS: Final = (1, 2)
+"""Of what random scenes hold: the words of the first two editions of the vocabulary, or all of them."""
 _EXPRESSION_COEFFICIENTS: Final = ("smile", "mouth_open", "eyes_close", "brow_raise", "frown")
 _WORD_LISTS: Final = {
     "expression": words.EXPRESSIONS,
-    "rig": words.LIGHTINGS,
-    "backdrop": words.BACKDROPS,
+    "rig": words.ALL_LIGHTINGS,
+    "backdrop": words.ALL_BACKDROPS,
     "backdrop_colour": words.BACKDROP_COLOURS,
     "garment": words.GARMENTS,
     "garment_colour": words.GARMENT_COLOURS,
@@ -34,7 +38,8 @@ _WORD_LISTS: Final = {
 class Scenes:
     """B scenes; every tensor has B rows.  Angles in degrees, fractions of the picture height.
 
-    `rig`, `expression`, `backdrop`, `garment` and the colours index the lists of `vocabulary`.
+    `rig`, `expression`, `backdrop`, `garment` and the colours index the lists of `vocabulary` (rigs and
+    backdrops the whole ones); a place ignores its `backdrop_colour`.
     `centre` moves the head's middle from its usual place (+x right, +y down, in picture heights).
     `tie_colour` indexes `GARMENT_COLOURS`; `shirt` picks one of the light shirts under a suit.
     """
@@ -129,20 +134,25 @@ def sample_scenes(
     *,
     max_yaw_deg: float = 75.0,
     yaw_mix: tuple[float, float, float] = _YAW_ODDS,
+    edition: int = 1,
     **overrides: Override,
 ) -> Scenes:
     """One scene per seed; row i depends only on seeds[i].
 
     `yaw_mix`: odds of frontal, three-quarter, profile.  Overrides fix a field for all rows, or per row
     when a list is given: the fields of `Scenes`, words in place of indices, and `view`, `lighting`,
-    `wardrobe` ("navy suit"), `setting` ("grey seamless backdrop"), `shot`.  The number of draws per
-    scene is fixed, so an override never shifts another field.
+    `wardrobe` ("navy suit"), `setting` ("grey seamless backdrop", "brick wall"), `shot`.  The number of
+    draws per scene is fixed, so an override never shifts another field.  `edition` 2 changes nothing but rigs
+    and backdrops: half of the scenes have a later rig, and half of them a place.
     """
+    if edition not in EDITIONS:
+        raise ValueError(f"sample_scenes: edition={edition} is not one of {EDITIONS}")
     rows = []
     for i, seed in enumerate(seeds):
         mine = {k: _pick(k, v, i, len(seeds)) for k, v in overrides.items()}
         u = torch.rand(_DRAWS, generator=seeded(int(seed), _SALT)).tolist()
-        rows.append(_scene(u, mine, max_yaw_deg, yaw_mix))
+        later = _later_words(u) if edition == 2 else {}
+        rows.append(_scene(u, later | _spell_out(mine), max_yaw_deg, yaw_mix))
     columns = {k: torch.tensor([r[k] for r in rows]) for k in FIELDS}
     return Scenes(tuple(int(s) for s in seeds), **columns)
 
@@ -161,7 +171,6 @@ def _pick(name: str, value: Override, row: int, count: int) -> Override:
 
 
 def _scene(u: list[float], fixed: dict, max_yaw_deg: float, yaw_mix: tuple[float, float, float]) -> dict:
-    fixed = _spell_out(fixed)
     row = {
         "pitch_deg": (u[2] + u[3] - 1) * 17,
         "roll_deg": (u[4] + u[5] - 1) * 11,
@@ -194,6 +203,17 @@ def _scene(u: list[float], fixed: dict, max_yaw_deg: float, yaw_mix: tuple[float
     return {k: v if k in kept else float(v) for k, v in row.items()}
 
 
+def _later_words(u: list[float]) -> dict[str, int]:
+    """A later rig and a place, each with even odds."""
+    made: dict[str, int] = {}
+    which, rig, behind, place = u[_LATER_DRAW : _LATER_DRAW + 4]
+    if which < _LATER_WORD_ODDS:
+        made["rig"] = len(words.LIGHTINGS) + int(rig * len(words.MORE_LIGHTINGS))
+    if behind < _LATER_WORD_ODDS:
+        made["backdrop"] = len(words.BACKDROPS) + int(place * len(words.PLACES))
+    return made
+
+
 def _spell_out(fixed: dict) -> dict:
     """Overrides in words turned into the fields they mean."""
     fixed = dict(fixed)
@@ -202,7 +222,9 @@ def _spell_out(fixed: dict) -> dict:
     if "wardrobe" in fixed:
         fixed["garment_colour"], fixed["garment"] = fixed.pop("wardrobe").split(" ", 1)
     if "setting" in fixed:
-        fixed["backdrop_colour"], fixed["backdrop"] = fixed.pop("setting").split(" ", 1)
+        said = fixed.pop("setting")
+        place = {"backdrop": said} if said in words.PLACES else None
+        fixed |= place or dict(zip(("backdrop_colour", "backdrop"), said.split(" ", 1), strict=True))
     for name, choices in {**_WORD_LISTS, "tie_colour": words.GARMENT_COLOURS}.items():
         if name in fixed:
             fixed[name] = _index(name, fixed[name], choices)

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from portrait_lora.synthetic import colours, figure
+from portrait_lora.synthetic.body import SUNGLASSES
 from portrait_lora.synthetic.cloth import ClothSamples, paint_cloth
 from portrait_lora.synthetic.figure import Figure
 from portrait_lora.synthetic.geometry import dot, mix, noise, rotate, smooth, unit
 from portrait_lora.synthetic.hair import CURLY
+from portrait_lora.synthetic.hats import paint_hat
 from portrait_lora.synthetic.identity import Person
 from portrait_lora.synthetic.light import Lighting, ShadowMap, Surface, illuminate
 from portrait_lora.synthetic.scene import Scene
@@ -59,6 +61,8 @@ def shade(
     _dress_hair(surface, frags, person)
     _dress_cloth(surface, frags, person, scene)
     _dress_glasses(surface, frags, person)
+    if person.hatted:
+        _dress_hat(surface, frags, person)
     facing = dot(frags.normal_N3, lights.direction_33[0])
     lit = shadows.lit(frags.position_N3, facing)
     radiance = illuminate(surface, frags.view_N3, lit, lights)
@@ -144,5 +148,23 @@ def _dress_glasses(out: Surface, frags: Fragments, person: Person) -> None:
     frame = (person.frame_r, person.frame_g, person.frame_b)
     tinted = tuple(c * 0.12 + 0.01 for c in frame) if frame[0] > 0.5 else (0.02, 0.018, 0.017)
     out.albedo_N3[index] = torch.tensor(tinted, device=index.device)
-    out.specular_N[index] = 1.2
+    out.specular_N[index] = 1.2 if int(person.glasses) != SUNGLASSES else 0.3
     out.gloss_N[index] = 60.0
+    lens = (frags.material_N == figure.LENS).nonzero()[:, 0]
+    if len(lens):
+        paler = smooth(-frags.attributes_N8[lens, 1], -0.05, 0.20)[:, None]
+        tint = torch.tensor((0.034, 0.026, 0.022), device=lens.device)
+        out.albedo_N3[lens] = 0.006 + tint * paler
+        out.specular_N[lens] = 0.16
+        out.gloss_N[lens] = 110.0
+
+
+def _dress_hat(out: Surface, frags: Fragments, person: Person) -> None:
+    index = (frags.material_N == figure.HAT).nonzero()[:, 0]
+    if not len(index):
+        return
+    hat = paint_hat(frags.attributes_N8[index], person)
+    beneath = torch.where(frags.flipped_N[index], 0.45, 1.0)
+    out.albedo_N3[index] = hat.albedo_N3
+    out.occlusion_N[index] = hat.occlusion_N * beneath
+    out.normal_N3[index] = unit(out.normal_N3[index] + hat.slope_N3)

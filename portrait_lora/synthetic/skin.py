@@ -144,7 +144,11 @@ class _Painter:
         made_up = p.female * (0.25 + 0.25 * min(max(p.lip_red, -1), 2))
         colour = colour * (1 + (self.rgb(0.95, 0.55, 0.60) - 1) * made_up)
         colours_N3 = colour * (1 - 0.12 * (lip > 0).float())[:, None]
-        self.albedo = mix(self.albedo, colours_N3, cover * (0.72 + 0.2 * p.female))
+        amount = 0.72 + 0.2 * p.female
+        if "lipstick" in p.makeup_name:
+            colours_N3 = self.rgb(0.46, 0.022, 0.040) * (1 - 0.10 * (lip > 0).float())[:, None]
+            amount = 0.96
+        self.albedo = mix(self.albedo, colours_N3, cover * amount)
         self.darken(0.55 * bump(lip / 0.010) * (1 - smooth(across, 0.85, 1.08)) * self.face)
         self.darken(0.35 * bump((ax - self.f.mouth_width) / 0.022) * bump(lip / 0.018) * self.face)
         return cover

@@ -1,6 +1,6 @@
 """The contact sheets of docs/studio.md.
 
-python -m scripts.studio.sheets                   people, light, wardrobe, styles, parts: no base
+python -m scripts.studio.sheets                   people, light, later words, wardrobe, styles, parts: no base
 python -m scripts.studio.sheets --base            what the base draws beside renders of its prompts
 python -m scripts.studio.sheets --likeness DIR    held-out photos, base, adapter; may be repeated
 
@@ -39,6 +39,7 @@ PROMPTS: Final = 6
 _WOMAN: Final = FIRST_SEED + 13
 _MAN: Final = FIRST_SEED + 8
 _BARE: Final = {"glasses": 0.0, "beard": 0.0}
+_ALONE: Final = {"hat": v.HATS[0], "glasses": v.GLASSES[0], "makeup": v.MAKEUP[0]}
 _PLAIN: Final[dict[str, Override]] = {
     "view": "frontal",
     "pitch_deg": 0.0,
@@ -114,6 +115,35 @@ def light_rows() -> list[Row]:
     return rows + rows_of("Backdrop colours", "", tiles(shown, v.BACKDROP_COLOURS), COLUMNS)
 
 
+def wider_rows() -> list[Row]:
+    """The second edition: later rigs, places, hats, sunglasses, make-up, and random pictures with them."""
+    lit = [*v.MORE_LIGHTINGS, *v.MORE_LIGHTINGS]
+    flip = [False] * len(v.MORE_LIGHTINGS) + [True] * len(v.MORE_LIGHTINGS)
+    shown = taken(copies(_WOMAN, len(lit)), lighting=list(lit), rig_flip=list(flip))
+    rows = rows_of("Later rigs", "from both sides", tiles(shown, lit), COLUMNS)
+    for seed, light in ((_MAN, "butterfly lighting"), (_WOMAN, "golden hour lighting")):
+        shown = taken(copies(seed, len(v.PLACES)), setting=list(v.PLACES), lighting=light)
+        rows += rows_of("Places", light, tiles(shown, v.PLACES), COLUMNS)
+    yaws = [0.0, 30.0, -35.0, 60.0, 0.0, 30.0, -35.0, 60.0]
+    hats = [f"{c} {v.HATS[1 + i // 4]}" for i, c in enumerate(("mustard", "navy", "red", "teal") * 2)]
+    for seed in (_WOMAN, _MAN):
+        bare = copies(seed, len(hats))
+        worn = [synthetic.dressed(bare.take([i]), [i], **_ALONE | {"hat": h}) for i, h in enumerate(hats)]
+        shown = torch.cat([taken(one, yaw_deg=yaw) for one, yaw in zip(worn, yaws, strict=True)])
+        rows += rows_of("Hats", "hair is flat beneath", tiles(shown, hats), COLUMNS)
+    shades = synthetic.dressed(copies(_MAN, 4), range(4), **_ALONE | {"glasses": "sunglasses"})
+    dark = tiles(taken(shades, yaw_deg=yaws[:4]), ["sunglasses"] * 4)
+    faces = [synthetic.dressed(copies(_WOMAN, 1), [0], **_ALONE | {"makeup": word}) for word in v.MAKEUP]
+    painted = tiles(torch.cat([taken(face, head_fraction=0.75) for face in faces]), v.MAKEUP)
+    rows += rows_of("Sunglasses and make-up", "", dark + painted, COLUMNS)
+    seeds = [FIRST_SEED + 950 + i for i in range(2 * COLUMNS)]
+    people = synthetic.dressed(synthetic.restyle(synthetic.sample_people(seeds), seeds), seeds)
+    free = synthetic.sample_scenes(seeds, edition=2)
+    made = synthetic.render(people, free, TILE_PX, supersample=SUPERSAMPLE)
+    told = [str(look.lighting) for look in made.looks]
+    return rows + rows_of("At random", "edition 2", tiles(made.image_BCHW, told), COLUMNS)
+
+
 def wardrobe_rows() -> list[Row]:
     """Garments, hair, beards, glasses."""
     worn = [f"{c} {g}" for c, g in zip(("navy", "red", "black", "teal", "plum"), v.GARMENTS, strict=True)]
@@ -158,6 +188,7 @@ def style_rows() -> list[Row]:
 RENDERED: Final[dict[str, tuple[str, Callable[[], list[Row]]]]] = {
     "studio-people.jpg": ("The people of the studio", people_rows),
     "studio-light.jpg": ("Light and backdrops", light_rows),
+    "studio-wider.jpg": ("The second edition", wider_rows),
     "studio-wardrobe.jpg": ("Garments, hair, beards, glasses", wardrobe_rows),
     "studio-styles.jpg": ("Styles", style_rows),
     "studio-parts.jpg": ("Parts", part_rows),

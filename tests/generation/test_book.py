@@ -19,6 +19,9 @@ def test_every_word_of_the_closed_vocabulary_has_a_meaning() -> None:
     for lighting in vocabulary.LIGHTINGS:
         light = book.light_of(lighting)
         assert light is not None and light.phrase == lighting and light.azimuth_deg is not None
+    for lighting in vocabulary.MORE_LIGHTINGS:
+        light = book.light_of(lighting)
+        assert light is not None and light.phrase == lighting
     assert all(book.shot_of(shot) is not None for shot in vocabulary.SHOTS)
     assert all(book.shade_of(f"{c} suit") is not None for c in vocabulary.GARMENT_COLOURS)
     assert all(book.shade_of(f"{c} backdrop") is not None for c in vocabulary.BACKDROP_COLOURS)
@@ -49,23 +52,35 @@ def test_templates_pass_the_linter_and_fit_into_clip(found: looks.Template) -> N
     assert fit(prompt, 77, estimate_tokens)[1] == ()
     w, h = aspect(found.aspect, Path("x"))
     assert w <= h
-    if found.closed is not None:
-        closed = compose(found.closed, "ohwx woman")
+    for form in filter(None, (found.closed, found.wider)):
+        closed = compose(form, "ohwx woman")
         assert lint(closed, known=set(vocabulary.words()), size_px=(1, 1)) == ()
 
 
 def test_a_template_beyond_the_base_is_refused_with_its_words() -> None:
     assert templates.layers_for("corporate", closed=True)["wardrobe"] == "charcoal suit"
-    with pytest.raises(ConfigError, match="neon practicals") as caught:
-        templates.layers_for("neon", closed=True)
-    assert "corporate" in caught.value.remedy
-    first, *_ = vocabulary.editions()
+    first, second, _ = vocabulary.editions()
+    with pytest.raises(ConfigError, match="blurred, city, at, night, neon") as caught:
+        templates.layers_for("neon", closed=True, known=first + second)
+    assert "corporate" in caught.value.remedy and "neon" not in caught.value.remedy
     with pytest.raises(ConfigError, match="oil, painting") as caught:
         templates.layers_for("oil", closed=True, known=first)
     assert "corporate" in caught.value.remedy and "illustration" not in caught.value.remedy
     assert templates.layers_for("oil", closed=True)["style"] == "oil painting"
     with pytest.raises(ConfigError, match="Did you mean 'corporate'"):
         templates.template("corporat")
+
+
+def test_later_words_are_used_where_a_base_knows_them() -> None:
+    first, second, _ = vocabulary.editions()
+    assert templates.layers_for("neon", closed=True)["lighting"] == "neon lighting"
+    assert templates.layers_for("startup", closed=True)["setting"] == "blurred office"
+    before = templates.layers_for("startup", closed=True, known=first + second)
+    assert before["setting"] == "beige bokeh backdrop"
+    assert {t.name for t in templates.drawable(vocabulary.words())} == {
+        *(t.name for t in templates.drawable(first + second)),
+        "neon",
+    }
 
 
 def test_composition_follows_the_family() -> None:

@@ -34,14 +34,14 @@ def _file(folder: Path, text: str, name: str = "mine.yaml") -> Path:
 def test_every_packaged_series_loads(path: Path) -> None:
     shots = _load(path.stem)
     assert len({s.name for s in shots}) == len(shots) and len({s.seed for s in shots}) == len(shots)
+    known = prompts.known_words(EMBEDDED)
+    assert known is not None
     if path.stem in CLOSED:
-        known = prompts.known_words(EMBEDDED)
-        assert known is not None
-        for shot in _load(path.stem, closed=True, resolution_px=128):
+        for shot in _load(path.stem, closed=True, known=known, resolution_px=128):
             assert set(shot.prompt.replace(",", "").split()) <= known, shot.prompt
     else:
         with pytest.raises(ConfigError, match="beyond the vocabulary"):
-            _load(path.stem, closed=True)
+            _load(path.stem, closed=True, known=known)
 
 
 def test_a_template_gives_layers_and_aspect_and_a_shot_may_change_them(tmp_path: Path) -> None:

@@ -49,6 +49,7 @@ def test_shapes_types_and_words(batch):
         told = dataclasses.asdict(look)
         assert (told.pop("facing") is None) == (look.view == "frontal")
         assert (told.pop("light_side") is None) == (look.lighting not in vocabulary.SIDED_LIGHTINGS)
+        assert [told.pop(later) for later in ("style", "hat", "makeup")] == [None, None, None]
         assert None not in told.values()
         for name, words in LISTS.items():
             assert getattr(look, name) in words
