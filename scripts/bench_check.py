@@ -23,6 +23,7 @@ from PIL import Image
 from portrait_lora.dataset.checks import CheckSettings, check_folder
 from portrait_lora.dataset.curate import CurateSettings, TooFewPhotos, curate
 from portrait_lora.dataset.duplicates import Looks
+from portrait_lora.dataset.subject import SHARE_OF_THRESHOLD
 from portrait_lora.faces.analyzer import FaceAnalyzer
 from portrait_lora.faces.packs import resolve_pack
 from portrait_lora.synthetic.identity import sample_people
@@ -75,7 +76,7 @@ def examine(folder: Path, analyzer: FaceAnalyzer) -> int:
     """The check and the curation, as the commands run them; how many photos are usable."""
     looks = Looks()
     reports = check_folder(folder, analyzer, CheckSettings(), seen=looks.see)
-    similarity = 0.58 * analyzer.pack.threshold("select")
+    similarity = SHARE_OF_THRESHOLD * analyzer.pack.threshold("select")
     try:
         curated = curate(reports, CurateSettings(), same_person_similarity=similarity, looks=looks)
     except TooFewPhotos:

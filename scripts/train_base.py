@@ -18,6 +18,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import torch
 import typer
 
+from portrait_lora import device
 from scripts.base import export as export_stage
 from scripts.base import extend as extend_stage
 from scripts.base import tokenizer as tokenizer_stage
@@ -57,11 +58,12 @@ def _sizes(text: str) -> tuple[int, ...]:
     return tuple(int(c) for c in text.split(","))
 
 
-def _begin(threads: int, device: str) -> torch.device:
+def _begin(threads: int, device_name: str) -> torch.device:
     if threads:
         torch.set_num_threads(threads)
+    device.keep_memory()
     torch.set_float32_matmul_precision("high")
-    return pick_device(device)
+    return pick_device(device_name)
 
 
 def _vae(out: Path) -> Any:

@@ -10,8 +10,6 @@ Stages: detector, landmarks, embedder-a, embedder-b, attributes, segmenter (each
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import json
 import os
 import sys
@@ -26,6 +24,7 @@ import torch  # noqa: E402
 import typer  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
+from portrait_lora import device  # noqa: E402
 from portrait_lora.faces import resolve_pack  # noqa: E402
 from scripts.face_pack import attributes, calibrate, card, export, heads, segmenter, stages  # noqa: E402
 from scripts.face_pack.data import load_pool  # noqa: E402
@@ -34,14 +33,6 @@ PACK_FOLDER = ROOT / "portrait_lora" / "assets" / "face_pack"
 DET_SIZE_PX = 256
 DET_THRESH = 0.5
 FIGURES: Final = "figures.json"
-
-
-def keep_memory() -> None:
-    """Tell glibc to reuse large blocks instead of returning them: a quarter less time on the CPU."""
-    with contextlib.suppress(OSError, AttributeError):
-        libc = ctypes.CDLL(None)
-        for option in (-3, -1):  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
-            libc.mallopt(option, 2**31 - 1)
 
 
 def build_pack(corpus: Path, work: Path, out: Path, people: int) -> None:
@@ -112,7 +103,7 @@ def main(
 ) -> None:
     """Run one stage, or all of them."""
     torch.set_num_threads(threads)
-    keep_memory()
+    device.keep_memory()
     known = [*stages.TRAINERS, "pack"]
     if stage == "renew":
         renew(corpus, work, out)

@@ -51,15 +51,16 @@ class PartReader:
 
     def covered_share(self, image_rgb: Uint8Image, box_xyxy_px: Box, roll_deg: float = 0.0) -> float:
         """How much of the face in the box a thing hides, 0..1; black and burnt pixels do not tell."""
-        shares, to_crop = self._look(image_rgb, box_xyxy_px, roll_deg)
-        tells = (image_rgb.min(axis=2) < _BURNT) & (image_rgb.max(axis=2) > _BLACK)
-        face = shares[-1] * cv2.warpAffine(tells.astype(np.float32), to_crop, shares.shape[1:])
+        shares, crop, _ = self._look(image_rgb, box_xyxy_px, roll_deg)
+        tells = (crop.min(axis=2) < _BURNT) & (crop.max(axis=2) > _BLACK)  # beyond the picture it is black
+        size = (shares.shape[2], shares.shape[1])
+        face = shares[-1] * cv2.resize(tells.astype(np.float32), size, interpolation=cv2.INTER_AREA)
         hidden = face * shares[self._names.index(THING)]
         return float(hidden.sum() / max(float(face.sum()), 1e-6))
 
     def parts(self, image_rgb: Uint8Image, box_xyxy_px: Box, roll_deg: float = 0.0) -> Parts:
         """The likeliest part of every pixel that the crop around the box holds."""
-        shares, to_crop = self._look(image_rgb, box_xyxy_px, roll_deg)
+        shares, _, to_crop = self._look(image_rgb, box_xyxy_px, roll_deg)
         size = image_rgb.shape[1], image_rgb.shape[0]
         back = cv2.invertAffineTransform(to_crop)
         layers = [cv2.warpAffine(layer, back, size, flags=cv2.INTER_LINEAR) for layer in shares[:-1]]
@@ -70,8 +71,9 @@ class PartReader:
 
     def _look(
         self, image_rgb: Uint8Image, box_xyxy_px: Box, roll_deg: float
-    ) -> tuple[Floats, npt.NDArray[np.float64]]:
-        """(K + 1, S, S) shares of the parts and of the face's place, and the affine from picture to them.
+    ) -> tuple[Floats, Uint8Image, npt.NDArray[np.float64]]:
+        """(K + 1, S, S) shares of the parts and of the face's place, the crop that was looked at, and the
+        affine from the picture to the shares.
 
         The crop is turned until the head is upright: the network knows no other.
         """
@@ -79,11 +81,12 @@ class PartReader:
         scale = CROP_PX / (CONTEXT * max(x1 - x0, y1 - y0, 1.0))
         middle = ((x0 + x1) / 2, (y0 + y1) / 2)
         crop, affine = face_align.transform(image_rgb, middle, CROP_PX, scale, -roll_deg)
-        shares = self._answer(np.asarray(crop, dtype=np.uint8))
+        crop = np.asarray(crop, dtype=np.uint8)
+        shares = self._answer(crop)
         shrink = shares.shape[1] / CROP_PX
         to_crop = np.asarray(affine, dtype=np.float64) * shrink
         to_crop[:, 2] += (shrink - 1) / 2  # pixel centres
-        return shares, to_crop
+        return shares, crop, to_crop
 
     def _answer(self, crop_rgb: Uint8Image) -> Floats:
         blob = (crop_rgb.astype(np.float32) - 127.5) / 128.0

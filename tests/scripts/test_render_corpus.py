@@ -11,6 +11,8 @@ import typer
 
 from portrait_lora import vocabulary
 from scripts import render_corpus
+from scripts.base.configs import TEXT_LENGTH
+from scripts.base.tokenizer import write_tokenizer
 from scripts.corpus import Corpus
 from scripts.render_corpus import FIRST_TRAINING_SEED, LATER_FIELDS, plan, render_shard
 
@@ -69,3 +71,30 @@ def test_people_who_are_too_near_are_named_and_left_out(
     told = capsys.readouterr().out
     assert "smallest distance of 6 people: 0.000 (3, 4)" in told
     assert "left out: 5, 0.000 from 3" in told and "4 people at least 0.5 apart" in told
+
+
+@pytest.mark.parametrize("worn", [{"beard": "full beard"}, {"makeup": vocabulary.MAKEUP[-1]}])
+def test_the_longest_caption_with_later_words_fits(tmp_path: Path, worn: dict[str, str]) -> None:
+    tokenizer = write_tokenizer(tmp_path / "tokenizer")
+
+    def longest(phrases: tuple[str, ...]) -> str:
+        return max(phrases, key=lambda p: len(tokenizer.tokenize(p)))
+
+    look = vocabulary.Look(
+        subject="woman",
+        style=longest(vocabulary.STYLES),
+        shot=longest(vocabulary.SHOTS),
+        view=longest(vocabulary.VIEWS),
+        facing=vocabulary.FACINGS[0],
+        hair=f"light brown {longest(vocabulary.HAIR_STYLES)}",
+        skin=longest(vocabulary.SKIN_TONES),
+        glasses=longest(vocabulary.ALL_GLASSES[1:]),
+        expression=longest(vocabulary.EXPRESSIONS),
+        wardrobe=f"navy {longest(vocabulary.GARMENTS)}",
+        setting=longest(vocabulary.PLACES),
+        lighting=longest(vocabulary.ALL_LIGHTINGS),
+        light_side=vocabulary.LIGHT_SIDES[0],
+        hat=f"navy {longest(vocabulary.HATS[1:])}",
+        **worn,
+    )
+    assert len(tokenizer(vocabulary.sentence(look)).input_ids) <= TEXT_LENGTH
