@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Literal
 
 from portrait_lora.errors import InputError
 
 Precision = Literal["no", "bf16", "fp16"]
-_M_TRIM_THRESHOLD: Final = -1
-_M_MMAP_THRESHOLD: Final = -3
-"""Of malloc.h."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,15 +78,3 @@ def limit_threads(count: int | None = None) -> int:
     n = count or (int(asked) if asked.isdigit() and int(asked) > 0 else cores)
     torch.set_num_threads(n)
     return n
-
-
-def keep_memory() -> None:
-    """Have glibc reuse large blocks instead of returning them to the system after every step.
-
-    Fresh pages are zeroed by the kernel one fault at a time: a twentieth of a training step on the CPU.
-    Elsewhere than on glibc nothing happens.
-    """
-    with contextlib.suppress(OSError, AttributeError):
-        libc = ctypes.CDLL(None)
-        for option in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
-            libc.mallopt(option, 2**31 - 1)

@@ -18,7 +18,6 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import torch
 import typer
 
-from portrait_lora import device
 from scripts.base import export as export_stage
 from scripts.base import extend as extend_stage
 from scripts.base import tokenizer as tokenizer_stage
@@ -27,6 +26,7 @@ from scripts.base import unpack as unpack_stage
 from scripts.base import vae as vae_stage
 from scripts.base.loop import CHECKPOINT, Plan, pick_device, read_state
 from scripts.corpus import Corpus
+from scripts.memory import keep_memory
 
 app = typer.Typer(add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 
@@ -58,12 +58,12 @@ def _sizes(text: str) -> tuple[int, ...]:
     return tuple(int(c) for c in text.split(","))
 
 
-def _begin(threads: int, device_name: str) -> torch.device:
+def _begin(threads: int, device: str) -> torch.device:
     if threads:
         torch.set_num_threads(threads)
-    device.keep_memory()
+    keep_memory()
     torch.set_float32_matmul_precision("high")
-    return pick_device(device_name)
+    return pick_device(device)
 
 
 def _vae(out: Path) -> Any:

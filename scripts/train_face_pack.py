@@ -24,10 +24,10 @@ import torch  # noqa: E402
 import typer  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
-from portrait_lora import device  # noqa: E402
 from portrait_lora.faces import resolve_pack  # noqa: E402
 from scripts.face_pack import attributes, calibrate, card, export, heads, segmenter, stages  # noqa: E402
 from scripts.face_pack.data import load_pool  # noqa: E402
+from scripts.memory import keep_memory  # noqa: E402
 
 PACK_FOLDER = ROOT / "portrait_lora" / "assets" / "face_pack"
 DET_SIZE_PX = 256
@@ -103,7 +103,7 @@ def main(
 ) -> None:
     """Run one stage, or all of them."""
     torch.set_num_threads(threads)
-    device.keep_memory()
+    keep_memory()
     known = [*stages.TRAINERS, "pack"]
     if stage == "renew":
         renew(corpus, work, out)

@@ -17,14 +17,6 @@ def test_an_absent_device_is_told():
         device.choose("cuda:1")
 
 
-def test_keeping_memory_changes_no_number():
-    torch.manual_seed(0)
-    layer, x = torch.nn.Conv2d(8, 8, 3), torch.randn(4, 8, 64, 64)
-    before = layer(x)
-    device.keep_memory()
-    assert torch.equal(layer(x), before)
-
-
 def test_precision_is_kept_or_refused():
     assert device.choose("cpu", "no").mixed_precision == "no"
     with pytest.raises(InputError, match="number format"):

@@ -78,7 +78,6 @@ class Context:
         from portrait_lora.families import open_family
 
         device.limit_threads()
-        device.keep_memory()
         return open_family(self.base, self.device.device)
 
     @cached_property

@@ -226,13 +226,17 @@ def test_the_card_tells_where_the_pack_comes_from(tmp_path: Path) -> None:
     facts = {"det_size_px": 256, "thresholds": {"synthetic-a": 0.4}}
     export.write_pack(tmp_path, facts)
     row = {"threshold": 0.4, "true_match_rate": 0.75, "strangers_n": 1200.0}
-    figures = {"heads": {"n": 9.0, "glasses": 0.95, "yaw_mae_deg": 2.25}, "people": 3}
+    parts = {"n": 4.0, "iou_hair": 0.9, "covered_mae": 0.03}
+    heads = {"n": 9.0, "glasses": 0.95, "yaw_mae_deg": 2.25, "segmenter": parts}
+    figures = {"heads": heads, "people": 3}
     card.write_card(tmp_path, figures | {"calibration": {"synthetic-a": row}})
     text = (tmp_path / "CARD.md").read_text()
     sealed = json.loads((tmp_path / "pack.json").read_text())
     assert f"`{manifest.digest(sealed)}`" in text
     assert f"| landmark_synthetic.onnx | `{sealed['files']['landmark_synthetic.onnx']}` |" in text
     assert "| glasses, right (9 pictures held out) | 95.0% |" in text
+    assert "| hair, intersection over union (4 pictures held out) | 90.0% |" in text
+    assert "| share of the face covered, mean error (4 pictures held out) | 0.03 of the face |" in text
     assert "| yaw, mean error (9 pictures held out) | 2.25° |" in text
     assert f"{len(stages.TRAITS)} numbers for the shape of head" in text
     for part in ("Data", "Recipe", "Figures", "Limits", "Licence", "Digest"):
