@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from portrait_lora import vocabulary
 from scripts.face_pack import augment, occluders
-from scripts.face_pack.data import Pool, invert, landmark_crop, move
+from scripts.face_pack.data import Pool, astray, invert, landmark_crop, move
 from scripts.face_pack.loop import CHECKPOINT, Plan, averaged, train
 from scripts.face_pack.nets import LANDMARK_PX, Attributes
 
@@ -92,7 +92,7 @@ def train_attributes(fit: Pool, held: Pool, folder: Path, minutes: float, batch:
 
     def step(progress: float, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         rows = torch.randint(0, len(fit), (batch,), generator=generator)
-        box = occluders.astray(fit.box[rows], _ASTRAY, generator)
+        box = astray(fit.box[rows], _ASTRAY, generator)
         crop, affine = landmark_crop(fit.image[rows], box, generator, LANDMARK_PX)
         painted = occluders.paint(crop, move(fit.landmarks[rows], invert(affine)), generator)
         crop = augment.camera(painted.crop, generator, soft=0.25, strength=0.4) * painted.cut

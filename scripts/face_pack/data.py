@@ -149,6 +149,16 @@ def aligned(images: Tensor, keypoints: Tensor, generator: torch.Generator | None
     return F.avg_pool2d(crop, 2)
 
 
+def astray(box: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """A `share` of the boxes shifted and scaled as by a detector that sees half a face."""
+    some = (torch.rand(len(box), 1, generator=generator) < share).float()
+    size = (box[:, 2:] - box[:, :2]).amax(1, keepdim=True)
+    shift = torch.randn(len(box), 2, generator=generator).clamp(-2, 2) * 0.08 * size * some
+    scale = 1 + torch.randn(len(box), 1, generator=generator).clamp(-2, 2) * 0.09 * some
+    centre, half = (box[:, :2] + box[:, 2:]) / 2 + shift, (box[:, 2:] - box[:, :2]) / 2 * scale
+    return torch.cat([centre - half, centre + half], 1)
+
+
 def landmark_crop(
     images: Tensor, box: Tensor, generator: torch.Generator | None, side_px: int
 ) -> tuple[Tensor, Tensor]:

@@ -78,16 +78,6 @@ def paint(crop: Tensor, landmarks: Tensor, generator: torch.Generator) -> Painte
     return Painted(painted, *truths)
 
 
-def astray(box: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """A `share` of the boxes shifted and scaled as by a detector that sees half a face."""
-    some = (torch.rand(len(box), 1, generator=generator) < share).float()
-    size = (box[:, 2:] - box[:, :2]).amax(1, keepdim=True)
-    shift = torch.randn(len(box), 2, generator=generator).clamp(-2, 2) * 0.08 * size * some
-    scale = 1 + torch.randn(len(box), 1, generator=generator).clamp(-2, 2) * 0.09 * some
-    centre, half = (box[:, :2] + box[:, 2:]) / 2 + shift, (box[:, 2:] - box[:, :2]) / 2 * scale
-    return torch.cat([centre - half, centre + half], 1)
-
-
 def hull(points: Floats, side: int) -> Floats:
     """1 inside the hull of the landmarks, (S, S)."""
     mask = np.zeros((side, side), np.float32)

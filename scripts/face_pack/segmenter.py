@@ -17,7 +17,7 @@ from portrait_lora import synthetic
 from portrait_lora.synthetic.parts import BACKDROP, GLASSES, PARTS, part_labels
 from scripts.corpus import Corpus
 from scripts.face_pack import augment, occluders
-from scripts.face_pack.data import Pool, box_crop, invert, move
+from scripts.face_pack.data import Pool, astray, box_crop, invert, move
 from scripts.face_pack.loop import Plan, train
 from scripts.face_pack.nets import SEGMENTER_PX, Segmenter
 from scripts.render_corpus import VIEWS_PER_SEED
@@ -146,7 +146,7 @@ def train_segmenter(
 
     def step(progress: float, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         rows = torch.randint(0, len(pool), (batch,), generator=generator)
-        box = occluders.astray(pool.box[rows], _ASTRAY, generator)
+        box = astray(pool.box[rows], _ASTRAY, generator)
         crop, affine = box_crop(pool.image[rows], box, generator, SEGMENTER_PX, CONTEXT)
         points = move(pool.landmarks[rows], invert(affine))
         painted = occluders.paint(crop, points, generator)

@@ -271,9 +271,8 @@ def segmenter_figures(pool: Pool, folder: Path) -> dict[str, float]:
 def _labelled(pool: Pool, folder: Path) -> tuple[tuple[Pool, Tensor], tuple[Pool, Tensor]]:
     """To train on, and held out: pictures and their parts."""
     rows, parts = segmenter.load_labels(folder)
-    labelled = pool.take(rows)
-    fit, held = ((labelled.take(part), parts[part]) for part in split_rows(labelled))
-    return fit, held
+    fit, held = split_rows(labelled := pool.take(rows))
+    return (labelled.take(fit), parts[fit]), (labelled.take(held), parts[held])
 
 
 TRAINERS: Final[dict[str, Callable[[Pool, Path, float], None]]] = {
