@@ -12,10 +12,10 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 from insightface.utils import face_align
 
 from portrait_lora.errors import ArtifactError
+from portrait_lora.faces.crop_model import CropModel
 from portrait_lora.faces.packs import AttributeModel, FacePack
 
 CROP_PX: Final = 192
@@ -40,12 +40,8 @@ class AttributeReader:
     def __init__(self, pack: FacePack, model: AttributeModel, session_arguments: dict[str, Any]):
         self._model = model
         path = pack.path(model.file)
-        try:
-            self._session = onnxruntime.InferenceSession(str(path), **session_arguments)
-        except Exception as error:  # onnxruntime raises many unrelated types
-            raise ArtifactError("the attribute model cannot be loaded", where=path, got=error) from error
-        self._input = self._session.get_inputs()[0].name
-        got = self._answer(np.zeros((CROP_PX, CROP_PX, 3), np.uint8)).shape
+        self._net = CropModel(path, "attribute model", session_arguments)
+        got = self._net.answer(np.zeros((CROP_PX, CROP_PX, 3), np.uint8)).shape
         if got != (model.width,):
             raise ArtifactError(
                 "the attribute model answers another number of values",
@@ -59,7 +55,7 @@ class AttributeReader:
         x0, y0, x1, y1 = box_xyxy_px
         scale = CROP_PX / (CONTEXT * max(x1 - x0, y1 - y0, 1.0))
         crop, _ = face_align.transform(image_rgb, ((x0 + x1) / 2, (y0 + y1) / 2), CROP_PX, scale, 0)
-        values = self._answer(np.asarray(crop, dtype=np.uint8))
+        values = self._net.answer(np.asarray(crop, dtype=np.uint8))
         words: dict[str, str] = {}
         start = 0
         for name, labels in self._model.groups.items():
@@ -69,8 +65,3 @@ class AttributeReader:
         x, y, z = towards / max(float(np.linalg.norm(towards)), 1e-9)
         covered = float(1 / (1 + np.exp(-values[start + 3]))) if self._model.covered else None
         return Read(words, (float(x), float(y), float(z)), covered)
-
-    def _answer(self, crop_rgb: Uint8Image) -> npt.NDArray[np.float32]:
-        blob = (crop_rgb.astype(np.float32) - 127.5) / 128.0
-        answers: Any = self._session.run(None, {self._input: blob.transpose(2, 0, 1)[None]})
-        return answers[0][0]

@@ -12,10 +12,10 @@ from typing import Any, Final
 import cv2
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 from insightface.utils import face_align
 
 from portrait_lora.errors import ArtifactError
+from portrait_lora.faces.crop_model import CropModel
 from portrait_lora.faces.packs import FacePack, PartModel
 from portrait_lora.records import NOT_SEEN, Parts
 
@@ -37,12 +37,8 @@ class PartReader:
     def __init__(self, pack: FacePack, model: PartModel, session_arguments: dict[str, Any]):
         self._names = model.parts
         path = pack.path(model.file)
-        try:
-            self._session = onnxruntime.InferenceSession(str(path), **session_arguments)
-        except Exception as error:  # onnxruntime raises many unrelated types
-            raise ArtifactError("the segmenter cannot be loaded", where=path, got=error) from error
-        self._input = self._session.get_inputs()[0].name
-        got = self._answer(np.zeros((CROP_PX, CROP_PX, 3), np.uint8)).shape
+        self._net = CropModel(path, "segmenter", session_arguments)
+        got = self._net.answer(np.zeros((CROP_PX, CROP_PX, 3), np.uint8)).shape
         if len(got) != 3 or got[0] != len(self._names) + 1 or got[1] != got[2]:
             needed = f"({len(self._names) + 1}, S, S)"
             raise ArtifactError(
@@ -82,13 +78,8 @@ class PartReader:
         middle = ((x0 + x1) / 2, (y0 + y1) / 2)
         crop, affine = face_align.transform(image_rgb, middle, CROP_PX, scale, -roll_deg)
         crop = np.asarray(crop, dtype=np.uint8)
-        shares = self._answer(crop)
+        shares = self._net.answer(crop)
         shrink = shares.shape[1] / CROP_PX
         to_crop = np.asarray(affine, dtype=np.float64) * shrink
         to_crop[:, 2] += (shrink - 1) / 2  # pixel centres
         return shares, crop, to_crop
-
-    def _answer(self, crop_rgb: Uint8Image) -> Floats:
-        blob = (crop_rgb.astype(np.float32) - 127.5) / 128.0
-        answers: Any = self._session.run(None, {self._input: blob.transpose(2, 0, 1)[None]})
-        return answers[0][0]
