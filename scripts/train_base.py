@@ -24,6 +24,7 @@ from scripts.base import tokenizer as tokenizer_stage
 from scripts.base import unet as unet_stage
 from scripts.base import unpack as unpack_stage
 from scripts.base import vae as vae_stage
+from scripts.base.card import Pictures
 from scripts.base.loop import CHECKPOINT, Plan, pick_device, read_state
 from scripts.corpus import Corpus
 from scripts.memory import keep_memory
@@ -31,8 +32,9 @@ from scripts.memory import keep_memory
 app = typer.Typer(add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 
 Folder = Annotated[Path, typer.Option("--corpus", help="folder of the rendered shards")]
-Styles = Annotated[
-    Path | None, typer.Option("--styles", help="folder of styled pictures (scripts.style_corpus) to add")
+More = Annotated[
+    list[Path] | None,
+    typer.Option("--more", help="a further folder of shards: other styles, later words; may be repeated"),
 ]
 Out = Annotated[Path, typer.Option("--out", help="working folder")]
 Threads = Annotated[int, typer.Option(help="CPU threads; 0 leaves it to torch")]
@@ -64,6 +66,11 @@ def _begin(threads: int, device: str) -> torch.device:
     keep_memory()
     torch.set_float32_matmul_precision("high")
     return pick_device(device)
+
+
+def _without_limit(more: list[Path] | None, limit: int | None) -> None:
+    if more and limit:
+        raise typer.BadParameter("--limit and --more exclude each other")
 
 
 def _vae(out: Path) -> Any:
@@ -134,20 +141,24 @@ def encoder(
 def latents(
     corpus: Folder = CORPUS,
     out: Out = OUT,
-    styles: Annotated[Path | None, typer.Option(help="encode this folder of styled pictures instead")] = None,
+    more: Annotated[
+        list[Path] | None, typer.Option(help="encode these further folders instead, in this order")
+    ] = None,
     limit: Limit = None,
     threads: Threads = 2,
     device: Device = "auto",
 ) -> None:
     """Encode the whole corpus once."""
     where = _begin(threads, device)
-    file = out / (vae_stage.STYLED_LATENTS_FILE if styles else vae_stage.LATENTS_FILE)
-    vae_stage.encode_all(Corpus(styles or corpus, limit), _vae(out), file, where)
+    file = out / (vae_stage.MORE_LATENTS_FILE if more else vae_stage.LATENTS_FILE)
+    first, *others = more or [corpus]
+    vae_stage.encode_all(Corpus(first, limit, *others), _vae(out), file, where)
 
 
 @app.command()
 def decoder(
     corpus: Folder = CORPUS,
+    more: More = None,
     out: Out = OUT,
     steps: Steps = 1200,
     minutes: Minutes = None,
@@ -160,13 +171,16 @@ def decoder(
     """Train the decoder from the encoder's latents."""
     where = _begin(threads, device)
     plan = Plan(steps, batch, lr, minutes, ema=0.995, betas=(0.9, 0.98))
-    vae_stage.train_decoder(Corpus(corpus, limit), _vae(out), out, plan, where)
+    _without_limit(more, limit)
+    pictures = Corpus(corpus, limit, *(more or ()))
+    vae_stage.train_decoder(pictures, _vae(out), out, plan, where, len(Corpus(corpus, limit)))
 
 
 @app.command()
 def unet(
     corpus: Folder = CORPUS,
-    styles: Styles = None,
+    more: More = None,
+    share: Annotated[float, typer.Option(help="part of the samples that come from --more")] = 0.4,
     out: Out = OUT,
     channels: Sizes = UNET_CHANNELS,
     attention: Annotated[str, typer.Option(help="which resolutions attend, finest first")] = UNET_ATTENTION,
@@ -185,17 +199,16 @@ def unet(
     plan = Plan(steps, batch, lr, minutes, warmup=150, seed=seed, checkpoint_minutes=checkpoint_minutes)
     shape = unet_stage.Shape(_sizes(channels), _sizes(attention))
     words = tokenizer_stage.load_tokenizer(out / "tokenizer")
-    if styles and limit:
-        raise typer.BadParameter("--limit and --styles exclude each other")
-    pictures = Corpus(corpus, limit, *((styles,) if styles else ()))
-    styled = len(Corpus(styles)) if styles else 0
-    unet_stage.train_unet(pictures, lambda: _vae(out), words, out, plan, shape, where, styled)
+    _without_limit(more, limit)
+    pictures = Corpus(corpus, limit, *(more or ()))
+    mixture = unet_stage.Mixture(len(Corpus(corpus, limit)), len(pictures), share)
+    unet_stage.train_unet(pictures, lambda: _vae(out), words, out, plan, shape, where, mixture)
 
 
 @app.command()
 def export(
     corpus: Folder = CORPUS,
-    styles: Styles = None,
+    more: More = None,
     out: Out = OUT,
     target: Annotated[Path, typer.Option(help="folder to write")] = ASSETS,
     source: Annotated[str, typer.Option("--from", help="which checkpoint: latest")] = "latest",
@@ -205,8 +218,10 @@ def export(
     if source != "latest":
         raise typer.BadParameter("only the latest checkpoint is kept")
     _begin(threads, "cpu")
-    styled = len(Corpus(styles)) if styles else 0
-    export_stage.export(out, target, _vae(out), len(Corpus(corpus)), styled)
+    looks = Corpus(corpus, None, *(more or ())).looks[len(Corpus(corpus)) :]
+    styled = sum(look.style is not None for look in looks)
+    drawn = Pictures(len(Corpus(corpus)), len(looks) - styled, styled)
+    export_stage.export(out, target, _vae(out), drawn)
 
 
 @app.command("all")

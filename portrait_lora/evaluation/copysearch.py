@@ -24,7 +24,7 @@ from portrait_lora.evaluation.copyview import FIELD_PX, Floats, View, mirrored, 
 
 SCREEN_PX: Final = 16
 SCREEN_SIGMA_PX: Final = 2.5
-SCREEN_LIMIT: Final = 0.66
+SCREEN_LIMIT: Final = 0.74
 """Below, nothing is laid over: copies of studio people reach 0.82 and more (scripts/evaluate_protocol.py)."""
 LAID_LIMIT: Final = 0.80
 """Laying over is rougher than features, so from here on features are asked, whatever the verdict's limit."""

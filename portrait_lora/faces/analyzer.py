@@ -2,7 +2,8 @@
 
 Pictures are RGB uint8 (H, W, 3) here and BGR inside insightface.  One embedder per analyzer: "select"
 chooses checkpoints and curates, "report" measures what is published, so that a figure is never measured
-by the network that was used to improve it.
+by the network that was used to improve it.  Only "select" lets the segmenter tell how much of a face is
+hidden: that is asked of photos, and takes as long as all else.
 """
 
 from __future__ import annotations
@@ -159,8 +160,8 @@ class FaceAnalyzer:
         x0, y0, x1, y1 = (float(v) for v in raw.bbox)
         read = self._attributes.read(image, (x0, y0, x1, y1)) if self._attributes else None
         words = read.words if read else {}
-        covered = read.covered_share if read else None
-        if self._parts is not None:
+        covered = read.covered_share if read and self._parts is None else None
+        if self._parts is not None and self.embedder == "select":
             covered = self._parts.covered_share(image, (x0, y0, x1, y1), shape.lean_deg(keypoints))
         return Face(
             box_xyxy_px=(x0, y0, x1, y1),

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,7 +40,7 @@ without downloading anything.
 
 ## Data
 
-{pictures:,} procedurally rendered portraits (`scripts/render_corpus.py`){styled}; no photograph, no real
+{pictures:,} procedurally rendered portraits (`scripts/render_corpus.py`){further}; no photograph, no real
 person and no other model's output. Captions are the words of `portrait_lora.vocabulary`
 (`scripts/base/captions.py`): {whole:.0%} are empty, and {clause:.0%} of the clauses of the others are left
 out, so a prompt without glasses or beard does not forbid them. The trigger word `ohwx` occurs in none.
@@ -89,7 +90,22 @@ Apache-2.0, weights included. Commercial use: yes.
 """
 
 
-_STYLED: Final = ", and {:,} of them once more as {} (`scripts/style_corpus.py`)"
+_LATER: Final = ", {:,} of other people with the words of the second edition"
+_STYLED: Final = ", and {:,} of the first once more as {} (`scripts/style_corpus.py`)"
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """How many pictures a base was trained on: plain ones, those with later words, styled ones."""
+
+    plain: int
+    later: int = 0
+    styled: int = 0
+
+    def further(self) -> str:
+        """The two others in words."""
+        later = _LATER.format(self.later) if self.later else ""
+        return later + (_STYLED.format(self.styled, ", ".join(STYLES)) if self.styled else "")
 
 
 def read_json(file: Path) -> dict[str, Any]:
@@ -97,7 +113,7 @@ def read_json(file: Path) -> dict[str, Any]:
     return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
 
-def write_card(out: Path, folder: Path, pictures: int, done: Mapping[str, int], styled: int = 0) -> None:
+def write_card(out: Path, folder: Path, pictures: Pictures, done: Mapping[str, int]) -> None:
     """Write the card of the model in `folder`, trained in `out`; `done` are steps and samples of its parts.
 
     Figures that were not measured are left out.
@@ -108,8 +124,8 @@ def write_card(out: Path, folder: Path, pictures: int, done: Mapping[str, int], 
     settings = config.load(None).generate
     text = _TEXT.format(
         size=SIZE_PX,
-        pictures=pictures,
-        styled=_STYLED.format(styled, ", ".join(STYLES)) if styled else "",
+        pictures=pictures.plain,
+        further=pictures.further(),
         whole=WHOLE_DROPOUT,
         clause=CLAUSE_DROPOUT,
         vae=f"encoder {done['encoder']:,} steps, decoder {done['decoder']:,} steps",

@@ -98,6 +98,10 @@ PREVIEW_LOOKS: Final = (
          "surprised", "plum t-shirt", "white seamless backdrop", "golden hour lighting", _LEFT),
     Look("woman", "close-up", _F, None, "brown fringe hair", "tan skin", None, "rectangular glasses",
          "frowning", "emerald shirt", "blue textured backdrop", "rim lighting", _LEFT),
+    Look("man", "headshot", _F, None, "brown short hair", "fair skin", None, None, "neutral", "black t-shirt",
+         "brick wall", "neon lighting"),
+    Look("woman", "headshot", _Q, "facing left", "blond bob hair", "fair skin", None, "sunglasses", "neutral",
+         "white shirt", "blurred city at night", "clamshell lighting"),
     *(Look("woman", "headshot", _F, None, "brown bob hair", "fair skin", None, None, "smiling", "teal shirt",
            "green seamless backdrop", "three-point lighting", _LEFT, style) for style in STYLES),
 )  # fmt: skip

@@ -12,7 +12,7 @@ from typing import Final
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 
-from .card import read_json, write_card
+from .card import Pictures, read_json, write_card
 from .configs import PREVIEW_PROMPTS
 from .loop import CHECKPOINT, write_json
 from .preview import build_pipeline, draw, save_sheet
@@ -30,10 +30,10 @@ def read_shape(out: Path) -> Shape:
     return Shape(tuple(row["channels"]), tuple(row["attention"]), row["layers"])
 
 
-def export(out: Path, target: Path, vae: AutoencoderKL, pictures: int, styled: int = 0) -> None:
+def export(out: Path, target: Path, vae: AutoencoderKL, pictures: Pictures) -> None:
     """Write the newest running averages to `target`; training may go on meanwhile.
 
-    `pictures` and `styled` are what it was trained on.
+    `pictures` is what it was trained on.
     """
     if not (out / FOLDER / CHECKPOINT).exists():
         raise FileNotFoundError(f"{out / FOLDER}: no checkpoint yet; run the stage unet first")
@@ -47,7 +47,7 @@ def export(out: Path, target: Path, vae: AutoencoderKL, pictures: int, styled: i
     shutil.copytree(out / "tokenizer", temporary / "tokenizer", dirs_exist_ok=True)
     done = totals(out)
     write_json(temporary / TRAINING, done)
-    write_card(out, temporary, pictures, done, styled)
+    write_card(out, temporary, pictures, done)
     write_json(temporary / DIGESTS, digests(temporary))
     check(temporary, out)
     old = target.parent / f".{target.name}.old"

@@ -11,7 +11,6 @@ from typing import Final
 
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
@@ -21,15 +20,22 @@ from . import configs
 from .captions import training_caption
 from .loop import CHECKPOINT, Plan, Run, epoch_rows, read_part, write_json
 from .preview import build_pipeline, draw, save_sheet
-from .vae import LATENTS_FILE, STYLED_LATENTS_FILE, face_weights
+from .vae import face_weights, read_latents
 
 FOLDER = "unet"
 WIDTHS: Final = (configs.LATENT_SIDE,) * 8 + (12, 11)
 """Columns of latents a batch is trained on: mostly squares, some 3:4 and 2:3 uprights."""
-STYLED: Final = 0.10
-"""Share of the pictures that are styled ones, where there are any."""
 NOISE_FLOOR: Final = 0.25
 """Least weight of a step: where little but noise is left, light, pose and backdrop are decided."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """The first `plain` of `total` pictures are drawn epoch by epoch; `share` of the samples are others."""
+
+    plain: int
+    total: int
+    share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,31 +117,17 @@ def velocity_loss(
     return (error * weight).mean(), square.detach().mean()
 
 
-def read_latents(out: Path, plain: int, styled: int) -> Tensor:
-    """The stored latents of the plain pictures, then those of the styled ones.
+def drawn_rows(step: int, plan: Plan, mixture: Mixture) -> Tensor:
+    """Rows of one batch: the plain pictures epoch by epoch, some of which another picture takes the place of.
 
-    Raises `ValueError` when there are not as many as pictures.
+    A pure function of `step`.
     """
-    parts: list[Tensor] = []
-    for name, count in ((LATENTS_FILE, plain), (STYLED_LATENTS_FILE, styled)):
-        if count:
-            parts.append(load_file(out / name)["latents"])
-            if len(parts[-1]) != count:
-                raise ValueError(f"{len(parts[-1])} {name} for {count} pictures: repeat the stage latents")
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
-
-
-def drawn_rows(step: int, plan: Plan, plain: int, styled: int) -> Tensor:
-    """Rows of one batch: the plain pictures epoch by epoch, some in the place of which stands a styled one.
-
-    Styled pictures are the rows behind the plain ones.  A pure function of `step`.
-    """
-    rows = epoch_rows(step, plan.batch, plain, plan.seed)
-    if styled:
-        draw = random.Random(f"{plan.seed}-styled-{step}")
+    rows = epoch_rows(step, plan.batch, mixture.plain, plan.seed)
+    if mixture.total > mixture.plain:
+        draw = random.Random(f"{plan.seed}-more-{step}")
         for place in range(len(rows)):
-            if draw.random() < STYLED:
-                rows[place] = plain + draw.randrange(styled)
+            if draw.random() < mixture.share:
+                rows[place] = draw.randrange(mixture.plain, mixture.total)
     return rows
 
 
@@ -147,23 +139,23 @@ def train_unet(
     plan: Plan,
     shape: Shape,
     device: torch.device,
-    styled: int = 0,
+    mixture: Mixture | None = None,
 ) -> None:
     """Train UNet and text encoder; `vae()` gives the current autoencoder for the preview sheets.
 
-    The last `styled` pictures of the corpus are styled ones.
+    Without a `mixture` all pictures are drawn alike.
     """
     modules = new_modules(tokenizer, shape, plan.seed).to(device).train()
     write_json(out / FOLDER / "shape.json", {"channels": shape.channels, "attention": shape.attention,
                                              "layers": shape.layers})  # fmt: skip
     run = Run("unet", out / FOLDER, modules, plan)
-    plain = len(corpus) - styled
-    latents = read_latents(out, plain, styled)
+    mixture = mixture or Mixture(len(corpus), len(corpus))
+    latents = read_latents(out, mixture.plain, mixture.total)
     scheduler = DDPMScheduler(**configs.NOISE)
     alphas = scheduler.alphas_cumprod.to(device)
 
     def step(number: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        index = drawn_rows(number, plan, plain, styled)
+        index = drawn_rows(number, plan, mixture)
         draws = random.Random(f"{plan.seed}-{number}")
         texts = [training_caption(corpus.looks[i], draws) for i in index.tolist()]
         z = latents[index].float().to(device)

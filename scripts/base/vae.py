@@ -31,7 +31,7 @@ LATENT_NOISE: Final = 0.2
 """Largest spread of the noise on the latents: what is sampled is never as clean as what was encoded."""
 PCA_FILE: Final = "pca.safetensors"
 LATENTS_FILE: Final = "latents.safetensors"
-STYLED_LATENTS_FILE: Final = "latents_styles.safetensors"
+MORE_LATENTS_FILE: Final = "latents_more.safetensors"
 """Those of the pictures of `scripts.style_corpus`, so that the others need not be encoded again."""
 
 
@@ -180,11 +180,30 @@ def psnr(error: Tensor) -> float:
     return float((-10 * (error / 2).square().mean((1, 2, 3)).log10()).mean())
 
 
-def train_decoder(corpus: Corpus, vae: AutoencoderKL, out: Path, plan: Plan, device: torch.device) -> None:
-    """Regress the decoder's pictures from the encoder's latents, with a little noise on these."""
+def read_latents(out: Path, plain: int, total: int) -> Tensor:
+    """(total, C, h, w) stored latents: of the first `plain` pictures, then those of the further folders.
+
+    Raises `ValueError` when there are not as many as pictures.
+    """
+    parts: list[Tensor] = []
+    for name, count in ((LATENTS_FILE, plain), (MORE_LATENTS_FILE, total - plain)):
+        if count:
+            parts.append(load_file(out / name)["latents"])
+            if len(parts[-1]) != count:
+                raise ValueError(f"{len(parts[-1])} {name} for {count} pictures: repeat the stage latents")
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def train_decoder(
+    corpus: Corpus, vae: AutoencoderKL, out: Path, plan: Plan, device: torch.device, plain: int | None = None
+) -> None:
+    """Regress the decoder's pictures from the encoder's latents, with a little noise on these.
+
+    Pictures behind the first `plain` are those of the further folders.
+    """
     modules = halves(vae.to(device))[1]
     run = Run("decoder", out / "decoder", modules, plan)
-    latents = load_file(out / LATENTS_FILE)["latents"]
+    latents = read_latents(out, len(corpus) if plain is None else plain, len(corpus))
     boxes = corpus.column("box")
     skip = min(HOLDOUT_IMAGES, len(corpus) // 2)
 

@@ -23,6 +23,7 @@ from scripts.base import unet as unet_stage
 from scripts.base import unpack as unpack_stage
 from scripts.base import vae as vae_stage
 from scripts.base.captions import training_caption
+from scripts.base.card import Pictures
 from scripts.base.configs import PREVIEW_LOOKS, TEXT_LENGTH
 from scripts.base.loop import CHECKPOINT, Plan, epoch_rows, read_part, read_state, write_atomically
 from scripts.base.tokenizer import EOS, load_tokenizer, merges_for, pieces, write_tokenizer
@@ -148,7 +149,7 @@ def test_export_loads_in_diffusers_without_arguments(
     out = prepare(corpus, tmp_path / "out")
     train(corpus, out, steps=2)
     target = tmp_path / "base"
-    export_stage.export(out, target, vae_stage.new_vae((8, 8, 8, 8), 1), pictures=len(corpus), styled=3)
+    export_stage.export(out, target, vae_stage.new_vae((8, 8, 8, 8), 1), Pictures(len(corpus), 5, 3))
     pipeline = StableDiffusionPipeline.from_pretrained(str(target))
     assert isinstance(pipeline.scheduler, DPMSolverMultistepScheduler)
     assert pipeline.scheduler.config.prediction_type == "v_prediction"
@@ -303,17 +304,17 @@ def test_an_extended_checkpoint_draws_as_before_and_trains_on_with_styles(
     assert read_state(out / "unet").step == 2
 
     folder = styled_folder(corpus, tmp_path)
+    mixture = unet_stage.Mixture(len(corpus), len(corpus) + 3, share=1.0)
     both = Corpus(corpus.folder, None, folder)
     with pytest.raises(FileNotFoundError):
-        unet_stage.read_latents(out, len(corpus), 3)
-    write_atomically(out / vae_stage.STYLED_LATENTS_FILE, {"latents": torch.randn(3, 16, 16, 16).half()})
-    with pytest.raises(ValueError, match="3 latents_styles"):
-        unet_stage.read_latents(out, len(corpus), 2)
+        vae_stage.read_latents(out, mixture.plain, mixture.total)
+    write_atomically(out / vae_stage.MORE_LATENTS_FILE, {"latents": torch.randn(3, 16, 16, 16).half()})
+    with pytest.raises(ValueError, match="3 latents_more"):
+        vae_stage.read_latents(out, len(corpus), len(corpus) + 2)
     vae = vae_stage.new_vae((8, 8, 8, 8), 1)
     plan = Plan(4, batch=2, lr=1e-3, report_every=1000)
-    monkeypatch.setattr(unet_stage, "STYLED", 1.0)
     words = load_tokenizer(out / "tokenizer")
-    unet_stage.train_unet(both, lambda: vae, words, out, plan, SHAPE, CPU, styled=3)
+    unet_stage.train_unet(both, lambda: vae, words, out, plan, SHAPE, CPU, mixture)
     assert read_state(out / "unet").step == 4
     moved = read_part(file, "weights")[unpack_stage.WORDS] - after["weights"][unpack_stage.WORDS]
     assert moved[-added:].abs().max() > 1e-6
@@ -327,12 +328,13 @@ def styled_folder(corpus: Corpus, folder: Path) -> Path:
     return folder / "styled"
 
 
-def test_a_tenth_of_the_samples_is_styled() -> None:
+def test_the_share_asked_of_the_samples_is_of_the_other_pictures() -> None:
     plan = Plan(1, batch=32, lr=1e-3)
-    rows = torch.cat([unet_stage.drawn_rows(step, plan, 640, 50) for step in range(100)])
+    mixed, alone = unet_stage.Mixture(640, 690, 0.1), unet_stage.Mixture(640, 640, 0.1)
+    rows = torch.cat([unet_stage.drawn_rows(step, plan, mixed) for step in range(100)])
     assert 0.08 < (rows >= 640).float().mean() < 0.12
     assert len(rows[rows >= 640].unique()) > 45 and rows.max() < 690
-    plain = torch.cat([unet_stage.drawn_rows(step, plan, 640, 0) for step in range(20)])
+    plain = torch.cat([unet_stage.drawn_rows(step, plan, alone) for step in range(20)])
     assert sorted(plain.tolist()) == list(range(640))
 
 
