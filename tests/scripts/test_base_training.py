@@ -179,7 +179,7 @@ def test_a_shipped_base_goes_on_from_its_weights(
     monkeypatch.setattr(unet_stage, "preview", lambda *_: None)
     out, again = prepare(corpus, tmp_path / "out"), tmp_path / "again"
     train(corpus, out, steps=2)
-    export_stage.export(out, tmp_path / "base", vae_stage.new_vae((8, 8, 8, 8), 1), pictures=len(corpus))
+    export_stage.export(out, tmp_path / "base", vae_stage.new_vae((8, 8, 8, 8), 1), Pictures(len(corpus)))
     unpack_stage.unpack(tmp_path / "base", again)
     words = load_tokenizer(again / "tokenizer")
     shipped = unet_stage.load_averaged(out, words, export_stage.read_shape(out)).state_dict()
