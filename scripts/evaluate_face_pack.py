@@ -47,7 +47,7 @@ class Sizes:
 
 
 WORN: Final = {
-    "glasses": vocabulary.GLASSES,
+    "glasses": vocabulary.ALL_GLASSES,
     "beard": vocabulary.BEARDS,
     "lighting": vocabulary.LIGHTINGS,
 }

@@ -100,6 +100,9 @@ def main(
     minutes: Annotated[float | None, typer.Option(help="CPU minutes of the stage")] = None,
     people: Annotated[int, typer.Option(help="people of the calibration")] = 200,
     threads: Annotated[int, typer.Option(help="CPU threads")] = 1,
+    later: Annotated[
+        Path | None, typer.Option(help="shards of the second edition: sunglasses, for the attributes")
+    ] = None,
 ) -> None:
     """Run one stage, or all of them."""
     torch.set_num_threads(threads)
@@ -119,7 +122,11 @@ def main(
             segmenter.label_corpus(corpus, work)
         pool = load_pool(corpus)
         print(f"{name}: {len(pool)} pictures of {pool.people} people", flush=True)
-        stages.TRAINERS[name](pool, work, minutes or stages.MINUTES[name])
+        length = minutes or stages.MINUTES[name]
+        if name == attributes.NAME and later:
+            stages.train_attributes(pool, work, length, load_pool(later))
+        else:
+            stages.TRAINERS[name](pool, work, length)
 
 
 if __name__ == "__main__":

@@ -14,10 +14,10 @@ from typing import Final
 
 from portrait_lora.records import Face
 from portrait_lora.vocabulary import (
+    ALL_GLASSES,
     BEARDS,
     EXPRESSIONS,
     FACINGS,
-    GLASSES,
     LIGHT_SIDES,
     LIGHTINGS,
     VIEWS,
@@ -54,7 +54,7 @@ ATTRIBUTES: Final[tuple[tuple[str, tuple[str, ...], Callable[[Face], str | None]
     ("view", VIEWS, _view),
     ("side faced", FACINGS, _facing),
     ("expression", EXPRESSIONS, lambda face: face.expression),
-    ("glasses", GLASSES, lambda face: face.glasses),
+    ("glasses", ALL_GLASSES, lambda face: face.glasses),
     ("beard", BEARDS, lambda face: face.beard),
     ("lighting", LIGHTINGS, lambda face: face.lighting),
     ("side of the light", LIGHT_SIDES, _light_side),

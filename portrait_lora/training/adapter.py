@@ -105,6 +105,8 @@ def add_adapter(
         inject_adapter_in_model(
             _config(kind, alpha, rank_stabilised, dora, common), denoiser, adapter_name=_NAME
         )
+    if next(denoiser.parameters()).dtype == torch.float32:
+        _leave_casts_to_autocast(denoiser)
     parameters = {prefix + n: p for n, p in denoiser.named_parameters() if p.requires_grad}
     for name, parameter in parameters.items():
         parameter.data = parameter.data.float()
@@ -113,6 +115,13 @@ def add_adapter(
             start = torch.randn(parameter.shape, generator=generator) / rank
             parameter.data.copy_(start)
     return parameters
+
+
+def _leave_casts_to_autocast(denoiser: nn.Module) -> None:
+    """peft turns every input into float32, and autocast turns it back at once: the same numbers."""
+    for layer in denoiser.modules():
+        if isinstance(layer, BaseTunerLayer):
+            layer.cast_input_dtype_enabled = False  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _layer_names(denoiser: nn.Module, endings: tuple[str, ...], blocks: tuple[str, ...]) -> list[str]:

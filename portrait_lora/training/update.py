@@ -169,7 +169,7 @@ def _optimizer(
     }  # fmt: skip
     groups = _groups(parameters, recipe)
     if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(groups, fused=device.type == "cuda", **given)
+        return torch.optim.AdamW(groups, fused=True, **given)
     if recipe.optimizer == "adamw8bit":
         from bitsandbytes.optim.adamw import AdamW8bit
 

@@ -20,7 +20,7 @@ NAME: Final = "attributes"
 FILE: Final = "heads/attributes.onnx"
 GROUPS: Final = {
     "expression": vocabulary.EXPRESSIONS,
-    "glasses": vocabulary.GLASSES,
+    "glasses": vocabulary.ALL_GLASSES,
     "beard": vocabulary.BEARDS,
     "lighting": vocabulary.LIGHTINGS,
 }
@@ -67,7 +67,7 @@ def accuracy(net: nn.Module, pool: Pool) -> dict[str, float]:
             painted.append((told, spoilt.covered))
     logits, light, _ = split_answer(torch.cat(answers))
     right = {
-        name: float((guess.argmax(1) == wanted).float().mean())
+        name: float((guess.argmax(1) == wanted)[wanted >= 0].float().mean())
         for name, guess, wanted in zip(GROUPS, logits, truth(pool).unbind(1), strict=True)
     }
     cosine = (light * F.normalize(pool.light, dim=1)).sum(1).clamp(-1, 1)

@@ -22,6 +22,8 @@ TEMPLATE_112: Final = (
     (70.7299, 92.2041),
 )
 """Where insightface puts the five keypoints in its 112 px crop."""
+UNTOLD: Final = -100
+"""Label of what a network is not asked about; `cross_entropy` leaves it out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class Pool:
     person: Tensor  # (N,) long
     seed: Tensor  # (N,) long
     expression: Tensor  # (N,) long
-    worn: Tensor  # (N, 3) long: glasses, beard, lighting, each by its list of the vocabulary
+    worn: Tensor  # (N, 3) long: glasses, beard, lighting, each by its list of the vocabulary; else UNTOLD
     light: Tensor  # (N, 3) unit, towards the key light
 
     def __len__(self) -> int:
@@ -62,6 +64,14 @@ class Pool:
         return replace(self, person=self.person.unique(return_inverse=True)[1])
 
 
+def joined(first: Pool, second: Pool) -> Pool:
+    """Both, the people of the second counted on."""
+    second = replace(second, person=second.person + first.people)
+    return Pool(
+        **{f.name: torch.cat([getattr(first, f.name), getattr(second, f.name)]) for f in fields(Pool)}
+    )
+
+
 def load_pool(folder: Path, limit: int | None = None) -> Pool:
     """Read the shards that are finished."""
     corpus = Corpus(folder, limit)
@@ -76,11 +86,17 @@ def load_pool(folder: Path, limit: int | None = None) -> Pool:
 
 
 def worn_of(looks: Sequence[vocabulary.Look]) -> Tensor:
-    """(N, 3) indices of the words for glasses, beard and lighting; unsaid means the first of the list."""
-    lists = (vocabulary.GLASSES, vocabulary.BEARDS, vocabulary.LIGHTINGS)
+    """(N, 3) indices of the words for glasses, beard and lighting; unsaid means the first of the list.
+
+    A rig of the second edition is `UNTOLD`: the pack tells the first eight apart.
+    """
+    lists = (vocabulary.ALL_GLASSES, vocabulary.BEARDS, vocabulary.LIGHTINGS)
     said = [(look.glasses, look.beard, look.lighting) for look in looks]
-    rows = [[w.index(s or w[0]) for w, s in zip(lists, row, strict=True)] for row in said]
-    return torch.tensor(rows)
+    return torch.tensor([[_place(s or w[0], w) for w, s in zip(lists, row, strict=True)] for row in said])
+
+
+def _place(word: str, words: Sequence[str]) -> int:
+    return words.index(word) if word in words else UNTOLD
 
 
 def five_points(landmarks: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from portrait_lora import vocabulary
 from portrait_lora.synthetic import sample_people
 from portrait_lora.synthetic.identity import FACE_SHAPE
 from scripts.face_pack import attributes, augment, losses, segmenter
-from scripts.face_pack.data import Pool, aligned, five_points, invert, landmark_crop, move
+from scripts.face_pack.data import Pool, aligned, five_points, invert, joined, landmark_crop, move
 from scripts.face_pack.loop import Plan, averaged, train
 from scripts.face_pack.nets import (
     EMBEDDING_SIZE,
@@ -253,9 +253,13 @@ def train_embedder_b(pool: Pool, folder: Path, minutes: float) -> None:
     )
 
 
-def train_attributes(pool: Pool, folder: Path, minutes: float) -> None:
-    """Expression, glasses, beard, lighting and the key light, from the crop of the landmarks."""
-    attributes.train_attributes(*split(pool), folder, minutes)
+def train_attributes(pool: Pool, folder: Path, minutes: float, later: Pool | None = None) -> None:
+    """Expression, glasses, beard, lighting and the key light, from the crop of the landmarks.
+
+    `later` are people of the second edition, for the words that the first lacks; all of them are trained on.
+    """
+    fit, held = split(pool)
+    attributes.train_attributes(joined(fit, later) if later else fit, held, folder, minutes)
 
 
 def train_segmenter(pool: Pool, folder: Path, minutes: float) -> None:

@@ -12,6 +12,10 @@ from torch import Tensor
 from portrait_lora import vocabulary as v
 from portrait_lora.vocabulary import Look
 
+PLAIN: Final = "plain"
+"""The word of a picture without a style, which prompts do not say."""
+UNSAID: Final = ""
+MONOCHROME: Final = ("monochrome film",)
 UNTOLD: Final = -1
 """Label of a picture of which an attribute cannot be said: the colour of a bald head, a woman's beard."""
 
@@ -46,23 +50,45 @@ def _second(phrase: str | None) -> str | None:
     return phrase.split(" ", 1)[1] if phrase else None
 
 
+def _in_colour(look: Look, word: str | None) -> str | None:
+    """Nothing is said of colours in a monochrome picture."""
+    return None if look.style in MONOCHROME else word
+
+
+def _backdrop(look: Look) -> str | None:
+    return look.setting if look.setting in v.PLACES else _second(look.setting)
+
+
+def _hat(look: Look) -> str | None:
+    """`beanie` of `navy beanie`.  Renders without a hat say nothing, prompts leave it open (see `said`)."""
+    if look.hat == UNSAID:
+        return None
+    return v.HATS[0] if look.hat in (None, v.HATS[0]) else _second(look.hat)
+
+
 ATTRIBUTES: Final = (
-    Attribute("hair colour", v.HAIR_COLOURS, lambda k: _hair(k, v.HAIR_COLOURS)),
-    Attribute("glasses", v.GLASSES, lambda k: k.glasses),
+    Attribute("hair colour", v.HAIR_COLOURS, lambda k: _in_colour(k, _hair(k, v.HAIR_COLOURS))),
+    Attribute("glasses", v.ALL_GLASSES, lambda k: k.glasses),
     Attribute("beard", v.BEARDS, lambda k: k.beard if k.subject == v.SUBJECTS[0] else None),
     Attribute("expression", v.EXPRESSIONS, lambda k: k.expression),
     Attribute("view", v.VIEWS, lambda k: k.view),
     Attribute("facing", v.FACINGS, lambda k: k.facing),
-    Attribute("rig", v.LIGHTINGS, lambda k: k.lighting, joinable=True),
+    Attribute("rig", v.ALL_LIGHTINGS, lambda k: k.lighting, joinable=True),
     Attribute("light side", v.LIGHT_SIDES, lambda k: k.light_side),
-    Attribute("backdrop", v.BACKDROPS, lambda k: _second(k.setting)),
-    Attribute("backdrop colour", v.BACKDROP_COLOURS, lambda k: _first(k.setting)),
+    Attribute("backdrop", v.ALL_BACKDROPS, _backdrop),
+    Attribute(
+        "backdrop colour",
+        v.BACKDROP_COLOURS,
+        lambda k: None if k.setting in v.PLACES else _in_colour(k, _first(k.setting)),
+    ),
     Attribute("garment", v.GARMENTS, lambda k: _second(k.wardrobe)),
-    Attribute("garment colour", v.GARMENT_COLOURS, lambda k: _first(k.wardrobe)),
+    Attribute("garment colour", v.GARMENT_COLOURS, lambda k: _in_colour(k, _first(k.wardrobe))),
+    Attribute("hat", v.HATS, _hat),
+    Attribute("style", (PLAIN, *v.STYLES), lambda k: None if k.style == UNSAID else k.style or PLAIN),
     Attribute("subject", v.SUBJECTS, lambda k: k.subject, judged=False),
     Attribute("shot", v.SHOTS, lambda k: k.shot, judged=False),
     Attribute("hair style", v.HAIR_STYLES, lambda k: _hair(k, v.HAIR_STYLES), judged=False),
-    Attribute("skin", v.SKIN_TONES, lambda k: k.skin, judged=False),
+    Attribute("skin", v.SKIN_TONES, lambda k: _in_colour(k, k.skin), judged=False),
 )
 
 
@@ -79,6 +105,8 @@ def said(look: Look) -> Look:
         look,
         beard=None if look.beard in v.UNWORN else look.beard,
         glasses=None if look.glasses in v.UNWORN else look.glasses,
+        hat=UNSAID if look.hat in (None, *v.UNWORN) else look.hat,
+        style=look.style or UNSAID,
     )
 
 

@@ -1,9 +1,10 @@
 """Train the classifiers that say whether a portrait shows what its prompt asked for.
 
 python -m scripts.studio.classifiers --corpus work/corpus --work work/studio
+python -m scripts.studio.classifiers --more work/corpus_styles --more work/corpus_wider     later words too
 
 They learn from renders and are shown a part of them through the base's autoencoder, mirrored, moved and
-blurred, so that they read drawn portraits too.  The last people of the corpus are held out; on them it is
+blurred, so that they read drawn portraits too.  Every twentieth person is held out; on them it is
 decided which lighting rigs cannot be told apart and count as one.  An interrupted training goes on where it
 stopped, and the same number of steps in one go gives the same weights.  The result stays in `--work`.
 """
@@ -34,7 +35,8 @@ WORK: Final = Path("work/studio")
 STEPS: Final = 2500
 BATCH: Final = 64
 SEED: Final = 31
-HELD_OUT_SHARE: Final = 0.05
+HELD_OUT: Final = 20
+"""One person in so many."""
 THROUGH: Final = 1000
 """Pictures of the training that are also seen through the autoencoder."""
 THROUGH_SHARE: Final = 0.3
@@ -75,12 +77,10 @@ def balanced(chances: Tensor, wanted: Tensor, groups: Groups) -> float:
 
 
 def split(corpus: Corpus) -> tuple[Tensor, Tensor]:
-    """Rows to learn from, and those of the last people."""
-    person = corpus.column("person")
-    people = person.unique()
-    first = people[int(len(people) * (1 - HELD_OUT_SHARE))]
+    """Rows to learn from, and those of the people held out."""
+    held = corpus.column("person").unique(return_inverse=True)[1] % HELD_OUT == HELD_OUT - 1
     rows = torch.arange(len(corpus))
-    return rows[person < first], rows[person >= first]
+    return rows[~held], rows[held]
 
 
 def _spread(rows: Tensor, count: int) -> Tensor:
@@ -168,9 +168,12 @@ def main(
         int, typer.Option(help=f"steps of {BATCH} pictures, those already done included")
     ] = STEPS,
     limit: Annotated[int | None, typer.Option(help="use only the first so many pictures")] = None,
+    more: Annotated[list[Path] | None, typer.Option(help="further folders: styles, later words")] = None,
 ) -> None:
     """Train and write `classifiers.safetensors`."""
-    pictures = Corpus(corpus, limit)
+    if more and limit:
+        raise typer.BadParameter("--limit and --more exclude each other")
+    pictures = Corpus(corpus, limit, *(more or ()))
     net = fit(pictures, work, steps)
     print(f"wrote {finish(net, pictures, work, steps)}", flush=True)
 

@@ -2,6 +2,7 @@
 
 python -m scripts.studio.obedience           24 portraits, a look without targets
 python -m scripts.studio.obedience --full    the figures of record: 600 portraits
+python -m scripts.studio.obedience --full --edition 2    the same with the later words and the styles
 
 Every prompt tells all that can be said of a picture that the studio could take of somebody unseen, and that
 picture is rendered too: what the classifiers get right of the renders is what a base that always obeys would
@@ -177,7 +178,12 @@ def face_rows(drawn: Tensor, wanted: Wanted, pack: str, *, judge: bool) -> list[
 
 
 def obedience_rows(
-    count: int, seed: int, checkpoint: Path, work: Path = WORK, overrides: Sequence[str] = ()
+    count: int,
+    seed: int,
+    checkpoint: Path,
+    work: Path = WORK,
+    overrides: Sequence[str] = (),
+    edition: int = 1,
 ) -> list[Row]:
     """Draw `count` prompts, classify portraits and renders, and set one against the other.
 
@@ -185,8 +191,9 @@ def obedience_rows(
     portraits on.  Raises `FileNotFoundError` without the classifiers.
     """
     reader = load(checkpoint)
-    wanted = draw_wanted(count, seed)
-    drawn = draw_portraits(wanted, work / f"portraits-{count}-{seed}", overrides, seed)
+    wanted = draw_wanted(count, seed, edition=edition)
+    folder = f"portraits-{count}-{seed}" + (f"-edition-{edition}" if edition > 1 else "")
+    drawn = draw_portraits(wanted, work / folder, overrides, seed)
     resolved = config.load(None, list(overrides))
     soft = roundtrips.through(roundtrips.open_vae(resolved.base), wanted.renders)
     seen = Seen(reader.read(drawn), reader.read(wanted.renders), reader.read(soft))
@@ -202,12 +209,13 @@ def main() -> None:
     parser = arguments(__doc__ or "")
     parser.add_argument("--classifiers", type=Path, default=WORK / FILE, help="of scripts.studio.classifiers")
     parser.add_argument("--count", type=int, default=None, help="how many portraits, instead")
+    parser.add_argument("--edition", type=int, choices=(1, 2), default=1, help="of the studio's words")
     parser.add_argument("--work", type=Path, default=WORK, help="where portraits are kept")
     parser.add_argument("-s", "--set", action="append", default=[], dest="overrides")
     given = parser.parse_args()
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     count = given.count or (FULL if given.full else QUICK)
-    rows = obedience_rows(count, given.seed, given.classifiers, given.work, given.overrides)
+    rows = obedience_rows(count, given.seed, given.classifiers, given.work, given.overrides, given.edition)
     sys.exit(finish(rows, given.json))
 
 

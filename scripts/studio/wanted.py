@@ -16,6 +16,7 @@ from torch import Tensor
 from portrait_lora import synthetic, vocabulary
 from portrait_lora.synthetic import colours
 from portrait_lora.synthetic.identity import People
+from portrait_lora.synthetic.styles import styled
 from portrait_lora.vocabulary import Look
 
 FIRST_SEED: Final = 880_000
@@ -55,26 +56,43 @@ def _dressed(people: People, beards: list[str], glasses: list[str]) -> People:
     """The people with these beards (men only) and glasses."""
     men = people.values["female"] < 0.5
     beard = torch.tensor([vocabulary.BEARDS.index(b) for b in beards])
-    worn = torch.tensor([vocabulary.GLASSES.index(g) for g in glasses])
+    worn = torch.tensor([vocabulary.ALL_GLASSES.index(g) for g in glasses])
     changed = {"beard": torch.where(men, beard, 0), "glasses": worn}
     return replace(people, values=MappingProxyType({**people.values, **changed}))
 
 
-def draw_wanted(count: int, seed: int = 0, size_px: int = 128) -> Wanted:
-    """`count` prompts of seed `seed` and their renders, `size_px` a side."""
-    generator = torch.Generator().manual_seed(seed)
+def _settings(count: int, generator: torch.Generator, *, later: bool) -> list[str]:
+    """`grey seamless backdrop`; with later words half of them are places."""
     v = vocabulary
+    kinds, colours = _dealt(v.BACKDROPS, count, generator), _dealt(v.BACKDROP_COLOURS, count, generator)
+    told = [f"{colour} {kind}" for colour, kind in zip(colours, kinds, strict=True)]
+    if not later:
+        return told
+    places, placed = _dealt(v.PLACES, count, generator), _dealt(("yes", "no"), count, generator)
+    return [p if w == "yes" else t for p, t, w in zip(places, told, placed, strict=True)]
+
+
+def draw_wanted(count: int, seed: int = 0, size_px: int = 128, edition: int = 1) -> Wanted:
+    """`count` prompts of seed `seed` and their renders, `size_px` a side.
+
+    Those of `edition` 2 have the later words too, and half of them a style.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    v, later = vocabulary, edition > 1
     first = FIRST_SEED + 1_000_003 * seed
     hair = _dealt(v.HAIR_COLOURS, count, generator)
     people = synthetic.sample_people([_person(first + _TRIES * i, c) for i, c in enumerate(hair)])
-    people = _dressed(people, _dealt(v.BEARDS, count, generator), _dealt(v.GLASSES, count, generator))
+    seeds = [first + _TRIES * i for i in range(count)]
+    if later:
+        people = synthetic.dressed(people, seeds)
+    glasses = v.ALL_GLASSES if later else v.GLASSES
+    people = _dressed(people, _dealt(v.BEARDS, count, generator), _dealt(glasses, count, generator))
     scenes = synthetic.sample_scenes(
-        [first + _TRIES * i for i in range(count)],
+        seeds,
         expression=_dealt(v.EXPRESSIONS, count, generator),
         view=_dealt(v.VIEWS, count, generator),
-        lighting=_dealt(v.LIGHTINGS, count, generator),
-        backdrop=_dealt(v.BACKDROPS, count, generator),
-        backdrop_colour=_dealt(v.BACKDROP_COLOURS, count, generator),
+        lighting=_dealt(v.ALL_LIGHTINGS if later else v.LIGHTINGS, count, generator),
+        setting=_settings(count, generator, later=later),
         garment=_dealt(v.GARMENTS, count, generator),
         garment_colour=_dealt(v.GARMENT_COLOURS, count, generator),
         shot=_dealt(v.SHOTS, count, generator),
@@ -85,5 +103,16 @@ def draw_wanted(count: int, seed: int = 0, size_px: int = 128) -> Wanted:
         made = synthetic.render(people.take(rows), scenes.take(rows), size_px, SUPERSAMPLE)
         looks.extend(made.looks)
         renders.append(made.image_BCHW)
-    prompts = tuple(vocabulary.sentence(look) for look in looks)
-    return Wanted(tuple(looks), prompts, torch.cat(renders))
+    shown = torch.cat(renders)
+    if later:
+        looks, shown = _styled(looks, shown, _dealt((*v.STYLES, *[""] * len(v.STYLES)), count, generator))
+    return Wanted(tuple(looks), tuple(vocabulary.sentence(look) for look in looks), shown)
+
+
+def _styled(looks: list[Look], renders: Tensor, styles: list[str]) -> tuple[list[Look], Tensor]:
+    """Looks and pictures in these styles; an empty one leaves them as they are."""
+    renders = renders.clone()
+    for i, style in enumerate(styles):
+        if style:
+            looks[i], renders[i] = replace(looks[i], style=style), styled(renders[i : i + 1], style, [i])[0]
+    return looks, renders

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from collections import Counter
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from portrait_lora.vocabulary import Look
 from scripts.base.configs import PREVIEW_LOOKS
 from scripts.corpus import Corpus
 from scripts.studio import adapters, classifiers, network, obedience, pages, sheets
-from scripts.studio.attributes import ATTRIBUTES, UNTOLD, labels, mirrored, said
+from scripts.studio.attributes import ATTRIBUTES, PLAIN, UNTOLD, labels, mirrored, said
 from scripts.studio.merging import apart, group_of, merge, pooled
 from scripts.studio.wanted import Wanted, draw_wanted
 from tests.scripts.test_base_training import write_shard
@@ -53,16 +54,23 @@ def test_every_field_of_a_look_is_read() -> None:
     assert (told["backdrop colour"], told["backdrop"]) == ("grey", "bokeh backdrop")
     assert None not in told.values()
     empty = Look(**{f.name: None for f in fields(Look)} | {"subject": "woman"})
-    assert {k for k, v in words_of(empty).items() if v} == {"subject"}
+    bare = {"subject": "woman", "hat": vocabulary.HATS[0], "style": PLAIN}
+    assert {k: v for k, v in words_of(empty).items() if v} == bare
     bald = Look("man", hair="bald head", beard="stubble")
     assert words_of(bald)["hair colour"] is None
     assert words_of(Look("woman", beard="clean-shaven"))["beard"] is None
+    film = words_of(replace(FULL, style="monochrome film", hat="navy beanie", setting="brick wall"))
+    assert (film["style"], film["hat"], film["backdrop"]) == ("monochrome film", "beanie", "brick wall")
+    assert {k for k, v in film.items() if v is None} == {
+        "hair colour", "skin", "garment colour", "backdrop colour",
+    }  # fmt: skip
 
 
 def test_nobody_is_held_to_what_the_prompt_leaves_out() -> None:
     prompt = said(FULL)
     assert (prompt.glasses, prompt.beard) == (None, "goatee")
     assert labels([prompt])[0, NAMES.index("glasses")] == UNTOLD
+    assert labels([prompt])[0, NAMES.index("hat")] == UNTOLD != labels([FULL])[0, NAMES.index("hat")]
 
 
 def test_a_mirror_swaps_left_and_right_alone() -> None:
@@ -109,6 +117,18 @@ def test_prompts_tell_their_renders(wanted: Wanted) -> None:
     assert draw_wanted(2, seed=4).prompts != wanted.prompts[:2]
 
 
+def test_the_second_edition_asks_for_the_later_words() -> None:
+    later = draw_wanted(12, seed=3, edition=2)
+    told = [words_of(look) for look in later.looks]
+    assert {t["rig"] for t in told} == set(vocabulary.ALL_LIGHTINGS)
+    assert sum(t["backdrop"] in vocabulary.PLACES for t in told) == 6
+    assert Counter(t["style"] for t in told) == {PLAIN: 6} | dict.fromkeys(vocabulary.STYLES, 2)
+    assert any(t["hat"] != vocabulary.HATS[0] for t in told)
+    assert later.prompts == tuple(vocabulary.sentence(look) for look in later.looks)
+    grey = [bool((p.float().std(0) < 12).all()) for p in later.renders]
+    assert [t["style"] == "monochrome film" for t in told] == grey
+
+
 def test_the_ratio_is_what_is_obeyed_of_what_can_be_seen(wanted: Wanted) -> None:
     every = labels(wanted.looks)
     drawn = every.clone()
@@ -136,21 +156,21 @@ def test_joined_words_are_named_and_shown_apart_too(
     every = labels(wanted.looks)
     rig = NAMES.index("rig")
     groups = [apart(len(a.words)) for a in ATTRIBUTES]
-    groups[rig] = ((0, 1), *((i,) for i in range(2, 8)))
+    groups[rig] = ((0, 1), *((i,) for i in range(2, len(ATTRIBUTES[rig].words))))
     drawn = every.clone()
     drawn[every[:, rig] == 0, rig] = 1
     reader = classifiers.Reader(torch.nn.Identity(), tuple(groups))
     seen = obedience.Seen(sure(drawn), sure(every), sure(every))
     rows = {r.name: r for r in obedience.attribute_rows(seen, wanted, reader, judge=False)}
-    assert rows["obedience ratio: rig (7 of 8 words)"].value == 1
+    assert rows["obedience ratio: rig (11 of 12 words)"].value == 1
     assert rows["obedience ratio: rig, every word apart"].value == pytest.approx(7 / 8)
     assert "three-point lighting = rembrandt lighting" in capsys.readouterr().out
 
 
 def test_what_an_adapter_costs_is_told_over_all_people(tmp_path: Path) -> None:
     layers = {"subject": "ohwx man", "view": "frontal", "wardrobe": "navy suit", "lighting": "rim lighting"}
-    assert adapters.look_of(layers) == Look(
-        "man", view="frontal", wardrobe="navy suit", lighting="rim lighting"
+    assert adapters.look_of(layers) == said(
+        Look("man", view="frontal", wardrobe="navy suit", lighting="rim lighting")
     )
     for series, shade in (("headshots", 0), ("headshots-base", 255)):
         folder = tmp_path / "portraits" / series
@@ -201,7 +221,7 @@ def test_training_ends_in_classifiers_that_can_be_read(
     folder.mkdir()
     write_shard(folder, 0, PREVIEW_LOOKS)
     corpus = Corpus(folder)
-    monkeypatch.setattr(classifiers, "HELD_OUT_SHARE", 0.5)
+    monkeypatch.setattr(classifiers, "HELD_OUT", 2)
     one, two = tmp_path / "one", tmp_path / "two"
     file = classifiers.finish(classifiers.fit(corpus, one, 2, batch=4, through=2), corpus, one, 2)
     again = classifiers.fit(corpus, two, 2, batch=4, through=2)
