@@ -18,8 +18,8 @@ from portrait_lora.generation import book
 from portrait_lora.records import FamilyName
 
 LAYERS: Final = (
-    "style", "view", "facing", "shot", "hair", "skin", "beard", "glasses", "expression", "wardrobe",
-    "setting", "lighting", "light_side", "camera", "texture", "grade",
+    "style", "view", "facing", "shot", "hair", "skin", "makeup", "beard", "glasses", "hat", "expression",
+    "wardrobe", "setting", "lighting", "light_side", "camera", "texture", "grade",
 )  # fmt: skip
 """What a shot may say, in the order of the prompt book; all before the camera are in `vocabulary.Look`."""
 AFTER_LOOK: Final = ("camera", "texture", "grade")

@@ -64,6 +64,16 @@ class Finder:
         return [Face((0, 0, 8, 8), 1.0, np.zeros((5, 2), np.float32), unit, "b", 1.0, 1.0)]
 
 
+def test_a_portrait_is_held_against_all_photos_and_the_first() -> None:
+    pictures = np.zeros((5, 8, 8, 3), np.uint8)
+    pictures[:, 0, 0] = [(1, 0, 0), (1, 1, 0), (2, 0, 0), (2, 1, 0), (1, 2, 0)]
+    vectors = [Finder().find(p)[0].embedding for p in pictures]
+    mean, first = truth._similarity(Finder(), pictures)  # pyright: ignore
+    assert first == pytest.approx(float(vectors[0] @ vectors[4]))
+    assert mean == pytest.approx(np.mean([v @ vectors[4] for v in vectors[:4]]))
+    assert mean is not None and first is not None and mean < first - 0.1
+
+
 def test_a_threshold_from_photos_of_other_people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
     for person in range(3):
         (tmp_path / "people" / str(person)).mkdir(parents=True)
