@@ -40,7 +40,7 @@ without downloading anything.
 
 ## Data
 
-{pictures:,} procedurally rendered portraits (`scripts/render_corpus.py`){further}; no photograph, no real
+{pictures:,} procedurally rendered portraits (`scripts/render_corpus.py`){further}; no photograph,
 person and no other model's output. Captions are the words of `portrait_lora.vocabulary`
 (`scripts/base/captions.py`): {whole:.0%} are empty, and {clause:.0%} of the clauses of the others are left
 out, so a prompt without glasses or beard does not forbid them. The trigger word `ohwx` occurs in none.
