@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,10 +41,7 @@ without downloading anything.
 
 ## Data
 
-{pictures:,} procedurally rendered portraits (`scripts/render_corpus.py`){further}; no photograph,
-person and no other model's output. Captions are the words of `portrait_lora.vocabulary`
-(`scripts/base/captions.py`): {whole:.0%} are empty, and {clause:.0%} of the clauses of the others are left
-out, so a prompt without glasses or beard does not forbid them. The trigger word `ohwx` occurs in none.
+{data}
 
 ## Recipe (`scripts/train_base.py`)
 
@@ -90,6 +88,13 @@ Apache-2.0, weights included. Commercial use: yes.
 """
 
 
+_DATA: Final = (
+    "{pictures:,} procedurally rendered portraits (`scripts/render_corpus.py`){further}; no photograph, no "
+    "real person and no other model's output. Captions are the words of `portrait_lora.vocabulary` "
+    "(`scripts/base/captions.py`): {whole:.0%} are empty, and {clause:.0%} of the clauses of the others are "
+    "left out, so a prompt without glasses or beard does not forbid them. The trigger word `ohwx` occurs in "
+    "none."
+)
 _LATER: Final = ", {:,} of other people with the words of the second edition"
 _STYLED: Final = ", and {:,} of the first once more as {} (`scripts/style_corpus.py`)"
 
@@ -122,12 +127,15 @@ def write_card(out: Path, folder: Path, pictures: Pictures, done: Mapping[str, i
     plan, samples = state.get("plan", {}), int(state.get("samples", 0))
     begun = f", the last {samples:,} of them in this run" if samples < done["samples"] else ""
     settings = config.load(None).generate
-    text = _TEXT.format(
-        size=SIZE_PX,
+    data = _DATA.format(
         pictures=pictures.plain,
         further=pictures.further(),
         whole=WHOLE_DROPOUT,
         clause=CLAUSE_DROPOUT,
+    )
+    text = _TEXT.format(
+        size=SIZE_PX,
+        data=textwrap.fill(data, 104, break_on_hyphens=False),
         vae=f"encoder {done['encoder']:,} steps, decoder {done['decoder']:,} steps",
         lr=plan.get("lr"),
         batch=plan.get("batch"),

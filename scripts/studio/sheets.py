@@ -195,19 +195,19 @@ RENDERED: Final[dict[str, tuple[str, Callable[[], list[Row]]]]] = {
 }
 
 
-def base_rows(work: Path, overrides: Sequence[str], seed: int) -> list[Row]:
-    """Per prompt: a render of its words, then pictures of the base from different seeds."""
+def base_rows(work: Path, overrides: Sequence[str], seed: int, edition: int = 1) -> list[Row]:
+    """Per prompt in words of an edition: a render, then pictures of the base from different seeds."""
     from scripts.studio.obedience import draw_portraits
     from scripts.studio.wanted import Wanted, draw_wanted
 
-    wanted = draw_wanted(PROMPTS, seed)
+    wanted = draw_wanted(PROMPTS, seed, edition=edition)
     each = COLUMNS - 1
     repeated = Wanted(
         tuple(look for look in wanted.looks for _ in range(each)),
         tuple(p for p in wanted.prompts for _ in range(each)),
         wanted.renders.repeat_interleave(each, 0),
     )
-    drawn = draw_portraits(repeated, work / f"sheet-{seed}", overrides, seed)
+    drawn = draw_portraits(repeated, work / f"sheet-{seed}-{edition}", overrides, seed)
     return [
         Row(
             f"{i + 1}",
@@ -244,7 +244,8 @@ def main(
         return
     if base:
         title = "What the base draws, beside a render of the same words"
-        write_page(out / "studio-base.jpg", title, base_rows(work, overrides or [], seed), drawn=True)
+        for edition, name in ((1, "studio-base.jpg"), (2, "studio-base-later.jpg")):
+            write_page(out / name, title, base_rows(work, overrides or [], seed, edition), drawn=True)
         return
     for name, (title, rows) in RENDERED.items():
         write_page(out / name, title, rows(), drawn=False)
