@@ -68,7 +68,7 @@ def beside(family: Family, encode: Encode, crops: int) -> Iterator[None]:
         family.denoiser, rank=RANK, alpha=RANK, seed=0, target_modules=family.lora_layers.everything
     )
     parameters = list(added.values())
-    optimizer = torch.optim.AdamW(parameters, lr=RATE, betas=(0.9, 0.99))
+    optimizer = torch.optim.AdamW(parameters, lr=RATE, betas=(0.9, 0.99), fused=True)
     schedule = family.schedule
     assert isinstance(schedule, NoiseSchedule)
     family.denoiser.train()

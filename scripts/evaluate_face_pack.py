@@ -202,19 +202,27 @@ def recognition(pack: FacePack, pool: Pool) -> Measured:
     return row
 
 
-def evaluate(pack: FacePack, sizes: Sizes, seed: int = 0) -> list[Row]:
-    """All rows."""
+def evaluate(pack: FacePack, sizes: Sizes, seed: int = 0, only: str | None = None) -> list[Row]:
+    """All rows, or those of the part `only`."""
     first = FIRST_SEED + seed * 10_000
+    return [row for name in PARTS if only in (None, name) for row in _PARTS[name](pack, sizes, seed, first)]
+
+
+def _scene_rows(pack: FacePack, sizes: Sizes, seed: int, first: int) -> list[Row]:
     analyzer = FaceAnalyzer(pack, "select")
     scenes = detection(analyzer, render_pool(first, sizes.scene_people, 1, 128), sizes.scenes, seed)
-    plain = whole_pictures(analyzer, render_pool(first + 1000, sizes.portraits, 1, 128))
-    photos = whole_pictures(analyzer, render_pool(first + 3000, sizes.photos, 1, 1200))
-    known = recognition(pack, render_pool(first + 5000, sizes.people, sizes.views, 128))
-    n, p, q, k = scenes["faces"], plain["pictures"], photos["pictures"], known["pictures"]
+    n = scenes["faces"]
     return [
         Row("scenes: recall at IoU 0.5", scenes["recall"], "share", n, 0.97),
         _most("scenes: false faces", scenes["false_faces_per_picture"], "per picture", sizes.scenes, 0.02),
         _most("scenes: keypoint error", scenes["keypoint_error"], "of face size", n, 0.06),
+    ]
+
+
+def _portrait_rows(pack: FacePack, sizes: Sizes, _: int, first: int) -> list[Row]:
+    plain = whole_pictures(FaceAnalyzer(pack, "select"), render_pool(first + 1000, sizes.portraits, 1, 128))
+    p = plain["pictures"]
+    return [
         Row("portraits 128 px: found", plain["found"], "share", p, 0.99),
         _most("portraits 128 px: false faces", plain["false_faces_per_picture"], "per picture", p, 0.01),
         _most("portraits 128 px: landmark error", plain["landmark_error"], "of face size", p, 0.04),
@@ -226,11 +234,34 @@ def evaluate(pack: FacePack, sizes: Sizes, seed: int = 0) -> list[Row]:
         Row("beard right", plain["beard"], "share", p),
         Row("lighting right", plain["lighting"], "share", p),
         Row("light direction error", plain["light_deg"], "deg", p),
+    ]
+
+
+def _photo_rows(pack: FacePack, sizes: Sizes, _: int, first: int) -> list[Row]:
+    photos = whole_pictures(FaceAnalyzer(pack, "select"), render_pool(first + 3000, sizes.photos, 1, 1200))
+    q = photos["pictures"]
+    return [
         Row("photos 1200 px: found", photos["found"], "share", q, 0.97),
         _most("photos 1200 px: false faces", photos["false_faces_per_picture"], "per picture", q, 0.05),
+    ]
+
+
+def _people_rows(pack: FacePack, sizes: Sizes, _: int, first: int) -> list[Row]:
+    known = recognition(pack, render_pool(first + 5000, sizes.people, sizes.views, 128))
+    k = known["pictures"]
+    return [
         Row("embedder A: AUC", known["auc_a"], "AUC", k, 0.98),
         Row("embedder B: AUC", known["auc_b"], "AUC", k, 0.98),
     ]
+
+
+_PARTS: Final = {
+    "scenes": _scene_rows,
+    "portraits": _portrait_rows,
+    "photos": _photo_rows,
+    "people": _people_rows,
+}
+PARTS: Final = tuple(_PARTS)
 
 
 def _most(name: str, value: float, unit: str, n: int, target: float) -> Row:
@@ -239,10 +270,11 @@ def _most(name: str, value: float, unit: str, n: int, target: float) -> Row:
 
 def main() -> None:
     parser = arguments(__doc__ or "")
+    parser.add_argument("--part", choices=PARTS, default=None, help="only this")
     parser.add_argument("--pack", default="embedded", help="embedded, or a folder")
     given = parser.parse_args()
     torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
-    rows = evaluate(resolve_pack(given.pack), FULL if given.full else QUICK, given.seed)
+    rows = evaluate(resolve_pack(given.pack), FULL if given.full else QUICK, given.seed, given.part)
     sys.exit(finish(rows, given.json))
 
 

@@ -16,7 +16,7 @@ from portrait_lora.generation.brand import load_brand
 from portrait_lora.generation.series import read_series, series_path
 from portrait_lora.records import Shot
 
-CLOSED = ("headshots", "drift", "grid", "professions", "cinematic-studio", "avatars")
+CLOSED = ("cinematic", "headshots", "drift", "grid", "professions", "cinematic-studio", "avatars")
 
 
 def _load(series: str | Path, **more: object) -> list[Shot]:
