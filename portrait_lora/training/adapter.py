@@ -121,7 +121,7 @@ def _leave_casts_to_autocast(denoiser: nn.Module) -> None:
     """peft turns every input into float32, and autocast turns it back at once: the same numbers."""
     for layer in denoiser.modules():
         if isinstance(layer, BaseTunerLayer):
-            layer.cast_input_dtype_enabled = False  # pyright: ignore[reportAttributeAccessIssue]
+            layer.cast_input_dtype_enabled = False  # pyright: ignore[reportArgumentType]
 
 
 def _layer_names(denoiser: nn.Module, endings: tuple[str, ...], blocks: tuple[str, ...]) -> list[str]:
