@@ -26,8 +26,8 @@ from portrait_lora.faces import FaceAnalyzer, FacePack, resolve_pack
 from portrait_lora.records import Face
 from scripts.face_pack.calibrate import render_views
 from scripts.face_pack.data import Pool, worn_of
+from scripts.face_pack.embedders import auc
 from scripts.face_pack.scenes import POSITIVE, Composer
-from scripts.face_pack.stages import auc
 from scripts.rows import Row, arguments, finish
 
 Measured = dict[str, Any]

@@ -1,6 +1,6 @@
 """Train the embedded face pack on the corpus of `render_corpus.py` and write it into the package.
 
-python scripts/train_face_pack.py all --corpus work/corpus --work work/face_pack
+python scripts/train_face_pack.py all --corpus work/corpus --later work/corpus_wider --work work/face_pack
 
 Stages: detector, landmarks, embedder-a, embedder-b, attributes, segmenter (each resumable), then pack
 (heads, ONNX, calibration).
@@ -25,8 +25,9 @@ import typer  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
 from portrait_lora.faces import resolve_pack  # noqa: E402
+from scripts.corpus import Corpus  # noqa: E402
 from scripts.face_pack import attributes, calibrate, card, export, heads, segmenter, stages  # noqa: E402
-from scripts.face_pack.data import load_pool  # noqa: E402
+from scripts.face_pack.data import load_pool, split  # noqa: E402
 from scripts.memory import keep_memory  # noqa: E402
 
 PACK_FOLDER = ROOT / "portrait_lora" / "assets" / "face_pack"
@@ -35,11 +36,11 @@ DET_THRESH = 0.5
 FIGURES: Final = "figures.json"
 
 
-def build_pack(corpus: Path, work: Path, out: Path, people: int) -> None:
+def build_pack(corpus: Path, work: Path, out: Path, people: int, later: Path | None) -> None:
     """Fit the heads, export the networks, calibrate through the pack itself, seal it."""
     out.mkdir(parents=True, exist_ok=True)
     (out / export.IMPOSTORS).unlink(missing_ok=True)
-    facts, figures = pack_facts(corpus, work)
+    facts, figures = pack_facts(corpus, work, later)
     export.export_nets(work, out)
     export.write_pack(out, facts)
     pack = resolve_pack(str(out))
@@ -56,21 +57,21 @@ def build_pack(corpus: Path, work: Path, out: Path, people: int) -> None:
     seal(work, out, facts, figures)
 
 
-def renew(corpus: Path, work: Path, out: Path) -> None:
+def renew(corpus: Path, work: Path, out: Path, later: Path | None) -> None:
     """Put newer networks that are not calibrated, and heads, into a finished pack; detector, embedders and
     calibration stay."""
-    facts, figures = pack_facts(corpus, work)
+    facts, figures = pack_facts(corpus, work, later)
     figures = json.loads((work / FIGURES).read_text(encoding="utf-8")) | figures
     for name in ("landmarks", attributes.NAME, segmenter.NAME):
         export.export_net(name, stages.trained(work, name), out / export.FILES[name])
     seal(work, out, facts, figures)
 
 
-def pack_facts(corpus: Path, work: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def pack_facts(corpus: Path, work: Path, later: Path | None) -> tuple[dict[str, Any], dict[str, Any]]:
     """Fields of pack.json that are known before the calibration, and figures for the card."""
     pool = load_pool(corpus)
     fitted, figures = heads.fit_heads(work, pool)
-    figures |= attributes.accuracy(stages.trained(work, attributes.NAME), stages.split(pool)[1])
+    figures |= attributes.accuracy(stages.trained(work, attributes.NAME), split(pool)[1])
     figures |= {"segmenter": stages.segmenter_figures(pool, work)}
     print("heads:", figures, flush=True)
     facts = {
@@ -80,7 +81,7 @@ def pack_facts(corpus: Path, work: Path) -> tuple[dict[str, Any], dict[str, Any]
         "thresholds": dict.fromkeys(export.EMBEDDER_IDS.values(), 1.0),
         **{k: v.to_json() for k, v in fitted.items()},
     }
-    return facts, {"heads": figures}
+    return facts, {"heads": figures, "later_pictures": len(Corpus(later)) if later else 0}
 
 
 def seal(work: Path, out: Path, facts: dict[str, Any], figures: dict[str, Any]) -> None:
@@ -109,14 +110,14 @@ def main(
     keep_memory()
     known = [*stages.TRAINERS, "pack"]
     if stage == "renew":
-        renew(corpus, work, out)
+        renew(corpus, work, out, later)
         return
     if stage not in [*known, "all"]:
         raise typer.BadParameter(f"stage is one of {', '.join(known)}, all; got {stage}")
     wanted = known if stage == "all" else [stage]
     for name in wanted:
         if name == "pack":
-            build_pack(corpus, work, out, people)
+            build_pack(corpus, work, out, people, later)
             continue
         if name == segmenter.NAME:
             segmenter.label_corpus(corpus, work)

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from portrait_lora import manifest
-from scripts.face_pack import calibrate, export, segmenter, stages
+from scripts.face_pack import calibrate, embedders, export, segmenter
+from scripts.face_pack.data import HELD_OUT_SHARE
 
 _TEXT: Final = """# Synthetic face pack
 
@@ -41,12 +42,13 @@ Each answers with the sum of its unit vectors for the crop and for the crop's mi
 
 Beside the names of the people, **both embedders were taught the renderer's own parameters of every face**:
 {traits} numbers for the shape of head, eyes, brows, nose, mouth and ears, and for skin, age, sex, freckles
-and irises (`TRAITS` in `scripts/face_pack/stages.py`), by a regression of weight {weight:g} beside the margin
-loss. A pack for real faces cannot have such a teacher, so how well these embedders tell people apart says
-nothing of real ones.
+and irises (`TRAITS` in `scripts/face_pack/embedders.py`), by a regression of weight {weight:g} beside the
+margin loss. A pack for real faces cannot have such a teacher, so how well these embedders tell people apart
+says nothing of real ones.
 
 The attribute network begins from the trunk of the landmarks and learns expression, glasses, beard, lighting
-rig and the direction of the key light from the same crop.
+rig and the direction of the key light from the same crop; it also saw {later:,} pictures of people in the
+words of the vocabulary's second edition (sunglasses, neon, window light).
 
 The segmenter looks at a wider crop and says of every pixel what it shows, and where the face is, hidden or
 not. It learnt from {labelled:,} of the pictures, whose parts the renderer knows, with things, dark lenses and
@@ -114,10 +116,11 @@ def write_card(out: Path, figures: dict[str, Any]) -> None:
     text = _TEXT.format(
         files="\n".join(_model_row(out / name, name) for name in models),
         gallery=_gallery(out / export.IMPOSTORS),
-        held=stages.HELD_OUT_SHARE,
-        labelled=round(figures["heads"]["segmenter"]["n"] * (1 / stages.HELD_OUT_SHARE - 1)),
-        traits=len(stages.TRAITS),
-        weight=stages.TRAIT_WEIGHT,
+        held=HELD_OUT_SHARE,
+        labelled=round(figures["heads"]["segmenter"]["n"] * (1 / HELD_OUT_SHARE - 1)),
+        later=figures["later_pictures"],
+        traits=len(embedders.TRAITS),
+        weight=embedders.TRAIT_WEIGHT,
         figures="\n".join(_figure_rows(figures)),
         det=sealed["det_size_px"],
         digest=manifest.digest(sealed),

@@ -22,6 +22,8 @@ TEMPLATE_112: Final = (
     (70.7299, 92.2041),
 )
 """Where insightface puts the five keypoints in its 112 px crop."""
+HELD_OUT_SHARE: Final = 0.04
+"""Of the people: the last ones, kept to look at progress with."""
 UNTOLD: Final = -100
 """Label of what a network is not asked about; `cross_entropy` leaves it out."""
 
@@ -72,6 +74,19 @@ def joined(first: Pool, second: Pool) -> Pool:
     )
 
 
+def split(pool: Pool) -> tuple[Pool, Pool]:
+    """Pictures to train on, and those of the last people."""
+    fit, held = split_rows(pool)
+    return pool.take(fit), pool.take(held)
+
+
+def split_rows(pool: Pool) -> tuple[Tensor, Tensor]:
+    """The rows of both."""
+    first = int(pool.people * (1 - HELD_OUT_SHARE))
+    rows = torch.arange(len(pool))
+    return rows[pool.person < first], rows[pool.person >= first]
+
+
 def load_pool(folder: Path, limit: int | None = None) -> Pool:
     """Read the shards that are finished."""
     corpus = Corpus(folder, limit)
@@ -92,11 +107,16 @@ def worn_of(looks: Sequence[vocabulary.Look]) -> Tensor:
     """
     lists = (vocabulary.ALL_GLASSES, vocabulary.BEARDS, vocabulary.LIGHTINGS)
     said = [(look.glasses, look.beard, look.lighting) for look in looks]
-    return torch.tensor([[_place(s or w[0], w) for w, s in zip(lists, row, strict=True)] for row in said])
+    return torch.tensor([[_index_of(s or w[0], w) for w, s in zip(lists, row, strict=True)] for row in said])
 
 
-def _place(word: str, words: Sequence[str]) -> int:
+def _index_of(word: str, words: Sequence[str]) -> int:
     return words.index(word) if word in words else UNTOLD
+
+
+def unit(image: Tensor, std: float = 127.5) -> Tensor:
+    """0..255 -> about -1..1 in the layout that convolutions like."""
+    return ((image - 127.5) / std).contiguous(memory_format=torch.channels_last)
 
 
 def five_points(landmarks: Tensor) -> Tensor:

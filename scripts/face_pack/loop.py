@@ -17,6 +17,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 CHECKPOINT: Final = "{name}.checkpoint.safetensors"
+CHUNK: Final = 200
+"""Pictures of one batch when nothing is learnt."""
 StepFunction = Callable[[float, torch.Generator], tuple[Tensor, dict[str, float]]]
 """(progress 0..1, generator) -> (loss, figures to print)."""
 
@@ -42,6 +44,12 @@ class Plan:
 class _State:
     step: int = 0
     seconds: float = 0.0
+
+
+def forward(net: nn.Module, x: Tensor) -> Tensor:
+    """Answers in float32, reckoned in bfloat16."""
+    with torch.autocast("cpu", torch.bfloat16):
+        return net(x).float()
 
 
 def _save(file: Path, modules: nn.ModuleDict, average: dict[str, Tensor], optimiser: torch.optim.Optimizer,

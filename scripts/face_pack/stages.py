@@ -10,13 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from portrait_lora import vocabulary
-from portrait_lora.synthetic import sample_people
-from portrait_lora.synthetic.identity import FACE_SHAPE
 from scripts.face_pack import attributes, augment, losses, segmenter
-from scripts.face_pack.data import Pool, aligned, five_points, invert, joined, landmark_crop, move
-from scripts.face_pack.loop import Plan, averaged, train
+from scripts.face_pack.data import Pool, invert, joined, landmark_crop, move, split, split_rows, unit
+from scripts.face_pack.embedders import train_embedder_a, train_embedder_b
+from scripts.face_pack.loop import CHUNK, Plan, averaged, forward, train
 from scripts.face_pack.nets import (
-    EMBEDDING_SIZE,
     LANDMARK_FEATURES,
     LANDMARK_PX,
     Attributes,
@@ -28,7 +26,7 @@ from scripts.face_pack.nets import (
 )
 from scripts.face_pack.scenes import Composer
 
-SEEDS: Final = {"detector": 11, "landmarks": 12, "embedder-a": 13, "embedder-b": 14}
+SEEDS: Final = {"detector": 11, "landmarks": 12}
 MINUTES: Final = {
     "detector": 20.0,
     "landmarks": 10.0,
@@ -38,13 +36,6 @@ MINUTES: Final = {
     segmenter.NAME: segmenter.MINUTES,
 }
 """CPU minutes of one thread: about half an hour for everything on two idle cores."""
-TRAITS: Final = (
-    *FACE_SHAPE,
-    *("melanin", "skin_red", "skin_yellow", "lip_red", "age", "female"),
-    *("freckles", "eye_mel", "eye_green", "iris_r"),
-)
-"""The studio knows what its people are made of; naming it teaches an embedder faster than names alone."""
-TRAIT_WEIGHT: Final = 5.0
 _PAIRS: Final = (
     *((37, 41), (38, 40), (43, 47), (44, 46), (36, 39), (42, 45)),  # lids
     *((19, 37), (24, 44), (21, 39), (22, 42), (17, 36), (26, 45), (21, 22)),  # brows over eyes
@@ -52,36 +43,6 @@ _PAIRS: Final = (
 )
 GAPS: Final = (torch.tensor([a for a, _ in _PAIRS]), torch.tensor([b for _, b in _PAIRS]))
 SCENE_PX: Final = (192, 256)
-HELD_OUT_SHARE: Final = 0.04
-_CHUNK: Final = 200
-
-
-def split(pool: Pool) -> tuple[Pool, Pool]:
-    """Pictures to train on, and those of the last people, kept to look at progress with."""
-    fit, held = split_rows(pool)
-    return pool.take(fit), pool.take(held)
-
-
-def split_rows(pool: Pool) -> tuple[Tensor, Tensor]:
-    """The rows of both."""
-    first = int(pool.people * (1 - HELD_OUT_SHARE))
-    rows = torch.arange(len(pool))
-    return rows[pool.person < first], rows[pool.person >= first]
-
-
-def _unit(image: Tensor, std: float = 127.5) -> Tensor:
-    """0..255 -> about -1..1 in the layout that convolutions like."""
-    return ((image - 127.5) / std).contiguous(memory_format=torch.channels_last)
-
-
-def _ramp(progress: float, start: float, end: float) -> float:
-    """0 before `start`, 1 after `end`, straight in between."""
-    return min(1.0, max(0.0, (progress - start) / (end - start)))
-
-
-def _forward(net: nn.Module, x: Tensor) -> Tensor:
-    with torch.autocast("cpu", torch.bfloat16):
-        return net(x).float()
 
 
 def train_detector(pool: Pool, folder: Path, minutes: float, batch: int = 32) -> None:
@@ -96,7 +57,7 @@ def train_detector(pool: Pool, folder: Path, minutes: float, batch: int = 32) ->
             count = batch * SCENE_PX[0] ** 2 // (2 * SCENE_PX[which] ** 2)
             scenes = composers[which].batch(count, generator)
         with torch.autocast("cpu", torch.bfloat16):
-            found = net(_unit(scenes.image, 128.0))
+            found = net(unit(scenes.image, 128.0))
         return losses.detector_loss(found, scenes)
 
     modules = nn.ModuleDict({"net": net})
@@ -122,7 +83,7 @@ def train_landmarks(pool: Pool, folder: Path, minutes: float, batch: int = 64) -
         crop, target = batch_of(fit, rows, generator)
         crop = augment.camera(crop, generator, soft=0.3, strength=0.7)
         with torch.autocast("cpu", torch.bfloat16):
-            features = net.features(_unit(crop, 128.0))
+            features = net.features(unit(crop, 128.0))
             points, guess = net.head(features).float().reshape(-1, 68, 2), words(features.flatten(1)).float()
         off = points - target
         place = (losses.wing(off) * weight).mean() * 10
@@ -137,120 +98,12 @@ def train_landmarks(pool: Pool, folder: Path, minutes: float, batch: int = 64) -
 
     def evaluate() -> dict[str, float]:
         with torch.no_grad():
-            parts = [batch_of(held, r, None) for r in torch.arange(len(held)).split(_CHUNK)]
-            errors = [(_forward(net, _unit(c, 128.0)) - t).norm(dim=-1) for c, t in parts]
+            parts = [batch_of(held, r, None) for r in torch.arange(len(held)).split(CHUNK)]
+            errors = [(forward(net, unit(c, 128.0)) - t).norm(dim=-1) for c, t in parts]
         return {"error_of_half_crop": float(torch.cat(errors).mean()), "n": float(len(held))}
 
     modules = nn.ModuleDict({"net": net, "words": words})
     train("landmarks", modules, step, Plan(minutes, 2e-3), folder, SEEDS["landmarks"], evaluate)
-
-
-def embed_pool(net: nn.Module, pool: Pool) -> Tensor:
-    """Unit embeddings of a pool, aligned on the true landmarks."""
-    net.eval()
-    with torch.no_grad():
-        rows = torch.arange(len(pool)).split(_CHUNK)
-        parts = [
-            _forward(net, _unit(aligned(pool.image[r], five_points(pool.landmarks[r]), None, 0.0)))
-            for r in rows
-        ]
-    return nn.functional.normalize(torch.cat(parts), dim=1)
-
-
-def auc(embedding: Tensor, person: Tensor) -> float:
-    """How often a pair of one person is more alike than a pair of two."""
-    likeness = embedding @ embedding.T
-    same = person[:, None] == person[None]
-    upper = torch.ones_like(same).triu(1).bool()
-    own, other = likeness[same & upper], likeness[~same & upper].sort().values
-    below = torch.searchsorted(other, own.contiguous()).double()
-    return float(below.mean() / len(other))
-
-
-def _half(pool: Pool, odd: int) -> Pool:
-    """Every other person, counted anew."""
-    rows = torch.arange(len(pool))[pool.person % 2 == odd]
-    return pool.take(rows).renumbered()
-
-
-def traits(pool: Pool) -> Tensor:
-    """(people, T) what makes each of them: shape of the face, skin, eyes, each scaled to spread 1."""
-    seeds = torch.zeros(pool.people, dtype=torch.long)
-    seeds[pool.person] = pool.seed
-    values = sample_people(seeds.tolist()).values
-    table = torch.stack([values[name].float() for name in TRAITS], 1)
-    return (table - table.mean(0)) / table.std(0).clamp(min=1e-3)
-
-
-def _train_embedder(
-    name: str,
-    net: nn.Module,
-    pool: Pool,
-    folder: Path,
-    minutes: float,
-    make_margin: Callable[[int], losses.Margin],
-    *,
-    odd: int,
-    soft: float,
-    shake: float,
-    lr: float,
-    batch: int = 128,
-) -> None:
-    fit, held = split(pool)
-    fit = _half(fit, odd)
-    margin = make_margin(fit.people)
-    truth = traits(fit)
-    describe = nn.Linear(EMBEDDING_SIZE, truth.shape[1])
-    net = net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-
-    def step(progress: float, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        rows = torch.randint(0, len(fit), (batch,), generator=generator)
-        with torch.no_grad():
-            harder = _ramp(progress, 0.05, 0.55)
-            crop = aligned(
-                fit.image[rows], five_points(fit.landmarks[rows]), generator, shake * (0.5 + 0.5 * harder)
-            )
-            crop = augment.camera(
-                crop, generator, soft=soft * (0.3 + 0.7 * harder), strength=0.25 + 0.55 * harder
-            )
-        embedding = _forward(net, _unit(crop))
-        loss = margin(embedding, fit.person[rows], _ramp(progress, 0.4, 0.65))
-        off = (describe(embedding) - truth[fit.person[rows]]).square().mean()
-        return (0.02 + 0.98 * _ramp(progress, 0.08, 0.35)) * loss + TRAIT_WEIGHT * off, {
-            "people": loss.item(),
-            "traits": off.item(),
-        }
-
-    def evaluate() -> dict[str, float]:
-        return {"auc": auc(embed_pool(net, held), held.person), "people": float(len(held.person.unique()))}
-
-    modules = nn.ModuleDict({"net": net, "margin": margin, "describe": describe})
-    plan = Plan(minutes, lr, average=0.999)
-    train(name, modules, step, plan, folder, SEEDS[name], evaluate)
-
-
-def train_embedder_a(pool: Pool, folder: Path, minutes: float) -> None:
-    """CosFace on the people of even number."""
-
-    def margin(people: int) -> losses.Margin:
-        return losses.Margin(people, EMBEDDING_SIZE, scale=24.0, margin=0.2, angular=False, centres=1)
-
-    torch.manual_seed(SEEDS["embedder-a"])
-    _train_embedder(
-        "embedder-a", EmbedderA(), pool, folder, minutes, margin, odd=0, soft=0.45, shake=0.05, lr=2.5e-3
-    )
-
-
-def train_embedder_b(pool: Pool, folder: Path, minutes: float) -> None:
-    """Sub-centre ArcFace on the people of odd number."""
-
-    def margin(people: int) -> losses.Margin:
-        return losses.Margin(people, EMBEDDING_SIZE, scale=26.0, margin=0.25, angular=True, centres=2)
-
-    torch.manual_seed(SEEDS["embedder-b"])
-    _train_embedder(
-        "embedder-b", EmbedderB(), pool, folder, minutes, margin, odd=1, soft=0.55, shake=0.06, lr=2e-3
-    )
 
 
 def train_attributes(pool: Pool, folder: Path, minutes: float, later: Pool | None = None) -> None:

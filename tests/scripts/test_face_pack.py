@@ -19,6 +19,7 @@ from scripts.face_pack import (
     calibrate,
     card,
     data,
+    embedders,
     export,
     heads,
     losses,
@@ -185,8 +186,8 @@ def test_onnx_computes_what_torch_does(tmp_path: Path) -> None:
 def test_auc_counts_pairs() -> None:
     who = torch.tensor([0, 0, 1, 1])
     apart = torch.tensor([[1.0, 0], [1, 0], [0, 1], [0, 1]])
-    assert stages.auc(apart, who) == 1.0
-    assert stages.auc(apart[[0, 2, 1, 3]], who) == 0.0
+    assert embedders.auc(apart, who) == 1.0
+    assert embedders.auc(apart[[0, 2, 1, 3]], who) == 0.0
 
 
 def test_the_threshold_holds_its_rate() -> None:
@@ -228,7 +229,7 @@ def test_the_card_tells_where_the_pack_comes_from(tmp_path: Path) -> None:
     row = {"threshold": 0.4, "true_match_rate": 0.75, "strangers_n": 1200.0}
     parts = {"n": 4.0, "iou_hair": 0.9, "covered_mae": 0.03}
     heads = {"n": 9.0, "glasses": 0.95, "yaw_mae_deg": 2.25, "segmenter": parts}
-    figures = {"heads": heads, "people": 3}
+    figures = {"heads": heads, "people": 3, "later_pictures": 1100}
     card.write_card(tmp_path, figures | {"calibration": {"synthetic-a": row}})
     text = (tmp_path / "CARD.md").read_text()
     sealed = json.loads((tmp_path / "pack.json").read_text())
@@ -238,6 +239,7 @@ def test_the_card_tells_where_the_pack_comes_from(tmp_path: Path) -> None:
     assert "| hair, intersection over union (4 pictures held out) | 90.0% |" in text
     assert "| share of the face covered, mean error (4 pictures held out) | 0.03 of the face |" in text
     assert "| yaw, mean error (9 pictures held out) | 2.25° |" in text
-    assert f"{len(stages.TRAITS)} numbers for the shape of head" in text
+    assert "from 1,100 more pictures" in text
+    assert f"{len(embedders.TRAITS)} numbers for the shape of head" in text
     for part in ("Data", "Recipe", "Figures", "Limits", "Licence", "Digest"):
         assert f"## {part}" in text
