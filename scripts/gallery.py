@@ -33,6 +33,9 @@ _INTRO: Final = """# Gallery
 One row per look of the prompt book that the embedded base has words for: a made-up person, four seeds, with
 the person's adapter. `python -m scripts.gallery LIKENESS_DIR` remakes sheets and table from any likeness
 folder of the embedded base. A look in a series of your own: `shots: [{template: noir}]`.
+
+What this base does not draw well yet: places (an office, a city, a brick wall) often come out as a plain
+backdrop, and smiles and glasses are sometimes left out.
 """
 _END: Final = """
 The looks marked *not shown* need a base that reads free text; here they are refused with the words that are

@@ -1,6 +1,6 @@
 """Train the embedded base (Stable-Diffusion format, 128 px) from the rendered corpus, stage by stage.
 
-python -m scripts.train_base all --corpus work/corpus --out work/base
+python -m scripts.train_base all --corpus work/corpus --more work/corpus_styles --more work/corpus_wider
 
 Stages: tokenizer, pca, encoder, latents, decoder, unet, export; `unpack` in place of the first three goes on
 from the base that ships, `extend` adds later words to a training that has begun.  Every stage leaves its
@@ -227,6 +227,7 @@ def export(
 @app.command("all")
 def everything(
     corpus: Folder = CORPUS,
+    more: More = None,
     out: Out = OUT,
     minutes: Annotated[float | None, typer.Option(help="minutes for the UNet, instead of its steps")] = None,
     threads: Threads = 2,
@@ -241,11 +242,13 @@ def everything(
         encoder(corpus, out, threads=threads, device=device)
     if not (out / vae_stage.LATENTS_FILE).exists():
         latents(corpus, out, threads=threads, device=device)
+    if more and not (out / vae_stage.MORE_LATENTS_FILE).exists():
+        latents(corpus, out, more, threads=threads, device=device)
     if not read_state(out / "decoder").finished:
-        decoder(corpus, out, threads=threads, device=device)
+        decoder(corpus, more, out, threads=threads, device=device)
     if not read_state(out / "unet").finished or not (out / "unet" / CHECKPOINT).exists():
-        unet(corpus, out=out, minutes=minutes, threads=threads, device=device)
-    export(corpus, out=out, threads=threads)
+        unet(corpus, more, out=out, minutes=minutes, threads=threads, device=device)
+    export(corpus, more, out, threads=threads)
 
 
 if __name__ == "__main__":

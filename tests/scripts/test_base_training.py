@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from portrait_lora import vocabulary
 from portrait_lora.families.layout import folder_digest
 from portrait_lora.vocabulary import Look
-from scripts import style_corpus
+from scripts import style_corpus, train_base
 from scripts.base import export as export_stage
 from scripts.base import extend as extend_stage
 from scripts.base import unet as unet_stage
@@ -192,6 +192,20 @@ def test_a_shipped_base_goes_on_from_its_weights(
     assert read_state(again / "unet").step == 1
     with pytest.raises(FileExistsError):
         unpack_stage.unpack(tmp_path / "base", again)
+
+
+def test_one_command_gives_every_stage_the_later_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, list[object]] = {}
+    for stage in ("tokenizer", "pca", "encoder", "latents", "decoder", "unet", "export"):
+        told = asked.setdefault(stage, [])
+        monkeypatch.setattr(train_base, stage, lambda *a, _told=told, **_: _told.append(a))
+    more = [tmp_path / "styles", tmp_path / "later"]
+    train_base.everything(tmp_path / "corpus", more, tmp_path / "out")
+    assert all(asked.values())
+    assert [more in told for told in asked["latents"]] == [False, True]  # type: ignore[operator]
+    assert all(more in asked[stage][0] for stage in ("decoder", "unet", "export"))  # type: ignore[operator]
 
 
 def test_words_that_are_new_begin_small_and_the_others_stay() -> None:
