@@ -81,7 +81,8 @@ class FaceAnalyzer:
             self._check_roles(file)
             model = pack.attributes
             self._attributes = AttributeReader(pack, model, kwargs) if model else None
-            self._parts = PartReader(pack, pack.segmenter, kwargs) if pack.segmenter else None
+            asked = pack.segmenter if embedder == "select" else None
+            self._parts = PartReader(pack, asked, kwargs) if asked else None
             self._recogniser.prepare(context)
 
     def _check_roles(self, file: str) -> None:
@@ -108,8 +109,8 @@ class FaceAnalyzer:
         return sorted(faces, key=lambda f: -f.size_px)
 
     def covered_face(self, image_rgb: Uint8Image) -> Face | None:
-        """The surest face that the detector doubts because a thing hides part of it; None without one, or
-        from a pack without a segmenter."""
+        """The surest face that the detector doubts because a thing hides part of it; None without one, from
+        a pack without a segmenter, or by the embedder that reports."""
         if self._parts is None:
             return None
         detector: Any = self._app.det_model
@@ -127,7 +128,8 @@ class FaceAnalyzer:
         return self._embed_aligned(quality.aligned_crop(_checked(image_rgb), np.asarray(keypoints_px)))
 
     def parts(self, image_rgb: Uint8Image, face: Face) -> Parts | None:
-        """What every pixel around a face shows; None from a pack without a segmenter."""
+        """What every pixel around a face shows; None from a pack without a segmenter, or by the embedder that
+        reports."""
         if self._parts is None:
             return None
         return self._parts.parts(_checked(image_rgb), face.box_xyxy_px, shape.lean_deg(face.keypoints_px))
@@ -160,8 +162,8 @@ class FaceAnalyzer:
         x0, y0, x1, y1 = (float(v) for v in raw.bbox)
         read = self._attributes.read(image, (x0, y0, x1, y1)) if self._attributes else None
         words = read.words if read else {}
-        covered = read.covered_share if read and self._parts is None else None
-        if self._parts is not None and self.embedder == "select":
+        covered = read.covered_share if read and self.pack.segmenter is None else None
+        if self._parts is not None:
             covered = self._parts.covered_share(image, (x0, y0, x1, y1), shape.lean_deg(keypoints))
         return Face(
             box_xyxy_px=(x0, y0, x1, y1),

@@ -93,6 +93,8 @@ def test_the_two_embedders_differ_and_agree_on_faces(pack: FacePack, image: np.n
     assert a.box_xyxy_px == b.box_xyxy_px
     assert a.embedder_id == "synthetic-a"
     assert b.embedder_id == "synthetic-b"
+    assert a.covered_share is not None and select.parts(image, a) is not None
+    assert b.covered_share is None and report.parts(image, b) is None and report.covered_face(image) is None
     assert abs(float(a.embedding @ b.embedding)) < 0.9
     assert float(a.embedding @ select.embed(image, a.keypoints_px)) == pytest.approx(1, abs=1e-4)
     assert float(b.embedding @ report.embed(image, b.keypoints_px)) == pytest.approx(1, abs=1e-4)
