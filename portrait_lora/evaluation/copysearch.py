@@ -6,7 +6,7 @@
 3. Features: what is left must also agree in its local features.  Two pictures of one head can be stretched
    over each other; hair, folds and backdrop of another picture cannot.
 Most portraits of a person end at the first step, and nearly all at the second.
-Legend: P portraits, V views (each photo, then each mirrored), M movements, T side of a screen field.
+Legend: P portraits, V views (each photo, then each mirrored), M movements, T side of a small field.
 """
 
 from __future__ import annotations
@@ -17,13 +17,21 @@ from typing import Final
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from portrait_lora.evaluation.copyfeatures import Features, features, movement
-from portrait_lora.evaluation.copyview import FIELD_PX, Floats, View, mirrored, overlaid
+from portrait_lora.evaluation.copyview import (
+    FIELD_PX,
+    SMALL_PX,
+    Floats,
+    Movement,
+    View,
+    mirrored,
+    overlaid,
+    smaller,
+)
 
-SCREEN_PX: Final = 16
-SCREEN_SIGMA_PX: Final = 2.5
+FLAT: Final = 1e-2
+"""Norm below which a field shows nothing but rounding; that of a head is about 8."""
 SCREEN_LIMIT: Final = 0.74
 """Below, nothing is laid over: copies of studio people reach 0.82 and more (scripts/evaluate_protocol.py)."""
 LAID_LIMIT: Final = 0.80
@@ -37,12 +45,7 @@ _LAYING_STOP: Final = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 8, 1e-3)
 _ALL: Final = np.full((LAYING_PX, LAYING_PX), 255, np.uint8)
 _CHUNK: Final = 256
 
-Movement = npt.NDArray[np.float64]  # (2, 3)
 Match = tuple[int, float]
-_STEP: Final = FIELD_PX / SCREEN_PX
-_STILL: Final = np.eye(2, 3)
-_SAMPLED: Final = np.array([[_STEP, 0, (_STEP - 1) / 2], [0, _STEP, (_STEP - 1) / 2], [0, 0, 1]])
-"""From a place in a screen field to the middle of its cell in the field."""
 
 
 class Gallery:
@@ -53,23 +56,32 @@ class Gallery:
         self._views = [*views, *(mirrored(v) for v in views)]
         self._moves = _movements()
         self._features: dict[int, Features] = {}
-        moved = [field for v in self._views for field in _small(v, self._moves)]
-        self._screen = unit_rows(moved) if moved else np.zeros((0, SCREEN_PX**2), np.float32)
+        moved = [field for v in self._views for field in smaller(v.field, v.mask, self._moves)]
+        self._screen = unit_rows(moved) if moved else np.zeros((0, SMALL_PX**2), np.float32)
 
-    def best(self, probes: Sequence[View], *, above: float, without_itself: bool = False) -> list[Match]:
+    def best(
+        self,
+        probes: Sequence[View],
+        *,
+        above: float,
+        first: int | None = None,
+        without_itself: bool = False,
+    ) -> list[Match]:
         """Per probe (index of the most similar view, correlation 0..1); (-1, 0.0) when nothing agrees.
 
         A value over `above`, which says what counts as a copy, is that of step 3; any other is of the step
         that settled it.  With `without_itself` the probes are the gallery's own views, and none is found in
-        itself.
+        itself.  Only the `first` views are searched; all of them when it is not said.
         """
-        if not self.count or not probes:
+        searched = self.count if first is None else first
+        if not searched or not probes:
             return [(-1, 0.0)] * len(probes)
         out: list[Match] = []
         for start in range(0, len(probes), _CHUNK):
             some = probes[start : start + _CHUNK]
             table = screen_fields(some) @ self._screen.T
             scores = table.reshape(len(some), len(self._views), len(self._moves))  # (P, V, M)
+            scores[:, [n for n in range(len(self._views)) if n % self.count >= searched]] = -1.0
             for i, probe in enumerate(some):
                 own = start + i if without_itself else None
                 if own is not None:
@@ -115,14 +127,14 @@ def _correlation(match: Match) -> float:
 
 def screen_fields(views: Sequence[View]) -> Floats:
     """(P, T * T) small fields with zero mean and unit norm: a product of two is a rough correlation."""
-    return unit_rows([_small(v, [_STILL])[0] for v in views])
+    return unit_rows([v.small for v in views])
 
 
 def unit_rows(fields: Sequence[Floats]) -> Floats:
     """The fields as rows with zero mean and unit norm."""
     rows = np.stack([f.ravel() for f in fields])
     rows -= rows.mean(axis=1, keepdims=True)
-    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
+    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), FLAT)
     return rows
 
 
@@ -135,14 +147,6 @@ def _movements() -> list[Movement]:
         move[:, 2] += (dx, dy)
         out.append(move)
     return out
-
-
-def _small(seen: View, moves: Sequence[Movement]) -> list[Floats]:
-    """(T, T) fields for the screen, one per movement of the view."""
-    field = cv2.GaussianBlur(seen.field * seen.mask, (0, 0), SCREEN_SIGMA_PX)
-    size, flags = (SCREEN_PX, SCREEN_PX), cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    moved = (cv2.warpAffine(field, move @ _SAMPLED, size, flags=flags) for move in moves)
-    return [np.asarray(small, np.float32) for small in moved]
 
 
 def _half(seen: View) -> Floats:

@@ -2,12 +2,14 @@
 
 The head square, not the aligned face, because a copy brings its surroundings along; its field is grey, free
 of local brightness and contrast.  `copysearch` finds copies among views, `copyfeatures` makes sure of them.
-Legend: S side of the square, F side of the field.
+Legend: S side of the square, F side of the field, T side of the small field.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 import cv2
@@ -16,6 +18,7 @@ import numpy.typing as npt
 
 RGBImage = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
+Movement = npt.NDArray[np.float64]  # (2, 3)
 
 SQUARE_PX: Final = 176
 FIELD_PX: Final = 88
@@ -24,18 +27,25 @@ REACH: Final = 1.05
 MIN_OVERLAP: Final = 0.3
 FINE_SIGMA_PX: Final = 1.2
 LOCAL_SIGMA_PX: Final = 9.0
+SMALL_PX: Final = 16
+SMALL_SIGMA_PX: Final = 2.5
 CONTRAST_FLOOR: Final = 2.0  # grey levels; keeps flat backgrounds from becoming noise
 _EDGE_PX: Final = 3
+STILL: Final[Movement] = np.eye(2, 3)
+_STEP: Final = FIELD_PX / SMALL_PX
+_SAMPLED: Final = np.array([[_STEP, 0, (_STEP - 1) / 2], [0, _STEP, (_STEP - 1) / 2], [0, 0, 1]])
+"""From a place in a small field to the middle of its cell in the field."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class View:
-    """One head square, its inner part, and field and validity (F, F)."""
+    """One head square, its inner part, field and validity (F, F), and the field made small (T, T)."""
 
     square: RGBImage  # (S, S) grey
     inner: RGBImage  # (S, S) 255 where the picture reaches, off its edge
     field: Floats
     mask: Floats
+    small: Floats
 
 
 def view(image_rgb: RGBImage, keypoints_px: Floats) -> View:
@@ -64,14 +74,24 @@ def view(image_rgb: RGBImage, keypoints_px: Floats) -> View:
     few = cv2.resize(inner, (FIELD_PX, FIELD_PX), interpolation=cv2.INTER_NEAREST)
     mask = np.asarray(few > 127, dtype=np.float32)
     grey = np.asarray(square, np.uint8)
-    return View(grey, inner, _field(grey, mask), mask)
+    field = _field(grey, mask)
+    return View(grey, inner, field, mask, smaller(field, mask, [STILL])[0])
 
 
 def mirrored(seen: View) -> View:
     """The view of the mirrored picture."""
     turn = np.ascontiguousarray
     square, inner = turn(seen.square[:, ::-1]), turn(seen.inner[:, ::-1])
-    return View(square, inner, turn(seen.field[:, ::-1]), turn(seen.mask[:, ::-1]))
+    field, mask, small = turn(seen.field[:, ::-1]), turn(seen.mask[:, ::-1]), turn(seen.small[:, ::-1])
+    return View(square, inner, field, mask, small)
+
+
+def smaller(field: Floats, mask: Floats, moves: Sequence[Movement]) -> list[Floats]:
+    """(T, T) of the field, once per movement of it."""
+    blurred = cv2.GaussianBlur(field * mask, (0, 0), SMALL_SIGMA_PX)
+    size, flags = (SMALL_PX, SMALL_PX), cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    moved = (cv2.warpAffine(blurred, move @ _SAMPLED, size, flags=flags) for move in moves)
+    return [np.asarray(small, np.float32) for small in moved]
 
 
 def overlaid(probe: View, source: View, to_source: npt.NDArray[np.floating]) -> float:
@@ -99,15 +119,30 @@ def _around(image: RGBImage, x: float, y: float, half: float) -> tuple[int, int,
 
 
 def _field(square: RGBImage, mask: Floats) -> Floats:
-    """(F, F): grey minus its local mean, over its local contrast, both taken where the picture reaches."""
+    """(F, F): grey minus its local mean, over its local contrast, both taken where the picture reaches.
+
+    The picture's edges are straight, so the blurred mask is the product of two blurred profiles.
+    """
 
     def blur(values: npt.NDArray[np.floating], sigma: float) -> Floats:
         return np.asarray(cv2.GaussianBlur(values, (0, 0), sigma), np.float32)
 
     area = cv2.INTER_AREA
     small = np.asarray(cv2.resize(square, (FIELD_PX, FIELD_PX), interpolation=area), np.float32)
-    near, wide = blur(mask, FINE_SIGMA_PX) + 1e-3, blur(mask, LOCAL_SIGMA_PX) + 1e-3
+    profiles = np.stack([mask.max(axis=1), mask.max(axis=0)], axis=1)  # (F, 2) down, across
+    down, across = (_blurring(FINE_SIGMA_PX) @ profiles).T
+    near = np.outer(down, across) + 1e-3
+    down, across = (_blurring(LOCAL_SIGMA_PX) @ profiles).T
+    wide = np.outer(down, across) + 1e-3
     fine = blur(small * mask, FINE_SIGMA_PX) / near
     detail = fine - blur(fine * mask, LOCAL_SIGMA_PX) / wide
     contrast = np.sqrt(blur(detail * detail * mask, LOCAL_SIGMA_PX) / wide)
     return np.asarray(detail / (contrast + CONTRAST_FLOOR), np.float32)
+
+
+@cache
+def _blurring(sigma: float) -> Floats:
+    """(F, F) that blurs a profile of the field as `cv2.GaussianBlur` does."""
+    still = np.ones(1, np.float32)
+    kernel = cv2.getGaussianKernel(round(sigma * 8 + 1) | 1, sigma, cv2.CV_32F)
+    return np.asarray(cv2.sepFilter2D(np.eye(FIELD_PX, dtype=np.float32), -1, still, kernel), np.float32)

@@ -57,8 +57,9 @@ def copy_report(portraits: Sequence[View], training: Sequence[View], holdout: Se
     if not training:
         raise InputError("there is no training photo to compare with")
     real = [*training, *holdout]
-    threshold = match_threshold([v for _, v in Gallery(real).best(real, above=0.0, without_itself=True)])
-    matches = tuple(Gallery(training).best(portraits, above=threshold))
+    gallery = Gallery(real)
+    threshold = match_threshold([v for _, v in gallery.best(real, above=0.0, without_itself=True)])
+    matches = tuple(gallery.best(portraits, above=threshold, first=len(training)))
     share = float(np.mean([value > threshold for _, value in matches])) if matches else 0.0
     return CopyReport(share, threshold, matches, len(real))
 
