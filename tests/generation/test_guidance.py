@@ -13,7 +13,7 @@ from PIL import Image
 from portrait_lora import provenance
 from portrait_lora.errors import ConfigError
 from portrait_lora.families.sd15 import SD15
-from portrait_lora.generation import edits, remake
+from portrait_lora.generation import edits, guidance, remake
 from portrait_lora.generation.drawing import Sampler, open_pipeline
 from portrait_lora.generation.guidance import Identity, head_weights, in_two_terms
 from portrait_lora.generation.sample import generate
@@ -58,6 +58,38 @@ def test_the_two_terms_are_those_of_the_sum(tiny_sd15: SD15, adapter: Adapter, s
         nothing, mixed = _guided(tiny_sd15, adapter, shots, Identity(scale))
         assert torch.allclose(nothing, empty, atol=1e-5)
         assert torch.allclose(mixed, bare + scale / 3 * (full - bare), atol=1e-4)
+
+
+def test_merged_weights_answer_as_the_adapters_do(
+    tiny_sd15: SD15, adapter: Adapter, shots: list[Shot], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[bool] = []
+    merged = guidance._merged
+    monkeypatch.setattr(guidance, "_merged", lambda layer: (counted.append(True), merged(layer))[1])
+    quick = _guided(tiny_sd15, adapter, shots, Identity(1.5))
+    assert counted
+    monkeypatch.setattr(guidance, "MOST_MERGED", 0)
+    counted.clear()
+    usual = _guided(tiny_sd15, adapter, shots, Identity(1.5))
+    assert not counted
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(quick, usual, strict=True))
+
+
+def test_only_plain_sums_in_float32_are_merged() -> None:
+    from peft import LoraConfig, inject_adapter_in_model
+
+    def layer(*, dora: bool = False, half: bool = False) -> torch.nn.Module:
+        net = torch.nn.Sequential(torch.nn.Linear(6, 6))
+        config = LoraConfig(r=2, target_modules=["0"], use_dora=dora, init_lora_weights=False)
+        made = inject_adapter_in_model(config, net)[0]
+        return made.half() if half else made
+
+    plain, x = layer(), torch.randn(3, 6, generator=torch.Generator().manual_seed(0))
+    merged = guidance._merged(plain)
+    assert merged is not None
+    assert torch.allclose(merged(x), plain(x), atol=1e-6) and not torch.equal(merged(x), plain.base_layer(x))
+    assert guidance._merged(layer(dora=True)) is None
+    assert guidance._merged(layer(half=True)) is None
 
 
 def test_before_its_start_the_person_does_not_count(
