@@ -27,6 +27,14 @@ SIZE_PX: Final = 160
 VERTEX_TO_ALBEDO: Final = 1.0
 """Both parts are scaled to a median of 1 between strangers, and then weighted alike."""
 HOLDOUT, PORTRAITS = 4, 4
+SERIES: Final = 8
+"""Portraits of one likeness whose mean is its similarity; a series of the product has 16 and more."""
+_COMPARED: Final = (
+    (f"{SERIES} portraits to {HOLDOUT} photos", 0.8),
+    (f"one portrait to {HOLDOUT} photos", None),
+    ("one portrait to one photo", None),
+)
+"""What `_similarity` answers, in its order, with targets."""
 PIECE: Final = 25
 LABELS: Final = ("sex", "age", "skin")
 
@@ -84,21 +92,21 @@ def distance(a: People, b: People, scale: tuple[float, float]) -> float:
 def follow_rows(analyzers: Sequence[FaceAnalyzer], pairs: int, seed: int, store: Store) -> list[Row]:
     """Rank correlation of similarity with true distance, pairs spread evenly from 0 to the median stranger.
 
-    Similarity is what the protocol scores: the mean cosine of one portrait to `HOLDOUT` photos.  That to the
-    first of them alone stands beside.
+    Similarity is what the protocol reports of a likeness: the mean cosine of its portraits, `SERIES` of them,
+    to `HOLDOUT` photos.  That of one portrait, and of one portrait to one photo, stand beside.
     """
     scale = store.piece(f"follow-{seed}-scale", lambda: list(stranger_scale(seed)))
 
     def work(part: range) -> list[list[float | None]]:
         return [_measured_pair(analyzers, i, seed, (scale[0], scale[1])) for i in part]
 
-    found = store.pieces(f"follow-{HOLDOUT}-{seed}", pairs, PIECE, work)
+    found = store.pieces(f"follow-{SERIES}-{HOLDOUT}-{seed}", pairs, PIECE, work)
     table = np.array([row for row in found if None not in row], dtype=np.float64)
     rows: list[Row] = []
     for k, name in enumerate("AB"[: len(analyzers)]):
-        for photos, column, target in ((f"{HOLDOUT} photos", 1, 0.8), ("one photo", 2, None)):
-            rank = float(-stats.spearmanr(table[:, 0], table[:, 2 * k + column]).statistic)
-            told = f"similarity to {photos} follows identity, embedder {name}"
+        for column, (what, target) in enumerate(_COMPARED, start=1):
+            rank = float(-stats.spearmanr(table[:, 0], table[:, len(_COMPARED) * k + column]).statistic)
+            told = f"similarity of {what} follows identity, embedder {name}"
             rows.append(Row(told, rank, "rank corr", len(table), target))
     return rows
 
@@ -106,30 +114,37 @@ def follow_rows(analyzers: Sequence[FaceAnalyzer], pairs: int, seed: int, store:
 def _measured_pair(
     analyzers: Sequence[FaceAnalyzer], i: int, seed: int, scale: tuple[float, float]
 ) -> list[float | None]:
-    """[true distance, then by each analyzer the similarity to the photos and to the first of them] of a
-    person's photos and a portrait of one interpolated towards another."""
+    """[true distance, then `_similarity` by each analyzer] of a person's photos and portraits of one
+    interpolated towards another."""
     first = sample_people([FIRST_SEED + 10_000 * seed + 2 * i])
     other = sample_people([FIRST_SEED + 10_000 * seed + 2 * i + 1])
     whole = distance(first, other, scale)
     wanted = float(np.random.default_rng([seed, i]).uniform(0, 1))
     second = mixed(first, other, min(wanted / max(whole, 1e-6), 1.0))
-    scenes = sample_scenes([7 * i + 1 + k for k in range(HOLDOUT + 1)], max_yaw_deg=25.0)
+    size = HOLDOUT + SERIES
+    scenes = sample_scenes([20 * i + 1 + k for k in range(size)], max_yaw_deg=25.0)
     shown = [
         render(first.take([0] * HOLDOUT), scenes.take(range(HOLDOUT)), SIZE_PX),
-        render(second, scenes.take([HOLDOUT]), SIZE_PX),
+        render(second.take([0] * SERIES), scenes.take(range(HOLDOUT, size)), SIZE_PX),
     ]
     images = torch.cat([part.image_BCHW for part in shown]).permute(0, 2, 3, 1).numpy()
     measured = [value for analyzer in analyzers for value in _similarity(analyzer, images)]
     return [distance(first, second, scale), *measured]
 
 
-def _similarity(analyzer: FaceAnalyzer, images: np.ndarray) -> tuple[float | None, float | None]:
-    """Mean cosine of the last picture to the others, and the cosine to the first; None without a face."""
-    *photos, portrait = [subject_face(analyzer.find(np.ascontiguousarray(image))) for image in images]
-    if portrait is None or photos[0] is None:
-        return None, None
-    cosines = [float(face.embedding @ portrait.embedding) for face in photos if face is not None]
-    return float(np.mean(cosines)), cosines[0]
+def _similarity(analyzer: FaceAnalyzer, images: np.ndarray) -> tuple[float | None, ...]:
+    """Mean cosine of the portraits to the photos, of the first portrait to them, and to the first of them.
+
+    A portrait without a face counts as 0, as in the protocol; None where no photo, or of the single pictures
+    one, shows a face.
+    """
+    seen = [subject_face(analyzer.find(np.ascontiguousarray(image))) for image in images]
+    photos = [face.embedding for face in seen[:HOLDOUT] if face is not None]
+    if not photos or seen[0] is None or seen[HOLDOUT] is None:
+        return None, None, None
+    portraits = [None if face is None else face.embedding for face in seen[HOLDOUT:]]
+    cosines = np.array([[0.0 if p is None else float(f @ p) for f in photos] for p in portraits])
+    return float(cosines.mean()), float(cosines[0].mean()), float(cosines[0, 0])
 
 
 def group_rows(

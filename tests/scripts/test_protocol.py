@@ -64,14 +64,29 @@ class Finder:
         return [Face((0, 0, 8, 8), 1.0, np.zeros((5, 2), np.float32), unit, "b", 1.0, 1.0)]
 
 
-def test_a_portrait_is_held_against_all_photos_and_the_first() -> None:
-    pictures = np.zeros((5, 8, 8, 3), np.uint8)
-    pictures[:, 0, 0] = [(1, 0, 0), (1, 1, 0), (2, 0, 0), (2, 1, 0), (1, 2, 0)]
+class Seer(Finder):
+    """As `Finder`; a picture whose third channel says so shows no face."""
+
+    def find(self, image_rgb: np.ndarray) -> list[Face]:
+        return [] if image_rgb[0, 0, 2] else super().find(image_rgb)
+
+
+def test_portraits_are_held_against_all_photos_and_the_first() -> None:
+    size = truth.HOLDOUT + truth.SERIES
+    pictures = np.zeros((size, 8, 8, 3), np.uint8)
+    pictures[:, 0, 0] = [(1, 0, 0), (1, 1, 0), (2, 0, 0), (2, 1, 0), *((1, 2 + k, 0) for k in range(8))]
     vectors = [Finder().find(p)[0].embedding for p in pictures]
-    mean, first = truth._similarity(Finder(), pictures)  # pyright: ignore
-    assert first == pytest.approx(float(vectors[0] @ vectors[4]))
-    assert mean == pytest.approx(np.mean([v @ vectors[4] for v in vectors[:4]]))
-    assert mean is not None and first is not None and mean < first - 0.1
+    photos, portraits = vectors[: truth.HOLDOUT], vectors[truth.HOLDOUT :]
+    series, one, alone = truth._similarity(Seer(), pictures)  # pyright: ignore
+    assert alone == pytest.approx(float(photos[0] @ portraits[0]))
+    assert one == pytest.approx(np.mean([p @ portraits[0] for p in photos]))
+    assert series == pytest.approx(np.mean([p @ q for p in photos for q in portraits]))
+    assert one is not None and alone is not None and one < alone - 0.1
+    pictures[-1, 0, 0, 2] = 1
+    fewer, *_ = truth._similarity(Seer(), pictures)  # pyright: ignore
+    assert fewer == pytest.approx(np.mean([p @ q for p in photos for q in portraits[:-1]]) * 7 / 8)
+    pictures[0, 0, 0, 2] = 1
+    assert truth._similarity(Seer(), pictures) == (None, None, None)  # pyright: ignore
 
 
 def test_a_threshold_from_photos_of_other_people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
