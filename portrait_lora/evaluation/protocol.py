@@ -15,7 +15,7 @@ from portrait_lora.evaluation.copyview import View
 from portrait_lora.evaluation.power import ParaphraseDrift, SampleSize, paraphrase_drift, portraits_needed
 from portrait_lora.records import DriftReport, Face
 
-VERSION: Final = "1.1"
+VERSION: Final = "1.2"
 """Of the protocol: the second number changes when figures are added, the first when one is redefined."""
 
 

@@ -22,7 +22,7 @@ COPY_LIMIT: Final = 0.15
 ADHERENCE_SLACK: Final = 0.3
 """Nor may it obey its prompts this much less than the most obedient checkpoint."""
 NEGLIGIBLE: Final = 0.01
-WORTH: Final = 0.02
+WORTH: Final = 0.015
 MIN_TO_STOP: Final = 4
 MIN_TO_SMOOTH: Final = 6
 TAUS: Final = 30
@@ -79,17 +79,22 @@ def choose_checkpoint(
     *,
     copy_limit: float = COPY_LIMIT,
     adherence_slack: float = ADHERENCE_SLACK,
+    stopped_early: bool = False,
 ) -> int:
-    """The step to keep: the earliest that is not worse than the best of those that pass the guards.
+    """The step to keep: the earliest that is not worse than the best of those that pass the guards, or the
+    latest of them after training that was stopped early.
 
     One-standard-error rule (Breiman et al. 1984): not worse means within one standard error of the best, and
     by no more than `NEGLIGIBLE`.  Later checkpoints overfit more, so a gain inside the noise is not worth it.
     The standard error is that of the *paired* differences; without paired values it falls back to the best
     checkpoint's own, and without any to plain ties.  With many checkpoints each is first averaged with its
-    neighbours, so that the best of many noisy ones is not taken for the best.
+    neighbours, so that the best of many noisy ones is not taken for the best.  Training that was stopped as
+    soon as the curve promised little more ends where likeness still rises a little, and has hardly overfitted
+    (`scripts/evaluate_selection.py`).
     """
     rows, best = _steadied(table, copy_limit, adherence_slack)
-    return min(r.step for r in rows if best.mean - r.mean <= min(_noise(r, best), NEGLIGIBLE) + ROUNDING)
+    good = [r.step for r in rows if best.mean - r.mean <= min(_noise(r, best), NEGLIGIBLE) + ROUNDING]
+    return max(good) if stopped_early else min(good)
 
 
 def good_checkpoints(table: Sequence[CheckpointScore], *, copy_limit: float = COPY_LIMIT) -> list[int]:

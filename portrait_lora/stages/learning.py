@@ -280,7 +280,8 @@ def _select(ctx: Context) -> Summary:
     (folder / manifest.NAME).unlink(missing_ok=True)
     probes = Checkpoints(ctx)
     table = [probes.score(adapter) for adapter in ctx.adapters]
-    step = choose_checkpoint(table, copy_limit=ctx.config.select.copy_limit)
+    stopped = bool(ctx.journal.summary("train").get("stopped_early"))
+    step = choose_checkpoint(table, copy_limit=ctx.config.select.copy_limit, stopped_early=stopped)
     chosen = next(a for a in ctx.adapters if a.step == step)
     told: Summary = {}
     if ctx.config.select.average:

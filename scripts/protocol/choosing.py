@@ -43,7 +43,7 @@ def one(rng: np.random.Generator) -> tuple[float, float, float, float, float]:
         (i for i in within if stop_decision(table[: i + 1], last_step=DEFAULT_EXPOSURES).stop), within[-1]
     )
     chosen = steps.index(choose_checkpoint(table))
-    early = steps.index(choose_checkpoint(table[: stopped + 1]))
+    early = steps.index(choose_checkpoint(table[: stopped + 1], stopped_early=stopped < within[-1]))
     best = float(truth.max())
     saved = 1 - steps[stopped] / DEFAULT_EXPOSURES
     return best - truth[chosen], best - truth[early], best - truth[-1], best - float(truth.mean()), saved

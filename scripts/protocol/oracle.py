@@ -48,11 +48,13 @@ class Study:
 class Regrets:
     """Likeness lost against the oracle, by who chooses, and the share of the default's steps saved.
 
-    `highest` is the loss against the best of all values, noise included.
+    `early_of_default` is held against the best checkpoint up to the default's last step, `highest` against
+    the best of all values, noise included.
     """
 
     chosen: float
     early: float
+    early_of_default: float
     last: float
     random: float
     highest: float
@@ -67,13 +69,14 @@ def regrets(study: Study) -> Regrets:
     within = [i for i, step in enumerate(steps) if step <= default]
     stopped = next((i for i in within if stop_decision(table[: i + 1], last_step=default).stop), within[-1])
     chosen = steps.index(choose_checkpoint(table))
-    early = steps.index(choose_checkpoint(table[: stopped + 1]))
+    early = steps.index(choose_checkpoint(table[: stopped + 1], stopped_early=stopped < within[-1]))
     truth = np.array(study.truth)  # (checkpoints, portraits)
     means = truth.mean(axis=1)
-    best = _cross_fitted(truth)
+    best, best_of_default = _cross_fitted(truth), _cross_fitted(truth[: len(within)])
     return Regrets(
         chosen=best - float(means[chosen]),
         early=best - float(means[early]),
+        early_of_default=best_of_default - float(means[early]),
         last=best - float(means[-1]),
         random=best - float(means.mean()),
         highest=float(means.max() - means[chosen]),
@@ -105,7 +108,8 @@ def rows(studies: Sequence[Study]) -> list[Row]:
     overfitted = float(np.mean([r.last > 0.01 for r in found]))
     return [
         row("selection: regret", "chosen", 0.01),
-        row("early stop: regret", "early", 0.01),
+        row("early stop: regret against the best up to the default's end", "early_of_default", 0.01),
+        row("early stop: regret against the best up to 150 exposures", "early"),
         row("early stop: steps saved", "saved", 0.3, at_most=False),
         row("regret of the last checkpoint", "last"),
         row("regret of a random checkpoint", "random"),

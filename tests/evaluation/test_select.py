@@ -97,6 +97,12 @@ def test_training_stops_once_the_curve_is_flat_and_not_before():
     assert not stop_decision([plain(s, 0.5) for s in range(1, 9)], last_step=1000).stop
 
 
+def test_after_an_early_stop_the_latest_of_the_equal_ones_is_kept():
+    table = [row(100, 0.2, 0.2), row(200, 0.5, 0.51), row(300, 0.51, 0.5), row(400, 0.3, 0.3)]
+    assert choose_checkpoint(table) == 200
+    assert choose_checkpoint(table, stopped_early=True) == 300
+
+
 def test_training_stops_when_it_only_copies():
     table = [CheckpointScore(s, 0.4, 1, 2, (0.4, 0.4), copy_score=0.6) for s in (100, 200)]
     assert "copy" in stop_decision(table, last_step=1000).reason

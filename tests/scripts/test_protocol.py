@@ -157,7 +157,7 @@ def test_regret_of_those_who_choose():
 def test_a_study_reads_back(tmp_path: Path):
     one = trained(3, [0.1, 0.2, 0.3, 0.4, 0.5])
     assert oracle.Study.from_json(json.loads(json.dumps(one.to_json()))) == one
-    assert len(oracle.rows([one])) == 8
+    assert len(oracle.rows([one])) == 9
 
 
 def test_trained_people_by_group(tmp_path: Path):
