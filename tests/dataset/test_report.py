@@ -1,6 +1,4 @@
 import re
-import shutil
-import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -12,6 +10,7 @@ from portrait_lora.dataset.checks import CODES
 from portrait_lora.dataset.curate import CurateSettings, curate
 from portrait_lora.dataset.report import TITLES, write_check_html
 from portrait_lora.records import Finding, Photo, PhotoReport
+from tests.browser import BROWSER, browse, widths
 
 from .made_up import draw, report
 
@@ -98,32 +97,19 @@ def test_the_grids_and_the_groups_are_on_the_page(page):
     assert re.search(r"\d backdrops?, the most frequent in \d of 6 photos", text)
 
 
-NARROWEST_PX = 500
-"""Headless Chromium makes no window narrower than this."""
-BROWSER = next((b for b in ("chromium", "chromium-browser", "google-chrome") if shutil.which(b)), None)
-
-
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine: the page was not looked at")
 @pytest.mark.parametrize("size", [(1280, 900), (390, 844)])
 def test_a_browser_shows_every_photo_and_reason_without_scrolling_sideways(page, tmp_path, size):
     path, reports, _ = page
-    probe = tmp_path / "probe.html"
-    script = "<script>document.title = 'wide ' + document.documentElement.scrollWidth</script>"
-    html = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", path.read_text("utf-8"))
-    probe.write_text(html.replace("</body>", f"{script}</body>"), encoding="utf-8")
-    shot, window = tmp_path / "page.png", f"--window-size={size[0]},{size[1]}"
-    basic = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", window]
-    dom = subprocess.run(
-        [*basic, "--dump-dom", probe.as_uri()], capture_output=True, text=True, timeout=60, check=True
-    ).stdout
-    subprocess.run(
-        [*basic, f"--screenshot={shot}", path.as_uri()], capture_output=True, timeout=60, check=True
-    )
+    dom = browse(path, "--dump-dom")
+    shot = tmp_path / "page.png"
+    browse(path, f"--screenshot={shot}", f"--window-size={size[0]},{size[1]}")
+    content, window = widths(path, tmp_path, size[0])
     reader = Reader()
     reader.feed(dom)
     assert all(r.photo.path.name in reader.texts for r in reports)
     assert [v for k, v in reader.attributes if k == "data-code"]
-    assert int(re.search(r"wide (\d+)", dom)[1]) <= max(size[0], NARROWEST_PX)
+    assert content <= window == size[0]
     assert len(np.unique(np.asarray(Image.open(shot).convert("L")))) > 40
 
 
