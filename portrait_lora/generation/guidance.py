@@ -90,7 +90,7 @@ def share_layers(denoiser: nn.Module) -> None:
 
 def _merged(layer: Any) -> Callable[..., Tensor] | None:
     """What a layer with adapters answers, from one weight; None where its adapters are no plain sums."""
-    base: nn.Module = layer.base_layer
+    base: nn.Linear | nn.Conv2d = layer.base_layer
     active = [name for name in layer.active_adapters if name in layer.lora_A]
     special = any(name in layer.lora_variant or layer.lora_bias.get(name, False) for name in active)
     if special or layer.disable_adapters or layer.merged:
@@ -101,7 +101,7 @@ def _merged(layer: Any) -> Callable[..., Tensor] | None:
         weight = torch.stack([base.weight, *(layer.get_delta_weight(name) for name in active)]).sum(0)
     if isinstance(base, nn.Conv2d):
         return lambda x, *_, **__: base._conv_forward(x, weight, base.bias)
-    return lambda x, *_, **__: nn.functional.linear(x, weight, cast(Any, base).bias)
+    return lambda x, *_, **__: nn.functional.linear(x, weight, base.bias)
 
 
 def _last_rows_only(layer: Any, share: Share, adapted: Callable[..., Tensor]) -> Callable[..., Tensor]:

@@ -88,7 +88,8 @@ class Updater:
             return
         decay = min(self.recipe.ema_decay, (1 + step) / (10 + step))
         with torch.no_grad():
-            torch._foreach_lerp_([*self.average.values()], [*self.parameters.values()], 1.0 - decay)
+            for name, parameter in self.parameters.items():
+                self.average[name].lerp_(parameter, 1.0 - decay)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
