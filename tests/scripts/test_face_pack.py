@@ -239,7 +239,7 @@ def test_the_card_tells_where_the_pack_comes_from(tmp_path: Path) -> None:
     assert "| hair, intersection over union (4 pictures held out) | 90.0% |" in text
     assert "| share of the face covered, mean error (4 pictures held out) | 0.03 of the face |" in text
     assert "| yaw, mean error (9 pictures held out) | 2.25° |" in text
-    assert "from 1,100 more pictures" in text
+    assert "it also saw 1,100 pictures" in text
     assert f"{len(embedders.TRAITS)} numbers for the shape of head" in text
     for part in ("Data", "Recipe", "Figures", "Limits", "Licence", "Digest"):
         assert f"## {part}" in text
