@@ -5,7 +5,8 @@ python scripts/train_face_pack.py all --corpus work/corpus --later work/corpus_w
 Stages: detector, landmarks, embedder-a, embedder-b, attributes, segmenter (each resumable), then pack
 (heads, ONNX, calibration).
 `all` runs them one after another; two single-thread stages can also run side by side, from two shells.
-`renew` puts newly trained landmarks, attributes and segmenter into a finished pack and keeps its calibration.
+`renew` puts newly trained landmarks, attributes and segmenter into a finished pack and keeps its calibration;
+`recognisers` puts newly trained embedders into it, keeps everything else, and calibrates anew.
 """
 
 from __future__ import annotations
@@ -24,10 +25,12 @@ import torch  # noqa: E402
 import typer  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
+from portrait_lora import manifest  # noqa: E402
 from portrait_lora.faces import resolve_pack  # noqa: E402
 from scripts.corpus import Corpus  # noqa: E402
 from scripts.face_pack import attributes, calibrate, card, export, heads, segmenter, stages  # noqa: E402
 from scripts.face_pack.data import load_pool, split  # noqa: E402
+from scripts.face_pack.loop import averaged  # noqa: E402
 from scripts.memory import keep_memory  # noqa: E402
 
 PACK_FOLDER = ROOT / "portrait_lora" / "assets" / "face_pack"
@@ -39,9 +42,14 @@ FIGURES: Final = "figures.json"
 def build_pack(corpus: Path, work: Path, out: Path, people: int, later: Path | None) -> None:
     """Fit the heads, export the networks, calibrate through the pack itself, seal it."""
     out.mkdir(parents=True, exist_ok=True)
-    (out / export.IMPOSTORS).unlink(missing_ok=True)
     facts, figures = pack_facts(corpus, work, later)
     export.export_nets(work, out)
+    seal(out, facts, figures | taught(work) | calibrated(out, facts, people))
+
+
+def calibrated(out: Path, facts: dict[str, Any], people: int) -> dict[str, Any]:
+    """Thresholds, true matches and the gallery of strangers, seen through the networks that lie in `out`."""
+    (out / export.IMPOSTORS).unlink(missing_ok=True)
     export.write_pack(out, facts)
     pack = resolve_pack(str(out))
     views = calibrate.HOLDOUT + calibrate.PORTRAITS
@@ -53,18 +61,32 @@ def build_pack(corpus: Path, work: Path, out: Path, people: int, later: Path | N
     print("calibration:", json.dumps(limits), f"found {shown.found:.4f}", flush=True)
     save_file(calibrate.gallery(pack), str(out / export.IMPOSTORS))
     (out / export.IMPOSTORS).chmod(0o644)
-    figures |= {"calibration": limits, "found": shown.found, "people": people}
-    seal(work, out, facts, figures)
+    return {"calibration": limits, "found": shown.found, "people": people}
+
+
+def taught(work: Path) -> dict[str, Any]:
+    """How many people the embedders learnt to tell apart: A's margin has a centre for each of its half."""
+    return {"embedder_people": 2 * len(averaged(work, "embedder-a", "margin.")["weight"])}
+
+
+def recognise(work: Path, out: Path, people: int) -> None:
+    """Put newer embedders into a finished pack; the other networks, their heads and figures stay."""
+    known = json.loads((out / "pack.json").read_text(encoding="utf-8"))
+    facts = {k: v for k, v in known.items() if k not in export.OWN_FIELDS}
+    figures = json.loads((out / FIGURES).read_text(encoding="utf-8"))
+    for name in ("embedder-a", "embedder-b"):
+        export.export_net(name, stages.trained(work, name), out / export.FILES[name])
+    seal(out, facts, figures | taught(work) | calibrated(out, facts, people))
 
 
 def renew(corpus: Path, work: Path, out: Path, later: Path | None) -> None:
     """Put newer networks that are not calibrated, and heads, into a finished pack; detector, embedders and
     calibration stay."""
     facts, figures = pack_facts(corpus, work, later)
-    figures = json.loads((work / FIGURES).read_text(encoding="utf-8")) | figures
+    figures = json.loads((out / FIGURES).read_text(encoding="utf-8")) | figures
     for name in ("landmarks", attributes.NAME, segmenter.NAME):
         export.export_net(name, stages.trained(work, name), out / export.FILES[name])
-    seal(work, out, facts, figures)
+    seal(out, facts, figures)
 
 
 def pack_facts(corpus: Path, work: Path, later: Path | None) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -84,17 +106,17 @@ def pack_facts(corpus: Path, work: Path, later: Path | None) -> tuple[dict[str, 
     return facts, {"heads": figures, "later_pictures": len(Corpus(later)) if later else 0}
 
 
-def seal(work: Path, out: Path, facts: dict[str, Any], figures: dict[str, Any]) -> None:
-    """Write pack.json with the thresholds, and the card; the result must verify."""
+def seal(out: Path, facts: dict[str, Any], figures: dict[str, Any]) -> None:
+    """Write pack.json with the thresholds, the figures and the card; the result must verify."""
     facts["thresholds"] = {k: v["threshold"] for k, v in figures["calibration"].items()}
     export.write_pack(out, facts)
-    (work / FIGURES).write_text(json.dumps(figures, indent=2), encoding="utf-8")
+    manifest.write_json_atomic(out / FIGURES, figures)
     card.write_card(out, figures)
     resolve_pack(str(out))
 
 
 def main(
-    stage: Annotated[str, typer.Argument(help="detector, landmarks, embedder-a, embedder-b, pack or all")],
+    stage: Annotated[str, typer.Argument(help="a stage, pack, renew, recognisers or all")],
     corpus: Annotated[Path, typer.Option(help="folder of the shards")] = Path("work/corpus"),
     work: Annotated[Path, typer.Option(help="folder of checkpoints")] = Path("work/face_pack"),
     out: Annotated[Path, typer.Option(help="folder of the pack")] = PACK_FOLDER,
@@ -111,6 +133,9 @@ def main(
     known = [*stages.TRAINERS, "pack"]
     if stage == "renew":
         renew(corpus, work, out, later)
+        return
+    if stage == "recognisers":
+        recognise(work, out, people)
         return
     if stage not in [*known, "all"]:
         raise typer.BadParameter(f"stage is one of {', '.join(known)}, all; got {stage}")

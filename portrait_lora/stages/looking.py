@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image
+from threadpoolctl import threadpool_limits
 
 from portrait_lora.errors import InputError
 from portrait_lora.evaluation import drift, identity, overview, protocol
@@ -79,6 +80,12 @@ class PortraitsSeen:
 
 def look(finder: Analyzer, wanted: Wanted) -> Looked:
     """Measure.  Raises PhotosError with fewer than two usable held-out photos, InputError for bad input."""
+    # The products are small: further threads of the matrix library wait longer than they help.
+    with threadpool_limits(1, user_api="blas"):
+        return _look(finder, wanted)
+
+
+def _look(finder: Analyzer, wanted: Wanted) -> Looked:
     pack = finder.pack
     real, trained = PhotosSeen(), PhotosSeen()
     holdout, skipped = identity.embed_photos(

@@ -36,14 +36,15 @@ pictures. The last {held:.0%} of the people are held out from training, calibrat
 
 `scripts/train_face_pack.py all` trains. The detector (SCRFD layout, quality focal loss, generalised IoU) sees
 scenes composed on the fly: 0 to 4 people at any size on clutter, cloth and noise, whole portraits, heads
-without a face, heads upside down. Embedder A (depthwise-separable, CosFace) saw every other person,
-embedder B (residual, sub-centre ArcFace) the others, so that one can choose and the other report.
+without a face, heads upside down. Of {people:,} people, embedder A (depthwise-separable, CosFace) saw every
+other one, embedder B (residual, sub-centre ArcFace) the others, so that one can choose and the other report.
 Each answers with the sum of its unit vectors for the crop and for the crop's mirror image.
 
 Beside the names of the people, **both embedders were taught the renderer's own parameters of every face**:
 {traits} numbers for the shape of head, eyes, brows, nose, mouth and ears, and for skin, age, sex, freckles
 and irises (`TRAITS` in `scripts/face_pack/embedders.py`), by a regression of weight {weight:g} beside the
-margin loss. A pack for real faces cannot have such a teacher, so how well these embedders tell people apart
+margin loss; and how near any two of them truly are (`scripts/face_pack/closeness.py`), by a weight of
+{closeness:g}. A pack for real faces cannot have such a teacher, so how well these embedders tell people apart
 says nothing of real ones.
 
 The attribute network begins from the trunk of the landmarks and learns expression, glasses, beard, lighting
@@ -121,6 +122,8 @@ def write_card(out: Path, figures: dict[str, Any]) -> None:
         later=figures["later_pictures"],
         traits=len(embedders.TRAITS),
         weight=embedders.TRAIT_WEIGHT,
+        closeness=embedders.CLOSENESS_WEIGHT,
+        people=figures["embedder_people"],
         figures="\n".join(_figure_rows(figures)),
         det=sealed["det_size_px"],
         digest=manifest.digest(sealed),

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from portrait_lora.synthetic import sample_people
 from portrait_lora.synthetic.identity import FACE_SHAPE
 from scripts.face_pack import augment, losses
+from scripts.face_pack.closeness import closeness_loss, truth_of
 from scripts.face_pack.data import Pool, aligned, five_points, split, unit
 from scripts.face_pack.loop import CHUNK, Plan, forward, train
 from scripts.face_pack.nets import EMBEDDING_SIZE, EmbedderA, EmbedderB
@@ -24,6 +25,7 @@ TRAITS: Final = (
 )
 """The studio knows what its people are made of; naming it teaches an embedder faster than names alone."""
 TRAIT_WEIGHT: Final = 5.0
+CLOSENESS_WEIGHT: Final = 10.0
 
 
 def _ramp(progress: float, start: float, end: float) -> float:
@@ -59,11 +61,29 @@ def _half(pool: Pool, odd: int) -> Pool:
     return pool.take(rows).renumbered()
 
 
-def traits(pool: Pool) -> Tensor:
-    """(people, T) what makes each of them: shape of the face, skin, eyes, each scaled to spread 1."""
+def _seeds(pool: Pool) -> list[int]:
+    """Who the people 0, 1, … are."""
     seeds = torch.zeros(pool.people, dtype=torch.long)
     seeds[pool.person] = pool.seed
-    values = sample_people(seeds.tolist()).values
+    return seeds.tolist()
+
+
+def pairs(pool: Pool, count: int, generator: torch.Generator) -> Tensor:
+    """(2 × count,) rows of a batch: `count` people, two pictures of each (the same one twice where a person
+    has no other)."""
+    order = pool.person.argsort(stable=True)
+    views = torch.bincount(pool.person, minlength=pool.people)
+    first = views.cumsum(0) - views
+    chosen = torch.randperm(pool.people, generator=generator)[:count]
+    one = (torch.rand(len(chosen), generator=generator) * views[chosen]).long()
+    step = (torch.rand(len(chosen), generator=generator) * (views[chosen] - 1)).long() + 1
+    other = (one + step) % views[chosen]
+    return order[torch.cat([first[chosen] + one, first[chosen] + other])]
+
+
+def traits(pool: Pool) -> Tensor:
+    """(people, T) what makes each of them: shape of the face, skin, eyes, each scaled to spread 1."""
+    values = sample_people(_seeds(pool)).values
     table = torch.stack([values[name].float() for name in TRAITS], 1)
     return (table - table.mean(0)) / table.std(0).clamp(min=1e-3)
 
@@ -86,11 +106,12 @@ def _train_embedder(
     fit = _half(fit, odd)
     margin = make_margin(fit.people)
     truth = traits(fit)
+    nearness = truth_of(_seeds(fit))
     describe = nn.Linear(EMBEDDING_SIZE, truth.shape[1])
     net = net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def step(progress: float, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        rows = torch.randint(0, len(fit), (batch,), generator=generator)
+        rows = pairs(fit, batch // 2, generator)
         with torch.no_grad():
             harder = _ramp(progress, 0.05, 0.55)
             crop = aligned(
@@ -99,13 +120,15 @@ def _train_embedder(
             crop = augment.camera(
                 crop, generator, soft=soft * (0.3 + 0.7 * harder), strength=0.25 + 0.55 * harder
             )
+            mirrored = torch.rand(len(crop), 1, 1, 1, generator=generator) < 0.5
+            crop = torch.where(mirrored, crop.flip(3), crop)
         embedding = forward(net, unit(crop))
         loss = margin(embedding, fit.person[rows], _ramp(progress, 0.4, 0.65))
         off = (describe(embedding) - truth[fit.person[rows]]).square().mean()
-        return (0.02 + 0.98 * _ramp(progress, 0.08, 0.35)) * loss + TRAIT_WEIGHT * off, {
-            "people": loss.item(),
-            "traits": off.item(),
-        }
+        near = closeness_loss(embedding, fit.person[rows], nearness)
+        named = 0.02 + 0.98 * _ramp(progress, 0.08, 0.35)
+        figures = {"people": loss.item(), "traits": off.item(), "near": near.item()}
+        return named * (loss + CLOSENESS_WEIGHT * near) + TRAIT_WEIGHT * off, figures
 
     def evaluate() -> dict[str, float]:
         return {"auc": auc(embed_pool(net, held), held.person), "people": float(len(held.person.unique()))}

@@ -31,6 +31,13 @@ IMPOSTORS: Final = "impostors.safetensors"
 EMBEDDER_IDS: Final = {"select": "synthetic-a", "report": "synthetic-b"}
 NAME: Final = "synthetic-studio"
 _LARGE: Final = 512
+OWN_FIELDS: Final = frozenset(
+    {
+        *("format", "name", "synthetic", "licence", "commercial", "models", "embedder_ids", "align", "files"),
+        *("attributes", "segmenter"),
+    }
+)
+"""Of pack.json: what `write_pack` knows by itself."""
 
 
 def folded(net: nn.Module) -> nn.Module:
@@ -119,6 +126,7 @@ def export_net(name: str, net: nn.Module, file: Path) -> None:
         halve(file)
     else:
         _export(EmbedderOnnx(net), 112, file, ["embedding"], {})
+        halve(file)
 
 
 def export_nets(folder: Path, out: Path) -> None:

@@ -68,19 +68,19 @@ class EmbedderA(nn.Module):
     def __init__(self, dropout: float = 0.1):
         super().__init__()
         self.features = nn.Sequential(
-            conv(3, 32, 2),
-            conv(32, 64, 2),
-            Separable(64, 64, 1, 1),
-            Separable(64, 64, 1, 1),
-            conv(64, 96, 2),
-            Separable(96, 96, 1, 1),
-            Separable(96, 96, 1, 1),
-            conv(96, 128, 2),
-            Separable(128, 128, 1, 1),
-            conv(128, 64, size=1),
+            conv(3, 36, 2),
+            conv(36, 80, 2),
+            Separable(80, 80, 1, 1),
+            Separable(80, 80, 1, 1),
+            conv(80, 120, 2),
+            Separable(120, 120, 1, 1),
+            Separable(120, 120, 1, 1),
+            conv(120, 168, 2),
+            Separable(168, 168, 1, 1),
+            conv(168, 80, size=1),
         )
         self.head = nn.Sequential(
-            nn.Flatten(), nn.Dropout(dropout), nn.Linear(64 * 16, EMBEDDING_SIZE, bias=False)
+            nn.Flatten(), nn.Dropout(dropout), nn.Linear(80 * 16, EMBEDDING_SIZE, bias=False)
         )
         self.norm = nn.BatchNorm1d(EMBEDDING_SIZE)
 
@@ -94,17 +94,17 @@ class EmbedderB(nn.Module):
     def __init__(self, dropout: float = 0.15):
         super().__init__()
         self.features = nn.Sequential(
-            conv(3, 24, 2),
-            Residual(24),
-            conv(24, 48, 2),
-            Residual(48),
-            conv(48, 80, 2),
-            Residual(80),
-            conv(80, 96, 2),
-            conv(96, 64, size=1),
+            conv(3, 28, 2),
+            Residual(28),
+            conv(28, 60, 2),
+            Residual(60),
+            conv(60, 100, 2),
+            Residual(100),
+            conv(100, 128, 2),
+            conv(128, 72, size=1),
         )
         self.head = nn.Sequential(
-            nn.Flatten(), nn.Dropout(dropout), nn.Linear(64 * 16, EMBEDDING_SIZE, bias=False)
+            nn.Flatten(), nn.Dropout(dropout), nn.Linear(72 * 16, EMBEDDING_SIZE, bias=False)
         )
         self.norm = nn.BatchNorm1d(EMBEDDING_SIZE)
 
