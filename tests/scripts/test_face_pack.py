@@ -84,10 +84,8 @@ def test_closeness_agrees_with_the_protocols_truth() -> None:
     told = closeness.truth_of(seeds).distance(torch.arange(len(seeds)))
     assert torch.equal(told.diagonal(), torch.zeros(len(seeds)))
     pairs = [(2 * i, 2 * i + 1) for i in range(len(seeds) // 2)]
-    known = [
-        truth.distance(*(sample_people([seeds[k]]) for k in pair), truth.stranger_scale(0, pairs=4))
-        for pair in pairs
-    ]
+    scale = truth.stranger_scale(0, pairs=4)
+    known = [truth.distance(*(sample_people([seeds[k]]) for k in pair), scale) for pair in pairs]
     assert (
         stats.spearmanr([float(told[i, j]) for i, j in pairs], known).statistic > 0.75
     )  # colours are measured otherwise
