@@ -26,7 +26,6 @@ GROUPS: Final = {
 }
 WIDTH: Final = sum(map(len, GROUPS.values())) + 3 + 1
 SEED: Final = 15
-MINUTES: Final = 8.0
 _CHUNK: Final = 200
 _SMOOTHING: Final = 0.02
 _ASTRAY: Final = 0.3
