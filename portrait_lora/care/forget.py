@@ -7,6 +7,7 @@ and the program's caches is searched for them.  The receipt counts files and byt
 from __future__ import annotations
 
 import datetime as dt
+import json
 import mmap
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
@@ -81,7 +82,7 @@ def forget(folder: Path, *, photos: bool, also: Sequence[Path] = ()) -> dict[str
     roots = [root, packs_home().parent, *(p.resolve() for p in also)]
     kept = () if photos else (root / "photos",)
     residue = [p for p in _files(roots, kept) if _betrays(p, removed, root)]
-    _remove(residue, removed, kind="found by the search")
+    _remove(dict.fromkeys([*residue, *_records_beside(residue)]), removed, kind="found by the search")
     looked_at = list(_files(roots, kept))
     left = [p for p in looked_at if _betrays(p, removed, root)]
     receipt: dict[str, object] = {
@@ -166,6 +167,17 @@ def _betrays(path: Path, removed: Removed, root: Path) -> bool:
             sum(data.find(mark) >= 0 for mark in group) >= (1 if own else min(2, len(group)))
             for group in [*removed.marks, *(removed.pages if own else ())]
         )
+
+
+def _records_beside(found: Sequence[Path]) -> Iterator[Path]:
+    """The sidecars of portraits and of exported adapters that are to go: they tell trigger and prompts."""
+    for beside in dict.fromkeys(p.with_suffix(".json") for p in found):
+        try:
+            told = json.loads(beside.read_bytes())
+        except (OSError, ValueError):
+            continue
+        if isinstance(told, dict) and not {"digital_source_type", "activation text"}.isdisjoint(told):
+            yield beside
 
 
 def _is_adapter(path: Path) -> bool:
