@@ -25,6 +25,7 @@ from scripts.base import unet as unet_stage
 from scripts.base import unpack as unpack_stage
 from scripts.base import vae as vae_stage
 from scripts.base.card import Pictures
+from scripts.base.likeness import teacher_of
 from scripts.base.loop import CHECKPOINT, Plan, pick_device, read_state
 from scripts.corpus import Corpus
 from scripts.memory import keep_memory
@@ -45,6 +46,10 @@ Batch = Annotated[int, typer.Option()]
 Rate = Annotated[float, typer.Option("--lr", help="peak learning rate")]
 Limit = Annotated[int | None, typer.Option(help="use only the first so many pictures")]
 Sizes = Annotated[str, typer.Option(help="channels per resolution, finest first")]
+Teaching = Annotated[
+    Path | None,
+    typer.Option("--teacher", help="working folder of train_face_pack: its embedder A watches the likeness"),
+]
 Checkpoint = Annotated[float, typer.Option(help="minutes between checkpoints")]
 
 CORPUS: Final = Path("work/corpus")
@@ -164,6 +169,7 @@ def decoder(
     minutes: Minutes = None,
     batch: Batch = 16,
     lr: Rate = 2e-3,
+    teacher: Teaching = None,
     limit: Limit = None,
     threads: Threads = 2,
     device: Device = "auto",
@@ -173,7 +179,8 @@ def decoder(
     plan = Plan(steps, batch, lr, minutes, ema=0.995, betas=(0.9, 0.98))
     _without_limit(more, limit)
     pictures = Corpus(corpus, limit, *(more or ()))
-    vae_stage.train_decoder(pictures, _vae(out), out, plan, where, len(Corpus(corpus, limit)))
+    asked = teacher_of(teacher, where) if teacher else None
+    vae_stage.train_decoder(pictures, _vae(out), out, plan, where, len(Corpus(corpus, limit)), asked)
 
 
 @app.command()

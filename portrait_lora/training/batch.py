@@ -6,7 +6,7 @@ Shape legend: B pictures, C latent channels, H W latent rows and columns.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from accelerate import Accelerator
@@ -15,8 +15,9 @@ from torch import Tensor
 from portrait_lora.families.family import Family, PromptCondition
 from portrait_lora.training import cache, objective
 from portrait_lora.training.adapter import bare
+from portrait_lora.training.attention import Float32Attention
 from portrait_lora.training.draws import Draw
-from portrait_lora.training.recipe import Mixed, Recipe
+from portrait_lora.training.recipe import Recipe
 
 
 def accumulate(
@@ -83,11 +84,11 @@ def sample_losses(
     places = [s.geometry for s in chosen]
     target_BCHW = objective.target(schedule, latents_BCHW, noise_BCHW, level_B)
     if recipe.learn_region != "picture":
-        with bare(family.denoiser), torch.no_grad(), _autocast(device, recipe.mixed_precision):
+        with bare(family.denoiser), torch.no_grad(), _precision(family, recipe):
             cached = _cached_prompts(family, encodings, group)
             bare_BCHW = family.predict(noisy_BCHW, level_B, cached, places)
         target_BCHW = objective.target_within(_masks(chosen, device), target_BCHW, bare_BCHW)
-    with _autocast(device, recipe.mixed_precision):
+    with _precision(family, recipe):
         condition = _condition(family, recipe, encodings, group)
         answer_BCHW = family.predict(noisy_BCHW, level_B, condition, places)
     weight_B1HW = _place_weights(chosen, recipe.background_weight, device)
@@ -122,6 +123,16 @@ def _masks(chosen: Sequence[cache.EncodedSample], device: torch.device) -> Tenso
     return torch.stack(masks).to(device)
 
 
-def _autocast(device: torch.device, mixed_precision: Mixed) -> torch.autocast:
-    dtype = torch.float16 if mixed_precision == "fp16" else torch.bfloat16
-    return torch.autocast(device.type, dtype=dtype, enabled=mixed_precision != "no")
+@contextlib.contextmanager
+def _precision(family: Family, recipe: Recipe) -> Iterator[None]:
+    """Autocast as the recipe says, with attention in float32 where that is quicker.
+
+    Not under gradient checkpointing: what is reckoned again there would be reckoned without it.
+    """
+    device, mixed = family.device, recipe.mixed_precision
+    again = any(getattr(m, "gradient_checkpointing", False) for m in family.denoiser.modules())
+    quicker = device.type == "cpu" and mixed == "bf16" and not again
+    dtype = torch.float16 if mixed == "fp16" else torch.bfloat16
+    attention = Float32Attention() if quicker else contextlib.nullcontext()
+    with torch.autocast(device.type, dtype=dtype, enabled=mixed != "no"), attention:
+        yield

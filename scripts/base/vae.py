@@ -22,11 +22,17 @@ from torch import Tensor, nn
 from scripts.corpus import Corpus
 
 from .configs import LATENT_CHANNELS, PATCH_PX, POSTERIOR_LOGVAR, vae_config
+from .likeness import Teacher
 from .loop import CHECKPOINT, Plan, Run, epoch_rows, read_part, write_atomically, write_json
 
 HOLDOUT_IMAGES: Final = 160
 """The first pictures of the corpus are not trained on; they measure the autoencoder."""
 FACE_WEIGHT: Final = 2.5
+FEATURE_WEIGHT: Final = 4.0
+"""What the decoder's loss adds at eyes, nose and corners of the mouth: small, and what a face is known by."""
+FEATURE_SPREAD: Final = 0.08
+"""Standard deviation of those bumps as a share of the face box."""
+LIKENESS_WEIGHT: Final = 0.03
 LATENT_NOISE: Final = 0.2
 """Largest spread of the noise on the latents: what is sampled is never as clean as what was encoded."""
 PCA_FILE: Final = "pca.safetensors"
@@ -43,6 +49,16 @@ def face_weights(box: Tensor, size_px: int) -> Tensor:
     dx = (grid[None, None, :] - centre[:, 0, None, None]) / spread[:, None, None]
     dy = (grid[None, :, None] - centre[:, 1, None, None]) / spread[:, None, None]
     return (1 + FACE_WEIGHT * torch.exp(-0.5 * (dx**2 + dy**2)))[:, None]
+
+
+def feature_weights(box: Tensor, keypoints: Tensor, size_px: int) -> Tensor:
+    """`face_weights` (N, 1, H, W) with a narrower bump on every one of the `keypoints` (N, K, 2)."""
+    spread = (box[:, 2:] - box[:, :2]).clamp(min=8).amax(1)[:, None, None] * FEATURE_SPREAD
+    grid = torch.arange(size_px, device=box.device, dtype=torch.float32) + 0.5
+    across = torch.exp(-0.5 * ((grid - keypoints[..., 0, None]) / spread).square())
+    down = torch.exp(-0.5 * ((grid - keypoints[..., 1, None]) / spread).square())
+    bumps = torch.einsum("nkh,nkw->nkhw", down, across).amax(1, keepdim=True)
+    return face_weights(box, size_px) + FEATURE_WEIGHT * bumps
 
 
 def fit_pca(corpus: Corpus, out: Path, whiten: float, count: int = 3000) -> dict[str, Tensor]:
@@ -142,7 +158,7 @@ def train_encoder(corpus: Corpus, vae: AutoencoderKL, out: Path, plan: Plan, dev
 @torch.inference_mode()
 def encode_all(corpus: Corpus, vae: AutoencoderKL, file: Path, device: torch.device, batch: int = 64) -> None:
     """Write the latents (posterior means, float16) of the whole corpus once."""
-    vae = vae.to(device).eval()
+    vae = vae.to(device, memory_format=torch.channels_last).eval()  # pyright: ignore[reportCallIssue]
     latents = torch.empty(
         len(corpus), LATENT_CHANNELS, *(2 * [corpus.size_px // PATCH_PX]), dtype=torch.float16
     )
@@ -195,16 +211,23 @@ def read_latents(out: Path, plain: int, total: int) -> Tensor:
 
 
 def train_decoder(
-    corpus: Corpus, vae: AutoencoderKL, out: Path, plan: Plan, device: torch.device, plain: int | None = None
+    corpus: Corpus,
+    vae: AutoencoderKL,
+    out: Path,
+    plan: Plan,
+    device: torch.device,
+    plain: int | None = None,
+    teacher: Teacher | None = None,
 ) -> None:
     """Regress the decoder's pictures from the encoder's latents, with a little noise on these.
 
-    Pictures behind the first `plain` are those of the further folders.
+    Pictures behind the first `plain` are those of the further folders.  A `teacher` asks besides that the
+    person stay the same.
     """
-    modules = halves(vae.to(device))[1]
+    modules = halves(vae.to(device))[1].to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     run = Run("decoder", out / "decoder", modules, plan)
     latents = read_latents(out, len(corpus) if plain is None else plain, len(corpus))
-    boxes = corpus.column("box")
+    boxes, keypoints, landmarks = (corpus.column(name) for name in ("box", "keypoints", "landmarks"))
     skip = min(HOLDOUT_IMAGES, len(corpus) // 2)
 
     def step(number: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
@@ -213,9 +236,14 @@ def train_decoder(
         strength = LATENT_NOISE * torch.rand(len(z), 1, 1, 1, generator=generator, device=device)
         z = z + strength * torch.randn(z.shape, generator=generator, device=device)
         with torch.autocast(device.type, torch.bfloat16):
-            y = vae.decoder(vae.post_quant_conv(z))
-        loss = picture_loss(y.float(), x, face_weights(boxes[index].to(device), corpus.size_px))
-        return loss, {"loss": loss.item(), "psnr": psnr(y.detach().float() - x)}
+            y = vae.decoder(vae.post_quant_conv(z.contiguous(memory_format=torch.channels_last))).float()
+        weights = feature_weights(boxes[index].to(device), keypoints[index].to(device), corpus.size_px)
+        loss = picture_loss(y, x, weights)
+        figures = {"loss": loss.item(), "psnr": psnr(y.detach() - x)}
+        if teacher is not None:
+            unlike = teacher.unlikeness(y, x, landmarks[index].to(device))
+            loss, figures = loss + LIKENESS_WEIGHT * unlike, figures | {"unlike": unlike.item()}
+        return loss, figures
 
     run.train(step)
     run.use_average()
