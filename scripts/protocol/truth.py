@@ -15,6 +15,7 @@ from portrait_lora.evaluation.groups import Person, group_rates
 from portrait_lora.evaluation.identity import ReferenceSet, impostor_scores, real_scores, subject_face
 from portrait_lora.faces import FaceAnalyzer
 from portrait_lora.faces.packs import Role
+from portrait_lora.records import Face
 from portrait_lora.synthetic import People, colours, render, sample_people, sample_scenes
 from portrait_lora.synthetic.curves import features_of
 from portrait_lora.synthetic.head import build_head
@@ -128,21 +129,31 @@ def _measured_pair(
         render(second.take([0] * SERIES), scenes.take(range(HOLDOUT, size)), SIZE_PX),
     ]
     images = torch.cat([part.image_BCHW for part in shown]).permute(0, 2, 3, 1).numpy()
-    measured = [value for analyzer in analyzers for value in _similarity(analyzer, images)]
+    seen = _faces(analyzers[-1], images)
+    measured = [value for analyzer in analyzers for value in _similarity(analyzer, images, seen)]
     return [distance(first, second, scale), *measured]
 
 
-def _similarity(analyzer: FaceAnalyzer, images: np.ndarray) -> tuple[float | None, ...]:
+def _faces(analyzer: FaceAnalyzer, images: np.ndarray) -> list[Face | None]:
+    """Who is shown, found once for both embedders: the keypoints belong to the pack."""
+    return [subject_face(analyzer.find(np.ascontiguousarray(image))) for image in images]
+
+
+def _similarity(
+    analyzer: FaceAnalyzer, images: np.ndarray, seen: Sequence[Face | None]
+) -> tuple[float | None, ...]:
     """Mean cosine of the portraits to the photos, of the first portrait to them, and to the first of them.
 
-    A portrait without a face counts as 0, as in the protocol; None where no photo, or of the single pictures
-    one, shows a face.
+    A portrait without a face counts as 0, as in the protocol; None where the first photo or the first
+    portrait shows no face.
     """
-    seen = [subject_face(analyzer.find(np.ascontiguousarray(image))) for image in images]
-    photos = [face.embedding for face in seen[:HOLDOUT] if face is not None]
-    if not photos or seen[0] is None or seen[HOLDOUT] is None:
+    if seen[0] is None or seen[HOLDOUT] is None:
         return None, None, None
-    portraits = [None if face is None else face.embedding for face in seen[HOLDOUT:]]
+    known = [
+        None if face is None else analyzer.embed(np.ascontiguousarray(image), face.keypoints_px)
+        for image, face in zip(images, seen, strict=True)
+    ]
+    photos, portraits = [e for e in known[:HOLDOUT] if e is not None], known[HOLDOUT:]
     cosines = np.array([[0.0 if p is None else float(f @ p) for f in photos] for p in portraits])
     return float(cosines.mean()), float(cosines[0].mean()), float(cosines[0, 0])
 
