@@ -237,6 +237,7 @@ def everything(
     more: More = None,
     out: Out = OUT,
     minutes: Annotated[float | None, typer.Option(help="minutes for the UNet, instead of its steps")] = None,
+    teacher: Teaching = None,
     threads: Threads = 2,
     device: Device = "auto",
 ) -> None:
@@ -252,7 +253,7 @@ def everything(
     if more and not (out / vae_stage.MORE_LATENTS_FILE).exists():
         latents(corpus, out, more, threads=threads, device=device)
     if not read_state(out / "decoder").finished:
-        decoder(corpus, more, out, threads=threads, device=device)
+        decoder(corpus, more, out, teacher=teacher, threads=threads, device=device)
     if not read_state(out / "unet").finished or not (out / "unet" / CHECKPOINT).exists():
         unet(corpus, more, out=out, minutes=minutes, threads=threads, device=device)
     export(corpus, more, out, threads=threads)

@@ -161,7 +161,6 @@ class Run:
             if state.seconds - saved > plan.checkpoint_minutes * 60:
                 self.save(on_checkpoint)
                 saved, tick = state.seconds, time.monotonic()
-                reported_at = state.seconds
         state.finished = not self._stop
         self.save(on_checkpoint if state.finished else None)
 

@@ -4,6 +4,7 @@
 # diffusers is typed in part.
 from __future__ import annotations
 
+import hashlib
 import time
 from pathlib import Path
 from typing import Final
@@ -46,14 +47,23 @@ def through(
 def cached(
     file: Path, corpus: Corpus, rows: Tensor, vae: AutoencoderKL, *, noise: float, seed: int
 ) -> Tensor:
-    """`through` of the rows of a corpus, kept in `file` while the rows stay the same."""
+    """`through` of the rows of a corpus, kept in `file` while rows and autoencoder stay the same."""
+    known = _fingerprint(vae)
     if file.exists():
         table = load_file(file)
-        if torch.equal(table["rows"], rows):
+        if torch.equal(table["rows"], rows) and torch.equal(table.get("vae", known[:0]), known):
             return table["image"]
     started = time.monotonic()
     generator = torch.Generator().manual_seed(seed)
     image = through(vae, corpus.rows("image", rows), noise, generator)
-    write_atomically(file, {"rows": rows, "image": image})
+    write_atomically(file, {"rows": rows, "image": image, "vae": known})
     print(f"{len(rows)} pictures through the autoencoder in {time.monotonic() - started:.0f} s", flush=True)
     return image
+
+
+def _fingerprint(vae: AutoencoderKL) -> Tensor:
+    """(32,) uint8: sha256 of the weights."""
+    digest = hashlib.sha256()
+    for weight in vae.state_dict().values():
+        digest.update(weight.contiguous().numpy().tobytes())
+    return torch.tensor(list(digest.digest()), dtype=torch.uint8)

@@ -25,9 +25,12 @@ from scripts.base import vae as vae_stage
 from scripts.base.captions import training_caption
 from scripts.base.card import Pictures
 from scripts.base.configs import PREVIEW_LOOKS, TEXT_LENGTH
+from scripts.base.likeness import Teacher
 from scripts.base.loop import CHECKPOINT, Plan, epoch_rows, read_part, read_state, write_atomically
 from scripts.base.tokenizer import EOS, load_tokenizer, merges_for, pieces, write_tokenizer
 from scripts.corpus import Corpus
+from scripts.face_pack.nets import EmbedderA
+from scripts.studio import roundtrips
 
 COUNT = 6
 SHAPE = unet_stage.Shape((32, 32), (0, 1))
@@ -44,7 +47,7 @@ def write_shard(folder: Path, number: int, looks: tuple[Look, ...]) -> dict[str,
         "box": torch.tensor([[40.0, 30.0, 90.0, 100.0]]).repeat(n, 1),
         "person": torch.arange(n) + 10 * number,
         "keypoints": torch.zeros(n, 5, 2),
-        "landmarks": torch.zeros(n, 68, 2),
+        "landmarks": torch.rand(n, 68, 2, generator=g) * 50 + 35,
         "visible": torch.ones(n, 68, dtype=torch.uint8),
         "pose": torch.zeros(n, 3),
         "light_direction": torch.zeros(n, 3),
@@ -220,6 +223,51 @@ def test_the_face_counts_more_than_the_backdrop() -> None:
     assert places.shape == (1, 1, 16, 16)
     assert float(places.mean()) == pytest.approx(1)
     assert float(places[0, 0, 8, 8]) > 2 * float(places[0, 0, 0, 15])
+
+
+def test_eyes_count_more_than_cheeks_for_the_decoder() -> None:
+    box, eye = torch.tensor([[40.0, 30.0, 90.0, 100.0]]), torch.tensor([[[54.0, 56.0]]])
+    weights = vae_stage.feature_weights(box, eye, 128)
+    face = vae_stage.face_weights(box, 128)
+    assert weights.shape == face.shape == (1, 1, 128, 128)
+    assert float((weights - face)[0, 0, 56, 54]) == pytest.approx(vae_stage.FEATURE_WEIGHT, rel=0.02)
+    assert torch.equal(weights[..., 110:, :], face[..., 110:, :])
+
+
+def test_the_teacher_sees_the_person_and_moves_the_made_picture_only(corpus: Corpus) -> None:
+    torch.manual_seed(0)
+    teacher = Teacher(EmbedderA(), CPU)
+    real, landmarks = corpus.pictures([0, 1]), corpus.column("landmarks")[:2]
+    made = real.clone().requires_grad_()
+    assert teacher.unlikeness(made, real, landmarks).item() == pytest.approx(0, abs=1e-5)
+    unlike = teacher.unlikeness(made, real.flip(0).requires_grad_(), landmarks)
+    unlike.backward()
+    assert unlike.item() > 0.01 and made.grad is not None and made.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("taught", [False, True])
+def test_the_decoder_learns_with_and_without_a_teacher(corpus: Corpus, tmp_path: Path, taught: bool) -> None:
+    torch.manual_seed(0)
+    out = prepare(corpus, tmp_path / "out")
+    plan = Plan(6, batch=2, lr=5e-3, warmup=1)
+    asked = Teacher(EmbedderA(), CPU) if taught else None
+    before = vae_stage.new_vae((8, 8, 8, 8), 1).decoder.conv_in.weight.detach().clone()
+    vae = vae_stage.new_vae((8, 8, 8, 8), 1)
+    vae_stage.train_decoder(corpus, vae, out, plan, CPU, teacher=asked)
+    state = read_state(out / "decoder")
+    assert state.finished and ("unlike" in (state.figures or {})) is taught
+    assert not torch.equal(vae.decoder.conv_in.weight, before)
+    assert json.loads((out / "vae.json").read_text())["psnr"] > 0
+
+
+def test_round_trips_are_made_anew_for_another_autoencoder(corpus: Corpus, tmp_path: Path) -> None:
+    rows, file = torch.tensor([0, 3]), tmp_path / "seen.safetensors"
+    one, other = (vae_stage.new_vae((8, 8, 8, 8), 1, seed).eval() for seed in (0, 1))
+    first = roundtrips.cached(file, corpus, rows, one, noise=0.0, seed=0)
+    stamp = file.stat().st_mtime_ns
+    assert torch.equal(roundtrips.cached(file, corpus, rows, one, noise=0.0, seed=0), first)
+    assert file.stat().st_mtime_ns == stamp
+    assert not torch.equal(roundtrips.cached(file, corpus, rows, other, noise=0.0, seed=0), first)
 
 
 def test_uprights_are_cut_around_the_face() -> None:
