@@ -1,6 +1,7 @@
 """Train the embedded base (Stable-Diffusion format, 128 px) from the rendered corpus, stage by stage.
 
-python -m scripts.train_base all --corpus work/corpus --more work/corpus_styles --more work/corpus_wider
+python -m scripts.train_base all --corpus work/corpus --more work/corpus_styles --more work/corpus_wider \\
+    --teacher work/face_pack
 
 Stages: tokenizer, pca, encoder, latents, decoder, unet, export; `unpack` in place of the first three goes on
 from the base that ships, `extend` adds later words to a training that has begun.  Every stage leaves its
@@ -165,10 +166,10 @@ def decoder(
     corpus: Folder = CORPUS,
     more: More = None,
     out: Out = OUT,
-    steps: Steps = 1200,
+    steps: Steps = 5000,
     minutes: Minutes = None,
     batch: Batch = 16,
-    lr: Rate = 2e-3,
+    lr: Rate = 1.5e-3,
     teacher: Teaching = None,
     limit: Limit = None,
     threads: Threads = 2,

@@ -19,7 +19,6 @@ from portrait_lora.vocabulary import STYLES
 
 from .captions import CLAUSE_DROPOUT, WHOLE_DROPOUT
 from .configs import NOISE, SIZE_PX
-from .loop import read_state
 from .unet import FOLDER
 
 CARD: Final = "CARD.md"
@@ -48,7 +47,7 @@ without downloading anything.
 | part | how | training |
 |---|---|---|
 | tokenizer | `CLIPTokenizer`, every vocabulary word one token, length 64 | - |
-| vae | `AutoencoderKL`, 16 channels at 1/8, regressed onto face-weighted patch PCA | {vae} |
+| vae | `AutoencoderKL`, 16 channels at 1/8, regressed onto face-weighted patch PCA{watched} | {vae} |
 | unet + text encoder | v-prediction, min-SNR 5, EMA, lr {lr} cosine, batch {batch}, face weighted | {unet} |
 
 Noise: {noise}.
@@ -95,6 +94,9 @@ _DATA: Final = (
     "left out, so a prompt without glasses or beard does not forbid them. The trigger word `ohwx` occurs in "
     "none."
 )
+_WATCHED: Final = (
+    "; decoder weighted to the features, embedder A of the face pack watching that the person stays the same"
+)
 _LATER: Final = ", {:,} of other people with the words of the second edition"
 _STYLED: Final = ", and {:,} of the first once more as {} (`scripts/style_corpus.py`)"
 
@@ -118,14 +120,14 @@ def read_json(file: Path) -> dict[str, Any]:
     return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
 
-def write_card(out: Path, folder: Path, pictures: Pictures, done: Mapping[str, int]) -> None:
-    """Write the card of the model in `folder`, trained in `out`; `done` are steps and samples of its parts.
+def write_card(out: Path, folder: Path, pictures: Pictures, done: Mapping[str, Any]) -> None:
+    """Write the card of the model in `folder`, trained in `out`; `done` is what `export.totals` tells.
 
     Figures that were not measured are left out.
     """
-    state = read_json(out / FOLDER / "state.json")
-    plan, samples = state.get("plan", {}), int(state.get("samples", 0))
-    begun = f", the last {samples:,} of them in this run" if samples < done["samples"] else ""
+    last = done["last"]
+    samples = int(last.get("samples", 0))
+    begun = f", the last {samples:,} of them in its last run" if samples < done["samples"] else ""
     settings = config.load(None).generate
     data = _DATA.format(
         pictures=pictures.plain,
@@ -137,15 +139,16 @@ def write_card(out: Path, folder: Path, pictures: Pictures, done: Mapping[str, i
         size=SIZE_PX,
         data=textwrap.fill(data, 104, break_on_hyphens=False),
         vae=f"encoder {done['encoder']:,} steps, decoder {done['decoder']:,} steps",
-        lr=plan.get("lr"),
-        batch=plan.get("batch"),
+        watched=_WATCHED if done["watched"] else "",
+        lr=last.get("lr"),
+        batch=last.get("batch"),
         unet=f"{done[FOLDER]:,} steps, {done['samples']:,} samples{begun}",
         noise=f"{NOISE['beta_schedule']} {NOISE['beta_start']} to {NOISE['beta_end']}, "
         f"{NOISE['num_train_timesteps']} steps",
         sampler=_sampler(folder),
         steps=settings.num_inference_steps,
         guidance=settings.guidance_scale,
-        figures="\n".join(_figures(out)),
+        figures="\n".join(_figures(out, last.get("error"))),
         digest=folder_digest(folder),
         weights="\n".join(_weights(folder / file, name) for name, file in WEIGHTS.items()),
     )
@@ -160,10 +163,9 @@ def _sampler(folder: Path) -> str:
     return f"`{name}` ({kind}, order {order}, {told.get('timestep_spacing')} timesteps)"
 
 
-def _figures(out: Path) -> list[str]:
-    error = (read_state(out / FOLDER).figures or {}).get("error", math.nan)
+def _figures(out: Path, error: float | None) -> list[str]:
     vae = read_json(out / "vae.json")
-    rows = [] if math.isnan(error) else [f"| velocity error in training (running mean) | {error:.4f} |"]
+    rows = [] if error is None else [f"| velocity error in training (running mean) | {error:.4f} |"]
     rows += [f"| {words} | {vae[key]} |" for key, words in _FIGURES.items() if key in vae]
     return rows or ["| none was measured | - |"]
 

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
@@ -101,10 +101,20 @@ def check(folder: Path, out: Path) -> None:
     print("sizes " + " ".join(f"{k} {v / 1e6:.2f} MB" for k, v in sorted(sizes.items())), flush=True)
 
 
-def totals(out: Path) -> dict[str, int]:
-    """Steps of every part and samples of the UNet, those of the base that was unpacked included."""
+def totals(out: Path) -> dict[str, Any]:
+    """Steps of every part and samples of the UNet, those of the base that was unpacked included.
+
+    `last` is the latest training of the UNet (rate, batch, samples, velocity error), `watched` whether an
+    embedder watched the decoder.
+    """
     earlier = read_json(out / EARLIER)
     states = {part: read_json(out / part / "state.json") for part in ("encoder", "decoder", FOLDER)}
     mine = {part: int(state.get("step", 0)) for part, state in states.items()}
     mine["samples"] = int(states[FOLDER].get("samples", 0))
-    return {name: count + int(earlier.get(name, 0)) for name, count in mine.items()}
+    done: dict[str, Any] = {name: count + int(earlier.get(name, 0)) for name, count in mine.items()}
+    done["last"] = earlier.get("last", {})
+    if mine["samples"]:
+        plan, error = states[FOLDER]["plan"], (states[FOLDER].get("figures") or {}).get("error")
+        done["last"] = {"lr": plan["lr"], "batch": plan["batch"], "samples": mine["samples"], "error": error}
+    taught = "unlike" in (states["decoder"].get("figures") or {})
+    return done | {"watched": taught or bool(earlier.get("watched"))}

@@ -191,8 +191,14 @@ def test_a_shipped_base_goes_on_from_its_weights(
         torch.equal(unpacked[k], v.half().to(v.dtype)) for k, v in shipped.items() if v.is_floating_point()
     )
     write_atomically(again / vae_stage.LATENTS_FILE, load_file(out / vae_stage.LATENTS_FILE))
+    decoded_on = tmp_path / "decoded on"
+    export_stage.export(again, decoded_on, vae_stage.new_vae((8, 8, 8, 8), 1), Pictures(len(corpus)))
+    told, before = (json.loads((f / "training.json").read_text()) for f in (decoded_on, tmp_path / "base"))
+    assert told == before and told["last"]["samples"] == told["samples"] == 4
+    assert "2 steps, 4 samples |" in (decoded_on / "CARD.md").read_text()
     train(corpus, again, steps=1)
     assert read_state(again / "unet").step == 1
+    assert export_stage.totals(again)["last"]["samples"] == 2
     with pytest.raises(FileExistsError):
         unpack_stage.unpack(tmp_path / "base", again)
 
