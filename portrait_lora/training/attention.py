@@ -27,7 +27,10 @@ class Float32Attention(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _in_float32(query: Tensor, key: Tensor, value: Tensor, *more: Any, **named: Any) -> Tensor:
+def _in_float32(
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, *more: Any, **named: Any
+) -> Tensor:
+    mask = attn_mask.float() if attn_mask is not None and attn_mask.is_floating_point() else attn_mask
     with torch.autocast(query.device.type, enabled=False):
-        exact = scaled_dot_product_attention(query.float(), key.float(), value.float(), *more, **named)
+        exact = scaled_dot_product_attention(query.float(), key.float(), value.float(), mask, *more, **named)
     return exact.to(query.dtype)

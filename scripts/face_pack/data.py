@@ -172,7 +172,7 @@ def warp(images: Tensor, affine: Tensor, height: int, width: int) -> Tensor:
 
 def aligned(images: Tensor, keypoints: Tensor, generator: torch.Generator | None, noise: float) -> Tensor:
     """(B, 3, 56, 56) in 0..255 as the embedders see it; keypoints shake when a generator is given."""
-    template = torch.tensor(TEMPLATE_112)
+    template = torch.tensor(TEMPLATE_112, device=keypoints.device)
     if generator is not None:
         spread = (keypoints - keypoints.mean(1, keepdim=True)).square().sum(-1).mean(1).sqrt()
         shake = torch.randn(keypoints.shape, generator=generator) * noise

@@ -33,6 +33,16 @@ def test_it_is_exact_inside_autocast() -> None:
     assert query.grad is not None and query.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("kind", [torch.bool, torch.bfloat16])
+def test_masks_are_kept(kind: torch.dtype) -> None:
+    query, seen = torch.randn(1, 1, 4, 8).bfloat16(), torch.tensor([[1, 1, 0, 0]]).bool()
+    mask = seen if kind == torch.bool else torch.where(seen, 0.0, -1e4).to(kind)
+    with torch.autocast("cpu", torch.bfloat16), Float32Attention():
+        masked = scaled_dot_product_attention(query, query, query, attn_mask=mask)
+        cut = scaled_dot_product_attention(query, query[:, :, :2], query[:, :, :2])
+    torch.testing.assert_close(masked, cut, rtol=2**-7, atol=1e-3)
+
+
 @pytest.mark.parametrize(
     ("precision", "again", "used"), [("bf16", False, True), ("bf16", True, False), ("no", False, False)]
 )
