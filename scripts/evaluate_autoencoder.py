@@ -21,7 +21,7 @@ import torch
 from portrait_lora.evaluation.identity import subject_face
 from portrait_lora.faces import FaceAnalyzer
 from portrait_lora.faces.packs import resolve_pack
-from scripts.base.vae import face_weights, psnr
+from scripts.base.vae import psnr, psnr_face
 from scripts.face_pack.calibrate import render_views
 from scripts.rows import Row, arguments, finish
 from scripts.studio.roundtrips import open_vae, through
@@ -59,9 +59,8 @@ def measure(people: Sequence[int], base: str | Path, pack: str, seed: int) -> li
         made = render_views(person, VIEWS, SIZE_PX, max_yaw_deg=55.0)
         decoded = through(vae, made.image_BCHW)
         error = (decoded.float() - made.image_BCHW.float()) / 127.5
-        face = face_weights(torch.as_tensor(made.face_box_xyxy_px).float(), SIZE_PX) - 1
-        face = (face / face.mean((1, 2, 3), keepdim=True)).sqrt()
-        fidelity += [(psnr(e), psnr(e * w)) for e, w in zip(error.split(1), face.split(1), strict=True)]
+        box = torch.as_tensor(made.face_box_xyxy_px).float()
+        fidelity.append((psnr(error), psnr_face(error, box)))
         pairs = [p.permute(0, 2, 3, 1).contiguous().numpy() for p in (made.image_BCHW, decoded)]
         found = [(k, subject_face(finders[-1].find(image))) for k, image in enumerate(pairs[0])]
         points = {k: face.keypoints_px for k, face in found if face is not None}
@@ -74,8 +73,10 @@ def measure(people: Sequence[int], base: str | Path, pack: str, seed: int) -> li
             )
             table.append(kept(real, seen))
     whole, faces = np.array(fidelity).mean(0)
-    rows = [Row("autoencoder: fidelity", float(whole), "dB PSNR", len(fidelity))]
-    rows.append(Row("autoencoder: fidelity, weighted to the face", float(faces), "dB PSNR", len(fidelity)))
+    rows = [Row("autoencoder: fidelity", float(whole), "dB PSNR", VIEWS * len(fidelity))]
+    rows.append(
+        Row("autoencoder: fidelity, weighted to the face", float(faces), "dB PSNR", VIEWS * len(fidelity))
+    )
     for name, table in zip("AB", tables, strict=True):
         value, interval = ratio(np.array(table), seed)
         rows.append(

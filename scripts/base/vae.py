@@ -196,6 +196,12 @@ def psnr(error: Tensor) -> float:
     return float((-10 * (error / 2).square().mean((1, 2, 3)).log10()).mean())
 
 
+def psnr_face(error: Tensor, box: Tensor) -> float:
+    """`psnr` with the pixels of the face boxes weighing most."""
+    bump = face_weights(box, error.shape[-1]) - 1
+    return psnr(error * (bump / bump.mean((1, 2, 3), keepdim=True)).sqrt())
+
+
 def read_latents(out: Path, plain: int, total: int) -> Tensor:
     """(total, C, h, w) stored latents: of the first `plain` pictures, then those of the further folders.
 
@@ -270,15 +276,14 @@ def measure(corpus: Corpus, vae: AutoencoderKL, out: Path, device: torch.device)
     for index in _holdout(corpus):
         x = corpus.pictures(index).to(device)
         y = vae.decode(vae.encode(x).latent_dist.mean).sample.clamp(-1, 1)
-        face = face_weights(corpus.rows("box", index).to(device), corpus.size_px) - 1
-        face = face / face.mean((1, 2, 3), keepdim=True)
-        shown, errors = [x, y], {"psnr": y - x, "psnr_face": (y - x) * face.sqrt()}
+        box = corpus.rows("box", index).to(device)
+        shown, found = [x, y], {"psnr": psnr(y - x), "psnr_face": psnr_face(y - x, box)}
         if pca is not None:
             linear = pca_decode(pca, pca_encode(pca, x))
             shown.insert(1, linear)
-            errors["psnr_linear"] = linear - x
-        for name, error in errors.items():
-            rows.setdefault(name, []).extend([psnr(error)] * len(index))
+            found["psnr_linear"] = psnr(linear - x)
+        for name, value in found.items():
+            rows.setdefault(name, []).extend([value] * len(index))
         sheet = sheet or [part[:8].cpu() for part in shown]
     figures: dict[str, Any] = {k: round(sum(v) / len(v), 2) for k, v in rows.items()}
     figures["parameters"] = sum(p.numel() for p in vae.parameters())
