@@ -10,6 +10,10 @@ python -m scripts.render_corpus --edition 2 --people 1000 --first-seed 1500000 -
 
 Edition 2 shows the later words of the vocabulary in about half of its lights, backdrops and wear, and leaves
 out people who are too near to an earlier one.
+
+python -m scripts.render_corpus --kin --people 6000 --views 2 --out work/corpus_kin
+
+A relative of each of them (`scripts/kin.py`), for the embedders: what is near to a face without being it.
 """
 
 from __future__ import annotations
@@ -29,9 +33,13 @@ import typer
 from safetensors.torch import save_file
 from torch import Tensor
 
+from scripts.kin import kin_of, people_of
+
 FIRST_TRAINING_SEED: Final = 1_000_000
 SHARD_IMAGES: Final = 2000
 LATER_FIELDS: Final = ("hat", "makeup")
+_DEFAULTS: Final = {"edition": 1, "kin": False, "shard": SHARD_IMAGES}
+"""What a folder that does not say so was begun with."""
 VIEWS_PER_SEED: Final = 1000
 """Image seeds are person seed × this + view, so that no two pictures share one."""
 
@@ -74,7 +82,7 @@ def render_batch(seeds: list[int], view: int, job: Job) -> tuple[dict[str, Tenso
     from portrait_lora import synthetic
 
     image_seeds = [s * VIEWS_PER_SEED + view for s in seeds]
-    people = synthetic.sample_people(seeds)
+    people = people_of(seeds)
     if view > 0:
         people = synthetic.restyle(people, image_seeds)
     if job.edition > 1:
@@ -117,10 +125,17 @@ def render_shard(job: Job) -> tuple[int, int, float]:
 
 
 def plan(
-    people: Sequence[int], views: int, size: int, supersample: int, batch: int, out: Path, edition: int = 1
+    people: Sequence[int],
+    views: int,
+    size: int,
+    supersample: int,
+    batch: int,
+    out: Path,
+    edition: int = 1,
+    pictures: int = SHARD_IMAGES,
 ) -> list[Job]:
-    """Shards of at most `SHARD_IMAGES` pictures of the people with these seeds that are not on disk yet."""
-    each = max(1, SHARD_IMAGES // views)
+    """Shards of at most so many `pictures` of the people with these seeds that are not on disk yet."""
+    each = max(1, pictures // views)
     jobs: list[Job] = []
     for shard, start in enumerate(range(0, len(people), each)):
         seeds = tuple(people[start : start + each])
@@ -151,8 +166,8 @@ def _check_settings(out: Path, settings: dict[str, int]) -> None:
     file = out / "corpus.json"
     if file.exists():
         before = json.loads(file.read_text(encoding="utf-8"))
-        known = {"edition": 1} | before
-        changed = [k for k, v in ({"edition": 1} | settings).items() if k != "people" and known.get(k) != v]
+        known = _DEFAULTS | before
+        changed = [k for k, v in (_DEFAULTS | settings).items() if k != "people" and known.get(k) != v]
         if changed:
             raise typer.BadParameter(f"{out} was begun with other {', '.join(changed)}: {before}")
     file.write_text(json.dumps(settings, indent=2), encoding="utf-8")
@@ -168,6 +183,8 @@ def main(
     workers: Annotated[int, typer.Option(help="single-thread processes")] = 2,
     batch: Annotated[int, typer.Option(help="people rendered at once")] = 10,
     edition: Annotated[int, typer.Option(min=1, max=2, help="2: with the later words")] = 1,
+    shard: Annotated[int, typer.Option(help="pictures of a shard, which one worker makes")] = SHARD_IMAGES,
+    kin: Annotated[bool, typer.Option(help="everybody's relative in place of them")] = False,
 ) -> None:
     """Render the shards that are missing."""
     if first_seed < FIRST_TRAINING_SEED:
@@ -182,9 +199,15 @@ def main(
     }
     if edition > 1:
         settings["edition"] = edition
+    if kin:
+        settings["kin"] = True
+    if shard != SHARD_IMAGES:
+        settings["shard"] = shard
     _check_settings(out, settings)
     seeds = people_apart(first_seed, people) if edition > 1 else range(first_seed, first_seed + people)
-    jobs = plan(seeds, views, size, supersample, batch, out, edition)
+    if kin:
+        seeds = [kin_of(seed) for seed in seeds]
+    jobs = plan(seeds, views, size, supersample, batch, out, edition, shard)
     total = sum(len(j.seeds) for j in jobs) * views
     print(f"{total} pictures in {len(jobs)} shards to render", flush=True)
     started, done = time.monotonic(), 0

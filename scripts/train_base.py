@@ -21,6 +21,7 @@ import typer
 
 from scripts.base import export as export_stage
 from scripts.base import extend as extend_stage
+from scripts.base import feed
 from scripts.base import tokenizer as tokenizer_stage
 from scripts.base import unet as unet_stage
 from scripts.base import unpack as unpack_stage
@@ -46,6 +47,10 @@ Steps = Annotated[int, typer.Option(help="length of the run in steps")]
 Batch = Annotated[int, typer.Option()]
 Rate = Annotated[float, typer.Option("--lr", help="peak learning rate")]
 Limit = Annotated[int | None, typer.Option(help="use only the first so many pictures")]
+Mirrors = Annotated[
+    bool,
+    typer.Option("--mirrors", help="half of the pictures with left for right: asked of latents and unet"),
+]
 Sizes = Annotated[str, typer.Option(help="channels per resolution, finest first")]
 Teaching = Annotated[
     Path | None,
@@ -150,6 +155,7 @@ def latents(
     more: Annotated[
         list[Path] | None, typer.Option(help="encode these further folders instead, in this order")
     ] = None,
+    mirrors: Mirrors = False,
     limit: Limit = None,
     threads: Threads = 2,
     device: Device = "auto",
@@ -158,7 +164,7 @@ def latents(
     where = _begin(threads, device)
     file = out / (vae_stage.MORE_LATENTS_FILE if more else vae_stage.LATENTS_FILE)
     first, *others = more or [corpus]
-    vae_stage.encode_all(Corpus(first, limit, *others), _vae(out), file, where)
+    vae_stage.encode_all(Corpus(first, limit, *others), _vae(out), file, where, mirrors)
 
 
 @app.command()
@@ -198,6 +204,7 @@ def unet(
     lr: Rate = 1e-3,
     checkpoint_minutes: Checkpoint = 5.0,
     seed: Annotated[int, typer.Option()] = 0,
+    mirrors: Mirrors = False,
     limit: Limit = None,
     threads: Threads = 2,
     device: Device = "auto",
@@ -209,8 +216,8 @@ def unet(
     words = tokenizer_stage.load_tokenizer(out / "tokenizer")
     _without_limit(more, limit)
     pictures = Corpus(corpus, limit, *(more or ()))
-    mixture = unet_stage.Mixture(len(Corpus(corpus, limit)), len(pictures), share)
-    unet_stage.train_unet(pictures, lambda: _vae(out), words, out, plan, shape, where, mixture)
+    mixture = feed.Mixture(len(Corpus(corpus, limit)), len(pictures), share)
+    unet_stage.train_unet(pictures, lambda: _vae(out), words, out, plan, shape, where, mixture, mirrors)
 
 
 @app.command()

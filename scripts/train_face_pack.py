@@ -1,6 +1,7 @@
 """Train the embedded face pack on the corpus of `render_corpus.py` and write it into the package.
 
-python scripts/train_face_pack.py all --corpus work/corpus --later work/corpus_wider --work work/face_pack
+python scripts/train_face_pack.py all --corpus work/corpus --later work/corpus_wider --kin work/corpus_kin \\
+    --work work/face_pack
 
 Stages: detector, landmarks, embedder-a, embedder-b, attributes, segmenter (each resumable), then pack
 (heads, ONNX, calibration).
@@ -27,16 +28,19 @@ from safetensors.torch import save_file  # noqa: E402
 
 from portrait_lora import manifest  # noqa: E402
 from portrait_lora.faces import resolve_pack  # noqa: E402
+from scripts.base.loop import pick_device  # noqa: E402
 from scripts.corpus import Corpus  # noqa: E402
 from scripts.face_pack import attributes, calibrate, card, export, heads, segmenter, stages  # noqa: E402
 from scripts.face_pack.data import load_pool, split  # noqa: E402
-from scripts.face_pack.loop import averaged  # noqa: E402
+from scripts.face_pack.embedders import train_embedder_a, train_embedder_b  # noqa: E402
+from scripts.face_pack.loop import Length, averaged  # noqa: E402
 from scripts.memory import keep_memory  # noqa: E402
 
 PACK_FOLDER = ROOT / "portrait_lora" / "assets" / "face_pack"
 DET_SIZE_PX = 256
 DET_THRESH = 0.5
 FIGURES: Final = "figures.json"
+EMBEDDERS: Final = {"embedder-a": train_embedder_a, "embedder-b": train_embedder_b}
 
 
 def build_pack(corpus: Path, work: Path, out: Path, people: int, later: Path | None) -> None:
@@ -120,12 +124,18 @@ def main(
     corpus: Annotated[Path, typer.Option(help="folder of the shards")] = Path("work/corpus"),
     work: Annotated[Path, typer.Option(help="folder of checkpoints")] = Path("work/face_pack"),
     out: Annotated[Path, typer.Option(help="folder of the pack")] = PACK_FOLDER,
-    minutes: Annotated[float | None, typer.Option(help="CPU minutes of the stage")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="CPU minutes of the stage, or minutes on a GPU")
+    ] = None,
     people: Annotated[int, typer.Option(help="people of the calibration")] = 200,
     threads: Annotated[int, typer.Option(help="CPU threads")] = 1,
     later: Annotated[
         Path | None, typer.Option(help="shards of the second edition: sunglasses, for the attributes")
     ] = None,
+    kin: Annotated[Path | None, typer.Option(help="shards of relatives, for the embedders")] = None,
+    device: Annotated[
+        str, typer.Option(help="cpu, cuda or auto; attributes and segmenter stay on the CPU")
+    ] = "cpu",
 ) -> None:
     """Run one stage, or all of them."""
     torch.set_num_threads(threads)
@@ -148,9 +158,11 @@ def main(
             segmenter.label_corpus(corpus, work)
         pool = load_pool(corpus)
         print(f"{name}: {len(pool)} pictures of {pool.people} people", flush=True)
-        length = minutes or stages.MINUTES[name]
+        length = Length(minutes or stages.MINUTES[name], pick_device(device))
         if name == attributes.NAME and later:
             stages.train_attributes(pool, work, length, load_pool(later))
+        elif name in EMBEDDERS and kin:
+            EMBEDDERS[name](pool, work, length, load_pool(kin))
         else:
             stages.TRAINERS[name](pool, work, length)
 

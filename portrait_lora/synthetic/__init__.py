@@ -1,6 +1,6 @@
 """The synthetic studio: made-up people, rendered with the truth known about every picture."""
 
-from portrait_lora.synthetic.identity import People, distance, restyle, sample_people
+from portrait_lora.synthetic.identity import People, between, distance, restyle, sample_people
 from portrait_lora.synthetic.render import Render, render
 from portrait_lora.synthetic.scene import Scenes, sample_scenes
 from portrait_lora.synthetic.spacing import MIN_DISTANCE, Near, Spacing, spacing
@@ -13,6 +13,7 @@ __all__ = [
     "Render",
     "Scenes",
     "Spacing",
+    "between",
     "distance",
     "dressed",
     "render",

@@ -22,8 +22,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 CHECKPOINT: Final = "checkpoint.safetensors"
-StepFunction = Callable[[int, torch.Generator], tuple[Tensor, dict[str, float]]]
-"""(step, generator) -> (loss, figures to print)."""
+Figures = dict[str, float | Tensor]
+StepFunction = Callable[[int, torch.Generator], tuple[Tensor, Figures]]
+"""(step, generator) -> (loss, figures to print: numbers, or tensors of one value that are read when printed)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,8 @@ class Run:
         self.average = [p.detach().clone() for p in self.parameters]
         self.state = read_state(folder)
         self._stop = False
+        self._loss = torch.zeros(())
+        self._means: Figures = dict(self.state.figures or {})
         if (folder / CHECKPOINT).exists():
             self._load()
 
@@ -147,14 +150,16 @@ class Run:
             self._set_lr(fraction)
             generator = torch.Generator(device).manual_seed(plan.seed * 1_000_003 + state.step)
             loss, figures = step_function(state.step, generator)
-            if not math.isfinite(loss.item()):
-                raise RuntimeError(f"{self.name}: loss is {loss.item()} at step {state.step}; lower --lr")
+            self._loss = loss.detach()
+            if device.type == "cpu":
+                self._check()
             self._update(loss)
             state.step += 1
+            self._note(figures)
             now = time.monotonic()
             state.seconds, tick = state.seconds + now - tick, now
-            self._note(figures)
             if state.step % plan.report_every == 0:
+                self._check()
                 rate = (state.step - reported) * plan.batch / max(1e-6, state.seconds - reported_at)
                 reported, reported_at = state.step, state.seconds
                 self._report(rate)
@@ -178,13 +183,19 @@ class Run:
         decay = min(self.plan.ema, 1 - 1 / (self.state.step / 8 + 1.125))
         torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1 - decay)
 
-    def _note(self, figures: dict[str, float]) -> None:
-        old = self.state.figures or figures
+    def _check(self) -> None:
+        """A GPU is not waited for at every step: there it is seen here, before anything is reported or kept."""
+        if not math.isfinite(value := self._loss.item()):
+            raise RuntimeError(f"{self.name}: loss is {value} at step {self.state.step}; lower --lr")
+
+    def _note(self, figures: Figures) -> None:
+        old = self._means or figures
         keep = 0.98 if self.state.step > 50 else 0.9
-        self.state.figures = {k: keep * old.get(k, v) + (1 - keep) * v for k, v in figures.items()}
+        self._means = {k: keep * old.get(k, v) + (1 - keep) * v for k, v in figures.items()}
 
     def _report(self, rate: float) -> None:
         state, plan = self.state, self.plan
+        state.figures = {k: float(v) for k, v in self._means.items()}
         left = (1 - state.fraction(plan)) / max(state.fraction(plan), 1e-9) * state.seconds / 60
         shown = " ".join(f"{k} {v:.4f}" for k, v in (state.figures or {}).items())
         lr = self.optimizer.param_groups[0]["lr"]
@@ -193,6 +204,8 @@ class Run:
 
     def save(self, on_checkpoint: Callable[[Run], None] | None = None) -> None:
         """Write the checkpoint, then let the caller look at it."""
+        self._check()
+        self.state.figures = {k: float(v) for k, v in self._means.items()} or self.state.figures
         tensors: dict[str, Tensor] = {}
         for (name, p), average in zip(self.named, self.average, strict=True):
             tensors[f"weights/{name}"], tensors[f"average/{name}"] = p, average

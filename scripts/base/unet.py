@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,25 +17,14 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from scripts.corpus import Corpus
 
 from . import configs
-from .captions import training_caption
-from .loop import CHECKPOINT, Plan, Run, epoch_rows, read_part, write_json
+from .feed import Batches, Feed, Mixture
+from .loop import CHECKPOINT, Plan, Run, read_part, write_json
 from .preview import build_pipeline, draw, save_sheet
-from .vae import face_weights, read_latents
+from .vae import MIRRORED, face_weights, read_latents
 
 FOLDER = "unet"
-WIDTHS: Final = (configs.LATENT_SIDE,) * 8 + (12, 11)
-"""Columns of latents a batch is trained on: mostly squares, some 3:4 and 2:3 uprights."""
 NOISE_FLOOR: Final = 0.25
 """Least weight of a step: where little but noise is left, light, pose and backdrop are decided."""
-
-
-@dataclass(frozen=True, slots=True)
-class Mixture:
-    """The first `plain` of `total` pictures are drawn epoch by epoch; `share` of the samples are others."""
-
-    plain: int
-    total: int
-    share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +51,14 @@ def load_averaged(out: Path, tokenizer: CLIPTokenizer, shape: Shape) -> nn.Modul
     return modules.eval()
 
 
-def tokens(tokenizer: CLIPTokenizer, texts: list[str]) -> Tensor:
-    """Token ids padded to the full length, exactly as the pipeline makes them."""
-    batch = tokenizer(
-        texts, padding="max_length", max_length=configs.TEXT_LENGTH, truncation=True, return_tensors="pt"
-    )
-    return batch.input_ids
+def flipped(box: Tensor, size_px: int) -> Tensor:
+    """Boxes (N, 4) of the pictures in a mirror."""
+    return torch.stack([size_px - box[:, 2], box[:, 1], size_px - box[:, 0], box[:, 3]], 1)
+
+
+def _workers(device: torch.device) -> int:
+    """Processes that make batches: a CPU that trains has none to spare."""
+    return 0 if device.type == "cpu" else min(8, max(2, (os.cpu_count() or 2) // 2))
 
 
 def place_weights(box: Tensor, size_px: int) -> Tensor:
@@ -117,20 +108,6 @@ def velocity_loss(
     return (error * weight).mean(), square.detach().mean()
 
 
-def drawn_rows(step: int, plan: Plan, mixture: Mixture) -> Tensor:
-    """Rows of one batch: the plain pictures epoch by epoch, some of which another picture takes the place of.
-
-    A pure function of `step`.
-    """
-    rows = epoch_rows(step, plan.batch, mixture.plain, plan.seed)
-    if mixture.total > mixture.plain:
-        draw = random.Random(f"{plan.seed}-more-{step}")
-        for place in range(len(rows)):
-            if draw.random() < mixture.share:
-                rows[place] = draw.randrange(mixture.plain, mixture.total)
-    return rows
-
-
 def train_unet(
     corpus: Corpus,
     vae: Callable[[], AutoencoderKL],
@@ -140,32 +117,38 @@ def train_unet(
     shape: Shape,
     device: torch.device,
     mixture: Mixture | None = None,
+    mirrors: bool = False,
 ) -> None:
     """Train UNet and text encoder; `vae()` gives the current autoencoder for the preview sheets.
 
-    Without a `mixture` all pictures are drawn alike.
+    Without a `mixture` all pictures are drawn alike; with `mirrors` half of them are seen in one, which the
+    stage `latents` must have been asked for too.
     """
     modules = new_modules(tokenizer, shape, plan.seed).to(device).train()
     write_json(out / FOLDER / "shape.json", {"channels": shape.channels, "attention": shape.attention,
                                              "layers": shape.layers})  # fmt: skip
+    if device.type == "cuda":
+        modules.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     run = Run("unet", out / FOLDER, modules, plan)
     mixture = mixture or Mixture(len(corpus), len(corpus))
-    latents = read_latents(out, mixture.plain, mixture.total)
-    scheduler = DDPMScheduler(**configs.NOISE)
-    alphas = scheduler.alphas_cumprod.to(device)
+    latents = read_latents(out, mixture.plain, mixture.total).to(device)
+    mirrored = read_latents(out, mixture.plain, mixture.total, MIRRORED) if mirrors else None
+    if mirrored is not None:
+        latents = torch.stack([latents, mirrored.to(device)], 1)
+    boxes, side = corpus.column("box").to(device), corpus.size_px
+    alphas = DDPMScheduler(**configs.NOISE).alphas_cumprod.to(device)
+    feed = Feed(Batches(corpus.looks, tokenizer, plan, mixture, mirrors), _workers(device))
 
-    def step(number: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        index = drawn_rows(number, plan, mixture)
-        draws = random.Random(f"{plan.seed}-{number}")
-        texts = [training_caption(corpus.looks[i], draws) for i in index.tolist()]
-        z = latents[index].float().to(device)
-        box = corpus.rows("box", index).to(device)
-        places = place_weights(box, corpus.size_px)
-        if (width := draws.choice(WIDTHS)) < z.shape[-1]:
-            z, places = narrowed(z, places, box, width)
-        ids = tokens(tokenizer, texts).to(device)
-        loss, error = velocity_loss(modules, z, ids, alphas, generator, places)
-        return loss, {"error": error.item()}
+    def step(number: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float | Tensor]]:
+        batch = feed.take(number)
+        rows, flip = batch.rows.to(device), batch.mirrored.to(device)
+        z, box = latents[rows, flip.long()] if mirrors else latents[rows], boxes[rows]
+        box = torch.where(flip[:, None], flipped(box, side), box)
+        z, places = z.float(), place_weights(box, side)
+        if batch.width < z.shape[-1]:
+            z, places = narrowed(z, places, box, batch.width)
+        loss, error = velocity_loss(modules, z, batch.ids.to(device), alphas, generator, places)
+        return loss, {"error": error}
 
     run.train(step, lambda r: preview(r, vae(), tokenizer, out, shape, device))
 

@@ -36,6 +36,7 @@ LIKENESS_WEIGHT: Final = 0.03
 LATENT_NOISE: Final = 0.2
 """Largest spread of the noise on the latents: what is sampled is never as clean as what was encoded."""
 PCA_FILE: Final = "pca.safetensors"
+LATENTS, MIRRORED = "latents", "mirrored"
 LATENTS_FILE: Final = "latents.safetensors"
 MORE_LATENTS_FILE: Final = "latents_more.safetensors"
 """Those of the pictures of `scripts.style_corpus`, so that the others need not be encoded again."""
@@ -156,27 +157,37 @@ def train_encoder(corpus: Corpus, vae: AutoencoderKL, out: Path, plan: Plan, dev
 
 
 @torch.inference_mode()
-def encode_all(corpus: Corpus, vae: AutoencoderKL, file: Path, device: torch.device, batch: int = 64) -> None:
-    """Write the latents (posterior means, float16) of the whole corpus once."""
+def encode_all(
+    corpus: Corpus,
+    vae: AutoencoderKL,
+    file: Path,
+    device: torch.device,
+    mirrors: bool = False,
+    batch: int = 64,
+) -> None:
+    """Write the latents (posterior means, float16) of the whole corpus once, and with `mirrors` those of the
+    pictures with left for right."""
     vae = vae.to(device, memory_format=torch.channels_last).eval()  # pyright: ignore[reportCallIssue]
-    latents = torch.empty(
-        len(corpus), LATENT_CHANNELS, *(2 * [corpus.size_px // PATCH_PX]), dtype=torch.float16
-    )
+    side = corpus.size_px // PATCH_PX
+    names = (LATENTS, MIRRORED) if mirrors else (LATENTS,)
+    table = {k: torch.empty(len(corpus), LATENT_CHANNELS, side, side, dtype=torch.float16) for k in names}
     started = time.monotonic()
     for chunk in torch.arange(len(corpus)).split(batch):
-        with torch.autocast(device.type, torch.bfloat16):
-            mean = vae.quant_conv(vae.encoder(corpus.pictures(chunk).to(device)))[:, :LATENT_CHANNELS]
-        latents[chunk] = mean.float().half().cpu()
+        pictures = corpus.pictures(chunk).to(device)
+        for name, latents in table.items():
+            x = pictures.flip(-1) if name == MIRRORED else pictures
+            with torch.autocast(device.type, torch.bfloat16):
+                mean = vae.quant_conv(vae.encoder(x))[:, :LATENT_CHANNELS]
+            latents[chunk] = mean.float().half().cpu()
         done = int(chunk[-1]) + 1
         if done % (batch * 50) == 0 or done == len(corpus):
             rate = done / (time.monotonic() - started)
             left = (len(corpus) - done) / rate / 60
             print(f"latents {done}/{len(corpus)} {rate:.0f} images/s, {left:.1f} min left", flush=True)
-    write_atomically(file, {"latents": latents})
-    spread = latents.float().std((0, 2, 3))
-    print(
-        f"latents: overall std {latents.float().std():.3f}, channels {spread.min():.2f}..{spread.max():.2f}"
-    )
+    write_atomically(file, table)
+    known = table[LATENTS].float()
+    spread = known.std((0, 2, 3))
+    print(f"latents: overall std {known.std():.3f}, channels {spread.min():.2f}..{spread.max():.2f}")
 
 
 def _charbonnier(error: Tensor) -> Tensor:
@@ -202,17 +213,19 @@ def psnr_face(error: Tensor, box: Tensor) -> float:
     return psnr(error * (bump / bump.mean((1, 2, 3), keepdim=True)).sqrt())
 
 
-def read_latents(out: Path, plain: int, total: int) -> Tensor:
+def read_latents(out: Path, plain: int, total: int, which: str = LATENTS) -> Tensor:
     """(total, C, h, w) stored latents: of the first `plain` pictures, then those of the further folders.
 
-    Raises `ValueError` when there are not as many as pictures.
+    `which` is `LATENTS` or `MIRRORED`.  Raises `ValueError` when there are not as many as pictures.
     """
     parts: list[Tensor] = []
     for name, count in ((LATENTS_FILE, plain), (MORE_LATENTS_FILE, total - plain)):
         if count:
-            parts.append(load_file(out / name)["latents"])
-            if len(parts[-1]) != count:
-                raise ValueError(f"{len(parts[-1])} {name} for {count} pictures: repeat the stage latents")
+            table = load_file(out / name)
+            if which not in table or len(table[which]) != count:
+                found = len(table[which]) if which in table else "no"
+                raise ValueError(f"{found} {which} in {name} for {count} pictures: repeat the stage latents")
+            parts.append(table[which])
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
@@ -236,7 +249,7 @@ def train_decoder(
     boxes, keypoints, landmarks = (corpus.column(name) for name in ("box", "keypoints", "landmarks"))
     skip = min(HOLDOUT_IMAGES, len(corpus) // 2)
 
-    def step(number: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+    def step(number: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float | Tensor]]:
         index = epoch_rows(number, plan.batch, len(corpus), plan.seed, skip)
         x, z = corpus.pictures(index).to(device), latents[index].float().to(device)
         strength = LATENT_NOISE * torch.rand(len(z), 1, 1, 1, generator=generator, device=device)

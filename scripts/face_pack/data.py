@@ -61,6 +61,10 @@ class Pool:
         """The rows of `index`; people keep their numbers."""
         return Pool(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
 
+    def to(self, device: torch.device) -> Pool:
+        """The same elsewhere."""
+        return Pool(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+
     def renumbered(self) -> Pool:
         """People counted from 0 without gaps."""
         return replace(self, person=self.person.unique(return_inverse=True)[1])

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import torch
 from torch import Tensor, nn
 
-from portrait_lora.synthetic import sample_people
 from portrait_lora.synthetic.identity import FACE_SHAPE
 from scripts.face_pack import augment, losses
 from scripts.face_pack.closeness import closeness_loss, truth_of
-from scripts.face_pack.data import Pool, aligned, five_points, split, unit
-from scripts.face_pack.loop import CHUNK, Plan, forward, train
+from scripts.face_pack.data import Pool, aligned, five_points, joined, split, unit
+from scripts.face_pack.loop import CHUNK, Length, Plan, forward, train
 from scripts.face_pack.nets import EMBEDDING_SIZE, EmbedderA, EmbedderB
+from scripts.kin import kin_of, people_of
 
 SEEDS: Final = {"embedder-a": 13, "embedder-b": 14}
 TRAITS: Final = (
@@ -61,102 +63,151 @@ def _half(pool: Pool, odd: int) -> Pool:
     return pool.take(rows).renumbered()
 
 
-def _seeds(pool: Pool) -> list[int]:
+def seeds_of(pool: Pool) -> list[int]:
     """Who the people 0, 1, … are."""
     seeds = torch.zeros(pool.people, dtype=torch.long)
     seeds[pool.person] = pool.seed
     return seeds.tolist()
 
 
-def pairs(pool: Pool, count: int, generator: torch.Generator) -> Tensor:
-    """(2 × count,) rows of a batch: `count` people, two pictures of each (the same one twice where a person
-    has no other)."""
+@dataclass(frozen=True, slots=True)
+class Album:
+    """The pictures of a pool by person; `relatives` (R, 2) are people who are near to each other.
+
+    The first `named` people are those whom an embedder is to tell apart; behind them come relatives.
+    """
+
+    pool: Pool
+    relatives: Tensor
+    named: int
+
+    def to(self, device: torch.device) -> Album:
+        """The same elsewhere."""
+        return Album(self.pool.to(device), self.relatives.to(device), self.named)
+
+    def people(self, count: int, generator: torch.Generator) -> Tensor:
+        """(count,) people of a batch: half of them two relatives each, where there are enough."""
+        device = self.relatives.device
+        near = min(count // 4, len(self.relatives))
+        both = self.relatives[torch.randperm(len(self.relatives), generator=generator, device=device)[:near]]
+        others = torch.randperm(self.named, generator=generator, device=device)[: count - 2 * near]
+        return torch.cat([both.flatten(), others])
+
+
+def album_of(pool: Pool, kin: Pool | None) -> Album:
+    """`pool`, and behind it those pictures of `kin` that show relatives of its people."""
+    if kin is None:
+        return Album(pool, torch.zeros(0, 2, dtype=torch.long), pool.people)
+    place = {kin_of(seed): i for i, seed in enumerate(seeds_of(pool))}
+    rows = torch.isin(kin.seed, torch.tensor(list(place))).nonzero()[:, 0]
+    if not len(rows):
+        raise ValueError("no picture shows a relative of the people to train on: render them with --kin")
+    near = kin.take(rows).renumbered()
+    known = torch.tensor([place[seed] for seed in seeds_of(near)])
+    relatives = torch.stack([known, pool.people + torch.arange(len(known))], 1)
+    return Album(joined(pool, near), relatives, pool.people)
+
+
+def views(pool: Pool, people: Tensor, generator: torch.Generator) -> Tensor:
+    """(2 × people,) rows of two pictures of each (the same one twice where a person has no other)."""
     order = pool.person.argsort(stable=True)
-    views = torch.bincount(pool.person, minlength=pool.people)
-    first = views.cumsum(0) - views
-    chosen = torch.randperm(pool.people, generator=generator)[:count]
-    one = (torch.rand(len(chosen), generator=generator) * views[chosen]).long()
-    step = (torch.rand(len(chosen), generator=generator) * (views[chosen] - 1)).long() + 1
-    other = (one + step) % views[chosen]
-    return order[torch.cat([first[chosen] + one, first[chosen] + other])]
+    count = torch.bincount(pool.person, minlength=pool.people)
+    first = count.cumsum(0) - count
+    device = pool.person.device
+    one = (torch.rand(len(people), generator=generator, device=device) * count[people]).long()
+    step = (torch.rand(len(people), generator=generator, device=device) * (count[people] - 1)).long() + 1
+    other = (one + step) % count[people]
+    return order[torch.cat([first[people] + one, first[people] + other])]
 
 
-def traits(pool: Pool) -> Tensor:
+def traits(seeds: Sequence[int]) -> Tensor:
     """(people, T) what makes each of them: shape of the face, skin, eyes, each scaled to spread 1."""
-    values = sample_people(_seeds(pool)).values
+    values = people_of(seeds).values
     table = torch.stack([values[name].float() for name in TRAITS], 1)
     return (table - table.mean(0)) / table.std(0).clamp(min=1e-3)
 
 
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How one of the two is trained; `odd`: on which half of the people."""
+
+    odd: int
+    soft: float
+    shake: float
+    lr: float
+    batch: int = 128
+
+
 def _train_embedder(
     name: str,
-    net: nn.Module,
-    pool: Pool,
+    make: Callable[[], nn.Module],
+    margin_of: Callable[[int], losses.Margin],
+    data: tuple[Pool, Pool | None],
     folder: Path,
-    minutes: float,
-    make_margin: Callable[[int], losses.Margin],
-    *,
-    odd: int,
-    soft: float,
-    shake: float,
-    lr: float,
-    batch: int = 128,
+    length: Length,
+    recipe: Recipe,
 ) -> None:
+    """Raises `ValueError` where the second of `data` holds no relatives of the first's people."""
+    pool, kin = data
     fit, held = split(pool)
-    fit = _half(fit, odd)
-    margin = make_margin(fit.people)
-    truth = traits(fit)
-    nearness = truth_of(_seeds(fit))
-    describe = nn.Linear(EMBEDDING_SIZE, truth.shape[1])
-    net = net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    album = album_of(_half(fit, recipe.odd), kin)
+    seeds = seeds_of(album.pool)
+    everybody = sorted({*pool.seed.tolist(), *(kin.seed.tolist() if kin else ())})
+    place = {seed: i for i, seed in enumerate(everybody)}
+    known = truth_of(everybody, folder / "truth.safetensors", os.cpu_count() or 1)
+    nearness = known.take(torch.tensor([place[seed] for seed in seeds])).to(length.device)
+    truth, album = traits(seeds).to(length.device), album.to(length.device)
+    fit, person = album.pool, album.pool.person
+    batch = recipe.batch * (2 if kin else 1)
 
     def step(progress: float, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        rows = pairs(fit, batch // 2, generator)
+        rows = views(fit, album.people(batch // 2, generator), generator)
         with torch.no_grad():
             harder = _ramp(progress, 0.05, 0.55)
-            crop = aligned(
-                fit.image[rows], five_points(fit.landmarks[rows]), generator, shake * (0.5 + 0.5 * harder)
-            )
-            crop = augment.camera(
-                crop, generator, soft=soft * (0.3 + 0.7 * harder), strength=0.25 + 0.55 * harder
-            )
+            shake = recipe.shake * (0.5 + 0.5 * harder)
+            crop = aligned(fit.image[rows], five_points(fit.landmarks[rows]), generator, shake)
+            soft = recipe.soft * (0.3 + 0.7 * harder)
+            crop = augment.camera(crop, generator, soft=soft, strength=0.25 + 0.55 * harder)
             mirrored = torch.rand(len(crop), 1, 1, 1, generator=generator) < 0.5
             crop = torch.where(mirrored, crop.flip(3), crop)
-        embedding = forward(net, unit(crop))
-        loss = margin(embedding, fit.person[rows], _ramp(progress, 0.4, 0.65))
-        off = (describe(embedding) - truth[fit.person[rows]]).square().mean()
-        near = closeness_loss(embedding, fit.person[rows], nearness)
-        named = 0.02 + 0.98 * _ramp(progress, 0.08, 0.35)
+        embedding, who = forward(net, unit(crop)), person[rows]
+        named = who < album.named
+        loss = margin(embedding[named], who[named], _ramp(progress, 0.4, 0.65))
+        off = (describe(embedding) - truth[who]).square().mean()
+        near = closeness_loss(embedding, who, nearness)
         figures = {"people": loss.item(), "traits": off.item(), "near": near.item()}
-        return named * (loss + CLOSENESS_WEIGHT * near) + TRAIT_WEIGHT * off, figures
+        share = 0.02 + 0.98 * _ramp(progress, 0.08, 0.35)
+        return share * (loss + CLOSENESS_WEIGHT * near) + TRAIT_WEIGHT * off, figures
 
     def evaluate() -> dict[str, float]:
-        return {"auc": auc(embed_pool(net, held), held.person), "people": float(len(held.person.unique()))}
+        found = auc(embed_pool(net, held.to(length.device)), held.person.to(length.device))
+        return {"auc": found, "people": float(len(held.person.unique()))}
 
-    modules = nn.ModuleDict({"net": net, "margin": margin, "describe": describe})
-    plan = Plan(minutes, lr, average=0.999)
-    train(name, modules, step, plan, folder, SEEDS[name], evaluate)
+    with length.device:
+        torch.manual_seed(SEEDS[name])
+        net = make().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        margin = margin_of(album.named)
+        describe = nn.Linear(EMBEDDING_SIZE, truth.shape[1])
+        modules = nn.ModuleDict({"net": net, "margin": margin, "describe": describe})
+        plan = Plan(length.minutes, recipe.lr, average=0.999)
+        train(name, modules, step, plan, folder, SEEDS[name], evaluate)
 
 
-def train_embedder_a(pool: Pool, folder: Path, minutes: float) -> None:
-    """CosFace on the people of even number."""
+def train_embedder_a(pool: Pool, folder: Path, length: Length, kin: Pool | None = None) -> None:
+    """CosFace on the people of even number; `kin` shows relatives of them."""
 
     def margin(people: int) -> losses.Margin:
         return losses.Margin(people, EMBEDDING_SIZE, scale=24.0, margin=0.2, angular=False, centres=1)
 
-    torch.manual_seed(SEEDS["embedder-a"])
-    _train_embedder(
-        "embedder-a", EmbedderA(), pool, folder, minutes, margin, odd=0, soft=0.45, shake=0.05, lr=2.5e-3
-    )
+    recipe = Recipe(odd=0, soft=0.45, shake=0.05, lr=2.5e-3)
+    _train_embedder("embedder-a", EmbedderA, margin, (pool, kin), folder, length, recipe)
 
 
-def train_embedder_b(pool: Pool, folder: Path, minutes: float) -> None:
-    """Sub-centre ArcFace on the people of odd number."""
+def train_embedder_b(pool: Pool, folder: Path, length: Length, kin: Pool | None = None) -> None:
+    """Sub-centre ArcFace on the people of odd number; `kin` shows relatives of them."""
 
     def margin(people: int) -> losses.Margin:
         return losses.Margin(people, EMBEDDING_SIZE, scale=26.0, margin=0.25, angular=True, centres=2)
 
-    torch.manual_seed(SEEDS["embedder-b"])
-    _train_embedder(
-        "embedder-b", EmbedderB(), pool, folder, minutes, margin, odd=1, soft=0.55, shake=0.06, lr=2e-3
-    )
+    recipe = Recipe(odd=1, soft=0.55, shake=0.06, lr=2e-3)
+    _train_embedder("embedder-b", EmbedderB, margin, (pool, kin), folder, length, recipe)

@@ -1,4 +1,8 @@
-"""One training loop for the four networks: AdamW, cosine, running average, resumable checkpoints."""
+"""One training loop for the networks: AdamW, cosine, running average, resumable checkpoints.
+
+It trains where the weights are.  What a step makes of random numbers must be made there too, so a step runs
+with that place as torch's default device (`torch.device` as a context).
+"""
 
 from __future__ import annotations
 
@@ -27,7 +31,7 @@ StepFunction = Callable[[float, torch.Generator], tuple[Tensor, dict[str, float]
 class Plan:
     """`minutes` of CPU time of the process (over as many runs as it takes), or `steps` when they come first.
 
-    CPU time, so that other work on the machine makes training slower but not worse.
+    CPU time, so that other work on the machine makes training slower but not worse; on a GPU, time.
     """
 
     minutes: float
@@ -40,6 +44,14 @@ class Plan:
     log_seconds: float = 20.0
 
 
+@dataclass(frozen=True, slots=True)
+class Length:
+    """How long a stage trains, and where."""
+
+    minutes: float
+    device: torch.device = torch.device("cpu")
+
+
 @dataclass(slots=True)
 class _State:
     step: int = 0
@@ -48,7 +60,7 @@ class _State:
 
 def forward(net: nn.Module, x: Tensor) -> Tensor:
     """Answers in float32, reckoned in bfloat16."""
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(x.device.type, torch.bfloat16):
         return net(x).float()
 
 
@@ -121,14 +133,16 @@ def train(
     optimiser = torch.optim.AdamW(modules.parameters(), plan.lr, weight_decay=plan.weight_decay)
     average = {k: v.detach().clone() for k, v in modules.state_dict().items()}
     state = _load(file, modules, average, optimiser) if file.exists() else _State()
-    begun_cpu, before = time.process_time(), state.seconds
+    device = next(modules.parameters()).device
+    clock = time.process_time if device.type == "cpu" else time.monotonic
+    begun, before = clock(), state.seconds
     saved = logged = time.monotonic()
     while (progress := max(state.seconds / (plan.minutes * 60), state.step / plan.steps)) < 1:
         rate = plan.lr * min(1.0, (state.step + 1) / plan.warmup)
         rate *= 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress))
         for group in optimiser.param_groups:
             group["lr"] = rate
-        generator = torch.Generator().manual_seed((seed * 1_000_003 + state.step) & 0x7FFFFFFF)
+        generator = torch.Generator(device).manual_seed((seed * 1_000_003 + state.step) & 0x7FFFFFFF)
         torch.manual_seed((seed * 7919 + state.step) & 0x7FFFFFFF)  # dropout
         loss, figures = step(progress, generator)
         optimiser.zero_grad()
@@ -138,7 +152,7 @@ def train(
         state.step += 1
         _average(average, modules, min(plan.average, (1 + state.step) / (10 + state.step)))
         now = time.monotonic()
-        state.seconds = before + time.process_time() - begun_cpu
+        state.seconds = before + clock() - begun
         if now - logged > plan.log_seconds:
             logged = now
             print(_line(name, state, progress, loss.item(), figures), flush=True)

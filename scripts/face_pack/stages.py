@@ -13,7 +13,7 @@ from portrait_lora import vocabulary
 from scripts.face_pack import attributes, augment, losses, segmenter
 from scripts.face_pack.data import Pool, invert, joined, landmark_crop, move, split, split_rows, unit
 from scripts.face_pack.embedders import train_embedder_a, train_embedder_b
-from scripts.face_pack.loop import CHUNK, Plan, averaged, forward, train
+from scripts.face_pack.loop import CHUNK, Length, Plan, averaged, forward, train
 from scripts.face_pack.nets import (
     LANDMARK_FEATURES,
     LANDMARK_PX,
@@ -45,10 +45,9 @@ GAPS: Final = (torch.tensor([a for a, _ in _PAIRS]), torch.tensor([b for _, b in
 SCENE_PX: Final = (192, 256)
 
 
-def train_detector(pool: Pool, folder: Path, minutes: float, batch: int = 32) -> None:
+def train_detector(pool: Pool, folder: Path, length: Length, batch: int = 32) -> None:
     """Scenes composed on the fly."""
-    fit, _ = split(pool)
-    net = Detector().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    fit = split(pool)[0].to(length.device)
     composers = [Composer(fit, size) for size in SCENE_PX]
 
     def step(progress: float, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
@@ -56,20 +55,20 @@ def train_detector(pool: Pool, folder: Path, minutes: float, batch: int = 32) ->
             which = int(torch.randint(0, len(composers), (), generator=generator))
             count = batch * SCENE_PX[0] ** 2 // (2 * SCENE_PX[which] ** 2)
             scenes = composers[which].batch(count, generator)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(length.device.type, torch.bfloat16):
             found = net(unit(scenes.image, 128.0))
         return losses.detector_loss(found, scenes)
 
-    modules = nn.ModuleDict({"net": net})
-    train("detector", modules, step, Plan(minutes, 2.5e-3), folder, SEEDS["detector"])
+    with length.device:
+        net = Detector().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        modules = nn.ModuleDict({"net": net})
+        train("detector", modules, step, Plan(length.minutes, 2.5e-3), folder, SEEDS["detector"])
 
 
-def train_landmarks(pool: Pool, folder: Path, minutes: float, batch: int = 64) -> None:
+def train_landmarks(pool: Pool, folder: Path, length: Length, batch: int = 64) -> None:
     """Crops around jittered boxes; what tells expressions apart (gaps of lids, lips, brows) counts extra."""
-    fit, held = split(pool)
-    net = Landmarks().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    words = nn.Linear(LANDMARK_FEATURES, len(vocabulary.EXPRESSIONS))
-    weight = torch.ones(68, 1)
+    fit, held = (part.to(length.device) for part in split(pool))
+    weight = torch.ones(68, 1, device=length.device)
     weight[36:] = 2.0
     weight[17:27] = 1.4
 
@@ -82,7 +81,7 @@ def train_landmarks(pool: Pool, folder: Path, minutes: float, batch: int = 64) -
         rows = torch.randint(0, len(fit), (batch,), generator=generator)
         crop, target = batch_of(fit, rows, generator)
         crop = augment.camera(crop, generator, soft=0.3, strength=0.7)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(length.device.type, torch.bfloat16):
             features = net.features(unit(crop, 128.0))
             points, guess = net.head(features).float().reshape(-1, 68, 2), words(features.flatten(1)).float()
         off = points - target
@@ -102,22 +101,25 @@ def train_landmarks(pool: Pool, folder: Path, minutes: float, batch: int = 64) -
             errors = [(forward(net, unit(c, 128.0)) - t).norm(dim=-1) for c, t in parts]
         return {"error_of_half_crop": float(torch.cat(errors).mean()), "n": float(len(held))}
 
-    modules = nn.ModuleDict({"net": net, "words": words})
-    train("landmarks", modules, step, Plan(minutes, 2e-3), folder, SEEDS["landmarks"], evaluate)
+    with length.device:
+        net = Landmarks().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        words = nn.Linear(LANDMARK_FEATURES, len(vocabulary.EXPRESSIONS))
+        modules = nn.ModuleDict({"net": net, "words": words})
+        train("landmarks", modules, step, Plan(length.minutes, 2e-3), folder, SEEDS["landmarks"], evaluate)
 
 
-def train_attributes(pool: Pool, folder: Path, minutes: float, later: Pool | None = None) -> None:
-    """Expression, glasses, beard, lighting and the key light, from the crop of the landmarks.
+def train_attributes(pool: Pool, folder: Path, length: Length, later: Pool | None = None) -> None:
+    """On a CPU, for things are painted there: expression, glasses, beard, lighting and the key light, from the crop of the landmarks.
 
     `later` are people of the second edition, for the words that the first lacks; all of them are trained on.
     """
     fit, held = split(pool)
-    attributes.train_attributes(joined(fit, later) if later else fit, held, folder, minutes)
+    attributes.train_attributes(joined(fit, later) if later else fit, held, folder, length.minutes)
 
 
-def train_segmenter(pool: Pool, folder: Path, minutes: float) -> None:
-    """What every pixel shows, from the pictures that were labelled."""
-    segmenter.train_segmenter(*_labelled(pool, folder), folder, minutes)
+def train_segmenter(pool: Pool, folder: Path, length: Length) -> None:
+    """On a CPU as well: what every pixel shows, from the pictures that were labelled."""
+    segmenter.train_segmenter(*_labelled(pool, folder), folder, length.minutes)
 
 
 def segmenter_figures(pool: Pool, folder: Path) -> dict[str, float]:
@@ -132,7 +134,7 @@ def _labelled(pool: Pool, folder: Path) -> tuple[tuple[Pool, Tensor], tuple[Pool
     return (labelled.take(fit), parts[fit]), (labelled.take(held), parts[held])
 
 
-TRAINERS: Final[dict[str, Callable[[Pool, Path, float], None]]] = {
+TRAINERS: Final[dict[str, Callable[[Pool, Path, Length], None]]] = {
     "detector": train_detector,
     "landmarks": train_landmarks,
     "embedder-a": train_embedder_a,

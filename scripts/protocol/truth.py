@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -16,7 +15,7 @@ from portrait_lora.evaluation.identity import ReferenceSet, impostor_scores, rea
 from portrait_lora.faces import FaceAnalyzer
 from portrait_lora.faces.packs import Role
 from portrait_lora.records import Face
-from portrait_lora.synthetic import People, colours, render, sample_people, sample_scenes
+from portrait_lora.synthetic import People, between, colours, render, sample_people, sample_scenes
 from portrait_lora.synthetic.curves import features_of
 from portrait_lora.synthetic.head import build_head
 from scripts.protocol.store import Store
@@ -40,29 +39,19 @@ PIECE: Final = 25
 LABELS: Final = ("sex", "age", "skin")
 
 
-def mixed(a: People, b: People, share: float) -> People:
-    """The person `share` of the way from a to b: everything continuous is interpolated, the rest is a's."""
-    fixed = {"female", "style", "beard", "glasses", "moles"}
-    values = {
-        k: v if k in fixed else v.float() + share * (b.values[k].float() - v.float())
-        for k, v in a.values.items()
-    }
-    return People(a.seeds, MappingProxyType(values))
-
-
 @cache
 def _neutral() -> object:
     return sample_scenes([1], expression="neutral", yaw_deg=0.0, pitch_deg=0.0, roll_deg=0.0).rows()[0]
 
 
-def _shape(people: People) -> np.ndarray:
-    """(V, 3) vertices of the neutral head."""
+def shape_of(people: People) -> np.ndarray:
+    """(V, 3) vertices of the neutral head of the first of these people."""
     person = people.rows()[0]
     head = build_head(person, features_of(person), _neutral(), torch.device("cpu"))  # type: ignore[arg-type]
     return head.position.reshape(-1, 3).numpy()
 
 
-def _albedo(people: People) -> np.ndarray:
+def albedo(people: People) -> np.ndarray:
     """(3,) mean skin colour of the person under the studio's plainest light."""
     scene = sample_scenes([1], expression="neutral", yaw_deg=0.0, lighting="high-key lighting")
     made = render(people, scene, 48)
@@ -72,8 +61,8 @@ def _albedo(people: People) -> np.ndarray:
 
 def raw_distance(a: People, b: People) -> tuple[float, float]:
     """(mean vertex distance, mean colour distance) of the neutral heads."""
-    vertices = float(np.linalg.norm(_shape(a) - _shape(b), axis=1).mean())
-    return vertices, float(np.abs(_albedo(a) - _albedo(b)).mean())
+    vertices = float(np.linalg.norm(shape_of(a) - shape_of(b), axis=1).mean())
+    return vertices, float(np.abs(albedo(a) - albedo(b)).mean())
 
 
 def stranger_scale(seed: int, pairs: int = 24) -> tuple[float, float]:
@@ -126,7 +115,7 @@ def _measured_pair(
     other = sample_people([FIRST_SEED + 10_000 * seed + 2 * i + 1])
     whole = distance(first, other, scale)
     wanted = float(np.random.default_rng([seed, i]).uniform(0, 1))
-    second = mixed(first, other, min(wanted / max(whole, 1e-6), 1.0))
+    second = between(first, other, min(wanted / max(whole, 1e-6), 1.0))
     size = HOLDOUT + SERIES
     scenes = sample_scenes([20 * i + 1 + k for k in range(size)], max_yaw_deg=25.0)
     shown = [

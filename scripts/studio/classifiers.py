@@ -22,7 +22,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from scripts.base.loop import write_atomically
+from scripts.base.loop import pick_device, write_atomically
 from scripts.corpus import Corpus
 from scripts.face_pack.loop import Plan, averaged, train
 from scripts.studio import network, roundtrips
@@ -42,6 +42,7 @@ THROUGH: Final = 1000
 THROUGH_SHARE: Final = 0.3
 THROUGH_HELD: Final = 300
 LATENT_NOISE: Final = 0.2
+CPU: Final = torch.device("cpu")
 _CHUNK: Final = 128
 
 
@@ -88,32 +89,44 @@ def _spread(rows: Tensor, count: int) -> Tensor:
     return rows[torch.linspace(0, len(rows) - 1, min(count, len(rows))).long()]
 
 
-def fit(corpus: Corpus, work: Path, steps: int, batch: int = BATCH, through: int = THROUGH) -> nn.Module:
-    """Train, or go on training, for `steps` in all."""
+def fit(
+    corpus: Corpus,
+    work: Path,
+    steps: int,
+    batch: int = BATCH,
+    through: int = THROUGH,
+    device: torch.device = CPU,
+) -> nn.Module:
+    """Train, or go on training, for `steps` in all; the result is on the CPU."""
     learn, _ = split(corpus)
     wanted = labels(corpus.looks)
-    weights = network.word_weights(wanted[learn])
+    weights = [w.to(device) for w in network.word_weights(wanted[learn])]
     chosen = _spread(learn, through)
     soft = roundtrips.cached(
         work / "roundtrips.safetensors", corpus, chosen, roundtrips.open_vae(), noise=LATENT_NOISE, seed=SEED
-    )
-    torch.manual_seed(SEED)
-    net = network.Classifier().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    ).to(device)
+    images = None if device.type == "cpu" else corpus.column("image").to(device)
+    learn, wanted, chosen = learn.to(device), wanted.to(device), chosen.to(device)
 
     def step(_: float, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         few = round(batch * THROUGH_SHARE)
         plain = learn[torch.randint(0, len(learn), (batch - few,), generator=generator)]
         drawn = torch.randint(0, len(chosen), (few,), generator=generator)
-        pictures = torch.cat([corpus.rows("image", plain), soft[drawn]]).float()
+        shown = corpus.rows("image", plain) if images is None else images[plain]
         pictures, truth = network.disturb(
-            pictures, torch.cat([wanted[plain], wanted[chosen[drawn]]]), generator
+            torch.cat([shown, soft[drawn]]).float(),
+            torch.cat([wanted[plain], wanted[chosen[drawn]]]),
+            generator,
         )
         return network.loss(network.look(net, pictures), truth, weights), {}
 
     plan = Plan(minutes=float("inf"), lr=3e-3, steps=steps)
-    train(NAME, nn.ModuleDict({"net": net}), step, plan, work, SEED)
+    with device:
+        torch.manual_seed(SEED)
+        net = network.Classifier().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        train(NAME, nn.ModuleDict({"net": net}), step, plan, work, SEED)
     net.load_state_dict(averaged(work, NAME))
-    return net.eval()
+    return net.to(CPU).eval()
 
 
 def finish(net: nn.Module, corpus: Corpus, work: Path, steps: int) -> Path:
@@ -164,17 +177,17 @@ def load(file: Path) -> Reader:
 def main(
     corpus: Annotated[Path, typer.Option(help="folder of the rendered shards")] = Path("work/corpus"),
     work: Annotated[Path, typer.Option(help="working folder")] = WORK,
-    steps: Annotated[
-        int, typer.Option(help=f"steps of {BATCH} pictures, those already done included")
-    ] = STEPS,
+    steps: Annotated[int, typer.Option(help="steps, those already done included")] = STEPS,
     limit: Annotated[int | None, typer.Option(help="use only the first so many pictures")] = None,
     more: Annotated[list[Path] | None, typer.Option(help="further folders: styles, later words")] = None,
+    batch: Annotated[int, typer.Option(help="pictures of a step")] = BATCH,
+    device: Annotated[str, typer.Option(help="cpu, cuda or auto")] = "cpu",
 ) -> None:
     """Train and write `classifiers.safetensors`."""
     if more and limit:
         raise typer.BadParameter("--limit and --more exclude each other")
     pictures = Corpus(corpus, limit, *(more or ()))
-    net = fit(pictures, work, steps)
+    net = fit(pictures, work, steps, batch, device=pick_device(device))
     print(f"wrote {finish(net, pictures, work, steps)}", flush=True)
 
 

@@ -50,7 +50,7 @@ class Classifier(nn.Module):
 def look(net: nn.Module, pictures: Tensor) -> list[Tensor]:
     """Logits (N, words) per attribute, for pictures (N, 3, 128, 128) of 0..255."""
     x = ((pictures.float() - 127.5) / 127.5).contiguous(memory_format=torch.channels_last)
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(x.device.type, torch.bfloat16):
         out = net(x).float()
     return list(out.split([len(a.words) for a in ATTRIBUTES], 1))
 
@@ -67,7 +67,7 @@ def word_weights(wanted: Tensor) -> list[Tensor]:
 
 def loss(logits: Sequence[Tensor], wanted: Tensor, weights: Sequence[Tensor]) -> Tensor:
     """Cross entropy summed over the attributes; what is not told does not count."""
-    total = torch.zeros(())
+    total = torch.zeros((), device=wanted.device)
     for guess, column, weight, attribute in zip(logits, wanted.unbind(1), weights, ATTRIBUTES, strict=True):
         told = column != UNTOLD
         if bool(told.any()):

@@ -19,6 +19,7 @@ from portrait_lora.vocabulary import Look
 from scripts import style_corpus, train_base
 from scripts.base import export as export_stage
 from scripts.base import extend as extend_stage
+from scripts.base import feed
 from scripts.base import unet as unet_stage
 from scripts.base import unpack as unpack_stage
 from scripts.base import vae as vae_stage
@@ -350,14 +351,14 @@ def test_an_extended_checkpoint_draws_as_before_and_trains_on_with_styles(
     shorten(out)
     train(corpus, out, steps=2)
     file = out / "unet" / CHECKPOINT
-    ids = unet_stage.tokens(load_tokenizer(out / "tokenizer"), corpus.captions())
+    ids = feed.tokens(load_tokenizer(out / "tokenizer"), corpus.captions())
     answers: list[torch.Tensor] = []
     for _ in range(2):
         words = load_tokenizer(out / "tokenizer")
         modules = unet_stage.load_averaged(out, words, SHAPE)
         z = torch.randn(len(ids), 16, 16, 16, generator=torch.Generator().manual_seed(1))
         with torch.inference_mode():
-            states = modules["text"](unet_stage.tokens(words, corpus.captions())).last_hidden_state
+            states = modules["text"](feed.tokens(words, corpus.captions())).last_hidden_state
             answers.append(modules["unet"](z, torch.tensor(500), states).sample)
         if len(answers) == 1:
             before = {p: read_part(file, p) for p in ("weights", "optimizer/exp_avg", "optimizer/step")}
@@ -374,12 +375,12 @@ def test_an_extended_checkpoint_draws_as_before_and_trains_on_with_styles(
     assert read_state(out / "unet").step == 2
 
     folder = styled_folder(corpus, tmp_path)
-    mixture = unet_stage.Mixture(len(corpus), len(corpus) + 3, share=1.0)
+    mixture = feed.Mixture(len(corpus), len(corpus) + 3, share=1.0)
     both = Corpus(corpus.folder, None, folder)
     with pytest.raises(FileNotFoundError):
         vae_stage.read_latents(out, mixture.plain, mixture.total)
     write_atomically(out / vae_stage.MORE_LATENTS_FILE, {"latents": torch.randn(3, 16, 16, 16).half()})
-    with pytest.raises(ValueError, match="3 latents_more"):
+    with pytest.raises(ValueError, match="3 latents in latents_more"):
         vae_stage.read_latents(out, len(corpus), len(corpus) + 2)
     vae = vae_stage.new_vae((8, 8, 8, 8), 1)
     plan = Plan(4, batch=2, lr=1e-3, report_every=1000)
@@ -400,11 +401,11 @@ def styled_folder(corpus: Corpus, folder: Path) -> Path:
 
 def test_the_share_asked_of_the_samples_is_of_the_other_pictures() -> None:
     plan = Plan(1, batch=32, lr=1e-3)
-    mixed, alone = unet_stage.Mixture(640, 690, 0.1), unet_stage.Mixture(640, 640, 0.1)
-    rows = torch.cat([unet_stage.drawn_rows(step, plan, mixed) for step in range(100)])
+    mixed, alone = feed.Mixture(640, 690, 0.1), feed.Mixture(640, 640, 0.1)
+    rows = torch.cat([feed.drawn_rows(step, plan, mixed) for step in range(100)])
     assert 0.08 < (rows >= 640).float().mean() < 0.12
     assert len(rows[rows >= 640].unique()) > 45 and rows.max() < 690
-    plain = torch.cat([unet_stage.drawn_rows(step, plan, alone) for step in range(20)])
+    plain = torch.cat([feed.drawn_rows(step, plan, alone) for step in range(20)])
     assert sorted(plain.tolist()) == list(range(640))
 
 
@@ -425,3 +426,49 @@ def test_styles_are_spread_over_the_corpus_and_told_in_front(corpus: Corpus, tmp
     draw = random.Random(0)
     told = [training_caption(made.looks[0], draw) for _ in range(200)]
     assert all(t.startswith(f"{made.looks[0].style} ") for t in told if t)
+
+
+def test_mirrors_swap_left_and_right_in_words_boxes_and_latents(corpus: Corpus, tmp_path: Path) -> None:
+    sided = next(k for k in PREVIEW_LOOKS if k.facing and k.light_side)
+    other = feed.in_a_mirror(sided)
+    assert {other.facing, sided.facing} == set(vocabulary.FACINGS)
+    assert {other.light_side, sided.light_side} == set(vocabulary.LIGHT_SIDES)
+    assert feed.in_a_mirror(other) == sided
+    box = torch.tensor([[10.0, 20.0, 50.0, 90.0]])
+    assert unet_stage.flipped(box, 128).tolist() == [[78.0, 20.0, 118.0, 90.0]]
+    vae = vae_stage.new_vae((8, 8, 8, 8), 1)
+    for mirrors in (False, True):
+        vae_stage.encode_all(corpus, vae, tmp_path / vae_stage.LATENTS_FILE, CPU, mirrors)
+        plain = vae_stage.read_latents(tmp_path, COUNT, COUNT)
+        assert plain.shape == (COUNT, 16, 16, 16)
+    seen = vae_stage.read_latents(tmp_path, COUNT, COUNT, vae_stage.MIRRORED)
+    assert not torch.equal(seen, plain) and not torch.equal(seen, plain.flip(-1))
+
+
+def test_batches_made_ahead_are_those_of_their_steps(corpus: Corpus, tmp_path: Path) -> None:
+    write_tokenizer(tmp_path / "tokenizer")
+    words, plan = load_tokenizer(tmp_path / "tokenizer"), Plan(9, batch=4, lr=1e-3)
+    batches = feed.Batches(corpus.looks, words, plan, feed.Mixture(COUNT, COUNT), mirrors=True)
+    ahead = feed.Feed(batches, workers=2)
+    for step in (3, 4, 5):
+        made, known = ahead.take(step), feed.Feed(batches, 0).take(step)
+        assert torch.equal(made.ids, known.ids) and torch.equal(made.rows, known.rows)
+        assert torch.equal(made.mirrored, known.mirrored) and made.width == known.width
+    flips = torch.cat([batches[step].mirrored for step in range(40)])
+    assert 0.3 < flips.float().mean() < 0.7
+    plain = feed.Batches(corpus.looks, words, plan, feed.Mixture(COUNT, COUNT), mirrors=False)
+    assert not plain[3].mirrored.any()
+
+
+def test_training_with_mirrors_needs_their_latents(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unet_stage, "preview", lambda *_: None)
+    out = prepare(corpus, tmp_path / "out")
+    words, plan = load_tokenizer(out / "tokenizer"), Plan(2, batch=2, lr=1e-3)
+    vae = vae_stage.new_vae((8, 8, 8, 8), 1)
+    with pytest.raises(ValueError, match="no mirrored"):
+        unet_stage.train_unet(corpus, lambda: vae, words, out, plan, SHAPE, CPU, mirrors=True)
+    vae_stage.encode_all(corpus, vae, out / vae_stage.LATENTS_FILE, CPU, mirrors=True)
+    unet_stage.train_unet(corpus, lambda: vae, words, out, plan, SHAPE, CPU, mirrors=True)
+    assert read_state(out / "unet").step == 2

@@ -13,7 +13,7 @@ from portrait_lora import config
 from portrait_lora.evaluation.calibration import read_threshold
 from portrait_lora.evaluation.select import CheckpointScore
 from portrait_lora.records import Face
-from portrait_lora.synthetic import sample_people
+from portrait_lora.synthetic import between, sample_people
 from scripts import calibrate_identity, evaluate_selection
 from scripts.protocol import choosing, cohort, copies, intervals, oracle, truth
 from scripts.protocol.store import Store
@@ -36,7 +36,7 @@ def test_selection_beats_the_last_and_a_random_checkpoint():
 def test_interpolated_people_are_as_far_apart_as_they_should_be():
     a, b = sample_people([1]), sample_people([2])
     scale = (1.0, 10.0)
-    apart = [truth.distance(a, truth.mixed(a, b, share), scale) for share in (0.0, 0.3, 0.6, 1.0)]
+    apart = [truth.distance(a, between(a, b, share), scale) for share in (0.0, 0.3, 0.6, 1.0)]
     assert apart[0] == 0
     assert apart == sorted(apart)
 
