@@ -1,4 +1,4 @@
-"""What a step of the UNet is given: which pictures, told how.  Every batch is a function of its step alone."""
+"""What a step of the UNet is given: which pictures, told how.  A batch is a function of its step alone."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 CHECKPOINT: Final = "checkpoint.safetensors"
 Figures = dict[str, float | Tensor]
 StepFunction = Callable[[int, torch.Generator], tuple[Tensor, Figures]]
-"""(step, generator) -> (loss, figures to print: numbers, or tensors of one value that are read when printed)."""
+"""(step, generator) -> (loss, figures to print: numbers, or tensors of one value, read when printed)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +184,7 @@ class Run:
         torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1 - decay)
 
     def _check(self) -> None:
-        """A GPU is not waited for at every step: there it is seen here, before anything is reported or kept."""
+        """Nobody waits for a GPU at every step: there this comes before anything is reported or kept."""
         if not math.isfinite(value := self._loss.item()):
             raise RuntimeError(f"{self.name}: loss is {value} at step {self.state.step}; lower --lr")
 

@@ -109,7 +109,8 @@ def train_landmarks(pool: Pool, folder: Path, length: Length, batch: int = 64) -
 
 
 def train_attributes(pool: Pool, folder: Path, length: Length, later: Pool | None = None) -> None:
-    """On a CPU, for things are painted there: expression, glasses, beard, lighting and the key light, from the crop of the landmarks.
+    """On a CPU, where things are painted: expression, glasses, beard, lighting and the key light, from the
+    crop of the landmarks.
 
     `later` are people of the second edition, for the words that the first lacks; all of them are trained on.
     """
