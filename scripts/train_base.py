@@ -3,6 +3,14 @@
 python -m scripts.train_base all --corpus work/corpus --more work/corpus_styles --more work/corpus_wider \\
     --teacher work/face_pack
 
+On a GPU the same with `--device cuda`.  So that the pictures need not be there first, the UNet can also learn
+from what is being rendered (`--grow`); the one that ships went on so for eight minutes of an H100:
+
+python -m scripts.render_corpus --people 9000 --views 2 --first-seed 2000000 --shard 240 --out work/own &
+python -m scripts.train_base unpack
+python -m scripts.train_base unet --grow --mirrors --device cuda --minutes 8 --share 0.6 \\
+    --corpus work/own --more work/corpus_kin --more work/corpus_wider --more work/corpus_styles
+
 Stages: tokenizer, pca, encoder, latents, decoder, unet, export; `unpack` in place of the first three goes on
 from the base that ships, `extend` adds later words to a training that has begun.  Every stage leaves its
 result in `--out` and goes on from its checkpoint when repeated; `export` may run at any time from the newest.
@@ -21,7 +29,7 @@ import typer
 
 from scripts.base import export as export_stage
 from scripts.base import extend as extend_stage
-from scripts.base import feed
+from scripts.base import supply
 from scripts.base import tokenizer as tokenizer_stage
 from scripts.base import unet as unet_stage
 from scripts.base import unpack as unpack_stage
@@ -200,24 +208,36 @@ def unet(
     attention: Annotated[str, typer.Option(help="which resolutions attend, finest first")] = UNET_ATTENTION,
     steps: Steps = 10_000,
     minutes: Minutes = None,
-    batch: Batch = 32,
+    batch: Annotated[int | None, typer.Option(help="by default 32 on a CPU, 512 on a GPU")] = None,
     lr: Rate = 1e-3,
     checkpoint_minutes: Checkpoint = 5.0,
     seed: Annotated[int, typer.Option()] = 0,
     mirrors: Mirrors = False,
+    grow: Annotated[
+        bool, typer.Option("--grow", help="encode the shards itself, those too that are rendered meanwhile")
+    ] = False,
+    replay: Annotated[bool, typer.Option(help="on a GPU, record a step and replay it")] = True,
     limit: Limit = None,
     threads: Threads = 2,
     device: Device = "auto",
 ) -> None:
     """Train the UNet and the text encoder on the stored latents."""
     where = _begin(threads, device)
-    plan = Plan(steps, batch, lr, minutes, warmup=150, seed=seed, checkpoint_minutes=checkpoint_minutes)
+    batch = batch or (32 if where.type == "cpu" else 512)
+    plan = Plan(
+        steps, batch, lr, minutes, warmup=150, seed=seed, checkpoint_minutes=checkpoint_minutes, replay=replay
+    )
     shape = unet_stage.Shape(_sizes(channels), _sizes(attention))
     words = tokenizer_stage.load_tokenizer(out / "tokenizer")
     _without_limit(more, limit)
-    pictures = Corpus(corpus, limit, *(more or ()))
-    mixture = feed.Mixture(len(Corpus(corpus, limit)), len(pictures), share)
-    unet_stage.train_unet(pictures, lambda: _vae(out), words, out, plan, shape, where, mixture, mirrors)
+    source = (
+        supply.Growing(corpus, more or (), _vae(out), where, mirrors)
+        if grow
+        else supply.Stored(
+            Corpus(corpus, limit, *(more or ())), len(Corpus(corpus, limit)), out, where, mirrors
+        )
+    )
+    unet_stage.train_unet(source, lambda: _vae(out), words, out, plan, shape, where, share if more else 0.0)
 
 
 @app.command()

@@ -133,6 +133,9 @@ def main(
         Path | None, typer.Option(help="shards of the second edition: sunglasses, for the attributes")
     ] = None,
     kin: Annotated[Path | None, typer.Option(help="shards of relatives, for the embedders")] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="embedders go on from those in this folder of checkpoints")
+    ] = None,
     device: Annotated[
         str, typer.Option(help="cpu, cuda or auto; attributes and segmenter stay on the CPU")
     ] = "cpu",
@@ -158,7 +161,7 @@ def main(
             segmenter.label_corpus(corpus, work)
         pool = load_pool(corpus)
         print(f"{name}: {len(pool)} pictures of {pool.people} people", flush=True)
-        length = Length(minutes or stages.MINUTES[name], pick_device(device))
+        length = Length(minutes or stages.MINUTES[name], pick_device(device), start)
         if name == attributes.NAME and later:
             stages.train_attributes(pool, work, length, load_pool(later))
         elif name in EMBEDDERS and kin:

@@ -89,7 +89,7 @@ Apache-2.0, weights included. Commercial use: yes.
 
 _DATA: Final = (
     "{pictures:,} procedurally rendered portraits (`scripts/render_corpus.py`){further}; no photograph, no "
-    "real person and no other model's output. Captions are the words of `portrait_lora.vocabulary` "
+    "real person and no other model's output.{grown} Captions are the words of `portrait_lora.vocabulary` "
     "(`scripts/base/captions.py`): {whole:.0%} are empty, and {clause:.0%} of the clauses of the others are "
     "left out, so a prompt without glasses or beard does not forbid them. The trigger word `ohwx` occurs in "
     "none."
@@ -99,6 +99,12 @@ _WATCHED: Final = (
 )
 _LATER: Final = ", {:,} of other people with the words of the second edition"
 _STYLED: Final = ", and {:,} of the first once more as {} (`scripts/style_corpus.py`)"
+
+
+_GROWN: Final = (
+    " The last run of the UNet saw {:,} further pictures of other people, rendered while it trained"
+)
+_MIRRORED: Final = ", half of them with left for right"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +138,7 @@ def write_card(out: Path, folder: Path, pictures: Pictures, done: Mapping[str, A
     data = _DATA.format(
         pictures=pictures.plain,
         further=pictures.further(),
+        grown=_grown(last.get("pictures", {})),
         whole=WHOLE_DROPOUT,
         clause=CLAUSE_DROPOUT,
     )
@@ -153,6 +160,13 @@ def write_card(out: Path, folder: Path, pictures: Pictures, done: Mapping[str, A
         weights="\n".join(_weights(folder / file, name) for name, file in WEIGHTS.items()),
     )
     (folder / CARD).write_text(text, encoding="utf-8")
+
+
+def _grown(seen: Mapping[str, Any]) -> str:
+    """Of pictures that nobody kept."""
+    if not seen.get("grown"):
+        return ""
+    return _GROWN.format(seen["pictures"]) + (_MIRRORED if seen.get("mirrors") else "") + "."
 
 
 def _sampler(folder: Path) -> str:

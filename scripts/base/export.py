@@ -17,7 +17,7 @@ from .configs import PREVIEW_PROMPTS
 from .loop import CHECKPOINT, write_json
 from .preview import build_pipeline, draw, save_sheet
 from .tokenizer import load_tokenizer
-from .unet import FOLDER, Shape, load_averaged
+from .unet import FOLDER, PICTURES, Shape, load_averaged
 
 DIGESTS: Final = "digests.json"
 TRAINING: Final = "training.json"
@@ -104,8 +104,8 @@ def check(folder: Path, out: Path) -> None:
 def totals(out: Path) -> dict[str, Any]:
     """Steps of every part and samples of the UNet, those of the base that was unpacked included.
 
-    `last` is the latest training of the UNet (rate, batch, samples, velocity error), `watched` whether an
-    embedder watched the decoder.
+    `last` is the latest training of the UNet (rate, batch, samples, velocity error, pictures), `watched`
+    whether an embedder watched the decoder.
     """
     earlier = read_json(out / EARLIER)
     states = {part: read_json(out / part / "state.json") for part in ("encoder", "decoder", FOLDER)}
@@ -116,5 +116,6 @@ def totals(out: Path) -> dict[str, Any]:
     if mine["samples"]:
         plan, error = states[FOLDER]["plan"], (states[FOLDER].get("figures") or {}).get("error")
         done["last"] = {"lr": plan["lr"], "batch": plan["batch"], "samples": mine["samples"], "error": error}
+        done["last"] |= {"pictures": read_json(out / FOLDER / PICTURES)}
     taught = "unlike" in (states["decoder"].get("figures") or {})
     return done | {"watched": taught or bool(earlier.get("watched"))}

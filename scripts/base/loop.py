@@ -12,6 +12,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -21,10 +22,14 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from .replay import Replayed
+
 CHECKPOINT: Final = "checkpoint.safetensors"
 Figures = dict[str, float | Tensor]
-StepFunction = Callable[[int, torch.Generator], tuple[Tensor, Figures]]
-"""(step, generator) -> (loss, figures to print: numbers, or tensors of one value, read when printed)."""
+Given = Callable[[int, torch.Generator], tuple[Tensor, ...]]
+"""(step, generator) -> the tensors of the step."""
+Loss = Callable[..., tuple[Tensor, Figures]]
+"""Those tensors -> (loss, figures to print: numbers, or tensors of one value, read when printed)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,8 @@ class Plan:
     seed: int = 0
     report_every: int = 100
     checkpoint_minutes: float = 5.0
+    replay: bool = False
+    """On a GPU: record a step and replay it (`replay.py`)."""
 
 
 @dataclass(slots=True)
@@ -107,9 +114,18 @@ class Run:
         self.name, self.folder, self.modules, self.plan = name, folder, modules, plan
         self.named = [(n, p) for n, p in modules.named_parameters() if p.requires_grad]
         self.parameters = [p for _, p in self.named]
+        device = self.parameters[0].device
+        on_gpu = device.type == "cuda"
+        rate: float | Tensor = torch.tensor(plan.lr, device=device) if on_gpu else plan.lr
         self.optimizer = torch.optim.AdamW(
-            self.parameters, plan.lr, betas=plan.betas, weight_decay=plan.weight_decay, fused=True
+            self.parameters,
+            rate,
+            betas=plan.betas,
+            weight_decay=plan.weight_decay,
+            fused=True,
+            capturable=on_gpu,
         )
+        self._blend = torch.ones((), device=device)
         self.average = [p.detach().clone() for p in self.parameters]
         self.state = read_state(folder)
         self._stop = False
@@ -118,11 +134,12 @@ class Run:
         if (folder / CHECKPOINT).exists():
             self._load()
 
-    def train(self, step_function: StepFunction, on_checkpoint: Callable[[Run], None] | None = None) -> State:
+    def train(self, given: Given, loss: Loss, on_checkpoint: Callable[[Run], None] | None = None) -> State:
         """Train until the plan is fulfilled; SIGTERM or Ctrl-C saves and leaves with exit code 130."""
         before = {s: signal.signal(s, self._ask_to_stop) for s in (signal.SIGINT, signal.SIGTERM)}
         try:
-            self._loop(step_function, on_checkpoint)
+            with self._stream():
+                self._loop(given, loss, on_checkpoint)
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -130,6 +147,13 @@ class Run:
             print(f"{self.name}: stopped at step {self.state.step}, state saved", flush=True)
             raise SystemExit(130)
         return self.state
+
+    def _stream(self) -> AbstractContextManager[object]:
+        """On a GPU a stream of its own: nothing can be recorded on the default one."""
+        if self.parameters[0].device.type != "cuda":
+            return nullcontext()
+        torch.cuda.synchronize()
+        return torch.cuda.stream(torch.cuda.Stream())
 
     def averaged(self) -> dict[str, Tensor]:
         """The running average of the weights."""
@@ -141,19 +165,24 @@ class Run:
             for p, a in zip(self.parameters, self.average, strict=True):
                 p.copy_(a)
 
-    def _loop(self, step_function: StepFunction, on_checkpoint: Callable[[Run], None] | None) -> None:
+    def _loop(self, given: Given, loss: Loss, on_checkpoint: Callable[[Run], None] | None) -> None:
         plan, state = self.plan, self.state
         device = self.parameters[0].device
         saved, tick = state.seconds, time.monotonic()
         reported, reported_at = state.step, state.seconds
+
+        def update(*tensors: Tensor) -> tuple[Tensor, Figures]:
+            value, figures = loss(*tensors)
+            self._update(value)
+            return value.detach(), figures
+
+        replayed = Replayed(update) if plan.replay and device.type == "cuda" else None
         while (fraction := state.fraction(plan)) < 1 and not self._stop:
             self._set_lr(fraction)
             generator = torch.Generator(device).manual_seed(plan.seed * 1_000_003 + state.step)
-            loss, figures = step_function(state.step, generator)
-            self._loss = loss.detach()
-            if device.type == "cpu":
-                self._check()
-            self._update(loss)
+            self._blend.fill_(1 - min(plan.ema, 1 - 1 / (state.step / 8 + 1.125)))
+            tensors = given(state.step, generator)
+            self._loss, figures = replayed(tensors) if replayed else update(*tensors)
             state.step += 1
             self._note(figures)
             now = time.monotonic()
@@ -173,19 +202,26 @@ class Run:
         warm = min(1.0, (self.state.step + 1) / self.plan.warmup)
         lr = self.plan.lr * warm * (0.5 * (1 + math.cos(math.pi * fraction)) + 0.005)
         for group in self.optimizer.param_groups:
-            group["lr"] = lr
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(lr)
+            else:
+                group["lr"] = lr
 
     def _update(self, loss: Tensor) -> None:
+        if loss.device.type == "cpu":
+            self._check(loss)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
         self.optimizer.step()
-        decay = min(self.plan.ema, 1 - 1 / (self.state.step / 8 + 1.125))
-        torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1 - decay)
+        with torch.no_grad():
+            off = torch._foreach_sub([p.detach() for p in self.parameters], self.average)
+            torch._foreach_mul_(off, self._blend)
+            torch._foreach_add_(self.average, off)
 
-    def _check(self) -> None:
+    def _check(self, loss: Tensor | None = None) -> None:
         """Nobody waits for a GPU at every step: there this comes before anything is reported or kept."""
-        if not math.isfinite(value := self._loss.item()):
+        if not math.isfinite(value := (self._loss if loss is None else loss).item()):
             raise RuntimeError(f"{self.name}: loss is {value} at step {self.state.step}; lower --lr")
 
     def _note(self, figures: Figures) -> None:
@@ -198,7 +234,7 @@ class Run:
         state.figures = {k: float(v) for k, v in self._means.items()}
         left = (1 - state.fraction(plan)) / max(state.fraction(plan), 1e-9) * state.seconds / 60
         shown = " ".join(f"{k} {v:.4f}" for k, v in (state.figures or {}).items())
-        lr = self.optimizer.param_groups[0]["lr"]
+        lr = float(self.optimizer.param_groups[0]["lr"])
         line = f"{self.name} step {state.step} {state.seconds:.0f} s {shown} lr {lr:.1e}"
         print(f"{line} {rate:.1f} samples/s, {left:.1f} min left", flush=True)
 

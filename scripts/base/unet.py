@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Final
 
@@ -14,15 +14,18 @@ from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from scripts.corpus import Corpus
-
 from . import configs
-from .feed import Batches, Feed, Mixture
+from .feed import Batches, Feed
 from .loop import CHECKPOINT, Plan, Run, read_part, write_json
 from .preview import build_pipeline, draw, save_sheet
-from .vae import MIRRORED, face_weights, read_latents
+from .supply import Supply, Table
+from .vae import face_weights
 
 FOLDER = "unet"
+PICTURES: Final = "pictures.json"
+"""What the run saw, for the card."""
+LOOK_SECONDS: Final = 40.0
+"""How often a supply is asked whether it has grown."""
 NOISE_FLOOR: Final = 0.25
 """Least weight of a step: where little but noise is left, light, pose and backdrop are decided."""
 
@@ -78,15 +81,23 @@ def narrowed(z: Tensor, places: Tensor, box: Tensor, width: int) -> tuple[Tensor
     )
 
 
-def velocity_loss(
-    modules: nn.ModuleDict,
-    latents: Tensor,
-    ids: Tensor,
-    alphas: Tensor,
-    generator: torch.Generator,
-    places: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """(training loss with min-SNR weights, plain velocity error); timesteps are stratified over the batch.
+@dataclass(frozen=True, slots=True)
+class Noised:
+    """What one step asks of the network: N noisy latents at their timesteps, told by token ids, and the
+    velocities (N, C, h, w) that it is to name, weighted by place (N, 1, h, w) and by sample (N,)."""
+
+    noisy: Tensor
+    timesteps: Tensor
+    ids: Tensor
+    velocity: Tensor
+    places: Tensor
+    weight: Tensor
+
+
+def noised(
+    latents: Tensor, ids: Tensor, alphas: Tensor, generator: torch.Generator, places: Tensor | None = None
+) -> Noised:
+    """Timesteps stratified over the batch, min-SNR weights (Hang et al. 2023, gamma 5).
 
     `places` (N, 1, h, w), of mean 1, says where in the latents an error counts more.
     """
@@ -96,61 +107,80 @@ def velocity_loss(
     timesteps = (position * len(alphas)).long().clamp(max=len(alphas) - 1)
     noise = torch.randn(latents.shape, generator=generator, device=device)
     a = alphas[timesteps].view(-1, 1, 1, 1)
-    noisy = a.sqrt() * latents + (1 - a).sqrt() * noise
-    velocity = a.sqrt() * noise - (1 - a).sqrt() * latents
-    with torch.autocast(device.type, torch.bfloat16):
-        states = modules["text"](ids).last_hidden_state
-        output = modules["unet"](noisy, timesteps, states).sample
-    square = (output.float() - velocity).square()
-    error = (square if places is None else square * places).mean((1, 2, 3))
     snr = alphas[timesteps] / (1 - alphas[timesteps])
-    weight = snr.clamp(max=5) / (snr + 1) + NOISE_FLOOR
-    return (error * weight).mean(), square.detach().mean()
+    return Noised(
+        noisy=a.sqrt() * latents + (1 - a).sqrt() * noise,
+        timesteps=timesteps,
+        ids=ids,
+        velocity=a.sqrt() * noise - (1 - a).sqrt() * latents,
+        places=torch.ones_like(latents[:, :1]) if places is None else places,
+        weight=snr.clamp(max=5) / (snr + 1) + NOISE_FLOOR,
+    )
+
+
+def velocity_loss(modules: nn.ModuleDict, asked: Noised) -> tuple[Tensor, Tensor]:
+    """(training loss, plain velocity error)."""
+    with torch.autocast(asked.noisy.device.type, torch.bfloat16):
+        states = modules["text"](asked.ids).last_hidden_state
+        output = modules["unet"](asked.noisy, asked.timesteps, states).sample
+    square = (output.float() - asked.velocity).square()
+    error = (square * asked.places).mean((1, 2, 3))
+    return (error * asked.weight).mean(), square.detach().mean()
 
 
 def train_unet(
-    corpus: Corpus,
+    supply: Supply,
     vae: Callable[[], AutoencoderKL],
     tokenizer: CLIPTokenizer,
     out: Path,
     plan: Plan,
     shape: Shape,
     device: torch.device,
-    mixture: Mixture | None = None,
-    mirrors: bool = False,
+    share: float = 0.0,
 ) -> None:
     """Train UNet and text encoder; `vae()` gives the current autoencoder for the preview sheets.
 
-    Without a `mixture` all pictures are drawn alike; with `mirrors` half of them are seen in one, which the
-    stage `latents` must have been asked for too.
+    `share` of the samples come from behind the plain pictures of the supply, which is looked at again from
+    time to time.  Raises `ValueError` where it is empty.
     """
     modules = new_modules(tokenizer, shape, plan.seed).to(device).train()
     write_json(out / FOLDER / "shape.json", {"channels": shape.channels, "attention": shape.attention,
                                              "layers": shape.layers})  # fmt: skip
-    if device.type == "cuda":
-        modules.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     run = Run("unet", out / FOLDER, modules, plan)
-    mixture = mixture or Mixture(len(corpus), len(corpus))
-    latents = read_latents(out, mixture.plain, mixture.total).to(device)
-    mirrored = read_latents(out, mixture.plain, mixture.total, MIRRORED) if mirrors else None
-    if mirrored is not None:
-        latents = torch.stack([latents, mirrored.to(device)], 1)
-    boxes, side = corpus.column("box").to(device), corpus.size_px
     alphas = DDPMScheduler(**configs.NOISE).alphas_cumprod.to(device)
-    feed = Feed(Batches(corpus.looks, tokenizer, plan, mixture, mirrors), _workers(device))
+    table, looked = supply.table(), time.monotonic()
+    if table is None:
+        raise ValueError("unet: no pictures to train on")
 
-    def step(number: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float | Tensor]]:
+    def feed_of(table: Table) -> Feed:
+        write_json(out / FOLDER / PICTURES, {"pictures": len(table.looks), "mirrors": table.mirrors,
+                                             "grown": supply.grows})  # fmt: skip
+        batches = Batches(table.looks, tokenizer, plan, table.mixture(share), table.mirrors)
+        return Feed(batches, _workers(device))
+
+    feed = feed_of(table)
+
+    def given(number: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+        nonlocal table, feed, looked
+        if time.monotonic() - looked > LOOK_SECONDS:
+            looked = time.monotonic()
+            if newer := supply.table():
+                table, feed = newer, feed_of(newer)
         batch = feed.take(number)
         rows, flip = batch.rows.to(device), batch.mirrored.to(device)
-        z, box = latents[rows, flip.long()] if mirrors else latents[rows], boxes[rows]
-        box = torch.where(flip[:, None], flipped(box, side), box)
-        z, places = z.float(), place_weights(box, side)
+        z, box = table.latents[rows, flip.long()].float(), table.boxes[rows]
+        box = torch.where(flip[:, None], flipped(box, table.size_px), box)
+        places = place_weights(box, table.size_px)
         if batch.width < z.shape[-1]:
             z, places = narrowed(z, places, box, batch.width)
-        loss, error = velocity_loss(modules, z, batch.ids.to(device), alphas, generator, places)
-        return loss, {"error": error}
+        asked = noised(z, batch.ids.to(device), alphas, generator, places)
+        return tuple(getattr(asked, field.name) for field in fields(asked))
 
-    run.train(step, lambda r: preview(r, vae(), tokenizer, out, shape, device))
+    def loss(*asked: Tensor) -> tuple[Tensor, dict[str, float | Tensor]]:
+        total, error = velocity_loss(modules, Noised(*asked))
+        return total, {"error": error}
+
+    run.train(given, loss, lambda r: preview(r, vae(), tokenizer, out, shape, device))
 
 
 def preview(

@@ -23,7 +23,7 @@ from scripts.corpus import Corpus
 
 from .configs import LATENT_CHANNELS, PATCH_PX, POSTERIOR_LOGVAR, vae_config
 from .likeness import Teacher
-from .loop import CHECKPOINT, Plan, Run, epoch_rows, read_part, write_atomically, write_json
+from .loop import CHECKPOINT, Figures, Plan, Run, epoch_rows, read_part, write_atomically, write_json
 
 HOLDOUT_IMAGES: Final = 160
 """The first pictures of the corpus are not trained on; they measure the autoencoder."""
@@ -143,17 +143,25 @@ def train_encoder(corpus: Corpus, vae: AutoencoderKL, out: Path, plan: Plan, dev
     weight = 0.05 + pca["spread"].view(1, -1, 1, 1)
     skip = min(HOLDOUT_IMAGES, len(corpus) // 2)
 
-    def step(number: int, _: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        index = epoch_rows(number, plan.batch, len(corpus), plan.seed, skip)
-        x = corpus.pictures(index).to(device)
+    def given(number: int, _: torch.Generator) -> tuple[Tensor, ...]:
+        return (corpus.pictures(epoch_rows(number, plan.batch, len(corpus), plan.seed, skip)).to(device),)
+
+    def loss(x: Tensor) -> tuple[Tensor, Figures]:
         with torch.autocast(device.type, torch.bfloat16):
             mean = vae.quant_conv(vae.encoder(x))[:, :LATENT_CHANNELS]
         error = (mean.float() - pca_encode(pca, x)).square()
-        return (error * weight).mean() / weight.mean(), {"latent_error": error.mean().item()}
+        return (error * weight).mean() / weight.mean(), {"latent_error": error.detach().mean()}
 
-    run.train(step)
+    run.train(given, loss)
     run.use_average()
     fix_posterior(vae)
+
+
+def latents_of(vae: AutoencoderKL, pictures: Tensor) -> Tensor:
+    """(N, C, h, w) posterior means, float16, of pictures (N, 3, H, W) in -1..1."""
+    with torch.autocast(pictures.device.type, torch.bfloat16):
+        mean = vae.quant_conv(vae.encoder(pictures))[:, :LATENT_CHANNELS]
+    return mean.float().half()
 
 
 @torch.inference_mode()
@@ -176,9 +184,7 @@ def encode_all(
         pictures = corpus.pictures(chunk).to(device)
         for name, latents in table.items():
             x = pictures.flip(-1) if name == MIRRORED else pictures
-            with torch.autocast(device.type, torch.bfloat16):
-                mean = vae.quant_conv(vae.encoder(x))[:, :LATENT_CHANNELS]
-            latents[chunk] = mean.float().half().cpu()
+            latents[chunk] = latents_of(vae, x).cpu()
         done = int(chunk[-1]) + 1
         if done % (batch * 50) == 0 or done == len(corpus):
             rate = done / (time.monotonic() - started)
@@ -249,22 +255,25 @@ def train_decoder(
     boxes, keypoints, landmarks = (corpus.column(name) for name in ("box", "keypoints", "landmarks"))
     skip = min(HOLDOUT_IMAGES, len(corpus) // 2)
 
-    def step(number: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float | Tensor]]:
+    def given(number: int, generator: torch.Generator) -> tuple[Tensor, ...]:
         index = epoch_rows(number, plan.batch, len(corpus), plan.seed, skip)
         x, z = corpus.pictures(index).to(device), latents[index].float().to(device)
         strength = LATENT_NOISE * torch.rand(len(z), 1, 1, 1, generator=generator, device=device)
         z = z + strength * torch.randn(z.shape, generator=generator, device=device)
-        with torch.autocast(device.type, torch.bfloat16):
-            y = vae.decoder(vae.post_quant_conv(z.contiguous(memory_format=torch.channels_last))).float()
         weights = feature_weights(boxes[index].to(device), keypoints[index].to(device), corpus.size_px)
-        loss = picture_loss(y, x, weights)
-        figures = {"loss": loss.item(), "psnr": psnr(y.detach() - x)}
-        if teacher is not None:
-            unlike = teacher.unlikeness(y, x, landmarks[index].to(device))
-            loss, figures = loss + LIKENESS_WEIGHT * unlike, figures | {"unlike": unlike.item()}
-        return loss, figures
+        return x, z.contiguous(memory_format=torch.channels_last), weights, landmarks[index].to(device)
 
-    run.train(step)
+    def loss(x: Tensor, z: Tensor, weights: Tensor, points: Tensor) -> tuple[Tensor, Figures]:
+        with torch.autocast(device.type, torch.bfloat16):
+            y = vae.decoder(vae.post_quant_conv(z)).float()
+        total = picture_loss(y, x, weights)
+        figures: Figures = {"loss": total.detach(), "psnr": psnr(y.detach() - x)}
+        if teacher is not None:
+            unlike = teacher.unlikeness(y, x, points)
+            total, figures = total + LIKENESS_WEIGHT * unlike, figures | {"unlike": unlike.detach()}
+        return total, figures
+
+    run.train(given, loss)
     run.use_average()
     measure(corpus, vae, out, device)
 

@@ -15,7 +15,7 @@ from portrait_lora.synthetic.identity import FACE_SHAPE
 from scripts.face_pack import augment, losses
 from scripts.face_pack.closeness import closeness_loss, truth_of
 from scripts.face_pack.data import Pool, aligned, five_points, joined, split, unit
-from scripts.face_pack.loop import CHUNK, Length, Plan, forward, train
+from scripts.face_pack.loop import CHUNK, Length, Plan, averaged, forward, train
 from scripts.face_pack.nets import EMBEDDING_SIZE, EmbedderA, EmbedderB
 from scripts.kin import kin_of, people_of
 
@@ -28,6 +28,8 @@ TRAITS: Final = (
 """The studio knows what its people are made of; naming it teaches an embedder faster than names alone."""
 TRAIT_WEIGHT: Final = 5.0
 CLOSENESS_WEIGHT: Final = 10.0
+AGAIN: Final = 0.4
+"""Of the learning rate, for an embedder that goes on."""
 
 
 def _ramp(progress: float, start: float, end: float) -> float:
@@ -108,6 +110,13 @@ def album_of(pool: Pool, kin: Pool | None) -> Album:
     return Album(joined(pool, near), relatives, pool.people)
 
 
+def centres(net: nn.Module, album: Album) -> Tensor:
+    """(named, D) embeddings of one picture of everybody whom the embedder is to tell apart."""
+    order = album.pool.person.argsort(stable=True)
+    count = torch.bincount(album.pool.person, minlength=album.pool.people)
+    return embed_pool(net, album.pool.take(order[(count.cumsum(0) - count)[: album.named]]))
+
+
 def views(pool: Pool, people: Tensor, generator: torch.Generator) -> Tensor:
     """(2 × people,) rows of two pictures of each (the same one twice where a person has no other)."""
     order = pool.person.argsort(stable=True)
@@ -158,12 +167,16 @@ def _train_embedder(
     nearness = known.take(torch.tensor([place[seed] for seed in seeds])).to(length.device)
     truth, album = traits(seeds).to(length.device), album.to(length.device)
     fit, person = album.pool, album.pool.person
-    batch = recipe.batch * (2 if kin else 1)
+    batch = recipe.batch * (2 if kin else 1) * (2 if length.device.type == "cuda" else 1)
+
+    def at(first: float, last: float, progress: float) -> float:
+        """Who goes on has been through what is easier."""
+        return 1.0 if length.start else _ramp(progress, first, last)
 
     def step(progress: float, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         rows = views(fit, album.people(batch // 2, generator), generator)
         with torch.no_grad():
-            harder = _ramp(progress, 0.05, 0.55)
+            harder = at(0.05, 0.55, progress)
             shake = recipe.shake * (0.5 + 0.5 * harder)
             crop = aligned(fit.image[rows], five_points(fit.landmarks[rows]), generator, shake)
             soft = recipe.soft * (0.3 + 0.7 * harder)
@@ -172,11 +185,11 @@ def _train_embedder(
             crop = torch.where(mirrored, crop.flip(3), crop)
         embedding, who = forward(net, unit(crop)), person[rows]
         named = who < album.named
-        loss = margin(embedding[named], who[named], _ramp(progress, 0.4, 0.65))
+        loss = margin(embedding[named], who[named], at(0.4, 0.65, progress))
         off = (describe(embedding) - truth[who]).square().mean()
         near = closeness_loss(embedding, who, nearness)
         figures = {"people": loss.item(), "traits": off.item(), "near": near.item()}
-        share = 0.02 + 0.98 * _ramp(progress, 0.08, 0.35)
+        share = 0.02 + 0.98 * at(0.08, 0.35, progress)
         return share * (loss + CLOSENESS_WEIGHT * near) + TRAIT_WEIGHT * off, figures
 
     def evaluate() -> dict[str, float]:
@@ -188,8 +201,13 @@ def _train_embedder(
         net = make().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         margin = margin_of(album.named)
         describe = nn.Linear(EMBEDDING_SIZE, truth.shape[1])
+        if length.start:
+            net.load_state_dict(averaged(length.start, name))
+            describe.load_state_dict(averaged(length.start, name, "describe."))
+            with torch.no_grad():
+                margin.weight.copy_(centres(net, album).repeat_interleave(margin.centres, 0))
         modules = nn.ModuleDict({"net": net, "margin": margin, "describe": describe})
-        plan = Plan(length.minutes, recipe.lr, average=0.999)
+        plan = Plan(length.minutes, recipe.lr * (AGAIN if length.start else 1.0), average=0.999)
         train(name, modules, step, plan, folder, SEEDS[name], evaluate)
 
 

@@ -46,10 +46,11 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Length:
-    """How long a stage trains, and where."""
+    """How long a stage trains, and where; embedders go on from those in the folder `start`."""
 
     minutes: float
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    start: Path | None = None
 
 
 @dataclass(slots=True)

@@ -12,6 +12,7 @@ stopped, and the same number of steps in one go gives the same weights.  The res
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
@@ -96,8 +97,9 @@ def fit(
     batch: int = BATCH,
     through: int = THROUGH,
     device: torch.device = CPU,
+    minutes: float = math.inf,
 ) -> nn.Module:
-    """Train, or go on training, for `steps` in all; the result is on the CPU."""
+    """Train, or go on training, for `steps` or `minutes` in all; the result is on the CPU."""
     learn, _ = split(corpus)
     wanted = labels(corpus.looks)
     weights = [w.to(device) for w in network.word_weights(wanted[learn])]
@@ -120,7 +122,7 @@ def fit(
         )
         return network.loss(network.look(net, pictures), truth, weights), {}
 
-    plan = Plan(minutes=float("inf"), lr=3e-3, steps=steps)
+    plan = Plan(minutes, lr=3e-3, steps=steps)
     with device:
         torch.manual_seed(SEED)
         net = network.Classifier().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -182,12 +184,15 @@ def main(
     more: Annotated[list[Path] | None, typer.Option(help="further folders: styles, later words")] = None,
     batch: Annotated[int, typer.Option(help="pictures of a step")] = BATCH,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto")] = "cpu",
+    minutes: Annotated[
+        float, typer.Option(help="at most so long: CPU minutes, or minutes on a GPU")
+    ] = math.inf,
 ) -> None:
     """Train and write `classifiers.safetensors`."""
     if more and limit:
         raise typer.BadParameter("--limit and --more exclude each other")
     pictures = Corpus(corpus, limit, *(more or ()))
-    net = fit(pictures, work, steps, batch, device=pick_device(device))
+    net = fit(pictures, work, steps, batch, device=pick_device(device), minutes=minutes)
     print(f"wrote {finish(net, pictures, work, steps)}", flush=True)
 
 

@@ -19,7 +19,7 @@ from portrait_lora.vocabulary import Look
 from scripts import style_corpus, train_base
 from scripts.base import export as export_stage
 from scripts.base import extend as extend_stage
-from scripts.base import feed
+from scripts.base import feed, supply
 from scripts.base import unet as unet_stage
 from scripts.base import unpack as unpack_stage
 from scripts.base import vae as vae_stage
@@ -132,7 +132,9 @@ def train(corpus: Corpus, out: Path, steps: int) -> None:
     vae = vae_stage.new_vae((8, 8, 8, 8), 1)
     plan = Plan(steps, batch=2, lr=1e-3, report_every=1000)
     words = load_tokenizer(out / "tokenizer")
-    unet_stage.train_unet(corpus, lambda: vae, words, out, plan, SHAPE, CPU)
+    unet_stage.train_unet(
+        supply.Stored(corpus, len(corpus), out, CPU), lambda: vae, words, out, plan, SHAPE, CPU
+    )
 
 
 def prepare(corpus: Corpus, out: Path) -> Path:
@@ -385,7 +387,9 @@ def test_an_extended_checkpoint_draws_as_before_and_trains_on_with_styles(
     vae = vae_stage.new_vae((8, 8, 8, 8), 1)
     plan = Plan(4, batch=2, lr=1e-3, report_every=1000)
     words = load_tokenizer(out / "tokenizer")
-    unet_stage.train_unet(both, lambda: vae, words, out, plan, SHAPE, CPU, mixture)
+    unet_stage.train_unet(
+        supply.Stored(both, len(corpus), out, CPU), lambda: vae, words, out, plan, SHAPE, CPU, share=1.0
+    )
     assert read_state(out / "unet").step == 4
     moved = read_part(file, "weights")[unpack_stage.WORDS] - after["weights"][unpack_stage.WORDS]
     assert moved[-added:].abs().max() > 1e-6
@@ -468,7 +472,69 @@ def test_training_with_mirrors_needs_their_latents(
     words, plan = load_tokenizer(out / "tokenizer"), Plan(2, batch=2, lr=1e-3)
     vae = vae_stage.new_vae((8, 8, 8, 8), 1)
     with pytest.raises(ValueError, match="no mirrored"):
-        unet_stage.train_unet(corpus, lambda: vae, words, out, plan, SHAPE, CPU, mirrors=True)
+        unet_stage.train_unet(
+            supply.Stored(corpus, COUNT, out, CPU, mirrors=True), lambda: vae, words, out, plan, SHAPE, CPU
+        )
     vae_stage.encode_all(corpus, vae, out / vae_stage.LATENTS_FILE, CPU, mirrors=True)
-    unet_stage.train_unet(corpus, lambda: vae, words, out, plan, SHAPE, CPU, mirrors=True)
+    unet_stage.train_unet(
+        supply.Stored(corpus, COUNT, out, CPU, mirrors=True), lambda: vae, words, out, plan, SHAPE, CPU
+    )
     assert read_state(out / "unet").step == 2
+
+
+def test_a_supply_grows_by_the_shards_that_are_rendered_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unet_stage, "preview", lambda *_: None)
+    plain, other, vae = tmp_path / "plain", tmp_path / "other", vae_stage.new_vae((8, 8, 8, 8), 1)
+    growing = supply.Growing(plain, [other], vae, CPU, mirrors=True)
+    assert growing.table() is None
+    plain.mkdir(), other.mkdir()
+    write_shard(plain, 1, PREVIEW_LOOKS[:2])
+    write_shard(other, 0, PREVIEW_LOOKS[2:5])
+    first = growing.table()
+    assert first is not None and first.plain == 2 and len(first.looks) == 5 and first.size_px == 128
+    assert growing.table() is None
+    write_shard(plain, 0, PREVIEW_LOOKS[5:8])
+    second = growing.table()
+    assert second is not None and second.plain == 5 and second.mirrors
+    assert second.looks == [*PREVIEW_LOOKS[5:8], *PREVIEW_LOOKS[:5]]
+    assert torch.equal(second.latents[3:], first.latents)
+    known = Corpus(plain, None, other)
+    vae_stage.encode_all(known, vae, tmp_path / vae_stage.LATENTS_FILE, CPU, mirrors=True)
+    stored = supply.Stored(known, len(known), tmp_path, CPU, mirrors=True).table()
+    assert stored is not None and torch.allclose(stored.latents.float(), second.latents.float(), atol=2e-2)
+
+    out = prepare(Corpus(plain), tmp_path / "out")
+    monkeypatch.setattr(unet_stage, "LOOK_SECONDS", 0.0)
+    words, plan = load_tokenizer(out / "tokenizer"), Plan(2, batch=2, lr=1e-3)
+    again = supply.Growing(plain, [other], vae, CPU)
+    unet_stage.train_unet(again, lambda: vae, words, out, plan, SHAPE, CPU, share=0.5)
+    assert read_state(out / "unet").step == 2
+    with pytest.raises(ValueError, match="no pictures"):
+        unet_stage.train_unet(again, lambda: vae, words, out, plan, SHAPE, CPU)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="steps are recorded on a GPU")
+def test_replayed_steps_train_as_others_do(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unet_stage, "preview", lambda *_: None)
+    gpu, found = torch.device("cuda"), []
+    for replay in (False, True):
+        out = prepare(corpus, tmp_path / str(replay))
+        words, plan = load_tokenizer(out / "tokenizer"), Plan(12, batch=4, lr=1e-3, replay=replay)
+        stored = supply.Stored(corpus, len(corpus), out, gpu)
+        unet_stage.train_unet(stored, lambda: None, words, out, plan, SHAPE, gpu)  # type: ignore[arg-type, return-value]
+        found.append(read_part(out / "unet" / CHECKPOINT, "average"))
+    assert all(torch.allclose(found[0][k], found[1][k], atol=1e-3) for k in found[0])
+
+
+def test_the_card_tells_of_pictures_that_nobody_kept() -> None:
+    from scripts.base.card import _grown
+
+    assert _grown({}) == "" and _grown({"pictures": 9, "mirrors": True, "grown": False}) == ""
+    assert _grown({"pictures": 60_124, "mirrors": True, "grown": True}) == (
+        " The last run of the UNet saw 60,124 further pictures of other people, rendered while it trained, "
+        "half of them with left for right."
+    )

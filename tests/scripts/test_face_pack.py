@@ -145,8 +145,12 @@ def test_relatives_come_in_pairs_behind_those_to_be_told_apart(pool: data.Pool) 
 def test_embedders_learn_with_and_without_relatives(pool: data.Pool, tmp_path: Path) -> None:
     near = replace(pool, seed=pool.seed + kin_of(0))
     for kin, name in ((None, "plain"), (near, "kin")):
-        embedders.train_embedder_a(pool, tmp_path / name, Length(0.02), kin)
+        embedders.train_embedder_a(pool, tmp_path / name, Length(0.004), kin)
         assert averaged(tmp_path / name, "embedder-a")["norm.weight"].isfinite().all()
+    embedders.train_embedder_a(pool, tmp_path / "on", Length(1e-9, start=tmp_path / "kin"), near)
+    began = averaged(tmp_path / "on", "embedder-a")
+    before = {k: v for k, v in averaged(tmp_path / "kin", "embedder-a").items() if v.ndim > 1}
+    assert all(torch.allclose(v, began[k], atol=1e-3) for k, v in before.items())
 
 
 def test_every_counted_face_has_anchors(pool: data.Pool) -> None:
