@@ -29,7 +29,7 @@ def likeness(tmp_path: Path) -> Path:
 def test_a_dry_run_tells_and_trains_nothing(likeness: Path) -> None:
     code, out = _invoke("train", str(likeness), "--dry-run", "-s", "device=cpu")
     assert code == 0
-    assert "540 steps of batch 4" in out and "memory: about" in out and "disk:   about" in out
+    assert "450 steps of batch 4" in out and "memory: about" in out and "disk:   about" in out
     assert "not prepared yet" in out and "Next: portrait-lora train" in out
     assert not (likeness / "adapters").exists() and not (likeness / "dataset").exists()
 
@@ -39,7 +39,7 @@ def test_a_dry_run_for_programs(likeness: Path) -> None:
     code, out = _invoke("train", str(likeness), "--dry-run", "--json", *asked)
     told = json.loads(out)
     assert code == 0 and told["fits"] and not told["prepared"]
-    assert (told["steps"], told["micro_batch"], told["gradient_checkpointing"]) == (540, 2, True)
+    assert (told["steps"], told["micro_batch"], told["gradient_checkpointing"]) == (450, 2, True)
     assert told["seconds"] >= 0 and 0 < told["disk_gb"] < told["disk_free_gb"]
 
 
