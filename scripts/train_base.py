@@ -29,6 +29,7 @@ import typer
 
 from scripts.base import export as export_stage
 from scripts.base import extend as extend_stage
+from scripts.base import latents as latents_stage
 from scripts.base import supply
 from scripts.base import tokenizer as tokenizer_stage
 from scripts.base import unet as unet_stage
@@ -170,9 +171,9 @@ def latents(
 ) -> None:
     """Encode the whole corpus once."""
     where = _begin(threads, device)
-    file = out / (vae_stage.MORE_LATENTS_FILE if more else vae_stage.LATENTS_FILE)
+    file = out / (latents_stage.MORE_LATENTS_FILE if more else latents_stage.LATENTS_FILE)
     first, *others = more or [corpus]
-    vae_stage.encode_all(Corpus(first, limit, *others), _vae(out), file, where, mirrors)
+    latents_stage.encode_all(Corpus(first, limit, *others), _vae(out), file, where, mirrors)
 
 
 @app.command()
@@ -276,9 +277,9 @@ def everything(
         pca(corpus, out, threads=threads)
     if not read_state(out / "encoder").finished:
         encoder(corpus, out, threads=threads, device=device)
-    if not (out / vae_stage.LATENTS_FILE).exists():
+    if not (out / latents_stage.LATENTS_FILE).exists():
         latents(corpus, out, threads=threads, device=device)
-    if more and not (out / vae_stage.MORE_LATENTS_FILE).exists():
+    if more and not (out / latents_stage.MORE_LATENTS_FILE).exists():
         latents(corpus, out, more, threads=threads, device=device)
     if not read_state(out / "decoder").finished:
         decoder(corpus, more, out, teacher=teacher, threads=threads, device=device)

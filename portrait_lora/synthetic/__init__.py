@@ -1,9 +1,9 @@
 """The synthetic studio: made-up people, rendered with the truth known about every picture."""
 
-from portrait_lora.synthetic.identity import People, between, distance, restyle, sample_people
+from portrait_lora.synthetic.identity import People, distance, restyle, sample_people
 from portrait_lora.synthetic.render import Render, render
 from portrait_lora.synthetic.scene import Scenes, sample_scenes
-from portrait_lora.synthetic.spacing import MIN_DISTANCE, Near, Spacing, spacing
+from portrait_lora.synthetic.spacing import MIN_DISTANCE, Near, Spacing, between, spacing
 from portrait_lora.synthetic.wear import dressed
 
 __all__ = [

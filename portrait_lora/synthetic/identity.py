@@ -117,7 +117,6 @@ _FEMALE_STYLES: Final = tuple(
         "afro",
     )
 )
-_NO_DEGREE: Final = frozenset((*CHOICES, "moles"))
 _SPREAD: Final = 1.12
 _CHOICE_DRAWS: Final = 7
 _FACE_SALT: Final = 0x51ED27
@@ -203,16 +202,6 @@ class People:
             Person(dict(zip(names, row, strict=True)), tuple(tuple(m) for m in spots))
             for row, spots in zip(table, moles, strict=True)
         ]
-
-
-def between(a: People, b: People, share: float | Tensor) -> People:
-    """The people `share` of the way from a to b, a number or one (B,) for each; what is not a matter of
-    degree (sex, hair style, beard, glasses, moles) and the seeds are a's."""
-    values = {
-        k: v if k in _NO_DEGREE else v.float() + share * (b.values[k].float() - v.float())
-        for k, v in a.values.items()
-    }
-    return People(a.seeds, MappingProxyType(values))
 
 
 def seeded(seed: int, salt: int) -> torch.Generator:

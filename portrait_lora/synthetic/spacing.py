@@ -1,19 +1,23 @@
-"""How far people are apart: the smallest distance among many, and who is too near to somebody before them."""
+"""How far people are apart: the smallest distance among many, who is too near to somebody before them, and
+who is between two others."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 import torch
+from torch import Tensor
 
-from portrait_lora.synthetic.identity import People, distance, shape_vectors
+from portrait_lora.synthetic.identity import CHOICES, People, distance, shape_vectors
 
 MIN_DISTANCE: Final = 0.5
 """Half of what two strangers are apart.  About one pair in a million is nearer, so a crowd of thousands loses
 a few people only.  The numbers of two faces at this distance differ by 0.8 of their spread: a recogniser that
 must tell a thousand strangers apart cannot be blamed for taking nearer ones for one person."""
 _CHUNK: Final = 1024
+_NO_DEGREE: Final = frozenset((*CHOICES, "moles"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +73,13 @@ def _sorted_out(people: People, close: dict[int, list[int]], nearest: Near | Non
             too_near.append(Near(people.seeds[row], people.seeds[kept[which]], float(apart[which])))
     seeds = tuple(seed for i, seed in enumerate(people.seeds) if i not in left_out)
     return Spacing(nearest, tuple(too_near), seeds)
+
+
+def between(a: People, b: People, share: float | Tensor) -> People:
+    """The people `share` of the way from a to b, a number or one (B,) for each; what is not a matter of
+    degree (sex, hair style, beard, glasses, moles) and the seeds are a's."""
+    values = {
+        k: v if k in _NO_DEGREE else v.float() + share * (b.values[k].float() - v.float())
+        for k, v in a.values.items()
+    }
+    return People(a.seeds, MappingProxyType(values))

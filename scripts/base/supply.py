@@ -17,7 +17,7 @@ from portrait_lora.vocabulary import Look
 from scripts.corpus import Corpus, finished
 
 from .feed import Mixture
-from .vae import MIRRORED, latents_of, read_latents
+from .latents import MIRRORED, latents_of, read_latents
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Stages `pca`, `encoder`, `latents`, `decoder`: an `AutoencoderKL` by regression.
+"""Stages `pca`, `encoder`, `decoder`: an `AutoencoderKL` by regression.
 
 Trained end to end on a CPU an autoencoder stays blurred and grey.  So the latents are chosen first
 (principal components of 8 × 8 patches, weighted to the face, scaled), the encoder learns to compute them, and
@@ -8,7 +8,6 @@ the decoder learns to turn the encoder's latents back into pictures.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 from scripts.corpus import Corpus
 
 from .configs import LATENT_CHANNELS, PATCH_PX, POSTERIOR_LOGVAR, vae_config
+from .latents import read_latents
 from .likeness import Teacher
 from .loop import CHECKPOINT, Figures, Plan, Run, epoch_rows, read_part, write_atomically, write_json
 
@@ -36,10 +36,6 @@ LIKENESS_WEIGHT: Final = 0.03
 LATENT_NOISE: Final = 0.2
 """Largest spread of the noise on the latents: what is sampled is never as clean as what was encoded."""
 PCA_FILE: Final = "pca.safetensors"
-LATENTS, MIRRORED = "latents", "mirrored"
-LATENTS_FILE: Final = "latents.safetensors"
-MORE_LATENTS_FILE: Final = "latents_more.safetensors"
-"""Those of the pictures of `scripts.style_corpus`, so that the others need not be encoded again."""
 
 
 def face_weights(box: Tensor, size_px: int) -> Tensor:
@@ -157,45 +153,6 @@ def train_encoder(corpus: Corpus, vae: AutoencoderKL, out: Path, plan: Plan, dev
     fix_posterior(vae)
 
 
-def latents_of(vae: AutoencoderKL, pictures: Tensor) -> Tensor:
-    """(N, C, h, w) posterior means, float16, of pictures (N, 3, H, W) in -1..1."""
-    with torch.autocast(pictures.device.type, torch.bfloat16):
-        mean = vae.quant_conv(vae.encoder(pictures))[:, :LATENT_CHANNELS]
-    return mean.float().half()
-
-
-@torch.inference_mode()
-def encode_all(
-    corpus: Corpus,
-    vae: AutoencoderKL,
-    file: Path,
-    device: torch.device,
-    mirrors: bool = False,
-    batch: int = 64,
-) -> None:
-    """Write the latents (posterior means, float16) of the whole corpus once, and with `mirrors` those of the
-    pictures with left for right."""
-    vae = vae.to(device, memory_format=torch.channels_last).eval()  # pyright: ignore[reportCallIssue]
-    side = corpus.size_px // PATCH_PX
-    names = (LATENTS, MIRRORED) if mirrors else (LATENTS,)
-    table = {k: torch.empty(len(corpus), LATENT_CHANNELS, side, side, dtype=torch.float16) for k in names}
-    started = time.monotonic()
-    for chunk in torch.arange(len(corpus)).split(batch):
-        pictures = corpus.pictures(chunk).to(device)
-        for name, latents in table.items():
-            x = pictures.flip(-1) if name == MIRRORED else pictures
-            latents[chunk] = latents_of(vae, x).cpu()
-        done = int(chunk[-1]) + 1
-        if done % (batch * 50) == 0 or done == len(corpus):
-            rate = done / (time.monotonic() - started)
-            left = (len(corpus) - done) / rate / 60
-            print(f"latents {done}/{len(corpus)} {rate:.0f} images/s, {left:.1f} min left", flush=True)
-    write_atomically(file, table)
-    known = table[LATENTS].float()
-    spread = known.std((0, 2, 3))
-    print(f"latents: overall std {known.std():.3f}, channels {spread.min():.2f}..{spread.max():.2f}")
-
-
 def _charbonnier(error: Tensor) -> Tensor:
     return (error.square() + 0.0016).sqrt() - 0.04
 
@@ -217,22 +174,6 @@ def psnr_face(error: Tensor, box: Tensor) -> float:
     """`psnr` with the pixels of the face boxes weighing most."""
     bump = face_weights(box, error.shape[-1]) - 1
     return psnr(error * (bump / bump.mean((1, 2, 3), keepdim=True)).sqrt())
-
-
-def read_latents(out: Path, plain: int, total: int, which: str = LATENTS) -> Tensor:
-    """(total, C, h, w) stored latents: of the first `plain` pictures, then those of the further folders.
-
-    `which` is `LATENTS` or `MIRRORED`.  Raises `ValueError` when there are not as many as pictures.
-    """
-    parts: list[Tensor] = []
-    for name, count in ((LATENTS_FILE, plain), (MORE_LATENTS_FILE, total - plain)):
-        if count:
-            table = load_file(out / name)
-            if which not in table or len(table[which]) != count:
-                found = len(table[which]) if which in table else "no"
-                raise ValueError(f"{found} {which} in {name} for {count} pictures: repeat the stage latents")
-            parts.append(table[which])
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def train_decoder(

@@ -110,23 +110,33 @@ def album_of(pool: Pool, kin: Pool | None) -> Album:
     return Album(joined(pool, near), relatives, pool.people)
 
 
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the pictures of everybody are: `order` sorts them by person; each has `count` from `first` on."""
+
+    order: Tensor
+    first: Tensor
+    count: Tensor
+
+
+def places_of(pool: Pool) -> Places:
+    """Sorted once, for all steps."""
+    count = torch.bincount(pool.person, minlength=pool.people)
+    return Places(pool.person.argsort(stable=True), count.cumsum(0) - count, count)
+
+
 def centres(net: nn.Module, album: Album) -> Tensor:
     """(named, D) embeddings of one picture of everybody whom the embedder is to tell apart."""
-    order = album.pool.person.argsort(stable=True)
-    count = torch.bincount(album.pool.person, minlength=album.pool.people)
-    return embed_pool(net, album.pool.take(order[(count.cumsum(0) - count)[: album.named]]))
+    places = places_of(album.pool)
+    return embed_pool(net, album.pool.take(places.order[places.first[: album.named]]))
 
 
-def views(pool: Pool, people: Tensor, generator: torch.Generator) -> Tensor:
+def views(places: Places, people: Tensor, generator: torch.Generator) -> Tensor:
     """(2 × people,) rows of two pictures of each (the same one twice where a person has no other)."""
-    order = pool.person.argsort(stable=True)
-    count = torch.bincount(pool.person, minlength=pool.people)
-    first = count.cumsum(0) - count
-    device = pool.person.device
-    one = (torch.rand(len(people), generator=generator, device=device) * count[people]).long()
-    step = (torch.rand(len(people), generator=generator, device=device) * (count[people] - 1)).long() + 1
-    other = (one + step) % count[people]
-    return order[torch.cat([first[people] + one, first[people] + other])]
+    count, first, device = places.count[people], places.first[people], people.device
+    one = (torch.rand(len(people), generator=generator, device=device) * count).long()
+    step = (torch.rand(len(people), generator=generator, device=device) * (count - 1)).long() + 1
+    return places.order[torch.cat([first + one, first + (one + step) % count])]
 
 
 def traits(seeds: Sequence[int]) -> Tensor:
@@ -166,7 +176,7 @@ def _train_embedder(
     known = truth_of(everybody, folder / "truth.safetensors", os.cpu_count() or 1)
     nearness = known.take(torch.tensor([place[seed] for seed in seeds])).to(length.device)
     truth, album = traits(seeds).to(length.device), album.to(length.device)
-    fit, person = album.pool, album.pool.person
+    fit, person, places = album.pool, album.pool.person, places_of(album.pool)
     batch = recipe.batch * (2 if kin else 1) * (2 if length.device.type == "cuda" else 1)
 
     def at(first: float, last: float, progress: float) -> float:
@@ -174,7 +184,7 @@ def _train_embedder(
         return 1.0 if length.start else _ramp(progress, first, last)
 
     def step(progress: float, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        rows = views(fit, album.people(batch // 2, generator), generator)
+        rows = views(places, album.people(batch // 2, generator), generator)
         with torch.no_grad():
             harder = at(0.05, 0.55, progress)
             shake = recipe.shake * (0.5 + 0.5 * harder)

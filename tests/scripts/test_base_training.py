@@ -20,6 +20,7 @@ from scripts import style_corpus, train_base
 from scripts.base import export as export_stage
 from scripts.base import extend as extend_stage
 from scripts.base import feed, supply
+from scripts.base import latents as latents_stage
 from scripts.base import unet as unet_stage
 from scripts.base import unpack as unpack_stage
 from scripts.base import vae as vae_stage
@@ -142,7 +143,7 @@ def prepare(corpus: Corpus, out: Path) -> Path:
     write_tokenizer(out / "tokenizer")
     g = torch.Generator().manual_seed(0)
     latents = torch.randn(len(corpus), 16, 16, 16, generator=g).half()
-    write_atomically(out / vae_stage.LATENTS_FILE, {"latents": latents})
+    write_atomically(out / latents_stage.LATENTS_FILE, {"latents": latents})
     return out
 
 
@@ -193,7 +194,7 @@ def test_a_shipped_base_goes_on_from_its_weights(
     assert all(
         torch.equal(unpacked[k], v.half().to(v.dtype)) for k, v in shipped.items() if v.is_floating_point()
     )
-    write_atomically(again / vae_stage.LATENTS_FILE, load_file(out / vae_stage.LATENTS_FILE))
+    write_atomically(again / latents_stage.LATENTS_FILE, load_file(out / latents_stage.LATENTS_FILE))
     decoded_on = tmp_path / "decoded on"
     export_stage.export(again, decoded_on, vae_stage.new_vae((8, 8, 8, 8), 1), Pictures(len(corpus)))
     told, before = (json.loads((f / "training.json").read_text()) for f in (decoded_on, tmp_path / "base"))
@@ -380,10 +381,10 @@ def test_an_extended_checkpoint_draws_as_before_and_trains_on_with_styles(
     mixture = feed.Mixture(len(corpus), len(corpus) + 3, share=1.0)
     both = Corpus(corpus.folder, None, folder)
     with pytest.raises(FileNotFoundError):
-        vae_stage.read_latents(out, mixture.plain, mixture.total)
-    write_atomically(out / vae_stage.MORE_LATENTS_FILE, {"latents": torch.randn(3, 16, 16, 16).half()})
+        latents_stage.read_latents(out, mixture.plain, mixture.total)
+    write_atomically(out / latents_stage.MORE_LATENTS_FILE, {"latents": torch.randn(3, 16, 16, 16).half()})
     with pytest.raises(ValueError, match="3 latents in latents_more"):
-        vae_stage.read_latents(out, len(corpus), len(corpus) + 2)
+        latents_stage.read_latents(out, len(corpus), len(corpus) + 2)
     vae = vae_stage.new_vae((8, 8, 8, 8), 1)
     plan = Plan(4, batch=2, lr=1e-3, report_every=1000)
     words = load_tokenizer(out / "tokenizer")
@@ -442,10 +443,10 @@ def test_mirrors_swap_left_and_right_in_words_boxes_and_latents(corpus: Corpus, 
     assert unet_stage.flipped(box, 128).tolist() == [[78.0, 20.0, 118.0, 90.0]]
     vae = vae_stage.new_vae((8, 8, 8, 8), 1)
     for mirrors in (False, True):
-        vae_stage.encode_all(corpus, vae, tmp_path / vae_stage.LATENTS_FILE, CPU, mirrors)
-        plain = vae_stage.read_latents(tmp_path, COUNT, COUNT)
+        latents_stage.encode_all(corpus, vae, tmp_path / latents_stage.LATENTS_FILE, CPU, mirrors)
+        plain = latents_stage.read_latents(tmp_path, COUNT, COUNT)
         assert plain.shape == (COUNT, 16, 16, 16)
-    seen = vae_stage.read_latents(tmp_path, COUNT, COUNT, vae_stage.MIRRORED)
+    seen = latents_stage.read_latents(tmp_path, COUNT, COUNT, latents_stage.MIRRORED)
     assert not torch.equal(seen, plain) and not torch.equal(seen, plain.flip(-1))
 
 
@@ -475,7 +476,7 @@ def test_training_with_mirrors_needs_their_latents(
         unet_stage.train_unet(
             supply.Stored(corpus, COUNT, out, CPU, mirrors=True), lambda: vae, words, out, plan, SHAPE, CPU
         )
-    vae_stage.encode_all(corpus, vae, out / vae_stage.LATENTS_FILE, CPU, mirrors=True)
+    latents_stage.encode_all(corpus, vae, out / latents_stage.LATENTS_FILE, CPU, mirrors=True)
     unet_stage.train_unet(
         supply.Stored(corpus, COUNT, out, CPU, mirrors=True), lambda: vae, words, out, plan, SHAPE, CPU
     )
@@ -501,7 +502,7 @@ def test_a_supply_grows_by_the_shards_that_are_rendered_meanwhile(
     assert second.looks == [*PREVIEW_LOOKS[5:8], *PREVIEW_LOOKS[:5]]
     assert torch.equal(second.latents[3:], first.latents)
     known = Corpus(plain, None, other)
-    vae_stage.encode_all(known, vae, tmp_path / vae_stage.LATENTS_FILE, CPU, mirrors=True)
+    latents_stage.encode_all(known, vae, tmp_path / latents_stage.LATENTS_FILE, CPU, mirrors=True)
     stored = supply.Stored(known, len(known), tmp_path, CPU, mirrors=True).table()
     assert stored is not None and torch.allclose(stored.latents.float(), second.latents.float(), atol=2e-2)
 

@@ -121,11 +121,18 @@ def test_few_who_are_near_count_as_much_as_many_strangers() -> None:
 
 def test_a_batch_shows_everybody_twice(pool: data.Pool) -> None:
     people = torch.tensor([2, 0, 3])
-    one, other = embedders.views(pool, people, torch.Generator().manual_seed(0)).chunk(2)
+    one, other = embedders.views(embedders.places_of(pool), people, torch.Generator().manual_seed(0)).chunk(2)
     assert torch.equal(pool.person[one], people) and torch.equal(pool.person[other], people)
     assert (one != other).all()
     alone = pool.take(torch.tensor([0, 2, 3])).renumbered()  # the first has no second picture
-    assert len(embedders.views(alone, torch.tensor([0, 1]), torch.Generator().manual_seed(0))) == 4
+    assert (
+        len(
+            embedders.views(
+                embedders.places_of(alone), torch.tensor([0, 1]), torch.Generator().manual_seed(0)
+            )
+        )
+        == 4
+    )
 
 
 def test_relatives_come_in_pairs_behind_those_to_be_told_apart(pool: data.Pool) -> None:
