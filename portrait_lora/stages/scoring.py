@@ -111,7 +111,8 @@ def _notes(ctx: Context) -> report.PageNotes:
             "guidance scale": guidance,
             "adapter scale": generate.adapter_scale,
             "face pack": f"{ctx.pack.name} ({ctx.pack.licence})",
-        },
+        }
+        | ({"chosen by embedder A": f"best of {generate.best_of}"} if generate.best_of > 1 else {}),
         versions=summaries.versions(),
         checkpoints=[CheckpointScore(**(row | {"n": len(row["values"])})) for row in rows],  # type: ignore[arg-type]
         selected_step=int(str(select["selected_step"])),

@@ -18,14 +18,14 @@ from tests.conftest import REDUCED, Journey
 
 pytestmark = pytest.mark.journey
 SMALL = (*REDUCED, "generate.series=avatars", "generate.num_inference_steps=2")
+BEST_OF_TWO = (*SMALL, "generate.best_of=2", "generate.brand=example", "generate.price_per_hour=3.6")
 
 
 @pytest.fixture(scope="module")
 def made(journey: Journey, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, object]]:
     folder = tmp_path_factory.mktemp("series") / "demo"
     shutil.copytree(journey.folder, folder)
-    given = [*SMALL, "generate.best_of=2", "generate.brand=example", "generate.price_per_hour=3.6"]
-    return folder, recipe.generate(folder, overrides=given)
+    return folder, recipe.generate(folder, overrides=BEST_OF_TWO)
 
 
 @pytest.fixture
@@ -52,6 +52,12 @@ def test_a_branded_best_of_two_is_sealed_checked_and_told(made: tuple[Path, dict
         float(str(summary["seconds_per_portrait"])) / 1000, rel=0.1
     )
     assert not list((folder / "portraits").glob(".*"))
+
+
+def test_the_report_says_that_portraits_were_chosen(made: tuple[Path, dict[str, object]]) -> None:
+    recipe.score(made[0], overrides=BEST_OF_TWO)
+    page = (made[0] / "reports" / "drift.html").read_text()
+    assert "<dt>chosen by embedder A</dt><dd>best of 2</dd>" in page
 
 
 def test_a_portrait_is_made_again_to_the_bit(portrait: Path) -> None:
