@@ -73,8 +73,7 @@ def _dress_skin(out: Surface, frags: Fragments, body: Figure, person: Person, sc
     index = (frags.material_N <= figure.EAR).nonzero()[:, 0]
     if not len(index):
         return
-    a = frags.attributes_N8[index]
-    samples = SkinSamples(a[:, :3], a[:, 3], a[:, 5], a[:, 6], a[:, 7], frags.material_N[index] == figure.EAR)
+    samples = SkinSamples.of(frags.attributes_N8[index], frags.material_N[index] == figure.EAR)
     skin = paint_skin(samples, person, body.features, scene)
     eyes = skin.eyes
     ball = torch.stack([eyes.outward_N * 0.62, eyes.ly_N * 0.62, torch.ones_like(eyes.ly_N)], -1)

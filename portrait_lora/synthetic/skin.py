@@ -30,6 +30,12 @@ class SkinSamples:
     rise_N: Tensor
     ear_N: Tensor
 
+    @classmethod
+    def of(cls, attributes_N8: Tensor, ear_N: Tensor) -> SkinSamples:
+        """From what a figure's vertices, or the fragments between them, carry."""
+        a = attributes_N8
+        return cls(a[:, :3], a[:, 3], a[:, 5], a[:, 6], a[:, 7], ear_N)
+
 
 @dataclass(frozen=True, slots=True)
 class PaintedSkin:

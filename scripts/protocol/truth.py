@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from dataclasses import astuple
 from typing import Final
 
 import numpy as np
@@ -15,17 +15,15 @@ from portrait_lora.evaluation.identity import ReferenceSet, impostor_scores, rea
 from portrait_lora.faces import FaceAnalyzer
 from portrait_lora.faces.packs import Role
 from portrait_lora.records import Face
-from portrait_lora.synthetic import People, between, colours, render, sample_people, sample_scenes
-from portrait_lora.synthetic.curves import features_of
-from portrait_lora.synthetic.head import build_head
+from portrait_lora.synthetic import People, colours, render, sample_people, sample_scenes
+from scripts.protocol.distance import Scale, at_distance, stranger_scale
 from scripts.protocol.store import Store
 from scripts.rows import Row
 
 FIRST_SEED: Final = 830_000
 GROUP_SEED: Final = 840_000
+_NEXT_OTHER: Final = 10_000_000
 SIZE_PX: Final = 160
-VERTEX_TO_ALBEDO: Final = 1.0
-"""Both parts are scaled to a median of 1 between strangers, and then weighted alike."""
 HOLDOUT, PORTRAITS = 4, 4
 SERIES: Final = 8
 """Portraits of one likeness whose mean is its similarity; a series of the product has 16 and more."""
@@ -39,59 +37,19 @@ PIECE: Final = 25
 LABELS: Final = ("sex", "age", "skin")
 
 
-@cache
-def _neutral() -> object:
-    return sample_scenes([1], expression="neutral", yaw_deg=0.0, pitch_deg=0.0, roll_deg=0.0).rows()[0]
-
-
-def shape_of(people: People) -> np.ndarray:
-    """(V, 3) vertices of the neutral head of the first of these people."""
-    person = people.rows()[0]
-    head = build_head(person, features_of(person), _neutral(), torch.device("cpu"))  # type: ignore[arg-type]
-    return head.position.reshape(-1, 3).numpy()
-
-
-def albedo(people: People) -> np.ndarray:
-    """(3,) mean skin colour of the person under the studio's plainest light."""
-    scene = sample_scenes([1], expression="neutral", yaw_deg=0.0, lighting="high-key lighting")
-    made = render(people, scene, 48)
-    x0, y0, x1, y1 = (int(v) for v in made.face_box_xyxy_px[0])
-    return made.image_BCHW[0, :, y0:y1, x0:x1].float().mean(dim=(1, 2)).numpy()
-
-
-def raw_distance(a: People, b: People) -> tuple[float, float]:
-    """(mean vertex distance, mean colour distance) of the neutral heads."""
-    vertices = float(np.linalg.norm(shape_of(a) - shape_of(b), axis=1).mean())
-    return vertices, float(np.abs(albedo(a) - albedo(b)).mean())
-
-
-def stranger_scale(seed: int, pairs: int = 24) -> tuple[float, float]:
-    """Medians of both parts between strangers."""
-    people = [sample_people([FIRST_SEED + 9_000 + 100 * seed + i]) for i in range(2 * pairs)]
-    found = np.array([raw_distance(*people[2 * i : 2 * i + 2]) for i in range(pairs)])
-    vertex, colour = np.median(found, axis=0)
-    return float(vertex), float(max(colour, 1e-6))
-
-
-def distance(a: People, b: People, scale: tuple[float, float]) -> float:
-    """1 for two strangers in the middle."""
-    vertex, colour = raw_distance(a, b)
-    return (vertex / scale[0] + VERTEX_TO_ALBEDO * colour / scale[1]) / (1 + VERTEX_TO_ALBEDO)
-
-
 def follow_rows(analyzers: Sequence[FaceAnalyzer], pairs: int, seed: int, store: Store) -> list[Row]:
     """Rank correlation of similarity with true distance, pairs spread evenly from 0 to the median stranger.
 
     Similarity is what the protocol reports of a likeness: the mean cosine of its portraits, `SERIES` of them,
     to `HOLDOUT` photos.  That of one portrait, and of one portrait to one photo, stand beside.
     """
-    scale = store.piece(f"follow-{seed}-scale", lambda: list(stranger_scale(seed)))
+    scale = Scale(*store.piece(f"follow-{seed}-scale", lambda: list(astuple(stranger_scale(seed)))))
 
     def work(part: range) -> list[list[float | None]]:
         before = torch.get_num_threads()
         torch.set_num_threads(1)  # pictures this small: a second thread costs four times the processor's time
         try:
-            return [_measured_pair(analyzers, i, seed, (scale[0], scale[1])) for i in part]
+            return [_measured_pair(analyzers, i, seed, scale) for i in part]
         finally:
             torch.set_num_threads(before)
 
@@ -106,16 +64,12 @@ def follow_rows(analyzers: Sequence[FaceAnalyzer], pairs: int, seed: int, store:
     return rows
 
 
-def _measured_pair(
-    analyzers: Sequence[FaceAnalyzer], i: int, seed: int, scale: tuple[float, float]
-) -> list[float | None]:
+def _measured_pair(analyzers: Sequence[FaceAnalyzer], i: int, seed: int, scale: Scale) -> list[float | None]:
     """[true distance, then `_similarity` by each analyzer] of a person's photos and portraits of one
     interpolated towards another."""
     first = sample_people([FIRST_SEED + 10_000 * seed + 2 * i])
-    other = sample_people([FIRST_SEED + 10_000 * seed + 2 * i + 1])
-    whole = distance(first, other, scale)
     wanted = float(np.random.default_rng([seed, i]).uniform(0, 1))
-    second = between(first, other, min(wanted / max(whole, 1e-6), 1.0))
+    second, apart = at_distance(first, wanted, scale, FIRST_SEED + 10_000 * seed + 2 * i + 1, _NEXT_OTHER)
     size = HOLDOUT + SERIES
     scenes = sample_scenes([20 * i + 1 + k for k in range(size)], max_yaw_deg=25.0)
     shown = [
@@ -125,7 +79,7 @@ def _measured_pair(
     images = torch.cat([part.image_BCHW for part in shown]).permute(0, 2, 3, 1).numpy()
     seen = _faces(analyzers[-1], images)
     measured = [value for analyzer in analyzers for value in _similarity(analyzer, images, seen)]
-    return [distance(first, second, scale), *measured]
+    return [apart, *measured]
 
 
 def _faces(analyzer: FaceAnalyzer, images: np.ndarray) -> list[Face | None]:

@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,9 +13,9 @@ from portrait_lora import config
 from portrait_lora.evaluation.calibration import read_threshold
 from portrait_lora.evaluation.select import CheckpointScore
 from portrait_lora.records import Face
-from portrait_lora.synthetic import between, sample_people
+from portrait_lora.synthetic import People, between, sample_people
 from scripts import calibrate_identity, evaluate_selection
-from scripts.protocol import choosing, cohort, copies, intervals, oracle, truth
+from scripts.protocol import choosing, cohort, copies, distance, intervals, oracle, truth
 from scripts.protocol.store import Store
 from tests.evaluation.drawn import drawn_scene
 
@@ -35,10 +35,35 @@ def test_selection_beats_the_last_and_a_random_checkpoint():
 
 def test_interpolated_people_are_as_far_apart_as_they_should_be():
     a, b = sample_people([1]), sample_people([2])
-    scale = (1.0, 10.0)
-    apart = [truth.distance(a, between(a, b, share), scale) for share in (0.0, 0.3, 0.6, 1.0)]
+    scale = distance.stranger_scale(0, pairs=10)
+    own = distance.head_of(a)
+    apart = [
+        distance.distance(own, distance.head_of(between(a, b, share)), scale)
+        for share in (0.0, 0.3, 0.6, 1.0)
+    ]
     assert apart[0] == 0
     assert apart == sorted(apart)
+
+
+@pytest.mark.parametrize("wanted", [0.0, 0.05, 0.5, 1.0])
+def test_people_are_found_at_the_distance_asked_for(wanted: float):
+    scale = distance.stranger_scale(0, pairs=10)
+    a = sample_people([3])
+    someone, told = distance.at_distance(a, wanted, scale, first_other=40, step=1)
+    assert told == pytest.approx(wanted, abs=2e-3)
+    heads = distance.head_of(a), distance.head_of(someone)
+    assert distance.distance(*heads, scale) == pytest.approx(told, abs=1e-6)
+
+
+def test_strangers_are_1_apart_in_the_middle_and_half_of_it_is_skin():
+    scale = distance.stranger_scale(1, pairs=30)
+    heads = [distance.head_of(sample_people([500 + i])) for i in range(60)]
+    apart = [distance.distance(heads[2 * i], heads[2 * i + 1], scale) for i in range(30)]
+    assert 0.8 < np.median(apart) < 1.25
+    pale = sample_people([1])
+    dark = People(pale.seeds, MappingProxyType({**pale.values, "melanin": pale.values["melanin"] + 1.0}))
+    moved, coloured = distance.parts(distance.head_of(pale), distance.head_of(dark))
+    assert moved == 0 and coloured > 0.5 * scale.albedo
 
 
 @pytest.mark.parametrize("kind", copies.PLANTS)
