@@ -30,6 +30,7 @@ from scripts import evaluate_face_pack
 from scripts.rows import Row, arguments, finish
 from scripts.studio import obedience
 from scripts.studio.adapters import adapter_rows
+from scripts.studio.attainable import attainable_rows
 from scripts.studio.classifiers import FILE, WORK, load
 from scripts.train_cohort import FIRST_SEED, Member, train_cohort
 
@@ -167,6 +168,7 @@ def main() -> None:
     cohort = train_cohort(sizes.cohort, first_seed=FIRST_SEED + 100 * given.seed, workers=sizes.workers)
     rows += likeness_rows(cohort or [demo])
     if cohort:
+        rows += attainable_rows([(m.seed, m.folder) for m in cohort])
         rows += adapter_rows([m.folder for m in cohort], load(given.classifiers))
     sys.exit(finish(rows, given.json))
 

@@ -7,16 +7,19 @@ from collections import Counter
 from dataclasses import fields, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torch import Tensor
 
 from portrait_lora import provenance, synthetic, vocabulary
+from portrait_lora.evaluation.identity import ReferenceSet
+from portrait_lora.records import Face
 from portrait_lora.vocabulary import Look
 from scripts.base.configs import PREVIEW_LOOKS
 from scripts.corpus import Corpus
-from scripts.studio import adapters, classifiers, network, obedience, pages, sheets
+from scripts.studio import adapters, attainable, classifiers, network, obedience, pages, sheets
 from scripts.studio.attributes import ATTRIBUTES, PLAIN, UNTOLD, labels, mirrored, said
 from scripts.studio.merging import apart, group_of, merge, pooled
 from scripts.studio.wanted import Wanted, draw_wanted
@@ -257,3 +260,18 @@ def test_overviews_of_people_are_stacked(tmp_path: Path) -> None:
     assert sheets.likeness_page([tmp_path / "a", tmp_path / "b"]).size == (20, 20)
     with pytest.raises(FileNotFoundError, match="portrait-lora run"):
         sheets.likeness_page([tmp_path / "c"])
+
+
+def test_a_render_without_a_face_reaches_nothing() -> None:
+    holdout = ReferenceSet(np.eye(3, dtype=np.float32)[:1], ("photo",), "b")
+    faces = {1: np.eye(3, dtype=np.float32)[0], 2: np.float32([0.6, 0.8, 0.0])}
+
+    class Finder:
+        def find(self, image: np.ndarray) -> list[Face]:
+            seen = faces.get(int(image[0, 0, 0]))
+            return [] if seen is None else [Face((0, 0, 8, 8), 1.0, np.zeros((5, 2)), seen, "b", 1.0, 1.0)]
+
+    pictures = [np.full((8, 8, 3), grey, np.uint8) for grey in (1, 2, 3)]
+    said = {"ceiling": 0.9, "impostor": 0.1}
+    share = attainable.share_of_ceiling(Finder(), pictures, holdout, said)  # type: ignore[arg-type]
+    assert share == pytest.approx(((1 + 0.6 + 0) / 3 - 0.1) / 0.8)
