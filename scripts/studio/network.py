@@ -19,6 +19,7 @@ HIDDEN: Final = 256
 _SQUEEZED: Final = 40
 _SMOOTHING: Final = 0.02
 _SHIFT_PX: Final = 5
+_TINY: Final = 1e-6
 _BESIDE: Final = 0.3
 """Weight of the attributes without a target."""
 
@@ -66,14 +67,17 @@ def word_weights(wanted: Tensor) -> list[Tensor]:
 
 
 def loss(logits: Sequence[Tensor], wanted: Tensor, weights: Sequence[Tensor]) -> Tensor:
-    """Cross entropy summed over the attributes; what is not told does not count."""
+    """Cross entropy summed over the attributes; what is not told does not count.
+
+    It never asks how many are told, for which a GPU would have to be waited for once per attribute.
+    """
     total = torch.zeros((), device=wanted.device)
     for guess, column, weight, attribute in zip(logits, wanted.unbind(1), weights, ATTRIBUTES, strict=True):
-        told = column != UNTOLD
-        if bool(told.any()):
-            share = 1.0 if attribute.judged else _BESIDE
-            part = F.cross_entropy(guess[told], column[told], weight, label_smoothing=_SMOOTHING)
-            total = total + share * part
+        off = F.cross_entropy(
+            guess, column, weight, ignore_index=UNTOLD, label_smoothing=_SMOOTHING, reduction="sum"
+        )
+        counted = (weight[column.clamp(min=0)] * (column != UNTOLD)).sum()
+        total = total + (1.0 if attribute.judged else _BESIDE) * off / counted.clamp(min=_TINY)
     return total
 
 

@@ -275,3 +275,23 @@ def test_a_render_without_a_face_reaches_nothing() -> None:
     said = {"ceiling": 0.9, "impostor": 0.1}
     share = attainable.share_of_ceiling(Finder(), pictures, holdout, said)  # type: ignore[arg-type]
     assert share == pytest.approx(((1 + 0.6 + 0) / 3 - 0.1) / 0.8)
+
+
+def test_the_loss_is_the_mean_over_what_is_told() -> None:
+    generator = torch.Generator().manual_seed(0)
+    wanted = torch.stack([torch.randint(-1, len(a.words), (12,), generator=generator) for a in ATTRIBUTES], 1)
+    wanted[:, 3] = UNTOLD
+    logits = [torch.randn(12, len(a.words), generator=generator, requires_grad=True) for a in ATTRIBUTES]
+    weights = [0.5 + torch.rand(len(a.words), generator=generator) for a in ATTRIBUTES]
+    total = network.loss(logits, wanted, weights)
+    total.backward()
+    assert [bool((guess.grad != 0).any()) for guess in logits] == [i != 3 for i in range(len(ATTRIBUTES))]
+    expected = 0.0
+    for i, attribute in enumerate(ATTRIBUTES):
+        told = wanted[:, i] != UNTOLD
+        if told.any():
+            off = torch.nn.functional.cross_entropy(
+                logits[i][told], wanted[told, i], weights[i], label_smoothing=network._SMOOTHING
+            )
+            expected += off.item() * (1.0 if attribute.judged else network._BESIDE)
+    assert total.item() == pytest.approx(expected, rel=1e-5)
