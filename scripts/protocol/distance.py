@@ -31,7 +31,7 @@ Array = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A neutral head: (V, 3) vertices in head widths, and their (V, 3) albedo, linear 0..1."""
+    """A neutral head: (V, 3) vertices in the renderer's units, and their (V, 3) albedo, linear 0..1."""
 
     vertices: Array
     albedo: Array

@@ -2,8 +2,8 @@
 
 python -m scripts.studio.attainable --people 30     of today's cohort (scripts.train_cohort)
 
-Renders know the person; what they miss of the ceiling is what the prompts ask for (faces pulled, light from
-below) and, seen through the base's autoencoder, what the base cannot draw.
+Renders know the person; what they miss of the ceiling is what the prompts ask for (expressions, hard light)
+and, seen through the base's autoencoder, what the base cannot draw.
 """
 
 from __future__ import annotations
