@@ -29,8 +29,16 @@ PACKAGES = (
 
 def versions() -> dict[str, str]:
     """This program, Python and the packages that decide the result."""
-    found = {name: metadata.version(name) for name in PACKAGES}
+    found = {name: _version(name) for name in PACKAGES}
     return {"portrait_lora": __version__, "python": platform.python_version(), **found}
+
+
+def _version(package: str) -> str:
+    """What is said at the end of hours of work must not fail for a package that was not needed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def peak_memory_mb() -> int:

@@ -4,12 +4,15 @@ python -m scripts.train_base all --corpus work/corpus --more work/corpus_styles 
     --teacher work/face_pack
 
 On a GPU the same with `--device cuda`.  So that the pictures need not be there first, the UNet can also learn
-from what is being rendered (`--grow`); the one that ships went on so for eight minutes of an H100:
+from what is being rendered (`--grow`); the one that ships went on so for eleven minutes of an H100:
 
-python -m scripts.render_corpus --people 9000 --views 2 --first-seed 2000000 --shard 240 --out work/own &
+python -m scripts.render_corpus --people 12000 --views 2 --first-seed 3000000 --shard 240 --out work/own &
+python -m scripts.render_corpus --edition 2 --people 7000 --views 2 --first-seed 3500000 --shard 240 \\
+    --out work/wider &
 python -m scripts.train_base unpack
-python -m scripts.train_base unet --grow --mirrors --device cuda --minutes 8 --share 0.6 \\
-    --corpus work/own --more work/corpus_kin --more work/corpus_wider --more work/corpus_styles
+python -m scripts.train_base unet --grow --mirrors --device cuda --minutes 11.3 --share 0.5 \\
+    --corpus work/own --more work/wider --more work/styles
+python -m scripts.style_corpus --corpus work/own --count 1400 --out work/styles    meanwhile
 
 Stages: tokenizer, pca, encoder, latents, decoder, unet, export; `unpack` in place of the first three goes on
 from the base that ships, `extend` adds later words to a training that has begun.  Every stage leaves its

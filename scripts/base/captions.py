@@ -17,12 +17,16 @@ PERSON: Final = 0.04
 PHOTO: Final = 0.30
 """Share of captions without a shot that say photo instead of portrait."""
 SHUFFLE: Final = 0.15
+NAME_ONLY: Final = 0.5
+"""Share of the captions with a name that leave hair, skin and beard to it, as an adapter's captions do."""
 
 
-def training_caption(look: Look, draw: random.Random) -> str:
+def training_caption(look: Look, draw: random.Random, named: bool = False) -> str:
     """A caption of the picture in which some of what could be said is left out."""
     if draw.random() < WHOLE_DROPOUT:
         return ""
+    if named and draw.random() < NAME_ONLY:
+        look = replace(look, hair=None, skin=None, beard=None)
     look = replace(
         look,
         shot=None if draw.random() < OPENING_DROPOUT else look.shot,

@@ -14,7 +14,8 @@ from diffusers import AutoencoderKL, StableDiffusionPipeline
 
 from .card import Pictures, read_json, write_card
 from .configs import PREVIEW_PROMPTS
-from .loop import CHECKPOINT, write_json
+from .loop import CHECKPOINT, write_atomically, write_json
+from .names import FILE as NAMES_FILE
 from .preview import build_pipeline, draw, save_sheet
 from .tokenizer import load_tokenizer
 from .unet import FOLDER, PICTURES, Shape, load_averaged
@@ -44,6 +45,7 @@ def export(out: Path, target: Path, vae: AutoencoderKL, pictures: Pictures) -> N
     temporary = target.parent / f".{target.name}.{os.getpid()}"
     shutil.rmtree(temporary, ignore_errors=True)
     save_half(pipeline, temporary)
+    write_atomically(temporary / NAMES_FILE, {k: v.half() for k, v in modules["names"].state_dict().items()})
     shutil.copytree(out / "tokenizer", temporary / "tokenizer", dirs_exist_ok=True)
     done = totals(out)
     write_json(temporary / TRAINING, done)

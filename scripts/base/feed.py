@@ -20,6 +20,8 @@ from .loop import Plan, epoch_rows
 
 WIDTHS: Final = (configs.LATENT_SIDE,) * 8 + (12, 11)
 """Columns of latents a batch is trained on: mostly squares, some 3:4 and 2:3 uprights."""
+NAMED: Final = 0.5
+"""Share of the samples that are told whom they show (`names.py`)."""
 _STEPS: Final = 10**9
 _AHEAD: Final = 4
 """Batches that a worker keeps ready."""
@@ -36,10 +38,12 @@ class Mixture:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Rows (N,) of the pictures, which of them are seen in a mirror, token ids (N, length) and columns."""
+    """Rows (N,) of the pictures, which of them are seen in a mirror and which are told with a name, token ids
+    (N, length) and columns."""
 
     rows: Tensor
     mirrored: Tensor
+    named: Tensor
     ids: Tensor
     width: int
 
@@ -90,8 +94,10 @@ class Batches(Dataset):
         looks = [self._looks[i] for i in rows.tolist()]
         mirrored = [self._mirrors and draws.random() < 0.5 for _ in looks]
         looks = [in_a_mirror(look) if m else look for look, m in zip(looks, mirrored, strict=True)]
-        texts = [training_caption(look, draws) for look in looks]
-        return Batch(rows, torch.tensor(mirrored), tokens(self._tokenizer, texts), draws.choice(WIDTHS))
+        named = [draws.random() < NAMED for _ in looks]
+        texts = [training_caption(look, draws, name) for look, name in zip(looks, named, strict=True)]
+        ids = tokens(self._tokenizer, texts)
+        return Batch(rows, torch.tensor(mirrored), torch.tensor(named), ids, draws.choice(WIDTHS))
 
 
 class Feed:

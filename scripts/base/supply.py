@@ -18,17 +18,20 @@ from scripts.corpus import Corpus, finished
 
 from .feed import Mixture
 from .latents import MIRRORED, latents_of, read_latents
+from .names import traits
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """(N, V, C, h, w) latents of N pictures, as they are and (V = 2) in a mirror; (N, 4) face boxes; words.
+    """(N, V, C, h, w) latents of N pictures, as they are and (V = 2) in a mirror; (N, 4) face boxes; (N, T)
+    traits of whom they show; words.
 
     The first `plain` are drawn epoch by epoch.
     """
 
     latents: Tensor
     boxes: Tensor
+    traits: Tensor
     looks: list[Look]
     plain: int
     size_px: int
@@ -65,7 +68,8 @@ class Stored:
         if mirrors:
             views.append(read_latents(out, plain, len(corpus), MIRRORED))
         latents, boxes = torch.stack(views, 1).to(device), corpus.column("box").to(device)
-        self._table: Table | None = Table(latents, boxes, corpus.looks, plain, corpus.size_px)
+        who = traits(corpus.column("person").tolist()).to(device)
+        self._table: Table | None = Table(latents, boxes, who, corpus.looks, plain, corpus.size_px)
 
     def table(self) -> Table | None:
         told, self._table = self._table, None
@@ -76,6 +80,7 @@ class Stored:
 class _Shard:
     latents: Tensor
     boxes: Tensor
+    traits: Tensor
     looks: list[Look]
 
 
@@ -116,19 +121,23 @@ class Growing:
         shards = [self._known[f] for of in files for f in of]
         plain = sum(len(self._known[f].looks) for f in files[0])
         looks = [look for shard in shards for look in shard.looks]
-        latents = torch.cat([shard.latents for shard in shards])
+        latents, boxes, who = (
+            torch.cat(of) for of in zip(*((s.latents, s.boxes, s.traits) for s in shards), strict=True)
+        )
         print(f"unet: {len(looks)} pictures, {plain} of them plain", flush=True)
-        return Table(latents, torch.cat([s.boxes for s in shards]), looks, plain, self._size_px)
+        return Table(latents, boxes, who, looks, plain, self._size_px)
 
     @torch.no_grad()
     def _encoded(self, file: Path) -> _Shard:
         rows = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))["looks"]
         with safe_open(str(file), framework="pt") as handle:
             images, boxes = handle.get_tensor("image"), handle.get_tensor("box")
+            who = traits(handle.get_tensor("person").tolist())
         self._size_px = int(images.shape[-1])
         parts: list[Tensor] = []
         for part in images.split(256):
             x = part.to(self._device).float() / 127.5 - 1
             views = (x, x.flip(-1)) if self._mirrors else (x,)
             parts.append(torch.stack([latents_of(self._vae, view) for view in views], 1))
-        return _Shard(torch.cat(parts), boxes.to(self._device), [Look(**row) for row in rows])
+        looks = [Look(**row) for row in rows]
+        return _Shard(torch.cat(parts), boxes.to(self._device), who.to(self._device), looks)

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from . import configs
-from .feed import Batches, Feed
+from .feed import NAMED, Batches, Feed
 from .loop import CHECKPOINT, Plan, Run, read_part, write_json
+from .names import Names, noun_ids, told
 from .preview import build_pipeline, draw, save_sheet
 from .supply import Supply, Table
 from .vae import face_weights
@@ -40,15 +41,16 @@ class Shape:
 
 
 def new_modules(tokenizer: CLIPTokenizer, shape: Shape, seed: int = 0) -> nn.ModuleDict:
-    """A fresh UNet and text encoder."""
+    """A fresh UNet and text encoder, and the network that names people."""
     torch.manual_seed(seed)
     unet = UNet2DConditionModel(**configs.unet_config(shape.channels, shape.attention, shape.layers))
     settings = configs.text_config(len(tokenizer), int(tokenizer.bos_token_id), int(tokenizer.eos_token_id))
-    return nn.ModuleDict({"unet": unet, "text": CLIPTextModel(CLIPTextConfig(**settings))})
+    text = CLIPTextModel(CLIPTextConfig(**settings))
+    return nn.ModuleDict({"unet": unet, "text": text, "names": Names()})
 
 
 def load_averaged(out: Path, tokenizer: CLIPTokenizer, shape: Shape) -> nn.ModuleDict:
-    """UNet and text encoder from the running average of the newest checkpoint."""
+    """What `new_modules` makes, from the running average of the newest checkpoint."""
     modules = new_modules(tokenizer, shape)
     modules.load_state_dict(read_part(out / FOLDER / CHECKPOINT, "average"), strict=False)
     return modules.eval()
@@ -83,19 +85,33 @@ def narrowed(z: Tensor, places: Tensor, box: Tensor, width: int) -> tuple[Tensor
 
 @dataclass(frozen=True, slots=True)
 class Noised:
-    """What one step asks of the network: N noisy latents at their timesteps, told by token ids, and the
-    velocities (N, C, h, w) that it is to name, weighted by place (N, 1, h, w) and by sample (N,)."""
+    """What one step asks of the network: N noisy latents at their timesteps, told by token ids (N, L), and
+    the velocities (N, C, h, w) that it is to answer, weighted by place (N, 1, h, w) and by sample (N,).
+
+    `nouns` (N, L) is 1 where a name stands, all 0 for samples without one; `traits` (N, T) are what names are
+    made of."""
 
     noisy: Tensor
     timesteps: Tensor
     ids: Tensor
+    nouns: Tensor
+    traits: Tensor
     velocity: Tensor
     places: Tensor
     weight: Tensor
 
 
+@dataclass(frozen=True, slots=True)
+class Words:
+    """How the pictures of a step are told: `ids`, `nouns` and `traits` as in `Noised`."""
+
+    ids: Tensor
+    nouns: Tensor
+    traits: Tensor
+
+
 def noised(
-    latents: Tensor, ids: Tensor, alphas: Tensor, generator: torch.Generator, places: Tensor | None = None
+    latents: Tensor, words: Words, alphas: Tensor, generator: torch.Generator, places: Tensor | None = None
 ) -> Noised:
     """Timesteps stratified over the batch, min-SNR weights (Hang et al. 2023, gamma 5).
 
@@ -111,21 +127,26 @@ def noised(
     return Noised(
         noisy=a.sqrt() * latents + (1 - a).sqrt() * noise,
         timesteps=timesteps,
-        ids=ids,
+        ids=words.ids,
+        nouns=words.nouns,
+        traits=words.traits,
         velocity=a.sqrt() * noise - (1 - a).sqrt() * latents,
         places=torch.ones_like(latents[:, :1]) if places is None else places,
         weight=snr.clamp(max=5) / (snr + 1) + NOISE_FLOOR,
     )
 
 
-def velocity_loss(modules: nn.ModuleDict, asked: Noised) -> tuple[Tensor, Tensor]:
-    """(training loss, plain velocity error)."""
+def velocity_loss(modules: nn.ModuleDict, asked: Noised) -> tuple[Tensor, Tensor, Tensor]:
+    """(training loss, plain velocity error of samples without a name, and of those with one)."""
     with torch.autocast(asked.noisy.device.type, torch.bfloat16):
         states = modules["text"](asked.ids).last_hidden_state
+        states = told(states, asked.nouns, modules["names"](asked.traits))
         output = modules["unet"](asked.noisy, asked.timesteps, states).sample
     square = (output.float() - asked.velocity).square()
     error = (square * asked.places).mean((1, 2, 3))
-    return (error * asked.weight).mean(), square.detach().mean()
+    plain, named = square.detach().mean((1, 2, 3)), asked.nouns.amax(1)
+    parts = [(plain * kind).sum() / kind.sum().clamp(min=1) for kind in (1 - named, named)]
+    return (error * asked.weight).mean(), parts[0], parts[1]
 
 
 def train_unet(
@@ -154,11 +175,11 @@ def train_unet(
 
     def feed_of(table: Table) -> Feed:
         write_json(out / FOLDER / PICTURES, {"pictures": len(table.looks), "mirrors": table.mirrors,
-                                             "grown": supply.grows})  # fmt: skip
+                                             "grown": supply.grows, "named": NAMED})  # fmt: skip
         batches = Batches(table.looks, tokenizer, plan, table.mixture(share), table.mirrors)
         return Feed(batches, _workers(device))
 
-    feed = feed_of(table)
+    feed, nouns = feed_of(table), torch.tensor(noun_ids(tokenizer), device=device)
 
     def given(number: int, generator: torch.Generator) -> tuple[Tensor, ...]:
         nonlocal table, feed, looked
@@ -173,12 +194,14 @@ def train_unet(
         places = place_weights(box, table.size_px)
         if batch.width < z.shape[-1]:
             z, places = narrowed(z, places, box, batch.width)
-        asked = noised(z, batch.ids.to(device), alphas, generator, places)
+        ids = batch.ids.to(device)
+        named = batch.named.to(device)[:, None] & torch.isin(ids, nouns)
+        asked = noised(z, Words(ids, named.float(), table.traits[rows]), alphas, generator, places)
         return tuple(getattr(asked, field.name) for field in fields(asked))
 
     def loss(*asked: Tensor) -> tuple[Tensor, dict[str, float | Tensor]]:
-        total, error = velocity_loss(modules, Noised(*asked))
-        return total, {"error": error}
+        total, error, named = velocity_loss(modules, Noised(*asked))
+        return total, {"error": error, "named": named}
 
     run.train(given, loss, lambda r: preview(r, vae(), tokenizer, out, shape, device))
 

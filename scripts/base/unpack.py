@@ -19,6 +19,8 @@ from torch import Tensor
 
 from .export import EARLIER, TRAINING
 from .loop import CHECKPOINT, State, write_atomically, write_json
+from .names import FILE as NAMES_FILE
+from .names import Names
 from .tokenizer import write_tokenizer
 from .unet import FOLDER
 from .vae import halves
@@ -61,6 +63,9 @@ def unpack(source: Path, out: Path) -> None:
     weights[WORDS] = embeddings_for(
         weights[WORDS].float(), ids_of(source / "tokenizer"), ids_of(out / "tokenizer")
     )
+    torch.manual_seed(0)
+    named = load_file(source / NAMES_FILE) if (source / NAMES_FILE).exists() else Names().state_dict()
+    weights |= {f"names.{k}": v for k, v in named.items()}
     _checkpoint(out / FOLDER, {k: v.float() for k, v in weights.items()})
 
 

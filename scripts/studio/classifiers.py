@@ -38,7 +38,7 @@ BATCH: Final = 64
 SEED: Final = 31
 HELD_OUT: Final = 20
 """One person in so many."""
-THROUGH: Final = 1000
+THROUGH: Final = 3000
 """Pictures of the training that are also seen through the autoencoder."""
 THROUGH_SHARE: Final = 0.3
 THROUGH_HELD: Final = 300

@@ -14,9 +14,9 @@ from scripts.face_pack.nets import Residual, conv
 from scripts.studio.attributes import ATTRIBUTES, UNTOLD, mirrored
 
 SIZE_PX: Final = 128
-CHANNELS: Final = (24, 48, 80, 128)
-HIDDEN: Final = 256
-_SQUEEZED: Final = 40
+CHANNELS: Final = (32, 64, 112, 176)
+HIDDEN: Final = 320
+_SQUEEZED: Final = 56
 _SMOOTHING: Final = 0.02
 _SHIFT_PX: Final = 5
 _TINY: Final = 1e-6

@@ -19,7 +19,7 @@ from portrait_lora.vocabulary import Look
 from scripts import style_corpus, train_base
 from scripts.base import export as export_stage
 from scripts.base import extend as extend_stage
-from scripts.base import feed, supply
+from scripts.base import feed, names, supply
 from scripts.base import latents as latents_stage
 from scripts.base import unet as unet_stage
 from scripts.base import unpack as unpack_stage
@@ -32,6 +32,7 @@ from scripts.base.loop import CHECKPOINT, Plan, epoch_rows, read_part, read_stat
 from scripts.base.tokenizer import EOS, load_tokenizer, merges_for, pieces, write_tokenizer
 from scripts.corpus import Corpus
 from scripts.face_pack.nets import EmbedderA
+from scripts.kin import kin_of
 from scripts.studio import roundtrips
 
 COUNT = 6
@@ -539,3 +540,66 @@ def test_the_card_tells_of_pictures_that_nobody_kept() -> None:
         " The last run of the UNet saw 60,124 further pictures of other people, rendered while it trained, "
         "half of them with left for right."
     )
+
+
+def test_traits_are_those_of_the_person_and_of_even_spread() -> None:
+    rows = names.traits([1_000_000 + i for i in range(400)])
+    assert rows.shape == (400, len(names.TRAITS))
+    assert rows.mean(0).abs().max() < 0.3 and rows.std(0).min() > 0.7 and rows.std(0).max() < 1.3
+    again = names.traits([1_000_007, 1_000_003, 1_000_007])
+    assert torch.equal(again, rows[[7, 3, 7]])
+    relative = names.traits([kin_of(1_000_007)])[0]
+    assert 0 < (relative - rows[7]).norm() < (rows[8] - rows[7]).norm() * 1.5
+
+
+def test_a_name_stands_at_the_noun_alone_and_is_nothing_at_first(tmp_path: Path) -> None:
+    words = write_tokenizer(tmp_path / "tokenizer")
+    ids = feed.tokens(words, ["frontal headshot of ohwx woman, smiling", "portrait of a person", ""])
+    place = torch.isin(ids, torch.tensor(names.noun_ids(words))).float()
+    assert [words.decode(row[at.bool()]) for row, at in zip(ids, place, strict=True)] == [
+        "woman",
+        "person",
+        "",
+    ]
+    states, given = torch.randn(3, TEXT_LENGTH, 128), names.traits([1, 2, 3])
+    network = names.Names()
+    assert torch.equal(names.told(states, place, network(given)), states)
+    torch.nn.init.ones_(network.layers[-1].bias)
+    moved = names.told(states, place, network(given)) - states
+    assert torch.equal(moved.abs().amax(2) > 0, place > 0)
+
+
+def test_half_of_the_samples_are_told_with_a_name_that_may_stand_for_hair_and_skin(corpus: Corpus) -> None:
+    draw = random.Random(0)
+    look = next(k for k in PREVIEW_LOOKS if k.beard and k.skin)
+    plain = [training_caption(look, draw) for _ in range(400)]
+    named = [training_caption(look, draw, named=True) for _ in range(400)]
+
+    def said(texts: list[str], clause: str) -> float:
+        return sum(clause in text for text in texts) / len(texts)
+
+    for clause in (look.hair, look.skin, look.beard):
+        assert clause and said(plain, clause) > 0.65 and 0.3 < said(named, clause) < 0.5
+    assert abs(said(named, str(look.expression)) - said(plain, str(look.expression))) < 0.1
+    words = load_tokenizer(Path("portrait_lora/assets/base/tokenizer"))
+    plan = Plan(9, batch=4, lr=1e-3)
+    batches = feed.Batches(corpus.looks, words, plan, feed.Mixture(COUNT, COUNT), mirrors=False)
+    share = torch.cat([batches[step].named for step in range(60)]).float().mean()
+    assert abs(share - feed.NAMED) < 0.12
+
+
+def test_names_are_learnt_where_they_tell_something(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unet_stage, "preview", lambda *_: None)
+    monkeypatch.setattr(feed, "NAMED", 0.0)
+    train(corpus, prepare(corpus, tmp_path / "without"), steps=3)
+    monkeypatch.setattr(feed, "NAMED", 1.0)
+    train(corpus, prepare(corpus, tmp_path / "with"), steps=3)
+    last = "names.layers.2.weight"
+    without, learnt = (
+        read_part(tmp_path / k / "unet" / CHECKPOINT, "weights")[last] for k in ("without", "with")
+    )
+    assert not without.any() and learnt.abs().max() > 0
+    seen = json.loads((tmp_path / "with" / "unet" / unet_stage.PICTURES).read_text())
+    assert seen["named"] == unet_stage.NAMED
