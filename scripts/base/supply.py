@@ -15,10 +15,10 @@ from torch import Tensor
 
 from portrait_lora.vocabulary import Look
 from scripts.corpus import Corpus, finished
+from scripts.traits import KEPT, traits
 
 from .feed import Mixture
 from .latents import MIRRORED, latents_of, read_latents
-from .names import traits
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Stored:
         if mirrors:
             views.append(read_latents(out, plain, len(corpus), MIRRORED))
         latents, boxes = torch.stack(views, 1).to(device), corpus.column("box").to(device)
-        who = traits(corpus.column("person").tolist()).to(device)
+        who = traits(corpus.column("person").tolist(), KEPT).to(device)
         self._table: Table | None = Table(latents, boxes, who, corpus.looks, plain, corpus.size_px)
 
     def table(self) -> Table | None:
@@ -132,7 +132,7 @@ class Growing:
         rows = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))["looks"]
         with safe_open(str(file), framework="pt") as handle:
             images, boxes = handle.get_tensor("image"), handle.get_tensor("box")
-            who = traits(handle.get_tensor("person").tolist())
+            who = traits(handle.get_tensor("person").tolist(), KEPT)
         self._size_px = int(images.shape[-1])
         parts: list[Tensor] = []
         for part in images.split(256):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -11,22 +11,17 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from portrait_lora.synthetic.identity import FACE_SHAPE
 from scripts.face_pack import augment, losses
 from scripts.face_pack.closeness import closeness_loss, truth_of
 from scripts.face_pack.data import Pool, aligned, five_points, joined, split, unit
 from scripts.face_pack.loop import CHUNK, Length, Plan, averaged, forward, train
 from scripts.face_pack.nets import EMBEDDING_SIZE, EmbedderA, EmbedderB
-from scripts.kin import kin_of, people_of
+from scripts.kin import kin_of
+from scripts.traits import LOOKS, traits
 
 SEEDS: Final = {"embedder-a": 13, "embedder-b": 14}
-TRAITS: Final = (
-    *FACE_SHAPE,
-    *("melanin", "skin_red", "skin_yellow", "lip_red", "age", "female"),
-    *("freckles", "eye_mel", "eye_green", "iris_r"),
-)
-"""The studio knows what its people are made of; naming it teaches an embedder faster than names alone."""
 TRAIT_WEIGHT: Final = 5.0
+"""The studio knows what its people are made of; naming it teaches an embedder faster than names alone."""
 CLOSENESS_WEIGHT: Final = 10.0
 AGAIN: Final = 0.4
 """Of the learning rate, for an embedder that goes on."""
@@ -139,13 +134,6 @@ def views(places: Places, people: Tensor, generator: torch.Generator) -> Tensor:
     return places.order[torch.cat([first + one, first + (one + step) % count])]
 
 
-def traits(seeds: Sequence[int]) -> Tensor:
-    """(people, T) what makes each of them: shape of the face, skin, eyes, each scaled to spread 1."""
-    values = people_of(seeds).values
-    table = torch.stack([values[name].float() for name in TRAITS], 1)
-    return (table - table.mean(0)) / table.std(0).clamp(min=1e-3)
-
-
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """How one of the two is trained; `odd`: on which half of the people."""
@@ -175,7 +163,7 @@ def _train_embedder(
     place = {seed: i for i, seed in enumerate(everybody)}
     known = truth_of(everybody, folder / "truth.safetensors", os.cpu_count() or 1)
     nearness = known.take(torch.tensor([place[seed] for seed in seeds])).to(length.device)
-    truth, album = traits(seeds).to(length.device), album.to(length.device)
+    truth, album = traits(seeds, LOOKS).to(length.device), album.to(length.device)
     fit, person, places = album.pool, album.pool.person, places_of(album.pool)
     batch = recipe.batch * (2 if kin else 1) * (2 if length.device.type == "cuda" else 1)
 

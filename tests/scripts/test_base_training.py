@@ -34,6 +34,7 @@ from scripts.corpus import Corpus
 from scripts.face_pack.nets import EmbedderA
 from scripts.kin import kin_of
 from scripts.studio import roundtrips
+from scripts.traits import KEPT, traits
 
 COUNT = 6
 SHAPE = unet_stage.Shape((32, 32), (0, 1))
@@ -543,12 +544,12 @@ def test_the_card_tells_of_pictures_that_nobody_kept() -> None:
 
 
 def test_traits_are_those_of_the_person_and_of_even_spread() -> None:
-    rows = names.traits([1_000_000 + i for i in range(400)])
-    assert rows.shape == (400, len(names.TRAITS))
+    rows = traits([1_000_000 + i for i in range(400)], KEPT)
+    assert rows.shape == (400, len(KEPT))
     assert rows.mean(0).abs().max() < 0.3 and rows.std(0).min() > 0.7 and rows.std(0).max() < 1.3
-    again = names.traits([1_000_007, 1_000_003, 1_000_007])
+    again = traits([1_000_007, 1_000_003, 1_000_007], KEPT)
     assert torch.equal(again, rows[[7, 3, 7]])
-    relative = names.traits([kin_of(1_000_007)])[0]
+    relative = traits([kin_of(1_000_007)], KEPT)[0]
     assert 0 < (relative - rows[7]).norm() < (rows[8] - rows[7]).norm() * 1.5
 
 
@@ -561,7 +562,7 @@ def test_a_name_stands_at_the_noun_alone_and_is_nothing_at_first(tmp_path: Path)
         "person",
         "",
     ]
-    states, given = torch.randn(3, TEXT_LENGTH, 128), names.traits([1, 2, 3])
+    states, given = torch.randn(3, TEXT_LENGTH, 128), traits([1, 2, 3], KEPT)
     network = names.Names()
     assert torch.equal(names.told(states, place, network(given)), states)
     torch.nn.init.ones_(network.layers[-1].bias)

@@ -1,0 +1,23 @@
+"""What a command says at its end."""
+
+from __future__ import annotations
+
+from importlib import metadata
+
+import pytest
+
+from portrait_lora import summaries
+
+
+def test_a_package_that_is_missing_is_told_and_not_stumbled_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = metadata.version
+
+    def version(name: str) -> str:
+        if name == "datasets":
+            raise metadata.PackageNotFoundError(name)
+        return real(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    told = summaries.versions()
+    assert told["datasets"] == "not installed"
+    assert told["torch"] == real("torch") and set(summaries.PACKAGES) < set(told)
