@@ -31,7 +31,7 @@ _SPREAD_OF: Final = range(1_000_000, 1_002_000)
 
 
 def traits(seeds: Sequence[int], which: tuple[str, ...]) -> Tensor:
-    """(N, T) what the people of these seeds, relatives among them, are made of: middle 0 and spread 1 each."""
+    """(N, T) what the people of these seeds, relatives among them, are made of; middle 0, spread 1 each."""
     each = list(dict.fromkeys(seeds))
     row = {seed: i for i, seed in enumerate(each)}
     middle, spread = _spread(which)
