@@ -3,8 +3,9 @@
 python -m scripts.evaluate_embedded           one person, the one of the demo; few scenes
 python -m scripts.evaluate_embedded --full    the figures of record (30 people, 2,000 scenes, 600 portraits)
 
-Prompt obedience needs the classifiers of `python -m scripts.studio.classifiers`; a quick run without them
-leaves it out.
+Every part is told, and written to `--json`, as soon as it is measured; people and portraits are kept in
+`work`.  Prompt obedience needs the classifiers of `python -m scripts.studio.classifiers`; a quick run without
+them leaves it out.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from portrait_lora.evaluation.drift import clustered_interval
 from portrait_lora.faces.packs import resolve_pack
 from portrait_lora.synthetic.photos import make_reference_set
 from scripts import evaluate_face_pack
-from scripts.rows import Row, arguments, finish
+from scripts.rows import Row, Table, arguments
 from scripts.studio import obedience
 from scripts.studio.adapters import adapter_rows
 from scripts.studio.attainable import attainable_rows
@@ -160,17 +161,19 @@ def main() -> None:
     if given.full and not given.classifiers.is_file():
         parser.error(f"no {given.classifiers}; run python -m scripts.studio.classifiers first")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    table = Table(given.json)
     with tempfile.TemporaryDirectory() as folder:
         rows, demo = command_rows(Path(folder) / "demo")
-    rows += check_rows(sizes.check_people, 3000 + 100 * given.seed)
-    rows += face_rows(given.full, given.seed)
-    rows += obedience_rows(sizes.portraits, given.seed, given.classifiers, full=given.full)
+    table.add(rows)
+    table.add(check_rows(sizes.check_people, 3000 + 100 * given.seed))
+    table.add(face_rows(given.full, given.seed))
+    table.add(obedience_rows(sizes.portraits, given.seed, given.classifiers, full=given.full))
     cohort = train_cohort(sizes.cohort, first_seed=FIRST_SEED + 100 * given.seed, workers=sizes.workers)
-    rows += likeness_rows(cohort or [demo])
+    table.add(likeness_rows(cohort or [demo]))
     if cohort:
-        rows += attainable_rows([(m.seed, m.folder) for m in cohort])
-        rows += adapter_rows([m.folder for m in cohort], load(given.classifiers))
-    sys.exit(finish(rows, given.json))
+        table.add(attainable_rows([(m.seed, m.folder) for m in cohort]))
+        table.add(adapter_rows([m.folder for m in cohort], load(given.classifiers)))
+    sys.exit(table.code())
 
 
 if __name__ == "__main__":

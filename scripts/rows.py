@@ -43,17 +43,40 @@ def arguments(description: str) -> argparse.ArgumentParser:
 
 def finish(rows: Sequence[Row], json_file: Path | None) -> int:
     """Print the table, write the rows, and return the exit code: 1 when any target was missed."""
-    width = max(len(row.name) for row in rows)
-    for row in rows:
-        target = "" if row.target is None else f"{'<=' if row.at_most else '>='} {row.target:g}"
-        spread = "" if row.ci95 is None else f"  [{row.ci95[0]:.3f}, {row.ci95[1]:.3f}]"
-        verdict = {True: "met", False: "MISSED", None: ""}[row.met]
-        print(
-            f"{row.name:<{width}} {row.value:>9.4g} {row.unit:<9} n={row.n:<6} {target:<9} {verdict}{spread}"
-        )
-    if json_file is not None:
-        manifest.write_json_atomic(json_file, [asdict(row) | {"met": row.met} for row in rows])
-    return 1 if any(row.met is False for row in rows) else 0
+    table = Table(json_file, width=max(len(row.name) for row in rows))
+    table.add(rows)
+    return table.code()
+
+
+class Table:
+    """Rows of a long measurement, told as soon as they are known: a stop loses nothing that was measured.
+
+    Each lot is printed, and `json_file`, where one is asked for, always holds all rows so far.
+    """
+
+    def __init__(self, json_file: Path | None, width: int = 64) -> None:
+        self.rows: list[Row] = []
+        self._json_file, self._width = json_file, width
+
+    def add(self, rows: Sequence[Row]) -> None:
+        """Tell some more."""
+        for row in rows:
+            print(_line(row, self._width), flush=True)
+        self.rows += rows
+        if self._json_file is not None:
+            told = [asdict(row) | {"met": row.met} for row in self.rows]
+            manifest.write_json_atomic(self._json_file, told)
+
+    def code(self) -> int:
+        """The exit code: 1 when any target was missed."""
+        return 1 if any(row.met is False for row in self.rows) else 0
+
+
+def _line(row: Row, width: int) -> str:
+    target = "" if row.target is None else f"{'<=' if row.at_most else '>='} {row.target:g}"
+    spread = "" if row.ci95 is None else f"  [{row.ci95[0]:.3f}, {row.ci95[1]:.3f}]"
+    verdict = {True: "met", False: "MISSED", None: ""}[row.met]
+    return f"{row.name:<{width}} {row.value:>9.4g} {row.unit:<9} n={row.n:<6} {target:<9} {verdict}{spread}"
 
 
 def load(json_file: Path) -> list[dict[str, object]]:
