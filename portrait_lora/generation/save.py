@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final, cast
@@ -52,13 +53,16 @@ def recipe_of(portrait: Portrait, base: str, base_digest: str, trigger: str | No
 
 def versions() -> dict[str, str]:
     """The versions of the libraries that drew the picture."""
-    found: dict[str, str] = {}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    return {name: found for name in _PACKAGES if (found := _version(name))}
+
+
+@cache
+def _version(name: str) -> str | None:
+    """Every picture tells it, and reading it takes milliseconds."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def a1111_parameters(recipe: Mapping[str, object], sampler_name: str = "DPM++ 2M") -> str:
