@@ -34,8 +34,8 @@ One row per look of the prompt book that the embedded base has words for: a made
 the person's adapter. `python -m scripts.gallery LIKENESS_DIR` remakes sheets and table from any likeness
 folder of the embedded base. A look in a series of your own: `shots: [{template: noir}]`.
 
-What this base does not draw well yet: mouths are often creased, above all smiling ones; places are hinted at
-rather than drawn, and cartoons keep little of their outlines.
+What this base does not draw well yet: mouths are often creased, above all smiling ones, eyes under hard light
+are white slits, and streets and offices are hinted at rather than drawn.
 """
 _END: Final = """
 The looks marked *not shown* need a base that reads free text; here they are refused with the words that are
