@@ -11,6 +11,7 @@ from typing import Any, Final
 from portrait_lora import manifest
 from scripts.face_pack import calibrate, embedders, export, segmenter
 from scripts.face_pack.data import HELD_OUT_SHARE
+from scripts.traits import LOOKS
 
 _TEXT: Final = """# Synthetic face pack
 
@@ -42,7 +43,7 @@ Each answers with the sum of its unit vectors for the crop and for the crop's mi
 
 Beside the names of the people, **both embedders were taught the renderer's own parameters of every face**:
 {traits} numbers for the shape of head, eyes, brows, nose, mouth and ears, and for skin, age, sex, freckles
-and irises (`TRAITS` in `scripts/face_pack/embedders.py`), by a regression of weight {weight:g} beside the
+and irises (`LOOKS` in `scripts/traits.py`), by a regression of weight {weight:g} beside the
 margin loss; and how near any two of them truly are (`scripts/face_pack/closeness.py`), by a weight of
 {closeness:g}. A pack for real faces cannot have such a teacher, so how well these embedders tell people apart
 says nothing of real ones.
@@ -120,7 +121,7 @@ def write_card(out: Path, figures: dict[str, Any]) -> None:
         held=HELD_OUT_SHARE,
         labelled=round(figures["heads"]["segmenter"]["n"] * (1 / HELD_OUT_SHARE - 1)),
         later=figures["later_pictures"],
-        traits=len(embedders.TRAITS),
+        traits=len(LOOKS),
         weight=embedders.TRAIT_WEIGHT,
         closeness=embedders.CLOSENESS_WEIGHT,
         people=figures["embedder_people"],

@@ -39,6 +39,7 @@ from scripts.face_pack.nets import (
     LandmarksOnnx,
 )
 from scripts.kin import kin_of
+from scripts.traits import LOOKS
 
 
 @pytest.fixture(scope="module")
@@ -330,6 +331,6 @@ def test_the_card_tells_where_the_pack_comes_from(tmp_path: Path) -> None:
     assert "| yaw, mean error (9 pictures held out) | 2.25° |" in text
     assert "it also saw 1,100 pictures" in text
     assert "Of 4,000 people" in text
-    assert f"{len(embedders.TRAITS)} numbers for the shape of head" in text
+    assert f"{len(LOOKS)} numbers for the shape of head" in text
     for part in ("Data", "Recipe", "Figures", "Limits", "Licence", "Digest"):
         assert f"## {part}" in text
