@@ -14,6 +14,9 @@ python -m scripts.train_base unet --grow --mirrors --device cuda --minutes 11.3 
     --corpus work/own --more work/wider --more work/styles
 python -m scripts.style_corpus --corpus work/own --count 1400 --out work/styles    meanwhile
 
+Once these were there, as many people of edition 2 again (from seed 3600000) and two more choices of styles
+came in the same way.
+
 Stages: tokenizer, pca, encoder, latents, decoder, unet, export; `unpack` in place of the first three goes on
 from the base that ships, `extend` adds later words to a training that has begun.  Every stage leaves its
 result in `--out` and goes on from its checkpoint when repeated; `export` may run at any time from the newest.
