@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Literal
 
 from portrait_lora.errors import InputError
 
 Answer = Literal["yes", "conditional", "no"]
-_RANK: Final = {"yes": 0, "conditional": 1, "no": 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +64,3 @@ def lines(rows: Sequence[Right]) -> list[str]:
     """The table for people."""
     head = f"{'':<10} {'sell?':<12} {'licence':<28} what it means"
     return [head, *(f"{r.what:<10} {r.commercial:<12} {r.licence:<28} {r.terms}" for r in rows)]
-
-
-def strictest(rows: Sequence[Right]) -> Answer:
-    """The hardest answer of several."""
-    return max((r.commercial for r in rows), key=lambda a: _RANK[a])

@@ -50,7 +50,6 @@ COMPANIONS: tuple[tuple[float, Truth], ...] = ((0.2, "good"), (0.6, "bad"), (0.8
 CLEAN_PART, PEOPLE_PART = 100, 10
 
 
-TINY = Sizes(per_level=2, clean=8, people=4, photos=6, sets=20)
 QUICK = Sizes(per_level=5, clean=40, people=10, photos=8, sets=100)
 FULL = Sizes(per_level=50, clean=600, people=60, photos=12, sets=300)
 

@@ -253,12 +253,9 @@ def export(
     more: More = None,
     out: Out = OUT,
     target: Annotated[Path, typer.Option(help="folder to write")] = ASSETS,
-    source: Annotated[str, typer.Option("--from", help="which checkpoint: latest")] = "latest",
     threads: Threads = 2,
 ) -> None:
     """Write the folder that ships, from the newest running average."""
-    if source != "latest":
-        raise typer.BadParameter("only the latest checkpoint is kept")
     _begin(threads, "cpu")
     looks = Corpus(corpus, None, *(more or ())).looks[len(Corpus(corpus)) :]
     styled = sum(look.style is not None for look in looks)

@@ -13,7 +13,6 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from portrait_lora import manifest
 from portrait_lora.errors import InputError
@@ -110,16 +109,6 @@ def threshold_at(false_match_rate: float, impostor_scores: npt.ArrayLike) -> flo
             remedy="Use more people, or calibrate at a higher false-match rate and say so.",
         )
     return float(np.quantile(scores, 1.0 - false_match_rate, method="weibull"))
-
-
-def roc_auc(genuine: npt.ArrayLike, impostor: npt.ArrayLike) -> float:
-    """Chance that a genuine score beats an impostor's, ties by half (Mann-Whitney)."""
-    ours, others = np.ravel(genuine), np.ravel(impostor)
-    if not len(ours) or not len(others):
-        raise InputError("an AUC needs genuine and impostor scores", got=f"{len(ours)} and {len(others)}")
-    ranks = stats.rankdata(np.concatenate([ours, others]))
-    wins = ranks[: len(ours)].sum() - len(ours) * (len(ours) + 1) / 2
-    return float(wins / (len(ours) * len(others)))
 
 
 def tar_at_far(genuine: npt.ArrayLike, impostor: npt.ArrayLike, false_match_rate: float) -> float:

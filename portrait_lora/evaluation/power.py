@@ -43,11 +43,6 @@ class SampleSize:
     paired_prompts: int
     prompts: int
 
-    @property
-    def paired_portraits(self) -> int:
-        """Portraits of each adapter in the paired design."""
-        return self.paired_prompts * self.per_prompt
-
 
 def spread(groups: Sequence[Sequence[float]]) -> Spread | None:
     """Moment estimates; None when no group has two values or there is one group only."""

@@ -126,8 +126,6 @@ LENSES: Final = (
     Lens("135 mm lens", 135, "compresses, and separates from the background"),
     Lens("35 mm lens", 35, "shows the surroundings; widens a face that is near"),
 )
-APERTURES: Final = ("f/1.4", "f/2", "f/2.8", "f/5.6", "f/8")
-"""Up to f/2.8 blurs the background; from f/5.6 a group is sharp."""
 
 BACKDROPS: Final = (
     "seamless white backdrop",
@@ -144,7 +142,6 @@ BACKDROPS: Final = (
 )
 
 FILMS: Final = ("Kodak Portra 400", "Kodak Portra 800", "Fujifilm Pro 400H", "Kodak Tri-X 400")
-MONOCHROME_FILMS: Final = (FILMS[3],)
 
 SHADES: Final = (
     Shade("white", (240, 240, 238), True),
@@ -258,9 +255,3 @@ def style_of(phrase: str) -> Style:
     """The medium that words ask for; a photograph unless they say otherwise."""
     said = phrase.lower()
     return next((s for s in STYLES[1:] if any(name in said for name in s.names)), STYLES[0])
-
-
-def shade_of(phrase: str) -> Shade | None:
-    """The first colour word of a phrase."""
-    words = phrase.lower().replace("-", " ").split()
-    return next((shade for word in words for shade in SHADES if shade.word == word), None)

@@ -40,8 +40,6 @@ _ROWS_BETWEEN: Final = (4, 4, 5, 7, 11, 12, 13, 12, 9, 6, 4, 4, 3, 3)
 _MOUTH_RING: Final = 8
 SLIT_ROWS: Final = 5
 COLUMNS: Final = 81
-CROWN_RING: Final = 0
-CHIN_RING: Final = 10
 _Y_FRONT, _Y_SIDE, _Y_BACK, _Z_FRONT, _Z_CENTRE, _Z_BACK, _WIDTH = range(7)
 
 

@@ -14,7 +14,6 @@ STRIDES: Final = (8, 16, 32)
 BASE_PX: Final = ((12.0, 22.0), (38.0, 66.0), (115.0, 190.0))
 """Face size each of the two anchors of a stride answers for; box and keypoints are relative to it."""
 EMBEDDING_SIZE: Final = 128
-EMBEDDER_PX: Final = 56
 LANDMARK_PX: Final = 64
 LANDMARK_INPUT_PX: Final = 192
 LANDMARK_FEATURES: Final = 56 * 16

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from portrait_lora.errors import InputError
-from portrait_lora.evaluation.calibration import mean_of_k, roc_auc, tar_at_far, threshold_at
+from portrait_lora.evaluation.calibration import mean_of_k, tar_at_far, threshold_at
 
 
 def test_threshold_interpolates_between_order_statistics():
@@ -36,14 +36,6 @@ def test_a_rate_is_between_0_and_1(rate):
 def test_nan_scores_are_refused():
     with pytest.raises(InputError, match="not finite"):
         threshold_at(0.5, [0.1, np.nan, 0.2, 0.3, 0.4, 0.5, 0.6])
-
-
-def test_roc_auc_by_hand():
-    assert roc_auc([0.9, 0.4], [0.1, 0.5]) == 0.75
-    assert roc_auc([0.5], [0.5]) == 0.5
-    assert roc_auc([0.1], [0.9]) == 0.0
-    with pytest.raises(InputError):
-        roc_auc([], [0.1])
 
 
 def test_tar_at_far():

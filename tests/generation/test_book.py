@@ -23,8 +23,7 @@ def test_every_word_of_the_closed_vocabulary_has_a_meaning() -> None:
         light = book.light_of(lighting)
         assert light is not None and light.phrase == lighting
     assert all(book.shot_of(shot) is not None for shot in vocabulary.SHOTS)
-    assert all(book.shade_of(f"{c} suit") is not None for c in vocabulary.GARMENT_COLOURS)
-    assert all(book.shade_of(f"{c} backdrop") is not None for c in vocabulary.BACKDROP_COLOURS)
+    assert {*vocabulary.GARMENT_COLOURS, *vocabulary.BACKDROP_COLOURS} <= {s.word for s in book.SHADES}
 
 
 def test_phrases_are_unique_and_no_name_has_two_meanings() -> None:
