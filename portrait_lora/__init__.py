@@ -1,3 +1,16 @@
 """portrait_lora: photos of one person in, measured portraits out."""
 
+import os
+import sys
+import warnings
+
 __version__ = "0.1.0"
+
+# onnxruntime reports the models it opens to its maker, offline or not, and looks its server up as soon as it
+# is imported; only this variable, set before that, keeps it silent.
+if "onnxruntime" in sys.modules and os.environ.get("ORT_DISABLE_TELEMETRY") != "1":
+    warnings.warn(
+        "onnxruntime was imported before portrait_lora and sends usage data; import portrait_lora first",
+        stacklevel=2,
+    )
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"

@@ -21,9 +21,8 @@ def is_transient(error: BaseException) -> bool:
     if status is not None:
         return status in _PASSING
     names = {kind.__name__ for kind in type(root).__mro__}
-    return bool(names & {"TransportError", "ConnectionError", "TimeoutException", "TimeoutError"}) or (
-        isinstance(root, OSError) and "Consistency check failed" in str(root)
-    )
+    passing = {"TransportError", "ConnectionError", "TimeoutException", "TimeoutError"}
+    return bool(names & passing) or _has_wrong_length(root)
 
 
 def seconds_to_wait(error: BaseException, fallback_s: float) -> float:
@@ -75,6 +74,12 @@ def told(error: BaseException, repo: str, endpoint: str) -> PortraitError:
     if isinstance(root, PermissionError):
         remedy = "Let HF_HOME point to a folder of yours."
         return InputError("the cache cannot be written", where=root.filename or repo, remedy=remedy)
+    if _has_wrong_length(root):
+        return ArtifactError(
+            "the downloaded file is not as long as the hub announced",
+            where=repo,
+            remedy="Nothing of it was kept. Try again later, or without a mirror (HF_ENDPOINT).",
+        )
     return PortraitError(
         "the hub cannot be reached",
         where=endpoint,
@@ -88,3 +93,8 @@ def _root(error: BaseException) -> BaseException:
     while type(error).__name__ in ("LocalEntryNotFoundError", "ValueError") and error.__cause__ is not None:
         error = error.__cause__
     return error
+
+
+def _has_wrong_length(error: BaseException) -> bool:
+    """huggingface_hub's word for bytes that end early or late although the connection held."""
+    return isinstance(error, OSError) and "Consistency check failed" in str(error)

@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+import portrait_lora  # noqa: F401  before any test module imports onnxruntime
+from tests import silence
+
 PERSON_SEED = 11
 REDUCED = (
     "training.exposures_per_photo=10",
@@ -16,6 +19,29 @@ REDUCED = (
     "generate.per_shot=1",
     "generate.num_inference_steps=8",
 )
+
+
+_WATCH = pytest.StashKey[silence.Watch]()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """What takes half a minute of waiting begins before the first test."""
+    wanted = any(item.path.name == "test_telemetry.py" for item in session.items)
+    if wanted and not session.config.option.collectonly and silence.can_watch():
+        session.config.stash[_WATCH] = silence.Watch()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if _WATCH in session.config.stash:
+        session.config.stash[_WATCH].close()
+
+
+@pytest.fixture
+def watch(pytestconfig: pytest.Config) -> silence.Watch:
+    """The programs that have been watched since the tests began."""
+    if _WATCH not in pytestconfig.stash:
+        pytest.skip("this machine has no strace, or lets nobody trace")
+    return pytestconfig.stash[_WATCH]
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def test_unwritable_folder_is_told(tmp_path: Path):
 def test_json_is_atomic_and_strict(tmp_path: Path):
     path = tmp_path / "v.json"
     manifest.write_json_atomic(path, {"a": 1})
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="not JSON compliant"):
         manifest.write_json_atomic(path, {"a": float("nan")})
     assert json.loads(path.read_text()) == {"a": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["v.json"]

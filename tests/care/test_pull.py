@@ -122,8 +122,19 @@ def test_changed_weights_are_refused_before_training(
     locked(base, me, hub)
 
 
-@pytest.mark.parametrize("trouble", ["gated", "wrong", "no safetensors", "remote code", "half"])
-def test_a_failed_pull_locks_nothing(server: LocalHub, base: BaseModel, tmp_path: Path, trouble: str) -> None:
+@pytest.mark.parametrize(
+    ("trouble", "words"),
+    {
+        "gated": "has to be accepted",
+        "wrong": "not the one the hub announced",
+        "no safetensors": "no safetensors weights",
+        "remote code": "code of its own",
+        "half": "file cut short",
+    }.items(),
+)
+def test_a_failed_pull_locks_nothing(
+    server: LocalHub, base: BaseModel, tmp_path: Path, trouble: str, words: str
+) -> None:
     hub, me = client(server, tmp_path), tmp_path / "me"
     weights = "unet/diffusion_pytorch_model.safetensors"
     if trouble == "gated":
@@ -137,7 +148,7 @@ def test_a_failed_pull_locks_nothing(server: LocalHub, base: BaseModel, tmp_path
         server.repos[FAST]["model_index.json"] = index.replace(b'"diffusers"', b'"my_code"', 1)
     else:
         server.repos[FAST][weights] = server.repos[FAST][weights][:-100]
-    with pytest.raises(PortraitError):
+    with pytest.raises(PortraitError, match=words):
         pulling.pull("tiny", me, hub)
     assert locks.read(me).models == {}
 
@@ -161,7 +172,7 @@ TROUBLES: dict[str, tuple[str, str | int, int, str]] = {
     "weights 500": (WEIGHTS, 500, 1, "problem of its own"),
     "weights always cut": (WEIGHTS, "cut", 1, "cannot be reached"),
     "weights always wrong": (WEIGHTS, "wrong", 1, "not the one the hub announced"),
-    "weights always short": (WEIGHTS, "short", 1, ""),
+    "weights always short": (WEIGHTS, "short", 1, "not as long as the hub announced"),
 }
 
 

@@ -44,12 +44,16 @@ def test_every_word_is_in_the_vocabulary():
     known = set(vocabulary.words())
     for colour in [(30, 40, 80), (165, 35, 40), (240, 240, 240)]:
         image = draw(1, SIZE, clothes=colour, backdrop=(230, 230, 230))
-        for caption in captions(smaller_face(), image):
+        found = captions(smaller_face(), image)
+        assert found
+        for caption in found:
             assert {w for clause in caption.split(", ") for w in clause.split()} <= known
 
 
 def test_what_the_pack_cannot_tell_is_left_out():
-    for caption in captions(made_up_face(SIZE, pose_deg=None, expression=None)):
+    found = captions(made_up_face(SIZE, pose_deg=None, expression=None))
+    assert found
+    for caption in found:
         assert caption.split(",")[0] in {"close-up of ohwx woman", "headshot of ohwx woman"}
 
 

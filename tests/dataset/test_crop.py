@@ -47,7 +47,9 @@ def test_a_close_and_a_wide_framing_of_head_and_shoulders():
 
 @pytest.mark.parametrize("corner", [(2, 60), (790, 60), (2, 1100), (790, 1100)])
 def test_crops_slide_along_the_border_rather_than_leave_the_photo(corner):
-    for one in framings(face_of(*corner, 200, 260)):
+    crops = framings(face_of(*corner, 200, 260))
+    assert crops
+    for one in crops:
         x0, y0, x1, y1 = one.box_xyxy_px
         assert x0 >= 0 and y0 >= 0 and x1 <= 1000 and y1 <= 1400
         assert x0 <= corner[0]
@@ -69,7 +71,9 @@ def test_pixels_are_mirrored_only_where_the_photo_is_too_small():
 @pytest.mark.parametrize("height", [64, 90, 130, 300])
 @pytest.mark.parametrize("size", [128, (96, 128), 512])
 def test_nothing_is_enlarged_more_than_allowed(height, size):
-    for one in framings(face_of(400, 500, int(height / 1.3), height), size):
+    crops = framings(face_of(400, 500, int(height / 1.3), height), size)
+    assert crops
+    for one in crops:
         assert one.scale <= MAX_ENLARGEMENT + 0.01
         width, tall = one.size_px
         x0, y0, x1, y1 = one.box_xyxy_px
@@ -108,7 +112,9 @@ def test_framings_that_come_out_equal_are_given_once():
 def test_the_rendered_crop_shows_the_face_where_it_should_be():
     image = draw(0, PHOTO)
     face = made_up_face(PHOTO)
-    for one in framings(face):
+    crops = framings(face)
+    assert crops
+    for one in crops:
         crop = render_crop(image, one)
         assert crop.shape == (128, 128, 3)
         eye = (face.keypoints_px[0] - np.array(one.box_xyxy_px[:2])) * one.scale

@@ -115,8 +115,8 @@ def test_unknown_and_unfitting_presets_are_refused(
     with pytest.raises(InputError, match="pickled"):
         sampler_of(_given(tmp_path / "a.bin"))
     (tmp_path / "a.safetensors").write_bytes(b"x" * 16)
+    broken = StyleAdapter(tmp_path / "a.safetensors")
     with pytest.raises(InputError, match="accelerator adapter does not fit"):
-        broken = StyleAdapter(tmp_path / "a.safetensors")
         open_pipeline(tiny_sd15, adapter, replace(Sampler(2, 1.0), accelerator=broken))
 
 

@@ -165,7 +165,9 @@ def test_embedders_learn_with_and_without_relatives(pool: data.Pool, tmp_path: P
 def test_every_counted_face_has_anchors(pool: data.Pool) -> None:
     batch = scenes.Composer(pool, 128).batch(8, torch.Generator().manual_seed(1))
     slot, _ = losses.assign(batch, 128, 128)
-    for i, m in (batch.state == scenes.POSITIVE).nonzero().tolist():
+    counted = (batch.state == scenes.POSITIVE).nonzero().tolist()
+    assert counted
+    for i, m in counted:
         assert (slot[i] == m).any()
 
 

@@ -37,7 +37,7 @@ def test_pictures_carry_the_studio_mark(made: tuple[Path, photos.ReferenceSet]):
 def test_the_truncated_file_cannot_be_read(made: tuple[Path, photos.ReferenceSet]):
     folder, told = made
     broken = next(f for f, code in told.planted.items() if code == "unreadable")
-    with pytest.raises(OSError), Image.open(folder / broken) as picture:
+    with pytest.raises(OSError, match="truncated"), Image.open(folder / broken) as picture:
         picture.load()
 
 

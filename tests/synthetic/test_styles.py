@@ -65,5 +65,5 @@ def test_painting_smooths_noise_and_keeps_an_edge() -> None:
 def test_an_unknown_style_or_a_missing_seed_is_refused(renders: torch.Tensor) -> None:
     with pytest.raises(KeyError, match="fresco"):
         styles.styled(renders, "fresco", [0] * 3)
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="is shorter than"):
         styles.styled(renders, FILM, [0])
