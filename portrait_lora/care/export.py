@@ -9,18 +9,17 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from portrait_lora import lock, manifest
 from portrait_lora.errors import ArtifactError, InputError
-from portrait_lora.families.adapter_file import lora_layers, read_header
+from portrait_lora.families.adapter_file import lora_layers, read_adapter, read_header
 from portrait_lora.families.base_model import BaseModel
+from portrait_lora.families.lora_readers import A1111_VERSIONS, Tool, reads
 from portrait_lora.likeness import Likeness
 
-Tool = Literal["comfy", "kohya", "diffusers"]
 NOTED: Final = "exports.json"
 DIFFUSERS_NAME: Final = "pytorch_lora_weights.safetensors"
-_KOHYA: Final = ("sd15", "sdxl")
 _PLACES: Final = {
     "comfy": "ComfyUI/models/loras/",
     "kohya": "models/Lora/ of A1111 or Forge",
@@ -36,26 +35,33 @@ def export(
     Raises `InputError` when nothing has been trained or the tool cannot read this family, `ArtifactError`
     when the adapter on disk is damaged or changes no layer.
     """
-    source = likeness.adapters / (
-        "adapter.safetensors" if tool == "diffusers" else "adapter_comfy.safetensors"
-    )
+    source = likeness.adapters / "adapter.safetensors"
     if not source.is_file():
         remedy = f"Train first: portrait-lora train {likeness.root}"
         raise InputError("there is no adapter to export", where=likeness.adapters, remedy=remedy)
     manifest.verify(likeness.adapters)
-    if tool == "kohya" and base.family not in _KOHYA:
-        needed = f"one of {', '.join(_KOHYA)}; ComfyUI reads --for comfy"
+    if not reads(tool, base.family):
+        needed = f"one of {', '.join(A1111_VERSIONS)}; ComfyUI reads --for comfy"
         raise InputError("A1111 tools cannot read this family", where=base.name, needed=needed)
     layers = lora_layers(source)
     if layers == 0:
         raise ArtifactError("the adapter changes no layer", where=source)
     manifest.make_folder(out)
     target = out / (DIFFUSERS_NAME if tool == "diffusers" else f"{name}.safetensors")
-    _copy(source, target)
+    if tool == "diffusers":
+        _copy(source, target)
+    else:
+        from portrait_lora.training.export import export_kohya
+
+        export_kohya(read_adapter(source), target)  # written anew: it is read back there
     files = [target]
     trigger = likeness.config.subject.trigger
     if tool == "kohya":
-        sidecar = {"activation text": trigger, "preferred weight": 1.0, "sd version": base.family.upper()}
+        sidecar = {
+            "activation text": trigger,
+            "preferred weight": 1.0,
+            "sd version": A1111_VERSIONS[base.family],
+        }
         manifest.write_json_atomic(target.with_suffix(".json"), sidecar)
         files.append(target.with_suffix(".json"))
     if tool == "diffusers":

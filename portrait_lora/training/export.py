@@ -1,8 +1,8 @@
 """An adapter as a file, in the layouts that others load.
 
 Two layouts: diffusers (`unet.<layer>.lora_A.weight`, the scale folded into `lora_B` because the loader takes
-alpha = rank without metadata), and kohya (`lora_unet_<layer>.lora_down.weight` with `.alpha`) for ComfyUI and
-A1111.
+alpha = rank without metadata), and kohya (`<layer>.lora_down.weight` with `.alpha`, the layers named as
+`families.lora_readers` says) for ComfyUI and A1111.
 """
 
 from __future__ import annotations
@@ -19,23 +19,21 @@ from portrait_lora import manifest
 from portrait_lora.errors import ArtifactError
 from portrait_lora.families.adapter_file import lora_layers, metadata, read_adapter, read_header
 from portrait_lora.families.catalog import BaseModel
-from portrait_lora.records import Adapter
+from portrait_lora.families.lora_readers import spelled
+from portrait_lora.records import Adapter, FamilyName
 
 
-def kohya_state(state: Mapping[str, Tensor], alpha: float) -> dict[str, Tensor]:
-    """The kohya layout of a diffusers state: its loader multiplies B by alpha/rank, so B is unfolded.
+def kohya_state(state: Mapping[str, Tensor], alpha: float, family: FamilyName) -> dict[str, Tensor]:
+    """A diffusers state as ComfyUI (and A1111, for UNets) reads it, layer by layer.
 
-    The text encoders are `te`, or `te1` and `te2` where there are two.  The rank is that of the file's own A.
-    DoRA's magnitudes become `.dora_scale`, (out, 1, ...).
+    The reader multiplies B by alpha/rank, so B is unfolded; the rank is that of the file's own A.  DoRA's
+    magnitudes become `.dora_scale`, (out, 1, ...).  Raises `InputError` for a layer that it has no name for.
     """
-    two = any(key.startswith("text_encoder_2.") for key in state)
-    short = {"text_encoder": "te1" if two else "te", "text_encoder_2": "te2"}
     out: dict[str, Tensor] = {}
     for key, value in state.items():
-        prefix, _, rest = key.partition(".")
-        layer, _, part = rest.removesuffix(".weight").rpartition(".")
-        name = f"lora_{short.get(prefix, prefix)}_{layer.replace('.', '_')}"
-        down = state[f"{prefix}.{layer}.lora_A.weight"]
+        layer, _, part = key.removesuffix(".weight").rpartition(".")
+        name = spelled("comfy", family, layer)
+        down = state[f"{layer}.lora_A.weight"]
         if part == "lora_A":
             out[f"{name}.lora_down.weight"] = value
             out[f"{name}.alpha"] = torch.tensor(float(alpha))
@@ -72,12 +70,48 @@ def export_diffusers(source: Adapter, path: Path) -> Adapter:
 
 
 def export_kohya(source: Adapter, path: Path) -> Path:
-    """Write the ComfyUI/A1111 layout of an adapter file of ours."""
+    """Write an adapter file of ours for ComfyUI and A1111, and read it back as they do.
+
+    Raises `InputError` for a layer that they have no name for, `ArtifactError` when what is read differs.
+    """
     header = {k: str(v) for k, v in read_header(source.path).get("__metadata__", {}).items()}
-    state = kohya_state(load_file(source.path), source.alpha)
+    state = kohya_state(load_file(source.path), source.alpha, source.family)
     manifest.write_bytes_atomic(path, _same_bytes(save(dict(sorted(state.items())), metadata=header)))
-    _same_layers(source.path, path)
+    read_back(source, path)
     return path
+
+
+def read_back(source: Adapter, path: Path) -> int:
+    """How many layers a reader of the kohya layout applies; each must change what the source's changes.
+
+    A reader looks every layer of the model up under its own name for it, and applies up x down x
+    alpha/rank.  Raises `ArtifactError` for layers that it would not find, find twice, or apply otherwise.
+    """
+    wanted, file = load_file(source.path), load_file(path)
+    layers = [k.removesuffix(".lora_A.weight") for k in wanted if k.endswith(".lora_A.weight")]
+    read: set[str] = set()
+    for layer in layers:
+        name = spelled("comfy", source.family, layer)
+        down, up, alpha = (
+            file.get(f"{name}.{end}") for end in ("lora_down.weight", "lora_up.weight", "alpha")
+        )
+        if down is None or up is None or alpha is None:
+            raise ArtifactError("the exported file lacks a layer", where=path, got="no " + name, needed=layer)
+        scaled = up.float() * (alpha.item() / down.shape[0])
+        same = torch.equal(down, wanted[f"{layer}.lora_A.weight"]) and torch.allclose(
+            scaled, wanted[f"{layer}.lora_B.weight"].float(), rtol=1e-5, atol=0.0
+        )
+        magnitude = wanted.get(f"{layer}.lora_magnitude_vector")
+        if magnitude is not None:
+            same = same and torch.equal(file[f"{name}.dora_scale"].flatten(), magnitude.flatten())
+        if not same:
+            raise ArtifactError("the exported file changes a layer otherwise", where=path, got=name)
+        read |= {f"{name}.{end}" for end in ("lora_down.weight", "lora_up.weight", "alpha", "dora_scale")}
+    unread = sorted(set(file) - read)
+    if not layers or unread:
+        got = f"{len(unread)} tensors that nobody looks for, {unread[0]}" if unread else "no layer"
+        raise ArtifactError("the exported file does not fit its reader", where=path, got=got)
+    return len(layers)
 
 
 def _same_layers(source: Path, path: Path) -> None:

@@ -36,7 +36,9 @@ def make_likeness(root: Path, *, studio: bool = False, base: str = "embedded", s
         noise(own + 10).save(folder / "train" / "crop.png")
     run = root / "adapters" / "main"
     (run / "cache").mkdir(parents=True)
-    tensors = {"unet.a.lora_A.weight": np.random.default_rng(own + 5).normal(size=(4, 64)).astype(np.float32)}
+    rng, layer = np.random.default_rng(own + 5), "mid_block.attentions.0.proj_in"
+    shapes = {f"unet.{layer}.lora_A.weight": (4, 64), f"unet.{layer}.lora_B.weight": (64, 4)}
+    tensors = {key: rng.normal(size=shape).astype(np.float32) for key, shape in shapes.items()}
     save_file(tensors, run / "cache" / "latents.safetensors")
     adapter = Adapter(
         run / "adapter.safetensors", "sd15", base, "0" * 64, 4, 4.0, ("to_q",), "ohwx", "1" * 64, "2" * 64, 10

@@ -42,7 +42,8 @@ def test_every_tool_gets_its_layout(opened: Likeness, tmp_path: Path, tool: str,
     for path in out.rglob("*"):
         assert b"anna" not in path.read_bytes().lower()
     if tool == "kohya":
-        assert json.loads((out / "likeness.json").read_text())["activation text"] == "ohwx"
+        sidecar = json.loads((out / "likeness.json").read_text())
+        assert sidecar["activation text"] == "ohwx" and sidecar["sd version"] == "SD1"
 
 
 def test_the_card_has_front_matter_and_says_private(opened: Likeness, tmp_path: Path) -> None:

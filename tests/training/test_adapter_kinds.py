@@ -82,7 +82,7 @@ def test_dora_warns_and_its_kohya_layout_is_the_formula_that_comfyui_applies(
         for parameter in layer.parameters():
             if parameter.requires_grad:
                 parameter.add_(0.1)
-    file = lora.kohya_state(lora.diffusers_state(tiny_sd15.denoiser, "unet"), alpha=2.0)
+    file = lora.kohya_state(lora.diffusers_state(tiny_sd15.denoiser, "unet"), alpha=2.0, family="sd15")
     key = f"lora_unet_{name.replace('.', '_')}"
     down, up, scale = (file[f"{key}.{part}"] for part in ("lora_down.weight", "lora_up.weight", "dora_scale"))
     changed = layer.get_base_layer().weight + up @ down * (file[f"{key}.alpha"] / down.shape[0])
