@@ -11,14 +11,16 @@ import typer
 
 from portrait_lora import __version__, errors, log
 from portrait_lora.commands import care, dataset, journey, measure, portraits, setup, sharing, signing
+from portrait_lora.commands.by_use import CommandsByUse
 
 app = typer.Typer(
     name="portrait-lora",
     help="Photos of one person in; a LoRA and portraits whose likeness is measured out.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    cls=CommandsByUse,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
@@ -41,12 +43,13 @@ def root(
     log.configure(verbose=verbose, quiet=quiet)
 
 
-for _group in (journey, portraits, sharing, dataset, measure, setup, care, signing):
+for _group in (setup, journey, portraits, sharing, measure, dataset, care, signing):
     _group.register(app)
 
 
 def _report(error: errors.PortraitError) -> int:
-    typer.echo(f"Error: {error}", err=True)
+    wanted = isinstance(error, errors.Interrupted)
+    typer.echo(f"Stopped: {error}" if wanted else f"Error: {error}", err=True)
     if "--json" in sys.argv:
         value = {
             "error": error.what,
@@ -72,8 +75,8 @@ def _run(call: Callable[..., object]) -> int:
         code = call(standalone_mode=False)
     except errors.PortraitError as error:
         return _report(error)
-    except typer.Abort:
-        return _interrupted()
+    except typer.Abort as stop:
+        return _interrupted(str(stop))
     except TyperException as error:  # wrong use; typer's own errors know how to show themselves
         show = getattr(error, "show", None)
         show() if callable(show) else typer.echo(f"Error: {error}", err=True)
@@ -90,8 +93,10 @@ def _run(call: Callable[..., object]) -> int:
     return code if isinstance(code, int) else errors.EXIT_DONE
 
 
-def _interrupted() -> int:
-    typer.echo("Interrupted. What was finished is saved; run the same command again to go on.", err=True)
+def _interrupted(why: str = "") -> int:
+    """A stop that was asked for: no error.  `why` is the sentence of a question answered with no."""
+    usual = "Interrupted. What was finished is saved; run the same command again to go on."
+    typer.echo(why or usual, err=True)
     return errors.EXIT_INTERRUPTED
 
 

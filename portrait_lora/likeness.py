@@ -57,6 +57,12 @@ def open_likeness(
     """The likeness in `root`; `InputError` when it has no photos, naming what would make one."""
     file = root / FILE_NAME
     config = load(file if file.is_file() else None, overrides, defaults=defaults)
+    require_photos(root)
+    return Likeness(root, config)
+
+
+def require_photos(root: Path) -> None:
+    """Raise `InputError` when there is no `photos/` in `root`, naming what would make one."""
     if not (root / "photos").is_dir():
         known = root.is_dir() and any(p.suffix.lower() in PICTURE_SUFFIXES for p in root.iterdir())
         folder = root if known else "PHOTOS"
@@ -67,7 +73,6 @@ def open_likeness(
             needed="a folder with photos/",
             remedy=f"Make one with: portrait-lora init my_likeness --photos {folder}",
         )
-    return Likeness(root, config)
 
 
 def open_for_check(folder: Path, overrides: Sequence[str] = ()) -> Likeness:

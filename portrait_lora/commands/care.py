@@ -8,8 +8,18 @@ from typing import Annotated, Literal
 
 import typer
 
-from portrait_lora.commands.options import FolderArg, JsonOpt, SetOpt, answer, overrides
-from portrait_lora.commands.readiness import OfflineOpt, YesOpt, open_hub
+from portrait_lora.commands.options import (
+    MODELS,
+    RIGHTS,
+    FolderArg,
+    JsonOpt,
+    SetOpt,
+    answer,
+    confirm,
+    overrides,
+)
+from portrait_lora.commands.paths import need_file, need_folder, need_likeness
+from portrait_lora.commands.readiness import OfflineOpt, open_hub
 from portrait_lora.errors import EXIT_FAILED, InputError
 
 
@@ -69,6 +79,7 @@ def convert(
     as_json: JsonOpt = False,
 ) -> None:
     """Make a folder of a checkpoint in one file, as A1111 and ComfyUI use them; once per checkpoint."""
+    need_file(file, "checkpoint", "a .safetensors file")
     from portrait_lora.care.convert import convert as make
 
     family = make(file, out, open_hub(offline), like=like, into=into)
@@ -84,6 +95,7 @@ def gallery(
     as_json: JsonOpt = False,
 ) -> None:
     """Give a face pack its gallery of other people, which scores are read against."""
+    need_folder(people, "such folder of people", "a subfolder of pictures each")
     from portrait_lora.faces import resolve_pack
     from portrait_lora.faces.gallery import make_gallery
 
@@ -105,6 +117,7 @@ def doctor(
     as_json: JsonOpt = False,
 ) -> None:
     """Look at Python, packages, GPU, disk, hub, models; run the embedded models for a few seconds."""
+    need_folder(folder, "such folder", "a likeness folder")
     from portrait_lora.care import doctor as doctors
     from portrait_lora.care.machine import probe
     from portrait_lora.care.selftest import checked_self_test
@@ -144,6 +157,7 @@ def export(
     as_json: JsonOpt = False,
 ) -> None:
     """Write the adapter in the layout another program reads, with a sidecar or a model card."""
+    need_likeness(folder)
     from portrait_lora.care.export import export as write
     from portrait_lora.families import catalog, pinned
     from portrait_lora.likeness import open_likeness
@@ -171,6 +185,9 @@ def inspect(
     as_json: JsonOpt = False,
 ) -> None:
     """Show what a file says of how it was made, whether it was changed since, and whether it is signed."""
+    if not file.exists():
+        raise InputError("no such file", where=file)
+    need_file(trust, "file of certificates")
     from portrait_lora.care.inspection import in_words, inspect_file
 
     told = inspect_file(file, trust)
@@ -188,10 +205,11 @@ def _shown(key: str, value: object, depth: int = 0) -> list[str]:
 def forget(
     folder: FolderArg,
     photos: Annotated[bool, typer.Option("--photos", help="the photos and settings too")] = False,
-    yes: YesOpt = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="do not ask: remove at once, for good")] = False,
     as_json: JsonOpt = False,
 ) -> None:
     """Remove what was made of the photos (and they too, when asked), search for remains, leave a receipt."""
+    need_folder(folder, "such folder", "a likeness folder")
     from portrait_lora.care import export as exports
     from portrait_lora.care import forget as forgetting
 
@@ -204,7 +222,7 @@ def forget(
         typer.echo("".join(f"Exports are searched too: {p}\n" for p in elsewhere), err=True, nl=False)
         if not sys.stdin.isatty():
             raise InputError("nobody can be asked", where=folder, remedy="Add --yes to remove it.")
-        typer.confirm("This cannot be undone. Go on?", abort=True, err=True)
+        confirm("This cannot be undone. Go on?", "Nothing was removed.")
     receipt = forgetting.forget(folder, photos=photos, also=elsewhere)
     files = receipt["files"] if isinstance(receipt["files"], dict) else {}
     kinds = ", ".join(f"{kind} {count}" for kind, count in files.items())
@@ -217,5 +235,7 @@ def forget(
 
 def register(app: typer.Typer) -> None:
     """Add these commands."""
-    for command in (pull, convert, gallery, doctor, export, inspect, forget):
-        app.command()(command)
+    for command in (doctor, pull, convert, gallery):
+        app.command(rich_help_panel=MODELS)(command)
+    for command in (export, inspect, forget):
+        app.command(rich_help_panel=RIGHTS)(command)

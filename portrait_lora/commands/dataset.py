@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from portrait_lora.commands.options import FolderArg, JsonOpt, SetOpt, answer, overrides
+from portrait_lora.commands.options import DATA, FolderArg, JsonOpt, SetOpt, answer, overrides
+from portrait_lora.commands.paths import need_folder, need_likeness
 
 
 def import_(
@@ -19,6 +20,9 @@ def import_(
     as_json: JsonOpt = False,
 ) -> None:
     """Make a likeness folder from another trainer's dataset: pictures, captions, trigger and class word."""
+    need_folder(
+        source, "such folder", "folders such as `10_sks person`, or a metadata.jsonl beside the pictures"
+    )
     from portrait_lora.stages import exchange
 
     summary = exchange.import_dataset(source, folder, overrides(settings))
@@ -36,6 +40,7 @@ def export(
     as_json: JsonOpt = False,
 ) -> None:
     """Write the prepared training crops for another trainer; held-out photos stay out of it."""
+    need_likeness(folder)
     from portrait_lora.stages import exchange
 
     summary = exchange.export_dataset(folder, out, repeats)
@@ -48,4 +53,4 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help="Datasets of other trainers, in and out.", no_args_is_help=True)
     group.command("import")(import_)
     group.command("export")(export)
-    app.add_typer(group, name="dataset")
+    app.add_typer(group, name="dataset", rich_help_panel=DATA)

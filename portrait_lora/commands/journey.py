@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -9,14 +10,18 @@ import typer
 
 from portrait_lora import errors
 from portrait_lora.commands.options import (
+    START,
     FolderArg,
     ForceOpt,
     JsonOpt,
     SetOpt,
+    Summary,
     SyntheticOpt,
     answer,
+    following,
     overrides,
 )
+from portrait_lora.commands.paths import need_folder, need_likeness
 from portrait_lora.commands.readiness import ConsentOpt, OfflineOpt, SubjectOpt, YesOpt, get_ready
 
 
@@ -45,12 +50,25 @@ def check(
     as_json: JsonOpt = False,
 ) -> None:
     """Look at every photo: face, sharpness, sameness, angle and expression coverage."""
+    need_folder(folder, "such folder", "a likeness folder, or a folder of photos")
     from portrait_lora import recipe, summaries
 
-    summary = recipe.check(folder, overrides=overrides(settings, allow_synthetic))
-    answer(summary, as_json, summaries.of_check(summary), f"portrait-lora prepare {folder}")
+    given = overrides(settings, allow_synthetic)
+    summary = recipe.check(folder, overrides=given)
+    answer(summary, as_json, summaries.of_check(summary), _after_check(folder, given, summary))
     if not summary["enough"]:
         raise typer.Exit(errors.EXIT_PHOTOS)
+
+
+def _after_check(folder: Path, given: list[str], summary: Summary) -> str:
+    """What helps now: more photos, a likeness folder, or the next stage."""
+    likeness = (folder / "photos").is_dir()
+    if not summary["enough"]:
+        place = folder / "photos" if likeness else folder
+        return f"add photos to {place}, then {following('check', folder, given)}"
+    if not likeness:
+        return shlex.join(["portrait-lora", "init", "my_likeness", "--photos", str(folder)])
+    return following("prepare", folder, given)
 
 
 def prepare(
@@ -61,10 +79,12 @@ def prepare(
     as_json: JsonOpt = False,
 ) -> None:
     """Hold photos out, crop and caption the others."""
+    need_likeness(folder)
     from portrait_lora import recipe, summaries
 
-    summary = recipe.prepare(folder, overrides=overrides(settings, allow_synthetic), force=force)
-    answer(summary, as_json, summaries.of_prepare(summary), f"portrait-lora train {folder}")
+    given = overrides(settings, allow_synthetic)
+    summary = recipe.prepare(folder, overrides=given, force=force)
+    answer(summary, as_json, summaries.of_prepare(summary), following("train", folder, given))
 
 
 def train(
@@ -82,16 +102,18 @@ def train(
     as_json: JsonOpt = False,
 ) -> None:
     """Train the LoRA and choose its checkpoint on held-out photos."""
+    need_likeness(folder)
     from portrait_lora import recipe, summaries
 
     given = overrides(settings, allow_synthetic)
     if dry_run:
         planned = recipe.plan_training(folder, overrides=given)
-        answer(planned, as_json, summaries.of_plan(planned), f"portrait-lora train {folder}")
+        then = following("train", folder, given) if planned["fits"] else ""
+        answer(planned, as_json, summaries.of_plan(planned), then)
         raise typer.Exit(errors.EXIT_DONE if planned["fits"] else errors.EXIT_BAD_INPUT)
     get_ready(folder, given, subject=subject, consent=consent, yes=yes, offline=offline)
     summary = recipe.train(folder, overrides=given, force=force)
-    answer(summary, as_json, summaries.of_train(summary), f"portrait-lora generate {folder}")
+    answer(summary, as_json, summaries.of_train(summary), following("generate", folder, given))
 
 
 def run(
@@ -106,6 +128,7 @@ def run(
     as_json: JsonOpt = False,
 ) -> None:
     """Everything: check, prepare, train, select, generate, score.  Done stages are skipped."""
+    need_likeness(folder)
     from portrait_lora import recipe, summaries
 
     given = overrides(settings, allow_synthetic)
@@ -117,4 +140,4 @@ def run(
 def register(app: typer.Typer) -> None:
     """Add these commands."""
     for command in (demo, check, prepare, train, run):
-        app.command()(command)
+        app.command(rich_help_panel=START)(command)

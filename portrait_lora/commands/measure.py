@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from portrait_lora.commands.options import (
+    MEASURE,
     ForceOpt,
     JsonOpt,
     SetOpt,
@@ -16,6 +17,8 @@ from portrait_lora.commands.options import (
     answer,
     overrides,
 )
+from portrait_lora.commands.paths import need_file, need_folder, need_likeness
+from portrait_lora.errors import InputError
 
 
 def score(
@@ -52,10 +55,11 @@ def score(
     as_json: JsonOpt = False,
 ) -> None:
     """Measure how much of the identity survived, prompt by prompt."""
-    from portrait_lora import summaries
-
     if folder is not None:
         _only_standalone(photos=photos, portraits=portraits, prompts=prompts, training=training)
+        need_likeness(folder)
+        from portrait_lora import summaries
+
         given = [*overrides(settings, allow_synthetic), *([f"score.clip={clip}"] if clip else [])]
         summary = _score_likeness(folder, over, given, force)
         page = folder / "reports" / "drift.html"
@@ -66,6 +70,11 @@ def score(
         return
     if photos is None or portraits is None:
         raise typer.BadParameter("give a LIKENESS_DIR, or both --photos DIR and --portraits DIR")
+    for place, what in ((photos, "folder of photos"), (portraits, "folder of portraits")):
+        need_folder(place, what, "a folder of pictures")
+    need_folder(training, "folder of training photos", "a folder of pictures")
+    need_file(prompts, "table of prompts", "CSV with file,prompt")
+    need_file(threshold, "threshold file")
     from portrait_lora.stages import standalone
 
     target = out or portraits.parent / f"{portraits.name}_report"
@@ -106,10 +115,24 @@ def compare(
     as_json: JsonOpt = False,
 ) -> None:
     """Which of two adapters is more like the person, and by how much, with its interval."""
+    _need_reports([a, b])
     from portrait_lora.stages import collating
 
     summary = collating.compare_reports(a, b)
     answer(summary, as_json, collating.comparison_lines(summary), f"portrait-lora report {a} {b}")
+
+
+def _need_reports(places: list[Path]) -> None:
+    """Raise `InputError` for the first place that is neither a file nor a folder."""
+    for place in places:
+        if not place.exists():
+            raise InputError(
+                "no report here",
+                where=place,
+                got="nothing there",
+                needed="a likeness folder or a drift.json",
+                remedy=f"Score first: portrait-lora score {place}",
+            )
 
 
 def report(
@@ -123,6 +146,8 @@ def report(
     as_json: JsonOpt = False,
 ) -> None:
     """Several measured people side by side, with error rates by group where labels are given."""
+    _need_reports(reports)
+    need_file(groups, "table of groups", "CSV with name and labels")
     from portrait_lora.stages import collating
 
     summary = collating.collate(reports, groups, out)
@@ -134,4 +159,4 @@ def report(
 def register(app: typer.Typer) -> None:
     """Add these commands."""
     for command in (score, compare, report):
-        app.command()(command)
+        app.command(rich_help_panel=MEASURE)(command)

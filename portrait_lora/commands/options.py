@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,11 @@ from typing import Annotated
 import typer
 
 Summary = Mapping[str, object]
+
+START, PORTRAITS, MEASURE = "Start here", "Portraits", "Measure"
+MODELS, DATA, RIGHTS = "Models and this machine", "Data and settings", "Rights and exchange"
+PANELS = (START, PORTRAITS, MEASURE, MODELS, DATA, RIGHTS)
+"""The groups of `--help`, in their order."""
 
 FolderArg = Annotated[
     Path, typer.Argument(metavar="LIKENESS_DIR", help="folder with photos/ and likeness.yaml")
@@ -42,3 +48,15 @@ def answer(summary: Summary, as_json: bool, lines: list[str], following: str) ->
         typer.echo(line)
     if following:
         typer.echo(f"\nNext: {following}")
+
+
+def following(command: str, folder: Path, given: list[str]) -> str:
+    """The next command over the same folder, with the overrides that this one had."""
+    words = ["portrait-lora", command, str(folder), *(part for pair in given for part in ("-s", pair))]
+    return shlex.join(words)
+
+
+def confirm(question: str, declined: str) -> None:
+    """Ask on the terminal.  Raises `typer.Abort` with the sentence `declined` for a no."""
+    if not typer.confirm(question, err=True):
+        raise typer.Abort(declined)

@@ -11,6 +11,7 @@ import typer
 
 from portrait_lora import errors
 from portrait_lora.commands.options import (
+    PORTRAITS,
     FolderArg,
     ForceOpt,
     JsonOpt,
@@ -18,8 +19,11 @@ from portrait_lora.commands.options import (
     Summary,
     SyntheticOpt,
     answer,
+    confirm,
+    following,
     overrides,
 )
+from portrait_lora.commands.paths import need_file, need_likeness
 
 FileArg = Annotated[Path, typer.Argument(metavar="FILE", help="a portrait made by this program")]
 LikenessOpt = Annotated[
@@ -49,6 +53,7 @@ def generate(
     as_json: JsonOpt = False,
 ) -> None:
     """Make a series of portraits."""
+    need_likeness(folder)
     from portrait_lora import recipe, summaries
 
     own: dict[str, object] = {"series": series, "brand": brand, "best_of": best_of}
@@ -58,7 +63,7 @@ def generate(
     given += [f"generate.{key}={value}" for key, value in own.items() if value not in ("", None)]
     summary = _asking(lambda more: recipe.generate(folder, overrides=[*given, *more], force=force))
     lines = [*summaries.of_generate(summary), *_series_lines(summary)]
-    answer(summary, as_json, lines, f"portrait-lora score {folder}")
+    answer(summary, as_json, lines, following("score", folder, given))
 
 
 def _asking(run: Callable[[Sequence[str]], Summary]) -> Summary:
@@ -69,7 +74,7 @@ def _asking(run: Callable[[Sequence[str]], Summary]) -> Summary:
         count = getattr(error, "count", None)
         if count is None or not sys.stdin.isatty():
             raise
-        typer.confirm(f"{error.what}. Go on?", abort=True, err=True)
+        confirm(f"{error.what}. Go on?", "Stopped before the first portrait; what was there before is kept.")
         return run((f"generate.max_pictures={count}",))
 
 
@@ -95,6 +100,7 @@ def vary(
     as_json: JsonOpt = False,
 ) -> None:
     """Variations of a portrait: same composition, controlled change."""
+    need_file(file, "picture")
     from portrait_lora.stages import editing
 
     summary = editing.vary(
@@ -122,6 +128,7 @@ def fix(
     as_json: JsonOpt = False,
 ) -> None:
     """Draw one region again; the rest stays to the bit, and the likeness must not fall."""
+    need_file(file, "picture")
     from portrait_lora.generation.regions import REGIONS, Region
     from portrait_lora.stages import editing
 
@@ -154,6 +161,8 @@ def reproduce(
     as_json: JsonOpt = False,
 ) -> None:
     """Make a portrait again from its recipe, and say whether it is the same to the bit."""
+    need_file(file, "picture")
+    need_file(source, "reference")
     from portrait_lora.stages import editing
 
     summary = editing.reproduce(file, likeness, source, overrides(settings))
@@ -175,20 +184,22 @@ def sweep(
     as_json: JsonOpt = False,
 ) -> None:
     """The same shots at several strengths of the adapter, side by side."""
-    from portrait_lora.stages import scales as swept
-
+    need_likeness(folder)
     try:
         values = [float(part) for part in scales.split(",") if part.strip()]
     except ValueError as error:
         raise typer.BadParameter(f"--scales takes numbers, not {scales!r}") from error
     if not values or not all(0 <= value <= 2 for value in values):
         raise typer.BadParameter("--scales takes numbers from 0 to 2")
-    summary = swept.sweep(folder, values, shots, overrides(settings))
+    from portrait_lora.stages import scales as swept
+
+    given = overrides(settings)
+    summary = swept.sweep(folder, values, shots, given)
     rows = cast(list[Summary], summary["rows"])
     lines = [f"scale {row['scale']:g}: similarity {row['similarity']}, {row['faces']} faces" for row in rows]
     best = max(rows, key=lambda row: cast(float, row["similarity"]))
-    following = f"portrait-lora generate {folder} -s generate.adapter_scale={best['scale']:g}"
-    answer(summary, as_json, [*lines, f"the sheet: {summary['contact_sheet']}"], following)
+    then = following("generate", folder, [*given, f"generate.adapter_scale={best['scale']:g}"])
+    answer(summary, as_json, [*lines, f"the sheet: {summary['contact_sheet']}"], then)
 
 
 def lint(
@@ -216,9 +227,9 @@ def lint(
 def register(app: typer.Typer) -> None:
     """Add these commands."""
     for command in (generate, vary, fix, reproduce, sweep):
-        app.command()(command)
+        app.command(rich_help_panel=PORTRAITS)(command)
     prompts = typer.Typer(
         help="The prompt book: what to write, and what to write instead.", no_args_is_help=True
     )
     prompts.command("lint")(lint)
-    app.add_typer(prompts, name="prompts")
+    app.add_typer(prompts, name="prompts", rich_help_panel=PORTRAITS)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from portrait_lora.commands.options import confirm
 from portrait_lora.errors import InputError
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ def _ask(needs: list[Need], words: list[Need], folder: Path) -> None:
             got=f"{' '.join(need.name for need in [*needs, *words])} not on this machine",
             remedy=f"Add --yes, or fetch first: {fetch}",
         )
-    typer.confirm("Go on?", abort=True, err=True)
+    confirm("Go on?", "Nothing was downloaded.")
 
 
 def show_rights(settings: LikenessConfig) -> None:

@@ -9,12 +9,16 @@ from typing import Annotated
 import typer
 
 from portrait_lora.commands.options import (
+    DATA,
+    MODELS,
+    START,
     FolderArg,
     JsonOpt,
     SetOpt,
     answer,
     overrides,
 )
+from portrait_lora.commands.paths import need_folder
 from portrait_lora.commands.readiness import ConsentOpt, SubjectOpt, record_consent
 
 
@@ -30,6 +34,7 @@ def init(
     as_json: JsonOpt = False,
 ) -> None:
     """Make a likeness folder: copies the photos, picks a base for this machine, writes likeness.yaml."""
+    need_folder(photos, "such folder of photos", "a folder with 10-20 pictures")
     from portrait_lora import recipe
 
     given = overrides(settings)
@@ -146,9 +151,9 @@ def config_schema() -> None:
 
 def register(app: typer.Typer) -> None:
     """Add these commands."""
-    for command in (init, models):
-        app.command()(command)
+    app.command(rich_help_panel=START)(init)
+    app.command(rich_help_panel=MODELS)(models)
     config_app = typer.Typer(help="Show the resolved configuration or its JSON Schema.", no_args_is_help=True)
     config_app.command("show")(config_show)
     config_app.command("schema")(config_schema)
-    app.add_typer(config_app, name="config")
+    app.add_typer(config_app, name="config", rich_help_panel=DATA)

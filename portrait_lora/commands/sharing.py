@@ -8,7 +8,18 @@ from typing import Annotated, Literal, cast
 import typer
 
 from portrait_lora import errors
-from portrait_lora.commands.options import JsonOpt, SetOpt, Summary, SyntheticOpt, answer, overrides
+from portrait_lora.commands.options import (
+    PORTRAITS,
+    RIGHTS,
+    JsonOpt,
+    SetOpt,
+    Summary,
+    SyntheticOpt,
+    answer,
+    following,
+    overrides,
+)
+from portrait_lora.commands.paths import need_files, need_likeness
 
 
 def team(
@@ -29,6 +40,8 @@ def team(
     as_json: JsonOpt = False,
 ) -> None:
     """One series and one brand over many people, with a sheet of everybody."""
+    if not any((folder / "photos").is_dir() for folder in folders):
+        need_likeness(folders[0])
     from portrait_lora import recipe
     from portrait_lora.stages import team as teams
 
@@ -41,7 +54,8 @@ def team(
     rows = cast(list[Summary], summary["people"])
     lines = [f"{row['person']}: {row.get('error') or str(row['portraits']) + ' portraits'}" for row in rows]
     lines += [f"the sheet: {summary['contact_sheet']}"] if "contact_sheet" in summary else []
-    answer(summary, as_json, lines, f"portrait-lora score {folders[0]}")
+    whole = next((f for f, row in zip(folders, rows, strict=True) if not row.get("error")), None)
+    answer(summary, as_json, lines, following("score", whole, given) if whole else "")
     if summary["failed"]:
         raise typer.Exit(errors.EXIT_FAILED)
 
@@ -60,6 +74,7 @@ def publish(
     as_json: JsonOpt = False,
 ) -> None:
     """Write copies that keep the mark of generated media and tell nothing else."""
+    need_files(files, "picture")
     from portrait_lora.care.export import note_folder
     from portrait_lora.config import FILE_NAME
     from portrait_lora.generation.publish import publish as make
@@ -74,5 +89,5 @@ def publish(
 
 def register(app: typer.Typer) -> None:
     """Add these commands."""
-    for command in (team, publish):
-        app.command()(command)
+    app.command(rich_help_panel=PORTRAITS)(team)
+    app.command(rich_help_panel=RIGHTS)(publish)

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from portrait_lora.commands.options import JsonOpt, answer
+from portrait_lora.commands.options import RIGHTS, JsonOpt, answer
+from portrait_lora.commands.paths import need_file, need_files
 
 
 def sign(
@@ -33,6 +34,9 @@ def sign(
     as_json: JsonOpt = False,
 ) -> None:
     """Write signed copies of pictures: C2PA content credentials that say they are generated."""
+    need_files(files, "picture")
+    need_file(certificate, "certificate")
+    need_file(key, "private key")
     from portrait_lora.care.signing import sign_files
     from portrait_lora.signer import load_signer
 
@@ -46,4 +50,4 @@ def sign(
 
 def register(app: typer.Typer) -> None:
     """Add this command."""
-    app.command()(sign)
+    app.command(rich_help_panel=RIGHTS)(sign)

@@ -63,6 +63,8 @@ def _prompts(
             raise InputError("the prompts cannot be read", where=path, got=error) from error
         told = [(f"{path.name}:{i + 1}", line.strip(), size, "") for i, line in enumerate(lines)]
         return [row for row in told if row[1] and not row[1].startswith("#")]
+    if path is not None and path.suffix in (".txt", ".csv", ".md") and " " not in text:
+        raise InputError("no such file of prompts", where=path)
     if not text.strip():
         raise InputError("an empty prompt", where="prompts lint")
     return [("prompt", text.strip(), size, "")]
