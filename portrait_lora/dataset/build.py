@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from portrait_lora import log, manifest
-from portrait_lora.dataset.caption import AttributesCaptioner, Captioner, read_captions, write_captions
+from portrait_lora.dataset.caption import (
+    AttributesCaptioner,
+    Captioner,
+    follow_photos,
+    read_captions,
+    without_photo,
+    write_captions,
+)
 from portrait_lora.dataset.crop import Framing, as_sizes, frame, head_mask, person_mask, render_crop, save_png
 from portrait_lora.dataset.photos import ImageArray, UnreadablePhoto, load_photo
 from portrait_lora.errors import ArtifactError, InputError
@@ -47,7 +54,8 @@ def build_dataset(
 ) -> list[CaptionedCrop]:
     """Write the folder in one go and return the training crops, in the order of their names.
 
-    `captions_csv` is read when it exists and its captions win; crops it does not name are added to it.
+    `captions_csv` is read when it exists and its captions win; crops it does not name are added to it, a
+    renamed photo keeps its captions, and lines of photos that are gone stay, with a warning.
     `captioner_id` names the captioner in the manifest.  The originals are only read.  Raises InputError for
     a broken captions file, or a photo that vanished or changed since it was checked.
     """
@@ -55,7 +63,7 @@ def build_dataset(
     writer = captioner or AttributesCaptioner(trigger, subject)
     every = (*curated.kept, *curated.holdout, *curated.rejected)
     known = {crop_name(r, i) for r in every for i in range(max(crops_per_photo, 4))}
-    edited = read_captions(captions_csv, known) if captions_csv and captions_csv.exists() else {}
+    edited = _edited(captions_csv, known)
     shape = {"size_px": sizes, "crops": crops_per_photo, "trigger": trigger, "subject": subject}
     inputs = dataset_inputs(curated, None, captioner_id=captioner_id, **shape)
     extra = {
@@ -74,14 +82,31 @@ def build_dataset(
         rows.sort(key=lambda r: r["file_name"])
         for row in rows:
             row["trigger"] = trigger
+        _settle_captions(captions_csv, known, rows)
         _write_rows(part / "train", rows)
         _write_rows(part / "holdout", [_write_holdout(part, r) for r in curated.holdout])
-        captions = edited | {r["file_name"]: r["text"] for r in rows}
-        if captions_csv is not None and captions != edited:
-            write_captions(captions_csv, captions)
         inputs |= dataset_inputs(curated, captions_csv, captioner_id=captioner_id, **shape)
     _warn_without_trigger(rows, trigger)
     return [_crop(folder, row) for row in rows]
+
+
+def _edited(captions_csv: Path | None, known: set[str]) -> dict[str, str]:
+    """The captions that are there, under the names of today's crops."""
+    there = captions_csv is not None and captions_csv.exists()
+    return follow_photos(read_captions(captions_csv), known) if captions_csv and there else {}
+
+
+def _settle_captions(captions_csv: Path | None, known: set[str], rows: Sequence[dict[str, Any]]) -> None:
+    """Add what is new to the file; what was written there while the crops were made wins in the rows too."""
+    edited = _edited(captions_csv, known)
+    for row in rows:
+        row["text"] = edited.get(row["file_name"], row["text"])
+    captions = edited | {row["file_name"]: row["text"] for row in rows}
+    if captions_csv is not None and (not captions_csv.exists() or captions != read_captions(captions_csv)):
+        write_captions(captions_csv, captions)
+    if captions_csv is not None and (alone := without_photo(captions, known)):
+        text = "%s: %d lines belong to no photo and stay as they are, such as %s"
+        log.get(__name__).warning(text, captions_csv.name, len(alone), "; ".join(alone[:4]))
 
 
 def dataset_inputs(

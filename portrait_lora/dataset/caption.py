@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,7 @@ SPLIT_RATIO: Final = 2.6
 CHEST_SHARE: Final = 0.4
 """Room below the chin, in face heights, from which a crop shows what is worn."""
 _HEADER: Final = ["file", "caption"]
+_CROP: Final = re.compile(r"(.+)-([0-9a-f]{6})-(\d+\.png)")
 _ENCODING: Final = "utf-8-sig"  # Excel writes the mark and reads it
 
 
@@ -154,11 +156,10 @@ def write_captions(path: Path, captions: Mapping[str, str]) -> None:
     manifest.write_bytes_atomic(path, out.getvalue().encode("utf-8"))
 
 
-def read_captions(path: Path, known: Collection[str]) -> dict[str, str]:
-    """The captions of `captions.csv`; commas or semicolons between the columns.
+def read_captions(path: Path) -> dict[str, str]:
+    """The captions of `captions.csv`, whether or not their crops exist; commas or semicolons between columns.
 
-    Raises InputError with the line for broken quoting, wrong columns, an empty caption, a file named
-    twice or one that is not in `known`.
+    Raises InputError with the line for broken quoting, wrong columns, an empty caption or a file named twice.
     """
     try:
         text = path.read_text(encoding=_ENCODING)
@@ -174,7 +175,7 @@ def read_captions(path: Path, known: Collection[str]) -> dict[str, str]:
             raise _bad(path, 1, "the first line must name the columns", first.strip(), "file,caption")
         for row in reader:
             if any(cell.strip() for cell in row):
-                file, caption = _row(path, reader.line_num, row, known)
+                file, caption = _row(path, reader.line_num, row)
                 if file in found:
                     raise _bad(path, reader.line_num, "a file is named twice", file, "one line per file")
                 found[file] = caption
@@ -183,17 +184,51 @@ def read_captions(path: Path, known: Collection[str]) -> dict[str, str]:
     return found
 
 
-def _row(path: Path, line: int, row: list[str], known: Collection[str]) -> tuple[str, str]:
+def follow_photos(captions: Mapping[str, str], known: Collection[str]) -> dict[str, str]:
+    """The captions under the crop names of today: a renamed photo is known again by its digest.
+
+    A line whose photo is gone stays as it is: the photo may come back.
+    """
+    lost = {_tail(name): name for name in captions if name not in known and _tail(name)}
+    moved = {name: lost[_tail(name)] for name in known if name not in captions and _tail(name) in lost}
+    kept = {name: text for name, text in captions.items() if name not in set(moved.values())}
+    return kept | {name: captions[old] for name, old in moved.items()}
+
+
+def without_photo(captions: Mapping[str, str], known: Collection[str]) -> list[str]:
+    """One sentence for every line of `captions` whose crop is not `known`."""
+    by_place = {_place(name): name for name in known}
+    sentences = []
+    for name in sorted(set(captions) - set(known)):
+        now = by_place.get(_place(name)) if _tail(name) else None
+        saved_again = (
+            f"the photo was saved again, and its crop is now {now}" if now else "no photo has this crop"
+        )
+        sentences.append(f"{name}: {saved_again}")
+    return sentences
+
+
+def _tail(name: str) -> str:
+    """`3fa9c1-2.png` of `IMG_0412-3fa9c1-2.png`: the photo's bytes, the crop's number; else empty."""
+    match = _CROP.fullmatch(name)
+    return f"{match[2]}-{match[3]}" if match else ""
+
+
+def _place(name: str) -> tuple[str, str]:
+    """The photo's own name and the crop's number."""
+    match = _CROP.fullmatch(name)
+    return (match[1], match[3]) if match else (name, "")
+
+
+def _row(path: Path, line: int, row: list[str]) -> tuple[str, str]:
     if len(row) != 2:
         raise _bad(path, line, "wrong number of columns", str(len(row)), 'two: file,"caption" with quotes')
     file, caption = row[0].strip(), " ".join(row[1].split())
-    if file not in known:
-        raise _bad(path, line, "no crop of this name", file, "a name this program wrote")
     if not caption:
         raise _bad(path, line, "the caption is empty", file, "some words, or no line at all")
     return file, caption
 
 
 def _bad(path: Path, line: int, what: str, got: str, needed: str) -> InputError:
-    remedy = "Mend the line, or delete the file to have it written anew."
+    remedy = "Mend that line; the others stay as they are."
     return InputError(what, where=f"{path}:{line}", got=got, needed=needed, remedy=remedy)

@@ -1,6 +1,7 @@
 import base64
 import csv
 import json
+import logging
 import re
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ from PIL import Image
 
 from portrait_lora import manifest
 from portrait_lora.dataset.build import build_dataset, dataset_inputs, load_dataset_folder
+from portrait_lora.dataset.caption import read_captions, write_captions
 from portrait_lora.dataset.curate import CurateSettings, curate
 from portrait_lora.dataset.photos import load_photo
 from portrait_lora.dataset.report import write_check_html
@@ -181,6 +183,55 @@ def test_edited_captions_win_and_missing_ones_are_added(curated, tmp_path):
     assert len(rows) == 9
 
 
+def test_no_edit_is_lost_when_photos_are_renamed_removed_or_saved_again(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("portrait_lora"), "propagate", True)
+    photos, table = tmp_path / "photos", tmp_path / "captions.csv"
+    photos.mkdir()
+    given = [report(photos, i, pixels=draw(i, BIG), embedding=embedding(1, i)) for i in range(7)]
+    settings = CurateSettings(same_person_similarity=0.45)
+    first = build_dataset(curate(given, settings), tmp_path / "dataset", captions_csv=table, **OPTIONS)
+    sources = list(dict.fromkeys(crop.source for crop in first))
+    mine = {crop.path.name: f"ohwx, my words on {crop.path.name}" for crop in first}
+    write_captions(table, mine)
+    renamed, removed, resaved = (photos / name for name in sources[:3])
+    renamed.rename(photos / "zz holiday.png")
+    removed.unlink()
+    Image.fromarray(draw(77, BIG)).save(resaved)
+    again = [
+        PhotoReport(load_photo(path)[0], made_up_face(BIG, embedding=embedding(1, i)))
+        for i, path in enumerate(sorted(photos.iterdir()))
+    ]
+    crops = build_dataset(curate(again, settings), tmp_path / "dataset", captions_csv=table, **OPTIONS)
+    kept, texts = read_captions(table), {crop.path.name: crop.caption for crop in crops}
+    old = {source: [c.path.name for c in first if c.source == source] for source in sources}
+    for name in old[removed.name] + old[resaved.name]:
+        assert kept[name] == mine[name]  # nothing of the person's is thrown away
+    for source in sources[3:]:
+        for name in old[source]:
+            assert kept[name] == mine[name] and texts.get(name, mine[name]) == mine[name]
+    for name in old[renamed.name]:
+        now = "zz_holiday" + name[len(renamed.stem) :]
+        assert kept[now] == mine[name] and name not in kept and texts.get(now, mine[name]) == mine[name]
+    assert "4 lines belong to no photo" in caplog.text and "saved again" in caplog.text
+
+
+def test_words_written_while_the_crops_are_made_are_kept(curated, tmp_path):
+    table = tmp_path / "captions.csv"
+
+    class Slow:
+        """A captioner during whose work somebody edits the file."""
+
+        def caption(self, image, face, crop):
+            table.write_text(f"file,caption\n{names[0]},in the meantime\n", encoding="utf-8")
+            return "ohwx woman"
+
+    names = [c.path.name for c in build_dataset(curated, tmp_path / "before", **OPTIONS)]
+    crops = build_dataset(curated, tmp_path / "dataset", captions_csv=table, captioner=Slow(), **OPTIONS)
+    written = [c.path.name for c in crops if c.caption == "in the meantime"]
+    assert len(written) == 1 and read_captions(table)[written[0]] == "in the meantime"
+    assert len(read_captions(table)) == len(crops)
+
+
 def test_the_inputs_tell_whether_anything_changed(curated, tmp_path):
     table, folder = tmp_path / "captions.csv", tmp_path / "dataset"
     build_dataset(curated, folder, captions_csv=table, **OPTIONS)
@@ -195,7 +246,7 @@ def test_broken_captions_leave_the_old_folder_alone(curated, tmp_path):
     table, folder = tmp_path / "captions.csv", tmp_path / "dataset"
     build_dataset(curated, folder, **OPTIONS)
     before = manifest.verify(folder).digest
-    table.write_text("file,caption\nnobody.png,x\n", encoding="utf-8")
+    table.write_text("file,caption\nnobody.png\n", encoding="utf-8")
     with pytest.raises(InputError, match=r"captions\.csv:2"):
         build_dataset(curated, folder, captions_csv=table, **OPTIONS)
     assert manifest.verify(folder).digest == before

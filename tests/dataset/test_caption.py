@@ -7,9 +7,11 @@ import pytest
 from portrait_lora import vocabulary
 from portrait_lora.dataset.caption import (
     AttributesCaptioner,
+    follow_photos,
     lighting_of,
     read_captions,
     setting_of,
+    without_photo,
     write_captions,
 )
 from portrait_lora.dataset.crop import frame
@@ -18,7 +20,6 @@ from portrait_lora.errors import InputError
 from .made_up import draw, made_up_face
 
 SIZE = (600, 760)
-KNOWN = {"a-1.png", "b-1.png"}
 
 
 def smaller_face(**changes):
@@ -98,15 +99,14 @@ def test_captions_come_back_as_written(tmp_path):
     path = tmp_path / "captions.csv"
     written = {"a-1.png": 'a "quoted", comma; text', "b-1.png": "plain ünïcode"}
     write_captions(path, written)
-    assert read_captions(path, KNOWN) == written
+    assert read_captions(path) == written
     path.write_bytes(b"\xef\xbb\xbffile;caption\r\na-1.png;mine, of course\r\n\r\n")
-    assert read_captions(path, KNOWN) == {"a-1.png": "mine, of course"}
+    assert read_captions(path) == {"a-1.png": "mine, of course"}
 
 
 @pytest.mark.parametrize(
     ("text", "line", "words"),
     [
-        ("file,caption\na-1.png,x\nc.png,y\n", 3, "no crop of this name"),
         ('file,caption\na-1.png,"x\n', 2, "broken quoting"),
         ('file,caption\na-1.png,"x" y\n', 2, "broken quoting"),
         ("file,caption\na-1.png,x, y\n", 2, "wrong number of columns"),
@@ -120,8 +120,38 @@ def test_broken_captions_name_the_line(tmp_path, text, line, words):
     path = tmp_path / "captions.csv"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=words) as error:
-        read_captions(path, KNOWN)
+        read_captions(path)
     assert f"captions.csv:{line}:" in str(error.value)
+    assert "delete" not in error.value.remedy  # nobody is sent to lose the other lines
+
+
+def test_captions_follow_a_photo_that_was_renamed():
+    known = {"anna-aaaaaa-1.png", "anna-aaaaaa-2.png", "copy-bbbbbb-1.png", "ben-bbbbbb-1.png"}
+    captions = {
+        "IMG_1-aaaaaa-1.png": "mine",
+        "IMG_1-aaaaaa-2.png": "mine too",
+        "ben-bbbbbb-1.png": "still there",
+        "gone-cccccc-1.png": "the photo may come back",
+        "note.png": "no name of ours",
+    }
+    assert follow_photos(captions, known) == {
+        "anna-aaaaaa-1.png": "mine",
+        "anna-aaaaaa-2.png": "mine too",
+        "ben-bbbbbb-1.png": "still there",
+        "gone-cccccc-1.png": "the photo may come back",
+        "note.png": "no name of ours",
+    }
+
+
+def test_lines_without_a_photo_are_named_with_what_became_of_it():
+    known = {"anna-dddddd-1.png"}
+    lines = without_photo(
+        {"anna-aaaaaa-1.png": "x", "ben-bbbbbb-1.png": "y", "anna-dddddd-1.png": "z"}, known
+    )
+    assert lines == [
+        "anna-aaaaaa-1.png: the photo was saved again, and its crop is now anna-dddddd-1.png",
+        "ben-bbbbbb-1.png: no photo has this crop",
+    ]
 
 
 def test_a_light_with_a_side_is_told_with_it():
