@@ -127,10 +127,26 @@ class Journal:
         """How long the stage took when it ran."""
         return float(cast(float, self.stages.get(stage, {}).get("seconds", 0.0)))
 
-    def record(self, stage: str, inputs: Mapping[str, str], seconds: float, summary: Summary) -> None:
-        """Write the stage down; later stages stand until their own inputs change."""
-        self.stages[stage] = {"inputs": dict(inputs), "seconds": round(seconds, 2), "summary": summary}
+    def record(
+        self,
+        stage: str,
+        inputs: Mapping[str, str],
+        seconds: float,
+        summary: Summary,
+        outputs: Mapping[str, str] | None = None,
+    ) -> None:
+        """Write the stage down; later stages stand until their own inputs change.
+
+        `outputs` maps the files that it wrote, relative to the likeness folder, to their sha256.
+        """
+        row: Summary = {"inputs": dict(inputs), "seconds": round(seconds, 2), "summary": summary}
+        self.stages[stage] = row | ({"outputs": dict(outputs)} if outputs else {})
         manifest.write_json_atomic(self.path, self.stages)
+
+    def outputs(self, stage: str) -> dict[str, str]:
+        """Files that the stage wrote and their sha256; empty for a stage whose outputs were not recorded."""
+        found = self.stages.get(stage, {}).get("outputs")
+        return cast(dict[str, str], found) if isinstance(found, dict) else {}
 
     def forget(self, stage: str) -> None:
         """The stage counts as not done."""

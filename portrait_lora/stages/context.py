@@ -6,7 +6,7 @@ Heavy rooms are imported by what uses them, so a run in which nothing has change
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
@@ -103,18 +103,39 @@ class Context:
         return manifest.digest({name: whole[name] for name in sections})
 
     def stage(
-        self, name: str, inputs: Mapping[str, str], whole: Callable[[], bool], work: Callable[[], Summary]
+        self,
+        name: str,
+        inputs: Mapping[str, str],
+        whole: Callable[[], bool],
+        work: Callable[[], Summary],
+        outputs: Callable[[], Iterable[Path]] | None = None,
     ) -> Summary:
-        """Do the work unless it was done from these inputs and its files are whole."""
-        if name not in self.redo and self.journal.is_done(name, inputs) and whole():
+        """Do the work unless it was done from these inputs and its files are whole.
+
+        `outputs` names the files that the work leaves outside of sealed folders; their digests are kept, and
+        one that is missing or changed makes the stage run again.
+        """
+        done = name not in self.redo and self.journal.is_done(name, inputs)
+        if done and whole() and (outputs is None or self._unchanged(name)):
             self.skipped.append(name)
             _log.info("%-9s nothing has changed, skipped", name)
             return self.journal.summary(name)
         self.journal.forget(name)
         started = time.monotonic()
         summary = work()
-        self.journal.record(name, inputs, time.monotonic() - started, summary)
+        files = () if outputs is None else outputs()
+        digests = {p.relative_to(self.likeness.root).as_posix(): manifest.sha256_file(p) for p in files}
+        self.journal.record(name, inputs, time.monotonic() - started, summary, digests)
         return summary
+
+    def _unchanged(self, name: str) -> bool:
+        """Whether every file that the stage wrote is there with its bytes; False when none was recorded."""
+        written = self.journal.outputs(name)
+        try:
+            same = [manifest.sha256_file(self.likeness.root / f) == digest for f, digest in written.items()]
+        except OSError:
+            return False
+        return bool(same) and all(same)
 
     @cached_property
     def adapters(self) -> list[Adapter]:

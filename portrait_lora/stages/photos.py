@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def check(ctx: Context) -> Summary:
     """Write `reports/check.html`; few usable photos are told, not raised."""
     page = ctx.likeness.reports / "check.html"
-    return ctx.stage("check", _photo_inputs(ctx), page.is_file, lambda: _check(ctx, page))
+    return ctx.stage("check", _photo_inputs(ctx), page.is_file, lambda: _check(ctx, page), lambda: [page])
 
 
 def _check(ctx: Context, page: Path) -> Summary:

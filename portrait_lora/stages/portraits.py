@@ -32,7 +32,13 @@ def generate(ctx: Context) -> Summary:
         "base": ctx.base.digest,
     }
     folder = ctx.likeness.portraits(ctx.series)
-    return ctx.stage("generate", inputs, lambda: is_whole(folder), lambda: _portraits(ctx, folder, inputs))
+    return ctx.stage(
+        "generate",
+        inputs,
+        lambda: is_whole(folder),
+        lambda: _portraits(ctx, folder, inputs),
+        lambda: [_page_file(ctx), _timings_file(ctx)],
+    )
 
 
 def _portraits(ctx: Context, folder: Path, inputs: Mapping[str, str]) -> Summary:
@@ -90,6 +96,10 @@ def _timings_file(ctx: Context) -> Path:
     return ctx.likeness.reports / f"series-{ctx.series}.json"
 
 
+def _page_file(ctx: Context) -> Path:
+    return ctx.likeness.reports / f"series-{ctx.series}.html"
+
+
 def _cost(ctx: Context, seconds: Mapping[str, float]) -> Summary:
     """Seconds and, given a price, cost of one portrait; a picture of unknown time is left out."""
     known = [value for value in seconds.values() if value > 0]
@@ -115,34 +125,46 @@ def _page(
     facts += (
         [] if cost is None else [f"cost {cost:g} each at {ctx.config.generate.price_per_hour:g} per hour"]
     )
-    page = ctx.likeness.reports / f"series-{ctx.series}.html"
-    return write_gallery(page, made, checks, title=title, facts=facts, remarks=remarks)
+    return write_gallery(_page_file(ctx), made, checks, title=title, facts=facts, remarks=remarks)
 
 
 def score(ctx: Context) -> Summary:
     """Measure the portraits with embedder B; writes drift.html, drift.json and run.json."""
-    portraits = ctx.likeness.portraits(ctx.series)
-    inputs = {
-        "portraits": folder_digest(portraits),
-        "dataset": folder_digest(ctx.likeness.dataset),
-        "select": manifest.digest(ctx.journal.stages["select"]["inputs"]),
-        "pack": ctx.pack.digest,
-    } | ({"clip": ctx.config.score.clip} if ctx.config.score.clip else {})
-    pages = [ctx.likeness.reports / name for name in ("drift.html", "drift.json", "run.json")]
-    summary = ctx.stage("score", inputs, lambda: all(p.is_file() for p in pages), lambda: _score(ctx))
-    manifest.write_json_atomic(pages[2], run_summary(ctx))
+    summary = ctx.stage(
+        "score", score_inputs(ctx), lambda: True, lambda: _score(ctx), lambda: _score_outputs(ctx)
+    )
+    manifest.write_json_atomic(ctx.likeness.reports / "run.json", run_summary(ctx))
     return summary
 
 
-def _score(ctx: Context) -> Summary:
-    from portrait_lora.stages.scoring import measure
-    from portrait_lora.stages.series import final_shots
+def score_inputs(ctx: Context) -> dict[str, str]:
+    """What a report depends on: pictures, photos, choice of the checkpoint, models, and the name on it."""
+    return {
+        "portraits": folder_digest(ctx.likeness.portraits(ctx.series)),
+        "dataset": folder_digest(ctx.likeness.dataset),
+        "select": manifest.digest(ctx.journal.stages["select"]["inputs"]),
+        "pack": ctx.pack.digest,
+        "subject": ctx.digest("subject"),
+    } | ({"clip": ctx.config.score.clip} if ctx.config.score.clip else {})
 
-    folder = ctx.likeness.portraits(ctx.series)
-    shots = final_shots(ctx, folder)
-    made = ctx.draw(ctx.selected, shots, folder)
-    bare = ctx.draw(None, shots, ctx.likeness.portraits(f"{ctx.series}-base"), force="generate" in ctx.redo)
-    return measure(ctx, made, bare)
+
+def _score_outputs(ctx: Context) -> list[Path]:
+    """Every file that scoring leaves, the bare base's pictures too; run.json is written at each run."""
+    from portrait_lora.stages.scoring import REPORTS
+
+    base = ctx.likeness.portraits(f"{ctx.series}-base")
+    pictures = [base / f"{shot.name}{suffix}" for shot in ctx.shots for suffix in (".png", ".json")]
+    return [*(ctx.likeness.reports / name for name in REPORTS), *pictures]
+
+
+def _score(ctx: Context) -> Summary:
+    """The portraits are read as they lie in the sealed folder; only the bare base's are drawn here."""
+    from portrait_lora.stages.scoring import measure
+    from portrait_lora.stages.series import delivered
+
+    made = delivered(ctx)
+    shots, base = [p.shot for p in made], ctx.likeness.portraits(f"{ctx.series}-base")
+    return measure(ctx, made, ctx.draw(None, shots, base, force="generate" in ctx.redo))
 
 
 def run_summary(ctx: Context) -> Summary:

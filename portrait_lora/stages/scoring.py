@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from PIL import Image
 
@@ -17,6 +17,9 @@ from portrait_lora.likeness import Summary
 from portrait_lora.records import DriftReport, IdentityScore, Portrait
 from portrait_lora.stages.looking import Wanted, look
 from portrait_lora.stages.sampling import steps_and_guidance
+
+REPORTS: Final = ("drift.html", "drift.json", "drift.csv", "drift.parquet", "likeness.jpg")
+"""What `measure` writes into `reports/`."""
 
 if TYPE_CHECKING:
     from portrait_lora.stages.context import Context

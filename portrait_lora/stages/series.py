@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from portrait_lora import log, manifest
-from portrait_lora.errors import ConfigError, InputError
+from portrait_lora.errors import ArtifactError, ConfigError, InputError
 from portrait_lora.stages import framing
 from portrait_lora.stages.context import Context
 from portrait_lora.stages.sampling import steps_and_guidance
@@ -101,15 +101,46 @@ def holdout_of(ctx: Context) -> ReferenceSet:
     return identity.embed_photos(paths, ctx.finder, min_faces=identity.MIN_HOLDOUT)[0]
 
 
+def delivered(ctx: Context) -> list[Portrait]:
+    """The portraits of the series as they lie in its sealed folder, whatever made them; nothing is drawn.
+
+    Raises `ArtifactError` when the folder was never finished, or was changed since.
+    """
+    from portrait_lora.records import Portrait
+
+    folder, settings = ctx.likeness.portraits(ctx.series), ctx.config.generate
+    sealed = manifest.verify(folder)
+    shots = final_shots(ctx, folder)
+    missing = [shot.name for shot in shots if f"{shot.name}.png" not in sealed.files]
+    if missing:
+        raise ArtifactError(
+            "the folder holds another series",
+            where=folder,
+            got=f"no {missing[0]}.png",
+            needed=f"{len(shots)} portraits of {settings.series}",
+            remedy="Draw it again: portrait-lora generate --force.",
+        )
+    values = (*steps_and_guidance(settings), settings.adapter_scale, None)
+    return [Portrait(folder / f"{shot.name}.png", shot, *values) for shot in shots]
+
+
 def final_shots(ctx: Context, folder: Path) -> list[Shot]:
-    """The shots with the seeds that best-of-N chose, when it was asked for."""
+    """The shots with the seeds that best-of-N chose, when it was asked for.
+
+    Raises `ArtifactError` when the choice was not recorded for every shot.
+    """
     if ctx.config.generate.best_of == 1:
         return list(ctx.shots)
     try:
         chosen: dict[str, int] = json.loads((folder / CHOICES).read_text(encoding="utf-8"))
         return [replace(shot, seed=int(chosen[shot.name])) for shot in ctx.shots]
-    except (OSError, ValueError, KeyError, TypeError):
-        return list(ctx.shots)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(
+            "it is not recorded which seeds best-of-N chose",
+            where=folder / CHOICES,
+            got=repr(error),
+            remedy="Draw the series again: portrait-lora generate --force.",
+        ) from error
 
 
 def candidates(ctx: Context, k: int) -> list[Shot]:

@@ -15,8 +15,7 @@ from portrait_lora.generation.contact_sheet import contact_sheet
 from portrait_lora.likeness import CONTACT_SHEET, Summary, open_likeness
 from portrait_lora.records import Portrait
 from portrait_lora.stages.context import Context
-from portrait_lora.stages.sampling import steps_and_guidance
-from portrait_lora.stages.series import final_shots
+from portrait_lora.stages.series import delivered
 
 _log = log.get(__name__)
 Make = Callable[[Path], Summary]
@@ -45,7 +44,7 @@ def generate(folders: Sequence[Path], make: Make, out: Path, overrides: Sequence
             rows.append({"person": name, "portraits": 0, "error": str(error)})
             continue
         ctx = Context(open_likeness(folder, overrides))
-        made[name] = portraits_of(ctx)
+        made[name] = delivered(ctx)
         seen += framings(ctx, made[name])
         keys = ("portraits", "flawed", "seconds_per_portrait", "cost_per_portrait", "gallery")
         rows.append({"person": name} | {key: summary.get(key) for key in keys})
@@ -59,14 +58,6 @@ def generate(folders: Sequence[Path], make: Make, out: Path, overrides: Sequence
         told = {**told, "contact_sheet": str(team_sheet(made, out / CONTACT_SHEET))}
         manifest.write_json_atomic(out / TOLD, told)
     return told
-
-
-def portraits_of(ctx: Context) -> list[Portrait]:
-    """The portraits of the series that are there."""
-    folder, g = ctx.likeness.portraits(ctx.series), ctx.config.generate
-    settings = (*steps_and_guidance(g), g.adapter_scale, None)
-    shots = final_shots(ctx, folder)
-    return [Portrait(folder / f"{shot.name}.png", shot, *settings) for shot in shots]
 
 
 def framings(ctx: Context, portraits: Sequence[Portrait]) -> list[Framing]:

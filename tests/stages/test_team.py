@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from portrait_lora import provenance
+from portrait_lora import manifest, provenance
 from portrait_lora.errors import InputError
 from portrait_lora.generation.checklist import Framing
 from portrait_lora.likeness import Summary, open_likeness
@@ -21,9 +21,12 @@ GIVEN = ["generate.series=avatars", "generate.brand=example", "generate.per_shot
 def _make(folder: Path) -> Summary:
     if folder.name == "cara":
         raise InputError("no photos in this folder", where=folder)
-    for portrait in team.portraits_of(Context(open_likeness(folder, GIVEN))):
-        portrait.path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", portrait.shot.size_px, (90, 120, 150)).save(portrait.path)
+    ctx = Context(open_likeness(folder, GIVEN))
+    series = ctx.likeness.portraits(ctx.series)
+    series.mkdir(parents=True, exist_ok=True)
+    for shot in ctx.shots:
+        Image.new("RGB", shot.size_px, (90, 120, 150)).save(series / f"{shot.name}.png")
+    manifest.finish(series, kind="portraits", inputs={})
     return {
         "portraits": 2,
         "flawed": 0,
