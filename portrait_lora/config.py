@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from portrait_lora import strict_yaml
 from portrait_lora.errors import ConfigError
 from portrait_lora.settings import (
     CaptionConfig,
@@ -109,24 +110,15 @@ def dump(config: LikenessConfig) -> str:
 
 
 def _read(path: Path) -> tuple[Tree, yaml.Node | None]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError("cannot read the configuration", where=path, got=error) from error
-    try:
-        nodes = cast(yaml.Node | None, yaml.compose(text, Loader=yaml.SafeLoader))  # pyright: ignore[reportUnknownMemberType]
-        tree = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else path
-        raise ConfigError("not valid YAML", where=where, got=getattr(error, "problem", error)) from error
+    nodes = strict_yaml.compose(path, "configuration")
+    tree = strict_yaml.value_of(nodes, path)
     if tree is None:
         return {}, None
     if not isinstance(tree, dict):
         raise ConfigError(
             "not a configuration", where=path, got=type(tree).__name__, needed="keys and values"
         )
-    return cast(Tree, tree), nodes
+    return _sections(cast(Tree, tree), LikenessConfig), nodes
 
 
 def _overrides(pairs: Sequence[str]) -> Tree:
@@ -135,14 +127,24 @@ def _overrides(pairs: Sequence[str]) -> Tree:
         key, sep, text = pair.partition("=")
         if not sep or not key.strip():
             raise ConfigError("not an override", where=f"-s {pair}", needed="dotted.key=value")
-        try:
-            value: object = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ConfigError("the value is not YAML", where=f"-s {pair}", got=text) from error
-        leaf: Tree = {key.strip().split(".")[-1]: value}
+        leaf: Tree = {key.strip().split(".")[-1]: strict_yaml.parse(text, f"-s {key}", "value")}
         for part in reversed(key.strip().split(".")[:-1]):
             leaf = {part: leaf}
         out = merge(out, leaf)
+    return _sections(out, LikenessConfig)
+
+
+def _sections(tree: Tree, model: type[BaseModel]) -> Tree:
+    """The tree with an empty section wherever one has no keys (all of them commented out)."""
+    out = dict(tree)
+    for key in tree.keys() & model.model_fields.keys():
+        inner = model.model_fields[key].annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            value: object = tree[key]
+            if value is None:
+                out[key] = {}
+            elif isinstance(value, dict):
+                out[key] = _sections(cast(Tree, value), inner)
     return out
 
 

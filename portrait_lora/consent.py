@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
-from portrait_lora import manifest, provenance
+from portrait_lora import manifest, provenance, strict_json, strict_yaml
 from portrait_lora.errors import ArtifactError, InputError
+from portrait_lora.written import WrittenFloat, WrittenInt
 
 NAME: Final = "consent.json"
 PURPOSES: Final = ("training", "portraits", "commercial")
@@ -52,14 +50,14 @@ def of_subject(who: str, today: dt.date) -> Consent:
 
 def of_file(path: Path, today: dt.date) -> Consent:
     """The consent a YAML or JSON file records.  Raises `InputError` for a file that says less or more."""
-    try:
-        raw: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError("the consent cannot be read", where=path, got=error) from error
+    raw: Any = strict_yaml.load(path, "consent")
     keys = {"who", "purposes", "until", "statement"}
     if not isinstance(raw, dict) or set(raw) != keys:
         got = ", ".join(map(str, raw)) if isinstance(raw, dict) else type(raw).__name__
         raise InputError("not a consent", where=path, got=got, needed=", ".join(sorted(keys)))
+    for key in ("who", "until", "statement"):
+        if not isinstance(raw[key], str | WrittenInt | WrittenFloat):
+            raise InputError(f"the consent's {key!r} is not text", where=path, got=repr(raw[key]))
     purposes = tuple(map(str, raw["purposes"])) if isinstance(raw["purposes"], list) else ()
     unknown = [p for p in purposes if p not in PURPOSES]
     if not purposes or unknown or not str(raw["who"]).strip() or not str(raw["statement"]).strip():
@@ -87,11 +85,14 @@ def read(folder: Path) -> Consent | None:
     path = folder / NAME
     if not path.is_file():
         return None
+    raw: dict[str, Any] = strict_json.load_object(path, "consent record", remedy=_HOW)
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        return Consent(**{**raw, "purposes": tuple(raw["purposes"])})
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        found = Consent(**{**raw, "purposes": tuple(raw["purposes"])})
+        if not all(isinstance(one, str) for one in (found.who, found.until, *found.purposes)):
+            raise TypeError("a value that is not text")
+    except (TypeError, KeyError) as error:
         raise ArtifactError("the consent record is damaged", where=path, got=error, remedy=_HOW) from error
+    return found
 
 
 def require(folder: Path, photos: Path, *, commercial: bool, today: dt.date | None = None) -> None:

@@ -5,20 +5,48 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, cast, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from portrait_lora import vocabulary
+from portrait_lora.written import plain
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(gt=0)]
 
 
 class Section(BaseModel):
-    """Frozen, and a key it does not know is an error."""
+    """Frozen, and a key it does not know is an error, as is a number that is not finite."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _as_written(cls, value: object, info: ValidationInfo) -> object:
+        """A number where text belongs is that text; a truth value is neither 0 nor 1."""
+        kinds = set(_kinds(cls.model_fields[str(info.field_name)].annotation))
+        if isinstance(value, bool) and bool not in kinds:
+            raise ValueError("text must be in quotes" if str in kinds else "a truth value is no number")
+        if isinstance(value, list):
+            return [_text_or_number(one, kinds) for one in cast(list[object], value)]
+        return _text_or_number(value, kinds)
+
+
+def _text_or_number(value: object, kinds: set[type]) -> object:
+    number = plain(value)
+    return str(value) if number is not value and str in kinds and not kinds & {int, float} else number
+
+
+def _kinds(annotation: Any) -> Iterator[type]:
+    """The plain types within an annotation: `bool | Literal["auto"]` has bool and str."""
+    if get_origin(annotation) is Literal:
+        yield from map(type, get_args(annotation))
+    elif inner := get_args(annotation):
+        yield from (kind for one in inner for kind in _kinds(one))
+    elif isinstance(annotation, type):
+        yield annotation
 
 
 class SubjectConfig(Section):

@@ -73,3 +73,55 @@ def test_dump_reads_back(tmp_path: Path):
 def test_the_schema_beside_the_yaml_files_is_current():
     written = json.loads((config.configs_dir() / "likeness.schema.json").read_text(encoding="utf-8"))
     assert written == config.LikenessConfig.model_json_schema()
+
+
+@pytest.mark.parametrize("value", ["yes", "true", "3:4", "'a'", ".inf", "2024-02-30", "[8]"])
+def test_what_is_no_number_is_refused_for_one(tmp_path: Path, value: str):
+    for key in ("rank", "learning_rate"):
+        with pytest.raises(ConfigError, match=r"likeness\.yaml:2"):
+            config.load(write(tmp_path, f"training:\n  {key}: {value}\n"))
+        with pytest.raises(ConfigError, match="-s"):
+            config.load(None, [f"training.{key}={value}"])
+
+
+def test_infinity_is_no_rate_wherever_it_comes_from():
+    for value in (float("inf"), float("nan")):
+        with pytest.raises(ConfigError, match="finite"):
+            config.load(None, defaults={"training": {"learning_rate": value}})
+
+
+@pytest.mark.parametrize("word", ["007", "No", "2024", "1.10", "0x10", "1e3", "2024-02-30", "3:4", "null"])
+def test_text_is_kept_as_it_was_written(tmp_path: Path, word: str):
+    quoted = f"'{word}'" if word == "null" else word
+    file = write(
+        tmp_path, f"subject:\n  name: {quoted}\n  trigger: {quoted}\ntraining:\n  blocks: [{quoted}]\n"
+    )
+    resolved = config.load(file)
+    assert resolved.subject.name == resolved.subject.trigger == resolved.training.blocks[0] == word
+    assert config.load(None, [f"subject.trigger={quoted}"]).subject.trigger == word
+    assert config.load(write(tmp_path, config.dump(resolved))) == resolved
+
+
+def test_numbers_carry_no_memory_into_artifacts(tmp_path: Path):
+    resolved = config.load(write(tmp_path, "seed: 0x10\ntraining:\n  alpha: 16.50\n  rank: 8\n"))
+    assert type(resolved.seed) is int and resolved.seed == 16
+    assert type(resolved.training.alpha) is float and type(resolved.training.rank) is int
+
+
+def test_a_truth_value_is_no_text_and_words_of_yaml_1_1_choose(tmp_path: Path):
+    with pytest.raises(ConfigError, match="in quotes"):
+        config.load(write(tmp_path, "subject:\n  name: true\n"))
+    assert config.load(None, ["mixed_precision=no"]).mixed_precision == "no"
+    assert config.load(None, ["dataset.aspects=[3:4, 1:1]"]).dataset.aspects == ("3:4", "1:1")
+
+
+@pytest.mark.parametrize(
+    "text", ["training:\n", "training:\n  # rank: 3\n", "dataset:\n  check:\n", "training: {}\n"]
+)
+def test_a_section_without_keys_is_an_empty_one(tmp_path: Path, text: str):
+    assert config.load(write(tmp_path, text), ["base=sd15"]) == config.load(None, ["base=sd15"])
+
+
+def test_a_section_twice_is_an_error_with_both_lines(tmp_path: Path):
+    with pytest.raises(ConfigError, match=r"likeness\.yaml:3.*'training' stands twice: got lines 1 and 3"):
+        config.load(write(tmp_path, "training:\n  rank: 8\ntraining:\n  alpha: 8\n"))

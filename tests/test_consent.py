@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,9 @@ def test_a_file_says_for_what(tmp_path: Path) -> None:
         GOOD.replace("training", "everything"),
         GOOD.replace("[training, portraits]", "training"),
         GOOD.replace("2027-01-31", "next year"),
+        GOOD.replace("2027-01-31", "2027-06-31"),
+        GOOD.replace("2027-01-31", "null"),
+        GOOD.replace("Anna", "true"),
         GOOD.replace("I agree.", "''"),
         "who: [\n",
     ],
@@ -69,7 +73,23 @@ def test_an_incomplete_file_is_refused(tmp_path: Path, text: str) -> None:
 
 
 def test_a_damaged_record_is_told(tmp_path: Path) -> None:
-    for value in ("{", json.dumps({"who": "x"}), json.dumps({"purposes": 3})):
+    good = asdict(consent.of_subject("Anna", TODAY))
+    assert consent.write(tmp_path, consent.of_subject("Anna", TODAY)).is_file() and consent.read(tmp_path)
+    wrong = [good | {"until": None}, good | {"until": 20270131}, good | {"purposes": [7]}, {"who": "x"}, []]
+    nan = json.dumps({**good, "until": float("nan")})
+    for value in ("{", "[" * 200_000, nan, "null", *map(json.dumps, wrong), json.dumps({"purposes": 3})):
         (tmp_path / consent.NAME).write_text(value)
-        with pytest.raises(ArtifactError, match="damaged"):
+        with pytest.raises(ArtifactError, match=r"damaged|not valid JSON"):
             consent.read(tmp_path)
+
+
+def test_a_key_that_stands_twice_widens_nothing(tmp_path: Path) -> None:
+    (tmp_path / "consent.yaml").write_text(GOOD + "purposes: [training, portraits, commercial]\n")
+    with pytest.raises(InputError, match=r"'purposes' stands twice: got lines \d and \d"):
+        consent.of_file(tmp_path / "consent.yaml", TODAY)
+
+
+@pytest.mark.parametrize(("who", "kept"), [("No", "No"), ("007", "007"), ("2024", "2024"), ("1.10", "1.10")])
+def test_a_name_is_kept_as_it_was_written(tmp_path: Path, who: str, kept: str) -> None:
+    (tmp_path / "consent.yaml").write_text(GOOD.replace("Anna", who))
+    assert consent.of_file(tmp_path / "consent.yaml", TODAY).who == kept

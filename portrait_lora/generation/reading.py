@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
-import yaml
-
+from portrait_lora import strict_yaml
 from portrait_lora.config import configs_dir
 from portrait_lora.errors import ConfigError
 
@@ -29,10 +28,7 @@ def packaged(kind: str, name: str | Path, where: str) -> Path:
 
 def tree(path: Path, what: str) -> object:
     """The parsed YAML."""
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"the {what} cannot be read", where=path, got=error) from error
+    return strict_yaml.load(path, what)
 
 
 def mapping(value: object, path: Path, where: str, known: Sequence[str]) -> dict[str, object]:
@@ -56,7 +52,8 @@ def words(value: object, path: Path, where: str, known: Sequence[str]) -> dict[s
 def text(value: object, path: Path, where: str) -> str:
     """Words."""
     if not isinstance(value, str) or not value.strip():
-        raise ConfigError("not words", where=f"{path}: {where}", got=repr(value))
+        remedy = "Write it in quotes if it is meant as text." if isinstance(value, int | float) else ""
+        raise ConfigError("not words", where=f"{path}: {where}", got=repr(value), remedy=remedy)
     return " ".join(value.split())
 
 
@@ -71,7 +68,7 @@ def whole(value: object, path: Path, where: str, least: int = 0) -> int:
     """A whole number of at least `least`."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ConfigError("not a whole number", where=f"{path}: {where}", got=repr(value))
-    return value
+    return int(value)
 
 
 def share(value: object, path: Path, where: str) -> float:

@@ -109,7 +109,7 @@ def test_grid_locked_layers_camera_and_aspect(tmp_path: Path) -> None:
         ("aspect: '3:0'\nshots: [{view: frontal}]", "aspect ratio"),
         ("seed: one\nshots: [{view: frontal}]", "seed: not a whole number"),
         ("- a\n- b", "not keys and values"),
-        ("shots: {", "cannot be read"),
+        ("shots: {", "not valid YAML"),
     ],
 )
 def test_mistakes_are_named_with_file_and_key(tmp_path: Path, text: str, message: str) -> None:
