@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from portrait_lora import removal
 from portrait_lora.errors import ArtifactError, InputError
 
 _MAX_MEMBERS: Final = 10_000
@@ -70,14 +71,18 @@ def _write(opened: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, sha256: s
     """Copy one member; the announced size is a limit, because headers can lie."""
     h, left = hashlib.sha256(), info.file_size
     with opened.open(info) as source, path.open("xb") as target:
-        while chunk := source.read(_CHUNK):
-            left -= len(chunk)
-            if left < 0:
-                raise InputError("a file of the archive is larger than announced", where=info.filename)
-            h.update(chunk)
-            target.write(chunk)
+        try:
+            while chunk := source.read(_CHUNK):
+                left -= len(chunk)
+                if left < 0:
+                    raise InputError("a file of the archive is larger than announced", where=info.filename)
+                h.update(chunk)
+                target.write(chunk)
+        except BaseException:
+            removal.remove_file(path, owner=path.parent)
+            raise
     if h.hexdigest() != sha256:
-        path.unlink()
+        removal.remove_file(path, owner=path.parent)
         raise ArtifactError(
             "a file of the archive is not the known one",
             where=info.filename,

@@ -13,10 +13,10 @@ import shutil
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Final, TypeVar
 
-from portrait_lora import log, manifest
+from portrait_lora import log, manifest, removal
 from portrait_lora.errors import ArtifactError, InputError, PortraitError
 from portrait_lora.hub_errors import is_transient, seconds_to_wait, told
 
@@ -100,7 +100,7 @@ class Hub:
             )
         files: list[HubFile] = []
         for one in info.siblings:
-            _refuse_path(repo, one.rfilename)
+            refuse_path(repo, one.rfilename)
             sha256 = one.lfs.sha256 if one.lfs else None
             files.append(
                 HubFile(one.rfilename, one.size or 0, sha256, one.blob_id if one.lfs is None else None)
@@ -118,6 +118,8 @@ class Hub:
         Raises `PortraitError` for a full disk or an unreachable hub, `InputError` for a gated or missing
         model, `ArtifactError` when bytes are not those the hub announced; nothing of that stays behind.
         """
+        for file in snapshot.files:
+            refuse_path(snapshot.repo, file.path)
         wanted = self.missing(snapshot)
         total = sum(f.size for f in wanted)
         if wanted:
@@ -140,7 +142,15 @@ class Hub:
             got, expected = _digests(path, file)
             if got == expected and path.stat().st_size == file.size:
                 return got if file.sha256 else manifest.sha256_file(path)
-            _drop(path)
+            if self.offline or _is_intact(path):  # then the lock is wrong, not the file
+                raise ArtifactError(
+                    "the file in the cache is not the one that was locked",
+                    where=f"{snapshot.repo}/{file.path}",
+                    got=got[:16],
+                    needed=f"{expected[:16]}, {file.size} bytes",
+                    remedy="It was left alone. If portrait-lora.lock is not yours, remove it and pull again.",
+                )
+            self._drop(path)
             if attempt == 2:
                 break
         raise ArtifactError(
@@ -167,7 +177,14 @@ class Hub:
         finally:
             blobs = self.folder(snapshot.repo, snapshot.commit).parents[1] / "blobs"
             for stale in blobs.glob("*.incomplete"):
-                stale.unlink(missing_ok=True)
+                removal.remove_file(stale, owner=blobs)
+
+    def _drop(self, path: Path) -> None:
+        """Take a wrong file out of the cache, the blob it links to included; never anything elsewhere."""
+        blob = path.resolve()
+        if path.is_symlink() and blob.is_relative_to(self.cache.resolve()):
+            removal.remove_file(blob, owner=self.cache)
+        removal.remove_file(path, owner=self.cache)
 
     def _needs_network(self, repo: str) -> None:
         if self.offline:
@@ -220,14 +237,27 @@ def refuse_full_disk(folder: Path, needed_bytes: int) -> None:
         )
 
 
-def _refuse_path(repo: str, name: str) -> None:
-    parts = PurePosixPath(name).parts
-    if not parts or ".." in parts or name.startswith("/") or "\\" in name or "\0" in name or ":" in parts[0]:
+def refuse_path(repo: str, name: str) -> None:
+    """Raise `InputError` unless the name is that of a file inside the repository."""
+    if not removal.is_inner(name):
         raise InputError("the repository names a file outside itself", where=repo, got=repr(name))
 
 
 def _has(path: Path, size: int) -> bool:
     return path.is_file() and path.stat().st_size == size
+
+
+def _is_intact(path: Path) -> bool:
+    """Whether the file has the digest that the cache calls it by: it is what the hub once sent."""
+    name = path.resolve().name
+    if not path.is_symlink() or len(name) not in (40, 64):
+        return False
+    return name == (manifest.sha256_file(path) if len(name) == 64 else _git_sha1(path))
+
+
+def _git_sha1(path: Path) -> str:
+    data = path.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
 
 
 def _digests(path: Path, file: HubFile) -> tuple[str, str]:
@@ -236,14 +266,7 @@ def _digests(path: Path, file: HubFile) -> tuple[str, str]:
         return manifest.sha256_file(path), file.sha256
     if file.git_sha1 is None:
         raise ArtifactError("the hub gave no checksum", where=path)
-    data = path.read_bytes()
-    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest(), file.git_sha1
-
-
-def _drop(path: Path) -> None:
-    """Take a wrong file out of the cache, the blob it links to included."""
-    path.resolve().unlink(missing_ok=True)
-    path.unlink(missing_ok=True)
+    return _git_sha1(path), file.git_sha1
 
 
 class _Megabytes:

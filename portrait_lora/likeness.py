@@ -11,6 +11,7 @@ from typing import Final, cast
 from portrait_lora import manifest
 from portrait_lora.config import FILE_NAME, LikenessConfig, dump, load
 from portrait_lora.errors import InputError
+from portrait_lora.removal import plain_name
 
 Summary = dict[str, object]
 STAGES: Final = ("check", "prepare", "train", "select", "generate", "score")
@@ -41,14 +42,15 @@ class Likeness:
 
     @property
     def adapters(self) -> Path:
-        return self.root / "adapters" / self.config.run
+        return self.root / "adapters" / plain_name(self.config.run, where="run")
 
     @property
     def reports(self) -> Path:
         return self.root / "reports"
 
     def portraits(self, series: str) -> Path:
-        return self.root / "portraits" / series
+        """The folder of a series; `InputError` for a name that would lead elsewhere."""
+        return self.root / "portraits" / plain_name(series, where="generate.series")
 
 
 def open_likeness(

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from portrait_lora import manifest
+from portrait_lora import manifest, removal
 from portrait_lora.errors import ArtifactError
 
 NAME: Final = "portrait-lora.lock"
@@ -71,7 +71,7 @@ def read(folder: Path) -> Lock:
         if raw["format"] != FORMAT:
             raise ValueError(f"format {raw['format']}")
         return Lock({source: _model(source, value) for source, value in raw["models"].items()})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         remedy = "Restore it from a backup, or remove it and pull again."
         raise ArtifactError("the lock cannot be read", where=path, got=repr(error), remedy=remedy) from error
 
@@ -131,6 +131,7 @@ def _model(source: str, value: Mapping[str, Any]) -> LockedModel:
     commit = str(value["commit"])
     files = {str(n): LockedFile(str(f["sha256"]), int(f["size"])) for n, f in value["files"].items()}
     whole = _COMMIT.fullmatch(commit) or _SHA256.fullmatch(commit)
-    if not whole or not files or not all(_SHA256.fullmatch(f.sha256) for f in files.values()):
-        raise ValueError(f"{source}: not a commit with files and their sha256")
+    inside = all(removal.is_inner(name) for name in files) and all(f.size >= 0 for f in files.values())
+    if not whole or not files or not inside or not all(_SHA256.fullmatch(f.sha256) for f in files.values()):
+        raise ValueError(f"{source}: not a commit with files inside the model and their sha256")
     return LockedModel(source, str(value["asked"]), commit, files)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,10 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from portrait_lora import replacing
 from portrait_lora.errors import ArtifactError, InputError
 
 NAME: Final = "manifest.json"
-_PREFIX: Final = ".writing-"
+_MOST_OF_NAME: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ def _fsync(path: Path) -> None:
 def write_bytes_atomic(path: Path, data: bytes) -> None:
     """Write, fsync and rename; a reader sees the old bytes or the new ones, never a part."""
     make_folder(path.parent)
-    fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:_MOST_OF_NAME]}.")
     try:
         with os.fdopen(fd, "wb") as stream:
             stream.write(data)
@@ -84,7 +84,7 @@ def write_bytes_atomic(path: Path, data: bytes) -> None:
         os.chmod(name, 0o644)
         os.replace(name, path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        Path(name).unlink(missing_ok=True)  # our own, of a moment ago
         raise
 
 
@@ -115,12 +115,6 @@ def make_folder(folder: Path) -> Path:
     return folder
 
 
-def clean_leftovers(parent: Path) -> None:
-    """Remove what interrupted writers left beside the folders of `parent`."""
-    for stale in parent.glob(f"{_PREFIX}*"):
-        shutil.rmtree(stale, ignore_errors=True)
-
-
 def finish(
     folder: Path, *, kind: str, inputs: Mapping[str, str], extra: Mapping[str, object] | None = None
 ) -> Manifest:
@@ -128,7 +122,7 @@ def finish(
     files = {
         p.relative_to(folder).as_posix(): sha256_file(p)
         for p in sorted(folder.rglob("*"))
-        if p.is_file() and p != folder / NAME
+        if p.is_file() and p not in (folder / NAME, folder / replacing.UNFINISHED)
     }
     for name in files:
         _fsync(folder / name)
@@ -145,24 +139,19 @@ def writing(
 ) -> Iterator[Path]:
     """Yield a temporary sibling folder; on success seal it and put it in the place of `folder`.
 
-    Nothing is left, and the old folder stays, when the body raises.
+    Nothing is left, and the old folder stays, when the body raises.  Files in the old folder that its
+    manifest does not name, or that were changed since, are not ours: they stay where they are.  Raises
+    `ArtifactError` when the temporary folder was removed meanwhile, `InputError` when `folder` is a link.
     """
-    make_folder(folder.parent)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f"{_PREFIX}{folder.name}-"))
-    os.chmod(temporary, 0o755)
-    try:
+    replacing.refuse_link(folder)
+    replacing.clean_leftovers(make_folder(folder.parent))
+    with replacing.temporary_folder(folder.parent, folder.name) as temporary:
         yield temporary
+        if not (temporary / replacing.UNFINISHED).is_file():
+            raise ArtifactError("what was being written was removed meanwhile", where=temporary, remedy=_REDO)
         finish(temporary, kind=kind, inputs=inputs, extra=extra)
-        if folder.exists():
-            old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f"{_PREFIX}old-"))
-            os.replace(folder, old / "x")
-            os.replace(temporary, folder)
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            os.replace(temporary, folder)
+        replacing.replace_folder(temporary, folder)
         _fsync(folder.parent)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def read(folder: Path) -> Manifest | None:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, cast, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from portrait_lora import vocabulary
+from portrait_lora.removal import NAME_PATTERN
 from portrait_lora.written import plain
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -287,7 +288,7 @@ class LikenessConfig(Section):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     device: str = "auto"
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
-    run: str = Field(default="main", pattern=r"^[A-Za-z0-9_.-]+$", description="folder name under adapters/")
+    run: str = Field(default="main", pattern=NAME_PATTERN, description="folder name under adapters/")
     subject: SubjectConfig = SubjectConfig()
     dataset: DatasetConfig = DatasetConfig()
     training: TrainingConfig = TrainingConfig()

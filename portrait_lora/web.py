@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from portrait_lora import log, manifest
+from portrait_lora import log, manifest, removal
 from portrait_lora.errors import ArtifactError, PortraitError
 from portrait_lora.hub import refuse_full_disk
 from portrait_lora.hub_errors import status_of, told
@@ -22,7 +22,7 @@ def fetch_file(url: str, path: Path, *, sha256: str, size: int) -> None:
     part = path.with_name(f"{path.name}.part")
     there = part.stat().st_size if part.is_file() else 0
     if there > size:
-        part.unlink()
+        removal.remove_file(part, owner=path.parent)
         there = 0
     refuse_full_disk(path.parent, size - there)
     with log.progress(f"{url.rsplit('/', 1)[-1]} (MB)", max(1, round(size / 1e6))) as advance:
@@ -30,7 +30,7 @@ def fetch_file(url: str, path: Path, *, sha256: str, size: int) -> None:
         advance(max(1, round(size / 1e6)))
     got = manifest.sha256_file(part)
     if got != sha256:
-        part.unlink()
+        removal.remove_file(part, owner=path.parent)
         raise ArtifactError(
             "the downloaded file is not the known one",
             where=url,
@@ -53,7 +53,7 @@ def _append(url: str, part: Path, there: int, size: int) -> None:
         if status_of(error) == 404:
             raise PortraitError("there is no file at this address", where=url, got="HTTP 404") from error
         if "Consistency check failed" in str(error):
-            part.unlink(missing_ok=True)
+            removal.remove_file(part, owner=part.parent)
             needed = f"{size} bytes"
             raise ArtifactError(
                 "the file is not as long as the known one", where=url, needed=needed

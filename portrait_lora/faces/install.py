@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from portrait_lora import archives, manifest
+from portrait_lora import archives, manifest, removal, replacing
 from portrait_lora.errors import InputError
 from portrait_lora.faces.known import KnownPack, Network, Source, packs_home
 from portrait_lora.faces.packs import FORMAT, PACK_FILE, resolve_pack
@@ -37,17 +37,13 @@ def install(known: KnownPack, hub: Hub, archive: Path | None = None) -> list[Loc
     networks = _files(known)
     if installed(known) is None:
         home = manifest.make_folder(packs_home())
-        manifest.clean_leftovers(home)
-        temporary = home / f".writing-{known.name}"
-        temporary.mkdir()
-        try:
+        replacing.clean_leftovers(home)
+        with replacing.temporary_folder(home, known.name) as temporary:
             for source in dict.fromkeys(n.source for n in networks.values()):
                 own = {file: n for file, n in networks.items() if n.source == source}
                 _take(source, own, temporary, hub, archive)
             manifest.write_json_atomic(temporary / PACK_FILE, _described(known, networks))
-            temporary.rename(home / known.name)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            replacing.replace_folder(temporary, home / known.name)
     resolve_pack(known.name)
     return [
         LockedModel(source.where, source.commit, source.commit, _locked(networks, source))
@@ -78,7 +74,7 @@ def _take(
     path = archive if given and archive else _download(source, hub)
     archives.extract(path, folder, {n.path: (file, n.sha256) for file, n in networks.items()})
     if not given:
-        path.unlink(missing_ok=True)
+        removal.remove_file(path, owner=packs_home())
 
 
 def _download(source: Source, hub: Hub) -> Path:

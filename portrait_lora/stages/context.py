@@ -17,6 +17,7 @@ from portrait_lora.faces.packs import FacePack, resolve_pack
 from portrait_lora.families import catalog, pinned
 from portrait_lora.generation.presets import fitting
 from portrait_lora.likeness import Journal, Likeness, Summary
+from portrait_lora.removal import plain_name
 from portrait_lora.stages.sampling import sampler_of
 
 if TYPE_CHECKING:
@@ -198,7 +199,8 @@ class Context:
 
     @property
     def series(self) -> str:
-        return Path(self.config.generate.series).stem
+        """The name of the series: that of its file.  Raises `InputError` for one that is no folder name."""
+        return plain_name(Path(self.config.generate.series).stem, where=self.config.generate.series)
 
 
 def strings(value: object) -> list[str]:

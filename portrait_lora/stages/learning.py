@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from portrait_lora import consent, device, log, manifest
+from portrait_lora import consent, device, log, manifest, removal
 from portrait_lora.likeness import Summary
 from portrait_lora.records import CaptionedCrop, Shot
 from portrait_lora.stages import stopping
@@ -22,6 +22,17 @@ PROBE_KEYS: Final = {
     "style_scale", "batch_size", "identity_scale", "identity_start", "identity_region",
 }  # fmt: skip
 """Of `generate`: what a probe portrait depends on."""
+RUN_FILES: Final = (
+    "inputs.json",
+    "metrics.jsonl",
+    "metrics.tmp",
+    "selection.json",
+    "cache/latents-*.safetensors",
+    "cache/prompt-*.safetensors",
+    "checkpoints/step-*/state.json",
+    "checkpoints/step-*/optimizer.safetensors",
+)
+"""What only this program writes into the folder of a run; adapters are known by their manifest."""
 _log = log.get(__name__)
 
 
@@ -250,7 +261,7 @@ def _begin_run(ctx: Context, inputs: Mapping[str, str]) -> None:
     if folder.exists() and ("train" in ctx.redo or not same):
         if not same and (folder / "checkpoints").is_dir():
             _log.warning("%s is of other photos or settings; training afresh", folder)
-        shutil.rmtree(folder)
+        removal.remove_recorded(folder, owner=folder.parent, names=RUN_FILES)
     manifest.make_folder(folder)
     manifest.write_text_atomic(told, manifest.canonical(dict(inputs)))
 
@@ -277,7 +288,7 @@ def _select(ctx: Context) -> Summary:
     from portrait_lora.training import adapter as lora
 
     folder = ctx.likeness.adapters
-    (folder / manifest.NAME).unlink(missing_ok=True)
+    removal.remove_file(folder / manifest.NAME, owner=folder)
     probes = Checkpoints(ctx)
     table = [probes.score(adapter) for adapter in ctx.adapters]
     stopped = bool(ctx.journal.summary("train").get("stopped_early"))

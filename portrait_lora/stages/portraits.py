@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from portrait_lora import likeness, manifest, summaries
+from portrait_lora import likeness, manifest, removal, summaries
 from portrait_lora.likeness import Summary
 from portrait_lora.stages.context import ADAPTER, Context, folder_digest, is_whole
 
@@ -49,12 +49,10 @@ def _portraits(ctx: Context, folder: Path, inputs: Mapping[str, str]) -> Summary
 
     series.ask_first(ctx)
     remarks = series.lint_shots(ctx)
-    (folder / manifest.NAME).unlink(missing_ok=True)
     best = {series.CHOICES} if ctx.config.generate.best_of > 1 else set[str]()
     wanted = {f"{s.name}{suffix}" for s in ctx.shots for suffix in (".png", ".json")} | best
-    for stale in folder.glob("*"):
-        if stale.is_file() and stale.name not in wanted:
-            stale.unlink()
+    pages = (likeness.CONTACT_SHEET, likeness.WORST_FIRST, series.CHECKLIST, series.CHOICES, manifest.NAME)
+    removal.remove_recorded(folder, owner=ctx.likeness.root / "portraits", names=pages, keep=wanted)
     timings = _known_timings(ctx) if "generate" not in ctx.redo else {}
     drawn: dict[str, float] = {}
     made = series.draw(ctx, folder, drawn)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from portrait_lora import log, manifest
+from portrait_lora import log, manifest, removal
 from portrait_lora.errors import ArtifactError, ConfigError, InputError
 from portrait_lora.stages import framing
 from portrait_lora.stages.context import Context
@@ -178,7 +177,7 @@ def draw_best(ctx: Context, folder: Path, timings: dict[str, float]) -> list[Por
             manifest.write_bytes_atomic(target.with_suffix(suffix), data)
         kept.append(replace(winner, path=target))
     manifest.write_json_atomic(folder / CHOICES, {p.shot.name: p.shot.seed for p in kept})
-    shutil.rmtree(aside, ignore_errors=True)
+    removal.remove_recorded(aside, owner=folder.parent)
     return kept
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from portrait_lora import log, manifest
+from portrait_lora import log, manifest, removal
 from portrait_lora.errors import ArtifactError, PortraitError
 from portrait_lora.families.adapter_file import read_adapter
 from portrait_lora.records import Adapter
@@ -27,6 +26,8 @@ from portrait_lora.records import Adapter
 ADAPTER: Final = "adapter.safetensors"
 _OPTIMIZER: Final = "optimizer.safetensors"
 _STATE: Final = "state.json"
+FILES: Final = (_OPTIMIZER, _STATE)
+"""What only this program writes into a checkpoint, whole or not."""
 _NAME: Final = re.compile(r"step-(\d{6,})")
 _log = log.get(__name__)
 
@@ -122,4 +123,4 @@ def drop_unplanned(checkpoints: Path, planned: Sequence[int], before: int) -> No
     for folder in checkpoints.glob("step-*"):
         match = _NAME.fullmatch(folder.name)
         if match and int(match[1]) < before and int(match[1]) not in planned:
-            shutil.rmtree(folder, ignore_errors=True)
+            removal.remove_recorded(folder, owner=checkpoints, names=FILES)

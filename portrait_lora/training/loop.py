@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Literal
 
 from accelerate import Accelerator
 
+from portrait_lora import removal
 from portrait_lora.errors import InputError
 from portrait_lora.families.family import Family
 from portrait_lora.records import Adapter, CaptionedCrop, TrainResult
-from portrait_lora.training import cache
+from portrait_lora.training import cache, checkpoint
 from portrait_lora.training.disk import full_disk_told, only_run
 from portrait_lora.training.memory import use_checkpointing
 from portrait_lora.training.recipe import (
@@ -103,8 +103,9 @@ def train(
     _refuse_what_cannot_work(family, crops, recipe, out_dir, accelerator.num_processes)
     with full_disk_told(out_dir), only_run(out_dir, accelerator.is_main_process):
         if not resume and accelerator.is_main_process:
-            shutil.rmtree(out_dir / CHECKPOINTS, ignore_errors=True)
-            (out_dir / METRICS).unlink(missing_ok=True)
+            own = [f"step-*/{name}" for name in checkpoint.FILES]
+            removal.remove_recorded(out_dir / CHECKPOINTS, owner=out_dir, names=own)
+            removal.remove_file(out_dir / METRICS, owner=out_dir)
         with accelerator.main_process_first():
             kept = cache_dir or out_dir / "cache"
             encodings = cache.encode(family, crops, kept, prior=prior, region=learn_region)

@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from torch import Tensor
 
-from portrait_lora import log, manifest
+from portrait_lora import log, replacing
 from portrait_lora.errors import Interrupted
 from portrait_lora.families.family import Family
 from portrait_lora.records import Adapter, TrainResult
@@ -63,7 +63,7 @@ class Run:
             self.micro_batch = min(self.micro_batch, int(cast(int, old.numbers["micro_batch"])))
             self.step = old.step
         if self.accelerator.is_main_process:
-            manifest.clean_leftovers(self.checkpoints)
+            replacing.clean_leftovers(self.checkpoints)
         self.family.denoiser = self.accelerator.prepare(self.plain)
         self.plain.train()
         try:
