@@ -161,7 +161,8 @@ def remove_recorded(
     if target.is_symlink() or not target.is_dir():
         return []
     ours = recorded(target, names)
-    for name in ours - set(keep):
+    # records last: killed half-way, what is left is still known as ours
+    for name in sorted(ours - set(keep), key=lambda n: (n.endswith(".json"), n)):
         (target / name).unlink(missing_ok=True)
     for place, _, _ in os.walk(target, topdown=False):
         if not os.listdir(place):

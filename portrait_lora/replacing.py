@@ -11,7 +11,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -57,7 +57,8 @@ def clean_leftovers(parent: Path) -> None:
             elif (stale / UNFINISHED).is_file():
                 _remove_quietly(stale)
             else:  # sealed, but not put in its place any more
-                removal.remove_recorded(stale, owner=parent)
+                name = stale.name[len(PREFIX) : -len("-12345678")]
+                _drop_ours(stale, [p for p in parent.iterdir() if p.name[:_MOST_OF_NAME] == name])
 
 
 def replace_folder(new: Path, folder: Path) -> None:
@@ -138,13 +139,20 @@ def _settle(aside: Path) -> None:
         if not os.path.lexists(now):
             os.replace(old, now)
             continue
-        there = _identities(now)
-        for path in removal.remove_recorded(old, owner=aside, names=(UNFINISHED,), quiet=True):
-            if not there.isdisjoint(_identities(path)):
-                removal.remove_file(path, owner=aside)
-        removal.remove_recorded(old, owner=aside)
+        _drop_ours(old, [now])
     if not any(aside.iterdir()):
         aside.rmdir()
+
+
+def _drop_ours(folder: Path, elsewhere: Sequence[Path]) -> None:
+    """Remove what is recorded in a folder, and files of others that lie in folders elsewhere too."""
+    owner = folder.parent
+    foreign = removal.remove_recorded(folder, owner=owner, names=(UNFINISHED,), quiet=True)
+    there = set().union(*(_identities(place) for place in elsewhere)) if foreign else set()
+    for path in foreign:
+        if not there.isdisjoint(_identities(path)):
+            removal.remove_file(path, owner=owner)
+    removal.remove_recorded(folder, owner=owner)
 
 
 def _identities(place: Path) -> set[tuple[object, ...]]:

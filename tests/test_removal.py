@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import os
+import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -120,7 +121,7 @@ def test_trees_of_any_depth_go(tmp_path: Path) -> None:
     here = os.getcwd()
     try:
         os.chdir(deep)
-        for _ in range(1500):
+        for _ in range(1100):
             os.mkdir("d")
             os.chdir("d")
         Path("f").write_text("x")
@@ -143,44 +144,43 @@ def test_a_rewritten_folder_keeps_the_files_of_others(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
-def test_a_swap_that_was_killed_is_put_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At whichever rename or removal it dies: the files of others are there, and one whole folder."""
+def killed_at(step: int, work: Callable[[], object]) -> bool:
+    """Do the work in a child that is killed, as by `kill -9`, at its n-th change on disk; whether it was."""
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    left = step
 
-    class Killed(BaseException):
-        pass
+    def deadly(real: Callable[..., object]) -> Callable[..., object]:
+        def call(*args: object, **kwargs: object) -> object:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(*args, **kwargs)
 
-    for step in range(1, 12):
+        return call
+
+    try:
+        for name in ("replace", "rename", "link", "unlink", "rmdir", "mkdir"):
+            setattr(os, name, deadly(getattr(os, name)))
+        work()
+    finally:
+        os._exit(0)
+
+
+def test_a_swap_that_was_killed_is_put_right(tmp_path: Path) -> None:
+    for step in range(1, 40):
         base = tmp_path / str(step)
         folder = sealed(base / "out", a="old")
         (folder / "mine.txt").write_text("mine")
-        left = step
-
-        def dying(name: str, real: object) -> object:
-            def call(*args: object, **kwargs: object) -> object:
-                nonlocal left
-                left -= 1
-                if left == 0:
-                    raise Killed
-                if left < 0:
-                    raise OSError("dead")
-                return real(*args, **kwargs)  # type: ignore[operator]
-
-            return call
-
-        with monkeypatch.context() as patch:
-            for name in ("replace", "link", "unlink", "rmdir"):
-                patch.setattr(os, name, dying(name, getattr(os, name)))
-            try:
-                sealed(folder, a="new")
-                survived = True
-            except (Killed, OSError):
-                survived = False
-        gc.collect()  # a killed process holds no folder
+        killed = killed_at(step, lambda folder=folder: sealed(folder, a="new"))
         replacing.clean_leftovers(base)
         assert (folder / "mine.txt").read_text() == "mine", step
         assert manifest.verify(folder) and (folder / "a.txt").read_text() in ("old", "new")
         assert [p.name for p in base.iterdir()] == ["out"], step
-        if survived:
+        if not killed:
+            assert step > 8 and (folder / "a.txt").read_text() == "new"
             return
     raise AssertionError("the swap has more steps than were tried")
 
