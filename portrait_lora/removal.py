@@ -190,8 +190,9 @@ def recorded(folder: Path, names: Collection[str] = ()) -> set[str]:
             files = _record(path)
             found = {n for n, sha256 in files.items() if _is_still(folder, path.parent / n, sha256)}
             ours |= {(path.parent / n).relative_to(folder).as_posix() for n in found}
-            # a record is ours when it speaks the truth of one file at least, or of none as an empty manifest
-            if found or (path.name == MANIFEST and not files and _is_manifest(path)):
+            # a record is ours when it is true of one file at least, or when all that it names has gone
+            gone = not any(os.path.lexists(path.parent / n) for n in files)
+            if found or (gone and (files or (path.name == MANIFEST and _is_manifest(path)))):
                 ours.add(name)
     return ours
 
