@@ -8,12 +8,13 @@ photo names never enter a header.
 from __future__ import annotations
 
 import json
-import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, cast
 
+from portrait_lora import strict_json
 from portrait_lora.errors import ArtifactError, InputError
+from portrait_lora.families import safetensors_header
 from portrait_lora.records import Adapter, FamilyName
 
 _OWN: Final = "portrait_lora."
@@ -45,7 +46,6 @@ _SS_BASE: Final[Mapping[FamilyName, str]] = {
     "qwen_image": "qwen_image",
 }
 _PREDICTION: Final[Mapping[str, str]] = {"epsilon": "epsilon", "v_prediction": "v"}
-_MAX_HEADER_BYTES: Final = 100_000_000
 
 
 def metadata(adapter: Adapter, *, resolution_px: int, prediction_type: str, licence: str) -> dict[str, str]:
@@ -93,18 +93,7 @@ def read_header(path: Path) -> dict[str, dict[str, object]]:
     """
     if not path.is_file():
         raise InputError("no such adapter file", where=path, needed="a .safetensors file")
-    try:
-        with path.open("rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
-            if length > _MAX_HEADER_BYTES:
-                raise ValueError("header too long")
-            header = json.loads(stream.read(length))
-        ends = [v["data_offsets"][1] for k, v in header.items() if k != "__metadata__"]
-        if path.stat().st_size != 8 + length + max(ends, default=0):
-            raise ValueError("file cut short")
-    except (struct.error, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ArtifactError("not a whole safetensors file", where=path, got=error) from error
-    return cast(dict[str, dict[str, object]], header)
+    return safetensors_header.read(path)
 
 
 def lora_layers(path: Path) -> int:
@@ -124,16 +113,23 @@ def read_adapter(path: Path) -> Adapter:
             base_digest=own["base_digest"],
             rank=int(own["rank"]),
             alpha=float(own["alpha"]),
-            target_modules=tuple(json.loads(own["target_modules"])),
+            target_modules=_modules(own["target_modules"], path),
             trigger=own["trigger"],
             dataset_digest=own["dataset_digest"],
             config_digest=own["config_digest"],
             step=int(own["step"]),
         )
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError) as error:
         raise ArtifactError(
             "not an adapter of this program",
             where=path,
             got=f"no usable {error}",
             needed="metadata written by `portrait-lora train`",
         ) from error
+
+
+def _modules(text: str, path: Path) -> tuple[str, ...]:
+    found = strict_json.parse(text, path, "list of target modules")
+    if not isinstance(found, list) or not all(isinstance(one, str) for one in cast(list[object], found)):
+        raise ValueError("list of target modules")
+    return tuple(cast(list[str], found))

@@ -7,7 +7,6 @@ link or shard name that leads out of the folder.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final, cast
 
-from portrait_lora import manifest
+from portrait_lora import manifest, strict_json
 from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.families.adapter_file import read_header
 from portrait_lora.records import FamilyName
@@ -102,7 +101,8 @@ def inspect(folder: Path) -> Layout:
             got=f"no {', '.join(missing)}",
             needed=f"the folders {', '.join(layout.parts)}",
         )
-    _refuse_files(folder, [p for p in folder.iterdir() if p.is_file()])
+    # what is not used today may be opened tomorrow, by this program or by another
+    _refuse_files(folder, [p for p in folder.rglob("*") if not p.is_dir() and not _is_hidden(p, folder)])
     for part, kind in layout.parts.items():
         files = [p for p in (folder / part).rglob("*") if not p.is_dir()]
         _refuse_files(folder, files)
@@ -175,10 +175,15 @@ def _refuse_files(folder: Path, files: Sequence[Path]) -> None:
             raise _code(path, path.name)
 
 
+def _is_hidden(path: Path, folder: Path) -> bool:
+    """Below a folder such as `.git` or `.cache`, where downloaders keep their notes."""
+    return any(name.startswith(".") for name in path.relative_to(folder).parts[:-1])
+
+
 def _check_part(part: Path, kind: str, files: Sequence[Path], *, weightless: bool) -> None:
     """Configuration of the announced class, whole weights, shards inside the folder."""
     for path in files:
-        if path.suffix == ".json" and "auto_map" in _json(path, need_object=False):
+        if path.suffix == ".json" and _asks_for_code(_json(path, need_object=False)):
             raise _code(path, "auto_map")
     config = config_of(part.parent, part.name) if (part / "config.json").is_file() else {}
     told = config.get("_class_name")
@@ -204,17 +209,28 @@ def _check_shards(index: Path) -> None:
 
 
 def _json(path: Path, *, need_object: bool = True) -> dict[str, object]:
-    try:
-        if path.stat().st_size > _MAX_JSON_BYTES:
-            raise ValueError("larger than any configuration")
-        value: object = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(value, dict):
-            if not need_object:
-                return {}
-            raise ValueError(f"a {type(value).__name__} instead of an object")
-    except (OSError, ValueError, RecursionError) as error:
-        raise ArtifactError("the model's configuration cannot be read", where=path, got=error) from error
+    value = strict_json.load(path, "configuration of the model", max_bytes=_MAX_JSON_BYTES)
+    if not isinstance(value, dict):
+        if not need_object:
+            return {}
+        got = type(value).__name__
+        raise ArtifactError("the configuration of the model is damaged", where=path, got=got)
     return cast(dict[str, object], value)
+
+
+def _asks_for_code(value: object) -> bool:
+    """Whether an `auto_map` stands at whatever depth; in a vocabulary it is a token with a number."""
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, dict):
+            inside = cast(dict[str, object], one)
+            if "auto_map" in inside and not isinstance(inside["auto_map"], int):
+                return True
+            waiting += inside.values()
+        elif isinstance(one, list):
+            waiting += cast(list[object], one)
+    return False
 
 
 def _code(where: object, got: object) -> InputError:

@@ -36,6 +36,7 @@ def header(file: Path, value: object) -> None:
 
 
 def pickled(folder: Path, name: str) -> None:
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
     (folder / name).write_bytes(pickle.dumps(Canary()))
 
 
@@ -78,6 +79,13 @@ HOSTILE: dict[str, Callable[[Path], object]] = {
     "auto_map of a tokenizer": lambda f: edit(
         f / "tokenizer/tokenizer_config.json", {"auto_map": {"AutoTokenizer": ["m.Evil", None]}}
     ),
+    "auto_map within": lambda f: edit(
+        f / "text_encoder/config.json", {"text_config": [{"auto_map": {"AutoModel": "m.Evil"}}]}
+    ),
+    "pickle in an unused part": lambda f: pickled(f, "safety_checker/pytorch_model.bin"),
+    "pickle in a part of no use": lambda f: pickled(f, "extra/deep/weights.pt"),
+    "python in an unused part": lambda f: pickled(f, "feature_extractor/run.py"),
+    "NaN in a configuration": lambda f: edit(f / "vae/config.json", {"scaling_factor": float("nan")}),
     "other class in the part": lambda f: edit(f / "vae/config.json", {"_class_name": "VQModel"}),
     "weights link out": lambda f: link(f, UNET, "/etc/passwd"),
     "config links out": lambda f: link(f, "unet/config.json", "/etc/hostname"),
