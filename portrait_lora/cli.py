@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
-from portrait_lora import __version__, errors, log
+from portrait_lora import __version__, errors, log, terminal
 from portrait_lora.commands import care, dataset, journey, measure, portraits, setup, sharing, signing
 from portrait_lora.commands.by_use import CommandsByUse
 
@@ -26,7 +25,7 @@ app = typer.Typer(
 
 def _print_version(asked: bool) -> None:
     if asked:
-        typer.echo(__version__)
+        terminal.say(__version__)
         raise typer.Exit
 
 
@@ -49,7 +48,7 @@ for _group in (setup, journey, portraits, sharing, measure, dataset, care, signi
 
 def _report(error: errors.PortraitError) -> int:
     wanted = isinstance(error, errors.Interrupted)
-    typer.echo(f"Stopped: {error}" if wanted else f"Error: {error}", err=True)
+    terminal.say(f"Stopped: {error}" if wanted else f"Error: {error}", err=True)
     if "--json" in sys.argv:
         value = {
             "error": error.what,
@@ -59,7 +58,7 @@ def _report(error: errors.PortraitError) -> int:
             "remedy": error.remedy,
             "exit_code": error.exit_code,
         }
-        typer.echo(json.dumps(value, ensure_ascii=False))
+        terminal.say(terminal.json_text(value))
     return error.exit_code
 
 
@@ -78,8 +77,9 @@ def _run(call: Callable[..., object]) -> int:
     except typer.Abort as stop:
         return _interrupted(str(stop))
     except TyperException as error:  # wrong use; typer's own errors know how to show themselves
+        error.message = terminal.block(error.message)
         show = getattr(error, "show", None)
-        show() if callable(show) else typer.echo(f"Error: {error}", err=True)
+        show() if callable(show) else terminal.say(f"Error: {error}", err=True)
         return errors.EXIT_BAD_INPUT
     except KeyboardInterrupt:
         return _interrupted()
@@ -96,7 +96,7 @@ def _run(call: Callable[..., object]) -> int:
 def _interrupted(why: str = "") -> int:
     """A stop that was asked for: no error.  `why` is the sentence of a question answered with no."""
     usual = "Interrupted. What was finished is saved; run the same command again to go on."
-    typer.echo(why or usual, err=True)
+    terminal.say(why or usual, err=True)
     return errors.EXIT_INTERRUPTED
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 from typing import Final
 
+from portrait_lora.terminal import block, plain
+
 EXIT_DONE: Final = 0
 EXIT_FAILED: Final = 1
 EXIT_BAD_INPUT: Final = 2
@@ -31,9 +33,10 @@ class PortraitError(Exception):
 
     def message(self) -> str:
         """`where: what: got X; needed Y. Remedy.`"""
-        head = f"{self.where}: {self.what}" if self.where else self.what
-        facts = [f"got {self.got}"] if self.got else []
-        facts += [f"needed {self.needed}"] if self.needed else []
+        where, got, needed = plain(self.where), block(self.got), block(self.needed)
+        head = f"{where}: {self.what}" if where else self.what
+        facts = [f"got {got}"] if got else []
+        facts += [f"needed {needed}"] if needed else []
         body = f"{head}: {'; '.join(facts)}." if facts else f"{head.rstrip('.')}."
         return f"{body} {self.remedy}".strip()
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Protocol, Self
 
+from portrait_lora import terminal
+
 _ROOT: Final = "portrait_lora"
 
 
@@ -29,13 +31,18 @@ def configure(*, verbose: bool = False, quiet: bool = False) -> None:
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        logging.Formatter("%(levelname)s %(name)s: %(message)s" if verbose else "%(message)s")
-    )
+    handler.setFormatter(_Escaped("%(levelname)s %(name)s: %(message)s" if verbose else "%(message)s"))
     logger = logging.getLogger(_ROOT)
     logger.handlers[:] = [handler]
     logger.propagate = False
     logger.setLevel(logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO)
+
+
+class _Escaped(logging.Formatter):
+    """File names and words of strangers cannot steer the terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return terminal.block(super().format(record))
 
 
 class Advance(Protocol):
@@ -45,7 +52,8 @@ class Advance(Protocol):
 
 
 def _shown(fields: dict[str, float | str]) -> str:
-    return " ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in fields.items())
+    words = " ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in fields.items())
+    return terminal.plain(words)
 
 
 @contextmanager
@@ -71,14 +79,14 @@ def _rich(description: str, total: int) -> Iterator[Advance]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=32),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(f"{description:<22}", total=total, note="")
+        task = bar.add_task(f"{terminal.plain(description):<22}", total=total, note="")
 
         def advance(n: int = 1, **fields: float | str) -> None:
             bar.update(task, advance=n, note=_shown(fields))

@@ -11,8 +11,8 @@ from typing import Final
 from PIL import Image, UnidentifiedImageError
 
 from portrait_lora import credentials, manifest, provenance
-from portrait_lora.errors import ArtifactError, InputError
-from portrait_lora.families.adapter_file import lora_layers, read_header
+from portrait_lora.errors import ArtifactError, InputError, PortraitError
+from portrait_lora.families.adapter_file import read_header
 from portrait_lora.signer import EXTRA
 
 Told = dict[str, object]
@@ -58,6 +58,14 @@ def in_words(told: Told) -> list[str]:
 
 
 def _adapter_in_words(told: Told, said: Told) -> list[str]:
+    spoilt = told.get("not_finite")
+    wrong = [f"  wrong       {told['trouble']}"] if told.get("trouble") else []
+    if isinstance(spoilt, list) and spoilt:
+        wrong.append(f"  wrong       numbers that are not finite in {len(spoilt)} tensors, {spoilt[0]}")
+    return [*_adapter_lines(told, said), *wrong]
+
+
+def _adapter_lines(told: Told, said: Told) -> list[str]:
     if "portrait_lora.trigger" not in said:
         return [f"{told['file']}: {told['layers']} LoRA layers, made by another program"]
     where = f"for {said.get('portrait_lora.family')}, trained on {said.get('portrait_lora.base')}"
@@ -101,8 +109,19 @@ def _folder(path: Path) -> Told:
 
 
 def _adapter(path: Path) -> Told:
-    metadata = read_header(path).get("__metadata__", {})
-    return {"kind": "adapter", "layers": lora_layers(path), "metadata": dict(sorted(metadata.items()))}
+    from portrait_lora.families.lora_loading import complete_layers, not_finite
+
+    header = read_header(path)
+    found: Told = {
+        "kind": "adapter",
+        "layers": 0,
+        "metadata": dict(sorted(header.get("__metadata__", {}).items())),
+    }
+    try:
+        found["layers"] = complete_layers(path, header)
+    except PortraitError as error:
+        found["trouble"] = f"{error.what}: {error.got}"
+    return found | {"not_finite": not_finite(path)}
 
 
 def _picture(path: Path, authorities: Path | None) -> Told:

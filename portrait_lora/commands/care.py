@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from portrait_lora import terminal
 from portrait_lora.commands.options import (
     MODELS,
     RIGHTS,
@@ -216,10 +217,10 @@ def forget(
     targets = forgetting.plan(folder, photos=photos)
     elsewhere = [p for p in exports.exported_to(folder) if p.is_dir()]
     if not yes:
-        typer.echo(
+        terminal.say(
             f"To be removed from {folder}: {', '.join(p.name for p in targets) or 'nothing'}", err=True
         )
-        typer.echo("".join(f"Exports are searched too: {p}\n" for p in elsewhere), err=True, nl=False)
+        terminal.say("".join(f"Exports are searched too: {p}\n" for p in elsewhere), err=True, nl=False)
         if not sys.stdin.isatty():
             raise InputError("nobody can be asked", where=folder, remedy="Add --yes to remove it.")
         confirm("This cannot be undone. Go on?", "Nothing was removed.")

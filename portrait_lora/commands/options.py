@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from portrait_lora import terminal
 
 Summary = Mapping[str, object]
 
@@ -42,12 +43,12 @@ def overrides(pairs: list[str] | None, allow_synthetic: bool = False) -> list[st
 def answer(summary: Summary, as_json: bool, lines: list[str], following: str) -> None:
     """The result on stdout: JSON for programs, or a few lines and the next command for people."""
     if as_json:
-        typer.echo(json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False))
+        terminal.say(terminal.json_text(summary, indent=2))
         return
     for line in lines:
-        typer.echo(line)
+        terminal.say(terminal.plain(line))
     if following:
-        typer.echo(f"\nNext: {following}")
+        terminal.say(f"\nNext: {terminal.plain(following)}")
 
 
 def following(command: str, folder: Path, given: list[str]) -> str:
@@ -58,5 +59,5 @@ def following(command: str, folder: Path, given: list[str]) -> str:
 
 def confirm(question: str, declined: str) -> None:
     """Ask on the terminal.  Raises `typer.Abort` with the sentence `declined` for a no."""
-    if not typer.confirm(question, err=True):
+    if not typer.confirm(terminal.block(question), err=True):
         raise typer.Abort(declined)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from portrait_lora import terminal
 from portrait_lora.commands.options import confirm
 from portrait_lora.errors import InputError
 
@@ -128,13 +129,13 @@ def _show(needs: list[Need]) -> None:
 
     from portrait_lora.care.pull import MEGABYTES_PER_SECOND
 
-    typer.echo("To be downloaded:", err=True)
+    terminal.say("To be downloaded:", err=True)
     for need in needs:
         gated = "; its licence has to be accepted on the page first" if need.gated else ""
         time = f"about {need.minutes:.0f} min at {MEGABYTES_PER_SECOND:.0f} MB/s"
         size = f"about {need.gigabytes:.1f} GB, {time if need.minutes >= 1 else 'under a minute'}"
-        typer.echo(f"  {need.name}: {'size not known' if math.isnan(need.gigabytes) else size}", err=True)
-        typer.echo(f"    {need.licence}, {need.page}{gated}", err=True)
+        terminal.say(f"  {need.name}: {'size not known' if math.isnan(need.gigabytes) else size}", err=True)
+        terminal.say(f"    {need.licence}, {need.page}{gated}", err=True)
 
 
 def _ask(needs: list[Need], words: list[Need], folder: Path) -> None:
@@ -157,7 +158,7 @@ def show_rights(settings: LikenessConfig) -> None:
     from portrait_lora.care.rights_of import rights_of
 
     rows = rights_of(settings)
-    typer.echo("\n".join(rights.lines(rows)) + "\n", err=True)
+    terminal.say("\n".join(rights.lines(rows)) + "\n", err=True)
     if settings.commercial:
         rights.refuse_commercial(rows)
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from portrait_lora import terminal
 from portrait_lora.commands.options import (
     DATA,
     MODELS,
@@ -139,14 +140,14 @@ def config_show(
     from portrait_lora import config
 
     file = None if folder is None else folder / config.FILE_NAME
-    typer.echo(config.dump(config.load(file, overrides(settings))), nl=False)
+    terminal.say(config.dump(config.load(file, overrides(settings))), nl=False)
 
 
 def config_schema() -> None:
     """Print the JSON Schema of likeness.yaml."""
     from portrait_lora import config
 
-    typer.echo(json.dumps(config.LikenessConfig.model_json_schema(), indent=2))
+    terminal.say(json.dumps(config.LikenessConfig.model_json_schema(), indent=2))
 
 
 def register(app: typer.Typer) -> None:

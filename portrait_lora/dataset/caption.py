@@ -15,7 +15,7 @@ from typing import Final, Protocol
 
 import numpy as np
 
-from portrait_lora import manifest, vocabulary
+from portrait_lora import csv_file, manifest, vocabulary
 from portrait_lora.dataset.crop import Framing
 from portrait_lora.dataset.photos import ImageArray
 from portrait_lora.dataset.surroundings import backdrop_pixels, clothes_pixels, to_lab
@@ -149,11 +149,7 @@ def lighting_of(image_rgb: ImageArray, face: Face) -> str | None:
 
 def write_captions(path: Path, captions: Mapping[str, str]) -> None:
     """Write `captions.csv` (file,caption), sorted by file, in one go."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(_HEADER)
-    writer.writerows(sorted(captions.items()))
-    manifest.write_bytes_atomic(path, out.getvalue().encode("utf-8"))
+    manifest.write_bytes_atomic(path, csv_file.text_of(_HEADER, sorted(captions.items())).encode("utf-8"))
 
 
 def read_captions(path: Path) -> dict[str, str]:
@@ -223,7 +219,7 @@ def _place(name: str) -> tuple[str, str]:
 def _row(path: Path, line: int, row: list[str]) -> tuple[str, str]:
     if len(row) != 2:
         raise _bad(path, line, "wrong number of columns", str(len(row)), 'two: file,"caption" with quotes')
-    file, caption = row[0].strip(), " ".join(row[1].split())
+    file, caption = csv_file.uncell(row[0].strip()), csv_file.uncell(" ".join(row[1].split()))
     if not caption:
         raise _bad(path, line, "the caption is empty", file, "some words, or no line at all")
     return file, caption

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from pathlib import Path
 from typing import Final
 
-from portrait_lora import manifest
+from portrait_lora import csv_file, manifest
 from portrait_lora.errors import InputError
 from portrait_lora.evaluation.compare import Measured
 from portrait_lora.evaluation.drift import counted
@@ -58,11 +56,7 @@ def _row(series: str, score: IdentityScore, threshold: float) -> dict[str, Cell]
 
 def write_csv(path: Path, report: DriftReport) -> None:
     """UTF-8, a header, an empty cell for what is unknown."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(row.values() for row in rows(report))
-    manifest.write_text_atomic(path, out.getvalue())
+    manifest.write_text_atomic(path, csv_file.text_of(COLUMNS, (row.values() for row in rows(report))))
 
 
 def write_parquet(path: Path, report: DriftReport) -> None:

@@ -14,7 +14,7 @@ from typing import Final, cast
 
 from portrait_lora import strict_json
 from portrait_lora.errors import ArtifactError, InputError
-from portrait_lora.families import safetensors_header
+from portrait_lora.families import other_kinds, safetensors_header
 from portrait_lora.records import Adapter, FamilyName
 
 _OWN: Final = "portrait_lora."
@@ -93,6 +93,7 @@ def read_header(path: Path) -> dict[str, dict[str, object]]:
     """
     if not path.is_file():
         raise InputError("no such adapter file", where=path, needed="a .safetensors file")
+    other_kinds.refuse(path)
     return safetensors_header.read(path)
 
 

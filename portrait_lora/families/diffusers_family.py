@@ -18,8 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from portrait_lora import log
-from portrait_lora.errors import ArtifactError, InputError
-from portrait_lora.families.adapter_file import lora_layers
+from portrait_lora.errors import InputError, PortraitError
 from portrait_lora.families.catalog import BaseModel
 from portrait_lora.families.family import (
     ADAPTER_NAME,
@@ -32,7 +31,8 @@ from portrait_lora.families.family import (
     PromptCondition,
     Weights,
 )
-from portrait_lora.families.parts import injected, loaded, modules
+from portrait_lora.families.lora_loading import load_lora
+from portrait_lora.families.parts import loaded, modules
 from portrait_lora.families.store import DTYPES, Store, refuse_other_family
 from portrait_lora.records import Adapter
 
@@ -210,7 +210,7 @@ class DiffusersFamily(ABC):
         """The diffusers pipeline, with the adapter loaded as `ADAPTER_NAME` or bare.
 
         One pipeline is kept and its adapter exchanged.  Raises `InputError` for an adapter of another
-        family, `ArtifactError` when not every layer of the file went in.
+        family, and as `load_lora` does: every layer of the file goes in, or none.
         """
         if adapter is not None and adapter.family != self.base.family:
             raise InputError(
@@ -229,21 +229,11 @@ class DiffusersFamily(ABC):
             return pipe
         if adapter.base_digest != self.base.digest:
             _log.warning("%s was trained on another base than %s", adapter.path, self.base.label)
-        needed = lora_layers(adapter.path)
         try:
-            pipe.load_lora_weights(
-                str(adapter.path.parent), weight_name=adapter.path.name, adapter_name=ADAPTER_NAME
-            )
-        except (ValueError, RuntimeError, KeyError, TypeError) as error:
+            load_lora(pipe, adapter.path, ADAPTER_NAME)
+        except PortraitError:
             self._pipeline = None  # it may be half changed
-            what = "the adapter cannot be put into this base"
-            got = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise ArtifactError(what, where=adapter.path, got=got) from error
-        got = sum(injected(part) for part in modules(pipe).values())
-        if got == 0 or got != needed:
-            raise ArtifactError(
-                "not every layer of the adapter fits", where=adapter.path, got=got, needed=needed
-            )
+            raise
         return pipe
 
     def open_vae(self) -> Any:

@@ -15,12 +15,15 @@ from pathlib import Path
 from typing import Any, Final, Literal, cast
 
 import diffusers
+import numpy as np
 import torch
 from diffusers import AutoPipelineForImage2Image, AutoPipelineForInpainting
+from numpy.typing import NDArray
 from PIL import Image
 
-from portrait_lora.errors import ConfigError, InputError
+from portrait_lora.errors import ConfigError, InputError, PortraitError
 from portrait_lora.families.family import ADAPTER_NAME, Family
+from portrait_lora.families.lora_loading import load_lora
 from portrait_lora.generation.guidance import AS_ONE, Identity, in_two_terms, share_layers
 from portrait_lora.generation.presets import Argument, fitting
 from portrait_lora.generation.reference import StyleReference, load, read_picture
@@ -136,13 +139,16 @@ def _load_beside(pipe: Any, path: Path, name: str) -> None:
     if not path.is_file() or path.suffix != ".safetensors":
         raise InputError(f"no such {name} adapter", where=path, needed="a .safetensors file")
     try:
-        pipe.load_lora_weights(str(path.parent), weight_name=path.name, adapter_name=name)
-    except Exception as error:  # peft and diffusers raise many unrelated types
+        load_lora(pipe, path, name)
+    except PortraitError as error:
         raise InputError(
-            f"the {name} adapter does not fit this base", where=path, got=str(error).splitlines()[0]
-        ) from error
-    if name not in {known for names in pipe.get_list_adapters().values() for known in names}:
-        raise InputError(f"the {name} adapter changes no layer of this base", where=path)
+            f"the {name} adapter does not fit this base", where=path, got=error.what + _got(error),
+            needed=error.needed, remedy=error.remedy,
+        ) from error  # fmt: skip
+
+
+def _got(error: PortraitError) -> str:
+    return f" ({error.got})" if error.got else ""
 
 
 def _with_scheduler(pipe: Any, name: str, arguments: Sequence[tuple[str, Argument]]) -> Any:
@@ -264,7 +270,7 @@ def _call(pipe: Any, shots: Sequence[Shot], sampler: Sampler, more: dict[str, ob
         "negative_prompt": [shot.negative_prompt for shot in shots],
         "num_inference_steps": sampler.steps,
         "guidance_scale": sampler.guidance_scale,
-        "output_type": "pil",
+        "output_type": "np",
         **more,
     }
     if sampler.reference is not None:
@@ -272,7 +278,26 @@ def _call(pipe: Any, shots: Sequence[Shot], sampler: Sampler, more: dict[str, ob
     taken = inspect.signature(pipe.__call__).parameters
     with _guidance(pipe, shots, sampler):
         answer = pipe(**{key: value for key, value in asked.items() if key in taken})
-    return cast(list[Image.Image], answer.images)
+    return _pictures(pipe, answer.images, shots)
+
+
+def _pictures(pipe: Any, drawn_BHWC: NDArray[np.float32], shots: Sequence[Shot]) -> list[Image.Image]:
+    """As `output_type="pil"` gives them; `PortraitError` naming the shot whose numbers ran away.
+
+    A network that overflows answers NaN, which becomes a black picture without a word.
+    """
+    for shot, pixels_HWC in zip(shots, drawn_BHWC, strict=True):
+        finite = bool(np.isfinite(pixels_HWC).all())
+        if not finite or not pixels_HWC.any():
+            raise PortraitError(
+                "the picture came out black",
+                where=f"{shot.name}, seed {shot.seed}",
+                got="numbers that are not finite" if not finite else "nothing but black",
+                needed="a picture",
+                remedy="Half precision overflows on some bases: try training.weights=float32 or bfloat16; "
+                "otherwise leave out further adapters, or lower their strength.",
+            )
+    return cast(list[Image.Image], pipe.image_processor.numpy_to_pil(drawn_BHWC))
 
 
 def _guidance(pipe: Any, shots: Sequence[Shot], sampler: Sampler) -> AbstractContextManager[None]:

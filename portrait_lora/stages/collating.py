@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from portrait_lora import manifest
+from portrait_lora import csv_file, manifest
 from portrait_lora.errors import InputError
 from portrait_lora.evaluation import compare, groups, tables
 from portrait_lora.evaluation.drift import clustered_interval
@@ -116,18 +116,16 @@ def _labels(path: Path | None) -> dict[str, dict[str, str]]:
     if not rows or "name" not in rows[0]:
         raise InputError("not a table of groups", where=path, needed="a header with name and labels")
     return {
-        row["name"].strip(): {k: v.strip() for k, v in row.items() if k != "name" and k and v and v.strip()}
+        csv_file.uncell(row["name"].strip()): {
+            k: csv_file.uncell(v.strip()) for k, v in row.items() if k != "name" and k and v and v.strip()
+        }
         for row in rows
     }
 
 
 def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    out = io.StringIO()
-    writer = csv.DictWriter(out, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return out.getvalue()
+    return csv_file.text_of(columns, ([row.get(column) for column in columns] for row in rows))
 
 
 def collation_lines(summary: Mapping[str, Any]) -> list[str]:

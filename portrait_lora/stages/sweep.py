@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from portrait_lora import config, manifest
+from portrait_lora import config, csv_file, manifest
 from portrait_lora.errors import ConfigError, InputError
 from portrait_lora.evaluation import compare, drift, identity
 from portrait_lora.likeness import Summary, open_likeness
@@ -110,9 +108,5 @@ def _scores(
 
 def _matrix(key: str, table: Sequence[tuple[Value, Sequence[IdentityScore]]]) -> str:
     """One row per value, prompt and seed."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([key, "prompt", "portrait", "similarity"])
-    for value, scores in table:
-        writer.writerows([value.text, s.prompt, s.portrait, s.similarity] for s in scores)
-    return out.getvalue()
+    rows = ([value.text, s.prompt, s.portrait, s.similarity] for value, scores in table for s in scores)
+    return csv_file.text_of([key, "prompt", "portrait", "similarity"], rows)
