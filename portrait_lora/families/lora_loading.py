@@ -103,8 +103,9 @@ def refuse_not_finite(path: Path) -> None:
 
 def not_finite(path: Path) -> list[str]:
     """The names of the tensors that hold a NaN or an infinity."""
-    with safe_open(path, "pt") as file:
-        names = list(file.keys())
+    with safe_open(path, "pt") as opened:
+        file = cast(Any, opened)
+        names: list[str] = list(file.keys())
         return [n for n in names if not bool(torch.isfinite(_as_numbers(file.get_tensor(n))).all())]
 
 
@@ -122,14 +123,19 @@ def carried(module: nn.Module, name: str) -> int:
 
 
 def _filled(module: nn.Module, part: str, name: str) -> bool:
-    held = getattr(module, part, None)
+    held: Any = getattr(module, part, None)
     if not isinstance(held, nn.ModuleDict | nn.ParameterDict) or name not in held:
         return False
-    base = getattr(module, "base_layer", None)
-    bare = base is not None and any(p.is_meta for p in cast(nn.Module, base).parameters())
-    inside = [held[name], *([module.lora_B[name]] if part == "lora_A" else [])]  # pyright: ignore[reportIndexIssue]
-    numbers = [p for one in inside for p in (one.parameters() if isinstance(one, nn.Module) else [one])]
-    return bare or not any(p.is_meta for p in numbers)
+    parts: list[Any] = [held[name]]
+    if part == "lora_A":
+        parts.append(cast(Any, module.lora_B)[name])
+    base: Any = getattr(module, "base_layer", None)
+    bare = isinstance(base, nn.Module) and any(p.is_meta for p in base.parameters())
+    return bare or not any(p.is_meta for one in parts for p in _numbers(one))
+
+
+def _numbers(part: Any) -> list[torch.Tensor]:
+    return list(part.parameters()) if isinstance(part, nn.Module) else [cast(torch.Tensor, part)]
 
 
 def _magnitudes(keys: Iterable[str]) -> bool:
@@ -143,7 +149,8 @@ def _load(pipe: Any, path: Path, name: str) -> list[str]:
 
     def watched(*args: Any, **more: Any) -> Any:
         answer = original(*args, **more)
-        understood.extend(answer[0] if isinstance(answer, tuple) else answer)
+        state: Any = cast(Any, answer[0] if isinstance(answer, tuple) else answer)
+        understood.extend(map(str, state))
         return answer
 
     pipe.lora_state_dict = watched
