@@ -26,8 +26,8 @@ _KINDS: Final = (
     ((b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"), "a pickle", _UNSAFE),
     ((b"gguf",), "a GGUF file", "Take the version in safetensors."),
 )
-"""How they begin, in lower case.  A safetensors file begins with the length of its header, below 2^32, so
-that bytes 4 to 7 are zero: none of these texts can be one."""
+"""How they begin, in lower case.  A safetensors file begins with the length of its header in eight bytes, of
+which the last four are zero; only a zip may have zeros there too, and would announce 67 MB of header."""
 
 
 def refuse(path: Path) -> None:
@@ -37,7 +37,7 @@ def refuse(path: Path) -> None:
             first = stream.read(_FIRST_BYTES)
     except OSError as error:
         raise InputError("the file cannot be read", where=path, got=error.strerror) from error
-    if first[4:8] == b"\0\0\0\0":
+    if first[4:8] == b"\0\0\0\0" and not first.startswith(b"PK"):
         return
     text = first.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     for starts, what, remedy in _KINDS:

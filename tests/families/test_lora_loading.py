@@ -106,6 +106,13 @@ def test_files_of_another_kind_are_named(tmp_path: Path, first: bytes, said: str
         read_header(path)
 
 
+def test_a_header_as_long_as_a_pickles_first_bytes_is_no_pickle(tmp_path: Path) -> None:
+    header = json.dumps({"__metadata__": {}}).encode().ljust(0x280)
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(struct.pack("<Q", len(header)) + header)
+    assert path.read_bytes().startswith(b"\x80\x02") and not read_header(path)
+
+
 @pytest.mark.parametrize("about", [["a"], {"a": 1}, "a", {"a": {"b": "c"}}])
 def test_metadata_that_is_no_table_of_words_is_refused(tmp_path: Path, about: object) -> None:
     header = json.dumps({"__metadata__": about}).encode()
