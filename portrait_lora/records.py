@@ -274,8 +274,9 @@ class DriftReport:
     scores: tuple[IdentityScore, ...] = ()
     base_scores: tuple[IdentityScore, ...] = ()
     holdout: tuple[str, ...] = field(default=())
+    impostor_source: str = "gallery of the face pack"
 
     @property
     def share_of_ceiling(self) -> float:
-        """(mean - impostor) / (ceiling - impostor): DESIGN section 6."""
+        """(mean - impostor) / (ceiling - impostor), NaN when `impostor` is (no figure): DESIGN section 6."""
         return (self.mean - self.impostor) / max(self.ceiling - self.impostor, 1e-6)

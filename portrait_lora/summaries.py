@@ -168,11 +168,20 @@ def of_likeness(summary: Mapping[str, Any]) -> list[str]:
     low, high = s["ci95"]
     return [
         f"similarity to the held-out photos {s['adapter_mean']:.3f} (95 % interval {low:.3f} to {high:.3f})",
-        f"  without the adapter {s['base_mean']:.3f} · other people {s['impostor']:.3f} · "
-        f"real photos {s['ceiling']:.3f} → {s['share_of_ceiling']:.0%} of the way from others to real photos",
+        f"  without the adapter {s['base_mean']:.3f} · {against_others(s)}",
         f"  face found in {s['face_found_rate']:.0%} of the portraits, {s['verified_rate']:.0%} verified at "
         f"{s['threshold']:.3f}, {s['copy_score']:.0%} too close to a training photo",
     ]
+
+
+def against_others(s: Mapping[str, Any]) -> str:
+    """Other people and real photos beside a likeness, and where the figure of other people comes from."""
+    real, source = f"real photos {s['ceiling']:.3f}", str(s.get("impostor_source", "gallery"))
+    if s["impostor"] is None:
+        return f"{real} · other people {source}"
+    share = f"{s['share_of_ceiling']:.0%} of the way from others to real photos"
+    origin = "" if source.startswith("gallery") else f" ({source.partition(';')[0]})"
+    return f"other people {s['impostor']:.3f}{origin} · {real} → {share}"
 
 
 def of_run(summary: Mapping[str, Any], folder: Path) -> list[str]:

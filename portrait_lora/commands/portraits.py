@@ -38,6 +38,14 @@ ChangeOpt = Annotated[
 def generate(
     folder: FolderArg,
     series: Annotated[str, typer.Option("--series", help="a packaged series or a YAML file")] = "",
+    prompt: Annotated[
+        list[str] | None,
+        typer.Option("--prompt", metavar="WORDS", help='your own, such as "as an astronaut"; repeatable'),
+    ] = None,
+    prompts: Annotated[
+        Path | None, typer.Option("--prompts", metavar="FILE", help="a text file with one prompt per line")
+    ] = None,
+    aspect: Annotated[str, typer.Option("--aspect", metavar="W:H", help="of pictures of your prompts")] = "",
     brand: Annotated[str, typer.Option("--brand", help="a brand sheet over every shot")] = "",
     best_of: Annotated[
         int | None, typer.Option("--best-of", min=1, max=64, help="candidates per picture; the best is kept")
@@ -52,9 +60,19 @@ def generate(
     allow_synthetic: SyntheticOpt = False,
     as_json: JsonOpt = False,
 ) -> None:
-    """Make a series of portraits."""
+    """Make portraits: a series, or whatever your own prompts ask for."""
     need_likeness(folder)
+    need_file(prompts, "file of prompts", "a text file with one prompt per line")
     from portrait_lora import recipe, summaries
+
+    if prompt or prompts:
+        from portrait_lora.stages.own_words import write_series
+
+        if series:
+            raise typer.BadParameter("give --series, or --prompt and --prompts")
+        series = str(write_series(folder, prompt or [], prompts, aspect))
+    elif aspect:
+        raise typer.BadParameter("--aspect goes with --prompt or --prompts")
 
     own: dict[str, object] = {"series": series, "brand": brand, "best_of": best_of}
     own |= {"strict": strict or None, "price_per_hour": price_per_hour}

@@ -76,22 +76,23 @@ def get_ready(
         fetch_missing(names, folder, yes=yes, offline=offline, captions=settings.dataset.captions)
     show_rights(settings)
     if scores:
-        _refuse_without_gallery(settings.face_pack)
+        _name_the_floor(settings.face_pack)
 
 
-def _refuse_without_gallery(name: str) -> None:
-    """A score needs other people to be read against: say so now, not after training."""
+def _name_the_floor(name: str) -> None:
+    """Say now, not after training, what the figure of other people will be where there is no gallery."""
     from portrait_lora.faces.packs import resolve_pack
 
     pack = resolve_pack(name)
-    if pack.impostors is None:
-        raise InputError(
-            "this face pack has no gallery of other people, which scores are read against",
-            where=f"face_pack {name}",
-            needed="pictures of at least 5 other people, a subfolder each",
-            remedy=f"Make it once: portrait-lora gallery {name} --people DIR. "
-            "Or do without scores: portrait-lora generate.",
-        )
+    if pack.impostors is not None:
+        return
+    published = pack.published("report")
+    what = "published figures stand in for it" if published else "the share of ceiling will not be measured"
+    typer.echo(
+        f"Face pack {pack.name} has no gallery of other people: {what}.  A sharper figure, any time later: "
+        f"portrait-lora gallery {name} --people DIR\n",
+        err=True,
+    )
 
 
 def fetch_missing(

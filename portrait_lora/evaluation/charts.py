@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -110,10 +111,11 @@ def _bars(values: Sequence[float], axis: Axis, base_y: float) -> tuple[Bar, ...]
 
 def heat_map(report: DriftReport) -> list[HeatRow]:
     """Prompts from the worst to the best; a column per portrait (seed) in the order they were drawn."""
-    gap = max(report.ceiling - report.impostor, 1e-6)
+    floor = report.impostor if math.isfinite(report.impostor) else 0.0
+    gap = max(report.ceiling - floor, 1e-6)
 
     def cell(score: IdentityScore) -> Cell:
-        share = min(max((counted(score) - report.impostor) / gap, 0.0), 1.0)
+        share = min(max((counted(score) - floor) / gap, 0.0), 1.0)
         text = "–" if score.similarity is None else f"{score.similarity:.2f}"
         return Cell(score.portrait, text, round(share, 3), score.similarity is not None)
 

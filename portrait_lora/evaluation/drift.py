@@ -149,8 +149,12 @@ def drift_report(
     ceiling: float,
     impostor: float,
     copy_score: float,
+    impostor_source: str = "gallery of the face pack",
 ) -> DriftReport:
-    """Everything measured about one adapter.  Without base portraits `base_mean` is NaN, "not measured"."""
+    """Everything measured about one adapter.  Without base portraits `base_mean` is NaN, "not measured".
+
+    `impostor_source` says where `impostor` comes from; without a source it is NaN.
+    """
     if not scores:
         raise InputError("there is no portrait to report on", remedy="Generate portraits first.")
     embedders = {s.embedder_id for s in (*scores, *base_scores)}
@@ -176,6 +180,7 @@ def drift_report(
         scores=tuple(scores),
         base_scores=tuple(base_scores),
         holdout=tuple(holdout),
+        impostor_source=impostor_source,
     )
 
 

@@ -8,6 +8,7 @@ is the genuine comparison, and no face is a non-match.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -110,17 +111,27 @@ def group_rates(people: Sequence[Person], label: str) -> list[GroupRates]:
     return [_rates(label, name, [p for p in people if p.labels.get(label) == name]) for name in names]
 
 
+def share_over(people: Sequence[Person]) -> Estimate:
+    """The share of the ceiling over people; those without a figure of strangers are left out.
+
+    NaN when nobody has one.
+    """
+    known = [(p.name, p.share_of_ceiling) for p in people if math.isfinite(p.share_of_ceiling)]
+    if not known:
+        return Estimate(math.nan, (math.nan, math.nan), 0, 0)
+    return clustered_interval([share for _, share in known], [name for name, _ in known])
+
+
 def _rates(label: str, group: str, people: Sequence[Person]) -> GroupRates:
     values = [(p.name, 0.0 if v is None else v) for p in people for v in p.genuine]
     missed = [v is None or v < p.threshold for p in people for v in p.genuine]
     strangers = [v >= p.threshold for p in people for v in p.impostors]
-    names = [p.name for p in people]
     return GroupRates(
         label,
         group,
         len(people),
         clustered_interval([v for _, v in values], [name for name, _ in values]),
-        clustered_interval([p.share_of_ceiling for p in people], names),
+        share_over(people),
         float(np.mean(missed)),
         float(np.mean(strangers)) if strangers else None,
     )

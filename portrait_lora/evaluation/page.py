@@ -29,6 +29,11 @@ def verdict(report: DriftReport) -> str:
     """The page in one sentence."""
     if report.mean_of_found is None:
         return "No face was found in any portrait: there is no likeness to measure."
+    if math.isnan(report.impostor):
+        return (
+            f"The portraits reach a similarity of {report.mean:.2f}, real photos of this person "
+            f"{report.ceiling:.2f}; what other people reach is not known here."
+        )
     gap = report.ceiling - report.impostor
     if gap <= 0:
         return (
@@ -85,8 +90,8 @@ def headlines(report: DriftReport, copy_gap: float | None, extras: Extras | None
         ),
         Headline(
             "Impostor",
-            f"{report.impostor:.3f}",
-            "the pack's gallery",
+            "–" if math.isnan(report.impostor) else f"{report.impostor:.3f}",
+            report.impostor_source,
             "What other people reach against the same held-out photos: the floor.",
             "impostor",
         ),
@@ -99,7 +104,7 @@ def headlines(report: DriftReport, copy_gap: float | None, extras: Extras | None
         Headline(
             "Verified",
             percent(report.verified_rate),
-            f"threshold {report.threshold:.3f} at a false-match rate of {report.false_match_rate:g}",
+            f"threshold {report.threshold:.3f}, {rate_words(report)}",
             "Portraits that would pass as this person; one without a face does not.",
             "threshold",
         ),
@@ -110,6 +115,12 @@ def headlines(report: DriftReport, copy_gap: float | None, extras: Extras | None
             "Portraits whose pixels match a training photo more than real photos match each other.",
         ),
     ]
+
+
+def rate_words(report: DriftReport) -> str:
+    """The false-match rate of the threshold, or that nobody has stated one."""
+    rate = report.false_match_rate
+    return f"false-match rate {rate:g}" if math.isfinite(rate) else "whose false-match rate is not stated"
 
 
 def _base_headline(base: Estimate | None, gain: Estimate | None) -> Headline:

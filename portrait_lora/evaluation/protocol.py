@@ -90,7 +90,7 @@ def extras(
     training: identity.ReferenceSet,
     holdout: identity.ReferenceSet,
     photo_views: Sequence[View],
-    impostors: identity.FloatArray,
+    impostors: identity.FloatArray | None,
     copied: Copies | None,
     meanings: Mapping[str, str] | None = None,
     unreadable: Sequence[str] = (),
@@ -111,7 +111,9 @@ def extras(
             training, holdout, [s.yaw_deg for s in scores if s.yaw_deg is not None]
         ),
         real_scores=tuple(identity.real_scores(training, holdout).tolist()),
-        impostor_scores=tuple(identity.impostor_scores(impostors, holdout).ravel().tolist()),
+        impostor_scores=()
+        if impostors is None
+        else tuple(identity.impostor_scores(impostors, holdout).ravel().tolist()),
         by_view=tuple(groups.by_view(scores, report.threshold)),
         by_face_size=tuple(groups.by_face_size(scores, report.threshold)),
         adherence=mean_adherence((s.prompt, s.face) for s in portraits),

@@ -106,6 +106,7 @@ def write_drift_html(
         notes=said,
         headlines=page_words.headlines(report, gap, extras),
         verdict=page_words.verdict(report),
+        rate_words=page_words.rate_words(report),
         set_facts=page_words.set_facts(extras) if extras else {},
         remarks=page_words.remarks(extras) if extras else [],
         bins=[("View", extras.by_view), ("Face size", extras.by_face_size)] if extras else [],

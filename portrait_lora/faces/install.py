@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
@@ -111,4 +112,5 @@ def _described(known: KnownPack, networks: Mapping[str, Network]) -> dict[str, o
         "thresholds": {e.id: e.threshold for e in judges},
         "threshold_notes": {e.id: e.note for e in judges},
         "calibrated": False,
+        "strangers": {e.id: asdict(e.strangers) for e in judges if e.strangers},
     }

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, Self
 
-from portrait_lora.faces.known import Backend
+from portrait_lora.faces.known import Backend, Strangers
 
 Role = Literal["select", "report"]
 Alignment = Literal["detector", "landmarks"]
@@ -101,6 +102,7 @@ class FacePack:
     backend: Backend = "insightface"
     kinds: Mapping[str, str] = field(default_factory=dict)  # embedder id -> "sface"; ArcFace when not named
     calibrated: bool = True
+    strangers: Mapping[str, Strangers] = field(default_factory=dict)  # embedder id -> published calibration
 
     @property
     def abilities(self) -> Mapping[str, bool]:
@@ -121,6 +123,10 @@ class FacePack:
             }
         )
 
+    def published(self, role: Role = "report") -> Strangers | None:
+        """What is published of strangers' similarities by one of the two embedders."""
+        return self.strangers.get(self.embedder_ids[role])
+
     def path(self, file: str) -> Path:
         """Where a file of the pack lies."""
         return self.folder / file
@@ -128,3 +134,10 @@ class FacePack:
     def threshold(self, role: Role = "report") -> float:
         """The verification threshold of one of the two embedders."""
         return self.thresholds[self.embedder_ids[role]]
+
+    def rate_at_threshold(self, role: Role = "report") -> float:
+        """Share of strangers at or above that threshold; NaN where nobody has published it."""
+        if self.calibrated:
+            return self.false_match_rate
+        published = self.published(role)
+        return published.false_match_rate if published else math.nan

@@ -7,7 +7,7 @@ its files, their roles and their sha256, and nothing else of that kind may lie i
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from portrait_lora import log, manifest
 from portrait_lora.errors import ArtifactError, InputError
-from portrait_lora.faces.known import KNOWN, RESEARCH, Backend, KnownPack, packs_home
+from portrait_lora.faces.known import KNOWN, RESEARCH, Backend, KnownPack, Strangers, packs_home
 from portrait_lora.faces.pack import Alignment, AttributeModel, FacePack, LandmarkHead, PartModel, Role
 
 __all__ = ["EMBEDDED", "AttributeModel", "FacePack", "LandmarkHead", "PartModel", "Role", "resolve_pack"]
@@ -212,6 +212,18 @@ def _alignment(raw: Mapping[str, Any]) -> Alignment:
     return value
 
 
+def _strangers(raw: Mapping[str, Any], ids: Iterable[str]) -> dict[str, Strangers]:
+    """Published calibrations: those that pack.json states, else those that are known of its embedders."""
+    known = {e.id: e.strangers for p in KNOWN.values() for e in (p.select, p.report) if e.strangers}
+    published = {i: known[i] for i in ids if i in known}
+    for embedder, value in raw.get("strangers", {}).items():
+        made = Strangers(float(value["mean"]), float(value["false_match_rate"]), str(value["source"]))
+        if not (-1 <= made.mean < 1 and 0 < made.false_match_rate < 1):
+            raise ValueError("strangers state a mean from -1 to 1 and a rate between 0 and 1")
+        published[str(embedder)] = made
+    return published
+
+
 def _backend(raw: Mapping[str, Any]) -> Backend:
     value = raw.get("backend", "insightface")
     if value not in ("insightface", "opencv"):
@@ -248,6 +260,7 @@ def _build(folder: Path, raw: Mapping[str, Any], remedy: str) -> FacePack:
             backend=_backend(raw),
             kinds=MappingProxyType({str(k): str(v) for k, v in raw.get("kinds", {}).items()}),
             calibrated=bool(raw.get("calibrated", True)),
+            strangers=MappingProxyType(_strangers(raw, ids.values())),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ArtifactError(

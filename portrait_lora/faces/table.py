@@ -65,8 +65,8 @@ def pack_lines(rows: Sequence[Row]) -> list[str]:
     return [
         f"{'face pack':<12} {'with':<12} {'sell?':<6} {'MB':>4}  {'here':<4}{head}",
         *(_line(r) for r in rows),
-        "- is reported as not_checked.  * a fetched pack has no pictures of other people; give it some once:",
-        "portrait-lora gallery NAME.  Thresholds of fetched packs are published ones, not calibrated here;",
+        "- is reported as not_checked.  * published figures of strangers, if any; portrait-lora gallery NAME",
+        "makes sharper ones of pictures of other people.  Thresholds of fetched packs are published ones;",
         "none of them has been run on photographs where this was written.",
     ]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from portrait_lora import vocabulary
-from portrait_lora.generation import book
+from portrait_lora.generation import a1111, book
 from portrait_lora.records import FamilyName
 
 LAYERS: Final = (
@@ -23,6 +23,8 @@ LAYERS: Final = (
 )  # fmt: skip
 """What a shot may say, in the order of the prompt book; all before the camera are in `vocabulary.Look`."""
 AFTER_LOOK: Final = ("camera", "texture", "grade")
+_CONTINUES: Final = re.compile(r"(?:as|in|on|at|with|by|under|near|from|wearing|[a-z]+ing)\b", re.I)
+"""Beginnings of a text that goes on where the person was named: "as an astronaut"."""
 Counter = Callable[[str], int]
 
 
@@ -95,6 +97,30 @@ def _sentences(layers: Mapping[str, str], who: str) -> str:
     first = vocabulary.sentence(vocabulary.Look(subject=who, **person))
     rest = [form.format(layers[k]) for k, form in _SENTENCE.items() if layers.get(k)]
     return ". ".join([first[:1].upper() + first[1:], *rest]) + "."
+
+
+def free(text: str, layers: Mapping[str, str], who: str, family: FamilyName = "sd15") -> str:
+    """The prompt of a shot in the user's own words: plain, with the person in it, then the shot's layers."""
+    words = with_person(a1111.plain(text).text, who)
+    rest = [(k, layers[k]) for k in LAYERS if layers.get(k)]
+    if READERS[family].form == "clauses" or not rest:
+        return ", ".join([words, *(v for _, v in rest)])
+    return ". ".join([words.rstrip("."), *(_SENTENCE.get(k, "{}").format(v) for k, v in rest)]) + "."
+
+
+def with_person(text: str, who: str) -> str:
+    """The text with `who` (trigger and class word) in it: as written, for "a woman", or in front.
+
+    Without a trigger in `who` the text stays as it is.
+    """
+    trigger, _, kind = who.rpartition(" ")
+    if not trigger or re.search(rf"(?<!\w){re.escape(trigger)}(?!\w)", text, re.I):
+        return text
+    in_place = re.compile(rf"\b(?:(?:an?|the|one)\s+)?{re.escape(kind)}\b", re.I)
+    if in_place.search(text):
+        return in_place.sub(lambda _: who, text, count=1)
+    joined = " " if _CONTINUES.match(text) else ", "
+    return f"{who}{joined}{text}" if text else who
 
 
 def fit(prompt: str, limit: int, count: Counter) -> tuple[str, tuple[str, ...]]:

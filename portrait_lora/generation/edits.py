@@ -18,7 +18,7 @@ from PIL import Image
 
 from portrait_lora.errors import ArtifactError
 from portrait_lora.generation import save
-from portrait_lora.generation.compose import LAYERS, compose, settled
+from portrait_lora.generation.compose import LAYERS, compose, free, settled
 from portrait_lora.generation.drawing import Sampler, from_picture, inside
 from portrait_lora.generation.guidance import Identity
 from portrait_lora.generation.prompts import size_for
@@ -87,6 +87,9 @@ def changed(
     layers = settled(layers) if closed else layers
     who = layers.pop("subject", trigger_words)
     told = tuple((k, layers[k]) for k in LAYERS if layers.get(k))
+    if words := layers.get("prompt"):
+        own = (("subject", who), ("prompt", words), *told)
+        return replace(shot, prompt=free(words, layers, who, family), layers=own)
     return replace(shot, prompt=compose(layers, who, family), layers=(("subject", who), *told))
 
 

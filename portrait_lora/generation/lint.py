@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from portrait_lora.generation import book
+from portrait_lora.generation import a1111, book
 from portrait_lora.generation import lint_words as w
 from portrait_lora.records import FamilyName
 
@@ -58,6 +58,8 @@ def lint(
             found.append(
                 Remark("unknown_words", f"the base does not know: {told}", _INSTEAD["unknown_words"])
             )
+    if syntax := foreign_syntax(prompt):
+        found.append(syntax)
     if lost:
         told = "; ".join(lost)
         found.append(
@@ -80,6 +82,15 @@ def ignored_negative(negative: str, guidance_scale: float, family: FamilyName) -
         f"with {why} the negative prompt is ignored: {negative!r}",
         "Say in the prompt what should be there instead, or take a base or preset with guidance above 1.",
     )
+
+
+def foreign_syntax(prompt: str) -> Remark | None:
+    """The remark on weights, tags and keywords of A1111, which mean nothing here; None without any."""
+    pieces = a1111.plain(prompt).unsupported
+    if not pieces:
+        return None
+    said = f"syntax of A1111 is not supported: {' '.join(pieces)}"
+    return Remark("a1111_syntax", said, _INSTEAD["a1111_syntax"])
 
 
 def unknown_words(prompt: str, known: Collection[str]) -> tuple[str, ...]:
@@ -205,6 +216,14 @@ _INSTEAD: Final = {
     "light_contradiction": "Keep one key and call the other light fill or rim.",
     "landscape_headshot": "Use 3:4 or 2:3, 1:1 for avatars; wide pictures suit environmental portraits.",
     "unknown_words": "Use the words of portrait_lora/vocabulary.py, or another base.",
+    "a1111_syntax": "Write words alone: weights are dropped, tags left out, BREAK and AND read as commas. "
+    "What matters most stands first; a second LoRA goes into generate.style_adapter.",
     "falls_off": "Shorten the prompt; what matters most stands first.",
 }
-CODES: Final = (*(code for code, _ in _RULES), "landscape_headshot", "unknown_words", "falls_off")
+CODES: Final = (
+    *(code for code, _ in _RULES),
+    "landscape_headshot",
+    "unknown_words",
+    "a1111_syntax",
+    "falls_off",
+)

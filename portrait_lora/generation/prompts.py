@@ -17,7 +17,7 @@ from portrait_lora import manifest, vocabulary
 from portrait_lora.families.catalog import BaseModel
 from portrait_lora.generation import book
 from portrait_lora.generation.brand import load_brand
-from portrait_lora.generation.compose import LAYERS, compose, settled
+from portrait_lora.generation.compose import LAYERS, compose, free, settled
 from portrait_lora.generation.series import read_series, series_path
 from portrait_lora.records import FamilyName, Shot
 
@@ -58,7 +58,8 @@ def load_series(
         for k in range(count):
             name = f"{i + 1:02d}-{entry.name}" + (f"-{k + 1}" if count > 1 else "")
             negative = book_.negative_prompt or ("" if closed else _usual_negative(layers))
-            shots.append(_shot(name, layers, who, negative, size, picture_seed(book_.seed, i, k), family))
+            own = picture_seed(book_.seed, i, k)
+            shots.append(_shot(name, layers, who, negative, size, own, family, entry.prompt))
     return shots
 
 
@@ -125,8 +126,12 @@ def _shot(
     size: tuple[int, int],
     seed: int,
     family: FamilyName = "sd15",
+    own_words: str = "",
 ) -> Shot:
     told = tuple((k, layers[k]) for k in LAYERS if layers.get(k))
+    if own_words:
+        prompt = free(own_words, layers, who, family)
+        return Shot(name, prompt, negative, size, seed, (("subject", who), ("prompt", own_words), *told))
     return Shot(name, compose(layers, who, family), negative, size, seed, (("subject", who), *told))
 
 

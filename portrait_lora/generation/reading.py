@@ -9,7 +9,9 @@ from typing import cast
 
 from portrait_lora import strict_yaml
 from portrait_lora.config import configs_dir
-from portrait_lora.errors import ConfigError
+from portrait_lora.errors import ConfigError, InputError
+
+MAX_PROMPTS_BYTES = 1_000_000
 
 
 def packaged(kind: str, name: str | Path, where: str) -> Path:
@@ -78,6 +80,21 @@ def share(value: object, path: Path, where: str) -> float:
             "not a share of the height", where=f"{path}: {where}", got=repr(value), needed="0 to 1"
         )
     return float(value)
+
+
+def prompt_lines(path: Path) -> list[tuple[int, str]]:
+    """(line number from 1, prompt) of a text file with one prompt per line; `#` begins a comment line.
+
+    Raises `InputError` for a file that is larger than `MAX_PROMPTS_BYTES` or no text in UTF-8.
+    """
+    try:
+        if path.stat().st_size > MAX_PROMPTS_BYTES:
+            raise InputError("too large for a file of prompts", where=path, needed="at most 1 MB of text")
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError("the prompts cannot be read", where=path, got=error) from error
+    rows = [(i + 1, " ".join(line.split())) for i, line in enumerate(lines)]
+    return [(i, line) for i, line in rows if line and not line.startswith("#")]
 
 
 def aspect(value: object, path: Path, where: str = "aspect") -> tuple[int, int]:

@@ -10,10 +10,12 @@ grid: {lighting: [...], wardrobe: [...]}     # optional: one shot per combinatio
 count: 2                # pictures per shot; the configuration decides when it is not given
 shots:
   - {name: …, template: …, aspect: …, count: …, view: …, shot: …, lighting: …, camera: …}
+  - {prompt: "as an astronaut, soft window light"}   # free words; layers may follow, a template may not
 """
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -29,17 +31,23 @@ from portrait_lora.generation.compose import LAYERS
 _SERIES_KEYS: Final = (
     "series", "seed", "aspect", "negative_prompt", "template", "locked", "grid", "count", "shots",
 )  # fmt: skip
-_SHOT_KEYS: Final = ("name", "template", "aspect", "count", *LAYERS)
+_SHOT_KEYS: Final = ("name", "prompt", "template", "aspect", "count", *LAYERS)
+PROMPT_ASPECT: Final = (3, 4)
+"""Of a shot in free words, where the base draws any size."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One shot of a series: its layers, its aspect, and how many pictures (None: as configured)."""
+    """One shot of a series: its layers, its aspect, and how many pictures (None: as configured).
+
+    `prompt` holds the user's own words, which the layers follow; empty for a shot of layers alone.
+    """
 
     name: str
     layers: Mapping[str, str]
     aspect: tuple[int, int]
     count: int | None = None
+    prompt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +86,16 @@ def read_series(
     common = str(top["template"]) if top.get("template") else None
     entries: list[Entry] = []
     for draft in drafts:
-        look = draft.template or common
+        look = None if draft.prompt else draft.template or common
         begun = templates.layers_for(look, closed=closed, known=known) if look else {}
         layers = {**begun, **locked, **draft.layers}
         if brand is not None:
             layers = brands.apply(brand, layers, locked, grid, path)
-        aspect = draft.aspect or (brand.aspect if brand else None) or _aspect(top, look, closed, path)
-        entries.append(Entry(draft.name, layers, aspect, draft.count or _count(top, path)))
+        aspect = draft.aspect or (brand.aspect if brand else None)
+        if draft.prompt and "aspect" not in top and not closed:
+            aspect = aspect or PROMPT_ASPECT
+        aspect = aspect or _aspect(top, look, closed, path)
+        entries.append(Entry(draft.name, layers, aspect, draft.count or _count(top, path), draft.prompt))
     negative = [str(top.get("negative_prompt") or ""), brand.negative_prompt if brand else ""]
     seed = reading.whole(top.get("seed", 0), path, "seed")
     return Series(str(top.get("series", path.stem)), seed, ", ".join(filter(None, negative)), tuple(entries))
@@ -97,6 +108,7 @@ class _Draft:
     template: str | None = None
     aspect: tuple[int, int] | None = None
     count: int | None = None
+    prompt: str = ""
 
 
 def _shots(top: Mapping[str, object], path: Path) -> list[object]:
@@ -109,10 +121,18 @@ def _listed(one: object, index: int, path: Path, locked: Mapping[str, str]) -> _
     aspect = reading.aspect(raw.pop("aspect"), path, f"{where}.aspect") if "aspect" in raw else None
     count = reading.whole(raw.pop("count"), path, f"{where}.count", 1) if "count" in raw else None
     layers = reading.words(raw, path, where, _SHOT_KEYS)
-    template = layers.pop("template", None)
-    name = layers.pop("name", None) or template or f"shot-{index + 1}"
+    template, prompt = layers.pop("template", None), layers.pop("prompt", "")
+    if template and prompt:
+        raise ConfigError("a shot has a template or a prompt", where=f"{path}: {where}", got="both")
+    name = layers.pop("name", None) or template or (prompt and prompt_name(prompt)) or f"shot-{index + 1}"
     reading.no_overlap(layers, locked, path, where)
-    return _Draft(reading.slug(name), layers, template, aspect, count)
+    return _Draft(reading.slug(name), layers, template, aspect, count, prompt)
+
+
+def prompt_name(prompt: str) -> str:
+    """A short name for a shot in free words: its first words, and a digest that tells it from others."""
+    digest = hashlib.sha256(prompt.encode("utf-8")).hexdigest()[:6]
+    return f"{reading.slug(' '.join(prompt.split()[:6]))[:40].strip('-')}-{digest}"
 
 
 def _grid(axes: Mapping[str, object], path: Path) -> list[tuple[str, dict[str, str]]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +13,6 @@ from typing import Any
 from portrait_lora import csv_file, manifest
 from portrait_lora.errors import InputError
 from portrait_lora.evaluation import compare, groups, tables
-from portrait_lora.evaluation.drift import clustered_interval
 
 
 def report_file(given: Path) -> Path:
@@ -77,12 +77,24 @@ def collate(reports: Sequence[Path], labels_csv: Path | None, out: Path | None) 
     if unknown:
         raise InputError("labels of people who are not here", where=labels_csv or "", got=", ".join(unknown))
     names = sorted({label for p in people for label in p.labels})
-    by_group = {label: [asdict(row) for row in groups.group_rates(people, label)] for label in names}
-    shares = [p.share_of_ceiling for p in people]
-    over_people = asdict(clustered_interval(shares, [p.name for p in people]))
+    by_group = {label: [_measured(row) for row in groups.group_rates(people, label)] for label in names}
+    over_people = _measured(groups.share_over(people))
     if out is not None:
         manifest.write_text_atomic(out, _csv(rows))
     return {"people": rows, "share_of_ceiling": over_people, "groups": by_group}
+
+
+def _measured(row: Any) -> dict[str, Any]:
+    """A record as plain values; what was not measured (NaN) is None."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(inner) for key, inner in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(inner) for inner in value]
+        return None if isinstance(value, float) and math.isnan(value) else value
+
+    return plain(asdict(row))
 
 
 def _own_name(given: Path) -> str:
@@ -100,7 +112,7 @@ def _person(name: str, raw: Mapping[str, Any], labels: Mapping[str, str]) -> gro
         genuine,
         float(raw["threshold"]),
         float(raw["ceiling"]),
-        float(raw["impostor"]),
+        math.nan if raw["impostor"] is None else float(raw["impostor"]),
         impostors,
     )
 
@@ -136,7 +148,7 @@ def collation_lines(summary: Mapping[str, Any]) -> list[str]:
         for row in summary["people"]
     ]
     share = summary["share_of_ceiling"]
-    if len(summary["people"]) > 1:
+    if len(summary["people"]) > 1 and share["mean"] is not None:
         low, high = share["ci95"]
         lines.append(f"share of ceiling over people: {share['mean']:.2f} [{low:.2f}, {high:.2f}]")
     for label, rows in summary["groups"].items():

@@ -62,7 +62,7 @@ def vary(
     A picture from elsewhere is a reference: it is drawn over with the series' shot of that name.  Raises
     `ConfigError` for an unknown layer, `InputError` for a reference without a face.
     """
-    unknown = [key for key in changes if key not in LAYERS]
+    unknown = [key for key in changes if key not in (*LAYERS, "prompt")]
     if unknown:
         raise ConfigError("no such layer", where="--change", got=unknown[0], needed=", ".join(LAYERS))
     opened = open_picture(path, likeness, overrides)

@@ -8,9 +8,9 @@ from pathlib import Path
 from portrait_lora.config import configs_dir
 from portrait_lora.errors import InputError
 from portrait_lora.families import catalog
-from portrait_lora.generation import prompts, reading
+from portrait_lora.generation import a1111, prompts, reading
 from portrait_lora.generation.compose import counter_of, estimate_tokens, fit
-from portrait_lora.generation.lint import ignored_negative, lint
+from portrait_lora.generation.lint import foreign_syntax, ignored_negative, lint
 from portrait_lora.likeness import Summary
 
 
@@ -28,8 +28,10 @@ def lint_text(text: str, base: str = "", aspect: str = "") -> list[Summary]:
         known |= {"person"}
     rows: list[Summary] = []
     for where, prompt, size, negative in _prompts(text, model, aspect):
-        _, lost = fit(prompt, limit, counter)
-        found = list(lint(prompt, size_px=size, known=known, lost=lost))
+        words = a1111.plain(prompt).text
+        _, lost = fit(words, limit, counter)
+        found = list(lint(words, size_px=size, known=known, lost=lost))
+        found += [remark for written in (prompt, negative) if (remark := foreign_syntax(written))]
         if model and (ignored := ignored_negative(negative, model.guidance_scale, model.family)):
             found.append(ignored)
         remarks = [asdict(remark) for remark in found]
@@ -57,12 +59,7 @@ def _prompts(
         )
         return [(shot.name, shot.prompt, shot.size_px, shot.negative_prompt) for shot in shots]
     if path is not None and path.is_file():
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError("the prompts cannot be read", where=path, got=error) from error
-        told = [(f"{path.name}:{i + 1}", line.strip(), size, "") for i, line in enumerate(lines)]
-        return [row for row in told if row[1] and not row[1].startswith("#")]
+        return [(f"{path.name}:{line}", prompt, size, "") for line, prompt in reading.prompt_lines(path)]
     if path is not None and path.suffix in (".txt", ".csv", ".md") and " " not in text:
         raise InputError("no such file of prompts", where=path)
     if not text.strip():

@@ -15,7 +15,8 @@ from portrait_lora.evaluation.calibration import Threshold
 from portrait_lora.evaluation.clip import ClipAdherence, clip_adherence
 from portrait_lora.evaluation.copyview import View, view
 from portrait_lora.faces.opening import Analyzer
-from portrait_lora.records import DriftReport, Face
+from portrait_lora.faces.pack import FacePack
+from portrait_lora.records import DriftReport, Face, FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,8 @@ def _look(finder: Analyzer, wanted: Wanted) -> Looked:
         wanted.portraits, holdout, finder, on_face=portraits, on_unreadable=told
     )
     base_scores = identity.score_portraits(wanted.base, holdout, finder) if wanted.base else ()
-    impostors = finder.impostor_embeddings()
+    impostors = None if pack.impostors is None else finder.impostor_embeddings()
+    floor, floor_source = _floor(pack, impostors, holdout)
     sources = (
         (trained.views, real.views, training.names) if trained.views else (real.views, [], holdout.names)
     )
@@ -112,7 +114,8 @@ def _look(finder: Analyzer, wanted: Wanted) -> Looked:
         threshold=limit,
         false_match_rate=rate,
         ceiling=identity.ceiling(training, holdout),
-        impostor=identity.impostor(impostors, holdout),
+        impostor=floor,
+        impostor_source=floor_source,
         copy_score=float("nan") if copied is None else copied.score,
     )
     extras = protocol.extras(
@@ -132,6 +135,16 @@ def _look(finder: Analyzer, wanted: Wanted) -> Looked:
     return Looked(report, extras, tuple(real.heads), names)
 
 
+def _floor(pack: FacePack, impostors: FloatArray | None, holdout: identity.ReferenceSet) -> tuple[float, str]:
+    """What strangers reach and where that is known from: a gallery, else what is published; NaN without."""
+    if impostors is not None:
+        return identity.impostor(impostors, holdout), f"gallery of {len(impostors)} people"
+    published = pack.published("report")
+    if published is not None:
+        return published.mean, f"published calibration of {pack.name}: {published.source}"
+    return float("nan"), f"not measured: {pack.name} has no gallery, and nothing is published of it"
+
+
 def _by_clip(wanted: Wanted) -> ClipAdherence | None:
     if not wanted.clip:
         return None
@@ -142,7 +155,7 @@ def _by_clip(wanted: Wanted) -> ClipAdherence | None:
 def _threshold(finder: Analyzer, own: Threshold | None) -> tuple[float, float]:
     """(similarity, false-match rate): the pack's, or the user's own for the same embedder."""
     if own is None:
-        return finder.pack.threshold("report"), finder.pack.false_match_rate
+        return finder.pack.threshold("report"), finder.pack.rate_at_threshold("report")
     if own.embedder_id != finder.embedder_id:
         got, needed = own.embedder_id, finder.embedder_id
         raise InputError("the threshold is another embedder's", got=got, needed=needed)

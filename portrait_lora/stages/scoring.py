@@ -86,9 +86,8 @@ def _overview(
 
     real = overview.Row("Held-out photos", "never trained on", [(head, "") for head in heads[:8]])
     base = row("Without the adapter", f"mean similarity {made.base_mean:.2f}", bare, made.base_scores)
-    note = (
-        f"mean similarity {made.mean:.2f}; real photos {made.ceiling:.2f}, other people {made.impostor:.2f}"
-    )
+    others = f", other people {made.impostor:.2f}" if math.isfinite(made.impostor) else ""
+    note = f"mean similarity {made.mean:.2f}; real photos {made.ceiling:.2f}{others}"
     ours = row("With the adapter", note, portraits, made.scores)
     overview.write_overview(path, "How much of the face survived", [real, base, ours])
 
@@ -133,8 +132,9 @@ def likeness_block(made: DriftReport) -> Summary:
         "ci95": list(made.ci95),
         "base_mean": _known(made.base_mean),
         "ceiling": made.ceiling,
-        "impostor": made.impostor,
-        "share_of_ceiling": made.share_of_ceiling,
+        "impostor": _known(made.impostor),
+        "impostor_source": made.impostor_source,
+        "share_of_ceiling": _known(made.share_of_ceiling),
         "face_found_rate": made.face_found_rate,
         "verified_rate": made.verified_rate,
         "threshold": made.threshold,

@@ -61,7 +61,7 @@ def lint_shots(ctx: Context) -> list[str]:
     """One line per remark on the prompts; raises `ConfigError` for any of them when `generate.strict`."""
     from portrait_lora.generation import prompts
     from portrait_lora.generation.compose import counter_of, fit
-    from portrait_lora.generation.lint import ignored_negative, lint
+    from portrait_lora.generation.lint import foreign_syntax, ignored_negative, lint
 
     known = prompts.known_words(ctx.base)
     counter, limit = counter_of(ctx.base.folder, ctx.base.family)
@@ -77,10 +77,15 @@ def lint_shots(ctx: Context) -> list[str]:
             f"{shot.name}: {remark.sentence}"
             for remark in lint(prompt, size_px=shot.size_px, known=known, lost=lost)
         ]
+        if remark := foreign_syntax(dict(shot.layers).get("prompt", "")):
+            told.append(f"{shot.name}: {remark.sentence}")
     _, guidance = steps_and_guidance(ctx.config.generate)
     for negative in dict.fromkeys(shot.negative_prompt for shot in ctx.shots):
-        if remark := ignored_negative(negative, guidance, ctx.base.family):
-            told.append(remark.sentence)
+        told += [
+            remark.sentence
+            for remark in (ignored_negative(negative, guidance, ctx.base.family), foreign_syntax(negative))
+            if remark
+        ]
     if told and ctx.config.generate.strict:
         more = f" (and {len(told) - 1} more)" if len(told) > 1 else ""
         raise ConfigError(f"the linter objects{more}", where=ctx.config.generate.series, got=told[0])

@@ -95,10 +95,9 @@ def lines_of(summary: Summary) -> list[str]:
     s = summary["likeness"]
     assert isinstance(s, dict)
     low, high = s["ci95"]
-    share = f"{s['share_of_ceiling']:.0%} of the way from others to real photos"
     lines = [
         f"similarity to the photos {s['adapter_mean']:.3f} (95 % interval {low:.3f} to {high:.3f})",
-        f"  other people {s['impostor']:.3f} · real photos {s['ceiling']:.3f} → {share}",
+        f"  {summaries.against_others(s)}",
         f"  face found in {s['face_found_rate']:.0%} of the portraits, {s['verified_rate']:.0%} verified at "
         f"{s['threshold']:.3f}",
     ]
