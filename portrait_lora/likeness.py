@@ -11,11 +11,11 @@ from typing import Final, cast
 from portrait_lora import manifest
 from portrait_lora.config import FILE_NAME, LikenessConfig, dump, load
 from portrait_lora.errors import InputError
+from portrait_lora.pictures import formats
 from portrait_lora.removal import plain_name
 
 Summary = dict[str, object]
 STAGES: Final = ("check", "prepare", "train", "select", "generate", "score")
-PICTURE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp")
 CONTACT_SHEET: Final = "contact_sheet.jpg"
 WORST_FIRST: Final = "worst_first.jpg"
 
@@ -66,7 +66,7 @@ def open_likeness(
 def require_photos(root: Path) -> None:
     """Raise `InputError` when there is no `photos/` in `root`, naming what would make one."""
     if not (root / "photos").is_dir():
-        known = root.is_dir() and any(p.suffix.lower() in PICTURE_SUFFIXES for p in root.iterdir())
+        known = root.is_dir() and bool(picture_files(root))
         folder = root if known else "PHOTOS"
         raise InputError(
             "not a likeness folder",
@@ -95,6 +95,11 @@ def write_config(root: Path, config: LikenessConfig) -> None:
 def photo_files(folder: Path) -> list[Path]:
     """Every visible file of the photo folder by name; what is no picture becomes a finding later."""
     return sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
+
+
+def picture_files(folder: Path) -> list[Path]:
+    """The visible files that are pictures by their name or their first bytes, by name."""
+    return [p for p in photo_files(folder) if formats.is_picture(p)]
 
 
 @dataclass(slots=True)

@@ -28,7 +28,9 @@ from scripts import parts
 from scripts.rows import Row, arguments, finish
 
 QUICK, FULL, PART = 2_000, 100_000, 2_000
-SOURCES = (*("portrait_lora/dataset/photos.py", "portrait_lora/dataset/pixels.py", "scripts/fuzz_images.py"),)
+SOURCES = (
+    *("portrait_lora/pictures/reader.py", "portrait_lora/pictures/pixels.py", "scripts/fuzz_images.py"),
+)
 MAX_SECONDS = 2.0
 MAX_SIDE_PX = 1280
 

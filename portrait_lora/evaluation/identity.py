@@ -14,9 +14,9 @@ from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
 
 from portrait_lora.errors import InputError, PhotosError
+from portrait_lora.pictures.reader import read_rgb
 from portrait_lora.records import Face, Finding, FloatArray, IdentityScore, readonly
 from portrait_lora.vocabulary import view_of
 
@@ -75,15 +75,6 @@ class ReferenceSet:
 
     def __len__(self) -> int:
         return len(self.names)
-
-
-def read_rgb(path: Path) -> RGBImage:
-    """The picture upright, as (H, W, 3) uint8."""
-    try:
-        with Image.open(path) as picture:
-            return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError("this picture cannot be read", where=path, got=error) from error
 
 
 def subject_face(faces: Sequence[Face]) -> Face | None:

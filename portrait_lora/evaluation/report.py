@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from PIL import Image, ImageOps
+from PIL import Image
 
 from portrait_lora import manifest
 from portrait_lora.evaluation import charts, figures
@@ -21,6 +21,7 @@ from portrait_lora.evaluation.drift import by_prompt, estimate, gain_over_base
 from portrait_lora.evaluation.identity import verified
 from portrait_lora.evaluation.protocol import Extras
 from portrait_lora.evaluation.select import CheckpointScore
+from portrait_lora.pictures.reader import UnreadablePhoto, load_photo
 from portrait_lora.records import DriftReport, IdentityScore, PromptDrift
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
@@ -73,10 +74,8 @@ class Row:
 def thumbnail_uri(path: Path, side_px: int = THUMBNAIL_PX) -> str | None:
     """A small upright JPEG without metadata as a data: URI; None when the picture cannot be read."""
     try:
-        with Image.open(path) as picture:
-            small = ImageOps.exif_transpose(picture).convert("RGB")
-            small.thumbnail((side_px, side_px), Image.Resampling.LANCZOS)
-    except (OSError, ValueError, Image.DecompressionBombError):
+        small = Image.fromarray(load_photo(path, side_px)[1])
+    except UnreadablePhoto:
         return None
     bare = Image.new("RGB", small.size)
     bare.paste(small)

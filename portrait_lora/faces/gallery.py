@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 import numpy as np
-import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
 from safetensors.numpy import load_file, save
 
 from portrait_lora import manifest
@@ -19,6 +17,7 @@ from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.faces.opening import open_analyzer
 from portrait_lora.faces.pack import FacePack, Role
 from portrait_lora.faces.packs import PACK_FILE, read_pack_file
+from portrait_lora.pictures.reader import UnreadablePhoto, list_photos, load_photo
 from portrait_lora.records import FloatArray, readonly
 
 FILE: Final = "impostors.safetensors"
@@ -70,19 +69,12 @@ def read_gallery(pack: FacePack, role: Role) -> FloatArray:
 def _embedded(pack: FacePack, role: Role, folder: Path) -> list[FloatArray]:
     analyzer = open_analyzer(pack, role)
     found: list[FloatArray] = []
-    for path in sorted(folder.iterdir()):
-        picture = _read(path)
-        faces = [] if picture is None else analyzer.find(picture)
+    for path in list_photos(folder):
+        try:
+            picture = load_photo(path, max_pixels=_MAX_PIXELS)[1]
+        except UnreadablePhoto:
+            continue
+        faces = analyzer.find(picture)
         if len(faces) == 1:
             found.append(faces[0].embedding)
     return found
-
-
-def _read(path: Path) -> npt.NDArray[np.uint8] | None:
-    try:
-        with Image.open(path, formats=["JPEG", "PNG", "WEBP"]) as opened:
-            if opened.width * opened.height > _MAX_PIXELS:
-                return None
-            return np.asarray(ImageOps.exif_transpose(opened).convert("RGB"), dtype=np.uint8)
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError):
-        return None

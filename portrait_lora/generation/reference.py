@@ -15,13 +15,14 @@ from typing import Any, Final
 
 import torch
 import transformers
-from PIL import Image, ImageOps
+from PIL import Image
 
 from portrait_lora import manifest
 from portrait_lora.errors import ConfigError, InputError
 from portrait_lora.families.adapter_file import read_header
 from portrait_lora.families.family import Family
 from portrait_lora.generation.nearby import weights_file
+from portrait_lora.pictures.reader import read_rgb
 
 ENCODERS: Final = {
     "sd15": ("CLIPVisionModelWithProjection", "CLIPImageProcessor"),
@@ -102,12 +103,9 @@ def encoder_digest(folder: Path) -> str:
 def read_picture(path: Path) -> Image.Image:
     """The reference, upright, RGB.  Raises `InputError` when it cannot be read."""
     try:
-        with Image.open(path) as opened:
-            return ImageOps.exif_transpose(opened).convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(
-            "the style reference cannot be read", where=path, got=str(error) or type(error).__name__
-        ) from error
+        return Image.fromarray(read_rgb(path))
+    except InputError as error:
+        raise InputError("the style reference cannot be read", where=path, got=error.what) from error
 
 
 def load(family: Family, pipe: Any, reference: StyleReference) -> None:

@@ -161,8 +161,7 @@ def _pictures(folder: Path, what: str) -> list[Path]:
     if not folder.is_dir():
         got = "a file" if folder.exists() else "no such folder"
         raise InputError(f"no folder of {what}", where=folder, got=got, needed="a folder of pictures")
-    files = likeness.photo_files(folder)
-    return [p for p in files if p.suffix.lower() in likeness.PICTURE_SUFFIXES]
+    return likeness.picture_files(folder)
 
 
 def _readable(paths: Sequence[Path]) -> list[Path]:

@@ -1,0 +1,59 @@
+"""Decodes one HEIC picture from stdin to stdout; run as a program of its own.
+
+The wheels of pillow-heif bundle libheif and libde265 (LGPL) and x265 (GPL-2.0): they are loaded in this
+process only, which shares nothing with the rest but two pipes.  Answer: one line of JSON (size, mode,
+orientation, bytes of the colour profile), the profile, the pixels.
+"""
+
+import io
+import json
+import sys
+
+MEMORY_BYTES = 6_000_000_000
+CPU_SECONDS = 60
+EXIT_NOT_INSTALLED = 3
+EXIT_TOO_MANY_PIXELS = 4
+ORIENTATION_TAG = 0x0112
+
+
+def limit() -> None:
+    """A crafted file may cost this process its life, not the machine its memory."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    for what, most in ((resource.RLIMIT_AS, MEMORY_BYTES), (resource.RLIMIT_CPU, CPU_SECONDS)):
+        hard = resource.getrlimit(what)[1]
+        resource.setrlimit(what, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+
+
+def main(max_pixels: int) -> int:
+    """Exit status: 0, or one of the two above; anything else is a file that cannot be decoded."""
+    try:
+        import pillow_heif
+        from PIL import Image
+    except ImportError:
+        return EXIT_NOT_INSTALLED
+    limit()
+    pillow_heif.register_heif_opener(thumbnails=False)
+    Image.MAX_IMAGE_PIXELS = None
+    with Image.open(io.BytesIO(sys.stdin.buffer.read()), formats=("HEIF",)) as image:
+        if image.size[0] * image.size[1] > max_pixels:
+            return EXIT_TOO_MANY_PIXELS
+        image.load()
+        profile = image.info.get("icc_profile") or b""
+        orientation = image.getexif().get(ORIENTATION_TAG, 1)
+        head = {
+            "size": image.size,
+            "mode": image.mode,
+            "orientation": orientation if isinstance(orientation, int) else 1,
+            "profile": len(profile),
+        }
+        for part in (json.dumps(head).encode() + b"\n", profile, image.tobytes()):
+            sys.stdout.buffer.write(part)
+    sys.stdout.buffer.flush()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1])))
