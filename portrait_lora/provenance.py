@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Literal, cast
 from xml.sax.saxutils import escape
@@ -16,6 +17,7 @@ from xml.sax.saxutils import escape
 from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
+from portrait_lora import recipe_limits, strict_json
 from portrait_lora.errors import ArtifactError
 
 SourceType = Literal["trainedAlgorithmicMedia", "algorithmicMedia"]
@@ -26,8 +28,12 @@ STUDIO: Final = "portrait_lora synthetic studio"
 RECIPE_KEY: Final = "portrait_lora"
 XMP_KEY: Final = "XML:com.adobe.xmp"
 VOCABULARY: Final = "http://cv.iptc.org/newscodes/digitalsourcetype/"
-_SOURCE: Final = re.compile(r"DigitalSourceType\s*(?:>|=\s*[\"'])\s*[^<>\"']*?digitalsourcetype/(\w+)")
-_TOOL: Final = re.compile(r"CreatorTool\s*(?:=\s*[\"']|>)\s*([^<\"']+)")
+_SOURCE: Final = re.compile(r"DigitalSourceType\s{0,20}(?:>|=\s{0,20}[\"'])([^<>\"']{0,300})")
+_KIND: Final = re.compile(r"digitalsourcetype/(\w{1,80})")
+_TOOL: Final = re.compile(r"CreatorTool\s{0,20}(?:=\s{0,20}[\"']|>)([^<\"']{1,300})")
+"""Every run has a bound: a packet of nothing but spaces costs no more than its length."""
+_MAX_PACKET: Final = 1_000_000
+_MAX_RECIPE_BYTES: Final = 8 * 1024 * 1024
 
 
 def xmp_packet(source: SourceType = TRAINED, *, creator_tool: str = CREATOR) -> str:
@@ -62,26 +68,43 @@ def xmp_bytes(source: SourceType, *, creator_tool: str = CREATOR) -> bytes:
     return xmp_packet(source, creator_tool=creator_tool).encode()
 
 
-def _packet(path: Path) -> str:
+def _texts(path: Path) -> Mapping[object, object]:
+    """What a picture carries beside its pixels, as Pillow sees it before it decodes any.
+
+    Raises `ArtifactError` for a file that Pillow cannot open, for whatever reason: its parsers answer damaged
+    bytes with nearly every exception there is.
+    """
     try:
         with Image.open(path) as picture:
-            found = cast(object, picture.info.get("xmp") or picture.info.get(XMP_KEY) or b"")
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError):
+            return cast(Mapping[object, object], dict(picture.info))
+    except Exception as error:
+        raise ArtifactError("the picture cannot be read", where=path, got=str(error)[:200]) from error
+
+
+def _packet(path: Path) -> str:
+    try:
+        info = _texts(path)
+    except ArtifactError:
         return ""
-    return found.decode(errors="replace") if isinstance(found, bytes) else str(found)
+    found = info.get("xmp") or info.get(XMP_KEY) or b""
+    text = found[:_MAX_PACKET].decode(errors="replace") if isinstance(found, bytes) else str(found)
+    return text[:_MAX_PACKET]
+
+
+def _source(packet: str) -> str | None:
+    return next((kind[1] for one in _SOURCE.finditer(packet) if (kind := _KIND.search(one[1]))), None)
 
 
 def source_type(path: Path) -> str | None:
     """The picture's digital source type (`trainedAlgorithmicMedia`, …); None when it carries none."""
-    match = _SOURCE.search(_packet(path))
-    return match[1] if match else None
+    return _source(_packet(path))
 
 
 def is_studio_picture(path: Path) -> bool:
     """Whether the picture says that the synthetic studio rendered it; anything else counts as real."""
     packet = _packet(path)
-    source, tool = _SOURCE.search(packet), _TOOL.search(packet)
-    return bool(source and source[1] == ALGORITHMIC and tool and tool[1].strip() == STUDIO)
+    tool = _TOOL.search(packet)
+    return bool(_source(packet) == ALGORITHMIC and tool and tool[1].strip() == STUDIO)
 
 
 def is_unmarked_picture(path: Path) -> bool:
@@ -95,17 +118,12 @@ def is_unmarked_picture(path: Path) -> bool:
 
 
 def read_recipe(path: Path) -> dict[str, object]:
-    """The recipe in a PNG of ours.  Raises `ArtifactError` when there is none."""
-    try:
-        with Image.open(path) as picture:
-            text = picture.info.get(RECIPE_KEY)
-    except (OSError, UnidentifiedImageError) as error:
-        raise ArtifactError("the picture cannot be read", where=path, got=error) from error
+    """The recipe in a PNG of ours.  Raises `ArtifactError` when there is none, or none that could be ours."""
+    text = _texts(path).get(RECIPE_KEY)
     if not isinstance(text, str):
         raise ArtifactError(
             "the picture carries no recipe", where=path, needed="a PNG made by this program, unedited"
         )
-    value: object = json.loads(text)
-    if not isinstance(value, dict):
-        raise ArtifactError("the recipe is damaged", where=path)
-    return cast(dict[str, object], value)
+    recipe = strict_json.parse_object(text, path, "recipe of the picture", max_bytes=_MAX_RECIPE_BYTES)
+    recipe_limits.refuse(recipe, path)
+    return recipe

@@ -88,7 +88,7 @@ def parse(
             json.dumps(value, ensure_ascii=False).encode()  # half a character cannot be written anywhere
     except (ValueError, RecursionError) as cause:
         got = f"nested deeper than {MAX_DEPTH}" if isinstance(cause, RecursionError) else str(cause)[:200]
-        raise error(f"the {what} is not valid JSON", where=where, got=got, remedy=remedy) from cause
+        raise error(f"the {what} is damaged: not valid JSON", where=where, got=got, remedy=remedy) from cause
     return value
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import struct
+import time
+import zlib
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from portrait_lora import provenance
-from portrait_lora.errors import ArtifactError
+from portrait_lora.care.inspection import inspect_file
+from portrait_lora.errors import ArtifactError, InputError
 
 
 def test_studio_marks_are_read_back_from_png_and_jpeg(tmp_path: Path) -> None:
@@ -43,3 +48,79 @@ def test_the_packet_is_xml() -> None:
     text = provenance.xmp_packet(creator_tool="a & b <c>")
     inner = text.split("?>", 1)[1].rsplit("<?xpacket", 1)[0]
     assert "a & b <c>" in [e.text for e in ElementTree.fromstring(inner.strip()).iter()]
+
+
+def _with_packet(path: Path, packet: str) -> Path:
+    info = PngInfo()
+    info.add_itxt(provenance.XMP_KEY, packet)
+    Image.new("RGB", (8, 8)).save(path, pnginfo=info)
+    return path
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        "DigitalSourceType>" + " " * 60_000,
+        "DigitalSourceType" + " " * 60_000 + ">",
+        "DigitalSourceType='" * 20_000,
+        "CreatorTool>" + " " * 60_000 + "<",
+        "DigitalSourceType>" + "digitalsourcetype/" * 20_000,
+    ],
+)
+def test_a_packet_costs_no_more_than_its_length(tmp_path: Path, packet: str) -> None:
+    path, started = _with_packet(tmp_path / "a.png", packet), time.process_time()
+    provenance.source_type(path)
+    assert not provenance.is_studio_picture(path)
+    assert time.process_time() - started < 1.0
+
+
+@pytest.mark.parametrize(
+    ("packet", "kind"),
+    [
+        ('DigitalSourceType = "http://x/digitalsourcetype/compositeCapture"', "compositeCapture"),
+        ("<a:DigitalSourceType>\n  http://x/digitalsourcetype/algorithmicMedia</a:>", "algorithmicMedia"),
+        (
+            "DigitalSourceType>none< DigitalSourceType>a/digitalsourcetype/trainedAlgorithmicMedia",
+            "trainedAlgorithmicMedia",
+        ),
+        ("DigitalSourceType>other/list/thing", None),
+    ],
+)
+def test_other_programs_write_the_mark_in_other_ways(tmp_path: Path, packet: str, kind: str | None) -> None:
+    assert provenance.source_type(_with_packet(tmp_path / "a.png", packet)) == kind
+
+
+def _bomb(path: Path, text: bytes, key: bytes = b"portrait_lora") -> Path:
+    """A zTXt chunk that unpacks to a thousand times its size, before the pixels."""
+    Image.new("RGB", (8, 8)).save(path)
+    data = path.read_bytes()
+    body = b"zTXt" + key + b"\0\0" + zlib.compress(text, 1)
+    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    path.write_bytes(data[:33] + chunk + data[33:])
+    return path
+
+
+def test_texts_that_unpack_to_far_more_are_no_recipe(tmp_path: Path) -> None:
+    path = _bomb(tmp_path / "a.png", bytes(30_000_000))
+    started = time.process_time()
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        provenance.read_recipe(path)
+    assert provenance.source_type(path) is None and not provenance.is_studio_picture(path)
+    with pytest.raises(InputError, match="damaged"):
+        inspect_file(path)
+    assert time.process_time() - started < 2.0
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 200_000, "{", '{"seed": NaN}', "null", '{"a": 1, "a": 2}', '{"seed": -1}']
+)
+def test_a_damaged_recipe_is_an_error_of_this_picture(tmp_path: Path, text: str) -> None:
+    info = PngInfo()
+    info.add_itxt(provenance.RECIPE_KEY, text)
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png", pnginfo=info)
+    with pytest.raises(ArtifactError, match=r"a\.png"):
+        provenance.read_recipe(tmp_path / "a.png")
+    assert inspect_file(tmp_path / "a.png")["recipe"] is None
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(ArtifactError, match=r"a\.json"):
+        inspect_file(tmp_path / "a.png")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from portrait_lora import credentials, manifest, provenance
+from portrait_lora import credentials, manifest, provenance, strict_json
 from portrait_lora.errors import ArtifactError, InputError, PortraitError
 from portrait_lora.families.adapter_file import read_header
 from portrait_lora.signer import EXTRA
@@ -128,9 +127,11 @@ def _picture(path: Path, authorities: Path | None) -> Told:
     try:
         with Image.open(path) as picture:
             size, kind = list(picture.size), str(picture.format)
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except Exception as error:  # Pillow's parsers raise nearly everything
         needed = "a picture, a .safetensors file, or a folder of this program"
-        raise InputError("a file of an unknown kind", where=path, needed=needed) from error
+        raise InputError(
+            "a file of an unknown kind, or damaged", where=path, got=str(error)[:200], needed=needed
+        ) from error
     try:
         recipe: object = provenance.read_recipe(path)
     except ArtifactError:
@@ -151,12 +152,11 @@ def sidecar_of(path: Path) -> Told | None:
     beside = path.with_suffix(".json")
     if not beside.is_file():
         return None
-    try:
-        value = json.loads(beside.read_text(encoding="utf-8"))
-        same = value["sha256"] == manifest.sha256_file(path)
-        return {"file": beside.name, "matches": same, "versions": value.get("versions", {})}
-    except (ValueError, KeyError, TypeError) as error:
-        raise ArtifactError("the sidecar is damaged", where=beside, got=error) from error
+    value = strict_json.load_object(beside, "sidecar")
+    if not isinstance(value.get("sha256"), str):
+        raise ArtifactError("the sidecar is damaged", where=beside, needed="the sha256 of the picture")
+    same = value["sha256"] == manifest.sha256_file(path)
+    return {"file": beside.name, "matches": same, "versions": value.get("versions", {})}
 
 
 def _credentials(path: Path, kind: str, authorities: Path | None) -> Told | None:

@@ -22,6 +22,7 @@ from portrait_lora.generation.compose import LAYERS, compose, free, settled
 from portrait_lora.generation.drawing import Sampler, from_picture, inside
 from portrait_lora.generation.guidance import Identity
 from portrait_lora.generation.prompts import size_for
+from portrait_lora.recipe_limits import MAX_PIXELS
 from portrait_lora.records import FamilyName, Shot
 
 _CROP_MARGIN: Final = 1.7
@@ -133,9 +134,13 @@ def apply_edit(
     """
     refuse_other_source(source, recipe)
     shot, sampler = shot_of(recipe), sampler or sampler_of(recipe)
-    strength = float(cast(float, recipe["strength"]))
-    if recipe[save.ACTION] == "fix":
-        mask = decode_mask(str(recipe["mask_png"]))
+    strength = recipe.get("strength")
+    if not isinstance(strength, int | float):
+        raise ArtifactError("the recipe of the picture is damaged: strength", got=repr(strength))
+    if recipe.get(save.ACTION) == "fix":
+        mask = decode_mask(str(recipe.get("mask_png")))
+        if mask.shape != (source.height, source.width) or not mask.any():
+            raise ArtifactError("the mask in the recipe is not of this picture", got=mask.shape)
         return redraw_inside(pipe, source, mask, shot, sampler, strength, resolution_px)
     return from_picture(pipe, source, shot, sampler, strength)
 
@@ -207,7 +212,9 @@ def encode_mask(mask_HW: npt.NDArray[np.uint8]) -> str:
 def decode_mask(text: str) -> npt.NDArray[np.uint8]:
     """The mask of `encode_mask`; `ArtifactError` when the text is damaged."""
     try:
-        with Image.open(io.BytesIO(base64.b64decode(text, validate=True))) as picture:
+        with Image.open(io.BytesIO(base64.b64decode(text, validate=True)), formats=["PNG"]) as picture:
+            if picture.width * picture.height > MAX_PIXELS:
+                raise ValueError(f"{picture.width} x {picture.height} px")
             return (np.asarray(picture.convert("L")) > 127).astype(np.uint8) * 255
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ArtifactError("the mask in the recipe is damaged", got=error) from error

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from portrait_lora import recipe_limits
 from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.families.family import Family
 from portrait_lora.generation import reframe, save
@@ -45,6 +46,7 @@ def remake(
     `source` is the foreign picture at the beginning of an edit, if there was one.  Raises `ArtifactError`
     for a recipe of another base, `InputError` when something that it needs is not at hand.
     """
+    recipe_limits.refuse(recipe)
     if recipe.get("base_digest") != family.base.digest:
         raise ArtifactError(
             "the picture was made with another base",
@@ -74,7 +76,7 @@ def _follow(
         made = cast(Mapping[str, Any], recipe.get(save.MADE) or {})
         size, index = int(made.get("batch_size", 1)), int(made.get("batch_index", 0))
         pipe = open_pipeline(family, adapter, sampler)
-        return from_text(pipe, [shot_of(recipe)] * max(size, 1), sampler)[index]
+        return from_text(pipe, [shot_of(recipe)] * size, sampler)[index]
     parent = recipe.get(save.PARENT)
     if isinstance(parent, dict):
         source = remake(family, cast(save.Recipe, parent), adapter, find, source)

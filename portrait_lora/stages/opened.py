@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from portrait_lora import manifest, provenance
+from portrait_lora import manifest, provenance, strict_json
 from portrait_lora.config import FILE_NAME
 from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.evaluation import identity
@@ -49,8 +48,6 @@ def open_picture(path: Path, likeness: Path | None, overrides: Sequence[str]) ->
         if "no recipe" not in error.what:
             raise
         return Opened(ctx, path, picture, None)
-    except ValueError as error:  # text under our key that is no JSON
-        raise ArtifactError("the recipe of the picture is damaged", where=path, got=error) from error
     _refuse_tampered(path)
     return Opened(ctx, path, picture, recipe)
 
@@ -59,10 +56,7 @@ def _refuse_tampered(path: Path) -> None:
     sidecar = save.sidecar_of(path)
     if not sidecar.is_file():
         return
-    try:
-        told = json.loads(sidecar.read_text(encoding="utf-8"))["sha256"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ArtifactError("the sidecar is damaged", where=sidecar, got=error) from error
+    told = strict_json.load_object(sidecar, "sidecar").get("sha256")
     got = manifest.sha256_file(path)
     if told != got:
         raise ArtifactError(

@@ -1,0 +1,123 @@
+"""What the numbers of a recipe may be: a stranger's picture decides neither memory nor threads nor time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Final, NoReturn, cast
+
+from portrait_lora.errors import ArtifactError
+
+MAX_PIXELS: Final = 1 << 28
+"""Of all pictures of a batch together."""
+_MAX_WORDS: Final = 20_000
+_MAX_MASK: Final = 4_000_000
+_MAX_EDITS: Final = 64
+_MAX_ENTRIES: Final = 64
+_Check = Callable[[object], bool]
+
+
+def _whole(least: int, most: int) -> _Check:
+    return lambda value: isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
+def _number(least: float, most: float) -> _Check:
+    return lambda value: (
+        isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most
+    )
+
+
+def _text(most: int) -> _Check:
+    return lambda value: isinstance(value, str) and len(value) <= most
+
+
+def _optional(check: _Check) -> _Check:
+    return lambda value: value is None or check(value)
+
+
+def _list_of(check: _Check, count: int) -> _Check:
+    return lambda value: (
+        isinstance(value, list)
+        and len(cast(list[object], value)) == count
+        and all(check(one) for one in cast(list[object], value))
+    )
+
+
+def _table_of(check: _Check) -> _Check:
+    return lambda value: (
+        isinstance(value, dict)
+        and len(cast(dict[str, object], value)) <= _MAX_ENTRIES
+        and all(check(one) for one in cast(dict[str, object], value).values())
+    )
+
+
+def _plain(value: object) -> bool:
+    finite = not isinstance(value, float) or math.isfinite(value)
+    return finite and (value is None or isinstance(value, bool | int | float) or _text(200)(value))
+
+
+_SCALE: Final = _number(0, 10)
+_LIMITS: Final[Mapping[str, tuple[_Check, str]]] = {
+    "size_px": (_list_of(_whole(8, 8192), 2), "two sides of 8 to 8192 px"),
+    "seed": (_whole(0, (1 << 63) - 1), "a whole number from 0"),
+    "num_inference_steps": (_whole(1, 1000), "1 to 1000"),
+    "guidance_scale": (_number(0, 1000), "0 to 1000"),
+    "identity_scale": (_optional(_number(0, 1000)), "0 to 1000, or null"),
+    "identity_start": (_number(0, 1), "0 to 1"),
+    "strength": (_number(0, 1), "0 to 1"),
+    **dict.fromkeys(
+        ("adapter_scale", "style_scale", "accelerator_scale", "style_reference_scale"), (_SCALE, "0 to 10")
+    ),
+    **dict.fromkeys(("prompt", "negative_prompt"), (_text(_MAX_WORDS), f"at most {_MAX_WORDS} characters")),
+    "layers": (_table_of(_text(_MAX_WORDS)), "texts by layer"),
+    "scheduler_arguments": (_table_of(_plain), "plain values by name"),
+    "box_px": (_list_of(_number(-8192, 8192), 4), "four numbers within the picture"),
+    "mask_png": (_text(_MAX_MASK), f"at most {_MAX_MASK} characters"),
+    "action": (_text(40), "the name of an edit"),
+    "made": (lambda value: isinstance(value, dict), "the conditions of the drawing"),
+}
+_MADE: Final[Mapping[str, tuple[_Check, str]]] = {
+    "threads": (_whole(0, 1024), "0 to 1024"),
+    "batch_size": (_whole(1, 256), "1 to 256"),
+    "batch_index": (_whole(0, 255), "below the batch size"),
+    "versions": (_table_of(_text(200)), "versions by name"),
+}
+
+
+def refuse(recipe: Mapping[str, object], where: object = "") -> None:
+    """`ArtifactError` for a value that no picture of this program has; the recipes of its parents count too.
+
+    What is missing is not judged: an older program may not have written it.
+    """
+    edits = 0
+    found: object = recipe
+    while found is not None:
+        if not isinstance(found, Mapping) or (edits := edits + 1) > _MAX_EDITS:
+            _damaged(where, "parent", found, f"at most {_MAX_EDITS} recipes of edits")
+        one = cast(Mapping[str, object], found)
+        made = one.get("made", {})
+        _within(one, _LIMITS, where)
+        _within(cast(Mapping[str, object], made), _MADE, where)
+        _fits(one, cast(Mapping[str, object], made), where)
+        found = one.get("parent")
+
+
+def _within(values: Mapping[str, object], limits: Mapping[str, tuple[_Check, str]], where: object) -> None:
+    for key, (check, needed) in limits.items():
+        if key in values and not check(values[key]):
+            _damaged(where, key, values[key], needed)
+
+
+def _fits(recipe: Mapping[str, object], made: Mapping[str, object], where: object) -> None:
+    """The batch in memory, and the picture in the batch."""
+    size, index = cast(int, made.get("batch_size", 1)), cast(int, made.get("batch_index", 0))
+    if index >= size:
+        _damaged(where, "batch_index", index, f"below the batch size of {size}")
+    pixels = size * math.prod(cast(list[int], recipe.get("size_px", [])))
+    if pixels > MAX_PIXELS:
+        _damaged(where, "batch_size", f"{pixels} pixels in a batch", f"at most {MAX_PIXELS}")
+
+
+def _damaged(where: object, key: str, got: object, needed: str) -> NoReturn:
+    shown = repr(got)[:80]
+    raise ArtifactError(f"the recipe of the picture is damaged: {key}", where=where, got=shown, needed=needed)

@@ -1,0 +1,105 @@
+"""A forged recipe decides neither threads nor memory nor time; recipes of ours all pass."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from portrait_lora import provenance, recipe_limits
+from portrait_lora.errors import ArtifactError
+
+GOOD: dict[str, Any] = {
+    "prompt": "headshot of ohwx man",
+    "negative_prompt": "",
+    "layers": {"shot": "headshot"},
+    "size_px": [128, 160],
+    "seed": 3,
+    "num_inference_steps": 8,
+    "guidance_scale": 4.5,
+    "adapter_scale": 1.0,
+    "identity_scale": None,
+    "scheduler_arguments": {"use_karras_sigmas": True},
+    "made": {"threads": 2, "batch_size": 4, "batch_index": 3, "versions": {"torch": "2.13"}},
+}
+
+
+def forged(**changes: object) -> dict[str, Any]:
+    return {**GOOD, **changes}
+
+
+def made(**changes: object) -> dict[str, Any]:
+    return forged(made={**GOOD["made"], **changes})
+
+
+FORGED: dict[str, dict[str, Any]] = {
+    "a million threads": made(threads=10**6),
+    "negative threads": made(threads=-1),
+    "a billion pictures": made(batch_size=10**9),
+    "no pictures": made(batch_size=0),
+    "index 99": made(batch_index=99),
+    "index of the size": made(batch_index=4),
+    "negative index": made(batch_index=-1),
+    "true index": made(batch_index=True),
+    "index in a recipe without a batch": forged(made={"batch_index": 1}),
+    "versions": made(versions={"torch": "x" * 300}),
+    "made is a list": forged(made=[]),
+    "made is null": forged(made=None),
+    "huge": forged(size_px=[10**6, 10**6]),
+    "huge together": forged(size_px=[8192, 8192], made={"batch_size": 5}),
+    "flat": forged(size_px=[0, 128]),
+    "three sides": forged(size_px=[128, 128, 128]),
+    "fraction": forged(size_px=[128.5, 128]),
+    "negative seed": forged(seed=-1),
+    "endless seed": forged(seed=10**30),
+    "steps": forged(num_inference_steps=10**9),
+    "no steps": forged(num_inference_steps=0),
+    "guidance": forged(guidance_scale=math.inf),
+    "guidance is text": forged(guidance_scale="7"),
+    "strength": forged(strength=1e9),
+    "not a number": forged(adapter_scale=math.nan),
+    "prompt": forged(prompt="a" * 100_000),
+    "prompt is a list": forged(prompt=["a"]),
+    "layers": forged(layers={str(i): "a" for i in range(1000)}),
+    "layer": forged(layers={"shot": 3}),
+    "scheduler": forged(scheduler_arguments={"a": [1] * 1000}),
+    "box": forged(box_px=[0, 0, math.inf, 1]),
+    "mask": forged(mask_png="A" * 10_000_000),
+    "parent is text": forged(parent="x"),
+    "in the parent": forged(parent=forged(parent=made(threads=10**6))),
+}
+
+
+@pytest.mark.parametrize("case", FORGED)
+def test_a_forged_recipe_is_refused(case: str) -> None:
+    with pytest.raises(ArtifactError, match="the recipe of the picture is damaged"):
+        recipe_limits.refuse(FORGED[case], "a.png")
+
+
+def test_a_recipe_of_ours_passes() -> None:
+    recipe_limits.refuse(GOOD)
+    recipe_limits.refuse(
+        forged(parent=GOOD, action="fix", strength=0.3, mask_png="AAAA", box_px=[0, 0, 1.5, 2])
+    )
+    recipe_limits.refuse({"seed": 1})
+
+
+def test_edits_upon_edits_end() -> None:
+    recipe = GOOD
+    for _ in range(70):
+        recipe = forged(parent=recipe)
+    with pytest.raises(ArtifactError, match="at most 64"):
+        recipe_limits.refuse(recipe)
+
+
+def test_the_door_of_pictures_refuses_it(tmp_path: Path) -> None:
+    for recipe in (GOOD, FORGED["a million threads"]):
+        Image.new("RGB", (8, 8)).save(tmp_path / "a.png", pnginfo=provenance.png_info(recipe))
+        if recipe is GOOD:
+            assert provenance.read_recipe(tmp_path / "a.png") == GOOD
+            continue
+        with pytest.raises(ArtifactError, match=r"a\.png.*threads: got 1000000; needed 0 to 1024"):
+            provenance.read_recipe(tmp_path / "a.png")
