@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test lint setup clean
+.PHONY: demo test lint setup figures clean
 
 setup: $(STAMP)
 
@@ -27,6 +27,10 @@ lint: $(STAMP)
 
 test: $(STAMP) lint
 	$(BIN)/python -m pytest
+
+# docs/figures.md from docs/figures.json.
+figures: $(STAMP)
+	$(BIN)/python -m scripts.figures
 
 clean:
 	rm -rf $(VENV) demo work build dist
