@@ -16,8 +16,9 @@ ROWS: Final = DOCS / "figures.json"
 PAGE: Final = DOCS / "figures.md"
 _HEAD: Final = """# Figures
 
-What was measured, with the target where there was one; a target that was missed says so. Written by `make figures` from
-`docs/figures.json`: change a row there, not here. Times are those of two CPU cores unless a row says otherwise.
+What was measured, with the target where there was one; a target that was missed says so. Written by
+`make figures` from `docs/figures.json`: change a row there, not here. Times are those of two CPU cores unless
+a row says otherwise.
 """
 
 
