@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable
 from typing import Annotated
@@ -64,7 +65,16 @@ def _report(error: errors.PortraitError) -> int:
 
 def main() -> None:
     """Run the command line and leave with one of the stable exit codes."""
+    _stop_as_by_hand()
     sys.exit(_run(app))
+
+
+def _stop_as_by_hand() -> None:
+    """A scheduler's SIGTERM and a closed terminal end a command as Ctrl-C does, tidily."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # `nohup` is left alone
+            signal.signal(number, signal.default_int_handler)
 
 
 def _run(call: Callable[..., object]) -> int:
@@ -84,12 +94,17 @@ def _run(call: Callable[..., object]) -> int:
     except KeyboardInterrupt:
         return _interrupted()
     except Exception as error:
+        refused = errors.of_system(error) if isinstance(error, OSError) else None
+        if refused is not None:
+            return _report(refused)
         if "--verbose" in sys.argv or "-v" in sys.argv:
             raise
         said = f"{type(error).__name__}: {error}"
         return _report(
             errors.PortraitError(f"something unforeseen failed ({said})", remedy="See it with --verbose.")
         )
+    if code == errors.EXIT_INTERRUPTED:  # how typer hands a KeyboardInterrupt on
+        return _interrupted()
     return code if isinstance(code, int) else errors.EXIT_DONE
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from portrait_lora.terminal import block, plain
@@ -65,6 +68,44 @@ class Interrupted(PortraitError):
     """Stopped by the user with its state saved."""
 
     exit_code = EXIT_INTERRUPTED
+
+
+_AGAIN: Final = "and run the same command again: what was finished stays."
+_SYSTEM: Final = {
+    "ENOSPC": ("the disk is full", f"Make room, {_AGAIN}"),
+    "EDQUOT": ("your quota on this disk is used up", f"Make room, {_AGAIN}"),
+    "EFBIG": ("the file is larger than programs may write here", f"Raise the limit (ulimit -f), {_AGAIN}"),
+    "EROFS": ("this disk can only be read", "Choose another folder."),
+    "EACCES": ("this is not permitted", "Change the permissions, or choose another folder."),
+    "EPERM": ("this is not permitted", "Change the permissions, or choose another folder."),
+    "ENAMETOOLONG": ("the name is too long for this disk", "Choose a shorter one."),
+    "EMFILE": ("too many files are open", f"Raise the limit (ulimit -n), {_AGAIN}"),
+    "ENFILE": ("too many files are open on this machine", f"Close other programs, {_AGAIN}"),
+    "EIO": ("the disk failed", "Copy what matters elsewhere, and check the disk."),
+}
+"""Name of an error number -> what it says, remedy."""
+
+
+def of_system(error: OSError, where: object = "") -> PortraitError | None:
+    """What the system refuses, as a `PortraitError`; None for errors that are not the machine's."""
+    name = errno.errorcode.get(error.errno or 0, "")
+    if name not in _SYSTEM:
+        return None
+    what, remedy = _SYSTEM[name]
+    return PortraitError(
+        what, where=where or error.filename or "", got=error.strerror or error, remedy=remedy
+    )
+
+
+@contextmanager
+def system_errors(where: object = "") -> Iterator[None]:
+    """A full disk, a limit or a missing permission inside becomes a `PortraitError` that names `where`."""
+    try:
+        yield
+    except OSError as error:
+        if (refused := of_system(error, where)) is None:
+            raise
+        raise refused from error
 
 
 def require_extra(module: str, extra: str) -> None:

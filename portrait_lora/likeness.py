@@ -48,9 +48,19 @@ class Likeness:
     def reports(self) -> Path:
         return self.root / "reports"
 
+    @property
+    def series(self) -> str:
+        """The folder name of the configured series: its own, and the brand's behind it."""
+        return series_name(self.config.generate.series, self.config.generate.brand)
+
     def portraits(self, series: str) -> Path:
         """The folder of a series; `InputError` for a name that would lead elsewhere."""
         return self.root / "portraits" / plain_name(series, where="generate.series")
+
+
+def series_name(series: str, brand: str = "") -> str:
+    """`headshots`, or `headshots--studio` under a brand, whose pictures lie in a folder of their own."""
+    return "--".join(Path(part).stem for part in (series, brand) if part)
 
 
 def open_likeness(
@@ -148,7 +158,7 @@ class Journal:
         """
         row: Summary = {"inputs": dict(inputs), "seconds": round(seconds, 2), "summary": summary}
         self.stages[stage] = row | ({"outputs": dict(outputs)} if outputs else {})
-        manifest.write_json_atomic(self.path, self.stages)
+        self._write(stage)
 
     def outputs(self, stage: str) -> dict[str, str]:
         """Files that the stage wrote and their sha256; empty for a stage whose outputs were not recorded."""
@@ -158,4 +168,12 @@ class Journal:
     def forget(self, stage: str) -> None:
         """The stage counts as not done."""
         if self.stages.pop(stage, None) is not None:
-            manifest.write_json_atomic(self.path, self.stages)
+            self._write(stage)
+
+    def _write(self, stage: str) -> None:
+        """Change this one stage in the file: another process may have written others meanwhile."""
+        with manifest.locked(self.path):
+            there = Journal.open(self.path.parent).stages
+            there.pop(stage, None)
+            own = {stage: self.stages[stage]} if stage in self.stages else {}
+            manifest.write_json_atomic(self.path, there | own)

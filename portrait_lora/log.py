@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Protocol, Self
+from typing import Final, Protocol, Self, TextIO
 
 from portrait_lora import terminal
 
@@ -105,13 +105,22 @@ def progress(description: str, total: int) -> Iterator[Advance]:
         yield advance
 
 
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _append(path: Path) -> TextIO:
+    """For its owner alone, as everything of a likeness."""
+    return open(path, "a", encoding="utf-8", opener=_private)
+
+
 class MetricsWriter:
     """`metrics.jsonl`: one JSON object per line, flushed, so that a killed run keeps what it measured."""
 
     def __init__(self, path: Path):
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("a", encoding="utf-8")
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._file = _append(path)
 
     def write(self, **values: float | int | str | None) -> None:
         self._file.write(json.dumps(values, sort_keys=True) + "\n")
@@ -129,9 +138,10 @@ class MetricsWriter:
             if int(row.get("step", 0)) <= step:
                 kept.append(line + "\n")
         temporary = self.path.with_suffix(".tmp")
-        temporary.write_text("".join(kept), encoding="utf-8")
+        with open(temporary, "w", encoding="utf-8", opener=_private) as stream:
+            stream.write("".join(kept))
         os.replace(temporary, self.path)
-        self._file = self.path.open("a", encoding="utf-8")
+        self._file = _append(self.path)
 
     def close(self) -> None:
         self._file.close()

@@ -10,18 +10,22 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from filelock import FileLock, Timeout
+
 from portrait_lora import replacing
-from portrait_lora.errors import ArtifactError, InputError
+from portrait_lora.errors import ArtifactError, InputError, PortraitError, system_errors
 
 NAME: Final = "manifest.json"
 _MOST_OF_NAME: Final = 60
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,7 @@ def canonical(value: object) -> str:
 
 def digest(value: object) -> str:
     """Hex sha256 of the canonical JSON of a value."""
-    return hashlib.sha256(canonical(value).encode()).hexdigest()
+    return hashlib.sha256(canonical(value).encode(errors="surrogatepass")).hexdigest()
 
 
 def digest_folder(folder: Path, pattern: str = "**/*") -> str:
@@ -72,36 +76,106 @@ def _fsync(path: Path) -> None:
         os.close(fd)
 
 
-def write_bytes_atomic(path: Path, data: bytes) -> None:
-    """Write, fsync and rename; a reader sees the old bytes or the new ones, never a part."""
+def file_mode(shared: bool) -> int:
+    """Of a file of ours: its owner's alone; as the umask says when it is `shared` with others."""
+    return 0o666 & ~_umask() if shared else 0o600
+
+
+def folder_mode(shared: bool) -> int:
+    """The same of a folder."""
+    return 0o777 & ~_umask() if shared else 0o700
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)  # it cannot be read without being set
+    os.umask(mask)
+    return mask
+
+
+def write_bytes_atomic(path: Path, data: bytes, *, shared: bool = False) -> None:
+    """Write, fsync and rename; a reader sees the old bytes or the new ones, never a part.
+
+    Only the owner may read the file, unless it is `shared`.  Raises `PortraitError` when the system refuses:
+    a full disk, a limit on sizes, no permission.
+    """
+    with _written_beside(path, data, shared) as part:
+        os.replace(part, path)
+
+
+def write_bytes_new(path: Path, data: bytes, *, shared: bool = False) -> bool:
+    """The same, but False, and nothing is written, where something of that name is already."""
+    with _written_beside(path, data, shared) as part:
+        try:
+            try:
+                os.link(part, path)
+            except FileExistsError:
+                raise
+            except OSError:  # a file system without hard links: take the name first
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+                os.replace(part, path)
+        except FileExistsError:
+            return False
+    return True
+
+
+@contextmanager
+def _written_beside(path: Path, data: bytes, shared: bool) -> Iterator[Path]:
+    """A whole file beside `path`, to be moved there; what is left of it at the end is removed."""
+    make_folder(path.parent, shared=shared)
+    with system_errors(path):
+        fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:_MOST_OF_NAME]}.")
+        try:
+            with os.fdopen(fd, "wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.chmod(name, file_mode(shared))
+            yield Path(name)
+        finally:
+            Path(name).unlink(missing_ok=True)  # our own, of a moment ago
+
+
+def write_text_atomic(path: Path, text: str, *, shared: bool = False) -> None:
+    """UTF-8 text through `write_bytes_atomic`; what is no character (of a file name's bytes) becomes `?`."""
+    write_bytes_atomic(path, text.encode(errors="replace"), shared=shared)
+
+
+def write_json_atomic(path: Path, value: object, *, shared: bool = False) -> None:
+    """Indented JSON through `write_bytes_atomic`; NaN is an error, not a token.
+
+    Surrogates, which stand for a file name's bytes, are escaped and come back as they were.
+    """
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    escaped = _SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+    write_text_atomic(path, escaped, shared=shared)
+
+
+@contextmanager
+def locked(path: Path, seconds: float = 60.0) -> Iterator[None]:
+    """Hold a file for reading and writing it anew; others that do the same wait.
+
+    Raises `PortraitError` when somebody holds it for longer than that.
+    """
     make_folder(path.parent)
-    fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:_MOST_OF_NAME]}.")
+    lock = FileLock(path.parent / f".{path.name}.lock", mode=0o600)
+    with system_errors(path):
+        try:
+            lock.acquire(timeout=seconds)
+        except Timeout as error:
+            raise PortraitError("another program holds this file", where=path, remedy="Try again.") from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def make_folder(folder: Path, *, shared: bool = False) -> Path:
+    """Create a folder, for its owner alone unless `shared`; a clear `InputError` when that cannot be done."""
     try:
-        with os.fdopen(fd, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)  # our own, of a moment ago
-        raise
-
-
-def write_text_atomic(path: Path, text: str) -> None:
-    """UTF-8 text through `write_bytes_atomic`."""
-    write_bytes_atomic(path, text.encode())
-
-
-def write_json_atomic(path: Path, value: object) -> None:
-    """Indented JSON through `write_bytes_atomic`; NaN is an error, not a token."""
-    write_text_atomic(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def make_folder(folder: Path) -> Path:
-    """Create a folder; a clear `InputError` when that cannot be done."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
+        missing = [place for place in (folder, *folder.parents) if not place.exists()]
+        for place in reversed(missing):
+            place.mkdir(mode=folder_mode(shared), exist_ok=True)
+        folder.mkdir(exist_ok=True)
         if not os.access(folder, os.W_OK):
             raise PermissionError(13, "not writable")
     except OSError as error:
@@ -116,40 +190,70 @@ def make_folder(folder: Path) -> Path:
 
 
 def finish(
-    folder: Path, *, kind: str, inputs: Mapping[str, str], extra: Mapping[str, object] | None = None
+    folder: Path,
+    *,
+    kind: str,
+    inputs: Mapping[str, str],
+    extra: Mapping[str, object] | None = None,
+    names: Collection[str] | None = None,
+    shared: bool = False,
 ) -> Manifest:
-    """Hash every file of `folder` and write its manifest last."""
-    files = {
-        p.relative_to(folder).as_posix(): sha256_file(p)
-        for p in sorted(folder.rglob("*"))
-        if p.is_file() and p not in (folder / NAME, folder / replacing.UNFINISHED)
-    }
+    """Hash the files of `folder` and write its manifest last; only its owner may read it, unless `shared`.
+
+    `names` are the relative paths to seal, for a folder where others may have laid files; None: all of them.
+    Raises `ArtifactError` when one of them is missing.
+    """
+    if not folder.is_dir():
+        raise ArtifactError("the folder went away while it was written", where=folder, remedy=_REDO)
+    ours = (folder / NAME, folder / replacing.UNFINISHED)
+    paths = sorted(p for p in folder.rglob("*") if p.is_file() and p not in ours)
+    found = {p.relative_to(folder).as_posix(): p for p in paths}
+    if lacking := sorted(set(names or ()) - set(found)):
+        where = folder / lacking[0]
+        raise ArtifactError("a file went away while the folder was written", where=where, remedy=_REDO)
+    files = {name: sha256_file(p) for name, p in found.items() if names is None or name in names}
+    places = [folder, *(p for p in folder.rglob("*") if p.is_dir())] if names is None else [folder]
+    _set_modes(places, [found[name] for name in files], shared)
     for name in files:
         _fsync(folder / name)
     made = Manifest(kind, dict(inputs), files, dict(extra or {}))
     value = {"kind": kind, "inputs": dict(inputs), "files": files, "extra": dict(extra or {})}
-    write_json_atomic(folder / NAME, value)
+    write_json_atomic(folder / NAME, value, shared=shared)
     _fsync(folder)
     return made
 
 
+def _set_modes(folders: Iterable[Path], files: Iterable[Path], shared: bool) -> None:
+    for folder in folders:
+        folder.chmod(folder_mode(shared))
+    for file in files:
+        file.chmod(file_mode(shared))
+
+
 @contextmanager
 def writing(
-    folder: Path, *, kind: str, inputs: Mapping[str, str], extra: Mapping[str, object] | None = None
+    folder: Path,
+    *,
+    kind: str,
+    inputs: Mapping[str, str],
+    extra: Mapping[str, object] | None = None,
+    shared: bool = False,
 ) -> Iterator[Path]:
     """Yield a temporary sibling folder; on success seal it and put it in the place of `folder`.
 
-    Nothing is left, and the old folder stays, when the body raises.  Files in the old folder that its
-    manifest does not name, or that were changed since, are not ours: they stay where they are.  Raises
-    `ArtifactError` when the temporary folder was removed meanwhile, `InputError` when `folder` is a link.
+    Nothing is left, and the old folder stays, when the body raises; what the system refuses in it (a full
+    disk) becomes a `PortraitError`.  Only the owner may read the folder, unless it is `shared`.  Files in the
+    old folder that its manifest does not name, or that were changed since, are not ours: they stay where they
+    are.  Raises `ArtifactError` when the temporary folder was removed meanwhile, `InputError` when `folder`
+    is a link.
     """
     replacing.refuse_link(folder)
-    replacing.clean_leftovers(make_folder(folder.parent))
-    with replacing.temporary_folder(folder.parent, folder.name) as temporary:
+    replacing.clean_leftovers(make_folder(folder.parent, shared=shared))
+    with system_errors(folder), replacing.temporary_folder(folder.parent, folder.name) as temporary:
         yield temporary
         if not (temporary / replacing.UNFINISHED).is_file():
             raise ArtifactError("what was being written was removed meanwhile", where=temporary, remedy=_REDO)
-        finish(temporary, kind=kind, inputs=inputs, extra=extra)
+        finish(temporary, kind=kind, inputs=inputs, extra=extra, shared=shared)
         replacing.replace_folder(temporary, folder)
         _fsync(folder.parent)
 

@@ -31,7 +31,6 @@ _log = log.get(__name__)
 def temporary_folder(parent: Path, name: str) -> Iterator[Path]:
     """A new folder in `parent` to write into; removed at the end unless it was moved away."""
     temporary = Path(tempfile.mkdtemp(dir=parent, prefix=f"{PREFIX}{name[:_MOST_OF_NAME]}-"))
-    os.chmod(temporary, 0o755)
     held = holding.hold(temporary, alone=True)
     (temporary / UNFINISHED).touch()
     try:

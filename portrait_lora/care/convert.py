@@ -29,7 +29,7 @@ def convert(file: Path, out: Path, hub: Hub, *, like: str | None = None, into: P
     refuse_full_disk(out.resolve(), 2 * file.stat().st_size)
     inputs = {"checkpoint": manifest.sha256_file(file), "configuration": label}
     extra = {"file": file.name, "family": family}
-    with manifest.writing(out, kind="base", inputs=inputs, extra=extra) as folder:
+    with manifest.writing(out, kind="base", inputs=inputs, extra=extra, shared=True) as folder:
         single_file.convert(file, family, configuration, folder)
         layout.inspect(folder)
     return family

@@ -7,7 +7,6 @@ noted in the likeness folder, so that `forget` knows where to look.
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Final
 
@@ -46,14 +45,14 @@ def export(
     layers = lora_layers(source)
     if layers == 0:
         raise ArtifactError("the adapter changes no layer", where=source)
-    manifest.make_folder(out)
+    manifest.make_folder(out, shared=True)
     target = out / (DIFFUSERS_NAME if tool == "diffusers" else f"{name}.safetensors")
     if tool == "diffusers":
         _copy(source, target)
     else:
         from portrait_lora.training.export import export_kohya
 
-        export_kohya(read_adapter(source), target)  # written anew: it is read back there
+        export_kohya(read_adapter(source), target, shared=True)  # written anew: it is read back there
     files = [target]
     trigger = likeness.config.subject.trigger
     if tool == "kohya":
@@ -62,11 +61,11 @@ def export(
             "preferred weight": 1.0,
             "sd version": A1111_VERSIONS[base.family],
         }
-        manifest.write_json_atomic(target.with_suffix(".json"), sidecar)
+        manifest.write_json_atomic(target.with_suffix(".json"), sidecar, shared=True)
         files.append(target.with_suffix(".json"))
     if tool == "diffusers":
         shown = _pictures(likeness, out) if portraits else []
-        manifest.write_text_atomic(out / "README.md", card(likeness, base, name, shown))
+        manifest.write_text_atomic(out / "README.md", card(likeness, base, name, shown), shared=True)
         files += [out / "README.md", *shown]
     note_folder(likeness.root, out)
     return {
@@ -129,27 +128,25 @@ def card(likeness: Likeness, base: BaseModel, name: str, pictures: list[Path]) -
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy under a temporary name, then check what arrived."""
-    part = target.with_name(f".{target.name}.part")
-    try:
-        shutil.copyfile(source, part)
-        if read_header(part) != read_header(source):
-            raise ArtifactError("the copy differs from the adapter", where=target)
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
+    """Copy, then check what arrived."""
+    manifest.write_bytes_atomic(target, source.read_bytes(), shared=True)
+    if read_header(target) != read_header(source):
+        raise ArtifactError("the copy differs from the adapter", where=target)
 
 
 def _pictures(likeness: Likeness, out: Path) -> list[Path]:
     """A few portraits beside the card; only when asked, because they show a face."""
-    folder = manifest.make_folder(out / "images")
-    sources = sorted(likeness.portraits(Path(likeness.config.generate.series).stem).glob("*.png"))[:4]
-    return [Path(shutil.copyfile(p, folder / f"portrait_{i}.png")) for i, p in enumerate(sources)]
+    sources = sorted(likeness.portraits(likeness.series).glob("*.png"))[:4]
+    targets = [out / "images" / f"portrait_{i}.png" for i in range(len(sources))]
+    for source, target in zip(sources, targets, strict=True):
+        manifest.write_bytes_atomic(target, source.read_bytes(), shared=True)
+    return targets
 
 
 def note_folder(root: Path, out: Path) -> None:
     """Remember where something of the person went, so that `forget` searches there."""
     if out.resolve().is_relative_to(root.resolve()):
         return
-    noted = sorted({str(p) for p in exported_to(root)} | {str(out.resolve())})
-    manifest.write_json_atomic(root / NOTED, noted)
+    with manifest.locked(root / NOTED):  # several exports at once
+        noted = sorted({str(p) for p in exported_to(root)} | {str(out.resolve())})
+        manifest.write_json_atomic(root / NOTED, noted)

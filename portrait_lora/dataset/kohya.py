@@ -65,7 +65,7 @@ def export_kohya(
         )
     name = f"{repeats}_{_safe(trigger)} {_safe(subject)}"
     inputs = {c.path.name: manifest.sha256_file(c.path) for c in crops}
-    with manifest.writing(folder, kind=KIND, inputs=inputs, extra={"repeats": repeats}) as part:
+    with manifest.writing(folder, kind=KIND, inputs=inputs, extra={"repeats": repeats}, shared=True) as part:
         pictures = part / IMAGES / name
         pictures.mkdir(parents=True)
         for crop in crops:

@@ -6,7 +6,8 @@ No recipe, prompt, trigger, file name or path goes into a copy unless it is aske
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Literal
 
@@ -39,15 +40,31 @@ def publish(
 
     `with_recipe` puts the prompt and the settings into the copy, as A1111 writes them.  All files are judged
     before the first is written: `InputError` for one that is missing or not marked as generated, or whose
-    name is taken; `ArtifactError` where a recipe was asked for and there is none.
+    name is taken; `ArtifactError` where a recipe was asked for and there is none; `PortraitError` for a full
+    disk, and then no copy is left.
     """
     marks: list[provenance.SourceType] = [_mark(file) for file in files]
     told = [_parameters(file) if with_recipe else "" for file in files]
-    targets = _targets(files, out, SUFFIXES[kind], keep_names)
-    manifest.make_folder(out)
-    for file, target, mark, parameters in zip(files, targets, marks, told, strict=True):
-        manifest.write_bytes_atomic(target, _bytes(file, kind, quality, mark, parameters))
-    return targets
+    names = _names(files, out, SUFFIXES[kind]) if keep_names else _numbers(out)
+    manifest.make_folder(out, shared=True)
+    copies: list[Path] = []
+    try:
+        for file, mark, parameters in zip(files, marks, told, strict=True):
+            copies.append(_write(_bytes(file, kind, quality, mark, parameters), out, SUFFIXES[kind], names))
+    except BaseException:  # all of them or none
+        for copy in copies:
+            copy.unlink(missing_ok=True)  # our own, of a moment ago
+        raise
+    return copies
+
+
+def _write(data: bytes, out: Path, suffix: str, names: Iterator[str]) -> Path:
+    """Under the next of the names that is free, even when others publish here at the same time."""
+    for name in names:
+        target = out / f"{name}{suffix}"
+        if manifest.write_bytes_new(target, data, shared=True):
+            return target
+    raise _taken(out)
 
 
 def _mark(file: Path) -> provenance.SourceType:
@@ -68,19 +85,23 @@ def _parameters(file: Path) -> str:
         raise ArtifactError("the recipe of the picture is damaged", where=file, got=repr(error)) from error
 
 
-def _targets(files: Sequence[Path], out: Path, suffix: str, keep_names: bool) -> list[Path]:
-    if not keep_names:
-        taken = {path.stem for path in out.glob("portrait-*")}
-        free = (f"portrait-{n:03d}" for n in range(1, len(files) + len(taken) + 1))
-        names = [name for name in free if name not in taken][: len(files)]
-        return [out / f"{name}{suffix}" for name in names]
-    targets = [out / f"{file.stem}{suffix}" for file in files]
-    taken_names = [t for t in targets if t.exists() or targets.count(t) > 1]
-    if taken_names:
-        raise InputError(
-            "the name is taken", where=taken_names[0], remedy="Choose another folder with --out."
-        )
-    return targets
+def _names(files: Sequence[Path], out: Path, suffix: str) -> Iterator[str]:
+    """The files' own names.  Raises `InputError` unless all of them are free."""
+    stems = [file.stem for file in files]
+    for stem in stems:
+        if (out / f"{stem}{suffix}").exists() or stems.count(stem) > 1:
+            raise _taken(out / f"{stem}{suffix}")
+    return iter(stems)
+
+
+def _numbers(out: Path) -> Iterator[str]:
+    """`portrait-001` and on, without the numbers that are there in any format."""
+    taken = {path.stem for path in out.glob("portrait-*")}
+    return (name for n in itertools.count(1) if (name := f"portrait-{n:03d}") not in taken)
+
+
+def _taken(where: Path) -> InputError:
+    return InputError("the name is taken", where=where, remedy="Choose another folder with --out.")
 
 
 def _bytes(file: Path, kind: Format, quality: int, mark: provenance.SourceType, parameters: str) -> bytes:

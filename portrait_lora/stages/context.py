@@ -199,8 +199,11 @@ class Context:
 
     @property
     def series(self) -> str:
-        """The name of the series: that of its file.  Raises `InputError` for one that is no folder name."""
-        return plain_name(Path(self.config.generate.series).stem, where=self.config.generate.series)
+        """The folder of the series: the name of its file, and the brand's behind it.
+
+        Raises `InputError` for one that is no folder name.
+        """
+        return plain_name(self.likeness.series, where=self.config.generate.series)
 
 
 def strings(value: object) -> list[str]:

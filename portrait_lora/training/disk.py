@@ -1,8 +1,7 @@
-"""What can go wrong where a run is written: two runs at once, a full disk."""
+"""Two runs at once in one folder."""
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from portrait_lora import manifest
-from portrait_lora.errors import InputError, PortraitError
+from portrait_lora.errors import InputError
 
 
 @contextmanager
@@ -24,7 +23,7 @@ def only_run(folder: Path, holder: bool = True) -> Iterator[None]:
         yield
         return
     manifest.make_folder(folder.parent)
-    lock = FileLock(folder.parent.resolve() / f".{folder.name}.lock", is_singleton=True)
+    lock = FileLock(folder.parent.resolve() / f".{folder.name}.lock", mode=0o600, is_singleton=True)
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
@@ -37,19 +36,3 @@ def only_run(folder: Path, holder: bool = True) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-@contextmanager
-def full_disk_told(folder: Path) -> Iterator[None]:
-    """A full disk as a `PortraitError` that says what to do."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise PortraitError(
-            "the disk is full",
-            where=folder,
-            got=error.strerror or error,
-            remedy="Make room and run the same command again: it goes on from the last whole checkpoint.",
-        ) from error

@@ -69,14 +69,17 @@ def export_diffusers(source: Adapter, path: Path) -> Adapter:
     return read_adapter(path)
 
 
-def export_kohya(source: Adapter, path: Path) -> Path:
+def export_kohya(source: Adapter, path: Path, *, shared: bool = False) -> Path:
     """Write an adapter file of ours for ComfyUI and A1111, and read it back as they do.
+
+    Only its owner may read it, unless `shared`.
 
     Raises `InputError` for a layer that they have no name for, `ArtifactError` when what is read differs.
     """
     header = {k: str(v) for k, v in read_header(source.path).get("__metadata__", {}).items()}
     state = kohya_state(load_file(source.path), source.alpha, source.family)
-    manifest.write_bytes_atomic(path, _same_bytes(save(dict(sorted(state.items())), metadata=header)))
+    data = _same_bytes(save(dict(sorted(state.items())), metadata=header))
+    manifest.write_bytes_atomic(path, data, shared=shared)
     read_back(source, path)
     return path
 

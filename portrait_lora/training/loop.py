@@ -9,11 +9,11 @@ from typing import Final, Literal
 from accelerate import Accelerator
 
 from portrait_lora import removal
-from portrait_lora.errors import InputError
+from portrait_lora.errors import InputError, system_errors
 from portrait_lora.families.family import Family
 from portrait_lora.records import Adapter, CaptionedCrop, TrainResult
 from portrait_lora.training import cache, checkpoint
-from portrait_lora.training.disk import full_disk_told, only_run
+from portrait_lora.training.disk import only_run
 from portrait_lora.training.memory import use_checkpointing
 from portrait_lora.training.recipe import (
     AdapterKind,
@@ -101,7 +101,7 @@ def train(
         learn_region,
     )  # fmt: skip
     _refuse_what_cannot_work(family, crops, recipe, out_dir, accelerator.num_processes)
-    with full_disk_told(out_dir), only_run(out_dir, accelerator.is_main_process):
+    with system_errors(out_dir), only_run(out_dir, accelerator.is_main_process):
         if not resume and accelerator.is_main_process:
             own = [f"step-*/{name}" for name in checkpoint.FILES]
             removal.remove_recorded(out_dir / CHECKPOINTS, owner=out_dir, names=own)
