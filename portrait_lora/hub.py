@@ -8,15 +8,18 @@ leaves the cache again.  Offline means that no socket is opened at all.
 from __future__ import annotations
 
 import hashlib
+import operator
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Collection
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar
 
-from portrait_lora import log, manifest, removal
+from portrait_lora import hub_locks, log, manifest, removal
 from portrait_lora.errors import ArtifactError, InputError, PortraitError
 from portrait_lora.hub_errors import is_transient, seconds_to_wait, told
 
@@ -135,6 +138,15 @@ class Hub:
     def _fetch_file(self, snapshot: Snapshot, file: HubFile, counter: _Megabytes) -> str:
         """One file; a second attempt when its bytes are wrong, because mirrors and proxies err."""
         path = self.folder(snapshot.repo, snapshot.commit) / file.path
+        if _has(path, file.size) and operator.eq(*_digests(path, file)):
+            return file.sha256 or manifest.sha256_file(path)
+        waiting = f"{snapshot.repo}/{file.path}"
+        lock = self._locks(snapshot) / f"portrait_lora-{_etag(file)}.lock"
+        with nullcontext() if self.offline else hub_locks.alone(lock, waiting):
+            return self._fetch_alone(snapshot, file, path, counter)
+
+    def _fetch_alone(self, snapshot: Snapshot, file: HubFile, path: Path, counter: _Megabytes) -> str:
+        """`_fetch_file` while no other process of ours fetches the same file."""
         for attempt in (1, 2):
             if not _has(path, file.size):
                 self._needs_network(snapshot.repo)
@@ -164,6 +176,9 @@ class Hub:
     def _download(self, snapshot: Snapshot, file: HubFile, counter: _Megabytes) -> None:
         from huggingface_hub import hf_hub_download
 
+        folder = self.folder(snapshot.repo, snapshot.commit)
+        blobs, lock = folder.parents[1] / "blobs", self._locks(snapshot) / f"{_etag(file)}.lock"
+        hub_locks.sweep(blobs, _etag(file), lock)
         try:
             hf_hub_download(
                 snapshot.repo,
@@ -175,9 +190,11 @@ class Hub:
                 tqdm_class=counter.bar(),
             )
         finally:
-            blobs = self.folder(snapshot.repo, snapshot.commit).parents[1] / "blobs"
-            for stale in blobs.glob("*.incomplete"):
-                removal.remove_file(stale, owner=blobs)
+            hub_locks.sweep(blobs, _etag(file), lock)
+
+    def _locks(self, snapshot: Snapshot) -> Path:
+        """Where huggingface_hub locks the blobs of a repository."""
+        return self.cache / ".locks" / f"models--{snapshot.repo.replace('/', '--')}"
 
     def _drop(self, path: Path) -> None:
         """Take a wrong file out of the cache, the blob it links to included; never anything elsewhere."""
@@ -193,6 +210,13 @@ class Hub:
                 where=repo,
                 needed=f"its files in {self.cache}",
                 remedy="Run `portrait-lora pull` once without --offline and HF_HUB_OFFLINE.",
+            )
+        if not re.match(r"https?://[^/\s]", self.endpoint):
+            raise InputError(
+                "HF_ENDPOINT is no web address",
+                got=repr(self.endpoint),
+                needed="one that begins with https:// or http://",
+                remedy="Mend or unset HF_ENDPOINT.",
             )
 
     def _patiently(self, repo: str, call: Callable[[], _T]) -> _T:
@@ -258,6 +282,10 @@ def _is_intact(path: Path) -> bool:
 def _git_sha1(path: Path) -> str:
     data = path.read_bytes()
     return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+
+
+def _etag(file: HubFile) -> str:
+    return file.sha256 or file.git_sha1 or "unknown"
 
 
 def _digests(path: Path, file: HubFile) -> tuple[str, str]:

@@ -21,7 +21,7 @@ from portrait_lora.families import bases, catalog, open_family
 from portrait_lora.families.base_model import BaseModel
 from portrait_lora.families.pinned import locked, pinned
 from portrait_lora.hub import Hub
-from tests.local_hub import LocalHub, serving
+from tests.local_hub import LocalHub, etag, serving
 from tests.tiny_models import make_tiny_sd
 
 REPO, FAST = "maker/tiny", "maker/tiny-fast"
@@ -218,7 +218,7 @@ def test_a_disk_that_fills_up_on_the_way_leaves_nothing(
         if not name.endswith(".safetensors"):
             return real(repo, name, **given)
         blobs = hub.cache / f"models--{repo.replace('/', '--')}" / "blobs"
-        (blobs / "0.incomplete").write_bytes(b"half")
+        (blobs / f"{etag(files[name])}.0.incomplete").write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device", str(blobs))
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", full)
