@@ -14,7 +14,7 @@ import numpy as np
 from portrait_lora import log
 from portrait_lora.dataset import coverage as cover
 from portrait_lora.dataset.checks import move_face, settings_of, unreadable
-from portrait_lora.dataset.duplicates import Look, Looks, look_of, same_picture, sharper
+from portrait_lora.dataset.duplicates import Look, Looks, linked, look_of, same_picture, sharper
 from portrait_lora.dataset.photos import ImageArray, UnreadablePhoto, load_photo
 from portrait_lora.dataset.subject import find_subject, unit_mean
 from portrait_lora.dataset.surroundings import colour_groups
@@ -97,7 +97,9 @@ def _split(
     marked: list[PhotoReport], usable: list[int], looks: list[Look | None], settings: CurateSettings
 ) -> CuratedSet:
     accepted = [marked[i] for i in usable]
-    held = set(choose_holdout(accepted, holdout_count(len(accepted))))
+    limits = (settings.duplicate_frame, settings.duplicate_face, settings.duplicate_embedding)
+    close = linked([looks[i] for i in usable], limits)
+    held = set(choose_holdout(accepted, holdout_count(len(accepted)), close))
     faces = [r.face for r in accepted if r.face is not None]
     around = [look.surroundings for i in usable if (look := looks[i]) is not None]
     return CuratedSet(
@@ -268,11 +270,14 @@ def holdout_count(accepted: int) -> int:
     return 5
 
 
-def choose_holdout(accepted: Sequence[PhotoReport], count: int) -> list[int]:
+def choose_holdout(
+    accepted: Sequence[PhotoReport], count: int, linked: frozenset[int] = frozenset()
+) -> list[int]:
     """Indices of the photos to hold out, spread over yaw bins and expressions.
 
     The next photo comes from the view that is most plentiful for what it already gave; the last photo of
-    a view is left to training as long as there is another choice.  Independent of the order and the names.
+    a view is left to training as long as there is another choice, and so are `linked` photos, which resemble
+    another one too closely.  Independent of the order and the names.
     """
     left, held = set(range(len(accepted))), []
     while len(held) < min(count, len(accepted)):
@@ -287,11 +292,19 @@ def choose_holdout(accepted: Sequence[PhotoReport], count: int) -> list[int]:
             cells: Counter[tuple[str, str]] = cells,
             held_yaws: Counter[str] = held_yaws,
             held_expressions: Counter[str] = held_expressions,
-        ) -> tuple[bool, float, int, int, str, int]:
+        ) -> tuple[bool, bool, float, int, int, str, int]:
             yaw, expression = _cell(accepted[i])
             plenty = yaws[yaw] / (1 + 2 * held_yaws[yaw])
             digest = accepted[i].photo.sha256
-            return yaws[yaw] < 2, -plenty, held_expressions[expression], -cells[yaw, expression], digest, i
+            return (
+                i in linked,
+                yaws[yaw] < 2,
+                -plenty,
+                held_expressions[expression],
+                -cells[yaw, expression],
+                digest,
+                i,
+            )
 
         best = min(left, key=rank)
         left.remove(best)

@@ -1,7 +1,14 @@
-"""Whether two photos are the same picture: copies, re-encodings, resized or softened versions, bursts."""
+"""Whether two photos are the same picture: copies, re-encodings, resized or softened versions, bursts.
+
+A copy that was cropped, squared, framed, mirrored or taken as a screenshot has another frame, and keypoints
+jitter between copies.  So the aligned faces are also laid over each other (`overlay`): two different photos
+never fit to the pixel.
+"""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -9,6 +16,7 @@ from typing import Final
 import cv2
 import numpy as np
 
+from portrait_lora.dataset.overlay import aligned_luma, laid_over
 from portrait_lora.dataset.photos import ImageArray
 from portrait_lora.dataset.surroundings import Surroundings, surroundings_of
 from portrait_lora.faces.quality import aligned_crop
@@ -24,6 +32,16 @@ OTHER_EXPRESSION_FACE: Final = 0.997
 """Correlation of the aligned faces from which two pictures are one although their expressions differ."""
 
 
+OTHER_EMBEDDING_FIT: Final = 0.995
+"""Faces laid over each other that agree this much are one although the embedder doubts it (grey copies)."""
+LINKED_FIT: Final = 0.975
+"""Different photos of studio people reach 0.968, copies 0.985 and more (docs/log.md)."""
+SCREEN_FACE: Final = 0.90
+ROUGH_FACE: Final = 0.50
+"""On photographs keypoints jitter: copies with equal frames were seen down to 0.55."""
+CLOSE_EMBEDDING: Final = 0.80
+
+
 @dataclass(frozen=True, slots=True)
 class Look:
     """What a photo looks like, small: normalised pixels of the frame and of the aligned face."""
@@ -31,6 +49,7 @@ class Look:
     photo: Photo
     frame: FloatArray  # (FRAME_SIDE²,) zero mean, unit norm
     face: FloatArray  # (FACE_SIDE²,) zero mean, unit norm
+    aligned: FloatArray  # (overlay.SIDE, overlay.SIDE) luma of the aligned face
     embedding: FloatArray
     expression: str | None
     sharpness: float
@@ -46,6 +65,7 @@ def look_of(photo: Photo, image_rgb: ImageArray, face: Face) -> Look:
         photo=photo,
         frame=_normalised(image_rgb, FRAME_SIDE),
         face=_normalised(crop, FACE_SIDE),
+        aligned=aligned_luma(image_rgb, face.keypoints_px),
         embedding=face.embedding,
         expression=face.expression,
         sharpness=face.sharpness,
@@ -78,9 +98,10 @@ def _normalised(image_rgb: ImageArray, side: int) -> FloatArray:
 
 
 def same_picture(a: Look, b: Look, limits: tuple[float, float, float]) -> float | None:
-    """The correlation of the frames when `a` and `b` are near-duplicates, else None.
+    """The correlation of frames, or of faces laid over, when `a` and `b` are near-duplicates, else None.
 
-    `limits` are the least correlation of frames, of aligned faces, and the least cosine of embeddings.
+    `limits` are the least correlation of frames (and of faces laid over each other), of aligned faces, and
+    the least cosine of embeddings.
     The same bytes are duplicates whatever they show; another expression makes another picture of an
     otherwise equal one, unless the faces agree to the pixel and the words were wrong.
     """
@@ -90,7 +111,30 @@ def same_picture(a: Look, b: Look, limits: tuple[float, float, float]) -> float 
     differs = None not in (a.expression, b.expression) and a.expression != b.expression
     face_limit = max(limits[1], OTHER_EXPRESSION_FACE) if differs else limits[1]
     alike = frame >= limits[0] and face >= face_limit and float(a.embedding @ b.embedding) >= limits[2]
-    return frame if alike and abs(np.log(a.aspect / b.aspect)) < 0.05 else None
+    if alike and abs(np.log(a.aspect / b.aspect)) < 0.05:
+        return frame
+    fit = resemblance(a, b)
+    asked = max(limits[0], OTHER_EXPRESSION_FACE if differs else 0.0)
+    asked = max(asked, OTHER_EMBEDDING_FIT if float(a.embedding @ b.embedding) < limits[2] else 0.0)
+    return fit if fit >= asked else None
+
+
+def resemblance(a: Look, b: Look) -> float:
+    """How well the faces of two photos fit to the pixel, 0..1, either way round; 0 when far from it."""
+    straight = float(a.face @ b.face)
+    mirrored = float(a.face @ b.face.reshape(FACE_SIDE, FACE_SIDE)[:, ::-1].ravel())
+    screened = max(straight, mirrored)
+    close = screened >= ROUGH_FACE and float(a.embedding @ b.embedding) >= CLOSE_EMBEDDING
+    if not (close or screened >= SCREEN_FACE):
+        return 0.0
+    return laid_over(a.aligned, b.aligned[:, ::-1] if mirrored > straight else b.aligned)
+
+
+def linked(looks: Sequence[Look | None], limits: tuple[float, float, float]) -> frozenset[int]:
+    """Indices of the photos that resemble another one too much to stand on both sides of the holdout."""
+    pairs = itertools.combinations([(i, look) for i, look in enumerate(looks) if look is not None], 2)
+    close = min(LINKED_FIT, limits[0])
+    return frozenset(n for (i, a), (j, b) in pairs if resemblance(a, b) >= close for n in (i, j))
 
 
 def sharper(a: Look | None, b: Look | None) -> bool:

@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -7,10 +8,10 @@ import pytest
 from PIL import Image
 
 from portrait_lora.dataset.curate import CurateSettings
-from portrait_lora.dataset.duplicates import look_of, same_picture, sharper
-from portrait_lora.records import Photo
+from portrait_lora.dataset.duplicates import linked, look_of, same_picture, sharper
+from portrait_lora.records import Photo, readonly
 
-from .made_up import draw, embedding, made_up_face
+from .made_up import SIZE, draw, embedding, made_up_face
 
 DEFAULT = CurateSettings()
 LIMITS = (DEFAULT.duplicate_frame, DEFAULT.duplicate_face, DEFAULT.duplicate_embedding)
@@ -69,9 +70,71 @@ def test_another_expression_in_the_same_place_is_another_picture():
     assert same_picture(look(neutral), look(jpeg(neutral), 1, expression="smiling"), LIMITS) is not None
 
 
-def test_another_crop_shape_is_another_picture():
-    tall = draw(3)
-    assert same_picture(look(tall), look(cv2.resize(tall, (300, 300))), LIMITS) is None
+def placed(
+    pixels, turn=(1.0, 0.0, 0.0, 0.0), jitter=0.0, mirror=False, variation=0, size=SIZE, expression="neutral"
+):
+    """The look of a copy: (scale, dx, dy, degrees) say where it lies in its frame, keypoints jitter along."""
+    scale, dx, dy, degrees = turn
+    move = cv2.getRotationMatrix2D((SIZE[0] / 2, SIZE[1] / 2), degrees, scale)
+    move[:, 2] += (dx, dy)
+    copy = cv2.warpAffine(pixels, move, size, flags=cv2.INTER_AREA, borderValue=(255, 255, 255))
+    points = made_up_face(SIZE).keypoints_px @ move[:, :2].T + move[:, 2]
+    points = points + np.random.default_rng(5).normal(0, jitter, points.shape)
+    if mirror:
+        copy = np.ascontiguousarray(copy[:, ::-1])
+        points = np.array([size[0] - 1, 0]) + points[[1, 0, 2, 4, 3]] * np.array([-1, 1])
+    face = made_up_face(
+        size,
+        keypoints_px=readonly(points.astype(np.float32)),
+        embedding=embedding(1, variation, 0.3),
+        expression=expression,
+    )
+    return look_of(Photo(Path("b.png"), "", size), copy, face)
+
+
+@pytest.mark.parametrize(
+    "copy",
+    [
+        {"turn": (1.2, 0, 20, 0)},
+        {"turn": (1.0, 0, -20, 0), "size": (240, 240)},
+        {"turn": (1.0, 30, 60, 0), "size": (300, 420)},
+        {"mirror": True},
+        {"turn": (1.0, 0, 0, 3.0)},
+        {"jitter": 1.2},
+        {"turn": (1.1, 5, 10, 0), "mirror": True, "jitter": 0.8, "size": (260, 360)},
+    ],
+    ids=["cropped", "squared", "bordered", "mirrored", "turned", "jitter", "all"],
+)
+def test_copies_with_another_frame_are_the_same_picture(copy):
+    for seed in (11, 12):
+        original = draw(seed)
+        assert same_picture(look(original), placed(original, variation=1, **copy), LIMITS) is not None
+        assert same_picture(placed(original, variation=1, **copy), look(original), LIMITS) is not None
+        assert same_picture(look(draw(seed + 20)), placed(original, variation=1, **copy), LIMITS) is None
+
+
+def test_a_brighter_mirrored_copy_is_found_although_its_highlights_are_burnt_out():
+    original = draw(11)
+    bright = np.clip(original * 1.25, 0, 255).astype(np.uint8)
+    assert same_picture(look(original), placed(bright, mirror=True, variation=1), LIMITS) is not None
+
+
+def test_a_stranger_to_the_embedder_must_fit_to_the_pixel():
+    original = draw(11)
+    stranger = replace(placed(original, (1.2, 0, 20, 0)), embedding=embedding(2))
+    assert same_picture(look(original), stranger, LIMITS) is not None  # a grey copy reads like this
+    noisy = np.clip(original + np.random.default_rng(0).normal(0, 40, original.shape), 0, 255).astype(
+        np.uint8
+    )
+    worse = replace(placed(noisy, (1.2, 0, 20, 0)), embedding=embedding(2))
+    assert same_picture(look(original), worse, LIMITS) is None
+
+
+def test_photos_that_resemble_each_other_too_closely_are_linked():
+    original = draw(3)
+    smile = placed(jpeg(original), (1.15, 0, 10, 0), variation=1, expression="smiling")
+    looks = [look(draw(40)), look(original), None, smile, look(draw(41))]
+    assert linked(looks, LIMITS) == {1, 3}
 
 
 def test_the_sharper_then_the_larger_then_the_first_name_wins():

@@ -1,0 +1,58 @@
+"""Laying one aligned face over another, to see whether both are the same pixels.
+
+The five keypoints of two copies differ by a pixel or two; an affine movement found by enhanced correlation
+(Evangelidis & Psarakis, "Parametric image alignment", PAMI 2008) takes that out.  Light that was changed
+evenly drops out of the correlation.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import cv2
+import numpy as np
+
+from portrait_lora.dataset.photos import ImageArray
+from portrait_lora.faces.quality import aligned_crop, source_px_per_aligned_px
+from portrait_lora.records import FloatArray
+
+SIDE: Final = 64
+_SOFTEN_PX: Final = 1.0
+_STOP: Final = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 30, 1e-4)
+_MIN_COVERED: Final = 0.6
+_MAX_STRETCH: Final = 1.25
+_FLAT: Final = 1.0
+
+
+def aligned_luma(image_rgb: ImageArray, keypoints_px: FloatArray) -> FloatArray:
+    """The aligned face as (SIDE, SIDE) luma; reduced before it is turned, so that nothing aliases."""
+    scale = min(1.0, 1.0 / max(source_px_per_aligned_px(keypoints_px), 1e-3))
+    height, width = image_rgb.shape[:2]
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    small = cv2.resize(np.ascontiguousarray(image_rgb), size, interpolation=cv2.INTER_AREA)
+    ratio = np.array([size[0] / width, size[1] / height], dtype=np.float32)
+    crop = aligned_crop(np.asarray(small, dtype=np.uint8), np.asarray(keypoints_px * ratio, dtype=np.float32))
+    luma = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    reduced = cv2.resize(luma, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.GaussianBlur(reduced, (0, 0), _SOFTEN_PX), dtype=np.float32)
+
+
+def laid_over(a: FloatArray, b: FloatArray) -> float:
+    """The correlation 0..1 of two (SIDE, SIDE) faces after the movement that fits them best; 0 for none."""
+    whole, b = np.full((SIDE, SIDE), 255, np.uint8), np.ascontiguousarray(b)
+    move = np.eye(2, 3, dtype=np.float32)
+    try:
+        _, move = cv2.findTransformECC(a, b, move, cv2.MOTION_AFFINE, _STOP, whole, 3)
+    except cv2.error:  # it says so when it does not converge
+        return 0.0
+    stretches = np.linalg.svd(np.asarray(move[:, :2], dtype=np.float64), compute_uv=False)
+    if stretches.max() > _MAX_STRETCH or stretches.min() < 1 / _MAX_STRETCH:
+        return 0.0
+    how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    moved = cv2.warpAffine(b, move, (SIDE, SIDE), flags=how)
+    inside = cv2.warpAffine(whole, move, (SIDE, SIDE), flags=how) >= 253
+    if inside.mean() < _MIN_COVERED:
+        return 0.0
+    first, second = a[inside] - a[inside].mean(), moved[inside] - moved[inside].mean()
+    norms = float(np.linalg.norm(first)), float(np.linalg.norm(second))
+    return max(0.0, float(first @ second) / (norms[0] * norms[1])) if min(norms) > _FLAT else 0.0
