@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, cast
 
-from portrait_lora import manifest
+from portrait_lora import manifest, strict_json
 from portrait_lora.config import FILE_NAME, LikenessConfig, dump, load
-from portrait_lora.errors import InputError
+from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.pictures import formats
 from portrait_lora.removal import plain_name
 
@@ -127,10 +126,10 @@ class Journal:
         """Read the journal; a damaged one counts as empty, so the stages run again."""
         path = reports / "stages.json"
         try:
-            raw: object = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError):
-            raw = None
-        return cls(path, cast(dict[str, Summary], raw) if isinstance(raw, dict) else {})
+            raw = strict_json.load_object(path, "journal")
+        except ArtifactError:
+            raw = {}
+        return cls(path, {key: cast(Summary, one) for key, one in raw.items() if isinstance(one, dict)})
 
     def is_done(self, stage: str, inputs: Mapping[str, str]) -> bool:
         """Whether the stage has run from exactly these inputs."""

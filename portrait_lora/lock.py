@@ -6,7 +6,6 @@ whatever is used later must be those bytes.  One JSON file per likeness folder.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from portrait_lora import manifest, removal
+from portrait_lora import manifest, removal, strict_json
 from portrait_lora.errors import ArtifactError
 
 NAME: Final = "portrait-lora.lock"
@@ -67,11 +66,11 @@ def read(folder: Path) -> Lock:
     if not path.is_file():
         return Lock()
     try:
-        raw: Any = json.loads(path.read_text(encoding="utf-8"))
+        raw: Any = strict_json.load_object(path, "lock")
         if raw["format"] != FORMAT:
             raise ValueError(f"format {raw['format']}")
         return Lock({source: _model(source, value) for source, value in raw["models"].items()})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ArtifactError, ValueError, KeyError, TypeError, AttributeError) as error:
         remedy = "Restore it from a backup, or remove it and pull again."
         raise ArtifactError("the lock cannot be read", where=path, got=repr(error), remedy=remedy) from error
 
@@ -121,10 +120,10 @@ def verify(model: LockedModel, folder: Path, *, memory: Path | None = None) -> N
 
 def _remembered(memory: Path | None) -> dict[str, list[object]]:
     try:
-        value: Any = json.loads(memory.read_text(encoding="utf-8")) if memory else {}
-    except (OSError, ValueError):
+        value: Any = strict_json.load_object(memory, "memory of digests") if memory else {}
+    except ArtifactError:
         return {}
-    return value if isinstance(value, dict) else {}
+    return value
 
 
 def _model(source: str, value: Mapping[str, Any]) -> LockedModel:

@@ -16,11 +16,11 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from filelock import FileLock, Timeout
 
-from portrait_lora import replacing
+from portrait_lora import replacing, strict_json
 from portrait_lora.errors import ArtifactError, InputError, PortraitError, system_errors
 
 NAME: Final = "manifest.json"
@@ -264,9 +264,9 @@ def read(folder: Path) -> Manifest | None:
     if not path.is_file():
         return None
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw: Any = strict_json.load_object(path, "manifest")
         return Manifest(str(raw["kind"]), dict(raw["inputs"]), dict(raw["files"]), dict(raw.get("extra", {})))
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+    except (ArtifactError, KeyError, TypeError, ValueError) as error:
         raise ArtifactError("the manifest cannot be read", where=path, got=error, remedy=_REDO) from error
 
 

@@ -6,11 +6,10 @@ noted in the likeness folder, so that `forget` knows where to look.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Final
 
-from portrait_lora import lock, manifest
+from portrait_lora import lock, manifest, strict_json
 from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.families.adapter_file import lora_layers, read_adapter, read_header
 from portrait_lora.families.base_model import BaseModel
@@ -81,10 +80,10 @@ def export(
 def exported_to(root: Path) -> list[Path]:
     """The folders outside the likeness folder that exports went to."""
     try:
-        noted = json.loads((root / NOTED).read_text(encoding="utf-8"))
-        return [Path(p) for p in noted]
-    except (OSError, ValueError, TypeError):
+        noted = strict_json.load(root / NOTED, "record of exports")
+    except ArtifactError:
         return []
+    return [Path(one) for one in noted if isinstance(one, str)] if isinstance(noted, list) else []
 
 
 def card(likeness: Likeness, base: BaseModel, name: str, pictures: list[Path]) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from portrait_lora import log, manifest
+from portrait_lora import log, manifest, strict_json
 from portrait_lora.dataset.caption import (
     AttributesCaptioner,
     Captioner,
@@ -233,11 +233,11 @@ def load_dataset_folder(folder: Path, *, verify: bool = True) -> tuple[list[Capt
     try:
         crops = [_crop(folder, row) for row in _rows(folder / "train")]
         held = [folder / "holdout" / str(row["file_name"]) for row in _rows(folder / "holdout")]
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (ArtifactError, OSError, KeyError, TypeError, ValueError) as error:
         raise ArtifactError("the metadata cannot be read", where=folder, got=error, remedy=_REMEDY) from error
     return sorted(crops, key=lambda c: c.path.name), sorted(held)
 
 
 def _rows(folder: Path) -> Sequence[dict[str, Any]]:
     lines = (folder / METADATA).read_text(encoding="utf-8").split("\n")
-    return [json.loads(line) for line in lines if line.strip()]
+    return [strict_json.parse_object(line, folder / METADATA, "row") for line in lines if line.strip()]

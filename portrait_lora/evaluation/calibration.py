@@ -6,16 +6,15 @@ photos, which scatters less than a single cosine, so `mean_of_k` builds exactly 
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from portrait_lora import manifest
-from portrait_lora.errors import InputError
+from portrait_lora import manifest, strict_json
+from portrait_lora.errors import ArtifactError, InputError
 
 Scores = npt.NDArray[np.float64]
 SCORES_PER_FALSE_MATCH: Final = 3
@@ -53,8 +52,8 @@ def write_threshold(path: Path, threshold: Threshold) -> None:
 def read_threshold(path: Path, *, pack_digest: str) -> Threshold:
     """What `write_threshold` wrote.  Raises InputError when it is damaged or belongs to another pack."""
     try:
-        found = Threshold(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, ValueError, TypeError) as error:
+        found = Threshold(**cast(Any, strict_json.load_object(path, "threshold")))
+    except (ArtifactError, ValueError, TypeError) as error:
         remedy = "Make one with scripts/calibrate_identity.py."
         raise InputError("not a threshold file", where=path, got=error, remedy=remedy) from error
     if found.pack_digest != pack_digest:

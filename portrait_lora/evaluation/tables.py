@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from portrait_lora import csv_file, manifest
-from portrait_lora.errors import InputError
+from portrait_lora import csv_file, manifest, strict_json
+from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.evaluation.compare import Measured
 from portrait_lora.evaluation.drift import counted
 from portrait_lora.evaluation.identity import verified
@@ -77,11 +76,11 @@ def write_parquet(path: Path, report: DriftReport) -> None:
 def read_measured(path: Path) -> tuple[Measured, dict[str, object]]:
     """What a `drift.json` says, for `compare` and `report`; and the whole of it.  Raises InputError."""
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw: Any = strict_json.load_object(path, "report")
         scores = tuple(IdentityScore(**row) for row in raw["scores"])
         name = str(raw.get("name") or path.parent.parent.name or path.stem)
         measured = Measured(name, scores, str(raw["pack_digest"]), tuple(map(str, raw["holdout"])))
-    except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
+    except (ArtifactError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             "not a report of `portrait-lora score`",
             where=path,

@@ -6,14 +6,13 @@ its files, their roles and their sha256, and nothing else of that kind may lie i
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from portrait_lora import log, manifest
+from portrait_lora import log, manifest, strict_json
 from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.faces.known import KNOWN, RESEARCH, Backend, KnownPack, Strangers, packs_home
 from portrait_lora.faces.pack import Alignment, AttributeModel, FacePack, LandmarkHead, PartModel, Role
@@ -131,10 +130,7 @@ def _read(folder: Path, remedy: str) -> dict[str, Any]:
     if not file.is_file():
         got = f"no {PACK_FILE}"
         raise InputError("no face pack", where=folder, got=got, needed=PACK_FILE, remedy=remedy)
-    try:
-        raw = json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ArtifactError(f"{PACK_FILE} cannot be read", where=file, got=error, remedy=remedy) from error
+    raw: Any = strict_json.load(file, PACK_FILE, remedy=remedy)
     if not isinstance(raw, dict) or raw.get("format") != FORMAT:
         got = raw.get("format", "none") if isinstance(raw, dict) else type(raw).__name__
         raise InputError(

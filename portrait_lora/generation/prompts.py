@@ -6,14 +6,14 @@ The first clause is `{view} {shot} of {trigger} {subject}`; the other layers fol
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
-from portrait_lora import manifest, vocabulary
+from portrait_lora import manifest, strict_json, vocabulary
+from portrait_lora.errors import ArtifactError
 from portrait_lora.families.catalog import BaseModel
 from portrait_lora.generation import book
 from portrait_lora.generation.brand import load_brand
@@ -71,7 +71,7 @@ def known_words(base: BaseModel) -> frozenset[str] | None:
     """
     declared = base.folder / _VOCABULARY_FILE if base.folder else None
     if declared is not None and declared.is_file():
-        return frozenset(str(word) for word in json.loads(declared.read_text(encoding="utf-8")))
+        return frozenset(map(str, _words_of(declared)))
     return _learnt_words(base.folder) if base.synthetic else None
 
 
@@ -80,12 +80,19 @@ def _learnt_words(folder: Path | None) -> frozenset[str]:
     file = folder / "tokenizer" / "vocab.json" if folder else None
     if file is None or not file.is_file():
         return frozenset(vocabulary.words())
-    tokens = json.loads(file.read_text(encoding="utf-8"))
+    tokens = strict_json.load_object(file, "vocabulary of the tokenizer")
     return frozenset(
         word
         for word in vocabulary.words()
         if all(f"{piece}</w>" in tokens for piece in re.findall(r"[a-z]+|[^a-z]+", word))
     )
+
+
+def _words_of(file: Path) -> list[object]:
+    words = strict_json.load(file, "vocabulary of the base")
+    if not isinstance(words, list):
+        raise ArtifactError("the vocabulary of the base is damaged", where=file, needed="a list of words")
+    return cast(list[object], words)
 
 
 def _usual_negative(layers: Mapping[str, str]) -> str:

@@ -8,16 +8,16 @@ of its edit, which holds the recipe of what was edited as `parent`.
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from PIL import Image
 
-from portrait_lora import manifest, provenance
+from portrait_lora import manifest, provenance, strict_json
+from portrait_lora.errors import ArtifactError
 from portrait_lora.records import Portrait
 
 Recipe = dict[str, object]
@@ -131,13 +131,13 @@ def is_current(path: Path, recipe: Mapping[str, object], framing: Mapping[str, o
     With `framing` a picture that was cropped to just that afterwards is current too.
     """
     try:
-        sidecar = json.loads(sidecar_of(path).read_text(encoding="utf-8"))
+        sidecar: Any = strict_json.load_object(sidecar_of(path), "sidecar")
         told = sidecar["recipe"]
         if framing is not None and told.get("framing") == framing:
             told = told[PARENT]
         same = _deciding(told) == _deciding(recipe)
         return same and manifest.sha256_file(path) == sidecar["sha256"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (ArtifactError, OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 
 

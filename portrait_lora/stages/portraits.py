@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from portrait_lora import likeness, manifest, removal, summaries
+from portrait_lora import likeness, manifest, removal, strict_json, summaries
+from portrait_lora.errors import ArtifactError
 from portrait_lora.likeness import Summary
 from portrait_lora.stages.context import ADAPTER, Context, folder_digest, is_whole
 
@@ -84,10 +84,10 @@ def _portraits(ctx: Context, folder: Path, inputs: Mapping[str, str]) -> Summary
 def _known_timings(ctx: Context) -> dict[str, float]:
     """Seconds of the pictures that an earlier run drew, told on the page."""
     try:
-        raw: object = json.loads(_timings_file(ctx).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        raw = strict_json.load_object(_timings_file(ctx), "record of the series")
+    except ArtifactError:
         return {}
-    return cast(dict[str, float], raw) if isinstance(raw, dict) else {}
+    return cast(dict[str, float], raw)
 
 
 def _timings_file(ctx: Context) -> Path:

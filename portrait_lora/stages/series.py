@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from portrait_lora import log, manifest, removal
+from portrait_lora import log, manifest, removal, strict_json
 from portrait_lora.errors import ArtifactError, ConfigError, InputError
 from portrait_lora.stages import framing
 from portrait_lora.stages.context import Context
@@ -136,9 +135,9 @@ def final_shots(ctx: Context, folder: Path) -> list[Shot]:
     if ctx.config.generate.best_of == 1:
         return list(ctx.shots)
     try:
-        chosen: dict[str, int] = json.loads((folder / CHOICES).read_text(encoding="utf-8"))
+        chosen: Any = strict_json.load_object(folder / CHOICES, "record of the choice")
         return [replace(shot, seed=int(chosen[shot.name])) for shot in ctx.shots]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ArtifactError, ValueError, KeyError, TypeError) as error:
         raise ArtifactError(
             "it is not recorded which seeds best-of-N chose",
             where=folder / CHOICES,

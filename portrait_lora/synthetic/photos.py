@@ -8,17 +8,17 @@ photo for each thing a check must catch.  Everything is a function of the person
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
 
-from portrait_lora import manifest, vocabulary
+from portrait_lora import manifest, strict_json, vocabulary
+from portrait_lora.errors import ArtifactError
 from portrait_lora.synthetic.identity import sample_people
 from portrait_lora.synthetic.planted import SPOILT
 from portrait_lora.synthetic.taking import GOOD_PLANS, Truth, good_photo, seed_of
@@ -95,7 +95,7 @@ def write_truth(made: ReferenceSet, path: Path) -> None:
 def read_truth(path: Path) -> ReferenceSet | None:
     """What `write_truth` wrote; None when there is nothing that can be read."""
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw: Any = strict_json.load_object(path, "truth")
         truths = tuple(
             Truth(
                 t["file"],
@@ -107,7 +107,7 @@ def read_truth(path: Path) -> ReferenceSet | None:
             for t in raw["truths"]
         )
         return ReferenceSet(raw["person_seed"], raw["subject"], truths, dict(raw["digests"]))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError):
+    except (ArtifactError, KeyError, TypeError, ValueError, AttributeError):
         return None
 
 

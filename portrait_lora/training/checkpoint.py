@@ -12,13 +12,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from portrait_lora import log, manifest, removal
+from portrait_lora import log, manifest, removal, strict_json
 from portrait_lora.errors import ArtifactError, PortraitError
 from portrait_lora.families.adapter_file import read_adapter
 from portrait_lora.records import Adapter
@@ -109,7 +109,7 @@ def find(checkpoints: Path) -> list[Checkpoint]:
             continue
         try:
             manifest.verify(folder)
-            state = json.loads((folder / _STATE).read_text(encoding="utf-8"))
+            state: Any = strict_json.load_object(folder / _STATE, "state of the checkpoint")
             found.append(
                 Checkpoint(folder, int(state["step"]), dict(state["settings"]), dict(state["numbers"]))
             )
