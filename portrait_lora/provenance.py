@@ -81,6 +81,16 @@ def _texts(path: Path) -> Mapping[object, object]:
         raise ArtifactError("the picture cannot be read", where=path, got=str(error)[:200]) from error
 
 
+def inherited(path: Path) -> bytes:
+    """The mark for a copy of a picture, such as a thumbnail: its own, or empty where it has none."""
+    found = source_type(path)
+    for source in (TRAINED, ALGORITHMIC):
+        if found == source:
+            studio = is_studio_picture(path)
+            return xmp_bytes(cast(SourceType, source), creator_tool=STUDIO if studio else CREATOR)
+    return b""
+
+
 def _packet(path: Path) -> str:
     try:
         info = _texts(path)

@@ -67,11 +67,13 @@ def _refuse_other(file: Path, family: FamilyName, configuration: Path) -> None:
     if found != family:
         raise InputError("the checkpoint is of another family", where=file, got=family, needed=found)
     kind = layout.config_file(configuration / "scheduler" / "scheduler_config.json").get("prediction_type")
-    if single_file.predicts_velocity(file) and kind != "v_prediction":
+    said = single_file.noise_process(file)
+    needed = "v_prediction" if said.zero_snr else said.prediction
+    if needed is not None and (kind or "epsilon") != needed:
         raise InputError(
-            "the checkpoint was trained for v-prediction, the configuration is not",
+            f"the checkpoint was trained for {needed.replace('_', '-')}, the configuration is not",
             where=file,
             got=kind,
-            needed="v_prediction",
+            needed=needed,
             remedy="Give a folder of the model it was made from with --like.",
         )

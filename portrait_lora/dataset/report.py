@@ -17,7 +17,7 @@ from typing import Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from portrait_lora import manifest
+from portrait_lora import manifest, provenance
 from portrait_lora.dataset.coverage import coverage as cover
 from portrait_lora.dataset.photos import UnreadablePhoto, load_photo
 from portrait_lora.records import Coverage, CuratedSet, Face, Finding, PhotoReport, Variety
@@ -246,7 +246,7 @@ def _number(value: float) -> str:
 
 
 def _thumbnail(report: PhotoReport) -> str:
-    """A data URI of the upright photo, reduced, without metadata; empty when it cannot be read."""
+    """A small upright JPEG with the mark of a drawn picture and no other metadata, as data: URI; or empty."""
     width, height = report.photo.size_px
     if width == 0:
         return ""
@@ -255,5 +255,5 @@ def _thumbnail(report: PhotoReport) -> str:
     except UnreadablePhoto:
         return ""
     out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "JPEG", quality=80)
+    Image.fromarray(pixels).save(out, "JPEG", quality=80, xmp=provenance.inherited(report.photo.path))
     return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode("ascii")

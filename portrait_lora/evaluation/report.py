@@ -14,7 +14,7 @@ from typing import Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
-from portrait_lora import manifest
+from portrait_lora import manifest, provenance
 from portrait_lora.evaluation import charts, figures
 from portrait_lora.evaluation import page as page_words
 from portrait_lora.evaluation.drift import by_prompt, estimate, gain_over_base
@@ -72,7 +72,8 @@ class Row:
 
 
 def thumbnail_uri(path: Path, side_px: int = THUMBNAIL_PX) -> str | None:
-    """A small upright JPEG without metadata as a data: URI; None when the picture cannot be read."""
+    """A small upright JPEG as a data: URI, with the picture's mark and no other metadata; None when the
+    picture cannot be read."""
     try:
         small = Image.fromarray(load_photo(path, side_px)[1])
     except UnreadablePhoto:
@@ -80,7 +81,7 @@ def thumbnail_uri(path: Path, side_px: int = THUMBNAIL_PX) -> str | None:
     bare = Image.new("RGB", small.size)
     bare.paste(small)
     stream = io.BytesIO()
-    bare.save(stream, "JPEG", quality=JPEG_QUALITY)
+    bare.save(stream, "JPEG", quality=JPEG_QUALITY, xmp=provenance.inherited(path))
     return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
 
 

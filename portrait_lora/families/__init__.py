@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING
 
 from portrait_lora.families.catalog import BaseModel
+from portrait_lora.records import FamilyName
 
 if TYPE_CHECKING:
     from portrait_lora.families.diffusers_family import DiffusersFamily
@@ -19,32 +21,43 @@ def open_family(base: BaseModel, device: str = "cpu", weights: Weights | None = 
     """
     large = base.parameters_b > 1.5 or base.family not in ("sd15", "sdxl")
     chosen = weights or ("bfloat16" if large and device.startswith("cuda") else "float32")
-    return _family_type(base)(base, device, chosen)
+    return _family_type(base.family)(base, device, chosen)
 
 
-def _family_type(base: BaseModel) -> type[DiffusersFamily]:
+def takes_negative(family: FamilyName) -> bool:
+    """Whether a negative prompt changes what the family's pipeline draws, by the signature of its call.
+
+    Some take one only with a scale of its own beside the guidance, which nothing here sets.
+    """
+    kind = _family_type(family).pipeline_type
+    taken = inspect.signature(kind.__call__).parameters
+    set_here = kind.__module__.startswith(f"{__name__}.")  # a pipeline of ours gives it the guidance
+    return "negative_prompt" in taken and ("true_cfg_scale" not in taken or set_here)
+
+
+def _family_type(family: FamilyName) -> type[DiffusersFamily]:
     """One import per family: the libraries load slowly."""
-    if base.family == "sd15":
+    if family == "sd15":
         from portrait_lora.families.sd15 import SD15
 
         return SD15
-    if base.family == "sdxl":
+    if family == "sdxl":
         from portrait_lora.families.sdxl import SDXL
 
         return SDXL
-    if base.family == "sd35":
+    if family == "sd35":
         from portrait_lora.families.sd35 import SD35
 
         return SD35
-    if base.family == "flux1":
+    if family == "flux1":
         from portrait_lora.families.flux1 import Flux1
 
         return Flux1
-    if base.family == "flux2":
+    if family == "flux2":
         from portrait_lora.families.flux2 import Flux2
 
         return Flux2
-    if base.family == "z_image":
+    if family == "z_image":
         from portrait_lora.families.z_image import ZImage
 
         return ZImage

@@ -10,9 +10,11 @@ judged.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
+from portrait_lora import manifest
 from portrait_lora.errors import InputError
 from portrait_lora.families import layout
 from portrait_lora.families.adapter_file import read_header
@@ -42,6 +44,11 @@ _OTHERS: Final = (
     ("down_blocks.", "weights in diffusers layout"),
 )
 """What else people keep in one file, by a stretch of a tensor's name."""
+PredictionType = Literal["epsilon", "v_prediction"]
+_PREDICTIONS: Final[Mapping[str, PredictionType]] = {
+    "epsilon": "epsilon", "eps": "epsilon", "v": "v_prediction", "v_prediction": "v_prediction",
+    "v-prediction": "v_prediction",
+}  # fmt: skip
 _LOSSLESS: Final = {frozenset({"F16"}): "float16", frozenset({"BF16"}): "bfloat16"}
 
 
@@ -74,9 +81,50 @@ def _family(names: Collection[str]) -> FamilyName | None:
     return "sdxl" if all(key in names for key in _ENCODERS["sdxl"]) else None
 
 
-def predicts_velocity(path: Path) -> bool:
-    """Whether the file says that it was trained for v-prediction (the marker tensor of SDXL fine-tunes)."""
-    return "v_pred" in read_header(path)
+@dataclass(frozen=True, slots=True)
+class NoiseProcess:
+    """What a file says of the noise it was trained with.
+
+    `prediction` is None when it says nothing; `zero_snr`: the last step is pure noise (Lin et al. 2024).
+    """
+
+    prediction: PredictionType | None
+    zero_snr: bool
+
+
+def noise_process(path: Path) -> NoiseProcess:
+    """From the marker tensors of fine-tunes (`v_pred`, `ztsnr`) and `modelspec.prediction_type`.
+
+    Raises `InputError` when these contradict each other, or name a prediction that no base here has.
+    """
+    header = read_header(path)
+    about = str(header.get("__metadata__", {}).get("modelspec.prediction_type", "")).strip().lower()
+    if about and about not in _PREDICTIONS:
+        raise InputError("unsupported prediction type", where=path, got=about, needed="epsilon or v")
+    stated = _PREDICTIONS[about] if about else None
+    if "v_pred" in header and stated == "epsilon":
+        raise InputError(
+            "the checkpoint contradicts itself",
+            where=path,
+            got="a v_pred marker, and epsilon in its metadata",
+        )
+    zero_snr = "ztsnr" in header
+    prediction: PredictionType | None = "v_prediction" if "v_pred" in header else stated
+    if zero_snr and prediction == "epsilon":
+        raise InputError("zero terminal SNR goes with v-prediction only", where=path, got="epsilon")
+    return NoiseProcess(prediction, zero_snr)
+
+
+def _keep_zero_snr(folder: Path) -> None:
+    """Write into the scheduler's configuration what the checkpoint's marker says.
+
+    The steps have to begin at the very last timestep then, which only `trailing` spacing does.
+    """
+    file = folder / "scheduler" / "scheduler_config.json"
+    config = dict(layout.config_file(file))
+    manifest.write_json_atomic(
+        file, config | {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+    )
 
 
 def convert(path: Path, family: FamilyName, configuration: Path, out: Path) -> None:
@@ -117,6 +165,8 @@ def convert(path: Path, family: FamilyName, configuration: Path, out: Path) -> N
     finally:
         logging.set_verbosity(told)
     pipe.save_pretrained(out, safe_serialization=True)
+    if noise_process(path).zero_snr:
+        _keep_zero_snr(out)
 
 
 def _whole(path: Path, pipe: object) -> None:
@@ -131,6 +181,11 @@ def _whole(path: Path, pipe: object) -> None:
         lacking = [n for n, p in module.named_parameters() if p.is_meta] if module is not None else []
         if lacking:
             raise ValueError(f"{part}: the file lacks {lacking[0]} and {len(lacking) - 1} more")
+        spoilt = (
+            [n for n, p in module.named_parameters() if not p.isfinite().all()] if module is not None else []
+        )
+        if spoilt:
+            raise ValueError(f"{part}: numbers that are not finite in {spoilt[0]}")
 
 
 def _precision(path: Path) -> str:

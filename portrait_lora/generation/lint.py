@@ -72,10 +72,15 @@ def ignored_negative(negative: str, guidance_scale: float, family: FamilyName) -
     """The remark on a negative prompt that nobody will ask; None where it counts, or was not written by hand.
 
     Without classifier-free guidance (a scale of 1, as distilled bases and presets have it) the network is not
-    asked twice; flux1 is told its guidance as a number and never asked twice.
+    asked twice; whether the family's pipeline takes a negative prompt at all, its signature says.
     """
-    if not negative or negative in book.NEGATIVE.values() or (guidance_scale > 1 and family != "flux1"):
+    if not negative or negative in book.NEGATIVE.values():
         return None
+    if guidance_scale > 1:
+        from portrait_lora.families import takes_negative
+
+        if takes_negative(family):
+            return None
     why = f"guidance_scale {guidance_scale:g}" if guidance_scale <= 1 else f"the family {family}"
     return Remark(
         IGNORED_NEGATIVE,

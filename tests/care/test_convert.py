@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from portrait_lora import cli, manifest
 from portrait_lora.care import pull as pulling
 from portrait_lora.care.convert import convert
-from portrait_lora.errors import ArtifactError, InputError
+from portrait_lora.errors import InputError
 from portrait_lora.families import catalog, open_family
 from portrait_lora.families.adapter_file import read_header
 from portrait_lora.hub import Hub
@@ -170,6 +170,11 @@ REFUSED: dict[str, tuple[Callable[[Weights], Weights], str]] = {
         "does not fit",
     ),
     "velocity": (lambda w: w | {"v_pred": torch.zeros(1)}, "v-prediction"),
+    "zero terminal SNR": (lambda w: w | {"ztsnr": torch.zeros(1)}, "v-prediction"),
+    "NaN": (
+        lambda w: w | {k: v * float("nan") for k, v in w.items() if k.endswith("input_blocks.0.0.weight")},
+        "not finite",
+    ),
 }
 
 
@@ -185,13 +190,46 @@ def test_what_is_refused(sd15: Case, tmp_path: Path, what: str) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.safetensors", "like"], "nothing half-done"
 
 
+@pytest.mark.parametrize(
+    ("markers", "metadata", "config", "said"),
+    [
+        (("v_pred", "ztsnr"), "", "v_prediction", ""),
+        (("ztsnr",), "v", "v_prediction", ""),
+        ((), "v", "v_prediction", ""),
+        ((), "v", "epsilon", "trained for v-prediction"),
+        ((), "epsilon", "v_prediction", "trained for epsilon"),
+        (("v_pred",), "epsilon", "v_prediction", "contradicts itself"),
+        (("ztsnr",), "epsilon", "epsilon", "goes with v-prediction only"),
+        ((), "sample", "epsilon", "unsupported prediction type"),
+    ],
+)
+def test_the_noise_process_of_the_file_is_kept_or_the_file_refused(
+    sd15: Case, tmp_path: Path, markers: tuple[str, ...], metadata: str, config: str, said: str
+) -> None:
+    like = shutil.copytree(sd15.like, tmp_path / "like")
+    scheduler = like / "scheduler" / "scheduler_config.json"
+    scheduler.write_text(json.dumps(json.loads(scheduler.read_text()) | {"prediction_type": config}))
+    about = {"modelspec.prediction_type": metadata} if metadata else None
+    save_file(sd15.weights | {m: torch.zeros(1) for m in markers}, tmp_path / "a.safetensors", metadata=about)
+    if said:
+        with pytest.raises(InputError, match=said):
+            convert(tmp_path / "a.safetensors", tmp_path / "base", OFFLINE, like=str(like))
+        return
+    convert(tmp_path / "a.safetensors", tmp_path / "base", OFFLINE, like=str(like))
+    written = json.loads((tmp_path / "base" / "scheduler" / "scheduler_config.json").read_text())
+    assert written["prediction_type"] == "v_prediction"
+    schedule = open_family(catalog.resolve_base(tmp_path / "base")).schedule
+    assert (float(schedule.alphas_cumprod_T[-1]) == 0.0) == ("ztsnr" in markers)  # type: ignore[union-attr]
+    assert ("ztsnr" in markers) == (written.get("timestep_spacing") == "trailing")
+
+
 def test_other_files_folders_and_families(sd15: Case, sdxl: Case, tmp_path: Path) -> None:
     for name in ("model.ckpt", "model.pt"):
         (tmp_path / name).write_bytes(b"\x80\x04pickle")
         with pytest.raises(InputError, match="can run code"):
             convert(tmp_path / name, tmp_path / "base", OFFLINE, like=str(sd15.like))
     (tmp_path / "pickle.safetensors").write_bytes(b"\x80\x04pickle")
-    with pytest.raises(ArtifactError, match="not a whole safetensors file"):
+    with pytest.raises(InputError, match="not a safetensors file: got a pickle"):
         convert(tmp_path / "pickle.safetensors", tmp_path / "base", OFFLINE, like=str(sd15.like))
     with pytest.raises(InputError, match="another family"):
         convert(sd15.file, tmp_path / "base", OFFLINE, like=str(sdxl.like))
