@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, cast
 
-from portrait_lora import manifest, strict_json
+from portrait_lora import holding, manifest, strict_json
 from portrait_lora.config import FILE_NAME, LikenessConfig, dump, load
 from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.pictures import formats
@@ -26,6 +26,8 @@ class Likeness:
     root: Path
     config: LikenessConfig
     photos_folder: Path | None = None
+    held: holding.Hold | None = field(default=None, repr=False, compare=False)
+    """Keeps `forget` out of the folder as long as somebody works with this."""
 
     @property
     def photos(self) -> Path:
@@ -69,7 +71,7 @@ def open_likeness(
     file = root / FILE_NAME
     config = load(file if file.is_file() else None, overrides, defaults=defaults)
     require_photos(root)
-    return Likeness(root, config)
+    return Likeness(root, config, held=_hold(root))
 
 
 def require_photos(root: Path) -> None:
@@ -92,7 +94,21 @@ def open_for_check(folder: Path, overrides: Sequence[str] = ()) -> Likeness:
         return open_likeness(folder, overrides)
     if not folder.is_dir():
         raise InputError("no such folder", where=folder, needed="a folder of photos")
-    return Likeness(folder.parent / f"{folder.name}_check", load(None, overrides), folder)
+    whole = folder.resolve()
+    return Likeness(whole.parent / f"{whole.name}_check", load(None, overrides), folder)
+
+
+def _hold(root: Path) -> holding.Hold | None:
+    """Share the folder with other commands; `InputError` while `forget` is at work in it."""
+    try:
+        held = holding.hold(root, alone=False)
+    except OSError:  # the folder may be listed, but not opened: it cannot be held
+        return None
+    if held is None:
+        raise InputError(
+            "this person is just being forgotten", where=root, remedy="Wait until `forget` has ended."
+        )
+    return held
 
 
 def write_config(root: Path, config: LikenessConfig) -> None:

@@ -164,14 +164,22 @@ def remove_recorded(
     # records last: killed half-way, what is left is still known as ours
     for name in sorted(ours - set(keep), key=lambda n: (n.endswith(".json"), n)):
         (target / name).unlink(missing_ok=True)
-    for place, _, _ in os.walk(target, topdown=False):
-        if not os.listdir(place):
-            os.rmdir(place)
+    remove_empty(target, {path for name in ours for path in (target / name).parents})
     left = [] if not target.exists() else files_below(target)
     foreign = [p for p in left if p.relative_to(target).as_posix() not in keep]
     if foreign and not quiet:
         _log.warning("%s holds %d files of others; they stay, such as %s", folder, len(foreign), foreign[0])
     return foreign
+
+
+def remove_empty(folder: Path, places: Collection[Path]) -> None:
+    """Remove those of the folders that are empty now, and `folder` itself, deepest first."""
+    inside = [p for p in places if p == folder or p.is_relative_to(folder)]
+    for place in sorted({folder, *inside}, key=lambda p: -len(p.parts)):
+        try:
+            place.rmdir()
+        except OSError:  # something is left in it
+            continue
 
 
 def recorded(folder: Path, names: Collection[str] = ()) -> set[str]:
@@ -197,12 +205,23 @@ def recorded(folder: Path, names: Collection[str] = ()) -> set[str]:
     return ours
 
 
-def files_below(folder: Path) -> list[Path]:
-    """Every file and link below a folder, sorted; links are not followed."""
+def files_below(folder: Path, unread: list[Path] | None = None) -> list[Path]:
+    """Every file and link below a folder, sorted; links are not followed.
+
+    Folders that cannot be listed are added to `unread`.
+    """
     found: list[Path] = []
-    for place, folders, files in os.walk(folder):
-        found += [Path(place, name) for name in files]
-        found += [p for name in folders if (p := Path(place, name)).is_symlink()]
+    waiting = [folder]
+    while waiting:  # no recursion: folders may be nested a thousand deep
+        place = waiting.pop()
+        try:
+            entries = list(os.scandir(place))
+        except OSError:
+            if unread is not None:
+                unread.append(place)
+            continue
+        waiting += [place / e.name for e in entries if e.is_dir(follow_symlinks=False)]
+        found += [place / e.name for e in entries if not e.is_dir(follow_symlinks=False)]
     return sorted(found)
 
 

@@ -151,7 +151,9 @@ def _drop_ours(folder: Path, elsewhere: Sequence[Path]) -> None:
     for path in foreign:
         if not there.isdisjoint(_identities(path)):
             removal.remove_file(path, owner=owner)
-    removal.remove_recorded(folder, owner=owner)
+    removal.remove_empty(folder, {parent for path in foreign for parent in path.parents})
+    if folder.exists():
+        _log.warning("%s holds files of others; they stay", folder)
 
 
 def _identities(place: Path) -> set[tuple[object, ...]]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from portrait_lora import manifest, removal, replacing
 from portrait_lora.errors import InputError
+from tests.killed import killed_at
 
 
 def sealed(folder: Path, **files: str) -> Path:
@@ -142,31 +141,6 @@ def test_a_rewritten_folder_keeps_the_files_of_others(tmp_path: Path) -> None:
     assert told == {"a.txt": "2", "b.txt": "2", "b.txt.kept-1": "my edit", "notes/mine.txt": "mine"}
     assert list(manifest.verify(folder).files) == ["a.txt", "b.txt"], "what is not ours is not sealed as ours"
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
-
-
-def killed_at(step: int, work: Callable[[], object]) -> bool:
-    """Do the work in a child that is killed, as by `kill -9`, at its n-th change on disk; whether it was."""
-    child = os.fork()
-    if child:
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
-    left = step
-
-    def deadly(real: Callable[..., object]) -> Callable[..., object]:
-        def call(*args: object, **kwargs: object) -> object:
-            nonlocal left
-            left -= 1
-            if left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return real(*args, **kwargs)
-
-        return call
-
-    try:
-        for name in ("replace", "rename", "link", "unlink", "rmdir", "mkdir"):
-            setattr(os, name, deadly(getattr(os, name)))
-        work()
-    finally:
-        os._exit(0)
 
 
 def test_a_swap_that_was_killed_is_put_right(tmp_path: Path) -> None:

@@ -9,14 +9,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from portrait_lora import lock, manifest, strict_json
+from portrait_lora import lock, manifest
+from portrait_lora.care import outside
 from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.families.adapter_file import lora_layers, read_adapter, read_header
 from portrait_lora.families.base_model import BaseModel
 from portrait_lora.families.lora_readers import A1111_VERSIONS, Tool, reads
 from portrait_lora.likeness import Likeness
 
-NOTED: Final = "exports.json"
 DIFFUSERS_NAME: Final = "pytorch_lora_weights.safetensors"
 _PLACES: Final = {
     "comfy": "ComfyUI/models/loras/",
@@ -44,46 +44,61 @@ def export(
     layers = lora_layers(source)
     if layers == 0:
         raise ArtifactError("the adapter changes no layer", where=source)
-    manifest.make_folder(out, shared=True)
-    target = out / (DIFFUSERS_NAME if tool == "diffusers" else f"{name}.safetensors")
+    target = manifest.make_folder(out, shared=True) / (
+        DIFFUSERS_NAME if tool == "diffusers" else f"{name}.safetensors"
+    )
+    shown = _pictures(likeness) if tool == "diffusers" and portraits else []
+    copies = [out / "images" / f"portrait_{i}.png" for i in range(len(shown))]
+    beside = {"kohya": [target.with_suffix(".json")], "diffusers": [out / "README.md"], "comfy": []}[tool]
+    files = [target, *beside, *copies]
+    with outside.writing(likeness.root, files):
+        _write(likeness, base, tool, source, files, dict(zip(copies, shown, strict=True)), name)
+    return {
+        "tool": tool,
+        "folder": str(out),
+        "files": [f.relative_to(out).as_posix() for f in files],
+        "layers": layers,
+        "trigger": likeness.config.subject.trigger,
+        "place": _PLACES[tool],
+    }
+
+
+def _write(
+    likeness: Likeness,
+    base: BaseModel,
+    tool: Tool,
+    source: Path,
+    files: list[Path],
+    copies: dict[Path, Path],
+    name: str,
+) -> None:
+    """The adapter, the sidecar or card beside it, and copies of portraits."""
+    target = files[0]
     if tool == "diffusers":
         _copy(source, target)
     else:
         from portrait_lora.training.export import export_kohya
 
         export_kohya(read_adapter(source), target, shared=True)  # written anew: it is read back there
-    files = [target]
-    trigger = likeness.config.subject.trigger
     if tool == "kohya":
         sidecar = {
-            "activation text": trigger,
+            "activation text": likeness.config.subject.trigger,
             "preferred weight": 1.0,
             "sd version": A1111_VERSIONS[base.family],
         }
-        manifest.write_json_atomic(target.with_suffix(".json"), sidecar, shared=True)
-        files.append(target.with_suffix(".json"))
+        manifest.write_json_atomic(files[1], sidecar, shared=True)
     if tool == "diffusers":
-        shown = _pictures(likeness, out) if portraits else []
-        manifest.write_text_atomic(out / "README.md", card(likeness, base, name, shown), shared=True)
-        files += [out / "README.md", *shown]
-    note_folder(likeness.root, out)
-    return {
-        "tool": tool,
-        "folder": str(out),
-        "files": [f.relative_to(out).as_posix() for f in files],
-        "layers": layers,
-        "trigger": trigger,
-        "place": _PLACES[tool],
-    }
+        for copy, portrait in copies.items():
+            manifest.write_bytes_atomic(copy, portrait.read_bytes(), shared=True)
+        manifest.write_text_atomic(files[1], card(likeness, base, name, list(copies)), shared=True)
 
 
 def exported_to(root: Path) -> list[Path]:
-    """The folders outside the likeness folder that exports went to."""
-    try:
-        noted = strict_json.load(root / NOTED, "record of exports")
-    except ArtifactError:
-        return []
-    return [Path(one) for one in noted if isinstance(one, str)] if isinstance(noted, list) else []
+    """The folders outside the likeness folder that exports went to, as the folder itself says.
+
+    The folder may come from a stranger: nothing is removed on its word.
+    """
+    return outside.noted(root)[1]
 
 
 def card(likeness: Likeness, base: BaseModel, name: str, pictures: list[Path]) -> str:
@@ -127,25 +142,12 @@ def card(likeness: Likeness, base: BaseModel, name: str, pictures: list[Path]) -
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy, then check what arrived."""
+    """Copy whole or not at all, then check what arrived."""
     manifest.write_bytes_atomic(target, source.read_bytes(), shared=True)
     if read_header(target) != read_header(source):
         raise ArtifactError("the copy differs from the adapter", where=target)
 
 
-def _pictures(likeness: Likeness, out: Path) -> list[Path]:
-    """A few portraits beside the card; only when asked, because they show a face."""
-    sources = sorted(likeness.portraits(likeness.series).glob("*.png"))[:4]
-    targets = [out / "images" / f"portrait_{i}.png" for i in range(len(sources))]
-    for source, target in zip(sources, targets, strict=True):
-        manifest.write_bytes_atomic(target, source.read_bytes(), shared=True)
-    return targets
-
-
-def note_folder(root: Path, out: Path) -> None:
-    """Remember where something of the person went, so that `forget` searches there."""
-    if out.resolve().is_relative_to(root.resolve()):
-        return
-    with manifest.locked(root / NOTED):  # several exports at once
-        noted = sorted({str(p) for p in exported_to(root)} | {str(out.resolve())})
-        manifest.write_json_atomic(root / NOTED, noted)
+def _pictures(likeness: Likeness) -> list[Path]:
+    """A few portraits to show beside the card; only when asked, because they show a face."""
+    return sorted(likeness.portraits(likeness.series).glob("*.png"))[:4]

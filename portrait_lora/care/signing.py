@@ -11,7 +11,7 @@ from typing import cast, get_args
 from PIL import Image, UnidentifiedImageError
 
 from portrait_lora import credentials, manifest, provenance
-from portrait_lora.care.export import note_folder
+from portrait_lora.care import outside
 from portrait_lora.care.inspection import sidecar_of
 from portrait_lora.config import FILE_NAME
 from portrait_lora.credentials import Credentials
@@ -72,8 +72,8 @@ def _write(job: _Job, signer: Signer, title: str | None, authority: str | None) 
     found = credentials.read(data, job.kind)
     if found is None or found.state == "invalid":  # the library has verified the same bytes
         raise RuntimeError(f"{job.target}: the signature does not hold")
-    _note(job)
     manifest.write_bytes_atomic(job.target, data)
+    _note(job)
     return Signed(job.source, job.target, manifest.sha256_file(job.target), found)
 
 
@@ -117,5 +117,5 @@ def _note(job: _Job) -> None:
     """Tell the likeness folder of the picture, so that `forget` searches the copies too."""
     for folder in job.source.resolve().parents:
         if (folder / FILE_NAME).is_file():
-            note_folder(folder, job.target.parent)
+            outside.record(folder, [job.target])
             return

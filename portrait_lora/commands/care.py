@@ -206,32 +206,31 @@ def _shown(key: str, value: object, depth: int = 0) -> list[str]:
 def forget(
     folder: FolderArg,
     photos: Annotated[bool, typer.Option("--photos", help="the photos and settings too")] = False,
+    copies: Annotated[
+        bool, typer.Option("--copies", help="copies outside the folder, and resized ones, too; see the list")
+    ] = False,
+    also: Annotated[
+        list[Path] | None, typer.Option("--also", metavar="DIR", help="search this folder too; repeatable")
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="do not ask: remove at once, for good")] = False,
     as_json: JsonOpt = False,
 ) -> None:
     """Remove what was made of the photos (and they too, when asked), search for remains, leave a receipt."""
     need_folder(folder, "such folder", "a likeness folder")
-    from portrait_lora.care import export as exports
     from portrait_lora.care import forget as forgetting
+    from portrait_lora.care.forget_words import after, before
 
-    targets = forgetting.plan(folder, photos=photos)
-    elsewhere = [p for p in exports.exported_to(folder) if p.is_dir()]
+    seen = forgetting.survey(folder, photos=photos, also=also or ())
+    terminal.say("\n".join(before(folder, seen, copies=copies)), err=True)
     if not yes:
-        terminal.say(
-            f"To be removed from {folder}: {', '.join(p.name for p in targets) or 'nothing'}", err=True
-        )
-        terminal.say("".join(f"Exports are searched too: {p}\n" for p in elsewhere), err=True, nl=False)
         if not sys.stdin.isatty():
             raise InputError("nobody can be asked", where=folder, remedy="Add --yes to remove it.")
         confirm("This cannot be undone. Go on?", "Nothing was removed.")
-    receipt = forgetting.forget(folder, photos=photos, also=elsewhere)
-    files = receipt["files"] if isinstance(receipt["files"], dict) else {}
-    kinds = ", ".join(f"{kind} {count}" for kind, count in files.items())
-    lines = [f"{sum(files.values())} files removed" + (f": {kinds}" if kinds else "")]
-    lines.append(f"{receipt['searched_files']} other files searched: nothing of the person was found in them")
-    lines.append(f"the receipt: {folder / forgetting.RECEIPT}")
+        if seen.copies and not copies:
+            copies = typer.confirm("The copies outside and the pictures that look alike too?", err=True)
+    receipt = forgetting.forget(folder, photos=photos, copies=copies, seen=seen)
     following = "" if photos else f"portrait-lora forget {folder} --photos"
-    answer(receipt, as_json, lines, following)
+    answer(receipt, as_json, after(folder, receipt), following)
 
 
 def register(app: typer.Typer) -> None:

@@ -75,13 +75,14 @@ def publish(
 ) -> None:
     """Write copies that keep the mark of generated media and tell nothing else."""
     need_files(files, "picture")
-    from portrait_lora.care.export import note_folder
+    from portrait_lora.care import outside
     from portrait_lora.config import FILE_NAME
     from portrait_lora.generation.publish import publish as make
 
     made = make(files, out, kind, quality=quality, keep_names=keep_names, with_recipe=with_recipe)
-    for root in {p for file in files for p in file.resolve().parents if (p / FILE_NAME).is_file()}:
-        note_folder(root, out)
+    for file, copy in zip(files, made, strict=True):
+        if root := next((p for p in file.resolve().parents if (p / FILE_NAME).is_file()), None):
+            outside.record(root, [copy])
     pairs = [{"file": str(file), "copy": str(copy)} for file, copy in zip(files, made, strict=True)]
     lines = [f"{pair['copy']}  from {pair['file']}" for pair in pairs]
     answer({"copies": pairs, "format": kind}, as_json, lines, f"portrait-lora inspect {made[0]}")

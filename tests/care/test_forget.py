@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from portrait_lora import consent
+from portrait_lora import consent, removal
 from portrait_lora.care import forget as forgetting
 from portrait_lora.care.forget import RECEIPT, forget, plan
 from portrait_lora.errors import ArtifactError, InputError
@@ -56,7 +56,7 @@ def test_nothing_is_left_and_the_receipt_names_nobody(tmp_path: Path, home: Path
     shutil.copy(folder / "adapters" / "main" / "adapter.safetensors", folder / "notes" / "a.safetensors")
     shutil.copy(folder / "portraits" / "headshots" / "shot_0.png", folder / "notes" / "p.png")
     (folder / ".writing-portraits-x").mkdir()
-    receipt = forget(folder, photos=True)
+    receipt = forget(folder, photos=True, copies=True)
     assert remains([folder, home], needles) == []
     assert receipt["residual_files"] == 0
     assert (folder / "notes" / "todo.txt").is_file(), "what is not the person's stays"
@@ -83,7 +83,7 @@ def test_exports_elsewhere_are_searched(tmp_path: Path) -> None:
     elsewhere.mkdir()
     shutil.copy(folder / "adapters" / "main" / "adapter.safetensors", elsewhere / "mine.safetensors")
     (elsewhere / "other.safetensors").write_bytes(bytes(range(256)) * 4)
-    forget(folder, photos=True, also=[elsewhere])
+    forget(folder, photos=True, also=[elsewhere], copies=True)
     assert [p.name for p in elsewhere.iterdir()] == ["other.safetensors"]
 
 
@@ -97,7 +97,7 @@ def test_records_go_with_the_portraits_and_adapters_they_tell_of(tmp_path: Path)
     shutil.copy(folder / "photos/anna_0.png", shared / "q.png")
     (shared / "q.json").write_text(json.dumps({"lens": "50 mm"}))
     (shared / "bert.json").write_text(json.dumps({"activation text": "bert"}))
-    forget(folder, photos=True, also=[shared])
+    forget(folder, photos=True, also=[shared], copies=True)
     assert sorted(p.name for p in shared.iterdir()) == ["bert.json", "q.json"]
 
 
@@ -109,7 +109,7 @@ def test_other_people_in_a_shared_folder_stay(tmp_path: Path, home: Path) -> Non
         shutil.copy(folder / "adapters/main/adapter.safetensors", shared / f"{folder.name}.safetensors")
         shutil.copy(folder / "portraits/headshots/shot_0.png", shared / f"{folder.name}.png")
     shutil.copy(bert / "portraits/headshots/shot_0.png", home / "bert.png")
-    forget(anna, photos=True, also=[shared])
+    forget(anna, photos=True, also=[shared], copies=True)
     assert sorted(p.name for p in shared.iterdir()) == ["bert.png", "bert.safetensors"]
     assert (home / "bert.png").is_file()
 
@@ -145,7 +145,7 @@ def test_nothing_of_a_whole_journey_is_left(journey: Journey, tmp_path: Path, ho
     for stray in ("photos", "dataset", "adapters/main", "portraits/headshots"):
         shutil.copytree(folder / stray, folder / "old" / stray)
         shutil.copytree(folder / stray, home / "stray" / stray)
-    receipt = forget(folder, photos=True)
+    receipt = forget(folder, photos=True, copies=True)
     assert receipt["residual_files"] == 0
     assert remains([folder, home], sorted(needles)) == []
     files = {p.suffix for root in (folder, home) for p in root.rglob("*") if p.is_file()}
@@ -169,12 +169,22 @@ def test_a_folder_that_is_no_likeness_is_left_alone(tmp_path: Path) -> None:
         plan(tmp_path / "precious", photos=True)
 
 
-def test_what_cannot_be_removed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = make_likeness(tmp_path / "anna")
+def test_what_cannot_be_removed_is_told_and_the_rest_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, real = make_likeness(tmp_path / "anna"), removal.remove_whole
 
-    def refuse(path: Path) -> None:
-        raise PermissionError(13, "not permitted")
+    def refuse(path: Path, *, owner: Path) -> None:
+        if path.name == "adapters":
+            raise PermissionError(13, "not permitted")
+        real(path, owner=owner)
 
-    monkeypatch.setattr(forgetting.shutil, "rmtree", refuse)
+    monkeypatch.setattr(removal, "remove_whole", refuse)
     with pytest.raises(ArtifactError, match="cannot be removed"):
         forget(folder, photos=True)
+    assert not (folder / "photos").exists() and not (folder / "portraits").exists()
+    assert json.loads((folder / RECEIPT).read_text())["not_removed"] == 1
+    monkeypatch.undo()
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    assert forget(folder, photos=True)["resumed"] is True
+    assert [p.name for p in folder.iterdir()] == [RECEIPT]
