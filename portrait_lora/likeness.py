@@ -11,6 +11,7 @@ from portrait_lora import holding, manifest, strict_json
 from portrait_lora.config import FILE_NAME, LikenessConfig, dump, load
 from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.pictures import formats
+from portrait_lora.pictures.reader import photos_in_subfolders
 from portrait_lora.removal import plain_name
 
 Summary = dict[str, object]
@@ -125,6 +126,13 @@ def photo_files(folder: Path) -> list[Path]:
 def picture_files(folder: Path) -> list[Path]:
     """The visible files that are pictures by their name or their first bytes, by name."""
     return [p for p in photo_files(folder) if formats.is_picture(p)]
+
+
+def left_out(folder: Path) -> list[str]:
+    """`2023: 4 pictures` for every subfolder with pictures: those are not looked at."""
+    return [
+        f"{name}: {count} picture{'s' if count != 1 else ''}" for name, count in photos_in_subfolders(folder)
+    ]
 
 
 @dataclass(slots=True)

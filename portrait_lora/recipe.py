@@ -72,7 +72,8 @@ def init(folder: Path, photos: Path, *, overrides: Sequence[str] = ()) -> Summar
         raise InputError("there is a likeness here already", where=folder, remedy="Choose another folder.")
     files = likeness.photo_files(photos)
     if not files:
-        raise PhotosError("no photos in this folder", where=photos, got="0 files", needed="10-20 pictures")
+        got = ", ".join(["0 files", *likeness.left_out(photos)])
+        raise PhotosError("no photos in this folder", where=photos, got=got, needed="10-20 pictures")
     resolved = config.load(None, overrides)
     manifest.make_folder(folder / "photos")
     for file in files:

@@ -36,19 +36,21 @@ def init(
 ) -> None:
     """Make a likeness folder: copies the photos, picks a base for this machine, writes likeness.yaml."""
     need_folder(photos, "such folder of photos", "a folder with 10-20 pictures")
-    from portrait_lora import recipe
+    from portrait_lora import likeness, recipe
 
-    given = overrides(settings)
+    given, left_out = overrides(settings), likeness.left_out(photos)
     proposed, reasons = _proposed(photos, given, commercial)
     summary = recipe.init(folder, photos, overrides=[*proposed, *given])
     record_consent(folder, subject, consent, "")
     lines = [
         f"{summary['photos']} files copied to {folder / 'photos'}; settings in {folder / 'likeness.yaml'}",
+        *(f"  not copied: {name}; move them up to use them" for name in left_out),
         *(f"  {reason}" for reason in reasons),
         *_open_consent(folder, commercial),
     ]
     following = f"portrait-lora check {folder}"
-    answer(summary | {"chosen": proposed, "reasons": reasons}, as_json, lines, following)
+    summary |= {"chosen": proposed, "reasons": reasons, "subfolders": left_out}
+    answer(summary, as_json, lines, following)
 
 
 def _open_consent(folder: Path, commercial: bool) -> list[str]:

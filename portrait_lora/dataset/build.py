@@ -198,7 +198,8 @@ def _write_holdout(part: Path, report: PhotoReport) -> dict[str, Any]:
 
 def _write_rows(folder: Path, rows: Iterable[dict[str, Any]]) -> None:
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    (folder / METADATA).write_text(text, encoding="utf-8")
+    # names that are no UTF-8 hold half characters, which other readers of imagefolders refuse
+    (folder / METADATA).write_bytes(text.encode(errors="replace"))
 
 
 def _crop(folder: Path, row: dict[str, Any]) -> CaptionedCrop:

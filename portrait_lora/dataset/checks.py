@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 
 from portrait_lora import log
-from portrait_lora.dataset import findings
+from portrait_lora.dataset import findings, panorama
 from portrait_lora.dataset.findings import CODES, CheckSettings, face_luma, settings_of
 from portrait_lora.dataset.photos import (
     ImageArray,
@@ -91,8 +91,12 @@ def check_photo(
     most = int(settings.max_megapixels * 1e6)
     try:
         photo, image = load_photo(path, settings.detect_side_px, max_pixels=most, quick=True)
-        first = analyzer.find(image)
-        faces, hidden = second_look(image, first, analyzer.find)
+        if panorama.is_long(photo.size_px):
+            side = panorama.side_px(photo.size_px, settings.detect_side_px)
+            photo, image = load_photo(path, side, max_pixels=most, quick=True)
+        find = panorama.in_windows(analyzer.find)
+        first = find(image)
+        faces, hidden = second_look(image, first, find)
         if not first and not (faces and faces[0].score >= SURE_SCORE):
             covered = analyzer.covered_face(image)
             if covered is not None:
@@ -100,7 +104,7 @@ def check_photo(
                 first = faces
         if not faces:
             low = tuple(findings.low_resolution(photo, settings))
-            return PhotoReport(photo, None, (unseen(image, analyzer.find, settings) or NO_FACE, *low))
+            return PhotoReport(photo, None, (unseen(image, find, settings) or NO_FACE, *low))
         scale = max(photo.size_px) / max(image.shape[:2])
         face, view, view_face = move_face(faces[0], scale), image, faces[0]
         if faces is first:

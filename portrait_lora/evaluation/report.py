@@ -124,7 +124,7 @@ def write_drift_html(
         holdout=[Tile(name, _thumbnail(holdout, name), None, False) for name in report.holdout],
         rows=_rows(report, portraits, base_portraits or {}),
     )
-    manifest.write_bytes_atomic(path, page.encode("utf-8"))
+    manifest.write_bytes_atomic(path, page.encode(errors="replace"))
 
 
 def write_drift_json(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from portrait_lora.dataset.curate import TooFewPhotos
     from portrait_lora.faces.opening import Analyzer
     from portrait_lora.families.family import Family
-    from portrait_lora.records import Adapter, CuratedSet, PhotoReport, Portrait, Shot
+    from portrait_lora.records import Adapter, CaptionedCrop, CuratedSet, PhotoReport, Portrait, Shot
 
 ADAPTER: Final = "adapter.safetensors"
 ADAPTER_COMFY: Final = "adapter_comfy.safetensors"
@@ -88,6 +88,13 @@ class Context:
         if not files:
             raise self.no_photos("0 files")
         return {p.name: manifest.sha256_file(p) for p in files}
+
+    def photos_of(self, crops: Iterable[CaptionedCrop]) -> list[Path]:
+        """The photos that crops were cut from, by name; by digest where the name is another one now."""
+        names = {sha256: name for name, sha256 in sorted(self.photo_digests.items(), reverse=True)}
+        same = {c.source_sha256: c.source for c in crops}
+        shown = {s: n if self.photo_digests.get(n) == s else names.get(s, n) for s, n in same.items()}
+        return sorted(self.likeness.photos / name for name in shown.values())
 
     def no_photos(self, got: str) -> PhotosError:
         """The error of a photos/ folder without a usable picture."""

@@ -49,7 +49,7 @@ class Checkpoints:
     def __init__(self, ctx: Context) -> None:
         """Raises PhotosError with fewer than two held-out photos in which a face is found."""
         crops, holdout = load_dataset_folder(ctx.likeness.dataset)
-        training = sorted({ctx.likeness.photos / crop.source for crop in crops})
+        training = ctx.photos_of(crops)
         self._ctx, self._probe = ctx, Probe(ctx.finder, holdout, training)
         self._shots = prompts.probe_shots(
             ctx.trigger,

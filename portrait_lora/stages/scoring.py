@@ -50,7 +50,7 @@ def measure(ctx: Context, portraits: Sequence[Portrait], bare: Sequence[Portrait
 def wanted_of(ctx: Context, portraits: Sequence[Portrait], bare: Sequence[Portrait]) -> Wanted:
     """The held-out and training photos of a likeness, beside these portraits."""
     crops, holdout_paths = load_dataset_folder(ctx.likeness.dataset)
-    training_paths = sorted({ctx.likeness.photos / crop.source for crop in crops})
+    training_paths = ctx.photos_of(crops)
     return Wanted(
         holdout_paths,
         training_paths,

@@ -2,6 +2,7 @@ import base64
 import csv
 import json
 import logging
+import os
 import re
 from dataclasses import replace
 
@@ -268,3 +269,23 @@ def test_damage_is_noticed(curated, tmp_path):
     crops[0].path.write_bytes(b"x")
     with pytest.raises(ArtifactError, match="changed"):
         load_dataset_folder(folder)
+
+
+def test_a_file_name_that_is_no_utf8_goes_all_the_way(tmp_path):
+    reports = []
+    for i in range(5):
+        made = report(tmp_path, i, pixels=draw(i, BIG), yaw=(i - 2) * 20.0, embedding=embedding(1, i))
+        name = os.fsdecode(b"Andr\xe9_%d.png" % i)
+        path = made.photo.path.rename(tmp_path / name)
+        reports.append(PhotoReport(replace(made.photo, path=path), made.face))
+    kept = curate(reports, CurateSettings(same_person_similarity=0.45))
+    folder = tmp_path / "likeness" / "dataset"
+    crops = build_dataset(kept, folder, captions_csv=folder.parent / "captions.csv", **OPTIONS)
+    write_check_html(folder.parent / "check.html", kept, reports, title="x")
+    rows = (folder / "train" / "metadata.jsonl").read_text("utf-8")
+    assert "Andr?_" in rows and {json.loads(r)["source_sha256"] for r in rows.splitlines()}
+    assert (
+        load_dataset_folder(folder)[0][0].source_sha256
+        == sorted(crops, key=lambda c: c.path.name)[0].source_sha256
+    )
+    assert "Andr" in (folder.parent / "check.html").read_text("utf-8")
