@@ -29,7 +29,7 @@ class Finder:
         fit = max(width, height) / 640  # detectors see the longer side at about this
         if not len(xs) or np.ptp(xs) / max(fit, 1) < 60:
             return []
-        if abs(np.ptp(ys) / np.ptp(xs) - 1.25) > 0.1:
+        if abs(np.ptp(ys) / np.ptp(xs) - 1.25) > 0.02:
             return []  # cut by the window
         face = made_up_face((int(np.ptp(xs)) + 1, int(np.ptp(ys)) + 1))
         return [panorama._moved(face, (int(xs.min()), int(ys.min())))]
