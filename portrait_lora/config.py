@@ -53,6 +53,7 @@ __all__ = [
     "dump",
     "load",
     "merge",
+    "short",
 ]
 
 Tree = dict[str, object]
@@ -107,6 +108,55 @@ def merge(*trees: Mapping[str, object]) -> Tree:
 def dump(config: LikenessConfig) -> str:
     """The configuration as YAML, in schema order."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def short(config: LikenessConfig, folder: Path | None = None) -> str:
+    """The configuration as a short, commented YAML: the models, the subject, and what differs from defaults.
+
+    Loading it gives `config` again.
+    """
+    defaults = LikenessConfig.model_validate(merge(base_defaults(config.base), {"base": config.base}))
+    own, usual = config.model_dump(mode="json"), defaults.model_dump(mode="json")
+    place = f" {folder}" if folder else ""
+    lines = [f"# What differs from the defaults; every setting: portrait-lora config show{place}"]
+    for key, value in own.items():
+        field = LikenessConfig.model_fields[key]
+        if isinstance(value, dict):
+            section = _differing(cast(Tree, value), cast(Tree, usual[key]), key)
+            if section:
+                lines += ["", f"{key}:", *_commented(section, field.annotation, "  ")]
+        elif value != usual[key] or key in _ALWAYS:
+            lines += _commented({key: value}, LikenessConfig)
+    return "\n".join(lines) + "\n"
+
+
+_ALWAYS: Final = ("base", "face_pack", "subject.kind", "subject.trigger")
+
+
+def _differing(own: Tree, usual: Tree, path: str) -> Tree:
+    out: Tree = {}
+    for key, value in own.items():
+        where = f"{path}.{key}"
+        if isinstance(value, dict):
+            inner = _differing(cast(Tree, value), cast(Tree, usual[key]), where)
+            out |= {key: inner} if inner else {}
+        elif value != usual[key] or where in _ALWAYS:
+            out[key] = value
+    return out
+
+
+def _commented(tree: Tree, model: object, indent: str = "") -> list[str]:
+    """The YAML lines of a mapping; a key on one line gets its meaning beside it."""
+    lines: list[str] = []
+    known = model.model_fields if isinstance(model, type) and issubclass(model, BaseModel) else {}
+    for key, value in tree.items():
+        text = yaml.safe_dump({key: value}, sort_keys=False, allow_unicode=True, width=10_000)
+        rows = [f"{indent}{row}" for row in text.rstrip("\n").split("\n")]
+        meaning = known[key].description if key in known else None
+        if meaning and len(rows) == 1:
+            rows[0] += f"  # {meaning}"
+        lines += rows
+    return lines
 
 
 def _read(path: Path) -> tuple[Tree, yaml.Node | None]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, cast
 
 from portrait_lora import holding, manifest, strict_json
-from portrait_lora.config import FILE_NAME, LikenessConfig, dump, load
+from portrait_lora.config import FILE_NAME, LikenessConfig, load, short
 from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.pictures import formats
 from portrait_lora.pictures.reader import photos_in_subfolders
@@ -113,9 +113,9 @@ def _hold(root: Path) -> holding.Hold | None:
 
 
 def write_config(root: Path, config: LikenessConfig) -> None:
-    """Write likeness.yaml unless the person already has one."""
+    """Write likeness.yaml, short and commented, unless the person already has one."""
     if not (root / FILE_NAME).exists():
-        manifest.write_text_atomic(root / FILE_NAME, dump(config))
+        manifest.write_text_atomic(root / FILE_NAME, short(config, root))
 
 
 def photo_files(folder: Path) -> list[Path]:

@@ -125,3 +125,25 @@ def test_a_section_without_keys_is_an_empty_one(tmp_path: Path, text: str):
 def test_a_section_twice_is_an_error_with_both_lines(tmp_path: Path):
     with pytest.raises(ConfigError, match=r"likeness\.yaml:3.*'training' stands twice: got lines 1 and 3"):
         config.load(write(tmp_path, "training:\n  rank: 8\ntraining:\n  alpha: 8\n"))
+
+
+OWN = (
+    (),
+    ("training.rank=8", "subject.name='Anna: B #x'", "generate.series='no'", "training.blocks=[a, '1e3']"),
+    ("face_pack=auraface", "dataset.captions.captioner=sidecar", "generate.price_per_hour=0.5", "seed=7"),
+)
+
+
+@pytest.mark.parametrize("own", OWN)
+@pytest.mark.parametrize("base", ["embedded", "sdxl", "models/mine"])
+def test_the_short_file_is_read_as_the_same_configuration(
+    base: str, own: tuple[str, ...], tmp_path: Path
+) -> None:
+    settled = config.load(None, [f"base={base}", *own])
+    file = write(tmp_path, config.short(settled, tmp_path))
+    assert config.load(file) == settled
+    lines = file.read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 22, "what is as usual stays out"
+    assert f"portrait-lora config show {tmp_path}" in lines[0]
+    assert f"base: {base}  # a name of" in "\n".join(lines)
+    assert any(line.startswith("  trigger: ohwx  # ") for line in lines)

@@ -53,13 +53,16 @@ def export(
     files = [target, *beside, *copies]
     with outside.writing(likeness.root, files):
         _write(likeness, base, tool, source, files, dict(zip(copies, shown, strict=True)), name)
+    subject = likeness.config.subject
     return {
         "tool": tool,
         "folder": str(out),
         "files": [f.relative_to(out).as_posix() for f in files],
         "layers": layers,
-        "trigger": likeness.config.subject.trigger,
+        "trigger": subject.trigger,
         "place": _PLACES[tool],
+        "base": base.label if base.folder is None else base.name,
+        "example_prompt": f"portrait photo of {subject.trigger} {subject.kind}, window light",
     }
 
 

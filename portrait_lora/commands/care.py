@@ -171,7 +171,8 @@ def export(
     summary = write(opened, base, tool, target, name=name, portraits=portraits)
     files = ", ".join(map(str, summary["files"] if isinstance(summary["files"], list) else []))
     lines = [f"{files} in {target}: {summary['layers']} layers, trigger {summary['trigger']!r}"]
-    lines.append(f"It belongs in: {summary['place']}")
+    lines.append(f"It belongs in: {summary['place']}, with the base {summary['base']}")
+    lines.append(f"Try: {summary['example_prompt']}")
     answer(summary, as_json, lines, f"portrait-lora inspect {target / files.split(', ')[0]}")
 
 

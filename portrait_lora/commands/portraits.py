@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -140,6 +141,7 @@ def fix(
     region: Annotated[str, typer.Option("--region", help="eyes, face, skin, hair or background")],
     strength: Annotated[float, typer.Option("--strength", min=0.05, max=1.0)] = 0.4,
     tries: Annotated[int, typer.Option("--tries", min=1, max=32, help="the best of so many is kept")] = 4,
+    keep: Annotated[bool, typer.Option("--keep", help="keep the best even where the likeness falls")] = False,
     change: ChangeOpt = None,
     likeness: LikenessOpt = None,
     settings: SetOpt = None,
@@ -160,13 +162,30 @@ def fix(
         strength=strength,
         tries=tries,
         changes=editing.layer_changes(change or []),
+        keep=keep,
     )
-    was, now = summary["similarity_before"], summary["similarity_after"]
-    told = f"{summary['file']}" if summary["kept"] else "not kept: the likeness fell"
-    lines = [f"{told} (similarity {was} before, {now} after)"]
-    answer(summary, as_json, lines, f"portrait-lora reproduce {summary['file']}" if summary["kept"] else "")
+    answer(summary, as_json, _fix_lines(summary), _after_fix(summary, file, region))
     if not summary["kept"]:
         raise typer.Exit(errors.EXIT_FAILED)
+
+
+def _fix_lines(summary: Summary) -> list[str]:
+    """What became of a fix, with the picture that was refused."""
+    was, now = summary["similarity_before"], summary["similarity_after"]
+    figures = f"(similarity {was} before, {now} after)"
+    if summary["kept"]:
+        fell = "; the likeness fell, kept as asked" if summary["likeness_fell"] else ""
+        return [f"{summary['file']} {figures}{fell}"]
+    if summary["refused"] is None:
+        return [f"not kept: no face was found in any try {figures}"]
+    return [f"not kept: the likeness fell {figures}", f"  look at it: {summary['refused']}"]
+
+
+def _after_fix(summary: Summary, file: Path, region: str) -> str:
+    if summary["kept"]:
+        return shlex.join(["portrait-lora", "reproduce", str(summary["file"])])
+    words = ["portrait-lora", "fix", str(file), "--region", region]
+    return shlex.join([*words, "--keep"] if summary["refused"] else [*words, "--strength", "0.25"])
 
 
 def reproduce(

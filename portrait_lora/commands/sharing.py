@@ -61,7 +61,10 @@ def team(
 
 
 def publish(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="portraits made by this program")],
+    places: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE|FOLDER...", help="portraits of this program, or folders of them"),
+    ],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="where the copies go")],
     kind: Annotated[
         Literal["jpeg", "webp", "png"], typer.Option("--as", help="format of the copies")
@@ -74,7 +77,7 @@ def publish(
     as_json: JsonOpt = False,
 ) -> None:
     """Write copies that keep the mark of generated media and tell nothing else."""
-    need_files(files, "picture")
+    files = _portraits(places)
     from portrait_lora.care import outside
     from portrait_lora.config import FILE_NAME
     from portrait_lora.generation.publish import publish as make
@@ -86,6 +89,20 @@ def publish(
     pairs = [{"file": str(file), "copy": str(copy)} for file, copy in zip(files, made, strict=True)]
     lines = [f"{pair['copy']}  from {pair['file']}" for pair in pairs]
     answer({"copies": pairs, "format": kind}, as_json, lines, f"portrait-lora inspect {made[0]}")
+
+
+def _portraits(places: list[Path]) -> list[Path]:
+    """The files, and the PNG pictures of the folders.  `InputError` for a place without any."""
+    files: list[Path] = []
+    for place in places:
+        inside = sorted(p for p in place.glob("*.png") if p.is_file()) if place.is_dir() else [place]
+        if not inside:
+            raise errors.InputError(
+                "no portraits in this folder", where=place, needed="PNG files of `generate`"
+            )
+        files += inside
+    need_files(files, "picture")
+    return files
 
 
 def register(app: typer.Typer) -> None:

@@ -32,8 +32,8 @@ def contact_sheet(
 ) -> Path:
     """Write a JPEG page: even gutters, a caption under each picture, the mark of generated media in it.
 
-    `notes` (path or file name -> words) stand in place of the captions' second line.  The same portraits give
-    the same bytes.
+    The last line of a caption is the name of the file.  `notes` (path or file name -> words) stand in place
+    of the second line.  The same portraits give the same bytes.
     """
     if not portraits:
         raise ValueError("a contact sheet needs a portrait")
@@ -43,7 +43,7 @@ def contact_sheet(
     columns = columns or min(len(portraits), 4 if len(portraits) <= 16 else 6)
     rows = math.ceil(len(portraits) / columns)
     small, large = ImageFont.load_default(13), ImageFont.load_default(26)
-    caption_h, title_h = 46, 58 if title else 0
+    caption_h, title_h = 63, 58 if title else 0
     width = 2 * _MARGIN_PX + columns * cell_w + (columns - 1) * _GUTTER_PX
     height = 2 * _MARGIN_PX + title_h + rows * (cell_h + caption_h) + (rows - 1) * _GUTTER_PX
     page = Image.new("RGB", (width, height), _PAPER)
@@ -75,7 +75,11 @@ def _caption(
     if notes is not None:
         told = notes.get(str(portrait.path), notes.get(portrait.path.name, ()))
         rest = ", ".join(told) or "nothing found"
-    return [(look or portrait.shot.name, _INK), (rest or portrait.shot.prompt, _GREY)]
+    return [
+        (look or portrait.shot.name, _INK),
+        (rest or portrait.shot.prompt, _GREY),
+        (portrait.path.name, _GREY),
+    ]
 
 
 def _fit(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width_px: int) -> str:

@@ -126,10 +126,12 @@ def fix(
     strength: float,
     tries: int,
     changes: Mapping[str, str],
+    keep: bool = False,
 ) -> Summary:
-    """Draw one region again; kept only when the similarity to the held-out photos does not fall.
+    """Draw one region again; kept only when the similarity to the held-out photos does not fall, or `keep`.
 
-    Every pixel outside the mask stays as it was.  The original file is left alone.
+    Every pixel outside the mask stays as it was.  The original file is left alone.  A best try that is not
+    kept is written all the same, as `refused`, to be looked at.
     """
     opened = open_picture(path, likeness, overrides)
     ctx, base = opened.ctx, recipe_of(opened)
@@ -157,7 +159,8 @@ def fix(
         after = _similarity(ctx, references, made)
         if after is not None and (best is None or after > best[0]):
             best = (after, made, recipe)
-    kept = best is not None and (before is None or best[0] >= before - IDENTITY_NOISE)
+    holds = best is not None and (before is None or best[0] >= before - IDENTITY_NOISE)
+    kept = best is not None and (holds or keep)
     summary: Summary = {
         "region": region,
         "kept": kept,
@@ -165,10 +168,15 @@ def fix(
         "similarity_after": best[0] if best else None,
         "mask_share": round(float((mask > 0).mean()), 4),
         "file": None,
+        "refused": None,
+        "likeness_fell": best is not None and not holds,
         "changed_outside_mask": None,
     }
-    if best is None or not kept:
+    if best is None:
         return summary
+    if not kept:
+        refused = _free(_edits_folder(opened), f"{path.stem}-{region}-refused")
+        return summary | {"refused": str(_write(ctx, best[1], refused, best[2]))}
     changed = (np.asarray(best[1]) != np.asarray(opened.picture)).any(axis=-1)
     file = _write(ctx, best[1], _free(_edits_folder(opened), f"{path.stem}-{region}"), best[2])
     outside = int((changed & (mask == 0)).sum())

@@ -38,6 +38,9 @@ def test_every_tool_gets_its_layout(opened: Likeness, tmp_path: Path, tool: str,
     told = export(opened, resolve_base("embedded"), tool, out, name="likeness")  # type: ignore[arg-type]
     assert told["files"] == files
     assert lora_layers(out / files[0]) == told["layers"] == 1
+    assert told["base"] == "embedded" and str(told["example_prompt"]).startswith(
+        "portrait photo of ohwx person"
+    )
     assert exported_to(opened.root) == [out.resolve()]
     for path in out.rglob("*"):
         assert b"anna" not in path.read_bytes().lower()

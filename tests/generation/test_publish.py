@@ -71,3 +71,24 @@ def test_what_is_not_ours_is_refused_before_anything_is_written(portrait: Path, 
     with pytest.raises(InputError, match="no such picture"):
         publish([portrait, tmp_path / "none.png"], tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_is_published_whole_and_an_empty_one_is_refused(
+    portrait: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import functools
+    import shutil
+
+    from portrait_lora import cli
+
+    def call(*words: object) -> int:
+        return cli._run(functools.partial(cli.app, ["publish", *map(str, words)]))
+
+    shutil.copyfile(portrait, portrait.with_name("02-second.png"))
+    (portrait.parent / "contact_sheet.jpg").write_bytes(b"a sheet")
+    out, empty = tmp_path / "out", tmp_path / "empty"
+    assert call(portrait.parent, "--out", out, "--keep-names") == 0
+    assert sorted(p.name for p in out.iterdir()) == ["01-classic.jpg", "02-second.jpg"]
+    empty.mkdir()
+    assert call(empty, "--out", tmp_path / "none") == 2
+    assert "no portraits in this folder" in capsys.readouterr().err and not (tmp_path / "none").exists()

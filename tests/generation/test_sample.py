@@ -148,3 +148,8 @@ def test_contact_sheet_is_a_page_that_holds_the_pictures(tmp_path: Path, shots: 
     assert (
         contact_sheet(portraits, tmp_path / "again.jpg", title="Headshots").read_bytes() == sheet.read_bytes()
     )
+    renamed = [
+        replace(p, path=p.path.rename(p.path.with_name(f"other-{i}.png"))) for i, p in enumerate(portraits)
+    ]
+    other = contact_sheet(renamed, tmp_path / "other.jpg", title="Headshots")
+    assert other.read_bytes() != sheet.read_bytes(), "the names of the files stand on it"

@@ -66,18 +66,37 @@ def test_a_portrait_is_made_again_to_the_bit(portrait: Path) -> None:
 
 
 def test_a_fix_stays_inside_its_mask_or_is_not_kept(portrait: Path) -> None:
-    kept = 0
     for region in ("eyes", "background"):
         said = editing.fix(portrait, None, SMALL, region=region, strength=0.3, tries=2, changes={})  # type: ignore[arg-type]
         if not said["kept"]:
-            assert said["file"] is None
+            assert said["file"] is None and Path(str(said["refused"])).is_file(), "it can be looked at"
             continue
-        kept += 1
+        assert said["refused"] is None
         assert said["changed_outside_mask"] == 0
         assert said["similarity_after"] >= said["similarity_before"] - editing.IDENTITY_NOISE  # type: ignore[operator]
         assert editing.reproduce(Path(str(said["file"])), None, None, SMALL)["same"] is True
     manifest.verify(portrait.parent)
-    assert kept or not (portrait.parent.parent / "avatars-edits").exists()
+
+
+def test_a_fix_that_costs_likeness_is_shown_and_kept_when_asked(
+    portrait: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from portrait_lora.commands import portraits as commands
+
+    def fixed(keep: bool) -> dict[str, object]:
+        falling = iter((0.9, 0.4))
+        monkeypatch.setattr(editing, "_similarity", lambda *_: next(falling))
+        return editing.fix(portrait, None, SMALL, region="eyes", strength=0.3, tries=1, changes={}, keep=keep)
+
+    refused, kept = fixed(False), fixed(True)
+    assert refused["kept"] is False and refused["file"] is None and refused["likeness_fell"] is True
+    shown, file = Path(str(refused["refused"])), Path(str(kept["file"]))
+    assert shown.is_file() and "refused" in shown.name and str(shown) in commands._fix_lines(refused)[1]
+    assert commands._after_fix(refused, portrait, "eyes").endswith("--region eyes --keep")
+    assert kept["kept"] is True and kept["refused"] is None and "refused" not in file.name
+    assert np.array_equal(np.asarray(Image.open(file)), np.asarray(Image.open(shown)))
+    assert "kept as asked" in commands._fix_lines(kept)[0]
+    assert commands._after_fix(kept, portrait, "eyes") == f"portrait-lora reproduce {file}"
 
 
 def test_variations_and_a_reference(portrait: Path, journey: Journey, tmp_path: Path) -> None:
