@@ -11,7 +11,6 @@ from portrait_lora import holding, manifest, strict_json
 from portrait_lora.config import FILE_NAME, LikenessConfig, load, short
 from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.pictures import formats
-from portrait_lora.pictures.reader import photos_in_subfolders
 from portrait_lora.removal import plain_name
 
 Summary = dict[str, object]
@@ -130,6 +129,8 @@ def picture_files(folder: Path) -> list[Path]:
 
 def left_out(folder: Path) -> list[str]:
     """`2023: 4 pictures` for every subfolder with pictures: those are not looked at."""
+    from portrait_lora.pictures.reader import photos_in_subfolders  # opens pictures: heavy
+
     return [
         f"{name}: {count} picture{'s' if count != 1 else ''}" for name, count in photos_in_subfolders(folder)
     ]
