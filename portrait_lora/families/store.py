@@ -41,6 +41,10 @@ class Store:
         """The configuration of a part (None: the pipeline's index).  Raises as `open` does."""
         return self._told(lambda: kind.load_config(**self._where(part, generating=False)))
 
+    def text_config(self, kind: Any, part: str) -> Any:
+        """The configuration of a text encoder, an object of transformers.  Raises as `open` does."""
+        return self._told(lambda: kind.config_class.from_pretrained(**self._where(part, generating=False)))
+
     def open(self, kind: Any, part: str | None, *, generating: bool = False, **more: object) -> Any:
         """`kind.from_pretrained` on a part, or on the whole.
 

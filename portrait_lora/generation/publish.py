@@ -104,6 +104,14 @@ def _taken(where: Path) -> InputError:
     return InputError("the name is taken", where=where, remedy="Choose another folder with --out.")
 
 
+def bare_copy(file: Path) -> bytes:
+    """A PNG of the portrait with its mark, and without recipe, prompt or trigger.
+
+    Raises `InputError` for a picture that is not marked as generated.
+    """
+    return _bytes(file, "png", 0, _mark(file), "")
+
+
 def _bytes(file: Path, kind: Format, quality: int, mark: provenance.SourceType, parameters: str) -> bytes:
     with Image.open(file) as opened:
         picture = Image.fromarray(np.asarray(opened.convert("RGB")))  # pixels alone, without chunks

@@ -37,7 +37,7 @@ def make_likeness(root: Path, *, studio: bool = False, base: str = "embedded", s
     run = root / "adapters" / "main"
     (run / "cache").mkdir(parents=True)
     rng, layer = np.random.default_rng(own + 5), "mid_block.attentions.0.proj_in"
-    shapes = {f"unet.{layer}.lora_A.weight": (4, 64), f"unet.{layer}.lora_B.weight": (64, 4)}
+    shapes = {f"unet.{layer}.lora_A.weight": (4, 192, 1, 1), f"unet.{layer}.lora_B.weight": (192, 4, 1, 1)}
     tensors = {key: rng.normal(size=shape).astype(np.float32) for key, shape in shapes.items()}
     save_file(tensors, run / "cache" / "latents.safetensors")
     adapter = Adapter(

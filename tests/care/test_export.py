@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 
-from portrait_lora.care.export import DIFFUSERS_NAME, export, exported_to
+from portrait_lora import provenance
+from portrait_lora.care.export import DIFFUSERS_NAME, card, export, exported_to
 from portrait_lora.care.inspection import in_words, inspect_file
 from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.families.adapter_file import lora_layers
@@ -60,10 +63,39 @@ def test_the_card_has_front_matter_and_says_private(opened: Likeness, tmp_path: 
     assert "--private" in text and not (tmp_path / "out" / "images").exists()
 
 
+EVIL = "ohwx\nlicense: mit\n---\n# <script>alert(1)</script> ``` \x1b[31m"
+
+
+def test_a_trigger_cannot_write_the_card(opened: Likeness, tmp_path: Path) -> None:
+    (opened.root / "likeness.yaml").write_text(
+        yaml.safe_dump({"base": "embedded", "subject": {"trigger": EVIL}})
+    )
+    named = open_likeness(opened.root)
+    text = card(named, SDXL, "a\n# b<i>", [Path("portrait_0.png")])
+    front, body = yaml.safe_load(text.split("\n---\n")[0].removeprefix("---\n")), text.split("\n---\n", 1)[1]
+    assert front["license"] == "other" and front["instance_prompt"] == EVIL
+    assert front["widget"][0]["text"] == EVIL and "\n---" not in body
+    assert "<script>" not in body.split("```")[0] and "<i>" not in body and body.count("```") == 2
+    assert [line for line in body.splitlines() if line.startswith("#")] == ["# a\\n# b&lt;i&gt;"]
+    code = body.split("```python\n")[1].split("\n```")[0].splitlines()
+    assert code[1] == f"pipe({code[1][5:-1]})" and ast.literal_eval(code[1][5:-1]).startswith(
+        f"portrait photo of {EVIL}"
+    )
+
+
+def test_the_export_is_loaded_again_by_its_reader(opened: Likeness, tmp_path: Path) -> None:
+    for tool in ("comfy", "kohya"):
+        assert export(opened, resolve_base("embedded"), tool, tmp_path / tool, name="x")["reloaded"] is True  # type: ignore[arg-type]
+    assert export(opened, SDXL, "diffusers", tmp_path / "sdxl", name="x")["reloaded"] is False  # not here
+
+
 def test_portraits_only_when_asked(opened: Likeness, tmp_path: Path) -> None:
     told = export(opened, SDXL, "diffusers", tmp_path / "out", name="x", portraits=True)
     assert told["files"][2:] == ["images/portrait_0.png", "images/portrait_1.png"]  # type: ignore[index]
     assert "<Gallery />" in (tmp_path / "out" / "README.md").read_text()
+    for picture in (tmp_path / "out" / "images").iterdir():
+        assert provenance.source_type(picture) == provenance.TRAINED
+        assert b"ohwx" not in picture.read_bytes() and provenance.RECIPE_KEY not in Image.open(picture).info
 
 
 def test_what_cannot_be_exported_is_told(opened: Likeness, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from portrait_lora.care.inspection import in_words, inspect_file
 from portrait_lora.errors import ArtifactError, InputError, PortraitError
 from portrait_lora.families.adapter_file import read_header
 from portrait_lora.families.lora_loading import complete_layers, load_lora
+from portrait_lora.families.reload import layers_taken
 from portrait_lora.families.sd15 import SD15
 from portrait_lora.generation.drawing import Sampler, StyleAdapter, from_text, open_pipeline
 from portrait_lora.records import Shot
@@ -87,6 +88,22 @@ def test_whole_files_of_both_layouts_go_in(state: dict[str, Tensor], tiny_sd15: 
         path = tmp_path / f"{number}.safetensors"
         save_file(file, path)
         assert load_lora(tiny_sd15.pipeline(None), path, "style") == layers
+
+
+def test_an_export_is_loaded_again_into_networks_without_weights(
+    state: dict[str, Tensor], tiny_sd15: SD15, tmp_path: Path
+) -> None:
+    """The text encoder's layers too; a layer of another name, or of another size, is noticed."""
+    path, layer = tmp_path / "x.safetensors", "text_encoder.text_model.encoder.layers.0.self_attn.q_proj"
+    text = {f"{layer}.lora_A.weight": torch.ones(2, 32), f"{layer}.lora_B.weight": torch.ones(32, 2)}
+    save_file(state | text, path)
+    assert layers_taken(tiny_sd15.base, path) == len(state) // 2 + 1
+    save_file(state | {k.replace("layers.0", "layers.9"): v for k, v in text.items()}, path)
+    with pytest.raises(ArtifactError, match="not every layer"):
+        layers_taken(tiny_sd15.base, path)
+    save_file(state | {k: torch.ones(2, 2) for k in text}, path)
+    with pytest.raises(ArtifactError, match="cannot be put"):
+        layers_taken(tiny_sd15.base, path)
 
 
 @pytest.mark.parametrize(
