@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from accelerate import init_empty_weights
+from accelerate import init_empty_weights  # pyright: ignore[reportMissingTypeStubs]
 
 from portrait_lora.families import open_family
 from portrait_lora.families.adapter_file import read_header
@@ -43,7 +43,8 @@ def _skeleton(family: DiffusersFamily, parts: set[str]) -> Any:
     for name, entry in index.items():
         if name.startswith("text_encoder"):
             networks[name] = _text_encoder(family, name, entry) if name in parts else None
-    return store.open(kind, None, **(dict(family.pipeline_options) | networks))
+    options: dict[str, Any] = {**family.pipeline_options, **networks}
+    return store.open(kind, None, **options)
 
 
 def _text_encoder(family: DiffusersFamily, name: str, entry: Any) -> Any:
