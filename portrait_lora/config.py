@@ -88,8 +88,8 @@ def load(
 
 def base_defaults(base: str) -> Tree:
     """The YAML of a base model; a base without one (a folder of the user's) starts from the schema."""
-    path = configs_dir() / f"{base}.yaml"
-    return _read(path)[0] if "/" not in base and path.is_file() else {}
+    known = {path.stem: path for path in configs_dir().glob("*.yaml")}
+    return _read(known[base])[0] if base in known else {}
 
 
 def merge(*trees: Mapping[str, object]) -> Tree:

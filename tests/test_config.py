@@ -147,3 +147,9 @@ def test_the_short_file_is_read_as_the_same_configuration(
     assert f"portrait-lora config show {tmp_path}" in lines[0]
     assert f"base: {base}  # a name of" in "\n".join(lines)
     assert any(line.startswith("  trigger: ohwx  # ") for line in lines)
+
+
+@pytest.mark.parametrize("name", ["a" * 5000, "a\0b", "../sd15", ".", "sd15/../sd15"])
+def test_a_base_of_whatever_name_is_looked_for_among_the_packaged_ones_only(name: str):
+    assert config.base_defaults(name) == {}
+    assert config.base_defaults("sd15")
