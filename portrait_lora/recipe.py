@@ -74,12 +74,27 @@ def init(folder: Path, photos: Path, *, overrides: Sequence[str] = ()) -> Summar
     if not files:
         got = ", ".join(["0 files", *likeness.left_out(photos)])
         raise PhotosError("no photos in this folder", where=photos, got=got, needed="10-20 pictures")
-    resolved = config.load(None, overrides)
+    captions = _captions_among(photos, files)
+    came = ["dataset.captions.captioner=sidecar"] if captions else []
+    resolved = config.load(None, [*came, *overrides])
     manifest.make_folder(folder / "photos")
     for file in files:
         shutil.copyfile(file, folder / "photos" / file.name)
     likeness.write_config(folder, resolved)
-    return {"folder": str(folder), "photos": len(files)}
+    return {"folder": str(folder), "photos": len(files), "captions": captions}
+
+
+def _captions_among(folder: Path, files: Sequence[Path]) -> int:
+    """How many of the pictures come with a caption, in a text file or a row; rows of no picture are told."""
+    from portrait_lora.dataset import sidecars
+
+    table = folder / sidecars.METADATA
+    rows = sidecars.read_metadata(table)
+    texts = (*sidecars.SUFFIXES, table.suffix)
+    pictures = [p for p in files if p.suffix.lower() not in texts and not p.is_symlink()]
+    if rows:
+        sidecars.warn_of_strangers(table, rows, pictures)
+    return sum(bool(sidecars.caption_of(picture, rows)) for picture in pictures)
 
 
 def _studio_photos(out: Path, person_seed: int) -> str:

@@ -61,6 +61,13 @@ class SubjectConfig(Section):
         default=vocabulary.TRIGGER, min_length=2, description="the rare token that stands for this person"
     )
 
+    @field_validator("trigger")
+    @classmethod
+    def _not_blank(cls, value: str) -> str:
+        if len(value.strip()) < 2:
+            raise ValueError("a trigger of at least two characters that are not spaces")
+        return " ".join(value.split())
+
 
 class CheckConfig(Section):
     """Thresholds of the photo check; every finding prints the one it used."""

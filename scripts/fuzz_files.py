@@ -32,7 +32,7 @@ from PIL.PngImagePlugin import PngInfo
 from portrait_lora import config, consent, lock, manifest, provenance
 from portrait_lora.care.inspection import inspect_file
 from portrait_lora.dataset.caption import read_captions
-from portrait_lora.dataset.captioners import read_metadata
+from portrait_lora.dataset.sidecars import read_metadata
 from portrait_lora.errors import PortraitError
 from portrait_lora.evaluation.tables import read_measured
 from portrait_lora.faces.packs import PACK_FILE, embedded_folder, resolve_pack

@@ -27,6 +27,8 @@ def import_(
 
     summary = exchange.import_dataset(source, folder, overrides(settings))
     lines = [f"{summary['photos']} photos and {summary['captions']} captions copied to {folder / 'photos'}"]
+    if summary["rows_without_picture"]:
+        lines.append(f"  {summary['rows_without_picture']} rows of metadata.jsonl fit no picture")
     if summary["passed_over"]:
         lines.append(f"  links are not followed: {summary['passed_over']} left out")
     answer(summary, as_json, lines, f"portrait-lora check {folder}")

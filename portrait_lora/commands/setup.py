@@ -44,6 +44,7 @@ def init(
     record_consent(folder, subject, consent, "")
     lines = [
         f"{summary['photos']} files copied to {folder / 'photos'}; settings in {folder / 'likeness.yaml'}",
+        *([f"  {summary['captions']} captions came with them and are used"] if summary["captions"] else []),
         *(f"  not copied: {name}; move them up to use them" for name in left_out),
         *(f"  {reason}" for reason in reasons),
         *_open_consent(folder, commercial),

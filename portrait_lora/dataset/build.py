@@ -131,7 +131,8 @@ def dataset_inputs(
 
 
 def _warn_without_trigger(rows: Sequence[dict[str, Any]], trigger: str) -> None:
-    without = [r["file_name"] for r in rows if trigger not in r["text"].split()]
+    whole = re.compile(rf"(?<!\w){re.escape(trigger)}(?!\w)")
+    without = [r["file_name"] for r in rows if not whole.search(r["text"])]
     if without:
         text = "%d of %d captions do not contain the trigger %r, such as that of %s"
         log.get(__name__).warning(text, len(without), len(rows), trigger, without[0])

@@ -10,12 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from portrait_lora import manifest
-from portrait_lora.dataset.captioners import METADATA, read_metadata, read_text
+from portrait_lora.dataset import sidecars
 from portrait_lora.dataset.photos import list_photos
+from portrait_lora.dataset.sidecars import METADATA, read_metadata
 from portrait_lora.errors import InputError
 from portrait_lora.records import CaptionedCrop
 
@@ -23,8 +24,9 @@ KIND: Final = "kohya"
 IMAGES: Final = "img"
 MASKS: Final = "masks"
 _FOLDER: Final = re.compile(r"^(\d+)_(\S+)(?: (.+))?$")
-_CAPTION_SUFFIXES: Final = (".txt", ".caption")
-_NEEDED: Final = "folders such as `10_sks person`, or a metadata.jsonl beside the pictures"
+_MAX_REPEATS: Final = 1000
+"""`2024_anna` is a year and a name, not two thousand repeats of a trigger."""
+_NEEDED: Final = "folders such as `10_sks person`, or captions or a metadata.jsonl beside the pictures"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,7 @@ class Imported:
     passed_over: tuple[str, ...]  # links, which are not followed
     trigger: str
     subject: str
+    strange_rows: int = 0  # of metadata.jsonl, that name no picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,7 @@ def import_dataset(source: Path, photos: Path) -> Imported:
         raise InputError("there are photos already", where=photos, needed="a new likeness folder")
     folders, trigger, subject = _subject_of(source)
     found = [one for folder in folders for one in _pictures(folder)]
+    strange = sum(_warn_of_strangers(folder) for folder in folders)
     links = tuple(one.path.name for one in found if one.path.is_symlink())
     taken: set[str] = set()
     captions = 0
@@ -112,35 +116,61 @@ def import_dataset(source: Path, photos: Path) -> Imported:
             captions += 1
     if not taken:
         raise InputError("no pictures in this dataset", where=source, needed=_NEEDED)
-    return Imported(len(taken), captions, links, trigger, subject)
+    return Imported(len(taken), captions, links, trigger, subject, strange)
 
 
 def _subject_of(source: Path) -> tuple[list[Path], str, str]:
-    """The folders that hold the pictures, trigger and class word."""
+    """The folders that hold the pictures, trigger and class word.
+
+    What is inside counts before the folder's own name, which may be a date or a project.
+    """
     inside = source / IMAGES if (source / IMAGES).is_dir() else source
-    candidates = [source, *sorted(p for p in inside.iterdir() if p.is_dir())]
-    named = [(p, match) for p in candidates if (match := _FOLDER.match(p.name))]
-    if named:
+    tables = [folder for folder in (source / "train", source) if (folder / METADATA).is_file()]
+    own = [] if tables else [source]
+    for candidates in (sorted(p for p in inside.iterdir() if p.is_dir()), own):
+        named = [(p, match) for p in candidates if (match := _FOLDER.match(p.name)) and _repeats(match[1])]
         subjects = sorted({(m[2], m[3] or "") for _, m in named})
         if len(subjects) > 1:
             got = ", ".join(" ".join(s).strip() for s in subjects)
             remedy = "Give the folder of one subject alone."
             raise InputError("several subjects in one dataset", where=source, got=got, remedy=remedy)
-        return [p for p, _ in named], *subjects[0]
-    for folder in (source / "train", source):
-        if (folder / METADATA).is_file():
-            return [folder], "", ""
+        if named:
+            return [p for p, _ in named], *subjects[0]
+    if tables:
+        return tables[:1], "", ""
+    if any(sidecars.caption_file(photo) for photo in list_photos(source)):
+        return [source], "", ""
     remedy = "For plain photos use: portrait-lora init"
     raise InputError("not a dataset", where=source, needed=_NEEDED, remedy=remedy)
 
 
+def _repeats(digits: str) -> bool:
+    return len(digits) <= 4 and int(digits) <= _MAX_REPEATS
+
+
 def _pictures(folder: Path) -> Iterator[_Source]:
-    told = read_metadata(folder / METADATA)
-    for path in list_photos(folder):
-        beside = [path.with_suffix(s) for s in _CAPTION_SUFFIXES]
-        file = next((p for p in beside if p.is_file() and not p.is_symlink()), None)
-        text = " ".join(read_text(file).split()) if file else ""
-        yield _Source(path, text or told.get(path.name, ""))
+    rows = read_metadata(folder / METADATA)
+    for path in _photos(folder):
+        yield _Source(path, sidecars.caption_of(path, rows))
+
+
+def _photos(folder: Path) -> list[Path]:
+    """The photos of a folder, and of those below it that rows of its metadata name."""
+    rows = read_metadata(folder / METADATA)
+    parents = {PurePosixPath(name.replace("\\", "/")).parent for name in rows}
+    below = sorted(p for p in parents if p.parts and not p.is_absolute() and ".." not in p.parts)
+    folders = [folder, *(folder / p for p in below if ":" not in p.parts[0])]
+    return [
+        photo
+        for one in folders
+        if one.is_dir() and one.resolve().is_relative_to(folder.resolve())
+        for photo in list_photos(one)
+    ]
+
+
+def _warn_of_strangers(folder: Path) -> int:
+    rows = read_metadata(folder / METADATA)
+    return sidecars.warn_of_strangers(folder / METADATA, rows, _photos(folder)) if rows else 0
 
 
 def _free_name(name: str, taken: set[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, get_args
@@ -26,7 +27,9 @@ def import_dataset(source: Path, root: Path, overrides: Sequence[str] = ()) -> S
     load(None, overrides)
     made = kohya.import_dataset(source, root / "photos")
     told = ["dataset.captions.captioner=sidecar"] if made.captions else []
-    told += [f"subject.trigger={made.trigger!r}"] if len(made.trigger) >= 2 else []
+    told += (
+        [f"subject.trigger={json.dumps(made.trigger, ensure_ascii=False)}"] if len(made.trigger) >= 2 else []
+    )
     kind = made.subject.split()[-1].lower() if made.subject else ""
     told += [f"subject.kind={kind}"] if kind in _KINDS else []
     config = load(None, [*told, *overrides])
@@ -35,6 +38,7 @@ def import_dataset(source: Path, root: Path, overrides: Sequence[str] = ()) -> S
         "photos": made.photos,
         "captions": made.captions,
         "passed_over": len(made.passed_over),
+        "rows_without_picture": made.strange_rows,
         "trigger": config.subject.trigger,
         "kind": config.subject.kind,
     }

@@ -3,7 +3,8 @@ import json
 import pytest
 
 from portrait_lora.dataset.caption import AttributesCaptioner
-from portrait_lora.dataset.captioners import SidecarCaptioner, choose_captioner, read_metadata
+from portrait_lora.dataset.captioners import SidecarCaptioner, choose_captioner
+from portrait_lora.dataset.sidecars import read_metadata
 from portrait_lora.dataset.crop import frame
 from portrait_lora.errors import InputError
 
@@ -31,7 +32,9 @@ def test_a_sidecar_wins_over_metadata_and_both_over_the_automatic_caption(tmp_pa
         caption(writer, tmp_path)
 
 
-@pytest.mark.parametrize(("line", "words"), [('{"file_name": ', "not JSON"), ("[1, 2]", "not a JSON object")])
+@pytest.mark.parametrize(
+    ("line", "words"), [('{"file_name": ', "not valid JSON"), ("[1, 2]", "a JSON object")]
+)
 def test_broken_metadata_names_the_line(tmp_path, line, words):
     path = tmp_path / "metadata.jsonl"
     path.write_text('{"file_name": "a.jpg", "caption": "x"}\n' + line, encoding="utf-8")
