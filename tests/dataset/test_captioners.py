@@ -4,8 +4,8 @@ import pytest
 
 from portrait_lora.dataset.caption import AttributesCaptioner
 from portrait_lora.dataset.captioners import SidecarCaptioner, choose_captioner
-from portrait_lora.dataset.sidecars import read_metadata
 from portrait_lora.dataset.crop import frame
+from portrait_lora.dataset.sidecars import read_metadata
 from portrait_lora.errors import InputError
 
 from .made_up import draw, made_up_face
