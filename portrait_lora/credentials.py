@@ -8,13 +8,12 @@ change shows.  Nothing is asked of the network, except a time-stamp authority th
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from portrait_lora import __version__, provenance
-from portrait_lora.errors import InputError, PortraitError, require_extra
+from portrait_lora import __version__, provenance, strict_json
+from portrait_lora.errors import ArtifactError, InputError, PortraitError, require_extra
 from portrait_lora.signer import EXTRA, KEY_USAGES, Signer
 
 if TYPE_CHECKING:
@@ -107,10 +106,10 @@ def read(data: bytes, kind: Format, authorities: bytes | None = None) -> Credent
             _context(authorities) as context,
             c2pa.Reader(_mime(kind), io.BytesIO(data), context=context) as r,
         ):
-            told = cast(dict[str, Any], json.loads(r.json()))
-    except (c2pa.C2paError, ValueError) as error:
+            told = strict_json.parse_object(r.json(), "", "report of the credentials")
+        return _summary(told)
+    except (c2pa.C2paError, ArtifactError, ValueError, KeyError, TypeError, AttributeError) as error:
         return Credentials("invalid", True, "", "", "", None, None, (str(error),))
-    return _summary(told)
 
 
 def _summary(told: Mapping[str, Any]) -> Credentials:

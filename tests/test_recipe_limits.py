@@ -103,3 +103,12 @@ def test_the_door_of_pictures_refuses_it(tmp_path: Path) -> None:
             continue
         with pytest.raises(ArtifactError, match=r"a\.png.*threads: got 1000000; needed 0 to 1024"):
             provenance.read_recipe(tmp_path / "a.png")
+
+
+def test_nothing_is_drawn_after_a_forged_recipe() -> None:
+    from portrait_lora.generation import remake
+
+    family: Any = object()
+    for case in ("a million threads", "a billion pictures", "index 99", "negative index"):
+        with pytest.raises(ArtifactError, match="is damaged"):
+            remake.remake(family, FORGED[case], None, lambda digest: None)
