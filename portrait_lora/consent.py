@@ -1,7 +1,8 @@
 """Who agreed to be portrayed, to what, until when: `consent.json`, needed before photographs are trained on.
 
-The record holds a name, purposes, a date and the sha256 of the statement that was agreed to.  It is a record,
-not a proof, and it never leaves the folder.
+The record holds a name, purposes, a date, the sha256 of the statement that was agreed to, and those of the
+photos it was given for: photos that are added later are not covered.  It is a record, not a proof, and it
+never leaves the folder.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, Final
 
 from portrait_lora import manifest, provenance, strict_json, strict_yaml
 from portrait_lora.errors import ArtifactError, InputError
+from portrait_lora.pictures.reader import list_photos
 from portrait_lora.written import WrittenFloat, WrittenInt
 
 NAME: Final = "consent.json"
@@ -32,7 +34,10 @@ _HOW: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Consent:
-    """`until` and `given` are ISO dates; `by` says whether the subject answered or a file was given."""
+    """`until` and `given` are ISO dates; `by` says whether the subject answered or a file was given.
+
+    `photos` are the sha256 of the photographs it was given for.
+    """
 
     who: str
     purposes: tuple[str, ...]
@@ -40,6 +45,7 @@ class Consent:
     statement_sha256: str
     by: str
     given: str
+    photos: tuple[str, ...] = ()
 
 
 def of_subject(who: str, today: dt.date) -> Consent:
@@ -74,10 +80,18 @@ def of_file(path: Path, today: dt.date) -> Consent:
     )
 
 
-def write(folder: Path, consent: Consent) -> Path:
-    """Write `consent.json` into a likeness folder."""
-    manifest.write_json_atomic(folder / NAME, asdict(consent))
+def write(folder: Path, consent: Consent, photos: Path | None = None) -> Path:
+    """Write `consent.json` into a likeness folder, for the photographs there (or in `photos`)."""
+    digests = sorted({manifest.sha256_file(p) for p in photographs(photos or folder / "photos")})
+    manifest.write_json_atomic(folder / NAME, {**asdict(consent), "photos": digests})
     return folder / NAME
+
+
+def photographs(photos: Path) -> list[Path]:
+    """The files that count as photographs of a person: all that could be photos and are not the studio's."""
+    if not photos.is_dir():
+        return []
+    return [p for p in list_photos(photos) if provenance.is_unmarked_picture(p)]
 
 
 def read(folder: Path) -> Consent | None:
@@ -87,8 +101,9 @@ def read(folder: Path) -> Consent | None:
         return None
     raw: dict[str, Any] = strict_json.load_object(path, "consent record", remedy=_HOW)
     try:
-        found = Consent(**{**raw, "purposes": tuple(raw["purposes"])})
-        if not all(isinstance(one, str) for one in (found.who, found.until, *found.purposes)):
+        photos = tuple(raw.get("photos", ()))
+        found = Consent(**{**raw, "purposes": tuple(raw["purposes"]), "photos": photos})
+        if not all(isinstance(one, str) for one in (found.who, found.until, *found.purposes, *photos)):
             raise TypeError("a value that is not text")
     except (TypeError, KeyError) as error:
         raise ArtifactError("the consent record is damaged", where=path, got=error, remedy=_HOW) from error
@@ -96,11 +111,11 @@ def read(folder: Path) -> Consent | None:
 
 
 def require(folder: Path, photos: Path, *, commercial: bool, today: dt.date | None = None) -> None:
-    """`InputError` unless every picture is the studio's or a consent covers the use today."""
-    files = [p for p in sorted(photos.iterdir()) if p.is_file() and not p.name.startswith(".")]
-    if not any(provenance.is_unmarked_picture(p) for p in files):
+    """`InputError` unless every picture is the studio's or a consent covers photos and use today."""
+    files = photographs(photos)
+    if not files:
         return
-    found, now = read(folder), today or dt.date.today()
+    found = read(folder)
     if found is None:
         raise InputError(
             "these are photographs of a person, and nobody's consent is recorded",
@@ -108,8 +123,7 @@ def require(folder: Path, photos: Path, *, commercial: bool, today: dt.date | No
             needed=NAME,
             remedy=_HOW,
         )
-    if _date(found.until, folder / NAME) < now:
-        raise InputError("the consent has expired", where=folder / NAME, got=found.until, remedy=_HOW)
+    _refuse_expired(found, folder, today)
     lacking = [p for p in ("training", "portraits") if p not in found.purposes]
     lacking += ["commercial"] if commercial and "commercial" not in found.purposes else []
     if lacking:
@@ -117,6 +131,38 @@ def require(folder: Path, photos: Path, *, commercial: bool, today: dt.date | No
         raise InputError(
             "the consent does not cover this", where=folder / NAME, got=got, needed=needed, remedy=_HOW
         )
+    covered = set(found.photos)
+    later = [p.name for p in files if manifest.sha256_file(p) not in covered]
+    if later:
+        raise InputError(
+            "the consent was not given for these photos" if covered else "the consent names no photos",
+            where=folder / NAME,
+            got=f"{len(later)} of {len(files)} photos, such as {later[0]}",
+            needed="a consent that is given after the last photo was added",
+            remedy=_HOW,
+        )
+
+
+def require_valid(folder: Path, *, today: dt.date | None = None) -> None:
+    """`InputError` when the folder's consent has ended, or photographs lie there without one.
+
+    A folder without photographs has no consent, and passes.
+    """
+    found = read(folder)
+    if found is not None:
+        _refuse_expired(found, folder, today)
+    elif photographs(folder / "photos"):
+        raise InputError(
+            "these are of a person's photographs, and nobody's consent is recorded",
+            where=folder,
+            needed=NAME,
+            remedy=_HOW,
+        )
+
+
+def _refuse_expired(found: Consent, folder: Path, today: dt.date | None) -> None:
+    if _date(found.until, folder / NAME) < (today or dt.date.today()):
+        raise InputError("the consent has expired", where=folder / NAME, got=found.until, remedy=_HOW)
 
 
 def _date(text: str, where: Path) -> dt.date:

@@ -38,6 +38,49 @@ def test_the_subject_agrees_for_a_year(tmp_path: Path) -> None:
         require(folder, today=dt.date(2027, 11, 22))
 
 
+def test_photos_that_are_added_later_are_not_covered(tmp_path: Path) -> None:
+    folder = make_likeness(tmp_path / "me")
+    consent.write(folder, consent.of_subject("Anna", TODAY))
+    first = folder / "photos" / "anna_0.png"
+    first.rename(first.with_name("renamed.png"))
+    (folder / "photos" / "anna_1.png").unlink()
+    (folder / "photos" / "anna_2.txt").write_text("a caption")
+    require(folder)
+    (folder / "photos" / "IMG_1.HEIC").write_bytes(b"another photo, in a format that nobody reads here")
+    with pytest.raises(InputError, match=r"not given for these photos.*1 of 3 photos, such as IMG_1.HEIC"):
+        require(folder)
+    consent.write(folder, consent.of_subject("Anna", TODAY))
+    require(folder)
+
+
+def test_a_record_of_an_earlier_version_names_no_photos(tmp_path: Path) -> None:
+    folder = make_likeness(tmp_path / "me")
+    record = asdict(consent.of_subject("Anna", TODAY))
+    del record["photos"]
+    (folder / consent.NAME).write_text(json.dumps(record))
+    with pytest.raises(InputError, match=r"names no photos.*--i-am-the-subject"):
+        require(folder)
+
+
+@pytest.mark.parametrize("name", ["IMG_1.HEIC", "IMG_2.jpg", "IMG_3", "IMG_4.jxl"])
+def test_a_file_that_nobody_can_read_is_no_studio_picture(tmp_path: Path, name: str) -> None:
+    folder = make_likeness(tmp_path / "studio", studio=True)
+    (folder / "photos" / name).write_bytes(b"\0\0\0\x18ftypheic and no more")
+    with pytest.raises(InputError, match="nobody's consent is recorded"):
+        require(folder)
+    with pytest.raises(InputError, match="nobody's consent is recorded"):
+        consent.require_valid(folder)
+
+
+def test_what_is_handed_on_needs_a_consent_that_has_not_ended(tmp_path: Path) -> None:
+    consent.require_valid(make_likeness(tmp_path / "studio", studio=True))
+    folder = make_likeness(tmp_path / "me")
+    consent.write(folder, consent.of_subject("Anna", TODAY))
+    consent.require_valid(folder, today=TODAY)
+    with pytest.raises(InputError, match="expired"):
+        consent.require_valid(folder, today=dt.date(2027, 11, 22))
+
+
 def test_a_file_says_for_what(tmp_path: Path) -> None:
     folder, file = make_likeness(tmp_path / "anna"), tmp_path / "consent.yaml"
     file.write_text(GOOD)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import time
 import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -16,17 +18,71 @@ from portrait_lora.care.inspection import inspect_file
 from portrait_lora.errors import ArtifactError, InputError
 
 
-def test_studio_marks_are_read_back_from_png_and_jpeg(tmp_path: Path) -> None:
-    picture = Image.new("RGB", (8, 8))
-    picture.save(
-        tmp_path / "a.png",
-        pnginfo=provenance.png_info(None, provenance.ALGORITHMIC, creator_tool=provenance.STUDIO),
-    )
-    xmp = provenance.xmp_bytes(provenance.ALGORITHMIC, creator_tool=provenance.STUDIO)
-    picture.save(tmp_path / "b.jpg", xmp=xmp)
-    for name in ("a.png", "b.jpg"):
-        assert provenance.is_studio_picture(tmp_path / name)
-        assert provenance.source_type(tmp_path / name) == "algorithmicMedia"
+def noise(seed: int) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 255, (24, 32, 3), dtype=np.uint8))
+
+
+def encoded(picture: Image.Image, kind: str) -> bytes:
+    buffer = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture.save(buffer, kind, **({"exif": exif, "progressive": True} if kind == "JPEG" else {}))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_studio_marks_are_read_back_and_leave_the_pixels_alone(tmp_path: Path, kind: str) -> None:
+    plain, path = encoded(noise(1), kind), tmp_path / "a.picture"
+    marked = provenance.studio_marked(plain)
+    path.write_bytes(marked)
+    assert provenance.is_studio_picture(path) and not provenance.is_unmarked_picture(path)
+    assert provenance.source_type(path) == "algorithmicMedia"
+    with Image.open(path) as picture:
+        picture.load()
+        assert np.array_equal(np.asarray(picture), np.asarray(Image.open(io.BytesIO(plain))))
+    assert provenance.content_digest(marked) == provenance.content_digest(plain)
+    path.write_bytes(provenance.studio_marked(plain[: len(plain) // 2]))
+    assert provenance.is_studio_picture(path), "one that the studio cut short on purpose"
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_a_mark_that_is_copied_into_a_photograph_counts_for_nothing(tmp_path: Path, kind: str) -> None:
+    studio, photo, path = encoded(noise(1), kind), encoded(noise(2), kind), tmp_path / "photo"
+    digest = provenance.content_digest(studio)
+    assert digest is not None
+    packet = provenance.xmp_packet(provenance.ALGORITHMIC, creator_tool=provenance.STUDIO, content=digest)
+    with Image.open(io.BytesIO(photo)) as picture:
+        if kind == "JPEG":
+            picture.save(path, kind, xmp=packet.encode(), quality="keep")
+        else:
+            info = PngInfo()
+            info.add_itxt(provenance.XMP_KEY, packet)
+            picture.save(path, kind, pnginfo=info)
+    assert provenance.source_type(path) == "algorithmicMedia"
+    assert provenance.is_unmarked_picture(path)
+    unbound = provenance.xmp_bytes(provenance.ALGORITHMIC, creator_tool=provenance.STUDIO)
+    Image.open(io.BytesIO(photo)).save(path, "JPEG", xmp=unbound)
+    assert provenance.is_unmarked_picture(path), "the mark of former versions says nothing of a picture"
+
+
+def test_a_changed_pixel_ends_the_mark(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(provenance.studio_marked(encoded(noise(1), "PNG")))
+    with Image.open(path) as picture:
+        info, pixels = PngInfo(), np.array(picture)
+        info.add_itxt(provenance.XMP_KEY, picture.info[provenance.XMP_KEY])
+    pixels[3, 4, 1] ^= 1
+    Image.fromarray(pixels).save(path, pnginfo=info)
+    assert provenance.is_unmarked_picture(path)
+
+
+def test_what_cannot_be_read_counts_as_a_photograph(tmp_path: Path) -> None:
+    for name, data in (("a.jpg", b""), ("b.heic", b"\0\0\0\x18ftypheic"), ("c", b"no picture")):
+        (tmp_path / name).write_bytes(data)
+        assert provenance.is_unmarked_picture(tmp_path / name)
+    assert provenance.is_unmarked_picture(tmp_path / "missing.jpg")
+    with pytest.raises(ArtifactError, match="JPEG and PNG only"):
+        provenance.studio_marked(b"GIF89a")
 
 
 def test_anything_else_counts_as_a_photograph(tmp_path: Path) -> None:

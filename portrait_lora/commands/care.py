@@ -159,6 +159,7 @@ def export(
 ) -> None:
     """Write the adapter in the layout another program reads, with a sidecar or a model card."""
     need_likeness(folder)
+    from portrait_lora import consent
     from portrait_lora.care.export import export as write
     from portrait_lora.families import catalog, pinned
     from portrait_lora.likeness import open_likeness
@@ -166,6 +167,7 @@ def export(
     if Path(name).name != name or name.startswith("."):
         raise InputError("not a file name", where="--name", got=name)
     opened = open_likeness(folder, overrides(settings))
+    consent.require_valid(folder)
     base = pinned.locked(catalog.resolve_base(opened.config.base), folder)
     target = out or folder / "exports" / tool
     summary = write(opened, base, tool, target, name=name, portraits=portraits)

@@ -67,13 +67,14 @@ def _open_consent(folder: Path, commercial: bool) -> list[str]:
 
 def _proposed(photos: Path, given: list[str], commercial: bool) -> tuple[list[str], list[str]]:
     """Overrides for what the person has not settled, and why; they come before the person's own."""
-    from portrait_lora import config, device, likeness, provenance
+    from portrait_lora import config, device, provenance
     from portrait_lora.families.choose import choose_base
+    from portrait_lora.pictures.reader import list_photos
 
     settled = config.load(None, given).model_dump()
     named = {pair.partition("=")[0].strip() for pair in given}
     proposed = ["commercial=true"] if commercial and "commercial" not in named else []
-    files = likeness.photo_files(photos) if photos.is_dir() else []
+    files = list_photos(photos) if photos.is_dir() else []
     studio = bool(files) and all(not provenance.is_unmarked_picture(p) for p in files)
     reasons: list[str] = []
     if "base" not in named:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from portrait_lora import log, manifest, strict_json
+from portrait_lora import log, manifest, provenance, strict_json
 from portrait_lora.dataset.caption import (
     AttributesCaptioner,
     Captioner,
@@ -150,12 +150,12 @@ def _write_crops(
     image, face = _pixels(report), report.face
     if face is None:
         raise ValueError(f"{report.photo.path.name} was kept without a face")
-    rows = []
+    rows, studio = [], provenance.is_studio_picture(report.photo.path)
     for index, framing in enumerate(
         frame(report.photo.path, report.photo.size_px, face, sizes_px, crops_per_photo)
     ):
         name = crop_name(report, index)
-        save_png(part / "train" / name, render_crop(image, framing))
+        save_png(part / "train" / name, render_crop(image, framing), studio=studio)
         save_png(part / "masks" / name, person_mask(face, framing))
         save_png(part / "heads" / name, head_mask(face, framing))
         caption = edited.get(name) or captioner.caption(image, face, framing)
@@ -193,7 +193,8 @@ def _pixels(report: PhotoReport, max_side_px: int | None = None) -> ImageArray:
 def _write_holdout(part: Path, report: PhotoReport) -> dict[str, Any]:
     """The whole photo, upright, at most `HOLDOUT_SIDE_PX` on its longer side; its metadata row."""
     name = crop_name(report, 0).replace("-1.png", ".png")
-    save_png(part / "holdout" / name, _pixels(report, HOLDOUT_SIDE_PX))
+    studio = provenance.is_studio_picture(report.photo.path)
+    save_png(part / "holdout" / name, _pixels(report, HOLDOUT_SIDE_PX), studio=studio)
     return {"file_name": name, "source": report.photo.path.name, "source_sha256": report.photo.sha256}
 
 

@@ -6,6 +6,7 @@ is filled by mirroring the border.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from portrait_lora import vocabulary
+from portrait_lora import provenance, vocabulary
 from portrait_lora.dataset.photos import ImageArray
 from portrait_lora.errors import InputError
 from portrait_lora.records import Face
@@ -233,6 +234,11 @@ def _soft_mask(face: Face, framing: Framing, outline: Sequence[tuple[float, floa
     return np.asarray(cv2.GaussianBlur(mask, (0, 0), max(1.0, 0.06 * face_h * framing.scale)), dtype=np.uint8)
 
 
-def save_png(path: Path, pixels: ImageArray) -> None:
-    """A PNG of (H, W) or (H, W, 3) pixels and nothing else: no EXIF, no profile, no text."""
-    Image.fromarray(pixels).save(path, format="PNG", optimize=False)
+def save_png(path: Path, pixels: ImageArray, *, studio: bool = False) -> None:
+    """A PNG of (H, W) or (H, W, 3) pixels and nothing else: no EXIF, no profile, no text.
+
+    Only one that comes from a `studio` picture carries the synthetic studio's mark, bound to its pixels.
+    """
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG", optimize=False)
+    path.write_bytes(provenance.studio_marked(buffer.getvalue()) if studio else buffer.getvalue())

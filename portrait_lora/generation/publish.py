@@ -15,7 +15,8 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from portrait_lora import manifest, provenance
+from portrait_lora import consent, manifest, provenance
+from portrait_lora.config import FILE_NAME
 from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.generation.save import a1111_parameters
 
@@ -39,10 +40,12 @@ def publish(
     """Copies in `out`, numbered unless `keep_names`; an existing file is never replaced.
 
     `with_recipe` puts the prompt and the settings into the copy, as A1111 writes them.  All files are judged
-    before the first is written: `InputError` for one that is missing or not marked as generated, or whose
-    name is taken; `ArtifactError` where a recipe was asked for and there is none; `PortraitError` for a full
-    disk, and then no copy is left.
+    before the first is written: `InputError` for one that is missing or not marked as generated, whose name
+    is taken, or whose person's consent has ended; `ArtifactError` where a recipe was asked for and there is
+    none; `PortraitError` for a full disk, and then no copy is left.
     """
+    for root in dict.fromkeys(root for file in files if (root := _likeness_of(file))):
+        consent.require_valid(root)
     marks: list[provenance.SourceType] = [_mark(file) for file in files]
     told = [_parameters(file) if with_recipe else "" for file in files]
     names = _names(files, out, SUFFIXES[kind]) if keep_names else _numbers(out)
@@ -65,6 +68,11 @@ def _write(data: bytes, out: Path, suffix: str, names: Iterator[str]) -> Path:
         if manifest.write_bytes_new(target, data, shared=True):
             return target
     raise _taken(out)
+
+
+def _likeness_of(file: Path) -> Path | None:
+    """The likeness folder that a picture lies in; None for one that was taken elsewhere."""
+    return next((p for p in file.resolve().parents if (p / FILE_NAME).is_file()), None)
 
 
 def _mark(file: Path) -> provenance.SourceType:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, get_args
 
-from portrait_lora import likeness, manifest
+from portrait_lora import consent, likeness, manifest
 from portrait_lora.config import SubjectConfig, load
 from portrait_lora.errors import InputError
 from portrait_lora.likeness import Summary
@@ -49,6 +49,7 @@ def export_dataset(root: Path, out: Path, repeats: int) -> Summary:
     from portrait_lora.dataset import build, kohya
 
     opened = likeness.open_likeness(root)
+    consent.require_valid(root)
     crops, _ = build.load_dataset_folder(opened.dataset)
     found = manifest.read(opened.dataset)
     extra = found.extra if found else {}

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from portrait_lora import manifest, provenance, strict_json
+from portrait_lora import consent, manifest, provenance, strict_json
 from portrait_lora.config import FILE_NAME
 from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.evaluation import identity
@@ -41,6 +41,7 @@ def open_picture(path: Path, likeness: Path | None, overrides: Sequence[str]) ->
             "the picture lies in no likeness folder", where=path, remedy="Name it with --likeness DIR."
         )
     ctx = Context(open_likeness(root, overrides))
+    consent.require_valid(root)
     picture = Image.fromarray(identity.read_rgb(path))
     try:
         recipe = provenance.read_recipe(path)

@@ -6,9 +6,10 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from portrait_lora import likeness, manifest, provenance, summaries
+from portrait_lora import manifest, provenance, summaries
 from portrait_lora.errors import InputError
 from portrait_lora.likeness import Summary
+from portrait_lora.pictures.reader import list_photos
 from portrait_lora.stages.context import Context, is_whole
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ def _refuse_unknown_world(ctx: Context) -> None:
     """The embedded models know only the studio; on photographs they would give nonsense figures."""
     if ctx.config.allow_synthetic_models or not (ctx.pack.synthetic or ctx.base.synthetic):
         return
-    files = likeness.photo_files(ctx.likeness.photos)
+    files = list_photos(ctx.likeness.photos)
     real = [p.name for p in files if provenance.is_unmarked_picture(p)]
     if real:
         which = "face pack and base model" if ctx.base.synthetic else "face pack"

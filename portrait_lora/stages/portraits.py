@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from portrait_lora import likeness, manifest, removal, strict_json, summaries
+from portrait_lora import consent, likeness, manifest, removal, strict_json, summaries
 from portrait_lora.errors import ArtifactError
 from portrait_lora.likeness import Summary
 from portrait_lora.stages.context import ADAPTER, Context, folder_digest, is_whole
@@ -21,8 +21,9 @@ def generate(ctx: Context) -> Summary:
     """Write `portraits/<series>/`: PNG and JSON per picture, the checklist, two sheets; and the page.
 
     Raises `TooManyPictures` for a series above `generate.max_pictures`, and `ConfigError` for remarks of
-    the linter when `generate.strict`.
+    the linter when `generate.strict`, and `InputError` where a consent has ended.
     """
+    consent.require_valid(ctx.likeness.root)
     inputs = {
         "adapter": manifest.sha256_file(ctx.likeness.adapters / ADAPTER),
         "config": ctx.digest("generate"),

@@ -109,8 +109,8 @@ def _near_duplicate(person: People, person_seed: int) -> Taken:
 
 
 def _unreadable(person: People, person_seed: int) -> Taken:
-    data = encode(picture_of(plain_photo(person, person_seed, 107)))
-    return Taken(data[: len(data) // 3], Truth("", "unreadable", person_seed, None, None))
+    data = encode(picture_of(plain_photo(person, person_seed, 107)), kept=1 / 3)
+    return Taken(data, Truth("", "unreadable", person_seed, None, None))
 
 
 SPOILT: Final = {

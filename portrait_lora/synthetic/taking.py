@@ -100,21 +100,21 @@ def picture_of(made: Render) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(made.image_BCHW[0].permute(1, 2, 0).cpu().numpy()))
 
 
-def encode(picture: Image.Image, orientation: int = 1, quality: int = JPEG_QUALITY) -> bytes:
-    """JPEG bytes with the studio's XMP mark and, when asked, stored sideways under an EXIF tag."""
+def encode(
+    picture: Image.Image, orientation: int = 1, quality: int = JPEG_QUALITY, *, kept: float = 1.0
+) -> bytes:
+    """JPEG bytes with the studio's mark and, when asked, stored sideways under an EXIF tag.
+
+    Of the file only the share `kept` is there, from its beginning.
+    """
     exif = Image.Exif()
     if orientation != 1:
         picture = picture.transpose(SIDEWAYS[orientation])
         exif[ORIENTATION_TAG] = orientation
     out = io.BytesIO()
-    picture.save(
-        out,
-        "JPEG",
-        quality=quality,
-        exif=exif,
-        xmp=provenance.xmp_bytes(provenance.ALGORITHMIC, creator_tool=provenance.STUDIO),
-    )
-    return out.getvalue()
+    picture.save(out, "JPEG", quality=quality, exif=exif)
+    data = out.getvalue()
+    return provenance.studio_marked(data[: round(kept * len(data))])
 
 
 def truth_of(made: Render, code: str | None, person_seed: int | None) -> Truth:

@@ -26,9 +26,11 @@ def make_likeness(root: Path, *, studio: bool = False, base: str = "embedded", s
     """
     own = 1000 * seed
     (root / "photos").mkdir(parents=True)
-    mark = provenance.png_info(None, provenance.ALGORITHMIC, creator_tool=provenance.STUDIO)
     for i in range(3):
-        noise(own + i).save(root / "photos" / f"anna_{i}.png", pnginfo=mark if studio else None)
+        photo = root / "photos" / f"anna_{i}.png"
+        noise(own + i).save(photo)
+        if studio:
+            photo.write_bytes(provenance.studio_marked(photo.read_bytes()))
     (root / "likeness.yaml").write_text(dump(load(None, [f"base={base}", "subject.name=Anna"])))
     (root / "captions.csv").write_text("file,caption\nanna_0.png,ohwx woman\n")
     with manifest.writing(root / "dataset", kind="dataset", inputs={}) as folder:
