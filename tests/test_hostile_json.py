@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from portrait_lora import consent, lock, manifest
-from portrait_lora.care.export import NOTED, exported_to
+from portrait_lora.care.outside import NOTED, noted
 from portrait_lora.errors import ArtifactError, InputError, PortraitError
 from portrait_lora.evaluation.tables import read_measured
 from portrait_lora.faces.packs import PACK_FILE, resolve_pack
@@ -65,4 +65,4 @@ def test_what_only_saves_work_counts_as_absent(case: str, tmp_path: Path) -> Non
         (tmp_path / name).write_text(HOSTILE[case])
     journal = Journal.open(tmp_path)
     assert not journal.is_done("check", {"a": "b"}) and journal.seconds("check") == 0.0
-    assert exported_to(tmp_path) == []
+    assert noted(tmp_path)[0] == ""

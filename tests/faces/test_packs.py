@@ -95,7 +95,7 @@ def test_a_wrong_pack_json_is_told(
 def test_broken_json_is_told(tiny_pack: Path, tmp_path: Path) -> None:
     other = copy_pack(tiny_pack, tmp_path / "p")
     (other / packs.PACK_FILE).write_text("{")
-    with pytest.raises(ArtifactError, match="cannot be read"):
+    with pytest.raises(ArtifactError, match="is damaged"):
         resolve_pack(str(other))
 
 
