@@ -258,6 +258,31 @@ def writing(
         _fsync(folder.parent)
 
 
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Yield a temporary sibling folder for files that will be the user's: without a manifest.
+
+    It takes its name when the body is through; before, or when that raises, nothing is there.  Raises
+    `InputError` when something has the name by then, unless it is an empty folder.
+    """
+    replacing.clean_leftovers(make_folder(folder.parent))
+    with system_errors(folder), replacing.temporary_folder(folder.parent, folder.name) as part:
+        yield part
+        if not (part / replacing.UNFINISHED).is_file():
+            raise ArtifactError("what was being written was removed meanwhile", where=part)
+        for path in part.rglob("*"):
+            path.chmod(folder_mode(False) if path.is_dir() else file_mode(False))
+            _fsync(path)
+        (part / replacing.UNFINISHED).unlink()
+        try:
+            os.rename(part, folder)
+        except OSError as error:
+            if not folder.exists():
+                raise
+            raise InputError("there is something of this name already", where=folder) from error
+        _fsync(folder.parent)
+
+
 def read(folder: Path) -> Manifest | None:
     """The manifest of a folder; None when there is none (never finished)."""
     path = folder / NAME

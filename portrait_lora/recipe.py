@@ -65,21 +65,25 @@ def demo(out: Path, person_seed: int, *, overrides: Sequence[str] = (), force: b
 
 
 def init(folder: Path, photos: Path, *, overrides: Sequence[str] = ()) -> Summary:
-    """Make a likeness folder from a folder of pictures; the originals are copied, never touched."""
+    """Make a likeness folder from a folder of pictures; the originals are copied, never touched.
+
+    Stopped anywhere, the same call does it again: `photos/` is there with every picture, or not at all.
+    """
     if not photos.is_dir():
         raise InputError("no such folder of photos", where=photos, needed="a folder with 10-20 pictures")
-    if (folder / "photos").exists():
-        raise InputError("there is a likeness here already", where=folder, remedy="Choose another folder.")
     files = likeness.photo_files(photos)
+    if (folder / "photos").exists() and not _only_config_missing(folder, files):
+        raise InputError("there is a likeness here already", where=folder, remedy="Choose another folder.")
     if not files:
         got = ", ".join(["0 files", *likeness.left_out(photos)])
         raise PhotosError("no photos in this folder", where=photos, got=got, needed="10-20 pictures")
     captions = _captions_among(photos, files)
     came = ["dataset.captions.captioner=sidecar"] if captions else []
     resolved = config.load(None, [*came, *overrides])
-    manifest.make_folder(folder / "photos")
-    for file in files:
-        shutil.copyfile(file, folder / "photos" / file.name)
+    if not (folder / "photos").exists():
+        with manifest.new_folder(folder / "photos") as part:
+            for file in files:
+                shutil.copyfile(file, part / file.name)
     likeness.write_config(folder, resolved)
     return {"folder": str(folder), "photos": len(files), "captions": captions}
 
@@ -97,28 +101,50 @@ def _captions_among(folder: Path, files: Sequence[Path]) -> int:
     return sum(bool(sidecars.caption_of(picture, rows)) for picture in pictures)
 
 
+def _only_config_missing(folder: Path, files: Sequence[Path]) -> bool:
+    """Whether an `init` of these very pictures was stopped before it wrote likeness.yaml."""
+    there = sorted(p for p in (folder / "photos").iterdir() if p.is_file())
+    return (
+        not (folder / config.FILE_NAME).exists()
+        and [p.name for p in there] == [p.name for p in files]
+        and all(manifest.sha256_file(a) == manifest.sha256_file(b) for a, b in zip(there, files, strict=True))
+    )
+
+
 def _studio_photos(out: Path, person_seed: int) -> str:
-    """Take the photos unless this person's are there already; returns man or woman."""
+    """Take the photos of the studio person unless photos/ is there; returns man or woman.
+
+    Raises `InputError` for a folder of something or somebody else: nothing in it is touched.
+    """
     from portrait_lora.synthetic import photos
 
-    told = out / "studio.json"
-    found = photos.read_truth(told)
-    if found is None or found.person_seed != person_seed or not photos.is_whole(found, out / "photos"):
-        if any(out.iterdir()) and found is None:
-            raise InputError(
-                "the folder is not empty and was not made by `demo`",
-                where=out,
-                remedy="Choose another folder with --out, or remove this one.",
-            )
-        _log.info("Taking the photos of studio person %d …", person_seed)
-        shutil.rmtree(out / "photos", ignore_errors=True)
-        (out / config.FILE_NAME).unlink(missing_ok=True)
-        (out / "captions.csv").unlink(missing_ok=True)
-        # told first: a folder whose photos were interrupted is known as a demo and begun again
-        photos.write_truth(photos.ReferenceSet(person_seed, "", (), {}), told)
-        found = photos.make_reference_set(person_seed, out / "photos")
-        photos.write_truth(found, told)
-    return found.subject
+    record = out / "studio.json"
+    taken = photos.read_truth(record)
+    if taken is None and any(out.iterdir()):
+        raise InputError(
+            "the folder is not empty and was not made by `demo`",
+            where=out,
+            remedy="Choose another folder with --out, or remove this one.",
+        )
+    if taken is not None and taken.person_seed != person_seed:
+        raise InputError(
+            "this folder is of another studio person",
+            where=out,
+            got=f"person {taken.person_seed}",
+            needed=f"person {person_seed}",
+            remedy=f"Choose another folder with --out, or go on with --person-seed {taken.person_seed}.",
+        )
+    if taken is not None and taken.digests and (out / "photos").is_dir():
+        if not photos.is_whole(taken, out / "photos"):
+            _log.warning("%s is not as the studio left it, and stays as it is", out / "photos")
+        return taken.subject
+    _log.info("Taking the photos of studio person %d …", person_seed)
+    # recorded first: a folder whose photos were interrupted is known as a demo and begun again
+    photos.write_truth(photos.ReferenceSet(person_seed, "", (), {}), record)
+    with manifest.new_folder(out / "photos") as part:
+        taken = photos.make_reference_set(person_seed, part)
+        photos.write_truth(taken, record)
+    return taken.subject
 
 
 def _run(opened: Likeness, force: bool) -> Summary:

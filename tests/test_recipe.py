@@ -1,8 +1,14 @@
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
+from typer.testing import CliRunner
 
 from portrait_lora import recipe
+from portrait_lora.cli import app
 from portrait_lora.errors import InputError, PhotosError
 from portrait_lora.likeness import Journal
 from portrait_lora.synthetic import photos
@@ -13,7 +19,6 @@ def test_an_interrupted_photo_session_is_begun_again(tmp_path: Path, monkeypatch
 
     def interrupted(seed: int, folder: Path) -> photos.ReferenceSet:
         calls.append(seed)
-        folder.mkdir()
         (folder / "photo_01.jpg").write_bytes(b"half")
         if len(calls) == 1:
             raise KeyboardInterrupt
@@ -26,6 +31,106 @@ def test_an_interrupted_photo_session_is_begun_again(tmp_path: Path, monkeypatch
     assert sorted(p.name for p in (tmp_path / "photos").iterdir()) == ["photo_01.jpg", "photo_02.jpg"]
     recipe._studio_photos(tmp_path, 3)
     assert calls == [3, 3]  # whole: not taken again
+
+
+@pytest.fixture
+def demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A demo folder with two studio photos, and what a person did to it."""
+    make = photos.make_reference_set
+    monkeypatch.setattr(
+        photos, "make_reference_set", lambda seed, folder: make(seed, folder, good=1, bad=("unreadable",))
+    )
+    folder = tmp_path / "demo"
+    folder.mkdir()
+    recipe._studio_photos(folder, 3)
+    (folder / "captions.csv").write_text("file,caption\n")
+    (folder / "likeness.yaml").write_text("seed: 5\n")
+    (folder / "photos" / "my own.jpg").write_bytes(b"mine")
+    return folder
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_a_demo_of_somebody_else_is_refused_and_nothing_is_touched(demo: Path):
+    before = tree(demo)
+    with pytest.raises(InputError, match=r"another studio person.*--person-seed 3"):
+        recipe.demo(demo, 4)
+    assert tree(demo) == before
+
+
+def test_a_demo_with_photos_added_changed_or_removed_goes_on_with_them(demo: Path):
+    studio = sorted(p for p in (demo / "photos").iterdir() if p.name != "my own.jpg")
+    studio[0].unlink()
+    studio[1].write_bytes(b"changed")
+    before = tree(demo)
+    assert recipe._studio_photos(demo, 3) in ("man", "woman")
+    assert tree(demo) == before
+
+
+def test_init_that_was_stopped_is_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    source = tmp_path / "source"
+    source.mkdir()
+    for i in range(4):
+        (source / f"{i}.jpg").write_bytes(bytes([i]) * 10)
+    copy, count = shutil.copyfile, []
+
+    def stopped(a: Path, b: Path) -> Path:
+        count.append(a)
+        if len(count) == 3:
+            raise KeyboardInterrupt
+        return copy(a, b)
+
+    monkeypatch.setattr(shutil, "copyfile", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        recipe.init(tmp_path / "me", source)
+    assert not (tmp_path / "me" / "photos").exists()
+    assert recipe.init(tmp_path / "me", source)["photos"] == 4
+    (tmp_path / "me" / "likeness.yaml").unlink()  # stopped just before it
+    recipe.init(tmp_path / "me", source)
+    assert sorted(tree(tmp_path / "me")) == ["likeness.yaml", *(f"photos/{i}.jpg" for i in range(4))]
+    before = tree(tmp_path / "me")
+    with pytest.raises(InputError, match="likeness here already"):
+        recipe.init(tmp_path / "me", source)
+    (tmp_path / "me" / "likeness.yaml").unlink()
+    (source / "0.jpg").write_bytes(b"another picture")
+    with pytest.raises(InputError, match="likeness here already"):
+        recipe.init(tmp_path / "me", source)
+    assert tree(tmp_path / "me") == {k: v for k, v in before.items() if k != "likeness.yaml"}
+
+
+def test_init_killed_at_the_third_photo_is_repeated(tmp_path: Path):
+    source = tmp_path / "source"
+    source.mkdir()
+    for i in range(4):
+        (source / f"{i}.jpg").write_bytes(bytes([i]) * 10)
+    code = (
+        "import os, shutil, sys\nfrom pathlib import Path\nfrom portrait_lora import recipe\n"
+        "copy, count = shutil.copyfile, []\n"
+        "def killed(a, b):\n    count.append(a)\n"
+        "    return os.kill(os.getpid(), 9) if len(count) == 3 else copy(a, b)\n"
+        "shutil.copyfile = killed\nrecipe.init(Path(sys.argv[1]), Path(sys.argv[2]))\n"
+    )
+    words = [sys.executable, "-c", code, str(tmp_path / "me"), str(source)]
+    assert subprocess.run(words, capture_output=True).returncode == -9
+    recipe.init(tmp_path / "me", source)
+    assert sorted(tree(tmp_path / "me")) == ["likeness.yaml", *(f"photos/{i}.jpg" for i in range(4))]
+
+
+def test_init_with_an_impossible_consent_leaves_nothing(tmp_path: Path):
+    source, file = tmp_path / "source", tmp_path / "consent.yaml"
+    source.mkdir()
+    Image.new("RGB", (64, 64)).save(source / "a.jpg")
+    told = "who: Ann\npurposes: [training, portraits]\nstatement: yes I do\nuntil: '{}'\n"
+    file.write_text(told.format("2027-06-31"))
+    words = ["init", str(tmp_path / "me"), "--photos", str(source), "--consent", str(file)]
+    failed = CliRunner().invoke(app, words)
+    assert isinstance(failed.exception, InputError) and "2027-06-31" in str(failed.exception)
+    assert not (tmp_path / "me").exists()
+    file.write_text(told.format("2099-06-30"))
+    done = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert done.exit_code == 0 and (tmp_path / "me" / "consent.json").is_file()
 
 
 def test_init_refuses_an_empty_folder(tmp_path: Path):

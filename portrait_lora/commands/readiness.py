@@ -15,6 +15,7 @@ from portrait_lora.errors import InputError
 if TYPE_CHECKING:
     from portrait_lora.care.pull import Need
     from portrait_lora.config import CaptionConfig, LikenessConfig
+    from portrait_lora.consent import Consent
     from portrait_lora.hub import Hub
 
 OfflineOpt = Annotated[
@@ -30,8 +31,8 @@ ConsentOpt = Annotated[
 ]
 
 
-def record_consent(folder: Path, subject: bool, file: Path | None, name: str) -> None:
-    """Write consent.json when one of the two options was given."""
+def stated_consent(subject: bool, file: Path | None, name: str) -> Consent | None:
+    """The consent of the two options, None without them.  Raises `InputError`; nothing is written."""
     import datetime as dt
 
     from portrait_lora import consent
@@ -40,9 +41,16 @@ def record_consent(folder: Path, subject: bool, file: Path | None, name: str) ->
         raise InputError("two consents", where="--consent", needed="--i-am-the-subject or --consent FILE")
     today = dt.date.today()
     if subject:
-        consent.write(folder, consent.of_subject(name, today))
-    elif file:
-        consent.write(folder, consent.of_file(file, today))
+        return consent.of_subject(name, today)
+    return consent.of_file(file, today) if file else None
+
+
+def record_consent(folder: Path, subject: bool, file: Path | None, name: str) -> None:
+    """Write consent.json when one of the two options was given."""
+    from portrait_lora import consent
+
+    if stated := stated_consent(subject, file, name):
+        consent.write(folder, stated)
 
 
 def get_ready(

@@ -20,7 +20,7 @@ from portrait_lora.commands.options import (
     overrides,
 )
 from portrait_lora.commands.paths import need_folder
-from portrait_lora.commands.readiness import ConsentOpt, SubjectOpt, record_consent
+from portrait_lora.commands.readiness import ConsentOpt, SubjectOpt, record_consent, stated_consent
 
 
 def init(
@@ -40,6 +40,7 @@ def init(
 
     given, left_out = overrides(settings), likeness.left_out(photos)
     proposed, reasons = _proposed(photos, given, commercial)
+    stated_consent(subject, consent, "")  # refused before anything is copied
     summary = recipe.init(folder, photos, overrides=[*proposed, *given])
     record_consent(folder, subject, consent, "")
     lines = [

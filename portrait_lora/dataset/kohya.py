@@ -7,6 +7,7 @@ of the source is changed.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ _FOLDER: Final = re.compile(r"^(\d+)_(\S+)(?: (.+))?$")
 _MAX_REPEATS: Final = 1000
 """`2024_anna` is a year and a name, not two thousand repeats of a trigger."""
 _NEEDED: Final = "folders such as `10_sks person`, or captions or a metadata.jsonl beside the pictures"
+_MOST_NAME_BYTES: Final = 255
+"""Of a file name on the usual disks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,7 @@ def import_dataset(source: Path, photos: Path) -> Imported:
     """
     if not source.is_dir():
         raise InputError("no such folder", where=source, needed=_NEEDED)
-    if photos.exists() and any(photos.iterdir()):
+    if photos.exists() and any(not p.name.startswith(".") for p in photos.iterdir()):
         raise InputError("there are photos already", where=photos, needed="a new likeness folder")
     folders, trigger, subject = _subject_of(source)
     found = [one for folder in folders for one in _pictures(folder)]
@@ -179,6 +182,7 @@ def _free_name(name: str, taken: set[str]) -> str:
     number = 1
     while stem.lower() in taken:
         number += 1
-        stem = f"{Path(name).stem}_{number}"
+        room = _MOST_NAME_BYTES - len(os.fsencode(f"_{number}")) - max(len(os.fsencode(suffix)), len(".txt"))
+        stem = os.fsdecode(os.fsencode(Path(name).stem)[:room]) + f"_{number}"
     taken.add(stem.lower())
     return stem + suffix

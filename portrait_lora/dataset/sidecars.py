@@ -6,6 +6,7 @@ and one system writes é as one character where another writes two.
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -34,7 +35,8 @@ def caption_of(photo: Path, rows: Mapping[str, str]) -> str:
 def caption_file(photo: Path) -> Path | None:
     """`a.txt`, `a.caption` or `a.jpg.txt` of `a.jpg`, whatever their case; links are not followed."""
     exact = [photo.with_suffix(suffix) for suffix in SUFFIXES]
-    if found := next((p for p in exact if p.is_file() and not p.is_symlink()), None):
+    # os.path: a name too long to exist is no file, where Path raises
+    if found := next((p for p in exact if os.path.isfile(p) and not os.path.islink(p)), None):
         return found
     wanted = [_plain(photo.stem + suffix) for suffix in SUFFIXES]
     wanted += [_plain(photo.name + suffix) for suffix in SUFFIXES]

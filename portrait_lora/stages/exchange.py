@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, get_args
 
 from portrait_lora import consent, likeness, manifest
-from portrait_lora.config import SubjectConfig, load
+from portrait_lora.config import SubjectConfig, load, short
 from portrait_lora.errors import InputError
 from portrait_lora.likeness import Summary
 
@@ -18,22 +18,28 @@ _KINDS: Final = get_args(SubjectConfig.model_fields["kind"].annotation)
 def import_dataset(source: Path, root: Path, overrides: Sequence[str] = ()) -> Summary:
     """Copy pictures and captions into `root/photos` and write a likeness.yaml that uses them.
 
-    Raises InputError; nothing is written when `root` has a configuration already.
+    Raises InputError, and then nothing is left in `root`; stopped anywhere, the same call does it again.
     """
     from portrait_lora.dataset import kohya
 
-    if (root / likeness.FILE_NAME).exists():
+    photos, file = root / "photos", root / likeness.FILE_NAME
+    if photos.is_dir() and any(photos.iterdir()):
         raise InputError("a likeness lives here already", where=root, needed="a new folder")
     load(None, overrides)
-    made = kohya.import_dataset(source, root / "photos")
-    told = ["dataset.captions.captioner=sidecar"] if made.captions else []
-    told += (
-        [f"subject.trigger={json.dumps(made.trigger, ensure_ascii=False)}"] if len(made.trigger) >= 2 else []
-    )
-    kind = made.subject.split()[-1].lower() if made.subject else ""
-    told += [f"subject.kind={kind}"] if kind in _KINDS else []
-    config = load(None, [*told, *overrides])
-    likeness.write_config(root, config)
+    with manifest.new_folder(photos) as part:
+        made = kohya.import_dataset(source, part)
+        own = ["dataset.captions.captioner=sidecar"] if made.captions else []
+        own += (
+            [f"subject.trigger={json.dumps(made.trigger, ensure_ascii=False)}"]
+            if len(made.trigger) >= 2
+            else []
+        )
+        kind = made.subject.split()[-1].lower() if made.subject else ""
+        own += [f"subject.kind={kind}"] if kind in _KINDS else []
+        config = load(None, [*own, *overrides])
+        if file.exists() and file.read_text(encoding="utf-8", errors="replace") != short(config, root):
+            raise InputError("another configuration is here already", where=file, needed="a new folder")
+        likeness.write_config(root, config)  # before the photos take their name: the retry finds it equal
     return {
         "photos": made.photos,
         "captions": made.captions,
