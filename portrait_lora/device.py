@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
+from portrait_lora import log
 from portrait_lora.errors import InputError
 
 Precision = Literal["no", "bf16", "fp16"]
+_LIMITS: Final = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,28 @@ def gpu_memory_gb(device: str) -> float | None:
     return torch.cuda.get_device_properties(device).total_memory / 1e9
 
 
+def system_memory_gb() -> float | None:
+    """Memory this program may use, of the machine or of the container it runs in, in GB; None if unknown."""
+    if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
+        return None
+    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min([whole, *(limit for path in _LIMITS if (limit := _limit(path)))]) / 1e9
+
+
+def _limit(path: Path) -> int:
+    """The limit in a control group's file; 0 for none."""
+    try:
+        text = path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return 0
+    return int(text) if text.isdigit() else 0
+
+
+def memory_gb(device: str) -> float | None:
+    """Memory that a run on this device may plan with: the GPU's own, else the machine's; None if unknown."""
+    return gpu_memory_gb(device) if device.startswith("cuda") else system_memory_gb()
+
+
 def limit_threads(count: int | None = None) -> int:
     """Use `count` CPU threads in torch (default: OMP_NUM_THREADS, else the cores this process may use)."""
     import torch
@@ -77,4 +102,18 @@ def limit_threads(count: int | None = None) -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     n = count or (int(asked) if asked.isdigit() and int(asked) > 0 else cores)
     torch.set_num_threads(n)
+    _hint_when_busy(n, cores)
     return n
+
+
+@cache
+def _hint_when_busy(threads: int, cores: int) -> None:
+    """Fewer threads are only proposed, not taken: with other threads the last bits of results differ."""
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    if threads > 1 and load >= cores:
+        log.get(__name__).info(
+            "This machine is busy (load %.0f on %d cores), and threads that wait for one another slow a run "
+            "down: OMP_NUM_THREADS=1 may be quicker (the last bits of results then differ).",
+            load,
+            cores,
+        )

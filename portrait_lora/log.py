@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Protocol, Self, TextIO
+from typing import Any, Final, Protocol, Self, TextIO
 
 from portrait_lora import terminal
 
@@ -46,9 +46,15 @@ class _Escaped(logging.Formatter):
 
 
 class Advance(Protocol):
-    """Moves a progress line on by `n`; `fields` (loss=…) are shown beside it."""
+    """Moves a progress line on by `n`, a part of a step too; `fields` (loss=…) are shown beside it."""
 
-    def __call__(self, n: int = 1, **fields: float | str) -> None: ...
+    def __call__(self, n: float = 1, **fields: float | str) -> None: ...
+
+
+LEFT: Final = "left"
+"""The field with the time left, where whoever reports knows it better than the line itself."""
+_NEARLY: Final = 1e-6
+"""Parts of a step add up to a whole one only nearly."""
 
 
 def _shown(fields: dict[str, float | str]) -> str:
@@ -60,36 +66,54 @@ def _shown(fields: dict[str, float | str]) -> str:
 def _plain(description: str, total: int) -> Iterator[Advance]:
     """About eight lines per job on the log: enough for a file, not a flood."""
     logger = get("progress")
-    started, done, next_line = time.monotonic(), 0, 0.0
+    started, done, next_line = time.monotonic(), 0.0, 0.0
 
-    def advance(n: int = 1, **fields: float | str) -> None:
+    def advance(n: float = 1, **fields: float | str) -> None:
         nonlocal done, next_line
         done += n
-        if done >= next_line or done >= total:
+        if done >= next_line or done >= total - _NEARLY:
             next_line = done + max(1, total / 8)
             spent = time.monotonic() - started
-            logger.info("%s %d/%d  %.0f s  %s", description, done, total, spent, _shown(fields))
+            if LEFT not in fields and done > _NEARLY:
+                fields = {LEFT: f"{max(total - done, 0) * spent / done:.0f} s", **fields}
+            count = int(done + _NEARLY)
+            logger.info("%s %d/%d  %.0f s  %s", description, count, total, spent, _shown(fields))
 
     yield advance
 
 
 @contextmanager
 def _rich(description: str, total: int) -> Iterator[Advance]:
+    """Name, bar, count and time left whatever the width; the fields get what is left of the line."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, Task, TextColumn, TimeRemainingColumn
+    from rich.table import Column
+    from rich.text import Text
+
+    class Count(TextColumn):
+        def render(self, task: Task) -> Text:
+            return Text(f"{int(task.completed + _NEARLY)}/{total}", style="progress.download")
+
+    def column(**more: Any) -> Column:
+        return Column(no_wrap=True, **more)
 
     columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=32),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}", markup=False),
+        TextColumn(
+            "{task.description}", markup=False, table_column=column(overflow="ellipsis", max_width=22)
+        ),
+        BarColumn(bar_width=16, table_column=column()),
+        Count("", table_column=column(justify="right")),
+        TimeRemainingColumn(table_column=column()),
+        TextColumn("{task.fields[note]}", markup=False, table_column=column(overflow="ellipsis", ratio=1)),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(f"{terminal.plain(description):<22}", total=total, note="")
+    with Progress(*columns, console=Console(stderr=True), expand=True) as bar:
+        task = bar.add_task(f"{terminal.plain(description):<12}", total=total, note="")
 
-        def advance(n: int = 1, **fields: float | str) -> None:
-            bar.update(task, advance=n, note=_shown(fields))
+        def advance(n: float = 1, **fields: float | str) -> None:
+            fields.pop(LEFT, None)  # it has a column of its own
+            if fields:
+                bar.update(task, note=_shown(fields))
+            bar.advance(task, n)
 
         yield advance
 

@@ -35,9 +35,9 @@ def train(folder: Path, *, overrides: Sequence[str] = (), force: bool = False) -
 
 def plan_training(folder: Path, *, overrides: Sequence[str] = ()) -> Summary:
     """What `train` would do and need; nothing is trained."""
-    from portrait_lora.stages import learning
+    from portrait_lora.stages import limits
 
-    return learning.plan(Context(open_likeness(folder, overrides)))
+    return limits.plan(Context(open_likeness(folder, overrides)))
 
 
 def generate(folder: Path, *, overrides: Sequence[str] = (), force: bool = False) -> Summary:

@@ -295,6 +295,9 @@ class LikenessConfig(Section):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     device: str = "auto"
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
+    max_training_hours: float = Field(
+        default=168, gt=0, description="a training estimated to take longer on this machine is refused"
+    )
     run: str = Field(default="main", pattern=NAME_PATTERN, description="folder name under adapters/")
     subject: SubjectConfig = SubjectConfig()
     dataset: DatasetConfig = DatasetConfig()

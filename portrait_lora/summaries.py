@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import resource
 import sys
@@ -125,7 +126,7 @@ def of_prepare(summary: Mapping[str, Any]) -> list[str]:
 
 def of_plan(summary: Mapping[str, Any]) -> list[str]:
     """For people: what `train --dry-run` found."""
-    minutes, have = summary["seconds"] / 60, summary["memory_available_gb"]
+    have = summary["memory_available_gb"]
     whole = f"batch {summary['batch_size']}, {summary['micro_batch']} at a time"
     kept = "computed twice" if summary["gradient_checkpointing"] else "kept"
     lines = [
@@ -133,14 +134,35 @@ def of_plan(summary: Mapping[str, Any]) -> list[str]:
         f"  device: {summary['device']}, {summary['weights']} weights, activations {kept}",
         f"  why:    {summary['reason']}",
         f"  memory: about {summary['memory_gb']:.1f} GB" + (f" of {have:.0f} GB" if have else ""),
-        f"  time:   about {minutes:.0f} minutes for training alone"
-        if minutes >= 1
-        else "  time:   under a minute",
+        f"  time:   {duration(summary['seconds'])} for training alone",
         f"  disk:   about {summary['disk_gb']:.2f} GB of {summary['disk_free_gb']:.0f} GB free",
     ]
     if not summary["prepared"]:
         lines.append("  The photos are not prepared yet: rejected and held-out ones are still counted.")
-    return lines if summary["fits"] else [*lines, "  It does not fit."]
+    if summary["fits"]:
+        return lines
+    lines += [f"  It does not fit: {problem}." for problem in summary["problems"]]
+    return [*lines, "  What would:", *(f"    {way}" for way in summary["would_fit"])]
+
+
+def of_cost(summary: Mapping[str, Any]) -> list[str]:
+    """For people: what training would take here, in a line, and what stands in its way."""
+    have = summary["memory_available_gb"]
+    memory = f"{summary['memory_gb']:.1f} GB of memory" + (f" of {have:.0f}" if have else "")
+    first = f"  training here: {duration(summary['seconds'])}, about {memory}"
+    if summary["fits"]:
+        return [first]
+    ways = "; ".join(summary["would_fit"])
+    return [first, f"    which is refused: {'; '.join(summary['problems'])}", f"    what would do: {ways}"]
+
+
+def duration(seconds: float) -> str:
+    """`under a minute`, `about 12 minutes`, `about 5 hours`, `about 59 days`."""
+    for unit, size, least in (("day", 86400, 2), ("hour", 3600, 2), ("minute", 60, 1)):
+        if seconds >= least * size:
+            count = round(seconds / size)
+            return f"about {count:,} {unit}{'' if count == 1 else 's'}"
+    return "under a minute"
 
 
 def of_train(summary: Mapping[str, Any]) -> list[str]:
@@ -165,12 +187,13 @@ def of_generate(summary: Mapping[str, Any]) -> list[str]:
 def of_likeness(summary: Mapping[str, Any]) -> list[str]:
     """For people: the figures of a `likeness` block."""
     s = summary["likeness"]
-    low, high = s["ci95"]
+    copied = "" if s["copy_score"] is None else f", {s['copy_score']:.0%} too close to a training photo"
     return [
-        f"similarity to the held-out photos {s['adapter_mean']:.3f} (95 % interval {low:.3f} to {high:.3f})",
+        f"similarity to the held-out photos {s['adapter_mean']:.3f} ({interval(s)})",
         f"  without the adapter {s['base_mean']:.3f} · {against_others(s)}",
         f"  face found in {s['face_found_rate']:.0%} of the portraits, {s['verified_rate']:.0%} verified at "
-        f"{s['threshold']:.3f}, {s['copy_score']:.0%} too close to a training photo",
+        f"{s['threshold']:.3f}{copied}",
+        *([f"  {s['passing']}"] if s.get("passing") else []),
     ]
 
 
@@ -182,6 +205,12 @@ def against_others(s: Mapping[str, Any]) -> str:
     share = f"{s['share_of_ceiling']:.0%} of the way from others to real photos"
     origin = "" if source.startswith("gallery") else f" ({source.partition(';')[0]})"
     return f"other people {s['impostor']:.3f}{origin} · {real} → {share}"
+
+
+def interval(likeness: Mapping[str, Any]) -> str:
+    """The interval of a `likeness` block, or why there is none."""
+    low, high = likeness["ci95"]
+    return likeness.get("no_interval") or f"95 % interval {low:.3f} to {high:.3f}"
 
 
 def of_run(summary: Mapping[str, Any], folder: Path) -> list[str]:
@@ -205,18 +234,23 @@ def of_models(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         tilde = "~" if key in r["unverified"] else ""
         return "-" if r[key] is None else f"{tilde}{r[key]:.0f}"
 
+    def trained(r: Mapping[str, Any]) -> str:
+        least, quickest = r["training_memory_gb"]
+        return f"{math.ceil(least)}-{math.ceil(quickest)}" if quickest > 2 else f"{quickest:.0f}"
+
     def licence(r: Mapping[str, Any]) -> str:
         return f"{r['licence']}{'?' if 'licence' in r['unverified'] else ''}{' *' if r['gated'] else ''}"
 
     return [
-        f"{'base':<20} {'px':>5} {'GB':>5} {'train':>6} {'draw':>6}  {'sell?':<12} licence",
+        f"{'base':<20} {'px':>5} {'GB':>5} {'train':>7} {'draw':>6}  {'sell?':<12} licence",
         *(
             f"{r['name']:<20} {r['resolution_px']:>5} {about(r, 'download_gb'):>5} "
-            f"{about(r, 'train_memory_gb'):>6} {about(r, 'generate_memory_gb'):>6}  {r['commercial']:<12} "
+            f"{trained(r):>7} {about(r, 'generate_memory_gb'):>6}  {r['commercial']:<12} "
             f"{licence(r)}"
             for r in rows
         ),
-        "GB: to download; train, draw: GB of GPU memory.  ~ estimated, never measured here;",
+        "GB: to download; train: GB of GPU memory, from the least (nf4 weights, activations computed",
+        "twice) to full speed; draw: GB of GPU memory.  ~ estimated, never measured here;",
         "? not looked up at its maker's; * the licence has to be accepted on the hub.",
     ]
 
@@ -228,6 +262,7 @@ def of_model(row: Mapping[str, Any], settings: LikenessConfig) -> list[str]:
     def about(value: float | None, key: str) -> str:
         return "not known" if value is None else f"{'about ' if key in open_points else ''}{value:g} GB"
 
+    least, quickest = row["training_memory_gb"]
     training, drawn = settings.training, f"{row['steps']} steps, guidance {row['guidance_scale']:g}"
     learns = f"rank {training.rank}, alpha {training.alpha:g}, learning rate {training.learning_rate:g}"
     seen = f"batch {training.batch_size}, {training.exposures_per_photo} exposures per photo"
@@ -239,7 +274,8 @@ def of_model(row: Mapping[str, Any], settings: LikenessConfig) -> list[str]:
         f"  may be sold?   {row['commercial']}. {row['terms']}",
         f"  log in first?  {'yes, and accept the licence on its page' if row['gated'] else 'no'}",
         f"  download       {about(row['download_gb'], 'download_gb')}",
-        f"  GPU memory     {about(row['train_memory_gb'], 'train_memory_gb')} to train, "
+        f"  GPU memory     from about {least:.0f} GB (nf4 weights, activations computed twice) to "
+        f"{quickest:.0f} GB (full speed) to train, "
         f"{about(row['generate_memory_gb'], 'generate_memory_gb')} to generate",
         f"  sampler        {drawn}, {row['resolution_px']} px",
         f"  recipe         configs/{row['recipe']}: {learns}, {seen}",

@@ -1,4 +1,8 @@
+import io
 import json
+import re
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -36,3 +40,41 @@ def test_quiet_says_nothing(capsys: pytest.CaptureFixture[str]):
         advance(10)
     assert capsys.readouterr().err == ""
     log.configure()
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_name_count_and_time_left_are_seen_at_any_width(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fields beside them are cut, never the count or the time."""
+    screen = Terminal()
+    for name, value in (("COLUMNS", str(width)), ("TERM", "xterm-256color")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "stderr", screen)
+    fields = {"loss": 0.123456, "s/step": 1.23456, "samples/s": 3.24, "left": "12 min"}
+    with log.progress("probe step 400", 1200) as advance:
+        for _ in range(4):
+            time.sleep(0.02)
+            advance(0.25, **fields)
+        for _ in range(36):
+            time.sleep(0.005)
+            advance(1, **fields)
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
+    lines = [line for line in re.split(r"[\r\n]+", plain) if line.strip()]
+    assert max(map(len, lines)) <= width
+    assert all(line.startswith("probe step 400") and "/1200" in line for line in lines)
+    assert "37/1200" in lines[-1] and re.search(r"\d:\d\d:\d\d", lines[-1])
+    assert "loss" in lines[-1] or width < 70
+
+
+def test_parts_of_a_step_move_plain_lines_and_add_up(capsys: pytest.CaptureFixture[str]):
+    log.configure()
+    with log.progress("portraits", 8) as advance:
+        for _ in range(8 * 7):
+            advance(1 / 7)
+    err = capsys.readouterr().err.splitlines()
+    assert err[0].startswith("portraits 0/8") and "left" in err[0]
+    assert err[-1].startswith("portraits 8/8") and len(err) <= 10

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-import platform
+import math
 import shutil
 import sys
 import tempfile
@@ -12,17 +11,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Final, Literal
+from typing import Literal
 
 from packaging.requirements import Requirement
 
+from portrait_lora import device
 from portrait_lora.care import distributions
 from portrait_lora.faces.known import packs_home
 from portrait_lora.hub import Hub
 
 Login = Literal["none", "token", "accepted", "refused"]
 """No token, a token that was not tried, and what the hub says of it."""
-_LIMITS: Final = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +67,7 @@ def probe(hub: Hub, *, network: bool) -> Machine:
         gpu=gpu,
         gpu_memory_gb=gpu_memory_gb,
         bf16=bf16,
-        memory_gb=_memory_gb(),
+        memory_gb=device.system_memory_gb() or math.nan,
         free_gb={"cache": _free_gb(cache), "here": _free_gb(here)},
         writable={str(p): _writable(p) for p in (cache, packs_home(), here)},
         login=_login(hub) if asked else "token" if hub.token else "none",
@@ -94,23 +93,6 @@ def _torch() -> tuple[bool, str, float | None, bool, str]:
 def _driver() -> bool:
     """Whether an NVIDIA driver is installed, whatever torch thinks."""
     return Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
-
-
-def _memory_gb() -> float:
-    """What this program may use: of the machine, or of the container it runs in."""
-    if platform.system() == "Windows" or not hasattr(os, "sysconf"):
-        return float("nan")
-    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return min([whole, *(limit for path in _LIMITS if (limit := _limit(path)))]) / 1e9
-
-
-def _limit(path: Path) -> int:
-    """The limit in a control group's file; 0 for none."""
-    try:
-        text = path.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        return 0
-    return int(text) if text.isdigit() else 0
 
 
 def _existing(path: Path) -> Path:

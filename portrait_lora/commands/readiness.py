@@ -78,6 +78,8 @@ def get_ready(
     file = folder / config.FILE_NAME
     settings = config.load(file if file.is_file() else None, overrides)
     record_consent(folder, subject, consent, settings.subject.name)
+    if not (folder / "adapters" / settings.run / "adapter.safetensors").is_file():
+        _refuse_what_does_not_fit(folder, overrides)
     names = [n for n in (settings.base, settings.face_pack) if n not in ("embedded", "synthetic")]
     captioner = settings.dataset.captions.captioner
     if names or captioner in ("florence2", "blip"):
@@ -85,6 +87,16 @@ def get_ready(
     show_rights(settings)
     if scores:
         _name_the_floor(settings.face_pack)
+
+
+def _refuse_what_does_not_fit(folder: Path, overrides: list[str]) -> None:
+    """A base too large for this machine is refused before it is downloaded; training looks once more."""
+    from portrait_lora import likeness
+    from portrait_lora.stages import Context, limits
+
+    ctx = Context(likeness.open_likeness(folder, overrides))
+    if not ctx.base.synthetic:
+        limits.require_fit_at_all(ctx)
 
 
 def _name_the_floor(name: str) -> None:

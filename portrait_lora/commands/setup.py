@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -36,22 +36,24 @@ def init(
 ) -> None:
     """Make a likeness folder: copies the photos, picks a base for this machine, writes likeness.yaml."""
     need_folder(photos, "such folder of photos", "a folder with 10-20 pictures")
-    from portrait_lora import likeness, recipe
+    from portrait_lora import likeness, recipe, summaries
 
     given, left_out = overrides(settings), likeness.left_out(photos)
     proposed, reasons = _proposed(photos, given, commercial)
     stated_consent(subject, consent, "")  # refused before anything is copied
     summary = recipe.init(folder, photos, overrides=[*proposed, *given])
     record_consent(folder, subject, consent, "")
+    cost = recipe.plan_training(folder)
     lines = [
         f"{summary['photos']} files copied to {folder / 'photos'}; settings in {folder / 'likeness.yaml'}",
         *([f"  {summary['captions']} captions came with them and are used"] if summary["captions"] else []),
         *(f"  not copied: {name}; move them up to use them" for name in left_out),
         *(f"  {reason}" for reason in reasons),
         *_open_consent(folder, commercial),
+        *summaries.of_cost(cost),
     ]
     following = f"portrait-lora check {folder}"
-    summary |= {"chosen": proposed, "reasons": reasons, "subfolders": left_out}
+    summary |= {"chosen": proposed, "reasons": reasons, "subfolders": left_out, "training": cost}
     answer(summary, as_json, lines, following)
 
 
@@ -71,6 +73,7 @@ def _proposed(photos: Path, given: list[str], commercial: bool) -> tuple[list[st
     from portrait_lora import config, device, provenance
     from portrait_lora.families.choose import choose_base
     from portrait_lora.pictures.reader import list_photos
+    from portrait_lora.training.preflight import usual_means
 
     settled = config.load(None, given).model_dump()
     named = {pair.partition("=")[0].strip() for pair in given}
@@ -86,6 +89,7 @@ def _proposed(photos: Path, given: list[str], commercial: bool) -> tuple[list[st
             bf16=chosen.mixed_precision == "bf16",
             commercial=commercial,
             studio_pictures=studio,
+            plan=usual_means,
         )
         proposed += [f"base={choice.base.name}"]
         if not studio:
@@ -110,15 +114,23 @@ def models(
     """The base models and face packs this program knows, with their licence and needs."""
     from portrait_lora import summaries
     from portrait_lora.faces.table import pack_lines, pack_table
-    from portrait_lora.families import catalog
 
     if name is not None:
         _one_model(name, as_json)
         return
-    rows, packs = catalog.table(), pack_table()
+    rows, packs = _base_rows(), pack_table()
     lines = [*summaries.of_models(rows), "", *pack_lines(packs)]
     following = "portrait-lora models NAME, or portrait-lora init DIR --photos PHOTOS -s base=NAME"
     answer({"models": rows, "face_packs": packs}, as_json, lines, following)
+
+
+def _base_rows() -> list[dict[str, Any]]:
+    """The catalogue, each row with the GPU memory that the planner reckons: least and quickest, in GB."""
+    from portrait_lora.families import catalog
+    from portrait_lora.training.preflight import memory_range_gb
+
+    ranges = {b.name: [round(v, 1) for v in memory_range_gb(b)] for b in catalog.BASES}
+    return [{**row, "training_memory_gb": ranges[str(row["name"])]} for row in catalog.table()]
 
 
 def _one_model(name: str, as_json: bool) -> None:
@@ -127,7 +139,7 @@ def _one_model(name: str, as_json: bool) -> None:
     from portrait_lora.faces.table import pack_details, pack_table
     from portrait_lora.families import catalog
 
-    base = next((r for r in catalog.table() if r["name"] == name), None)
+    base = next((r for r in _base_rows() if r["name"] == name), None)
     pack = next((r for r in pack_table() if r["name"] == name), None)
     if base is not None:
         lines = summaries.of_model(base, config.load(None, [f"base={name}"]))

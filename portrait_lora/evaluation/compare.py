@@ -32,16 +32,21 @@ class Measured:
     scores: tuple[IdentityScore, ...]
     pack_digest: str
     holdout: tuple[str, ...]
+    prompts_known: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A minus B over the prompts that both have; `by_prompt` maps each to its difference."""
+    """A minus B over the prompts that both have; `by_prompt` maps each to its difference.
+
+    `ci95` is None, and `prompts` 0, where prompts are not known: portraits that may share one are no
+    independent draws.
+    """
 
     a: str
     b: str
     difference: float
-    ci95: tuple[float, float]
+    ci95: tuple[float, float] | None
     mean_a: float
     mean_b: float
     prompts: int
@@ -55,6 +60,8 @@ class Comparison:
 def compare(a: Measured, b: Measured, *, seed: int = 0) -> Comparison:
     """A against B.  Raises InputError when they were not measured alike."""
     _refuse_unlike(a, b)
+    if not (a.prompts_known and b.prompts_known):
+        return _without_prompts(a, b)
     pairs = _paired(a, b)
     if len(pairs) < MIN_PROMPTS:
         raise InputError(
@@ -84,6 +91,21 @@ def compare(a: Measured, b: Measured, *, seed: int = 0) -> Comparison:
         tuple((prompt, float(d)) for prompt, d in zip(pairs, differences, strict=True)),
         None if needed is None else needed.paired_prompts,
         said,
+    )
+
+
+def _without_prompts(a: Measured, b: Measured) -> Comparison:
+    """The means of both sides and nothing about chance."""
+    mine, other = ([counted(s) for s in side.scores] for side in (a, b))
+    mean_a, mean_b = float(np.mean(mine)), float(np.mean(other))
+    portraits = min(len(mine), len(other))
+    said = (
+        f"{a.name} minus {b.name} is {mean_a - mean_b:+.3f}; without prompts it cannot be told whether that "
+        "is more than chance: score both again with --prompts."
+    )
+    unpaired = len(mine) + len(other) - 2 * portraits
+    return Comparison(
+        a.name, b.name, mean_a - mean_b, None, mean_a, mean_b, 0, portraits, unpaired, (), None, said
     )
 
 

@@ -60,7 +60,7 @@ class Mark:
 class Scale:
     width: int
     marks: tuple[Mark, ...]
-    whisker: tuple[float, float]
+    whisker: tuple[float, float] | None
     ticks: list[tuple[float, str]]
     axis: Axis
 
@@ -86,11 +86,11 @@ class Curve:
     axis: Axis
 
 
-def similarity_axis(report: DriftReport, start_px: float, end_px: float) -> Axis:
-    """From below the impostors to above the ceiling, on round tenths."""
+def similarity_axis(report: DriftReport, start_px: float, end_px: float, *, interval: bool = True) -> Axis:
+    """From below the impostors to above the ceiling, on round tenths; maybe with the interval."""
     values = [report.impostor, report.ceiling, report.threshold, report.mean, 0.0, report.base_mean]
     values += [s.similarity for s in report.scores if s.similarity is not None]
-    if len(report.scores) > 1:
+    if interval and len(report.scores) > 1:
         values += report.ci95
     known = [v for v in values if math.isfinite(v)]
     low = max(math.floor(min(known) * 10 + 1e-9) / 10, -1.0)
@@ -98,11 +98,11 @@ def similarity_axis(report: DriftReport, start_px: float, end_px: float) -> Axis
     return Axis(low, max(high, low + 0.2), start_px, end_px)
 
 
-def scale(report: DriftReport, width: int) -> Scale:
-    """Impostor, base, adapter with its interval, threshold and ceiling on one axis."""
-    axis = similarity_axis(report, 28, width - 28)
+def scale(report: DriftReport, width: int, *, label: str = "This adapter", interval: bool = True) -> Scale:
+    """Impostor, base, the portraits (under `label`, with their interval or not), threshold and ceiling."""
+    axis = similarity_axis(report, 28, width - 28, interval=interval)
     values = [
-        ("adapter", "This adapter", report.mean, True),
+        ("adapter", label, report.mean, True),
         ("base", "Base model", report.base_mean, True),
         ("impostor", "Other people", report.impostor, False),
         ("threshold", "Threshold", report.threshold, False),
@@ -118,7 +118,8 @@ def scale(report: DriftReport, width: int) -> Scale:
         *_apart([m for m in marks if not m.above], width),
     )
     low, high = report.ci95
-    return Scale(width, spread, (axis.at(low), axis.at(high)), axis.ticks(6 if width < 500 else 11), axis)
+    whisker = (axis.at(low), axis.at(high)) if interval else None
+    return Scale(width, spread, whisker, axis.ticks(6 if width < 500 else 11), axis)
 
 
 def _apart(marks: Sequence[Mark], width: int) -> list[Mark]:

@@ -48,6 +48,8 @@ class PageNotes:
     synthetic: bool = False
     made_at: str = ""
     not_verified: Sequence[str] = ()
+    words: page_words.Wording = page_words.TRAINED_HERE
+    prompts_known: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,23 +106,25 @@ def write_drift_html(
     page = template.render(
         report=report,
         notes=said,
-        headlines=page_words.headlines(report, gap, extras),
-        verdict=page_words.verdict(report),
+        headlines=page_words.headlines(report, gap, extras, said.words, said.prompts_known),
+        verdict=page_words.verdict(report, said.prompts_known),
+        words=said.words,
+        no_interval=_no_interval(report, said),
+        min_prompts=page_words.MIN_PROMPTS,
         rate_words=page_words.rate_words(report),
         set_facts=page_words.set_facts(extras) if extras else {},
         remarks=page_words.remarks(extras) if extras else [],
         bins=[("View", extras.by_view), ("Face size", extras.by_face_size)] if extras else [],
         protocol=extras.protocol if extras else "",
-        has_width=len(report.scores) > 1,
         indicative=len(report.holdout) < INDICATIVE_BELOW,
-        scales=[(name, figures.scale(report, width)) for name, width in layouts],
+        scales=[(name, _scale(report, said, width)) for name, width in layouts],
         curves=curves,
         spreads=[(name, charts.distribution(report, extras, width)) for name, width in layouts]
         if extras
         else [],
         heat=charts.heat_map(report),
         worst=_worst(report, portraits, holdout),
-        axis=figures.similarity_axis(report, 0, 100),
+        axis=figures.similarity_axis(report, 0, 100, interval=not _no_interval(report, said)),
         holdout=[Tile(name, _thumbnail(holdout, name), None, False) for name in report.holdout],
         rows=_rows(report, portraits, base_portraits or {}),
     )
@@ -142,6 +146,7 @@ def write_drift_json(
     if notes is not None:
         value["name"] = notes.subject
         value["copy_gap"] = notes.copy_gap
+        value["prompts_known"] = notes.prompts_known
         value["selected_step"] = notes.selected_step
         value["checkpoints"] = [
             {"step": c.step, "mean": c.mean, "face_found_rate": c.face_found_rate, "n": c.n}
@@ -151,6 +156,15 @@ def write_drift_json(
     if extras is not None:
         value |= asdict(extras)
     manifest.write_json_atomic(path, _plain(value))
+
+
+def _scale(report: DriftReport, notes: PageNotes, width: int) -> figures.Scale:
+    interval = not _no_interval(report, notes)
+    return figures.scale(report, width, label=notes.words.portraits, interval=interval)
+
+
+def _no_interval(report: DriftReport, notes: PageNotes) -> str:
+    return page_words.interval_missing(report, notes.prompts_known)
 
 
 def _worst(

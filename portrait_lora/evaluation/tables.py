@@ -79,7 +79,8 @@ def read_measured(path: Path) -> tuple[Measured, dict[str, object]]:
         raw: Any = strict_json.load_object(path, "report")
         scores = tuple(IdentityScore(**row) for row in raw["scores"])
         name = str(raw.get("name") or path.parent.parent.name or path.stem)
-        measured = Measured(name, scores, str(raw["pack_digest"]), tuple(map(str, raw["holdout"])))
+        holdout, known = tuple(map(str, raw["holdout"])), bool(raw.get("prompts_known", True))
+        measured = Measured(name, scores, str(raw["pack_digest"]), holdout, known)
     except (ArtifactError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             "not a report of `portrait-lora score`",

@@ -19,9 +19,13 @@ def open_family(base: BaseModel, device: str = "cpu", weights: Weights | None = 
     Without `weights`, bases above 1.5 billion parameters are held in bfloat16 on a GPU, all else in
     float32.  Raises `InputError` when a folder holds a base of another family than its row says.
     """
+    return _family_type(base.family)(base, device, weights or default_weights(base, device))
+
+
+def default_weights(base: BaseModel, device: str) -> Weights:
+    """How the weights of a base are held on a device when nothing else is asked for."""
     large = base.parameters_b > 1.5 or base.family not in ("sd15", "sdxl")
-    chosen = weights or ("bfloat16" if large and device.startswith("cuda") else "float32")
-    return _family_type(base.family)(base, device, chosen)
+    return "bfloat16" if large and device.startswith("cuda") else "float32"
 
 
 def takes_negative(family: FamilyName) -> bool:

@@ -117,6 +117,7 @@ def _from_folder(folder: Path) -> BaseModel:
         gated=False,
         resolution_px=sample * down if isinstance(sample, int) else default,
         download_gb=0.0,
+        parameters_b=layout.parameters_b(folder / denoiser),
         synthetic=EMBEDDED.folder is not None and folder == EMBEDDED.folder.resolve(),
         folder=folder,
     )

@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from portrait_lora.families.base_model import BaseModel
 from portrait_lora.families.bases import BASES
 
 _PREFERRED: Final = ("z-image", "flux2-klein-4b", "sdxl", "sd15")
 """Best likeness first, by what users of other trainers report; nothing of it was measured here."""
+_BATCHES: Final = (4, 2, 1)
+
+
+class Way(Protocol):
+    """How training would be done: `training.preflight.Means`."""
+
+    @property
+    def weights(self) -> str: ...
+    @property
+    def gradient_checkpointing(self) -> bool: ...
+    @property
+    def micro_batch(self) -> int: ...
+    @property
+    def memory_gb(self) -> float: ...
+    @property
+    def fits(self) -> bool: ...
+
+
+Planner = Callable[[BaseModel, float, int], Way]
+"""(base, GPU memory in GB, batch size) -> how it would be trained: `training.preflight.usual_means`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +44,19 @@ class Choice:
 
 
 def choose_base(
-    *, device: str, memory_gb: float | None, bf16: bool, commercial: bool, studio_pictures: bool
+    *,
+    device: str,
+    memory_gb: float | None,
+    bf16: bool,
+    commercial: bool,
+    studio_pictures: bool,
+    plan: Planner,
 ) -> Choice:
     """A base for this device.  `memory_gb` is the GPU's; None stands for a CPU.
 
     Pictures of the synthetic studio get the embedded base.  For commercial use only bases that may be sold
-    without conditions or under OpenRAIL's are proposed.
+    without conditions or under OpenRAIL's are proposed.  A base has to be trained (by `plan`) and to be drawn
+    with: the first of the preferred ones for which both fit.
     """
     if studio_pictures:
         embedded = BASES[0]
@@ -38,18 +66,31 @@ def choose_base(
     if commercial:
         allowed = [b for b in allowed if b.commercial != "no"]
     room = memory_gb or 0.0
-    fitting = [b for b in allowed if (b.train_memory_gb or 1e9) <= room]
+    fitting = [b for b in allowed if plan(b, room, 1).fits and (b.generate_memory_gb or 1e9) <= room]
     if device == "cpu" or not fitting:
-        smallest = min(allowed, key=lambda b: b.train_memory_gb or 1e9)
+        smallest = min(allowed, key=lambda b: b.parameters_b)
         why = "there is no GPU" if device == "cpu" else f"{room:.0f} GB of GPU memory are few"
         return Choice(
             smallest, precision, 1, (f"{why}: the smallest base; training will be slow", _terms(smallest))
         )
     best = fitting[0]
-    needed = best.train_memory_gb or 1.0
-    batch = max(1, min(4, int((room - 0.6 * needed) / (0.4 * needed))))
-    reasons = (f"it needs about {needed:.0f} of {room:.0f} GB of GPU memory", _terms(best))
-    return Choice(best, precision, batch, reasons)
+    one = plan(best, room, 1)
+    batch = next(n for n in _BATCHES if n == 1 or _as_quick(plan(best, room, n), one, n))
+    return Choice(best, precision, batch, (_needs(best, plan(best, room, batch), room), _terms(best)))
+
+
+def _as_quick(way: Way, one: Way, batch_size: int) -> bool:
+    """Whether a whole batch fits at once without saving more memory than a single sample needs."""
+    same = (way.weights, way.gradient_checkpointing) == (one.weights, one.gradient_checkpointing)
+    return way.fits and same and not way.gradient_checkpointing and way.micro_batch == batch_size
+
+
+def _needs(base: BaseModel, way: Way, room: float) -> str:
+    twice = ", activations computed twice" if way.gradient_checkpointing else ""
+    return (
+        f"training takes about {way.memory_gb:.0f} of {room:.0f} GB of GPU memory ({way.weights} "
+        f"weights{twice}), drawing about {base.generate_memory_gb:.0f}"
+    )
 
 
 def _terms(base: BaseModel) -> str:

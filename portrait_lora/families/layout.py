@@ -7,6 +7,7 @@ link or shard name that leads out of the folder.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -42,6 +43,19 @@ _TAKEN: Final = re.compile(
 )
 _MAX_JSON_BYTES: Final = 64 << 20
 _MAX_TENSORS: Final = 200_000
+
+
+def parameters_b(part: Path) -> float:
+    """Billions of numbers in the weights of one part, by their headers; variants in other formats are left
+    out.  Raises `ArtifactError` for a damaged file."""
+    files = [p for p in part.glob("*.safetensors") if _TAKEN.match(p.name)]
+    shapes = [
+        cast(Sequence[int], tensor["shape"])
+        for file in files
+        for name, tensor in read_header(file).items()
+        if name != "__metadata__"
+    ]
+    return sum(math.prod(shape) for shape in shapes) / 1e9
 
 
 @dataclass(frozen=True, slots=True)

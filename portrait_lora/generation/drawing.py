@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal, cast
 
@@ -191,14 +192,18 @@ def check_size(family: Family, size_px: tuple[int, int]) -> None:
 
 
 @torch.no_grad()
-def from_text(pipe: Any, shots: Sequence[Shot], sampler: Sampler) -> list[Image.Image]:
-    """One picture per shot, all of one size, in one batch."""
+def from_text(
+    pipe: Any, shots: Sequence[Shot], sampler: Sampler, *, on_step: Callable[[], None] | None = None
+) -> list[Image.Image]:
+    """One picture per shot, all of one size, in one batch; `on_step` is called after every step."""
     width, height = shots[0].size_px
     more: dict[str, object] = {
         "width": width,
         "height": height,
         "generator": [generator(shot.seed) for shot in shots],
     }
+    if on_step is not None:
+        more["callback_on_step_end"] = partial(_after_step, on_step)
     return _call(pipe, shots, sampler, more)
 
 
@@ -261,6 +266,12 @@ def _kindred(pipe: Any, kind: Any, what: str) -> Any:
 def _quiet(pipe: Any) -> Any:
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+def _after_step(on_step: Callable[[], None], _pipe: Any, _index: int, _at: Any, values: Any) -> Any:
+    """The pipeline's own values go on as they are."""
+    on_step()
+    return values
 
 
 def _call(pipe: Any, shots: Sequence[Shot], sampler: Sampler, more: dict[str, object]) -> list[Image.Image]:

@@ -38,6 +38,7 @@ def generate(
     force: bool = False,
     on_drawn: Drawn | None = None,
     framing: Mapping[str, object] | None = None,
+    label: str = "portraits",
 ) -> list[Portrait]:
     """One PNG and JSON per shot in `out_dir`, in the order of `shots`.
 
@@ -61,22 +62,41 @@ def generate(
         check_size(family, size)
     pipe = open_pipeline(family, adapter, sampler)
     told = told_name(sampler.scheduler)
-    with log.progress("generate", len(missing)) as advance:
+    with log.progress(label, len(missing)) as advance:
         # Batches are those of the whole list: beside other pictures the last bits of a picture differ.
         for batch in batches:
             wanted = {p.path for p in batch} & missing
             if not wanted:
                 continue
             started = time.monotonic()
-            pictures = from_text(pipe, [p.shot for p in batch], sampler)
+            within = _Batch(advance, len(wanted), sampler.steps)
+            pictures = from_text(pipe, [p.shot for p in batch], sampler, on_step=within.step)
             seconds = (time.monotonic() - started) / len(wanted)
             for portrait, picture in zip(batch, pictures, strict=True):
                 if portrait.path in wanted:
                     save.save(picture, portrait, recipes[portrait.path], sampler_name=told)
-                    advance()
                     if on_drawn is not None:
                         on_drawn(portrait, seconds)
+            within.finish()
     return portraits
+
+
+class _Batch:
+    """Moves a progress line on while `count` pictures are drawn in `steps` steps, never past their end."""
+
+    def __init__(self, advance: log.Advance, count: int, steps: int):
+        self._advance, self._left, self._each = advance, float(count), count / (steps + 1)
+
+    def step(self) -> None:
+        """One step of denoising is done; the last share of a batch is its decoding."""
+        part = min(self._each, self._left - self._each)
+        if part > 0:
+            self._left -= part
+            self._advance(part)
+
+    def finish(self) -> None:
+        self._advance(self._left)
+        self._left = 0.0
 
 
 def _recipes(

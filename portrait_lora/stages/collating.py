@@ -6,13 +6,13 @@ import csv
 import io
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from portrait_lora import csv_file, manifest
 from portrait_lora.errors import InputError
-from portrait_lora.evaluation import compare, groups, tables
+from portrait_lora.evaluation import compare, groups, page, tables
 
 
 def report_file(given: Path) -> Path:
@@ -34,10 +34,7 @@ def compare_reports(a: Path, b: Path) -> dict[str, Any]:
     first, _ = tables.read_measured(report_file(a))
     second, _ = tables.read_measured(report_file(b))
     if first.name == second.name:
-        first, second = (
-            compare.Measured(name, m.scores, m.pack_digest, m.holdout)
-            for name, m in (("A", first), ("B", second))
-        )
+        first, second = (replace(m, name=name) for name, m in (("A", first), ("B", second)))
     return asdict(compare.compare(first, second))
 
 
@@ -47,7 +44,8 @@ def comparison_lines(summary: Mapping[str, Any]) -> list[str]:
     return [
         str(summary["sentence"]),
         f"  {summary['a']} {summary['mean_a']:.3f}, {summary['b']} {summary['mean_b']:.3f} over "
-        f"{summary['portraits']} portraits of {summary['prompts']} prompts each"
+        f"{summary['portraits']} portraits"
+        + (f" of {summary['prompts']} prompts each" if summary["prompts"] else " each, of prompts unknown")
         + (f"; {summary['unpaired']} have no partner and were left out" if summary["unpaired"] else ""),
         *(f"  {difference:+.3f}  {prompt}" for prompt, difference in ordered),
     ]
@@ -67,7 +65,7 @@ def collate(reports: Sequence[Path], labels_csv: Path | None, out: Path | None) 
         person = _person(name, raw, labels.get(name, {}))
         people.append(person)
         rows.append(
-            {"name": name, "mean": raw["mean"], "ci95": raw["ci95"]}
+            {"name": name, "mean": raw["mean"], "ci95": raw["ci95"], "no_interval": _no_interval(raw)}
             | {k: raw[k] for k in ("share_of_ceiling", "face_found_rate", "verified_rate", "copy_score")}
             | dict(person.labels)
         )
@@ -95,6 +93,13 @@ def _measured(row: Any) -> dict[str, Any]:
         return None if isinstance(value, float) and math.isnan(value) else value
 
     return plain(asdict(row))
+
+
+def _no_interval(raw: Mapping[str, Any]) -> str:
+    """Why the interval of a report should not be shown; empty when it may."""
+    if not raw.get("prompts_known", True):
+        return page.NO_PROMPTS
+    return "" if len(raw["prompts"]) >= page.MIN_PROMPTS else page.TOO_FEW
 
 
 def _own_name(given: Path) -> str:
@@ -135,22 +140,37 @@ def _labels(path: Path | None) -> dict[str, dict[str, str]]:
     }
 
 
-def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
+def _csv(people: Sequence[Mapping[str, Any]]) -> str:
+    """A row per person; an interval as two numbers, empty where it should not be shown."""
+    rows: list[dict[str, Any]] = []
+    for person in people:
+        low, high = ("", "") if person["no_interval"] else person["ci95"]
+        ends = {"ci95_low": low, "ci95_high": high}
+        rest = {k: v for k, v in person.items() if k not in ("name", "mean", "ci95", "no_interval")}
+        rows.append({"name": person["name"], "mean": person["mean"], **ends, **rest})
     columns = list(dict.fromkeys(key for row in rows for key in row))
     return csv_file.text_of(columns, ([row.get(column) for column in columns] for row in rows))
+
+
+def _ends(row: Mapping[str, Any]) -> str:
+    return (
+        f"({row['no_interval']})" if row["no_interval"] else f"[{row['ci95'][0]:.3f}, {row['ci95'][1]:.3f}]"
+    )
 
 
 def collation_lines(summary: Mapping[str, Any]) -> list[str]:
     """For people: a line per person, the mean over people, and a line per group."""
     lines = [
-        f"{row['name']:<24} {row['mean']:.3f} [{row['ci95'][0]:.3f}, {row['ci95'][1]:.3f}]  "
+        f"{row['name']:<24} {row['mean']:.3f} {_ends(row)}  "
         f"found {row['face_found_rate']:.0%}  verified {row['verified_rate']:.0%}"
         for row in summary["people"]
     ]
     share = summary["share_of_ceiling"]
     if len(summary["people"]) > 1 and share["mean"] is not None:
         low, high = share["ci95"]
-        lines.append(f"share of ceiling over people: {share['mean']:.2f} [{low:.2f}, {high:.2f}]")
+        enough = share["clusters"] >= page.MIN_PROMPTS
+        shown = f"[{low:.2f}, {high:.2f}]" if enough else "(too few people for an interval)"
+        lines.append(f"share of ceiling over people: {share['mean']:.2f} {shown}")
     for label, rows in summary["groups"].items():
         for row in rows:
             rate = row["false_match_rate"]

@@ -163,6 +163,7 @@ class Context:
         force: bool = False,
         on_drawn: Callable[[Portrait, float], None] | None = None,
         framing: Mapping[str, object] | None = None,
+        label: str = "portraits",
     ) -> list[Portrait]:
         """Draw the shots into `folder` with the settings of the configuration; see `sample.generate`."""
         from portrait_lora.generation import sample
@@ -178,6 +179,7 @@ class Context:
             force=force,
             on_drawn=on_drawn,
             framing=framing,
+            label=label,
         )
 
     @cached_property

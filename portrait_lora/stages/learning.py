@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from portrait_lora import consent, device, log, manifest, removal
+from portrait_lora import consent, log, manifest, removal
 from portrait_lora.likeness import Summary
 from portrait_lora.records import CaptionedCrop, Shot
-from portrait_lora.stages import stopping
+from portrait_lora.stages import limits, stopping
 from portrait_lora.stages.context import ADAPTER, ADAPTER_COMFY, Context, folder_digest, is_whole, strings
 from portrait_lora.stages.sampling import accelerator_of, later
-
-if TYPE_CHECKING:
-    from portrait_lora.training.preflight import Job, Means
+from portrait_lora.summaries import duration
 
 PROBE_KEYS: Final = {
     "num_inference_steps", "guidance_scale", "unconditional", "adapter_scale", "scheduler", "style_adapter",
@@ -87,12 +84,15 @@ def _train(ctx: Context, inputs: Mapping[str, str]) -> Summary:
     accelerator = Accelerator(cpu=ctx.device.device == "cpu")
     crops, _ = load_dataset_folder(ctx.likeness.dataset)
     settings = ctx.config.training
-    steps = loop.steps_for(_photos(crops), settings.exposures_per_photo, settings.batch_size)
+    steps = limits.steps_for(ctx, limits.photos_in(crops))
+    job = limits.job_of(ctx, steps)
+    means = limits.means_for(job, ctx.device.device)
+    needs = limits.require_fit(ctx, job, means)
     with only_run(ctx.likeness.adapters, accelerator.is_main_process):
-        means = _means(ctx, steps)
         twice = "computed twice" if means.gradient_checkpointing else "kept"
         _log.info(
-            "%s weights, %d at a time, activations %s: %s",
+            "%s for training, %s weights, %d at a time, activations %s: %s",
+            duration(needs.seconds),
             means.weights,
             means.micro_batch,
             twice,
@@ -156,10 +156,6 @@ def _train(ctx: Context, inputs: Mapping[str, str]) -> Summary:
     }
 
 
-def _photos(crops: Sequence[CaptionedCrop]) -> int:
-    return len({crop.source_sha256 for crop in crops})
-
-
 def _class_pictures(ctx: Context, crops: Sequence[CaptionedCrop]) -> list[CaptionedCrop]:
     """Pictures of the class by the base itself, on the captions without the trigger (Ruiz et al. 2023)."""
     count = ctx.config.training.prior_pictures
@@ -170,7 +166,7 @@ def _class_pictures(ctx: Context, crops: Sequence[CaptionedCrop]) -> list[Captio
         crop = crops[i % len(crops)]
         prompt = " ".join(crop.caption.replace(crop.trigger, " ").split())
         shots.append(Shot(f"class-{i:04d}", prompt, "", crop.bucket, ctx.config.seed + i))
-    made = ctx.draw(None, shots, ctx.likeness.adapters / "class")
+    made = ctx.draw(None, shots, ctx.likeness.adapters / "class", label="class pictures")
     return [
         CaptionedCrop(
             path=portrait.path,
@@ -183,74 +179,6 @@ def _class_pictures(ctx: Context, crops: Sequence[CaptionedCrop]) -> list[Captio
         )
         for portrait in made
     ]
-
-
-def plan(ctx: Context) -> Summary:
-    """What `train` would do, need and take, without doing it; an early stop may end it sooner."""
-    stopping.refuse_what_cannot_stop(ctx.config.training)
-    from portrait_lora.dataset.build import load_dataset_folder
-    from portrait_lora.training import loop, preflight
-
-    prepared = is_whole(ctx.likeness.dataset)
-    photos = _photos(load_dataset_folder(ctx.likeness.dataset)[0]) if prepared else len(ctx.photo_digests)
-    settings = ctx.config.training
-    steps = loop.steps_for(photos, settings.exposures_per_photo, settings.batch_size)
-    means, job = _means(ctx, steps), _job(ctx, steps)
-    speed = preflight.measured_tflops(ctx.device.device, ctx.device.mixed_precision)
-    disk_gb = preflight.disk_needed_gb(job)
-    free_gb = shutil.disk_usage(ctx.likeness.root).free / 1e9
-    return {
-        "base": ctx.base.label,
-        "photos": photos,
-        "prepared": prepared,
-        "steps": steps,
-        "samples": steps * settings.batch_size,
-        "batch_size": settings.batch_size,
-        "micro_batch": means.micro_batch,
-        "gradient_checkpointing": means.gradient_checkpointing,
-        "weights": means.weights,
-        "device": ctx.device.device,
-        "mixed_precision": ctx.device.mixed_precision,
-        "memory_gb": round(means.memory_gb, 2),
-        "memory_available_gb": device.gpu_memory_gb(ctx.device.device),
-        "seconds": round(preflight.seconds_needed(job, means, speed)),
-        "disk_gb": round(disk_gb, 3),
-        "disk_free_gb": round(free_gb, 1),
-        "reason": means.reason,
-        "fits": means.fits and disk_gb < free_gb,
-    }
-
-
-def _means(ctx: Context, steps: int) -> Means:
-    """How the run is done on this device."""
-    from portrait_lora.training.preflight import choose_means
-
-    return choose_means(
-        _job(ctx, steps), memory_gb=device.gpu_memory_gb(ctx.device.device), default=ctx.family.weights
-    )
-
-
-def _job(ctx: Context, steps: int) -> Job:
-    from portrait_lora.training.preflight import Job
-
-    settings = ctx.config.training
-    return Job(
-        base=ctx.base,
-        steps=steps,
-        batch_size=settings.batch_size,
-        rank=settings.rank,
-        everything=settings.targets == "attention_and_conv",
-        checkpoints=settings.checkpoints,
-        optimizer=settings.optimizer,
-        ema=settings.ema_decay > 0,
-        prior=settings.prior_pictures > 0,
-        text_encoder=settings.text_encoder > 0,
-        bare=settings.learn_region != "picture",
-        mixed_precision=ctx.device.mixed_precision,
-        weights=settings.weights,
-        checkpointing=settings.gradient_checkpointing,
-        micro_batch=settings.micro_batch,
-    )
 
 
 def _begin_run(ctx: Context, inputs: Mapping[str, str]) -> None:

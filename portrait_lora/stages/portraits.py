@@ -163,7 +163,7 @@ def _score(ctx: Context) -> Summary:
 
     made = delivered(ctx)
     shots, base = [p.shot for p in made], ctx.likeness.portraits(f"{ctx.series}-base")
-    return measure(ctx, made, ctx.draw(None, shots, base, force="generate" in ctx.redo))
+    return measure(ctx, made, ctx.draw(None, shots, base, force="generate" in ctx.redo, label="base alone"))
 
 
 def run_summary(ctx: Context) -> Summary:

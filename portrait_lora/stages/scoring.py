@@ -11,7 +11,7 @@ from PIL import Image
 
 from portrait_lora import summaries
 from portrait_lora.dataset.build import load_dataset_folder
-from portrait_lora.evaluation import identity, overview, report, tables
+from portrait_lora.evaluation import identity, overview, page, report, tables
 from portrait_lora.evaluation.select import CheckpointScore
 from portrait_lora.likeness import Summary
 from portrait_lora.records import DriftReport, IdentityScore, Portrait
@@ -123,13 +123,16 @@ def _notes(ctx: Context) -> report.PageNotes:
     )
 
 
-def likeness_block(made: DriftReport) -> Summary:
-    """The `likeness` object of run.json."""
+def likeness_block(made: DriftReport, *, prompts_known: bool = True) -> Summary:
+    """The `likeness` object of run.json; `no_interval` says why `ci95` should not be shown, if so."""
     return {
         "embedder": made.embedder_id,
         "adapter_mean": made.mean,
         "mean_of_found": made.mean_of_found,
         "ci95": list(made.ci95),
+        "prompts": len(made.prompts) if prompts_known else None,
+        "no_interval": page.interval_missing(made, prompts_known),
+        "passing": page.passing(made),
         "base_mean": _known(made.base_mean),
         "ceiling": made.ceiling,
         "impostor": _known(made.impostor),

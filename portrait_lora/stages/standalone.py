@@ -15,7 +15,7 @@ from typing import Final
 
 from portrait_lora import likeness, manifest, provenance, summaries
 from portrait_lora.errors import InputError, PhotosError
-from portrait_lora.evaluation import identity, report, tables
+from portrait_lora.evaluation import identity, page, report, tables
 from portrait_lora.evaluation.calibration import read_threshold
 from portrait_lora.faces.packs import FacePack, resolve_pack
 from portrait_lora.likeness import Summary
@@ -68,6 +68,8 @@ def score_folders(
         versions=summaries.versions(),
         synthetic=pack.synthetic,
         not_verified=_caveats(wanted, found, prompts_csv),
+        words=page.OTHER_TOOL_TRAINING if wanted.training else page.OTHER_TOOL,
+        prompts_known=prompts_csv is not None,
     )
     manifest.make_folder(out)
     real = {p.name: p for p in wanted.holdout}
@@ -78,7 +80,7 @@ def score_folders(
     tables.write_csv(out / "drift.csv", found.report)
     tables.write_parquet(out / "drift.parquet", found.report)
     return {
-        "likeness": likeness_block(found.report),
+        "likeness": likeness_block(found.report, prompts_known=prompts_csv is not None),
         "portraits": len(found.report.scores),
         "unreadable": list(found.extras.unreadable),
         "several_faces": list(found.extras.several_faces),
@@ -94,12 +96,12 @@ def lines_of(summary: Summary) -> list[str]:
     """For people: the figures of a standalone score, and what was odd."""
     s = summary["likeness"]
     assert isinstance(s, dict)
-    low, high = s["ci95"]
     lines = [
-        f"similarity to the photos {s['adapter_mean']:.3f} (95 % interval {low:.3f} to {high:.3f})",
+        f"similarity to the photos {s['adapter_mean']:.3f} ({summaries.interval(s)})",
         f"  {summaries.against_others(s)}",
         f"  face found in {s['face_found_rate']:.0%} of the portraits, {s['verified_rate']:.0%} verified at "
         f"{s['threshold']:.3f}",
+        f"  {s['passing']}",
     ]
     if s["copy_score"] is not None:
         lines.append(f"  {s['copy_score']:.0%} copy a real photo")
@@ -258,8 +260,8 @@ def _caveats(wanted: Wanted, found: Looked, prompts_csv: Path | None) -> list[st
         )
     if prompts_csv is None:
         said.append(
-            "How prompts differ: none were named, so the interval takes all portraits for independent draws "
-            "of one prompt."
+            "How prompts differ: none were named. Portraits of one prompt resemble each other, so without "
+            "prompts no interval is shown; name them with --prompts."
         )
     if found.skipped_photos:
         said.append(f"Photos without a face, left out: {', '.join(found.skipped_photos)}.")

@@ -9,14 +9,15 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
-import torch
-
-from portrait_lora.families.catalog import BaseModel
-from portrait_lora.families.family import Weights
+from portrait_lora.families import default_weights
+from portrait_lora.families.base_model import BaseModel
 from portrait_lora.records import FamilyName
-from portrait_lora.training.recipe import Mixed, OptimizerName
+
+if TYPE_CHECKING:  # tables and proposals are reckoned without torch
+    from portrait_lora.families.family import Weights
+    from portrait_lora.training.recipe import Mixed, OptimizerName
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ _BYTES: Final[Mapping[Weights, float]] = {
     "float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "int8": 1.1, "nf4": 0.6,
 }  # fmt: skip
 _BYTES_TRAINED: Final[Mapping[OptimizerName, int]] = {"adamw": 16, "adamw8bit": 10, "prodigy": 24}
+_QUANTISED: Final[tuple[Weights, ...]] = ("int8", "nf4")
 _OVERHEAD_GB: Final = 1.5
 _SPARE: Final = 0.92
 """The share of a GPU's memory that may be planned with."""
@@ -89,36 +91,36 @@ class Means:
     reason: str
 
 
-def choose_means(job: Job, *, memory_gb: float | None, default: Weights) -> Means:
+def choose_means(job: Job, *, memory_gb: float | None, default: Weights, gpu: bool = True) -> Means:
     """The quickest way that fits: whole batches, then parts of them, activations twice, a quantised base.
 
-    `memory_gb` is the GPU's; None (a CPU) takes what was asked for.  `default` is how the base is held when
-    nothing else is said.
+    `memory_gb` is the device's; None (unknown) takes what was asked for.  `default` is how the base is held
+    when nothing else is said.  Without a `gpu` the base is never quantised: that needs CUDA.
     """
     if memory_gb is None:
         weights = default if job.weights == "auto" else job.weights
         micro = min(job.micro_batch or job.batch_size, job.batch_size)
         checkpointing = job.checkpointing is True
         need = memory_needed_gb(job, weights, checkpointing, micro)
-        return Means(weights, checkpointing, micro, need, True, "nothing is rationed without a GPU")
+        return Means(weights, checkpointing, micro, need, True, "the memory of this machine is not known")
     room = memory_gb * _SPARE
     first: Means | None = None
-    for weights, checkpointing, micro in _ways(job, default):
+    for weights, checkpointing, micro in _ways(job, default, gpu):
         need = memory_needed_gb(job, weights, checkpointing, micro)
         way = Means(weights, checkpointing, micro, need, need <= room, "")
         first = first or way
         if way.fits:
             return _told(way, first, memory_gb)
     least = min(
-        (Means(w, c, m, memory_needed_gb(job, w, c, m), False, "") for w, c, m in _ways(job, default)),
+        (Means(w, c, m, memory_needed_gb(job, w, c, m), False, "") for w, c, m in _ways(job, default, gpu)),
         key=lambda way: way.memory_gb,
     )
     return _told(least, first or least, memory_gb)
 
 
-def _ways(job: Job, default: Weights) -> Iterator[tuple[Weights, bool, int]]:
+def _ways(job: Job, default: Weights, gpu: bool = True) -> Iterator[tuple[Weights, bool, int]]:
     """All ways that leave what was asked for as it is, the quickest first."""
-    held: list[Weights] = [default, "int8", "nf4"] if job.weights == "auto" else [job.weights]
+    held: list[Weights] = [default, *(_QUANTISED if gpu else ())] if job.weights == "auto" else [job.weights]
     twice = [False, True] if job.checkpointing == "auto" else [job.checkpointing]
     micros = [min(job.micro_batch or job.batch_size, job.batch_size)]
     while job.micro_batch is None and micros[-1] > 1:
@@ -152,6 +154,23 @@ def memory_needed_gb(job: Job, weights: Weights, checkpointing: bool, micro_batc
     return held + trained + activations + _OVERHEAD_GB
 
 
+def usual_job(base: BaseModel, batch_size: int = 1) -> Job:
+    """Rank 16 on the attentions in bf16: what tables and proposals are reckoned with."""
+    return Job(base, 1, batch_size, 16, False, 1, mixed_precision="bf16")
+
+
+def usual_means(base: BaseModel, memory_gb: float, batch_size: int = 1) -> Means:
+    """How the usual job is done on a GPU with this much memory."""
+    default = default_weights(base, "cuda")
+    return choose_means(usual_job(base, batch_size), memory_gb=memory_gb, default=default)
+
+
+def memory_range_gb(base: BaseModel) -> tuple[float, float]:
+    """GPU memory, in GB of the card, that the usual job takes at least, and that its quickest way takes."""
+    least, quickest = usual_means(base, 0.0), usual_means(base, 1e6)
+    return least.memory_gb / _SPARE, quickest.memory_gb / _SPARE
+
+
 def adapter_parameters(job: Job) -> float:
     """Roughly: 23 million at rank 16 on SDXL's attentions; twice that on everything."""
     size = max(job.base.parameters_b, 0.01) / 2.6
@@ -174,6 +193,8 @@ def seconds_needed(job: Job, means: Means, tflops: float) -> float:
 
 def measured_tflops(device: str, mixed_precision: Mixed, seconds: float = 0.3) -> float:
     """Speed of large matrix products on this device in TFLOP/s."""
+    import torch
+
     gpu = device != "cpu"
     dtype = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[mixed_precision]
     side = 4096 if gpu else 512

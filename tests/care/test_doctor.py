@@ -15,9 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from portrait_lora import consent, lock
+from portrait_lora import consent, device, lock
 from portrait_lora.care import distributions, doctor
-from portrait_lora.care import machine as machines
 from portrait_lora.care.doctor import Check
 from portrait_lora.care.machine import Machine, probe
 from portrait_lora.faces import install, known, packs
@@ -159,7 +158,7 @@ def _driver(b: Bench) -> None:
 
 def _small_container(b: Bench) -> None:
     (b.root / "memory.max").write_text("2000000000\n")
-    b.patch.setattr(machines, "_LIMITS", (b.root / "memory.max",))
+    b.patch.setattr(device, "_LIMITS", (b.root / "memory.max",))
 
 
 def _cache_is_a_file(b: Bench) -> None:

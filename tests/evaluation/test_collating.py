@@ -1,5 +1,6 @@
 """`compare` and `report` on finished reports."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -13,11 +14,13 @@ from portrait_lora.records import IdentityScore
 from portrait_lora.stages import collating
 
 
-def person(place: Path, name: str, shift: float, *, pack: str = "d") -> Path:
+def person(
+    place: Path, name: str, shift: float, *, pack: str = "d", prompts: int = 6, known: bool = True
+) -> Path:
     rng = np.random.default_rng(7)
     scores = [
         IdentityScore(f"{p}-{k}.png", f"prompt {p}", 0.4 + shift + rng.normal(0, 0.02), None, None, "b")
-        for p in range(6)
+        for p in range(prompts)
         for k in range(2)
     ]
     made = drift_report(
@@ -26,7 +29,7 @@ def person(place: Path, name: str, shift: float, *, pack: str = "d") -> Path:
     )  # fmt: skip
     folder = place / name / "reports"
     folder.mkdir(parents=True)
-    write_drift_json(folder / "drift.json", made, PageNotes(subject=name))
+    write_drift_json(folder / "drift.json", made, PageNotes(subject=name, prompts_known=known))
     return place / name
 
 
@@ -67,3 +70,28 @@ def test_wrong_use_is_told(tmp_path: Path):
     (tmp_path / "groups.csv").write_text("person,sex\nann,woman\n")
     with pytest.raises(InputError, match="not a table of groups"):
         collating.collate([folder], tmp_path / "groups.csv", None)
+
+
+def test_a_table_of_people_holds_numbers_and_shows_no_interval_that_means_nothing(tmp_path: Path):
+    folders = [
+        person(tmp_path, "ann", 0.1),
+        person(tmp_path, "bea", 0.0, prompts=2),
+        person(tmp_path, "cid", 0.0, prompts=1, known=False),
+    ]
+    summary = collating.collate(folders, None, tmp_path / "all.csv")
+    rows = list(csv.DictReader((tmp_path / "all.csv").open()))
+    assert [bool(row["ci95_low"]) and bool(row["ci95_high"]) for row in rows] == [True, False, False]
+    assert float(rows[0]["ci95_low"]) < float(rows[0]["mean"]) < float(rows[0]["ci95_high"])
+    for row in rows:
+        for column, cell in row.items():
+            assert column == "name" or not cell or float(cell) is not None, column
+    lines = collating.collation_lines(summary)
+    assert "[" in lines[0] and "too few prompts" in lines[1] and "no prompts named" in lines[2]
+    assert "too few people" in lines[3]
+
+
+def test_folders_without_prompts_side_by_side(tmp_path: Path):
+    a, b = (person(tmp_path, n, s, prompts=1, known=False) for n, s in (("a", 0.1), ("b", 0.0)))
+    summary = collating.compare_reports(a, b)
+    assert summary["ci95"] is None and json.dumps(summary)
+    assert "of prompts unknown" in collating.comparison_lines(summary)[1]

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -82,3 +84,12 @@ def test_the_interval_is_the_t_interval_and_wider_than_plain_percentiles():
     means = d[np.random.default_rng(0).integers(0, 6, (4000, 6))].mean(axis=1)
     assert high - low > 1.3 * np.ptp(np.quantile(means, [0.025, 0.975]))
     assert bootstrap_interval(d) == (low, high)
+
+
+def test_two_folders_without_prompts_are_compared_without_an_interval():
+    sides = [measured(n, {"all portraits": [v, v + 0.1]}) for n, v in (("a", 0.5), ("b", 0.3))]
+    with pytest.raises(InputError, match="too few prompts"):
+        compare(*sides)
+    found = compare(*(replace(side, prompts_known=False) for side in sides))
+    assert found.difference == pytest.approx(0.2) and found.ci95 is None and found.by_prompt == ()
+    assert "a minus b is +0.200" in found.sentence and "--prompts" in found.sentence

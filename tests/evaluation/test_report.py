@@ -4,12 +4,14 @@ import base64
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from portrait_lora.evaluation import page as page_words
 from portrait_lora.evaluation.drift import drift_report
 from portrait_lora.evaluation.page import verdict
 from portrait_lora.evaluation.report import (
@@ -115,7 +117,7 @@ def test_every_prompt_portrait_and_held_out_photo_is_there(tmp_path):
 def test_numbers_stand_on_the_page(tmp_path):
     text = Outline(page(tmp_path)).text
     made = report()
-    for value in (made.mean, made.base_mean, made.ceiling, made.impostor, made.threshold, *made.ci95):
+    for value in (made.mean, made.base_mean, made.ceiling, made.impostor, made.threshold):
         assert f"{value:.3f}" in text
     assert f"{made.share_of_ceiling * 100:.0f}\u00a0%" in text
     assert "25\u00a0%" in text
@@ -167,7 +169,7 @@ def test_extreme_reports_still_make_a_page(tmp_path):
     html = page(tmp_path, report(scores=lost, base=[], copy_score=float("nan")))
     assert "No face was found in any portrait" in html
     assert "not measured" in html
-    assert "no interval" in html
+    assert page_words.TOO_FEW in html
     assert "nan" not in Outline(html).text.lower()
     flat = report(ceiling=0.05, impostor=0.05)
     assert "cannot carry a measurement" in verdict(flat)
@@ -186,8 +188,62 @@ def test_a_missing_picture_does_not_hide_its_score(tmp_path):
     assert "0.430" in text
 
 
+def over(prompts, values=(0.3, 0.4)):
+    """A report over so many prompts, each with a portrait of every value."""
+    made = [
+        IdentityScore(f"{p}-{k}.png", f"prompt {p}", v + 0.01 * p, "h2.jpg", "frontal", "embedder b")
+        for p in range(prompts)
+        for k, v in enumerate(values)
+    ]
+    return report(scores=made, base=[])
+
+
+@pytest.mark.parametrize("prompts", [1, 2, 3, 4, 8])
+def test_an_interval_is_shown_from_four_prompts_on(tmp_path, prompts):
+    made = over(prompts)
+    shown = prompts >= 4
+    html = page(tmp_path, made)
+    text = Outline(html).text
+    interval = f"{made.ci95[0]:.3f} to {made.ci95[1]:.3f}"
+    assert (interval in text) is shown and ("interval" in verdict(made)) is shown
+    assert ('<line class="whisker"' in html) is shown
+    assert ("Too few prompts." in text) is not shown and (page_words.TOO_FEW in text) is not shown
+
+
+def test_without_prompts_there_is_no_interval_anywhere(tmp_path):
+    made = report(scores=[replace(s, prompt="all portraits") for s in over(8).scores], base=[])
+    html = page(tmp_path, made, PageNotes(prompts_known=False, words=page_words.OTHER_TOOL))
+    text = Outline(html).text
+    assert "No interval." in text and page_words.NO_PROMPTS in text
+    assert f"{made.ci95[0]:.3f} to {made.ci95[1]:.3f}" not in text and '<i class="span"' not in html
+
+
+def test_of_pictures_of_another_tool_nothing_is_claimed_that_nobody_knows(tmp_path):
+    made = over(8)
+    foreign = Outline(page(tmp_path, made, PageNotes(words=page_words.OTHER_TOOL, synthetic=True))).text
+    for claim in ("this adapter", "has not seen", "held out before", "a training photo", "that made and"):
+        assert claim not in foreign.lower(), claim
+    assert "Whether the tool was given some of them is not known." in foreign
+    assert "The same prompts and seeds without the adapter" not in foreign
+    named = Outline(page(tmp_path, made, PageNotes(words=page_words.OTHER_TOOL_TRAINING))).text
+    assert "a photo that the tool was given" in named and "is not known" not in named
+    own = Outline(page(tmp_path, made)).text
+    assert "this adapter has not seen them" in own and "this person and this adapter" in own
+
+
+def test_the_verdict_says_whether_they_pass_as_this_person():
+    rates = {(0.1,) * 20: "None passes", (0.1,) * 19 + (0.4,): "Only 1 of 20 passes",
+             (0.1,) * 17 + (0.4,) * 3: "Only 3 of 20 pass", (0.1,) * 3 + (0.4,) * 17: "Most, 17 of 20 pass",
+             (0.1,) + (0.4,) * 19: "Nearly all, 19 of 20 pass", (0.4,) * 20: "All pass"}  # fmt: skip
+    for values, words in rates.items():
+        made = report(
+            scores=[IdentityScore(f"{k}", "p", v, None, None, "b") for k, v in enumerate(values)], base=[]
+        )
+        assert f"{words} as this person" in verdict(made)
+
+
 def test_verdict_gives_the_share_with_its_interval():
-    made = report()
+    made = over(5)
     low, high = ((end - 0.05) / 0.56 for end in made.ci95)
     assert f"reach {made.share_of_ceiling * 100:.0f}\u00a0%" in verdict(made)
     assert f"{low * 100:.0f}\u00a0% to {high * 100:.0f}\u00a0%" in verdict(made)

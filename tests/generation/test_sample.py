@@ -14,6 +14,7 @@ from PIL import Image
 from portrait_lora import provenance
 from portrait_lora.errors import ConfigError
 from portrait_lora.families.sd15 import SD15
+from portrait_lora.generation import sample
 from portrait_lora.generation.contact_sheet import contact_sheet
 from portrait_lora.generation.drawing import Sampler, open_pipeline
 from portrait_lora.generation.sample import generate
@@ -153,3 +154,18 @@ def test_contact_sheet_is_a_page_that_holds_the_pictures(tmp_path: Path, shots: 
     ]
     other = contact_sheet(renamed, tmp_path / "other.jpg", title="Headshots")
     assert other.read_bytes() != sheet.read_bytes(), "the names of the files stand on it"
+
+
+def test_a_batch_moves_its_line_by_parts_that_add_up() -> None:
+    for steps, called in ((4, 4), (4, 9), (4, 1), (1, 0)):  # samplers of second order call more often
+        parts: list[float] = []
+
+        def advance(n: float = 1, *, parts: list[float] = parts, **fields: float | str) -> None:
+            parts.append(n)
+
+        batch = sample._Batch(advance, 3, steps)
+        for _ in range(called):
+            batch.step()
+        assert sum(parts) < 3
+        batch.finish()
+        assert sum(parts) == pytest.approx(3) and min(parts) > 0

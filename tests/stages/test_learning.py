@@ -19,7 +19,7 @@ def _crop(folder: Path, name: str, size_px: tuple[int, int]) -> CaptionedCrop:
 def test_class_pictures_are_drawn_by_the_bare_base_on_captions_without_the_trigger(tmp_path: Path) -> None:
     asked: list[tuple[Adapter | None, list[Shot], Path]] = []
 
-    def draw(adapter: Adapter | None, shots: list[Shot], folder: Path) -> list[Portrait]:
+    def draw(adapter: Adapter | None, shots: list[Shot], folder: Path, *, label: str) -> list[Portrait]:
         asked.append((adapter, shots, folder))
         made: list[Portrait] = []
         for shot in shots:

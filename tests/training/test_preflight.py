@@ -52,7 +52,15 @@ def test_what_was_asked_for_stays() -> None:
         assert (means.weights, means.gradient_checkpointing, means.micro_batch) == ("int8", False, 2)
 
 
-def test_a_cpu_changes_nothing() -> None:
+def test_a_machine_without_a_gpu_saves_memory_but_quantises_nothing() -> None:
+    job = replace(JOB, mixed_precision="no")
+    small = choose_means(job, memory_gb=25.0, default="float32", gpu=False)
+    assert small.fits and small.weights == "float32" and small.gradient_checkpointing
+    large = choose_means(replace(job, base=FLUX), memory_gb=25.0, default="float32", gpu=False)
+    assert not large.fits and large.weights == "float32" and large.memory_gb > 48
+
+
+def test_memory_that_is_not_known_changes_nothing() -> None:
     means = choose_means(replace(JOB, mixed_precision="no"), memory_gb=None, default="float32")
     assert (means.weights, means.gradient_checkpointing, means.micro_batch) == ("float32", False, 4)
 
