@@ -16,7 +16,7 @@ from typing import Final
 import cv2
 import numpy as np
 
-from portrait_lora.dataset.overlay import aligned_luma, laid_over
+from portrait_lora.dataset.overlay import Mask, aligned_luma, laid_over
 from portrait_lora.dataset.photos import ImageArray
 from portrait_lora.dataset.surroundings import Surroundings, surroundings_of
 from portrait_lora.faces.quality import aligned_crop
@@ -50,6 +50,7 @@ class Look:
     frame: FloatArray  # (FRAME_SIDE²,) zero mean, unit norm
     face: FloatArray  # (FACE_SIDE²,) zero mean, unit norm
     aligned: FloatArray  # (overlay.SIDE, overlay.SIDE) luma of the aligned face
+    inside: Mask  # of the same shape: what of it lies inside the picture
     embedding: FloatArray
     expression: str | None
     sharpness: float
@@ -60,12 +61,14 @@ class Look:
 def look_of(photo: Photo, image_rgb: ImageArray, face: Face) -> Look:
     """The look of a picture; `face` is in its pixels, `photo` tells the full size."""
     crop = np.asarray(aligned_crop(image_rgb, face.keypoints_px, 112), dtype=np.uint8)
+    aligned, inside = aligned_luma(image_rgb, face.keypoints_px)
     width, height = photo.size_px
     return Look(
         photo=photo,
         frame=_normalised(image_rgb, FRAME_SIDE),
         face=_normalised(crop, FACE_SIDE),
-        aligned=aligned_luma(image_rgb, face.keypoints_px),
+        aligned=aligned,
+        inside=inside,
         embedding=face.embedding,
         expression=face.expression,
         sharpness=face.sharpness,
@@ -124,10 +127,15 @@ def resemblance(a: Look, b: Look) -> float:
     straight = float(a.face @ b.face)
     mirrored = float(a.face @ b.face.reshape(FACE_SIDE, FACE_SIDE)[:, ::-1].ravel())
     screened = max(straight, mirrored)
-    close = screened >= ROUGH_FACE and float(a.embedding @ b.embedding) >= CLOSE_EMBEDDING
+    cut = not (a.inside.all() and b.inside.all())  # what lies outside spoils the rough correlation
+    close = (cut or screened >= ROUGH_FACE) and float(a.embedding @ b.embedding) >= CLOSE_EMBEDDING
     if not (close or screened >= SCREEN_FACE):
         return 0.0
-    return laid_over(a.aligned, b.aligned[:, ::-1] if mirrored > straight else b.aligned)
+    ways = (mirrored > straight,) if not cut else (False, True)
+    step = {False: 1, True: -1}
+    return max(
+        laid_over(a.aligned, a.inside, b.aligned[:, :: step[w]], b.inside[:, :: step[w]]) for w in ways
+    )
 
 
 def linked(looks: Sequence[Look | None], limits: tuple[float, float, float]) -> frozenset[int]:

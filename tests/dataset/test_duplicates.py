@@ -14,6 +14,7 @@ from portrait_lora.records import Photo, readonly
 from .made_up import SIZE, draw, embedding, made_up_face
 
 DEFAULT = CurateSettings()
+TIGHT = (1.0, -80, -65, 0), (80, 110)  # how the picture lies in its frame, and the frame (W, H)
 LIMITS = (DEFAULT.duplicate_frame, DEFAULT.duplicate_face, DEFAULT.duplicate_embedding)
 
 
@@ -100,7 +101,7 @@ def placed(
         {"turn": (1.0, 30, 60, 0), "size": (300, 420)},
         {"mirror": True},
         {"turn": (1.0, 0, 0, 3.0)},
-        {"jitter": 1.2},
+        {"turn": (1.2, 0, 20, 0), "jitter": 3.0},
         {"turn": (1.1, 5, 10, 0), "mirror": True, "jitter": 0.8, "size": (260, 360)},
     ],
     ids=["cropped", "squared", "bordered", "mirrored", "turned", "jitter", "all"],
@@ -113,6 +114,20 @@ def test_copies_with_another_frame_are_the_same_picture(copy):
         assert same_picture(look(draw(seed + 20)), placed(original, variation=1, **copy), LIMITS) is None
 
 
+def test_a_tight_picture_and_its_copy_with_a_border_are_the_same():
+    """The aligned face reaches beyond a tight picture: what lies outside must not count."""
+    for seed in (11, 12):
+        framed = np.full((SIZE[1], SIZE[0], 3), 255, np.uint8)
+        framed[65:175, 80:160] = draw(seed)[65:175, 80:160]
+        tight = placed(draw(seed), TIGHT[0], size=TIGHT[1], variation=1)
+        bordered = placed(framed, variation=2)
+        assert not tight.inside.all() and bordered.inside.all()
+        assert same_picture(tight, bordered, LIMITS) is not None
+        assert same_picture(bordered, tight, LIMITS) is not None
+        other = placed(draw(seed + 20), TIGHT[0], size=TIGHT[1], variation=1)
+        assert same_picture(other, bordered, LIMITS) is None
+
+
 def test_a_brighter_mirrored_copy_is_found_although_its_highlights_are_burnt_out():
     original = draw(11)
     bright = np.clip(original * 1.25, 0, 255).astype(np.uint8)
@@ -123,9 +138,10 @@ def test_a_stranger_to_the_embedder_must_fit_to_the_pixel():
     original = draw(11)
     stranger = replace(placed(original, (1.2, 0, 20, 0)), embedding=embedding(2))
     assert same_picture(look(original), stranger, LIMITS) is not None  # a grey copy reads like this
-    noisy = np.clip(original + np.random.default_rng(0).normal(0, 40, original.shape), 0, 255).astype(
+    noisy = np.clip(original + np.random.default_rng(0).normal(0, 25, original.shape), 0, 255).astype(
         np.uint8
     )
+    assert same_picture(look(original), placed(noisy, (1.2, 0, 20, 0)), LIMITS) is not None
     worse = replace(placed(noisy, (1.2, 0, 20, 0)), embedding=embedding(2))
     assert same_picture(look(original), worse, LIMITS) is None
 
