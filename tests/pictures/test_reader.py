@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from portrait_lora import likeness
+from portrait_lora import likeness, provenance
 from portrait_lora.evaluation import identity
 from portrait_lora.faces import gallery
 from portrait_lora.generation.reference import read_picture
@@ -89,6 +89,7 @@ def test_heic_is_read_by_a_worker_and_loads_nothing_into_this_process(tmp_path: 
     command = [sys.executable, "-c", f"{write}.save(sys.argv[2], quality=95)"]
     subprocess.run([*command, tmp_path / "a.png", tmp_path / "a.heic"], check=True)
     (tmp_path / "a.heic").rename(tmp_path / "IMG_1")
+    assert provenance.is_unmarked_picture(tmp_path / "IMG_1")  # whatever can or cannot decode it here
     photo, pixels = load_photo(tmp_path / "IMG_1", 150)
     assert photo.size_px == (240, 300) and pixels.shape == (150, 120, 3)
     small = np.asarray(Image.fromarray(draw(3)).resize((120, 150), Image.Resampling.BOX), np.float32)
