@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from portrait_lora import manifest
+from portrait_lora import manifest, provenance
 from portrait_lora.dataset.build import build_dataset, dataset_inputs, load_dataset_folder
 from portrait_lora.dataset.caption import read_captions, write_captions
 from portrait_lora.dataset.curate import CurateSettings, curate
@@ -289,3 +289,20 @@ def test_a_file_name_that_is_no_utf8_goes_all_the_way(tmp_path):
         == sorted(crops, key=lambda c: c.path.name)[0].source_sha256
     )
     assert "Andr" in (folder.parent / "check.html").read_text("utf-8")
+
+
+def test_crops_and_held_out_photos_of_the_studio_stay_the_studios_and_no_others(tmp_path):
+    reports = []
+    for i in range(6):
+        made = report(tmp_path, i, pixels=draw(i, BIG), yaw=(i - 2) * 20.0, embedding=embedding(1, i))
+        if i < 5:
+            made.photo.path.write_bytes(provenance.studio_marked(made.photo.path.read_bytes()))
+        reports.append(PhotoReport(load_photo(made.photo.path)[0], made.face))
+    kept = curate(reports, CurateSettings(same_person_similarity=0.45))
+    build_dataset(kept, tmp_path / "dataset", **OPTIONS)
+    for part in ("train", "holdout"):
+        rows = map(json.loads, (tmp_path / "dataset" / part / "metadata.jsonl").read_text().splitlines())
+        for row in rows:
+            file = tmp_path / "dataset" / part / row["file_name"]
+            assert provenance.is_unmarked_picture(file) == (row["source"] == "photo_05.png")
+    assert {r.photo.path.name for r in (*kept.kept, *kept.holdout)} > {"photo_05.png"}
