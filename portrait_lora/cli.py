@@ -12,6 +12,7 @@ import typer
 from portrait_lora import __version__, errors, log, terminal
 from portrait_lora.commands import care, dataset, journey, measure, portraits, setup, sharing, signing
 from portrait_lora.commands.by_use import CommandsByUse
+from portrait_lora.training import processes
 
 app = typer.Typer(
     name="portrait-lora",
@@ -66,7 +67,15 @@ def _report(error: errors.PortraitError) -> int:
 def main() -> None:
     """Run the command line and leave with one of the stable exit codes."""
     _stop_as_by_hand()
-    sys.exit(_run(app))
+    sys.exit(_run(_follow if processes.follows() else app))
+
+
+def _follow(**_: object) -> None:
+    """One of several processes that is not the first: whatever the command, it only trains along."""
+    from portrait_lora import recipe
+
+    log.configure(quiet=True)
+    recipe.follow()
 
 
 def _stop_as_by_hand() -> None:

@@ -23,6 +23,11 @@ class DeviceChoice:
     mixed_precision: Precision
     reason: str
 
+    @property
+    def kind(self) -> str:
+        """cpu, cuda or mps: which of several devices of a kind it is changes nothing."""
+        return self.device.split(":")[0]
+
 
 def choose(preferred: str = "auto", mixed_precision: str = "auto") -> DeviceChoice:
     """The best device at hand, or the one asked for; `InputError` when that is not there."""

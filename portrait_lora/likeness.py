@@ -145,6 +145,7 @@ class Journal:
 
     path: Path
     stages: dict[str, Summary] = field(default_factory=dict)
+    held: set[str] | None = None
 
     @classmethod
     def open(cls, reports: Path) -> Journal:
@@ -194,10 +195,24 @@ class Journal:
         if self.stages.pop(stage, None) is not None:
             self._write(stage)
 
-    def _write(self, stage: str) -> None:
-        """Change this one stage in the file: another process may have written others meanwhile."""
+    def hold(self) -> None:
+        """Keep the file as it is until `release`: what is done meanwhile counts only once all of it is."""
+        self.held = self.held or set()
+
+    def release(self) -> None:
+        """Write what was held back."""
+        held, self.held = self.held, None
+        if held:
+            self._write(*held)
+
+    def _write(self, *stages: str) -> None:
+        """Change these stages in the file: another process may have written others meanwhile."""
+        if self.held is not None:
+            self.held.update(stages)
+            return
         with manifest.locked(self.path):
             there = Journal.open(self.path.parent).stages
-            there.pop(stage, None)
-            own = {stage: self.stages[stage]} if stage in self.stages else {}
+            for stage in stages:
+                there.pop(stage, None)
+            own = {stage: self.stages[stage] for stage in stages if stage in self.stages}
             manifest.write_json_atomic(self.path, there | own)

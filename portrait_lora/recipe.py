@@ -13,13 +13,15 @@ from pathlib import Path
 from portrait_lora import config, likeness, log, manifest
 from portrait_lora.errors import InputError, PhotosError
 from portrait_lora.likeness import Likeness, Summary, open_likeness
-from portrait_lora.stages import STAGES, Context, run_summary
+from portrait_lora.stages import STAGES, Context, learning, run_summary
+from portrait_lora.training import processes
 
 _log = log.get(__name__)
 
 
 def check(folder: Path, *, overrides: Sequence[str] = ()) -> Summary:
     """Look at every photo and write `reports/check.html`; never raises for bad photos."""
+    _lead()
     return STAGES["check"](Context(likeness.open_for_check(folder, overrides), redo=("check",)))
 
 
@@ -41,7 +43,7 @@ def plan_training(folder: Path, *, overrides: Sequence[str] = ()) -> Summary:
 
 
 def generate(folder: Path, *, overrides: Sequence[str] = (), force: bool = False) -> Summary:
-    """Make the portraits of the series."""
+    """Make the portraits of the series; an adapter that is there is used, never trained anew."""
     return _up_to("generate", folder, overrides, force)
 
 
@@ -57,6 +59,7 @@ def run(folder: Path, *, overrides: Sequence[str] = (), force: bool = False) -> 
 
 def demo(out: Path, person_seed: int, *, overrides: Sequence[str] = (), force: bool = False) -> Summary:
     """The whole journey for a made-up person, whose photos the synthetic studio takes."""
+    _lead()
     manifest.make_folder(out)
     subject = _studio_photos(out, person_seed)
     defaults = {"base": "embedded", "subject": {"name": f"studio person {person_seed}", "kind": subject}}
@@ -69,6 +72,7 @@ def init(folder: Path, photos: Path, *, overrides: Sequence[str] = ()) -> Summar
 
     Stopped anywhere, the same call does it again: `photos/` is there with every picture, or not at all.
     """
+    _lead()
     if not photos.is_dir():
         raise InputError("no such folder of photos", where=photos, needed="a folder with 10-20 pictures")
     files = likeness.photo_files(photos)
@@ -147,7 +151,22 @@ def _studio_photos(out: Path, person_seed: int) -> str:
     return taken.subject
 
 
+def follow() -> None:
+    """What a process does that is not the first of its run: train along, and nothing else."""
+    for job in processes.jobs():
+        learning.train_along(job)
+
+
+def _lead() -> None:
+    """Of several processes only the first goes on from here; the others train along, and end."""
+    if processes.follows():
+        follow()
+        raise SystemExit(0)
+    processes.lead()
+
+
 def _run(opened: Likeness, force: bool) -> Summary:
+    _lead()
     likeness.write_config(opened.root, opened.config)
     ctx = Context(opened, redo=likeness.STAGES if force else ())
     for name in likeness.STAGES:
@@ -159,10 +178,17 @@ def _up_to(
     last: str, folder: Path, overrides: Sequence[str], force: bool, *, forced: str | None = None
 ) -> Summary:
     """Run the stages up to `last`; `--force` redoes from the command's own stage on, not what precedes it."""
+    _lead()
     opened = open_likeness(folder, overrides)
     likeness.write_config(opened.root, opened.config)
     names = likeness.STAGES[: likeness.STAGES.index(last) + 1]
-    ctx = Context(opened, redo=names[names.index(forced or last) :] if force else ())
+    ctx = Context(
+        opened,
+        redo=names[names.index(forced or last) :] if force else (),
+        trains=last not in ("generate", "score"),
+    )
+    if not ctx.trains:  # before the photos are prepared anew for nothing
+        learning.refuse_other_training(ctx)
     summary: Summary = {}
     for name in names:
         summary |= STAGES[name](ctx)

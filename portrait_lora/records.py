@@ -190,12 +190,15 @@ class Adapter:
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
-    """What `train` leaves behind: one adapter per checkpoint, oldest first; `samples` seen over all steps."""
+    """What `train` leaves behind: one adapter per checkpoint, oldest first; `samples` seen over all steps.
+
+    `final_loss` is None where no step is on record.
+    """
 
     checkpoints: tuple[Adapter, ...]
     steps: int
     samples: int
-    final_loss: float
+    final_loss: float | None
     resumed_from: int | None
 
 

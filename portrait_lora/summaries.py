@@ -167,7 +167,8 @@ def duration(seconds: float) -> str:
 
 def of_train(summary: Mapping[str, Any]) -> list[str]:
     """For people."""
-    loss = f"last loss {summary['final_loss']:.4f}"
+    last = summary["final_loss"]
+    loss = "no loss on record" if last is None else f"last loss {last:.4f}"
     table = ", ".join(f"{row['step']}: {row['mean']:.3f}" for row in summary["probes"])
     return [
         f"{summary['steps']} steps, {summary['samples']} samples, {loss}",

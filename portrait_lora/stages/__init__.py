@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from portrait_lora.likeness import Summary
-from portrait_lora.stages import learning, photos, portraits
+from portrait_lora.stages import learning, photos, portraits, selecting
 from portrait_lora.stages.context import Context
 from portrait_lora.stages.portraits import run_summary
 
@@ -16,7 +16,7 @@ STAGES: Final[Mapping[str, Callable[[Context], Summary]]] = {
     "check": photos.check,
     "prepare": photos.prepare,
     "train": learning.train,
-    "select": learning.select,
+    "select": selecting.select,
     "generate": portraits.generate,
     "score": portraits.score,
 }

@@ -83,7 +83,7 @@ def write_average(adapters: Sequence[Adapter], ctx: Context) -> Adapter:
     state = mean_of_products([load_file(a.path) for a in adapters])
     latest = max(adapters, key=lambda a: a.step)
     n = len(adapters)
-    path = ctx.likeness.adapters / FOLDER / "adapter.safetensors"
+    path = ctx.run_folder / FOLDER / "adapter.safetensors"
     made = replace(latest, path=path, rank=latest.rank * n, alpha=latest.alpha * n)
     manifest.make_folder(path.parent)
     manifest.write_bytes_atomic(

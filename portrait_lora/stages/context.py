@@ -34,9 +34,14 @@ _log = log.get(__name__)
 class Context:
     """One journey over one likeness folder; models are opened once, when first needed."""
 
-    def __init__(self, opened: Likeness, *, redo: Collection[str] = ()):
-        """`redo` names the stages to run even when nothing has changed."""
+    def __init__(self, opened: Likeness, *, redo: Collection[str] = (), trains: bool = True):
+        """`redo` names the stages to run even when nothing has changed.
+
+        Without `trains` an adapter that is there is used or refused, never trained anew.
+        """
         self.likeness = opened
+        self.run_folder = opened.adapters  # or one beside it while a successor is trained
+        self.trains = trains
         self.config = opened.config
         self.redo = frozenset(redo)
         self.journal = Journal.open(opened.reports)
@@ -151,8 +156,12 @@ class Context:
         from portrait_lora.families.adapter_file import read_adapter
 
         names = strings(self.journal.summary("train")["checkpoints"])
-        folder = self.likeness.adapters / "checkpoints"
+        folder = self.run_folder / "checkpoints"
         return [read_adapter(folder / name / "adapter.safetensors") for name in names]
+
+    def forget_checkpoints(self) -> None:
+        """They lie elsewhere now."""
+        self.__dict__.pop("adapters", None)
 
     def draw(
         self,

@@ -1,35 +1,32 @@
-"""Stages train and select: from the dataset to the adapter that is kept."""
+"""Stage train: from the dataset to the checkpoints of the adapter."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
-from typing import Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from portrait_lora import consent, log, manifest, removal
-from portrait_lora.likeness import Summary
+from portrait_lora import consent, log, manifest
+from portrait_lora.config import LikenessConfig
+from portrait_lora.errors import require_extra
+from portrait_lora.likeness import Likeness, Summary
 from portrait_lora.records import CaptionedCrop, Shot
-from portrait_lora.stages import limits, stopping
-from portrait_lora.stages.context import ADAPTER, ADAPTER_COMFY, Context, folder_digest, is_whole, strings
+from portrait_lora.stages import limits, stopping, successor
+from portrait_lora.stages.context import Context, folder_digest, is_whole, strings
 from portrait_lora.stages.sampling import accelerator_of, later
 from portrait_lora.summaries import duration
+from portrait_lora.training import processes
+
+if TYPE_CHECKING:
+    from portrait_lora.training.preflight import Means
 
 PROBE_KEYS: Final = {
     "num_inference_steps", "guidance_scale", "unconditional", "adapter_scale", "scheduler", "style_adapter",
     "style_scale", "batch_size", "identity_scale", "identity_start", "identity_region",
 }  # fmt: skip
 """Of `generate`: what a probe portrait depends on."""
-RUN_FILES: Final = (
-    "inputs.json",
-    "metrics.jsonl",
-    "metrics.tmp",
-    "selection.json",
-    "cache/latents-*.safetensors",
-    "cache/prompt-*.safetensors",
-    "checkpoints/step-*/state.json",
-    "checkpoints/step-*/optimizer.safetensors",
-)
-"""What only this program writes into the folder of a run; adapters are known by their manifest."""
 _log = log.get(__name__)
 
 
@@ -37,15 +34,28 @@ def train(ctx: Context) -> Summary:
     """Leave the checkpoints of the LoRA under `adapters/<run>/checkpoints/`."""
     consent.require(ctx.likeness.root, ctx.likeness.photos, commercial=ctx.config.commercial)
     stopping.refuse_what_cannot_stop(ctx.config.training)
+    if ctx.config.training.optimizer == "prodigy":
+        require_extra("prodigyopt", "prodigy")
     accelerator_of(ctx.config.generate)  # a file that is missing is told now, not after hours
-    inputs = {
-        "dataset": folder_digest(ctx.likeness.dataset),
+    inputs = {"dataset": folder_digest(ctx.likeness.dataset), **configured_inputs(ctx)}
+    successor.place(ctx, inputs)
+    stop = {"stop": probe_digest(ctx)} if ctx.config.training.early_stop else {}
+    told = successor.as_trained(ctx, inputs | stop)
+    return ctx.stage("train", told, lambda: _checkpoints_whole(ctx), lambda: _train(ctx, inputs))
+
+
+def configured_inputs(ctx: Context) -> dict[str, str]:
+    """What decides the weights beside the dataset; which of several GPUs this process uses does not."""
+    return {
         "config": _config_digest(ctx),
         "base": ctx.base.digest,
-        "precision": f"{ctx.device.device} {ctx.device.mixed_precision}",
+        "precision": f"{ctx.device.kind} {ctx.device.mixed_precision}",
     }
-    told = inputs | ({"stop": _probe_digest(ctx)} if ctx.config.training.early_stop else {})
-    return ctx.stage("train", told, lambda: _checkpoints_whole(ctx), lambda: _train(ctx, inputs))
+
+
+def refuse_other_training(ctx: Context) -> None:
+    """Raise `InputError` when the adapter that is there was trained from other settings or another base."""
+    successor.refuse_other_training(ctx, configured_inputs(ctx))
 
 
 def _config_digest(ctx: Context) -> str:
@@ -55,7 +65,7 @@ def _config_digest(ctx: Context) -> str:
     return manifest.digest({"training": numbers, "seed": ctx.config.seed})
 
 
-def _probe_digest(ctx: Context) -> str:
+def probe_digest(ctx: Context) -> str:
     """Of what decides the probe portraits of a checkpoint and what they are worth."""
     config = ctx.config
     return manifest.digest(
@@ -70,25 +80,21 @@ def _probe_digest(ctx: Context) -> str:
 
 def _checkpoints_whole(ctx: Context) -> bool:
     names = ctx.journal.summary("train")["checkpoints"]
-    folders = [ctx.likeness.adapters / "checkpoints" / str(name) for name in strings(names)]
+    folders = [ctx.run_folder / "checkpoints" / str(name) for name in strings(names)]
     return bool(folders) and all(is_whole(folder) for folder in folders)
 
 
 def _train(ctx: Context, inputs: Mapping[str, str]) -> Summary:
-    from accelerate import Accelerator
-
     from portrait_lora.dataset.build import load_dataset_folder
-    from portrait_lora.training import loop
     from portrait_lora.training.disk import only_run
 
-    accelerator = Accelerator(cpu=ctx.device.device == "cpu")
-    crops, _ = load_dataset_folder(ctx.likeness.dataset)
-    settings = ctx.config.training
-    steps = limits.steps_for(ctx, limits.photos_in(crops))
-    job = limits.job_of(ctx, steps)
-    means = limits.means_for(job, ctx.device.device)
-    needs = limits.require_fit(ctx, job, means)
-    with only_run(ctx.likeness.adapters, accelerator.is_main_process):
+    with only_run(ctx.likeness.adapters):
+        crops, _ = load_dataset_folder(ctx.likeness.dataset)
+        steps = limits.steps_for(ctx, limits.photos_in(crops))
+        successor.refuse_to_train(ctx, complete=_is_complete(ctx, steps))
+        job = limits.job_of(ctx, steps)
+        means = limits.means_for(job, ctx.device.device)
+        needs = limits.require_fit(ctx, job, means)
         twice = "computed twice" if means.gradient_checkpointing else "kept"
         _log.info(
             "%s for training, %s weights, %d at a time, activations %s: %s",
@@ -98,52 +104,13 @@ def _train(ctx: Context, inputs: Mapping[str, str]) -> Summary:
             twice,
             means.reason,
         )
-        ctx.family.weights = means.weights
-        with accelerator.main_process_first():
-            if accelerator.is_main_process:
-                _begin_run(ctx, inputs)
-            prior = _class_pictures(ctx, crops)
-        go_on = partial(
-            loop.train,
-            ctx.family,
-            crops,
-            ctx.likeness.adapters,
-            rank=settings.rank,
-            alpha=settings.alpha,
-            target_modules=settings.targets,
-            learning_rate=settings.learning_rate,
-            batch_size=settings.batch_size,
-            steps=steps,
-            checkpoint_steps=loop.checkpoint_schedule(steps, settings.checkpoints),
-            seed=ctx.config.seed,
-            caption_dropout=settings.caption_dropout,
-            snr_gamma=settings.snr_gamma,
-            warmup_steps=settings.warmup_steps,
-            schedule=settings.schedule,
-            background_weight=settings.background_weight,
-            mixed_precision=ctx.device.mixed_precision,
-            blocks=settings.blocks,
-            adapter_kind=settings.adapter,
-            rank_stabilised=settings.rank_stabilised,
-            dora=settings.dora,
-            optimizer=settings.optimizer,
-            ema_decay=settings.ema_decay,
-            timesteps=settings.timesteps,
-            timestep_shift=settings.timestep_shift,
-            text_encoder=settings.text_encoder,
-            learn_region=settings.learn_region,
-            prior=prior,
-            prior_weight=settings.prior_weight,
-            micro_batch=means.micro_batch,
-            gradient_checkpointing=means.gradient_checkpointing,
-            dataset_digest=inputs["dataset"],
-            config_digest=inputs["config"],
-            accelerator=accelerator,
+        successor.begin(ctx, inputs)
+        told: Summary = {"root": str(ctx.likeness.root), "config": ctx.config.model_dump(mode="json")}
+        processes.share(
+            {**told, "folder": str(ctx.run_folder), "inputs": dict(inputs), "means": asdict(means)}
         )
-        ended = stopping.train_as_configured(ctx, go_on, steps, accelerator)
+        ended = _train_together(ctx, inputs, means, crops)
     result = ended.result
-    if not accelerator.is_main_process:
-        raise SystemExit(0)  # one process goes on with what comes after
     return {
         "base": ctx.base.label,
         "steps": result.steps,
@@ -156,6 +123,80 @@ def _train(ctx: Context, inputs: Mapping[str, str]) -> Summary:
     }
 
 
+def train_along(job: processes.Job) -> None:
+    """What the other processes do of a training that the first one shares."""
+    from portrait_lora.dataset.build import load_dataset_folder
+    from portrait_lora.training.preflight import Means
+
+    fields = cast(Mapping[str, Mapping[str, Any]], job)
+    ctx = Context(Likeness(Path(str(job["root"])), LikenessConfig.model_validate(fields["config"])))
+    ctx.run_folder = Path(str(job["folder"]))
+    crops, _ = load_dataset_folder(ctx.likeness.dataset)
+    _train_together(ctx, fields["inputs"], Means(**fields["means"]), crops)
+    ctx.family.load("none")
+
+
+def _train_together(
+    ctx: Context, inputs: Mapping[str, str], means: Means, crops: Sequence[CaptionedCrop]
+) -> stopping.Stopped:
+    """The same in every process of a run; only the first writes."""
+    from portrait_lora.training import loop
+
+    settings, steps = ctx.config.training, limits.steps_for(ctx, limits.photos_in(crops))
+    ctx.family.weights = means.weights
+    accelerator = processes.open_accelerator(cpu=ctx.device.kind == "cpu")
+    with accelerator.main_process_first():
+        prior = _class_pictures(ctx, crops)
+    go_on = partial(
+        loop.train,
+        ctx.family,
+        crops,
+        ctx.run_folder,
+        rank=settings.rank,
+        alpha=settings.alpha,
+        target_modules=settings.targets,
+        learning_rate=settings.learning_rate,
+        batch_size=settings.batch_size,
+        steps=steps,
+        checkpoint_steps=loop.checkpoint_schedule(steps, settings.checkpoints),
+        seed=ctx.config.seed,
+        caption_dropout=settings.caption_dropout,
+        snr_gamma=settings.snr_gamma,
+        warmup_steps=settings.warmup_steps,
+        schedule=settings.schedule,
+        background_weight=settings.background_weight,
+        mixed_precision=ctx.device.mixed_precision,
+        blocks=settings.blocks,
+        adapter_kind=settings.adapter,
+        rank_stabilised=settings.rank_stabilised,
+        dora=settings.dora,
+        optimizer=settings.optimizer,
+        ema_decay=settings.ema_decay,
+        timesteps=settings.timesteps,
+        timestep_shift=settings.timestep_shift,
+        text_encoder=settings.text_encoder,
+        learn_region=settings.learn_region,
+        prior=prior,
+        prior_weight=settings.prior_weight,
+        micro_batch=means.micro_batch,
+        gradient_checkpointing=means.gradient_checkpointing,
+        dataset_digest=inputs["dataset"],
+        config_digest=inputs["config"],
+        accelerator=accelerator,
+    )
+    return stopping.train_as_configured(ctx, go_on, steps, accelerator)
+
+
+def _is_complete(ctx: Context, steps: int) -> bool:
+    """Whether every checkpoint is there; where training may be stopped, the first is enough to go on from."""
+    from portrait_lora.training import checkpoint
+    from portrait_lora.training.recipe import checkpoint_schedule
+
+    whole = {c.step for c in checkpoint.find(ctx.run_folder / "checkpoints")}
+    planned = checkpoint_schedule(steps, ctx.config.training.checkpoints)
+    return bool(whole) if ctx.config.training.early_stop else whole >= set(planned)
+
+
 def _class_pictures(ctx: Context, crops: Sequence[CaptionedCrop]) -> list[CaptionedCrop]:
     """Pictures of the class by the base itself, on the captions without the trigger (Ruiz et al. 2023)."""
     count = ctx.config.training.prior_pictures
@@ -166,7 +207,7 @@ def _class_pictures(ctx: Context, crops: Sequence[CaptionedCrop]) -> list[Captio
         crop = crops[i % len(crops)]
         prompt = " ".join(crop.caption.replace(crop.trigger, " ").split())
         shots.append(Shot(f"class-{i:04d}", prompt, "", crop.bucket, ctx.config.seed + i))
-    made = ctx.draw(None, shots, ctx.likeness.adapters / "class", label="class pictures")
+    made = ctx.draw(None, shots, ctx.run_folder / "class", label="class pictures")
     return [
         CaptionedCrop(
             path=portrait.path,
@@ -179,59 +220,3 @@ def _class_pictures(ctx: Context, crops: Sequence[CaptionedCrop]) -> list[Captio
         )
         for portrait in made
     ]
-
-
-def _begin_run(ctx: Context, inputs: Mapping[str, str]) -> None:
-    """Go on with an interrupted run of the same inputs; clear what came from others."""
-    folder = ctx.likeness.adapters
-    told = folder / "inputs.json"
-    same = told.is_file() and told.read_text(encoding="utf-8") == manifest.canonical(dict(inputs))
-    if folder.exists() and ("train" in ctx.redo or not same):
-        if not same and (folder / "checkpoints").is_dir():
-            _log.warning("%s is of other photos or settings; training afresh", folder)
-        removal.remove_recorded(folder, owner=folder.parent, names=RUN_FILES)
-    manifest.make_folder(folder)
-    manifest.write_text_atomic(told, manifest.canonical(dict(inputs)))
-
-
-def select(ctx: Context) -> Summary:
-    """Choose the checkpoint by embedder A on probe portraits, and write the adapter files."""
-    inputs = {
-        "train": manifest.digest([ctx.journal.stages["train"]["inputs"], _checkpoint_digests(ctx)]),
-        "probes": _probe_digest(ctx),
-    }
-    folder = ctx.likeness.adapters
-    return ctx.stage("select", inputs, lambda: is_whole(folder), lambda: _select(ctx))
-
-
-def _checkpoint_digests(ctx: Context) -> list[str]:
-    names = strings(ctx.journal.summary("train")["checkpoints"])
-    return [folder_digest(ctx.likeness.adapters / "checkpoints" / name) for name in names]
-
-
-def _select(ctx: Context) -> Summary:
-    from portrait_lora.evaluation.select import choose_checkpoint
-    from portrait_lora.stages import averaging
-    from portrait_lora.stages.probing import Checkpoints
-    from portrait_lora.training import adapter as lora
-
-    folder = ctx.likeness.adapters
-    removal.remove_file(folder / manifest.NAME, owner=folder)
-    probes = Checkpoints(ctx)
-    table = [probes.score(adapter) for adapter in ctx.adapters]
-    stopped = bool(ctx.journal.summary("train").get("stopped_early"))
-    step = choose_checkpoint(table, copy_limit=ctx.config.select.copy_limit, stopped_early=stopped)
-    chosen = next(a for a in ctx.adapters if a.step == step)
-    told: Summary = {}
-    if ctx.config.select.average:
-        chosen, told["average"] = averaging.better_average(ctx, probes, table, chosen)
-    lora.export_diffusers(chosen, folder / ADAPTER)
-    lora.export_kohya(chosen, folder / ADAPTER_COMFY)
-    rows = [
-        {"step": r.step, "mean": r.mean, "face_found_rate": r.face_found_rate, "values": list(r.values)}
-        | {"copy_score": r.copy_score, "adherence": r.adherence}
-        for r in table
-    ]
-    manifest.write_json_atomic(folder / "selection.json", {"step": step, "probes": rows} | told)
-    manifest.finish(folder, kind="adapter", inputs={"base": ctx.base.digest}, extra={"step": step})
-    return {"selected_step": step, "probes": rows, "adapter": str(folder / ADAPTER)} | told

@@ -72,7 +72,11 @@ def train_as_configured(
         ctx.family.load("none")  # room for the pipeline
         return result
 
-    limit, score = ctx.config.select.copy_limit, Checkpoints(ctx).score
+    def score(adapter: Adapter) -> CheckpointScore:
+        return probes[0].score(adapter)
+
+    limit = ctx.config.select.copy_limit
+    probes = [Checkpoints(ctx)] if accelerator.is_main_process else []  # only the main process looks
     ended = train_until_enough(segment, score, steps, copy_limit=limit, accelerator=accelerator)
     if ended.reason:
         _log.info("stopped at step %d of %d: %s", ended.result.steps, steps, ended.reason)

@@ -15,6 +15,7 @@ from portrait_lora.records import Adapter, CaptionedCrop, TrainResult
 from portrait_lora.training import cache, checkpoint
 from portrait_lora.training.disk import only_run
 from portrait_lora.training.memory import use_checkpointing
+from portrait_lora.training.processes import open_accelerator
 from portrait_lora.training.recipe import (
     AdapterKind,
     Mixed,
@@ -92,7 +93,7 @@ def train(
     another run trains there; `PortraitError` for a full disk and once the numbers are not finite any more;
     `Interrupted` once stopped, with the state of the last finished step on disk.
     """
-    accelerator = accelerator or Accelerator(cpu=family.device.type == "cpu")
+    accelerator = accelerator or open_accelerator(cpu=family.device.type == "cpu")
     recipe = Recipe(
         rank, float(alpha), _targets(family, target_modules), learning_rate, batch_size, steps, seed,
         warmup_steps, schedule, caption_dropout, snr_gamma, background_weight, mixed_precision, max_grad_norm,

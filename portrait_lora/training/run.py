@@ -98,7 +98,8 @@ class Run:
                     advance(1, loss=loss, **pace.after(self.step))
                     if self.step in planned:
                         adapter = self._save().adapter
-                        checkpoint.drop_unplanned(self.checkpoints, planned, self.step)
+                        if self.accelerator.is_main_process:
+                            checkpoint.drop_unplanned(self.checkpoints, planned, self.step)
                         if self._enough(adapter, on_checkpoint):
                             return
                     if (stopping or (stop.asked and self.alone)) and self.step < last:
@@ -203,10 +204,13 @@ class Run:
         return checkpoint.find(self.checkpoints)
 
 
-def _final_loss(path: Path, steps: int) -> float:
-    """Mean loss of the last tenth of the steps, from the file: the same for a resumed run."""
+def _final_loss(path: Path, steps: int) -> float | None:
+    """Mean loss of the last tenth of the steps, from the file: the same for a resumed run.
+
+    Where all of these were skipped, the loss of the last step that was not; None without any.
+    """
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    losses = [
-        float(r["loss"]) for r in rows if r["step"] > steps - max(1, steps // 10) and "skipped" not in r
-    ]
-    return sum(losses) / len(losses) if losses else float("nan")
+    good = [r for r in rows if "skipped" not in r and r["step"] <= steps]
+    losses = [float(r["loss"]) for r in good if r["step"] > steps - max(1, steps // 10)]
+    losses = losses or [float(r["loss"]) for r in good[-1:]]
+    return sum(losses) / len(losses) if losses else None

@@ -53,7 +53,7 @@ class Updater:
         """Clip, set the rate of `step` (from 1), move the weights and their average.
 
         A gradient that is not finite (that of a bad loss never is) leaves them alone and is counted.
-        Raises `PortraitError` once `MAX_SKIPPED` steps in a row went wrong.
+        Raises `PortraitError` once `MAX_SKIPPED` steps in a row went wrong, or the later half of a short run.
         """
         rate = self.recipe.rate(step)
         for group in self.optimizer.param_groups:
@@ -70,11 +70,12 @@ class Updater:
         if not good:
             self.skipped += 1
             _log.warning("step %d is skipped: its gradient is not finite", step)
-        if self.skipped_in_a_row >= MAX_SKIPPED:
+        ends_badly = step == self.recipe.steps and 2 * self.skipped_in_a_row >= step
+        if self.skipped_in_a_row >= MAX_SKIPPED or ends_badly:
             raise PortraitError(
                 "training has gone wrong",
                 where=f"step {step}",
-                got=f"{MAX_SKIPPED} steps in a row without a finite gradient",
+                got=f"{self.skipped_in_a_row} steps in a row without a finite gradient",
                 remedy="Lower training.learning_rate, or set mixed_precision=no. The checkpoints are good.",
             )
         return Update(rate, norm, not good)

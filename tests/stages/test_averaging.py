@@ -63,7 +63,7 @@ class Journey:
 
     def __init__(self, place: Path) -> None:
         self.config = SimpleNamespace(select=SimpleNamespace(copy_limit=0.15))
-        self.likeness = SimpleNamespace(adapters=place)
+        self.run_folder = place
         self.base = BASE
         self.family = SimpleNamespace(schedule=SimpleNamespace(prediction_type="v_prediction"))
         self.adapters = [self.written(place / f"{step}.safetensors", step) for step in (100, 200, 300)]

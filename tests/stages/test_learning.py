@@ -31,7 +31,7 @@ def test_class_pictures_are_drawn_by_the_bare_base_on_captions_without_the_trigg
     settings = TrainingConfig(prior_pictures=3)
     ctx: Any = SimpleNamespace(
         config=SimpleNamespace(training=settings, seed=7),
-        likeness=SimpleNamespace(adapters=tmp_path / "run"),
+        run_folder=tmp_path / "run",
         draw=draw,
     )
     crops = [_crop(tmp_path, "smiling", (64, 64)), _crop(tmp_path, "serious", (48, 80))]

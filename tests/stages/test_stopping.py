@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -104,7 +104,7 @@ def test_what_cannot_stop_is_refused_before_training():
 def test_only_what_changes_a_probe_picture_selects_anew():
     def digest(*overrides: str) -> str:
         pack = SimpleNamespace(digest="d")
-        return learning._probe_digest(SimpleNamespace(config=config.load(None, overrides), pack=pack))  # type: ignore[arg-type]
+        return learning.probe_digest(SimpleNamespace(config=config.load(None, overrides), pack=pack))  # type: ignore[arg-type]
 
     names = config.GenerateConfig.model_fields
     assert names.keys() >= learning.PROBE_KEYS
@@ -121,6 +121,10 @@ def _decided(table: list[CheckpointScore], **_: object) -> StopDecision:
     return StopDecision(stop, 0.0, "enough of it" if stop else "more of it")
 
 
+def moments(files: Iterable[Path]) -> list[str]:
+    return sorted(f"{p.parent.name}/{p.name} {p.stat().st_mtime_ns}" for p in files)
+
+
 @pytest.mark.journey
 def test_a_stopped_run_is_the_beginning_of_the_whole_run(
     journey: Journey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -135,7 +139,7 @@ def test_a_stopped_run_is_the_beginning_of_the_whole_run(
 
     def watched(*given: Any, **more: Any) -> stopping.Stopped:
         found = real(*given, **more)
-        drawn.extend(f"{p}{p.stat().st_mtime_ns}" for p in sorted(folder.glob("adapters/main/probes/*/*")))
+        drawn.extend(moments(folder.glob("adapters/.main-*/probes/*/*")))  # beside the finished adapter
         return found
 
     monkeypatch.setattr(stopping, "train_until_enough", watched)
@@ -144,8 +148,7 @@ def test_a_stopped_run_is_the_beginning_of_the_whole_run(
     checkpoints = folder / "adapters" / "main" / "checkpoints"
     assert told["stopped_early"] and told["stop_reason"] == "enough of it"
     assert len(told["checkpoints"]) == 4 == len(list(checkpoints.iterdir()))
-    probes = sorted(folder.glob("adapters/main/probes/*/*"))
-    assert drawn == [f"{p}{p.stat().st_mtime_ns}" for p in probes]  # select draws nothing again
+    assert drawn == moments(folder.glob("adapters/main/probes/*/*"))  # select draws nothing again
     before = {p: manifest.sha256_file(p) for p in checkpoints.glob("*/adapter.safetensors")}
 
     recipe.train(folder, overrides=few)  # the same run without a stop goes on from there

@@ -155,6 +155,32 @@ def test_bad_numbers_are_skipped_counted_and_never_saved(
     assert all(t.isfinite().all() for path in saved for t in load_file(path).values())
 
 
+def test_a_short_run_whose_last_step_is_skipped_has_a_result(
+    run: Train, tmp_path: Path, tiny_sd15: SD15, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predict, calls = tiny_sd15.predict, []
+
+    def bad(*args: object) -> torch.Tensor:
+        calls.append(1)
+        answer = predict(*args)  # type: ignore[arg-type]
+        return answer * float("nan") if len(calls) == 3 else answer
+
+    monkeypatch.setattr(tiny_sd15, "predict", bad)
+    result = run("short", steps=3, checkpoint_steps=(3,), cache_dir=tmp_path / "cache")
+    rows = [json.loads(line) for line in (tmp_path / "short/metrics.jsonl").read_text().splitlines()]
+    assert [row.get("skipped") for row in rows] == [None, None, 1]
+    assert result.final_loss == rows[1]["loss"] and result.steps == 3
+    (tmp_path / "short/metrics.jsonl").unlink()
+    assert run("short", steps=3, checkpoint_steps=(3,), cache_dir=tmp_path / "cache").final_loss is None
+
+
+@pytest.mark.parametrize("steps", [2, 3, 5])
+def test_a_short_run_gone_wrong_says_so(run: Train, tmp_path: Path, steps: int) -> None:
+    with pytest.raises(PortraitError, match=r"training has gone wrong.*learning_rate"):
+        run("wrong", learning_rate=1e30, steps=steps, checkpoint_steps=(), warmup_steps=0)
+    assert not list((tmp_path / "wrong/checkpoints").glob(f"step-{steps:06d}"))
+
+
 def test_a_full_disk_is_told_and_costs_nothing(
     run: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

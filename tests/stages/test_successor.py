@@ -1,0 +1,155 @@
+"""A finished adapter stays whole and in use until its successor is whole; drawing never trains over one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from portrait_lora import manifest, recipe
+from portrait_lora.errors import InputError, Interrupted
+from portrait_lora.training import run
+from tests.conftest import REDUCED, Journey
+
+pytestmark = pytest.mark.journey
+OTHER = (*REDUCED, "training.exposures_per_photo=1", "training.learning_rate=0.001",
+         "generate.num_inference_steps=2")  # fmt: skip
+ADAPTER = "adapters/main/adapter.safetensors"
+
+
+@pytest.fixture
+def copy(journey: Journey, tmp_path: Path) -> Path:
+    """A finished likeness that a test may change."""
+    folder = tmp_path / "demo"
+    shutil.copytree(journey.folder, folder)
+    return folder
+
+
+def tree(folder: Path) -> dict[str, str]:
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.endswith(".lock"))
+    return {p.relative_to(folder).as_posix(): manifest.sha256_file(p) for p in files}
+
+
+def interrupt_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    update = run.Run._update
+
+    def interrupted(self: run.Run, number: int) -> object:
+        if number == step:
+            raise KeyboardInterrupt
+        return update(self, number)
+
+    monkeypatch.setattr(run.Run, "_update", interrupted)
+
+
+def test_a_stopped_retraining_leaves_the_old_adapter_and_goes_on_to_the_same_bytes(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+):
+    before = tree(copy / "adapters" / "main")
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 3)
+        with pytest.raises(Interrupted):
+            recipe.train(copy, overrides=OTHER)
+    assert tree(copy / "adapters" / "main") == before
+    recipe.generate(copy, overrides=REDUCED)  # the old one is in use: nothing is trained or chosen anew
+    assert recipe.run(copy, overrides=REDUCED)["skipped"] == list(recipe.likeness.STAGES)
+
+    again = recipe.train(copy, overrides=OTHER)
+    assert again["resumed_from"] == 2
+    manifest.verify(copy / "adapters" / "main")
+    assert [p.name for p in (copy / "adapters").iterdir() if p.is_dir()] == ["main"]
+    assert not tree(copy / "adapters/main/checkpoints").keys() & {"step-000030/adapter.safetensors"}
+    stages = json.loads((copy / "reports" / "stages.json").read_text())
+    assert stages["train"]["summary"]["checkpoints"] == again["checkpoints"]
+    recipe.train(copy, overrides=[*OTHER, "run=undisturbed"])
+    for name in ("adapter.safetensors", "adapter_comfy.safetensors", "metrics.jsonl", "selection.json"):
+        assert (copy / "adapters/main" / name).read_bytes() == (
+            copy / "adapters/undisturbed" / name
+        ).read_bytes()
+
+
+def test_what_fails_at_once_costs_nothing(copy: Path):
+    before = tree(copy)
+    with pytest.raises(InputError, match="prodigyopt"):
+        recipe.train(copy, overrides=[*REDUCED, "training.optimizer=prodigy"])
+    assert tree(copy) == before
+
+
+@pytest.mark.parametrize("command", [recipe.generate, recipe.score])
+@pytest.mark.parametrize(
+    ("setting", "named"),
+    [
+        ("training.learning_rate=0.001", "training.learning_rate 0.003 became 0.001"),
+        ("seed=4", "seed 0 became 4"),
+    ],
+)
+def test_drawing_never_trains_over_an_adapter(copy: Path, command, setting: str, named: str):
+    before = tree(copy)
+    with pytest.raises(InputError, match=f"trained differently: got {named}; needed.*portrait-lora train"):
+        command(copy, overrides=[*REDUCED, setting])
+    assert tree(copy) == before
+
+
+def test_another_base_and_changed_photos_are_named(copy: Path):
+    inputs = copy / "adapters/main/inputs.json"
+    told = json.loads(inputs.read_text())
+    inputs.write_text(json.dumps(told | {"base": "0" * 64}))
+    with pytest.raises(InputError, match="got the base has other weights;"):
+        recipe.generate(copy, overrides=REDUCED)
+    inputs.write_text(json.dumps(told))
+    captions = copy / "captions.csv"
+    captions.write_text(captions.read_text().replace("ohwx", "ohwx, smiling", 1))
+    with pytest.raises(InputError, match="photos, captions or crops have changed"):
+        recipe.generate(copy, overrides=REDUCED)
+
+
+def test_another_device_does_not_make_a_finished_adapter_another(copy: Path):
+    inputs = copy / "adapters/main/inputs.json"
+    stages = copy / "reports/stages.json"
+    for path in (inputs, stages):
+        path.write_text(path.read_text().replace('"cpu no"', '"cuda:1 bf16"'))
+    before = tree(copy / "adapters")
+    recipe.generate(copy, overrides=REDUCED)
+    assert tree(copy / "adapters") == before
+
+
+def test_a_damaged_checkpoint_is_not_trained_again_by_drawing(copy: Path):
+    (copy / "adapters/main/checkpoints/step-000030/adapter.safetensors").write_bytes(b"damaged")
+    before = tree(copy / "adapters")
+    with pytest.raises(InputError, match="checkpoints of this adapter are missing or damaged"):
+        recipe.generate(copy, overrides=REDUCED)
+    assert tree(copy / "adapters") == before
+
+
+def test_a_foreign_adapter_stays(copy: Path):
+    own, foreign = (copy / ADAPTER).read_bytes(), b"of another tool"
+    (copy / ADAPTER).write_bytes(foreign)
+    recipe.generate(copy, overrides=REDUCED)
+    assert (copy / ADAPTER).read_bytes() == own
+    kept = list((copy / "adapters").rglob("*.kept-*"))
+    assert [p.read_bytes() for p in kept] == [foreign]
+
+    (copy / "adapters/new").mkdir()
+    (copy / "adapters/new/adapter.safetensors").write_bytes(foreign)
+    with pytest.raises(InputError, match="this adapter was not trained here"):
+        recipe.generate(copy, overrides=[*OTHER, "run=new"])
+    assert (copy / "adapters/new/adapter.safetensors").read_bytes() == foreign
+    recipe.train(copy, overrides=[*OTHER, "run=new"])
+    manifest.verify(copy / "adapters/new")
+    assert [p.read_bytes() for p in (copy / "adapters/new").rglob("*.kept-*")] == [foreign]
+
+
+def test_a_failed_selection_keeps_the_adapter_that_was_chosen_before(copy: Path, monkeypatch):
+    from portrait_lora.stages import probing
+
+    before = tree(copy / "adapters" / "main")
+
+    def fail(*_: object) -> None:
+        raise InputError("no power")
+
+    monkeypatch.setattr(probing.Checkpoints, "score", fail)
+    with pytest.raises(InputError, match="no power"):
+        recipe.train(copy, overrides=[*REDUCED, "select.probes=3"])
+    assert tree(copy / "adapters" / "main") == before
+    manifest.verify(copy / "adapters" / "main")

@@ -1,0 +1,74 @@
+"""The whole command in two processes: one decides and writes, the other trains along, and both end."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from portrait_lora import manifest, recipe
+from tests.conftest import REDUCED, Journey
+from tests.stages.test_successor import OTHER
+
+pytestmark = pytest.mark.journey
+LIMIT_S = 300
+
+
+def together(folder: Path, command: str, *settings: str) -> tuple[list[int], str]:
+    """Exit codes of the two processes, and what the second one wrote into the folder."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    foreign = folder.parent / "foreign"
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1",
+              "FOREIGN_WRITES": str(foreign)}  # fmt: skip
+    words = [word for setting in settings for word in ("-s", setting)]
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.stages.two_ranks", command, str(folder), *words],
+            cwd=Path(__file__).parents[2],
+            env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+        )
+        for rank in range(2)
+    ]
+    try:
+        codes = [process.wait(timeout=LIMIT_S) for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    return codes, foreign.read_text() if foreign.exists() else ""
+
+
+def test_a_command_in_two_processes_twice_then_alone(journey: Journey, tmp_path: Path):
+    folder = tmp_path / "demo"
+    shutil.copytree(journey.folder, folder)
+    few = (*OTHER, "training.checkpoints=1")
+    assert together(folder, "train", *few) == ([0, 0], "")
+    summary = json.loads((folder / "reports/stages.json").read_text())["train"]["summary"]
+    assert summary["checkpoints"] == [f"step-{summary['steps']:06d}"] and summary["resumed_from"] is None
+    manifest.verify(folder / "adapters/main")
+    weights = manifest.sha256_file(folder / "adapters/main/adapter.safetensors")
+
+    assert together(folder, "train", *few, "select.probes=3") == (
+        [0, 0],
+        "",
+    )  # train is skipped: nobody waits
+    probes = json.loads((folder / "adapters/main/selection.json").read_text())["probes"]
+    assert [len(row["values"]) for row in probes] == [3]
+    assert manifest.sha256_file(folder / "adapters/main/adapter.safetensors") == weights
+
+    before = (folder / "reports/stages.json").read_bytes()
+    recipe.train(folder, overrides=[*few, "select.probes=3"])  # neither is anything different for one process
+    assert (folder / "reports/stages.json").read_bytes() == before
+
+
+def test_an_error_of_the_first_ends_the_other(journey: Journey, tmp_path: Path):
+    folder = tmp_path / "demo"
+    shutil.copytree(journey.folder, folder)
+    assert together(folder, "train", *REDUCED, "training.optimizer=prodigy") == ([2, 0], "")
