@@ -30,6 +30,8 @@ RUN_FILES: Final = (
     "checkpoints/step-*/optimizer.safetensors",
 )
 """What only this program writes into the folder of a run; adapters are known by their manifest."""
+_AS_USED: Final = {"weights", "prior_weight"}
+"""Numbers of a checkpoint that may differ from what was configured."""
 _DIGITS: Final = 16
 _log = log.get(__name__)
 
@@ -42,13 +44,7 @@ def beside(ctx: Context, inputs: Mapping[str, str]) -> Path:
 
 def recorded_inputs(folder: Path) -> dict[str, str]:
     """The inputs that the training in a run folder was begun with; empty without any."""
-    try:
-        raw: object = json.loads((folder / INPUTS).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    if not isinstance(raw, dict):
-        return {}
-    inputs = {str(k): str(v) for k, v in cast(dict[object, object], raw).items()}
+    inputs = {k: str(v) for k, v in _read(folder / INPUTS).items()}
     if "precision" in inputs:  # one process per GPU once wrote the number of its own
         inputs["precision"] = re.sub(r"^(\w+):\d+", r"\1", inputs["precision"])
     return inputs
@@ -110,7 +106,10 @@ def as_trained(ctx: Context, inputs: Mapping[str, str]) -> dict[str, str]:
     core = {k: v for k, v in inputs.items() if k not in ("precision", "stop")}
     if isinstance(before, dict) and core.items() <= cast(dict[str, str], before).items():
         return {str(k): str(v) for k, v in cast(dict[object, object], before).items()}
-    return {**inputs, "precision": recorded_inputs(ctx.likeness.adapters)["precision"]}
+    return {
+        **inputs,
+        "precision": recorded_inputs(ctx.likeness.adapters).get("precision", inputs["precision"]),
+    }
 
 
 def refuse_to_train(ctx: Context, *, complete: bool) -> None:
@@ -133,13 +132,15 @@ def differences(ctx: Context, inputs: Mapping[str, str]) -> list[str]:
     folder = ctx.likeness.adapters
     recorded = recorded_inputs(folder)
     changed = {k for k, v in inputs.items() if recorded and recorded.get(k) != v}
-    found = ["the photos, captions or crops have changed"] if "dataset" in changed else []
+    found = ["the photos, captions or crops have changed"] if "dataset" in changed else list[str]()
     before, now = _read_settings(folder), settings_of(ctx)
-    for key in sorted({*before, *now}):
+    named: set[str] = set()
+    for key in sorted(before.keys() & now.keys()):
         section = "config" if key.startswith(("training.", "seed")) else key
-        if before and section in changed and before.get(key) != now.get(key):
-            found.append(f"{key} {before.get(key)} became {now.get(key)}")
-            changed -= {section}
+        if section in changed and before[key] != now[key]:
+            found.append(f"{key} {before[key]} became {now[key]}")
+            named.add(section)
+    changed -= named
     if "base" in changed:
         found.append("the base has other weights")
     if "config" in changed:
@@ -157,13 +158,26 @@ def settings_of(ctx: Context) -> dict[str, str]:
 
 
 def _read_settings(folder: Path) -> dict[str, str]:
+    """What a training was configured with; of an older one, what its last checkpoint tells."""
+    whole = _read(folder / SETTINGS)
+    if whole:
+        return {k: str(v) for k, v in whole.items()}
+    states = sorted(folder.glob("checkpoints/step-*/state.json"))
+    numbers = _read(states[-1]).get("settings") if states else None
+    if not isinstance(numbers, dict):
+        return {}
+    plain = {k: v for k, v in cast(dict[str, object], numbers).items() if isinstance(v, str | int | float)}
+    seed = {"seed": str(plain["seed"])} if "seed" in plain else {}
+    return seed | {f"training.{k}": str(v) for k, v in plain.items() if k not in _AS_USED}
+
+
+def _read(path: Path) -> dict[str, object]:
+    """A small JSON file of ours; empty when it cannot be read."""
     try:
-        raw: object = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+        raw: object = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
-    return (
-        {str(k): str(v) for k, v in cast(dict[object, object], raw).items()} if isinstance(raw, dict) else {}
-    )
+    return {str(k): v for k, v in cast(dict[object, object], raw).items()} if isinstance(raw, dict) else {}
 
 
 def begin(ctx: Context, inputs: Mapping[str, str]) -> None:

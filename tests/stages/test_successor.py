@@ -10,6 +10,7 @@ import pytest
 
 from portrait_lora import manifest, recipe
 from portrait_lora.errors import InputError, Interrupted
+from portrait_lora.stages.context import folder_digest
 from portrait_lora.training import run
 from tests.conftest import REDUCED, Journey
 
@@ -52,7 +53,7 @@ def test_a_stopped_retraining_leaves_the_old_adapter_and_goes_on_to_the_same_byt
         with pytest.raises(Interrupted):
             recipe.train(copy, overrides=OTHER)
     assert tree(copy / "adapters" / "main") == before
-    recipe.generate(copy, overrides=REDUCED)  # the old one is in use: nothing is trained or chosen anew
+    # the old one is in use: nothing is trained or chosen anew
     assert recipe.run(copy, overrides=REDUCED)["skipped"] == list(recipe.likeness.STAGES)
 
     again = recipe.train(copy, overrides=OTHER)
@@ -105,12 +106,17 @@ def test_another_base_and_changed_photos_are_named(copy: Path):
 
 
 def test_another_device_does_not_make_a_finished_adapter_another(copy: Path):
-    inputs = copy / "adapters/main/inputs.json"
-    stages = copy / "reports/stages.json"
-    for path in (inputs, stages):
-        path.write_text(path.read_text().replace('"cpu no"', '"cuda:1 bf16"'))
+    run, stages = copy / "adapters/main", copy / "reports/stages.json"
+    elsewhere = {"precision": "cuda:1 bf16"}  # as one of two processes once wrote it
+    inputs = json.loads((run / "inputs.json").read_text()) | elsewhere
+    (run / "inputs.json").write_text(json.dumps(inputs))
+    told = json.loads(stages.read_text())
+    told["train"]["inputs"] |= elsewhere
+    digests = [folder_digest(run / "checkpoints" / n) for n in told["train"]["summary"]["checkpoints"]]
+    told["select"]["inputs"]["train"] = manifest.digest([told["train"]["inputs"], digests])
+    stages.write_text(json.dumps(told))
     before = tree(copy / "adapters")
-    recipe.generate(copy, overrides=REDUCED)
+    assert recipe.generate(copy, overrides=REDUCED)["selected_step"]
     assert tree(copy / "adapters") == before
 
 
