@@ -6,14 +6,13 @@ sibling `.<run>-<digest of its inputs>`, resumed there after a stop, and put in 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final, cast
 
-from portrait_lora import log, manifest, removal, replacing
-from portrait_lora.errors import InputError
+from portrait_lora import log, manifest, removal, replacing, strict_json
+from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.stages.context import ADAPTER, ADAPTER_COMFY, Context
 
 INPUTS: Final = "inputs.json"
@@ -172,12 +171,11 @@ def _read_settings(folder: Path) -> dict[str, str]:
 
 
 def _read(path: Path) -> dict[str, object]:
-    """A small JSON file of ours; empty when it cannot be read."""
+    """A JSON file of a run; empty when it cannot be read."""
     try:
-        raw: object = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        return strict_json.load_object(path, "record of a training")
+    except ArtifactError:
         return {}
-    return {str(k): v for k, v in cast(dict[object, object], raw).items()} if isinstance(raw, dict) else {}
 
 
 def begin(ctx: Context, inputs: Mapping[str, str]) -> None:

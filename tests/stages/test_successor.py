@@ -110,6 +110,9 @@ def test_another_device_does_not_make_a_finished_adapter_another(copy: Path):
     elsewhere = {"precision": "cuda:1 bf16"}  # as one of two processes once wrote it
     inputs = json.loads((run / "inputs.json").read_text()) | elsewhere
     (run / "inputs.json").write_text(json.dumps(inputs))
+    sealed = manifest.read(run)
+    assert sealed is not None
+    manifest.finish(run, kind=sealed.kind, inputs=sealed.inputs, extra=sealed.extra)
     told = json.loads(stages.read_text())
     told["train"]["inputs"] |= elsewhere
     digests = [folder_digest(run / "checkpoints" / n) for n in told["train"]["summary"]["checkpoints"]]
