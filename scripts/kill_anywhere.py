@@ -391,7 +391,6 @@ def _warm() -> None:
     import diffusers  # noqa: F401
     import peft  # noqa: F401
     import transformers  # noqa: F401
-    from diffusers import StableDiffusionPipeline  # noqa: F401
 
     from portrait_lora import recipe, summaries  # noqa: F401
     from portrait_lora.care import export, forget, pull  # noqa: F401

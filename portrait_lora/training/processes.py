@@ -21,7 +21,7 @@ from portrait_lora.errors import InputError, PortraitError
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-    from torch.distributed import Store
+    from torch.distributed import Store  # pyright: ignore[reportPrivateImportUsage]
 
 Job = Mapping[str, object]
 _FAMILIES: Final = ("ACCELERATE_", "FSDP_", "FP8_", "MEGATRON_LM_", "PARALLELISM_CONFIG_")
@@ -143,7 +143,7 @@ def jobs() -> Iterator[Job]:
 
 def _store() -> Store:
     """The store of the launcher, or one in the first process; after a restart the old jobs do not count."""
-    from torch.distributed import PrefixStore
+    from torch.distributed import PrefixStore  # pyright: ignore[reportPrivateImportUsage]
     from torch.distributed.rendezvous import rendezvous
 
     try:
