@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 import json
 import os
@@ -142,6 +143,7 @@ def test_init_chooses_and_says_why(call: Told, tmp_path: Path) -> None:
     given = ("--photos", tmp_path / "photos", "--commercial", "--i-am-the-subject", "-s", "device=cpu")
     assert call("init", anna, *given, "--json") == 0
     told = json.loads(call.out)
+    assert [d["name"] for d in told["downloads"]] == ["sd15", "auraface"]
     assert "commercial=true" in told["chosen"] and any("no GPU" in r for r in told["reasons"])
     settings = config.load(anna / "likeness.yaml")
     assert (settings.base, settings.face_pack, settings.commercial) == ("sd15", "auraface", True)
@@ -151,12 +153,14 @@ def test_init_chooses_and_says_why(call: Told, tmp_path: Path) -> None:
         call("init", ben, "--photos", tmp_path / "photos", "-s", "base=z-image", "-s", "face_pack=sface") == 0
     )
     assert "before training: " in call.out and "--i-am-the-subject" in call.out, "what is asked for later"
+    assert "to be downloaded first:" in call.out and "sface: about" in call.out
     settings = config.load(ben / "likeness.yaml")
     assert (settings.base, settings.face_pack, settings.training.rank) == ("z-image", "sface", 32)
 
 
 def test_care_commands_answer_in_json(call: Told, tmp_path: Path) -> None:
     folder = make_likeness(tmp_path / "anna")
+    consent.write(folder, consent.of_subject("Anna", dt.date.today()))
     assert call("models", "--json") == 0
     told = json.loads(call.out)
     assert len(told["models"]) >= 15 and len(told["face_packs"]) == 5

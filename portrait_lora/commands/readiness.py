@@ -146,17 +146,25 @@ def fetch_missing(
 
 
 def _show(needs: list[Need]) -> None:
+    terminal.say("To be downloaded:", err=True)
+    for line in download_lines(needs):
+        terminal.say(line, err=True)
+
+
+def download_lines(needs: list[Need]) -> list[str]:
+    """Size, time, licence and page of each download, for people."""
     import math
 
     from portrait_lora.care.pull import MEGABYTES_PER_SECOND
 
-    terminal.say("To be downloaded:", err=True)
+    lines: list[str] = []
     for need in needs:
         gated = "; its licence has to be accepted on the page first" if need.gated else ""
         time = f"about {need.minutes:.0f} min at {MEGABYTES_PER_SECOND:.0f} MB/s"
         size = f"about {need.gigabytes:.1f} GB, {time if need.minutes >= 1 else 'under a minute'}"
-        terminal.say(f"  {need.name}: {'size not known' if math.isnan(need.gigabytes) else size}", err=True)
-        terminal.say(f"    {need.licence}, {need.page}{gated}", err=True)
+        lines.append(f"  {need.name}: {'size not known' if math.isnan(need.gigabytes) else size}")
+        lines.append(f"    {need.licence}, {need.page}{gated}")
+    return lines
 
 
 def _ask(needs: list[Need], words: list[Need], folder: Path) -> None:

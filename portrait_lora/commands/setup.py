@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,7 +20,16 @@ from portrait_lora.commands.options import (
     overrides,
 )
 from portrait_lora.commands.paths import need_folder
-from portrait_lora.commands.readiness import ConsentOpt, SubjectOpt, record_consent, stated_consent
+from portrait_lora.commands.readiness import (
+    ConsentOpt,
+    SubjectOpt,
+    download_lines,
+    record_consent,
+    stated_consent,
+)
+
+if TYPE_CHECKING:
+    from portrait_lora.care.pull import Need
 
 
 def init(
@@ -43,7 +52,7 @@ def init(
     stated_consent(subject, consent, "")  # refused before anything is copied
     summary = recipe.init(folder, photos, overrides=[*proposed, *given])
     record_consent(folder, subject, consent, "")
-    cost = recipe.plan_training(folder)
+    cost, needs = recipe.plan_training(folder), _downloads(folder)
     lines = [
         f"{summary['photos']} files copied to {folder / 'photos'}; settings in {folder / 'likeness.yaml'}",
         *([f"  {summary['captions']} captions came with them and are used"] if summary["captions"] else []),
@@ -51,10 +60,22 @@ def init(
         *(f"  {reason}" for reason in reasons),
         *_open_consent(folder, commercial),
         *summaries.of_cost(cost),
+        *(["  to be downloaded first:", *(f"  {line}" for line in download_lines(needs))] if needs else []),
     ]
     following = f"portrait-lora check {folder}"
     summary |= {"chosen": proposed, "reasons": reasons, "subfolders": left_out, "training": cost}
+    summary |= {"downloads": [{"name": n.name, "gigabytes": n.gigabytes} for n in needs]}
     answer(summary, as_json, lines, following)
+
+
+def _downloads(folder: Path) -> list[Need]:
+    """What the settings name and this machine lacks; nothing is asked of the network."""
+    from portrait_lora.care import pull
+    from portrait_lora.hub import Hub
+    from portrait_lora.likeness import open_likeness
+
+    settings = open_likeness(folder).config
+    return pull.needs([settings.base, settings.face_pack], folder, Hub.from_environment(offline=True))
 
 
 def _open_consent(folder: Path, commercial: bool) -> list[str]:
