@@ -57,7 +57,8 @@ def test_reframed_portraits_are_scored_as_delivered(
     brand.write_text("brand: mine\nframing: {head_height: 0.98}\n")
     given = [*SMALL, f"generate.brand={brand}", "generate.reframe=true", "generate.reframe_limit=1.6"]
     scored, skipped = _run_and_watch(copy, given, monkeypatch)
-    folder = Context(open_likeness(copy, given)).likeness.portraits("avatars")
+    ctx = Context(open_likeness(copy, given))
+    folder = ctx.likeness.portraits(ctx.series)
     pictures = sorted(folder.glob("*.png"))
     assert {p.name: _digest(p) for p in pictures} == scored and len(scored) == 2
     assert [provenance.read_recipe(p)["action"] for p in pictures] == ["reframe", "reframe"]
@@ -69,7 +70,7 @@ def test_the_best_of_several_are_scored_as_delivered(copy: Path, monkeypatch: py
     given = [*SMALL, "generate.best_of=2"]
     scored, skipped = _run_and_watch(copy, given, monkeypatch)
     ctx = Context(open_likeness(copy, given))
-    folder = ctx.likeness.portraits("avatars")
+    folder = ctx.likeness.portraits(ctx.series)
     assert {p.name: _digest(p) for p in folder.glob("*.png")} == scored and len(scored) == 2
     assert skipped == list(STAGES)
     chosen = json.loads((folder / series.CHOICES).read_text())
