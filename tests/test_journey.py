@@ -2,7 +2,9 @@
 
 import json
 import math
+import os
 import shutil
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -104,6 +106,13 @@ def test_a_second_run_skips_everything_and_changes_nothing(journey: Journey):
     after = {p: p.stat().st_mtime_ns for p in journey.folder.rglob("*") if p.is_file()}
     assert {p for p in before if after.get(p) != before[p]} <= told
     assert set(after) == set(before)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX modes")
+def test_everything_in_the_folder_is_its_owners_alone(journey: Journey):
+    modes = {p: stat.S_IMODE(p.stat().st_mode) for p in (journey.folder, *journey.folder.rglob("*"))}
+    assert {p.suffix for p in modes} >= {".png", ".html", ".safetensors", ".jpg", ".json", ".jsonl", ".csv"}
+    assert [p for p, mode in modes.items() if mode != (0o700 if p.is_dir() else 0o600)] == []
 
 
 def test_the_adapter_loads_without_our_code(journey: Journey):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 from portrait_lora import consent, likeness, manifest, removal, strict_json, summaries
 from portrait_lora.errors import ArtifactError
 from portrait_lora.likeness import Summary
+from portrait_lora.stages import standing
 from portrait_lora.stages.context import ADAPTER, Context, folder_digest, is_whole
 
 if TYPE_CHECKING:
@@ -33,13 +34,16 @@ def generate(ctx: Context) -> Summary:
         "base": ctx.base.digest,
     }
     folder = ctx.likeness.portraits(ctx.series)
-    return ctx.stage(
+    standing.refuse_another_series(ctx, folder)
+    summary = ctx.stage(
         "generate",
         inputs,
         lambda: is_whole(folder),
         lambda: _portraits(ctx, folder, inputs),
         lambda: [_page_file(ctx), _timings_file(ctx)],
     )
+    standing.withdraw_report(ctx, folder)
+    return summary
 
 
 def _portraits(ctx: Context, folder: Path, inputs: Mapping[str, str]) -> Summary:
@@ -65,7 +69,10 @@ def _portraits(ctx: Context, folder: Path, inputs: Mapping[str, str]) -> Summary
     review = contact_sheet(
         worst_first(made, checks), folder / likeness.WORST_FIRST, title=f"{title}: worst first", notes=failed
     )
-    manifest.finish(folder, kind="portraits", inputs=inputs, extra={"series": ctx.series})
+    extra = {"series": ctx.series, "origin": standing.origin(ctx)}
+    sealed = wanted | {likeness.CONTACT_SHEET, likeness.WORST_FIRST, series.CHECKLIST}
+    # what others laid there is not ours to seal
+    manifest.finish(folder, kind="portraits", inputs=inputs, extra=extra, names=sealed)
     seconds = {s.name: round((timings | drawn).get(s.name, 0.0), 3) for s in ctx.shots}
     manifest.write_json_atomic(_timings_file(ctx), seconds)
     told = _cost(ctx, seconds)
@@ -163,7 +170,8 @@ def _score(ctx: Context) -> Summary:
 
     made = delivered(ctx)
     shots, base = [p.shot for p in made], ctx.likeness.portraits(f"{ctx.series}-base")
-    return measure(ctx, made, ctx.draw(None, shots, base, force="generate" in ctx.redo, label="base alone"))
+    bare = ctx.draw(None, shots, base, force="generate" in ctx.redo, label="base alone")
+    return {**measure(ctx, made, bare), standing.SERIES: ctx.series}
 
 
 def run_summary(ctx: Context) -> Summary:

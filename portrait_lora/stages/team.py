@@ -8,14 +8,16 @@ from typing import Final
 
 import numpy as np
 
-from portrait_lora import log, manifest
-from portrait_lora.errors import InputError, PortraitError
+from portrait_lora import log, manifest, strict_json
+from portrait_lora.config import load
+from portrait_lora.errors import ArtifactError, InputError, PortraitError
 from portrait_lora.generation.checklist import Framing, framing
 from portrait_lora.generation.contact_sheet import contact_sheet
-from portrait_lora.likeness import CONTACT_SHEET, Summary, open_likeness
+from portrait_lora.likeness import CONTACT_SHEET, Summary, open_likeness, series_name
 from portrait_lora.records import Portrait
 from portrait_lora.stages.context import Context
 from portrait_lora.stages.series import delivered
+from portrait_lora.stages.standing import SERIES
 
 _log = log.get(__name__)
 Make = Callable[[Path], Summary]
@@ -27,12 +29,13 @@ def generate(folders: Sequence[Path], make: Make, out: Path, overrides: Sequence
     """Make every person's series and put one row per person on a sheet; writes `out/team.json`.
 
     A person whose series fails does not keep the others from theirs: the reason is told.  Raises `InputError`
-    for two folders of one name.
+    for two folders of one name, and when `out` holds the sheet of another series.
     """
     names = [folder.resolve().name for folder in folders]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
         raise InputError("two folders have one name", where=twice, remedy="Rename one of them.")
+    name_of_series = _refuse_another_sheet(out, overrides)
     rows: list[Summary] = []
     made: dict[str, list[Portrait]] = {}
     seen: list[Framing] = []
@@ -53,11 +56,28 @@ def generate(folders: Sequence[Path], make: Make, out: Path, overrides: Sequence
         "failed": sum("error" in row for row in rows),
         "framing": steadiness(seen),
     }
+    told[SERIES] = name_of_series
     if made:
         manifest.make_folder(out)
         told = {**told, "contact_sheet": str(team_sheet(made, out / CONTACT_SHEET))}
         manifest.write_json_atomic(out / TOLD, told)
     return told
+
+
+def _refuse_another_sheet(out: Path, overrides: Sequence[str]) -> str:
+    """The name of series and brand; `InputError` when `out` holds the sheet of others."""
+    generate = load(None, overrides).generate
+    name = series_name(generate.series, generate.brand)
+    try:
+        before = strict_json.load_object(out / TOLD, "record of the team").get(SERIES, name)
+    except ArtifactError:
+        return name
+    if before != name:
+        remedy = "Choose another folder with --out."
+        raise InputError(
+            "here is the sheet of another series", where=out, got=before, needed=name, remedy=remedy
+        )
+    return name
 
 
 def framings(ctx: Context, portraits: Sequence[Portrait]) -> list[Framing]:

@@ -60,6 +60,19 @@ def test_everybody_is_on_one_sheet(
     assert json.loads((tmp_path / "out" / "team.json").read_text()) == said
 
 
+def test_the_sheet_of_another_series_is_not_replaced(
+    folders: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(team, "framings", lambda ctx, made: [])
+    team.generate(folders[:1], _make, tmp_path / "out", GIVEN)
+    before = (tmp_path / "out" / "contact_sheet.jpg").read_bytes()
+    other = [GIVEN[0], GIVEN[2]]  # the same series without the brand
+    with pytest.raises(InputError, match="another series: got avatars--example; needed avatars"):
+        team.generate(folders[:1], _make, tmp_path / "out", other)
+    assert (tmp_path / "out" / "contact_sheet.jpg").read_bytes() == before
+    team.generate(folders[:1], _make, tmp_path / "out", GIVEN)
+
+
 def test_two_people_of_one_name_and_nobody_at_all(folders: list[Path], tmp_path: Path) -> None:
     twin = tmp_path / "other" / "anna"
     twin.mkdir(parents=True)

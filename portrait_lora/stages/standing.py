@@ -1,0 +1,60 @@
+"""What earlier runs left: pictures of another series of that name, and reports of pictures that are gone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final, cast
+
+from portrait_lora import log, manifest, removal
+from portrait_lora.errors import ArtifactError, InputError
+from portrait_lora.likeness import Summary
+from portrait_lora.stages.context import Context, folder_digest
+
+SERIES: Final = "series"
+"""Key of the summary of `score`: the folder name of the pictures that it measured."""
+_log = log.get(__name__)
+
+
+def origin(ctx: Context) -> list[str]:
+    """Which series and brand: files by their path, packaged ones by their name."""
+    words = (ctx.config.generate.series, ctx.config.generate.brand)
+    return [str(Path(word).resolve()) if word and Path(word).is_file() else word for word in words]
+
+
+def refuse_another_series(ctx: Context, folder: Path) -> None:
+    """Raise `InputError` when the folder holds the pictures of another series of the same name."""
+    try:
+        sealed = manifest.read(folder)
+    except ArtifactError:
+        return
+    before, now = sealed.extra.get("origin") if sealed else None, origin(ctx)
+    if not isinstance(before, list) or before == now:
+        return
+    words = cast(list[str], before)
+    changed = [old for old, new in zip(words, now, strict=False) if old != new]
+    if not all(Path(old).is_absolute() and not Path(old).exists() for old in changed):  # a moved file is none
+        raise InputError(
+            "this folder holds another series of the same name",
+            where=folder,
+            got=" under ".join(filter(None, words)),
+            needed=" under ".join(filter(None, now)),
+            remedy="Rename the file of the series or of the brand: each pair has a folder of its own.",
+        )
+
+
+def withdraw_report(ctx: Context, folder: Path) -> None:
+    """A report speaks of pictures that are there: it goes when those that it measured were drawn anew."""
+    scored = ctx.journal.stages.get("score", {})
+    inputs, said = cast(Summary, scored.get("inputs", {})), cast(Summary, scored.get("summary", {}))
+    if said.get(SERIES) != ctx.series or inputs.get("portraits") == folder_digest(folder):
+        return
+    from portrait_lora.stages.scoring import REPORTS
+
+    written = ctx.journal.outputs("score")
+    for name in (*REPORTS, "run.json"):
+        path = ctx.likeness.reports / name
+        own = written.get(path.relative_to(ctx.likeness.root).as_posix())
+        if path.is_file() and (name == "run.json" or manifest.sha256_file(path) == own):
+            removal.remove_file(path, owner=ctx.likeness.reports)
+    ctx.journal.forget("score")
+    _log.warning("the report was of pictures that were drawn anew, and is withdrawn: score them again")
