@@ -30,7 +30,7 @@ from portrait_lora.generation.publish import publish
 from portrait_lora.hub import Hub
 from portrait_lora.likeness import open_likeness, series_name
 from portrait_lora.recipe import init
-from portrait_lora.stages.learning import RUN_FILES
+from portrait_lora.stages.successor import RUN_FILES
 from tests.care.made_up import make_likeness
 
 CASES = int(os.environ.get("PORTRAIT_LORA_CASES", "60"))
