@@ -44,7 +44,7 @@ def test_thumbnails_keep_the_mark_and_nothing_else(tmp_path: Path) -> None:
     for name, mark in (("studio.png", provenance.ALGORITHMIC), ("photo.png", None)):
         uri = thumbnail_uri(tmp_path / name)
         assert uri is not None and provenance.source_type(inside(uri, tmp_path)) == mark
-        assert provenance.is_studio_picture(tmp_path / "thumbnail.jpg") == (mark is not None)
+        assert provenance.is_unmarked_picture(tmp_path / "thumbnail.jpg"), "its mark is bound to another"
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.html.j2")), ids=lambda p: p.name)

@@ -30,12 +30,12 @@ def made(journey: Journey, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
 
 @pytest.fixture
 def portrait(made: tuple[Path, dict[str, object]]) -> Path:
-    return sorted((made[0] / "portraits" / "avatars").glob("*.png"))[0]
+    return sorted(Path(str(made[1]["folder"])).glob("*.png"))[0]
 
 
 def test_a_branded_best_of_two_is_sealed_checked_and_told(made: tuple[Path, dict[str, object]]) -> None:
     folder, summary = made
-    series = folder / "portraits" / "avatars"
+    series = Path(str(summary["folder"]))
     manifest.verify(series)
     pictures = sorted(series.glob("*.png"))
     assert summary["portraits"] == len(pictures) == 2
@@ -176,11 +176,11 @@ def test_a_brand_s_framing_is_cropped_to_and_made_again(
     brand = tmp_path / "mine.yaml"
     brand.write_text("brand: mine\nframing: {head_height: 0.98}\n")
     given = [*SMALL, f"generate.brand={brand}", "generate.reframe=true", "generate.reframe_limit=1.6"]
-    recipe.generate(folder, overrides=given)
-    pictures = sorted((folder / "portraits" / "avatars").glob("*.png"))
+    series = Path(str(recipe.generate(folder, overrides=given)["folder"]))
+    pictures = sorted(series.glob("*.png"))
     told = [provenance.read_recipe(path) for path in pictures]
     cropped = [path for path, one in zip(pictures, told, strict=True) if one.get("action") == "reframe"]
-    assert cropped and manifest.verify(folder / "portraits" / "avatars") is not None
+    assert cropped and manifest.verify(series) is not None
     assert editing.reproduce(cropped[0], None, None, given)["same"] is True
     varied = editing.vary(cropped[0], None, given, strength=0.3, count=1, changes={})
     again = Path(varied["made"][0]["file"])  # type: ignore[index,call-overload]
