@@ -51,7 +51,7 @@ def test_a_rate_is_only_stated_where_it_is_known(tmp_path: Path) -> None:
     assert math.isnan(silent.rate_at_threshold()) and silent.published() is None
     stated = packs.resolve_pack(str(without_gallery(tmp_path / "b", calibrated=False, strangers=published())))
     assert stated.rate_at_threshold() == 4e-5
-    with pytest.raises(ArtifactError, match="misstates|not a number of JSON"):
+    with pytest.raises(ArtifactError, match=r"misstates|not a number of JSON"):
         packs.resolve_pack(str(without_gallery(tmp_path / "c", strangers=published(mean=float("nan")))))
 
 
