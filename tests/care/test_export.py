@@ -71,15 +71,16 @@ def test_a_trigger_cannot_write_the_card(opened: Likeness, tmp_path: Path) -> No
         yaml.safe_dump({"base": "embedded", "subject": {"trigger": EVIL}})
     )
     named = open_likeness(opened.root)
+    trigger = named.config.subject.trigger
     text = card(named, SDXL, "a\n# b<i>", [Path("portrait_0.png")])
     front, body = yaml.safe_load(text.split("\n---\n")[0].removeprefix("---\n")), text.split("\n---\n", 1)[1]
-    assert front["license"] == "other" and front["instance_prompt"] == EVIL
-    assert front["widget"][0]["text"] == EVIL and "\n---" not in body
+    assert front["license"] == "other" and front["instance_prompt"] == trigger
+    assert front["widget"][0]["text"] == trigger and "\n---" not in body
     assert "<script>" not in body.split("```")[0] and "<i>" not in body and body.count("```") == 2
     assert [line for line in body.splitlines() if line.startswith("#")] == ["# a\\n# b&lt;i&gt;"]
     code = body.split("```python\n")[1].split("\n```")[0].splitlines()
     assert code[1] == f"pipe({code[1][5:-1]})" and ast.literal_eval(code[1][5:-1]).startswith(
-        f"portrait photo of {EVIL}"
+        f"portrait photo of {trigger}"
     )
 
 

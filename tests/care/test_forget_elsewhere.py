@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import shutil
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from portrait_lora import consent
 from portrait_lora.care import outside
 from portrait_lora.care.export import export
 from portrait_lora.care.forget import forget, survey
@@ -16,7 +18,8 @@ from portrait_lora.cli import app
 from portrait_lora.errors import InputError
 from portrait_lora.families.catalog import resolve_base
 from portrait_lora.likeness import open_likeness
-from tests.care.made_up import make_likeness, noise
+from tests.care import made_up
+from tests.care.made_up import noise
 
 RUN = CliRunner()
 
@@ -25,6 +28,13 @@ RUN = CliRunner()
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+def make_likeness(root: Path) -> Path:
+    """One whose person has agreed: what is published and exported needs that."""
+    folder = made_up.make_likeness(root)
+    consent.write(folder, consent.of_subject("Anna", dt.date.today()))
+    return folder
 
 
 def export_to(folder: Path, out: Path, name: str = "likeness") -> None:
