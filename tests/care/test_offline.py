@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from PIL import Image
+
 from portrait_lora.care import pull as pulling
 from portrait_lora.families import bases
 from portrait_lora.hub import Hub
@@ -51,6 +53,7 @@ def test_offline_no_command_opens_a_socket(tmp_path: Path) -> None:
     repo = next(b for b in bases.BASES if b.name == "sd15").repo
     cache, me = tmp_path / "home" / "hub", tmp_path / "me"
     (me / "photos").mkdir(parents=True)
+    Image.new("RGB", (64, 64)).save(me / "photos" / "a.png")
     (me / "likeness.yaml").write_text("base: sd15\n")
     with serving(LocalHub({repo: files})) as running:
         pulling.pull("sd15", me, Hub(running.address, cache, wait_s=0.0))
