@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from portrait_lora import provenance
-from portrait_lora.errors import ArtifactError, InputError
+from portrait_lora import manifest, provenance
+from portrait_lora.errors import ArtifactError, InputError, PortraitError
 from portrait_lora.generation import save
 from portrait_lora.generation.publish import Format, publish
 from portrait_lora.records import Portrait, Shot
@@ -92,3 +94,36 @@ def test_a_folder_is_published_whole_and_an_empty_one_is_refused(
     empty.mkdir()
     assert call(empty, "--out", tmp_path / "none") == 2
     assert "no portraits in this folder" in capsys.readouterr().err and not (tmp_path / "none").exists()
+
+
+def test_a_full_disk_leaves_none_of_the_copies(
+    portrait: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish([portrait], tmp_path / "out")
+    sync, count = os.fsync, []
+
+    def full(descriptor: int) -> None:
+        count.append(descriptor)
+        if len(count) == 3:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(PortraitError, match="the disk is full"):
+        publish([portrait] * 4, tmp_path / "out")
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["portrait-001.jpg"]
+
+
+def test_copies_of_two_commands_at_once_do_not_replace_each_other(
+    portrait: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, out = manifest.write_bytes_new, tmp_path / "out"
+
+    def late(path: Path, data: bytes, *, shared: bool) -> bool:
+        if path.name == "portrait-001.jpg" and not path.exists():
+            path.write_bytes(b"of another command, a moment ago")
+        return write(path, data, shared=shared)
+
+    monkeypatch.setattr(manifest, "write_bytes_new", late)
+    assert [p.name for p in publish([portrait], out)] == ["portrait-002.jpg"]
+    assert (out / "portrait-001.jpg").read_bytes() == b"of another command, a moment ago"
