@@ -54,7 +54,11 @@ class Advance(Protocol):
 LEFT: Final = "left"
 """The field with the time left, where whoever reports knows it better than the line itself."""
 _NEARLY: Final = 1e-6
-"""Parts of a step add up to a whole one only nearly."""
+
+
+def _whole(done: float) -> float:
+    """Parts of a step add up to a whole one only nearly."""
+    return float(round(done)) if abs(done - round(done)) < _NEARLY else done
 
 
 def _shown(fields: dict[str, float | str]) -> str:
@@ -70,14 +74,13 @@ def _plain(description: str, total: int) -> Iterator[Advance]:
 
     def advance(n: float = 1, **fields: float | str) -> None:
         nonlocal done, next_line
-        done += n
-        if done >= next_line or done >= total - _NEARLY:
+        done = _whole(done + n)
+        if done >= next_line or done >= total:
             next_line = done + max(1, total / 8)
             spent = time.monotonic() - started
-            if LEFT not in fields and done > _NEARLY:
+            if LEFT not in fields and done > 0:
                 fields = {LEFT: f"{max(total - done, 0) * spent / done:.0f} s", **fields}
-            count = int(done + _NEARLY)
-            logger.info("%s %d/%d  %.0f s  %s", description, count, total, spent, _shown(fields))
+            logger.info("%s %d/%d  %.0f s  %s", description, int(done), total, spent, _shown(fields))
 
     yield advance
 
@@ -92,7 +95,7 @@ def _rich(description: str, total: int) -> Iterator[Advance]:
 
     class Count(TextColumn):
         def render(self, task: Task) -> Text:
-            return Text(f"{int(task.completed + _NEARLY)}/{total}", style="progress.download")
+            return Text(f"{int(task.completed)}/{total}", style="progress.download")
 
     def column(**more: Any) -> Column:
         return Column(no_wrap=True, **more)
@@ -109,11 +112,15 @@ def _rich(description: str, total: int) -> Iterator[Advance]:
     with Progress(*columns, console=Console(stderr=True), expand=True) as bar:
         task = bar.add_task(f"{terminal.plain(description):<12}", total=total, note="")
 
+        done = 0.0
+
         def advance(n: float = 1, **fields: float | str) -> None:
+            nonlocal done
             fields.pop(LEFT, None)  # it has a column of its own
             if fields:
                 bar.update(task, note=_shown(fields))
-            bar.advance(task, n)
+            done = _whole(done + n)
+            bar.update(task, completed=done)
 
         yield advance
 

@@ -70,6 +70,19 @@ def test_name_count_and_time_left_are_seen_at_any_width(width: int, monkeypatch:
     assert "loss" in lines[-1] or width < 70
 
 
+def test_a_line_of_parts_ends_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Terminal()
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setattr(sys, "stderr", screen)
+    with log.progress("portraits", 2) as advance:
+        for _ in range(2 * 7):
+            time.sleep(0.002)
+            advance(1 / 7)
+    last = re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue()).strip())[-1]
+    assert "2/2 0:00:00" in last and "╸" not in last
+
+
 def test_parts_of_a_step_move_plain_lines_and_add_up(capsys: pytest.CaptureFixture[str]):
     log.configure()
     with log.progress("portraits", 8) as advance:
