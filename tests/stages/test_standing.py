@@ -58,6 +58,16 @@ def test_another_file_of_the_same_name_is_refused_and_a_moved_one_is_not(root: P
         draw(context(root, str(own)))
 
 
+def test_a_moved_series_under_another_brand_of_the_same_name_is_refused(root: Path, tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        for name in ("mine.yaml", "look.yaml"):
+            manifest.write_text_atomic(tmp_path / folder / name, "x")
+    draw(context(root, str(tmp_path / "a/mine.yaml"), str(tmp_path / "a/look.yaml")))
+    (tmp_path / "a/mine.yaml").unlink()
+    with pytest.raises(InputError, match="another series of the same name"):
+        draw(context(root, str(tmp_path / "b/mine.yaml"), str(tmp_path / "b/look.yaml")))
+
+
 def test_a_report_of_pictures_that_are_gone_is_withdrawn_and_no_other(root: Path) -> None:
     ctx = context(root, "headshots")
     folder, page = draw(ctx), ctx.likeness.reports / "drift.html"
