@@ -36,6 +36,8 @@ OTHER_EMBEDDING_FIT: Final = 0.995
 """Faces laid over each other that agree this much are one although the embedder doubts it (grey copies)."""
 LINKED_FIT: Final = 0.975
 """Different photos of studio people reach 0.968, copies 0.985 and more (docs/log.md)."""
+MIRRORED_FIT: Final = 0.99
+"""Faces are nearly symmetric: one turned to the left and one turned to the right fit to 0.981, mirrored."""
 SCREEN_FACE: Final = 0.90
 ROUGH_FACE: Final = 0.50
 """On photographs keypoints jitter: copies with equal frames were seen down to 0.55."""
@@ -131,11 +133,13 @@ def resemblance(a: Look, b: Look) -> float:
     close = (cut or screened >= ROUGH_FACE) and float(a.embedding @ b.embedding) >= CLOSE_EMBEDDING
     if not (close or screened >= SCREEN_FACE):
         return 0.0
-    ways = (mirrored > straight,) if not cut else (False, True)
-    step = {False: 1, True: -1}
-    return max(
-        laid_over(a.aligned, a.inside, b.aligned[:, :: step[w]], b.inside[:, :: step[w]]) for w in ways
-    )
+    fits = [0.0]
+    if cut or straight >= mirrored:
+        fits.append(laid_over(a.aligned, a.inside, b.aligned, b.inside))
+    if cut or mirrored > straight:
+        turned = laid_over(a.aligned, a.inside, b.aligned[:, ::-1], b.inside[:, ::-1])
+        fits.append(turned if turned >= MIRRORED_FIT else 0.0)
+    return max(fits)
 
 
 def linked(looks: Sequence[Look | None], limits: tuple[float, float, float]) -> frozenset[int]:

@@ -146,6 +146,17 @@ def test_a_stranger_to_the_embedder_must_fit_to_the_pixel():
     assert same_picture(look(original), worse, LIMITS) is None
 
 
+def test_a_face_turned_the_other_way_is_no_mirrored_copy():
+    """Two photos of a symmetric face fit well when one is mirrored, but not to the pixel."""
+    original = draw(11)
+    noisy = np.clip(original + np.random.default_rng(0).normal(0, 25, original.shape), 0, 255).astype(
+        np.uint8
+    )
+    assert same_picture(look(original), placed(noisy, (1.2, 0, 20, 0)), LIMITS) is not None
+    assert same_picture(look(original), placed(noisy, (1.2, 0, 20, 0), mirror=True), LIMITS) is None
+    assert same_picture(look(original), placed(original, (1.2, 0, 20, 0), mirror=True), LIMITS) is not None
+
+
 def test_photos_that_resemble_each_other_too_closely_are_linked():
     original = draw(3)
     smile = placed(jpeg(original), (1.15, 0, 10, 0), variation=1, expression="smiling")
