@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,3 +68,14 @@ def journey(tmp_path_factory: pytest.TempPathFactory) -> Journey:
 
     folder = tmp_path_factory.mktemp("journey") / "demo"
     return Journey(folder, recipe.demo(folder, PERSON_SEED, overrides=REDUCED))
+
+
+@pytest.fixture(autouse=True)
+def _offline_ends_with_the_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--offline` sets these for the whole process: no later test is to find them."""
+    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"):
+        if name in os.environ:
+            monkeypatch.setenv(name, os.environ[name])
+        else:
+            monkeypatch.setenv(name, "")
+            monkeypatch.delenv(name)

@@ -155,6 +155,7 @@ def test_a_name_that_is_taken_is_not_written(tmp_path: Path, monkeypatch: pytest
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_command_that_is_stopped_says_so_and_tidies_up(tmp_path: Path, number: int) -> None:
     code = (
+        f"import signal\nsignal.signal({int(number)}, signal.SIG_DFL)\n"  # under nohup it is ignored
         "import sys, time\nfrom pathlib import Path\nfrom portrait_lora import cli, manifest, recipe\n"
         "def slow(folder, **_):\n"
         "    with manifest.writing(folder / 'dataset', kind='t', inputs={}) as part:\n"

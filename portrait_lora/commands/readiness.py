@@ -108,7 +108,7 @@ def _name_the_floor(name: str) -> None:
         return
     published = pack.published("report")
     what = "published figures stand in for it" if published else "the share of ceiling will not be measured"
-    typer.echo(
+    terminal.say(
         f"Face pack {pack.name} has no gallery of other people: {what}.  A sharper figure, any time later: "
         f"portrait-lora gallery {name} --people DIR\n",
         err=True,
