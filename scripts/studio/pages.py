@@ -43,14 +43,12 @@ def write_page(path: Path, title: str, rows: Sequence[Row], *, drawn: bool) -> N
 
 def save_page(path: Path, page: Image.Image, *, drawn: bool) -> None:
     """Write a JPEG small enough for a repository, with the mark of what is on it."""
-    xmp = provenance.xmp_bytes(
-        provenance.TRAINED if drawn else provenance.ALGORITHMIC,
-        creator_tool=provenance.CREATOR if drawn else provenance.STUDIO,
-    )
     out = io.BytesIO()
-    page.save(out, "JPEG", quality=QUALITY, optimize=True, xmp=xmp)
-    manifest.write_bytes_atomic(path, out.getvalue())
-    print(f"{path}: {page.width} x {page.height} px, {len(out.getvalue()) / 1e3:.0f} kB", flush=True)
+    mark = {"xmp": provenance.xmp_bytes(provenance.TRAINED)} if drawn else {}
+    page.save(out, "JPEG", quality=QUALITY, optimize=True, **mark)
+    data = out.getvalue() if drawn else provenance.studio_marked(out.getvalue())
+    manifest.write_bytes_atomic(path, data)
+    print(f"{path}: {page.width} x {page.height} px, {len(data) / 1e3:.0f} kB", flush=True)
 
 
 def stacked(pages: Sequence[Image.Image]) -> Image.Image:
