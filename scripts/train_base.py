@@ -28,7 +28,8 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
+if __name__ == "__main__":  # read by the libraries while they are imported
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
 import typer

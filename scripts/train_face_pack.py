@@ -18,7 +18,8 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+if __name__ == "__main__":  # read by the libraries while they are imported
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,11 +70,8 @@ def journey(tmp_path_factory: pytest.TempPathFactory) -> Journey:
 
 
 @pytest.fixture(autouse=True)
-def _offline_ends_with_the_test(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`--offline` sets these for the whole process: no later test is to find them."""
+def _no_offline_switch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test begins without them, and what `--offline` sets for the process ends with its test."""
     for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"):
-        if name in os.environ:
-            monkeypatch.setenv(name, os.environ[name])
-        else:
-            monkeypatch.setenv(name, "")
-            monkeypatch.delenv(name)
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
