@@ -26,7 +26,7 @@ lint: $(STAMP)
 	$(BIN)/pyright
 
 test: $(STAMP) lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # docs/figures.md from docs/figures.json.
 figures: $(STAMP)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 import portrait_lora  # noqa: F401  before any test module imports onnxruntime
 from tests import silence
@@ -22,25 +26,60 @@ REDUCED = (
 )
 
 
+SLOW_FIRST = (
+    "test_stopping.py",
+    "test_studio.py",
+    "test_autoencoder.py",
+)
+"""The longest files, so that no process is left alone with one of them at the end."""
+
 _WATCH = pytest.StashKey[silence.Watch]()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One file that builds the journey, what is slow, what needs no journey, and then what shares it."""
+    uses = {item.path for item in items if "journey" in getattr(item, "fixturenames", ())}
+
+    def place(item: pytest.Item) -> tuple[int, int]:
+        name = item.path.name
+        if name == "test_journey.py":
+            return 0, 0
+        if name in SLOW_FIRST and item.path not in uses:
+            return 1, SLOW_FIRST.index(name)
+        return (3 if item.path in uses else 2), 0
+
+    items.sort(key=place)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The folder of the watch, one for all processes of a test run."""
+    worker = getattr(config, "workerinput", None)
+    folder = worker["watch"] if worker else tempfile.mkdtemp(prefix="silence-")
+    config.stash[_WATCH] = silence.Watch(Path(folder))
+
+
+def pytest_configure_node(node: Any) -> None:
+    node.workerinput["watch"] = str(node.config.stash[_WATCH].folder)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """What takes half a minute of waiting begins before the first test."""
     wanted = any(item.path.name == "test_telemetry.py" for item in session.items)
-    if wanted and not session.config.option.collectonly and silence.can_watch():
-        session.config.stash[_WATCH] = silence.Watch()
+    first = getattr(session.config, "workerinput", {"workerid": "gw0"})["workerid"] == "gw0"
+    if wanted and first and not session.config.option.collectonly and silence.can_watch():
+        session.config.stash[_WATCH].start()
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    if _WATCH in session.config.stash:
-        session.config.stash[_WATCH].close()
+def pytest_unconfigure(config: pytest.Config) -> None:
+    config.stash[_WATCH].stop()
+    if not hasattr(config, "workerinput"):
+        config.stash[_WATCH].remove()
 
 
 @pytest.fixture
 def watch(pytestconfig: pytest.Config) -> silence.Watch:
     """The programs that have been watched since the tests began."""
-    if _WATCH not in pytestconfig.stash:
+    if not silence.can_watch():
         pytest.skip("this machine has no strace, or lets nobody trace")
     return pytestconfig.stash[_WATCH]
 
@@ -63,10 +102,16 @@ def state_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def journey(tmp_path_factory: pytest.TempPathFactory) -> Journey:
+    """Read by all, changed by nobody: whoever is first builds it, the other processes wait for it."""
     from portrait_lora import recipe
 
-    folder = tmp_path_factory.mktemp("journey") / "demo"
-    return Journey(folder, recipe.demo(folder, PERSON_SEED, overrides=REDUCED))
+    here = tmp_path_factory.getbasetemp()
+    shared = here.parent if "PYTEST_XDIST_WORKER" in os.environ else here
+    folder, summary = shared / "journey" / "demo", shared / "journey.json"
+    with FileLock(shared / "journey.lock"):
+        if not summary.exists():
+            summary.write_text(json.dumps(recipe.demo(folder, PERSON_SEED, overrides=REDUCED)))
+    return Journey(folder, json.loads(summary.read_text()))
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
+import time
 from pathlib import Path
 
 from portrait_lora.faces.packs import embedded_folder
@@ -34,6 +34,7 @@ time.sleep(float(sys.argv[1]))
 """
 """onnxruntime as its maker ships it: what it could not send waits in a store in the user's cache."""
 STORE = ".cache/Microsoft"
+ENDED = "ended"
 _BUILD_SERVERS = (
     "TF_BUILD", "GITHUB_ACTIONS", "GITLAB_CI", "CIRCLECI", "TRAVIS", "JENKINS_URL", "CODEBUILD_BUILD_ID",
     "BUILDKITE", "TEAMCITY_VERSION", "APPVEYOR", "BITBUCKET_BUILD_NUMBER", "CI",
@@ -43,24 +44,37 @@ _ASKS = re.compile(r"\b(?:connect|sendto|sendmsg|sendmmsg)\(.*\b(?:AF_INET6?|MSG
 
 
 class Watch:
-    """Three programs at once: with an empty store of usage data, with a full one, and one that does talk."""
+    """Three programs at once: with an empty store of usage data, with a full one, and one that does talk.
 
-    def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="silence-"))
+    Any process may read what another one started in the same `folder`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._conductor: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Begin to watch, in the background."""
         self._conductor = subprocess.Popen([sys.executable, "-m", "tests.silence", str(self.folder)])
 
     def asked(self, name: str) -> list[str]:
         """The system calls of one program that look something up or send something."""
-        self._conductor.wait(timeout=SECONDS * 6)
+        last = time.monotonic() + SECONDS * 6
+        while not (self.folder / ENDED).exists():
+            assert time.monotonic() < last, "the programs that are watched have not ended"
+            time.sleep(0.1)
         assert (self.folder / f"{name}.out").read_text() == ("" if name == "talking" else "done\n")
         log = self.folder / f"{name}.log"
         return [line for line in log.read_text(errors="replace").splitlines() if _ASKS.search(line)]
 
-    def close(self) -> None:
-        """End what still runs and remove the logs."""
-        if self._conductor.poll() is None:
+    def stop(self) -> None:
+        """End what this process started."""
+        if self._conductor is not None and self._conductor.poll() is None:
             self._conductor.terminate()
             self._conductor.wait()
+
+    def remove(self) -> None:
+        """Remove the logs."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -90,6 +104,7 @@ def conduct(folder: Path) -> None:
             running.append(subprocess.Popen(isolated, env=_env(home), stdout=out))
     for process in running:
         process.wait()
+    (folder / ENDED).touch()
 
 
 def _command(program: str, seconds: float, *, cut_off: bool) -> list[str]:
