@@ -18,8 +18,10 @@ except ImportError:  # Windows
 class Hold:
     """A folder that is held until `release`, or until nothing refers to the hold any more."""
 
-    def __init__(self, descriptor: int | None):
+    def __init__(self, descriptor: int | None, *, is_locked: bool = False):
         self._descriptor = descriptor
+        self.is_locked = is_locked
+        """Whether the system keeps others out; False where it knows no such locks."""
 
     def release(self) -> None:
         """Let go; doing it twice is fine."""
@@ -38,9 +40,9 @@ class Hold:
 
 
 def hold(folder: Path, *, alone: bool) -> Hold | None:
-    """Hold an existing folder, at once or not at all; None when somebody else is in the way.
+    """Hold an existing folder (or file), at once or not at all; None when somebody else is in the way.
 
-    Raises `OSError` when there is no such folder.
+    Raises `OSError` when there is none.
     """
     if fcntl is None:
         return Hold(None)
@@ -51,5 +53,5 @@ def hold(folder: Path, *, alone: bool) -> Hold | None:
         os.close(descriptor)
         return None
     except OSError:  # this file system has no locks
-        pass
-    return Hold(descriptor)
+        return Hold(descriptor)
+    return Hold(descriptor, is_locked=True)

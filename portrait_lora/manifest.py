@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,11 +19,10 @@ from typing import Any, Final
 
 from filelock import FileLock, Timeout
 
-from portrait_lora import replacing, strict_json
+from portrait_lora import beside, replacing, strict_json
 from portrait_lora.errors import ArtifactError, InputError, PortraitError, system_errors
 
 NAME: Final = "manifest.json"
-_MOST_OF_NAME: Final = 60
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
@@ -122,17 +120,8 @@ def write_bytes_new(path: Path, data: bytes, *, shared: bool = False) -> bool:
 def _written_beside(path: Path, data: bytes, shared: bool) -> Iterator[Path]:
     """A whole file beside `path`, to be moved there; what is left of it at the end is removed."""
     make_folder(path.parent, shared=shared)
-    with system_errors(path):
-        fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:_MOST_OF_NAME]}.")
-        try:
-            with os.fdopen(fd, "wb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.chmod(name, file_mode(shared))
-            yield Path(name)
-        finally:
-            Path(name).unlink(missing_ok=True)  # our own, of a moment ago
+    with system_errors(path), beside.written(path, data, file_mode(shared)) as part:
+        yield part
 
 
 def write_text_atomic(path: Path, text: str, *, shared: bool = False) -> None:

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from portrait_lora import errors, manifest
+from portrait_lora import beside, errors, holding, manifest
 from portrait_lora.errors import ArtifactError, PortraitError
 from portrait_lora.likeness import Journal
+from tests.killed import killed_at
 
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX modes, limits and signals")
 
@@ -149,6 +150,50 @@ def test_a_name_that_is_taken_is_not_written(tmp_path: Path, monkeypatch: pytest
     assert not manifest.write_bytes_new(path, b"third") and path.read_bytes() == b"first"
     assert manifest.write_bytes_new(tmp_path / "b.jpg", b"other")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.jpg", "b.jpg"]
+
+
+@posix
+def test_what_a_killed_writer_left_goes_when_the_file_is_written_again(tmp_path: Path) -> None:
+    path, mine = tmp_path / "stages.json", tmp_path / ".stages.json.mine.part"
+    mine.write_text("the user's")
+    assert killed_at(2, lambda: manifest.write_bytes_atomic(path, b"first"))  # 1: the folder
+    left = [p for p in tmp_path.iterdir() if p != mine]
+    assert len(left) == 1 and left[0].read_bytes() == b"first"
+    manifest.write_bytes_atomic(tmp_path / "other.json", b"")
+    assert left[0].exists()
+    manifest.write_bytes_atomic(path, b"second")
+    assert sorted(p.name for p in tmp_path.iterdir()) == [mine.name, "other.json", "stages.json"]
+    assert path.read_bytes() == b"second"
+
+
+@posix
+def test_the_part_of_a_writer_at_work_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "stages.json"
+    with beside.written(path, b"slow", 0o600) as part:
+        manifest.write_bytes_atomic(path, b"quick")
+        assert part.read_bytes() == b"slow"
+    assert [p.name for p in tmp_path.iterdir()] == ["stages.json"]
+    monkeypatch.setattr(holding, "fcntl", None)  # a system without locks: nobody knows who is at work
+    with beside.written(path, b"slow", 0o600) as part:
+        manifest.write_bytes_atomic(path, b"quick")
+        assert part.read_bytes() == b"slow"
+
+
+@posix
+def test_a_part_that_is_taken_for_a_leftover_is_begun_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold, swept = holding.hold, []
+
+    def late(path: Path, *, alone: bool) -> holding.Hold | None:
+        if not swept:
+            swept.append(path)
+            path.unlink()
+        return hold(path, alone=alone)
+
+    monkeypatch.setattr(holding, "hold", late)
+    manifest.write_bytes_atomic(tmp_path / "a", b"whole")
+    assert swept and [p.name for p in tmp_path.iterdir()] == ["a"]
 
 
 @posix
