@@ -1,0 +1,1 @@
+"""Kill every command that writes, go on with it, and compare with a run that nobody disturbed."""
