@@ -13,7 +13,8 @@ from pathlib import Path
 from portrait_lora import config, likeness, log, manifest
 from portrait_lora.errors import InputError, PhotosError
 from portrait_lora.likeness import Likeness, Summary, open_likeness
-from portrait_lora.stages import STAGES, Context, learning, run_summary
+from portrait_lora.stages import STAGES, Context, run_summary
+from portrait_lora.stages.train import refuse_other_training, train_along
 from portrait_lora.training import processes
 
 _log = log.get(__name__)
@@ -154,7 +155,7 @@ def _studio_photos(out: Path, person_seed: int) -> str:
 def follow() -> None:
     """What a process does that is not the first of its run: train along, and nothing else."""
     for job in processes.jobs():
-        learning.train_along(job)
+        train_along(job)
 
 
 def _lead() -> None:
@@ -188,7 +189,7 @@ def _up_to(
         trains=last not in ("generate", "score"),
     )
     if not ctx.trains:  # before the photos are prepared anew for nothing
-        learning.refuse_other_training(ctx)
+        refuse_other_training(ctx)
     summary: Summary = {}
     for name in names:
         summary |= STAGES[name](ctx)

@@ -33,9 +33,9 @@ from portrait_lora.families.bases import BASES
 from portrait_lora.families.family import FlowSchedule, Geometry, NoiseSchedule, PromptCondition
 from portrait_lora.records import Adapter
 from portrait_lora.training.cache import EncodedSample, Encodings
+from portrait_lora.training.loop import Run
 from portrait_lora.training.memory import use_checkpointing
 from portrait_lora.training.recipe import Recipe
-from portrait_lora.training.run import Run
 from scripts.rows import Row, arguments, finish
 
 WARM: Final = 3

@@ -34,7 +34,7 @@ from portrait_lora.families.family import Family, NoiseSchedule, PromptCondition
 from portrait_lora.records import CaptionedCrop
 from portrait_lora.training import cache
 from portrait_lora.training.adapter import add_adapter
-from portrait_lora.training.loop import train
+from portrait_lora.training.run import train
 from scripts.kill_resume import make_crops
 from scripts.rows import Row, arguments, finish
 

@@ -18,14 +18,14 @@ from PIL import Image
 from torch import Tensor
 
 from portrait_lora import manifest, synthetic
+from portrait_lora.evaluation.measure import look
 from portrait_lora.generation.checklist import Framing
 from portrait_lora.likeness import open_likeness
 from portrait_lora.records import DriftReport, Portrait
 from portrait_lora.stages import framing, series
 from portrait_lora.stages.context import Context
-from portrait_lora.stages.looking import look
+from portrait_lora.stages.reports import wanted_of
 from portrait_lora.stages.sampling import LATER_KEYS, later
-from portrait_lora.stages.scoring import wanted_of
 from portrait_lora.vocabulary import Look
 from scripts.rows import Row
 from scripts.studio.adapters import look_of, middle

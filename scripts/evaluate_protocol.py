@@ -26,9 +26,9 @@ from PIL import Image
 
 from portrait_lora import manifest
 from portrait_lora.evaluation import identity
+from portrait_lora.evaluation.measure import Wanted, look
 from portrait_lora.faces import FaceAnalyzer, resolve_pack
 from portrait_lora.faces.packs import Role
-from portrait_lora.stages.looking import Wanted, look
 from scripts.protocol import choosing, cohort, copies, intervals, truth
 from scripts.protocol.store import Store
 from scripts.rows import Row, arguments, finish

@@ -31,9 +31,10 @@ from portrait_lora.generation import edits, remake, sample
 from portrait_lora.generation.lint import lint
 from portrait_lora.generation.regions import REGIONS, Region
 from portrait_lora.records import Portrait
-from portrait_lora.stages import editing, series
+from portrait_lora.stages import series
 from portrait_lora.stages.context import Context, sampler_of
-from portrait_lora.stages.team import framings
+from portrait_lora.tasks import edit as editing
+from portrait_lora.tasks.team import framings
 from scripts import branded
 from scripts.rows import Row, arguments, finish
 from scripts.studio.classifiers import FILE, WORK, load

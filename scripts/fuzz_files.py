@@ -29,8 +29,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from portrait_lora import config, consent, lock, manifest, provenance
-from portrait_lora.care.inspection import inspect_file
+from portrait_lora import config, manifest, provenance
 from portrait_lora.dataset.caption import read_captions
 from portrait_lora.dataset.sidecars import read_metadata
 from portrait_lora.errors import PortraitError
@@ -39,9 +38,12 @@ from portrait_lora.faces.packs import PACK_FILE, embedded_folder, resolve_pack
 from portrait_lora.families.adapter_file import lora_layers, read_adapter
 from portrait_lora.generation.brand import load_brand
 from portrait_lora.generation.series import read_series
+from portrait_lora.hub import lock
 from portrait_lora.likeness import Journal
-from portrait_lora.stages.collating import _labels
-from portrait_lora.stages.standalone import _rows
+from portrait_lora.rights import consent
+from portrait_lora.tasks.compare import _labels
+from portrait_lora.tasks.inspect import inspect_file
+from portrait_lora.tasks.judge import _rows
 from scripts import parts
 from scripts.rows import Row, arguments, finish
 

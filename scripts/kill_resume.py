@@ -34,7 +34,7 @@ from portrait_lora.families import open_family
 from portrait_lora.families.catalog import resolve_base
 from portrait_lora.records import CaptionedCrop
 from portrait_lora.training import cache
-from portrait_lora.training.loop import train
+from portrait_lora.training.run import train
 from scripts.rows import Row, arguments, finish
 
 STEPS = 12

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from portrait_lora import consent, lock, manifest
-from portrait_lora.care.outside import NOTED, noted
+from portrait_lora import manifest
 from portrait_lora.errors import ArtifactError, InputError, PortraitError
 from portrait_lora.evaluation.tables import read_measured
 from portrait_lora.faces.packs import PACK_FILE, resolve_pack
+from portrait_lora.hub import lock
 from portrait_lora.likeness import Journal
+from portrait_lora.rights import consent
+from portrait_lora.tasks.outside import NOTED, noted
 from portrait_lora.training import checkpoint
 
 HOSTILE = {

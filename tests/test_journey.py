@@ -157,10 +157,10 @@ def test_a_damaged_picture_is_made_again(copy: Path):
 
 
 def test_an_interrupted_training_resumes_and_ends_the_same(copy: Path, monkeypatch: pytest.MonkeyPatch):
-    from portrait_lora.training import run
+    from portrait_lora.training import loop
 
     whole = (copy / "adapters" / "main" / "adapter.safetensors").read_bytes()
-    update, calls = run.Run._update, []
+    update, calls = loop.Run._update, []
 
     def interrupted(self: object, step: int) -> object:
         calls.append(step)
@@ -168,11 +168,11 @@ def test_an_interrupted_training_resumes_and_ends_the_same(copy: Path, monkeypat
             raise KeyboardInterrupt
         return update(self, step)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(run.Run, "_update", interrupted)
+    monkeypatch.setattr(loop.Run, "_update", interrupted)
     with pytest.raises(Interrupted):
         recipe.train(copy, overrides=REDUCED, force=True)
     assert len(calls) == 12
-    monkeypatch.setattr(run.Run, "_update", update)
+    monkeypatch.setattr(loop.Run, "_update", update)
     summary = recipe.train(copy, overrides=REDUCED)
     assert summary["resumed_from"]
     assert (copy / "adapters" / "main" / "adapter.safetensors").read_bytes() == whole

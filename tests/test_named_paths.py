@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from portrait_lora import lock
-from portrait_lora.care.pull import as_locked
 from portrait_lora.errors import ArtifactError, ConfigError, InputError
-from portrait_lora.hub import Hub, HubFile, Snapshot
+from portrait_lora.hub import lock
+from portrait_lora.hub.hub import Hub, HubFile, Snapshot
 from portrait_lora.likeness import open_likeness, series_name
-from tests.care.made_up import make_likeness
+from portrait_lora.tasks.pull import as_locked
+from tests.tasks.made_up import make_likeness
 from tests.test_nothing_lost import photograph
 
 

@@ -19,19 +19,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from portrait_lora import lock, manifest, removal, replacing
-from portrait_lora.care import outside
-from portrait_lora.care.export import export
-from portrait_lora.care.forget import GIVEN, MADE, PLAN, RECEIPT, forget
-from portrait_lora.care.pull import as_locked
+from portrait_lora import manifest, removal, replacing
 from portrait_lora.errors import PortraitError
 from portrait_lora.families.catalog import resolve_base
 from portrait_lora.generation.publish import publish
-from portrait_lora.hub import Hub
+from portrait_lora.hub import lock
+from portrait_lora.hub.hub import Hub
 from portrait_lora.likeness import open_likeness, series_name
 from portrait_lora.recipe import init
 from portrait_lora.stages.successor import RUN_FILES
-from tests.care.made_up import make_likeness
+from portrait_lora.tasks import outside
+from portrait_lora.tasks.export import export
+from portrait_lora.tasks.forget import GIVEN, MADE, PLAN, RECEIPT, forget
+from portrait_lora.tasks.pull import as_locked
+from tests.tasks.made_up import make_likeness
 
 CASES = int(os.environ.get("PORTRAIT_LORA_CASES", "60"))
 FOREIGN = "somebody's own "

@@ -14,8 +14,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from portrait_lora import provenance
-from portrait_lora.care.inspection import inspect_file
 from portrait_lora.errors import ArtifactError, InputError
+from portrait_lora.tasks.inspect import inspect_file
 
 
 def noise(seed: int) -> Image.Image:

@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 import typer
 
-from portrait_lora import cli, config, consent
+from portrait_lora import cli, config
 from portrait_lora.commands import readiness
 from portrait_lora.families import catalog
 from portrait_lora.families.base_model import BaseModel
 from portrait_lora.likeness import open_likeness
-from tests.care.made_up import make_likeness, noise
+from portrait_lora.rights import consent
+from tests.tasks.made_up import make_likeness, noise
 
 
 class Told:
@@ -43,11 +44,11 @@ def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tm
 
 
 def test_photographs_need_consent_before_anything_is_trained(call: Told, tmp_path: Path) -> None:
-    from portrait_lora.stages import Context, learning
+    from portrait_lora.stages import Context, train
 
     folder = make_likeness(tmp_path / "anna")
     with pytest.raises(Exception, match="nobody's consent"):
-        learning.train(Context(open_likeness(folder)))
+        train.train(Context(open_likeness(folder)))
 
 
 def test_a_download_is_shown_and_asked_for(call: Told, tmp_path: Path) -> None:
@@ -82,7 +83,7 @@ class Person:
 def test_a_person_is_asked_and_the_answer_counts(
     answer: str, fetched: list[str], call: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from portrait_lora.care import pull
+    from portrait_lora.tasks import pull
 
     folder, taken = make_likeness(tmp_path / "anna"), []
     monkeypatch.setattr(pull, "pull", lambda name, *_: taken.append(name))

@@ -7,7 +7,7 @@ import pytest
 from portrait_lora.config import CheckConfig, CurateConfig
 from portrait_lora.dataset.checks import CheckSettings
 from portrait_lora.dataset.curate import CurateSettings
-from portrait_lora.stages import photos
+from portrait_lora.stages import check
 
 
 def test_the_configuration_and_the_dataset_wing_agree_on_defaults():
@@ -27,7 +27,7 @@ def test_photos_are_checked_anew_when_what_the_check_depends_on_changes(change):
             base=SimpleNamespace(resolution_px=given.get("resolution_px", 128)),
             digest=lambda *sections: ",".join(sections),
         )
-        return photos._photo_inputs(ctx)
+        return check.photo_inputs(ctx)
 
     assert inputs() == inputs()
     assert inputs(**{change: 512 if change == "resolution_px" else "other"}) != inputs()

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portrait_lora import config, consent, strict_yaml
+from portrait_lora import config, strict_yaml
 from portrait_lora.errors import ConfigError, PortraitError
 from portrait_lora.generation import reading
+from portrait_lora.rights import consent
 
 BOMB = "a: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"b{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 10)

@@ -39,7 +39,7 @@ def pull(
     as_json: JsonOpt = False,
 ) -> None:
     """Fetch models, verify every byte, and lock commit and sha256 of every file."""
-    from portrait_lora.care import pull as pulling
+    from portrait_lora.tasks import pull as pulling
 
     hub = open_hub(offline)
     wanted = names or list(dict.fromkeys(pulling.names_of(into)))
@@ -81,7 +81,7 @@ def convert(
 ) -> None:
     """Make a folder of a checkpoint in one file, as A1111 and ComfyUI use them; once per checkpoint."""
     need_file(file, "checkpoint", "a .safetensors file")
-    from portrait_lora.care.convert import convert as make
+    from portrait_lora.tasks.convert import convert as make
 
     family = make(file, out, open_hub(offline), like=like, into=into)
     lines = [f"{out}: {family}, every weight taken from {file.name}"]
@@ -98,7 +98,7 @@ def gallery(
     """Give a face pack its gallery of other people, which scores are read against."""
     need_folder(people, "such folder of people", "a subfolder of pictures each")
     from portrait_lora.faces import resolve_pack
-    from portrait_lora.faces.gallery import make_gallery
+    from portrait_lora.faces.impostors import make_gallery
 
     resolved = resolve_pack(pack)
     if resolved.synthetic:
@@ -119,9 +119,9 @@ def doctor(
 ) -> None:
     """Look at Python, packages, GPU, disk, hub, models; run the embedded models for a few seconds."""
     need_folder(folder, "such folder", "a likeness folder")
-    from portrait_lora.care import doctor as doctors
-    from portrait_lora.care.machine import probe
-    from portrait_lora.care.selftest import checked_self_test
+    from portrait_lora.doctor import checks as doctors
+    from portrait_lora.doctor.machine import probe
+    from portrait_lora.doctor.selftest import checked_self_test
 
     hub = open_hub(offline)
     checks = [*doctors.judge_machine(probe(hub, network=not offline)), *doctors.judge_models(hub)]
@@ -159,10 +159,10 @@ def export(
 ) -> None:
     """Write the adapter in the layout another program reads, with a sidecar or a model card."""
     need_likeness(folder)
-    from portrait_lora import consent
-    from portrait_lora.care.export import export as write
     from portrait_lora.families import catalog, pinned
     from portrait_lora.likeness import open_likeness
+    from portrait_lora.rights import consent
+    from portrait_lora.tasks.export import export as write
 
     if Path(name).name != name or name.startswith("."):
         raise InputError("not a file name", where="--name", got=name)
@@ -192,7 +192,7 @@ def inspect(
     if not file.exists():
         raise InputError("no such file", where=file)
     need_file(trust, "file of certificates")
-    from portrait_lora.care.inspection import in_words, inspect_file
+    from portrait_lora.tasks.inspect import in_words, inspect_file
 
     told = inspect_file(file, trust)
     full = [line for key, value in told.items() for line in _shown(key, value, 1)]
@@ -220,8 +220,8 @@ def forget(
 ) -> None:
     """Remove what was made of the photos (and they too, when asked), search for remains, leave a receipt."""
     need_folder(folder, "such folder", "a likeness folder")
-    from portrait_lora.care import forget as forgetting
-    from portrait_lora.care.forget_words import after, before
+    from portrait_lora.tasks import forget as forgetting
+    from portrait_lora.tasks.forget_words import after, before
 
     seen = forgetting.survey(folder, photos=photos, also=also or ())
     terminal.say("\n".join(before(folder, seen, copies=copies)), err=True)

@@ -23,7 +23,7 @@ def import_(
     need_folder(
         source, "such folder", "folders such as `10_sks person`, or a metadata.jsonl beside the pictures"
     )
-    from portrait_lora.stages import exchange
+    from portrait_lora.tasks import exchange
 
     summary = exchange.import_dataset(source, folder, overrides(settings))
     lines = [f"{summary['photos']} photos and {summary['captions']} captions copied to {folder / 'photos'}"]
@@ -43,7 +43,7 @@ def export(
 ) -> None:
     """Write the prepared training crops for another trainer; held-out photos stay out of it."""
     need_likeness(folder)
-    from portrait_lora.stages import exchange
+    from portrait_lora.tasks import exchange
 
     summary = exchange.export_dataset(folder, out, repeats)
     lines = [f"{summary['crops']} crops with captions in {summary['folder']}"]

@@ -75,10 +75,10 @@ def score(
     need_folder(training, "folder of training photos", "a folder of pictures")
     need_file(prompts, "table of prompts", "CSV with file,prompt")
     need_file(threshold, "threshold file")
-    from portrait_lora.stages import standalone
+    from portrait_lora.tasks import judge
 
     target = out or portraits.parent / f"{portraits.name}_report"
-    summary = standalone.score_folders(
+    summary = judge.score_folders(
         photos,
         portraits,
         target,
@@ -89,7 +89,7 @@ def score(
         allow_synthetic=allow_synthetic,
         clip=clip or "",
     )
-    answer(summary, as_json, standalone.lines_of(summary), f"open {summary['report']}")
+    answer(summary, as_json, judge.lines_of(summary), f"open {summary['report']}")
 
 
 def _only_standalone(**given: Path | None) -> None:
@@ -104,7 +104,7 @@ def _score_likeness(folder: Path, over: str | None, given: list[str], force: boo
     summary = recipe.score(folder, overrides=given, force=force)
     if over is None:
         return summary
-    from portrait_lora.stages import sweep
+    from portrait_lora.tasks import sweep
 
     return {**summary, "sweep": sweep.run(folder, over, given)}
 
@@ -116,7 +116,7 @@ def compare(
 ) -> None:
     """Which of two adapters is more like the person, and by how much, with its interval."""
     _need_reports([a, b])
-    from portrait_lora.stages import collating
+    from portrait_lora.tasks import compare as collating
 
     summary = collating.compare_reports(a, b)
     answer(summary, as_json, collating.comparison_lines(summary), f"portrait-lora report {a} {b}")
@@ -148,7 +148,7 @@ def report(
     """Several measured people side by side, with error rates by group where labels are given."""
     _need_reports(reports)
     need_file(groups, "table of groups", "CSV with name and labels")
-    from portrait_lora.stages import collating
+    from portrait_lora.tasks import compare as collating
 
     summary = collating.collate(reports, groups, out)
     worst = min(zip(reports, summary["people"], strict=True), key=lambda pair: pair[1]["mean"])[0]

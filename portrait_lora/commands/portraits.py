@@ -120,7 +120,7 @@ def vary(
 ) -> None:
     """Variations of a portrait: same composition, controlled change."""
     need_file(file, "picture")
-    from portrait_lora.stages import editing
+    from portrait_lora.tasks import edit as editing
 
     summary = editing.vary(
         file,
@@ -150,7 +150,7 @@ def fix(
     """Draw one region again; the rest stays to the bit, and the likeness must not fall."""
     need_file(file, "picture")
     from portrait_lora.generation.regions import REGIONS, Region
-    from portrait_lora.stages import editing
+    from portrait_lora.tasks import edit as editing
 
     if region not in REGIONS:
         raise errors.InputError("unknown region", where="--region", got=region, needed=", ".join(REGIONS))
@@ -200,7 +200,7 @@ def reproduce(
     """Make a portrait again from its recipe, and say whether it is the same to the bit."""
     need_file(file, "picture")
     need_file(source, "reference")
-    from portrait_lora.stages import editing
+    from portrait_lora.tasks import edit as editing
 
     summary = editing.reproduce(file, likeness, source, overrides(settings))
     changed = f"{summary['changed_pixels']} pixels differ, PSNR {summary['psnr_db']} dB"
@@ -228,7 +228,7 @@ def sweep(
         raise typer.BadParameter(f"--scales takes numbers, not {scales!r}") from error
     if not values or not all(0 <= value <= 2 for value in values):
         raise typer.BadParameter("--scales takes numbers from 0 to 2")
-    from portrait_lora.stages import scales as swept
+    from portrait_lora.tasks import scales as swept
 
     given = overrides(settings)
     summary = swept.sweep(folder, values, shots, given)
@@ -247,7 +247,7 @@ def lint(
     as_json: JsonOpt = False,
 ) -> None:
     """Say what weakens a prompt, and what to write instead."""
-    from portrait_lora.stages import linting
+    from portrait_lora.tasks import lint as linting
 
     rows = linting.lint_text(text, base, aspect)
     count = sum(len(cast(list[object], row["remarks"])) for row in rows)

@@ -13,10 +13,10 @@ from portrait_lora.commands.options import confirm
 from portrait_lora.errors import InputError
 
 if TYPE_CHECKING:
-    from portrait_lora.care.pull import Need
     from portrait_lora.config import CaptionConfig, LikenessConfig
-    from portrait_lora.consent import Consent
-    from portrait_lora.hub import Hub
+    from portrait_lora.hub.hub import Hub
+    from portrait_lora.rights.consent import Consent
+    from portrait_lora.tasks.pull import Need
 
 OfflineOpt = Annotated[
     bool, typer.Option("--offline", help="open no connection; use only what is on this machine")
@@ -35,7 +35,7 @@ def stated_consent(subject: bool, file: Path | None, name: str) -> Consent | Non
     """The consent of the two options, None without them.  Raises `InputError`; nothing is written."""
     import datetime as dt
 
-    from portrait_lora import consent
+    from portrait_lora.rights import consent
 
     if subject and file:
         raise InputError("two consents", where="--consent", needed="--i-am-the-subject or --consent FILE")
@@ -47,7 +47,7 @@ def stated_consent(subject: bool, file: Path | None, name: str) -> Consent | Non
 
 def record_consent(folder: Path, subject: bool, file: Path | None, name: str) -> None:
     """Write consent.json when one of the two options was given."""
-    from portrait_lora import consent
+    from portrait_lora.rights import consent
 
     if stated := stated_consent(subject, file, name):
         consent.write(folder, stated)
@@ -70,7 +70,7 @@ def get_ready(
     from portrait_lora import config
 
     if offline:
-        from portrait_lora.hub import go_offline
+        from portrait_lora.hub.hub import go_offline
 
         go_offline()
     if not (folder / "photos").is_dir():
@@ -122,8 +122,8 @@ def fetch_missing(
 
     A captioning model is asked about like the others; its library fetches it at the first caption.
     """
-    from portrait_lora.care import pull
-    from portrait_lora.hub import Hub
+    from portrait_lora.hub.hub import Hub
+    from portrait_lora.tasks import pull
 
     hub = Hub.from_environment(offline=offline)
     needs = pull.needs(names, folder, hub)
@@ -155,7 +155,7 @@ def download_lines(needs: list[Need]) -> list[str]:
     """Size, time, licence and page of each download, for people."""
     import math
 
-    from portrait_lora.care.pull import MEGABYTES_PER_SECOND
+    from portrait_lora.tasks.pull import MEGABYTES_PER_SECOND
 
     lines: list[str] = []
     for need in needs:
@@ -183,8 +183,8 @@ def _ask(needs: list[Need], words: list[Need], folder: Path) -> None:
 
 def show_rights(settings: LikenessConfig) -> None:
     """The rights table on stderr; `InputError` when commercial use is asked for and not allowed."""
-    from portrait_lora import rights
-    from portrait_lora.care.rights_of import rights_of
+    from portrait_lora.rights import table as rights
+    from portrait_lora.tasks.rights_of import rights_of
 
     rows = rights_of(settings)
     terminal.say("\n".join(rights.lines(rows)) + "\n", err=True)
@@ -194,6 +194,6 @@ def show_rights(settings: LikenessConfig) -> None:
 
 def open_hub(offline: bool) -> Hub:
     """The hub of this environment."""
-    from portrait_lora.hub import Hub
+    from portrait_lora.hub.hub import Hub
 
     return Hub.from_environment(offline=offline)

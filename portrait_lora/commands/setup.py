@@ -29,7 +29,7 @@ from portrait_lora.commands.readiness import (
 )
 
 if TYPE_CHECKING:
-    from portrait_lora.care.pull import Need
+    from portrait_lora.tasks.pull import Need
 
 
 def init(
@@ -70,9 +70,9 @@ def init(
 
 def _downloads(folder: Path) -> list[Need]:
     """What the settings name and this machine lacks; nothing is asked of the network."""
-    from portrait_lora.care import pull
-    from portrait_lora.hub import Hub
+    from portrait_lora.hub.hub import Hub
     from portrait_lora.likeness import open_likeness
+    from portrait_lora.tasks import pull
 
     settings = open_likeness(folder).config
     return pull.needs([settings.base, settings.face_pack], folder, Hub.from_environment(offline=True))
@@ -80,7 +80,8 @@ def _downloads(folder: Path) -> list[Need]:
 
 def _open_consent(folder: Path, commercial: bool) -> list[str]:
     """What training will ask for, said now."""
-    from portrait_lora import consent, errors
+    from portrait_lora import errors
+    from portrait_lora.rights import consent
 
     try:
         consent.require(folder, folder / "photos", commercial=commercial)

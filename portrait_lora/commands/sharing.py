@@ -43,7 +43,7 @@ def team(
     if not any((folder / "photos").is_dir() for folder in folders):
         need_likeness(folders[0])
     from portrait_lora import recipe
-    from portrait_lora.stages import team as teams
+    from portrait_lora.tasks import team as teams
 
     own: dict[str, object] = {
         "series": series, "brand": brand, "best_of": best_of, "price_per_hour": price_per_hour,
@@ -78,9 +78,9 @@ def publish(
 ) -> None:
     """Write copies that keep the mark of generated media and tell nothing else."""
     files = _portraits(places)
-    from portrait_lora.care import outside
     from portrait_lora.config import FILE_NAME
     from portrait_lora.generation.publish import publish as make
+    from portrait_lora.tasks import outside
 
     made = make(files, out, kind, quality=quality, keep_names=keep_names, with_recipe=with_recipe)
     for file, copy in zip(files, made, strict=True):

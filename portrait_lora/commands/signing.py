@@ -37,8 +37,8 @@ def sign(
     need_files(files, "picture")
     need_file(certificate, "certificate")
     need_file(key, "private key")
-    from portrait_lora.care.signing import sign_files
-    from portrait_lora.signer import load_signer
+    from portrait_lora.rights.signer import load_signer
+    from portrait_lora.tasks.sign import sign_files
 
     signer = load_signer(certificate, key)
     made = sign_files(files, signer, out, title=title, timestamp_authority=timestamp)

@@ -8,13 +8,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from portrait_lora import archives, manifest, removal, replacing
+from portrait_lora import manifest, removal, replacing
 from portrait_lora.errors import InputError
 from portrait_lora.faces.known import KnownPack, Network, Source, packs_home
 from portrait_lora.faces.packs import FORMAT, PACK_FILE, resolve_pack
-from portrait_lora.hub import Hub, HubFile, Snapshot
-from portrait_lora.lock import LockedFile, LockedModel
-from portrait_lora.web import fetch_file
+from portrait_lora.hub import archives
+from portrait_lora.hub.download import fetch_file
+from portrait_lora.hub.hub import Hub, HubFile, Snapshot
+from portrait_lora.hub.lock import LockedFile, LockedModel
 
 DETECTOR: Final = "det.onnx"
 LANDMARKS: Final = "landmarks.onnx"

@@ -82,7 +82,7 @@ class OpenCvAnalyzer:
 
     def impostor_embeddings(self) -> FloatArray:
         """(N, K, D): K pictures of each of N other people; `ArtifactError` before a gallery was made."""
-        from portrait_lora.faces.gallery import read_gallery
+        from portrait_lora.faces.impostors import read_gallery
 
         return read_gallery(self.pack, self.embedder)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from portrait_lora import lock as locks
 from portrait_lora.families.base_model import BaseModel
-from portrait_lora.hub import Hub
-from portrait_lora.lock import Lock
+from portrait_lora.hub import lock as locks
+from portrait_lora.hub.hub import Hub
+from portrait_lora.hub.lock import Lock
 
 
 def pinned(base: BaseModel, lock: Lock) -> BaseModel:

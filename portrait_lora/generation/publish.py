@@ -15,10 +15,11 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from portrait_lora import consent, manifest, provenance
+from portrait_lora import manifest, provenance
 from portrait_lora.config import FILE_NAME
 from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.generation.save import a1111_parameters
+from portrait_lora.rights import consent
 
 Format = Literal["jpeg", "webp", "png"]
 SUFFIXES: Final[Mapping[Format, str]] = {"jpeg": ".jpg", "webp": ".webp", "png": ".png"}

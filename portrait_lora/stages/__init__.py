@@ -6,17 +6,17 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from portrait_lora.likeness import Summary
-from portrait_lora.stages import learning, photos, portraits, selecting
+from portrait_lora.stages import check, generate, prepare, score, select, train
 from portrait_lora.stages.context import Context
-from portrait_lora.stages.portraits import run_summary
+from portrait_lora.stages.score import run_summary
 
 __all__ = ["STAGES", "Context", "run_summary"]
 
 STAGES: Final[Mapping[str, Callable[[Context], Summary]]] = {
-    "check": photos.check,
-    "prepare": photos.prepare,
-    "train": learning.train,
-    "select": selecting.select,
-    "generate": portraits.generate,
-    "score": portraits.score,
+    "check": check.check,
+    "prepare": prepare.prepare,
+    "train": train.train,
+    "select": select.select,
+    "generate": generate.generate,
+    "score": score.score,
 }

@@ -152,10 +152,10 @@ def count_photos(ctx: Context) -> tuple[int, bool]:
 
 def steps_for(ctx: Context, photos: int) -> int:
     """Optimizer steps of a whole training on so many photos."""
-    from portrait_lora.training import loop
+    from portrait_lora.training import run
 
     settings = ctx.config.training
-    return loop.steps_for(photos, settings.exposures_per_photo, settings.batch_size)
+    return run.steps_for(photos, settings.exposures_per_photo, settings.batch_size)
 
 
 def plan(ctx: Context) -> Summary:

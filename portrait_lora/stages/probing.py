@@ -8,12 +8,12 @@ from pathlib import Path
 from portrait_lora.dataset.build import load_dataset_folder
 from portrait_lora.evaluation import identity, protocol
 from portrait_lora.evaluation.adherence import mean_adherence
+from portrait_lora.evaluation.measure import PhotosSeen, PortraitsSeen
 from portrait_lora.evaluation.select import CheckpointScore, checkpoint_score
 from portrait_lora.faces.opening import Analyzer
 from portrait_lora.generation import prompts
 from portrait_lora.records import Adapter
 from portrait_lora.stages.context import Context
-from portrait_lora.stages.looking import PhotosSeen, PortraitsSeen
 
 
 class Probe:

@@ -48,7 +48,7 @@ def withdraw_report(ctx: Context, folder: Path) -> None:
     inputs, said = cast(Summary, scored.get("inputs", {})), cast(Summary, scored.get("summary", {}))
     if said.get(SERIES) != ctx.series or inputs.get("portraits") == folder_digest(folder):
         return
-    from portrait_lora.stages.scoring import REPORTS
+    from portrait_lora.stages.score import REPORTS
 
     written = ctx.journal.outputs("score")
     for name in (*REPORTS, "run.json"):

@@ -1,216 +1,170 @@
-"""The loop.  Every draw is a function of (seed, step, sample), so a resumed run is the same run."""
+"""`train`: from crops to checkpoints.  The steps themselves are in `loop.py`."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, cast
+from typing import Final, Literal
 
-import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
-from torch import Tensor
 
-from portrait_lora import log, replacing
-from portrait_lora.errors import Interrupted
+from portrait_lora import removal
+from portrait_lora.errors import InputError, system_errors
 from portrait_lora.families.family import Family
-from portrait_lora.records import Adapter, TrainResult
-from portrait_lora.training import adapter as lora
+from portrait_lora.records import Adapter, CaptionedCrop, TrainResult
 from portrait_lora.training import cache, checkpoint
-from portrait_lora.training.batch import accumulate
-from portrait_lora.training.draws import Draw, draw, draw_prior
-from portrait_lora.training.interrupt import Stop, StopRequest, stop_requests
-from portrait_lora.training.memory import halved, is_out_of_memory
-from portrait_lora.training.pace import Pace, metrics
-from portrait_lora.training.recipe import Recipe, refuse_other_settings
-from portrait_lora.training.update import Update, Updater
+from portrait_lora.training.disk import only_run
+from portrait_lora.training.loop import CHECKPOINTS, METRICS, OnCheckpoint, Run
+from portrait_lora.training.memory import use_checkpointing
+from portrait_lora.training.processes import open_accelerator
+from portrait_lora.training.recipe import (
+    AdapterKind,
+    Mixed,
+    OptimizerName,
+    Recipe,
+    Schedule,
+    Timesteps,
+    checkpoint_schedule,
+    steps_for,
+)
 
-CHECKPOINTS: Final = "checkpoints"
-METRICS: Final = "metrics.jsonl"
-OnCheckpoint = Callable[[Adapter], bool | None]
+__all__ = ["checkpoint_schedule", "steps_for", "train"]
 
-
-class Run:
-    """The state of a run in progress: model, optimizer and where they are written."""
-
-    def __init__(
-        self, family: Family, encodings: cache.Encodings, out_dir: Path, recipe: Recipe, about: Adapter,
-        accelerator: Accelerator,
-    ):  # fmt: skip
-        self.family, self.recipe, self.accelerator = family, recipe, accelerator
-        self.encodings, self.about = encodings, about
-        self.settings = recipe.settings(family.base.digest, encodings)
-        self.checkpoints, self.metrics = out_dir / CHECKPOINTS, out_dir / METRICS
-        self.micro_batch = recipe.batch_size // accelerator.num_processes
-        self.step, self.updating = 0, False
-        self.alone = accelerator.num_processes == 1
-        self.found = checkpoint.find(self.checkpoints)
-        if self.found:
-            refuse_other_settings(self.found[-1].settings, self.settings, self.checkpoints)
-        # A fresh denoiser: one that carries an earlier run's adapter would be trained on top of it.
-        family.load("none")
-        family.load("denoiser_and_text" if recipe.text_encoder else "denoiser")
-        self.plain = family.denoiser
-        self.parameters = lora.add_adapters(family, recipe)
-        self.updater = Updater(self.parameters, recipe, family.device)
-
-    def go(self, planned: tuple[int, ...], on_checkpoint: OnCheckpoint | None) -> TrainResult:
-        """Resume, run to the last planned step or until told to stop, and report."""
-        old = next((c for c in reversed(self.found) if c.step <= planned[-1]), None)
-        if old:
-            self.updater.restore(checkpoint.read_tensors(old, self.parameters), old.numbers)
-            self.micro_batch = min(self.micro_batch, int(cast(int, old.numbers["micro_batch"])))
-            self.step = old.step
-        if self.accelerator.is_main_process:
-            replacing.clean_leftovers(self.checkpoints)
-        self.family.denoiser = self.accelerator.prepare(self.plain)
-        self.plain.train()
-        try:
-            with metrics(self.metrics, self.step, write=self.accelerator.is_main_process) as write:
-                # A kill may have cut the answer short: it is asked again.
-                again = old is not None and old.step in planned[:-1]
-                if not (again and old and self._enough(old.adapter, on_checkpoint)):
-                    self._loop(planned, write, on_checkpoint)
-        finally:
-            self.family.denoiser = self.plain.eval()
-        self.accelerator.wait_for_everyone()
-        made = {c.step: c for c in checkpoint.find(self.checkpoints)}
-        adapters = tuple(made[s].adapter for s in planned if s in made and s <= self.step)
-        samples, loss = self.step * self.recipe.batch_size, _final_loss(self.metrics, self.step)
-        return TrainResult(adapters, self.step, samples, loss, old.step if old else None)
-
-    def _loop(
-        self, planned: tuple[int, ...], write: Callable[..., None], on_checkpoint: OnCheckpoint | None
-    ) -> None:
-        last = planned[-1]
-        pace = Pace(self.recipe.batch_size, last)
-        try:
-            with stop_requests() as stop, log.progress("train", last) as advance:
-                advance(self.step)
-                while self.step < last:
-                    loss, weighted, stopping = self._gradients(stop)
-                    self.updating = True
-                    made = self._update(self.step + 1)
-                    self.step += 1
-                    self.updating = False
-                    write(self.step, loss, weighted, made, self.updater.skipped)
-                    advance(1, loss=loss, **pace.after(self.step))
-                    if self.step in planned:
-                        adapter = self._save().adapter
-                        if self.accelerator.is_main_process:
-                            checkpoint.drop_unplanned(self.checkpoints, planned, self.step)
-                        if self._enough(adapter, on_checkpoint):
-                            return
-                    if (stopping or (stop.asked and self.alone)) and self.step < last:
-                        raise Stop
-        except (KeyboardInterrupt, Stop) as error:
-            # Weights half-way through an update belong to no step: then the last checkpoint counts.
-            if not self.updating and self.step and self.step not in {c.step for c in self._whole()}:
-                self._save()
-            saved = [c.step for c in self._whole()]
-            raise Interrupted(
-                "training stopped",
-                where=self.checkpoints,
-                got=f"{saved[-1] if saved else 0} of {last} steps saved",
-                remedy="Run the same command again to go on.",
-            ) from error
-
-    def _gradients(self, stop: StopRequest) -> tuple[float, float, bool]:
-        """Gradients of one batch; its mean loss without and with weights, and whether to stop after it.
-
-        Every process answers alike: a signal to one stops all at the same step.
-        """
-        while True:
-            try:
-                losses = accumulate(
-                    self.family, self.recipe, self.encodings, self._draws(), self.micro_batch,
-                    self.accelerator, self.updater.scaled,
-                )  # fmt: skip
-                self._share_text_gradients()
-                break
-            except RuntimeError as error:
-                if not is_out_of_memory(error) or not self.alone:
-                    raise
-                self.updater.forget_gradients()
-                self.micro_batch = halved(self.micro_batch, error)
-        asked = losses.new_tensor([float(stop.asked)])
-        told = cast(Tensor, self.accelerator.reduce(torch.cat([losses, asked]), reduction="mean"))
-        plain, weighted, stopping = told.tolist()
-        return plain, weighted, stopping > 0.0
-
-    def _share_text_gradients(self) -> None:
-        """Their mean over the processes; the wrapper round the denoiser does the same for its own."""
-        named = self.parameters.items()
-        # SDXL leaves out the last layer of its encoders: no gradient there, in any process.
-        text = [p for n, p in named if n.startswith("text_encoder") and p.grad is not None]
-        if self.alone or not text:
-            return
-        mine = torch.cat([cast(Tensor, p.grad).flatten() for p in text])
-        mean = cast(Tensor, self.accelerator.reduce(mine, reduction="mean"))
-        for parameter, part in zip(text, mean.split([p.numel() for p in text]), strict=True):
-            parameter.grad = part.view_as(parameter).clone()
-
-    def _draws(self) -> list[tuple[Draw, ...]]:
-        """This process's slots of the batch: the person's picture, and the class's beside it.
-
-        Slots that follow each other, as the parts of a batch are in one process: the sums are then the same.
-        """
-        each = self.recipe.batch_size // self.accelerator.num_processes
-        mine = range(self.accelerator.process_index * each, (self.accelerator.process_index + 1) * each)
-        told = self.recipe, self.encodings, self.family.schedule, self.step
-        own = [(draw(*told, slot),) for slot in mine]
-        if not self.encodings.prior:
-            return own
-        return [(*o, draw_prior(*told, slot)) for o, slot in zip(own, mine, strict=True)]
-
-    def _update(self, step: int) -> Update:
-        return self.updater(step)
-
-    def _enough(self, adapter: Adapter, on_checkpoint: OnCheckpoint | None) -> bool:
-        """Whether `on_checkpoint` ends the run; the main process asks for all."""
-        if on_checkpoint is None:
-            return False
-        answer = [bool(on_checkpoint(adapter)) if self.accelerator.is_main_process else False]
-        if not self.alone:
-            broadcast_object_list(answer)
-        return answer[0]
-
-    def _save(self) -> checkpoint.Checkpoint:
-        with self.updater.averaged():
-            state = lora.diffusers_states(self.family, self.plain, self.recipe)
-        about = Adapter(
-            **{n: getattr(self.about, n) for n in Adapter.__slots__ if n != "step"}, step=self.step
-        )
-        tensors, numbers = self.updater.state()
-        made = checkpoint.Checkpoint(
-            checkpoint.folder_of(self.checkpoints, self.step), self.step, self.settings
-        )
-        if self.accelerator.is_main_process:
-            checkpoint.write(
-                self.checkpoints,
-                self.step,
-                adapter=lora.adapter_bytes(
-                    state, about, self.family.base, self.family.schedule.prediction_type
-                ),
-                tensors=tensors,
-                numbers={**numbers, "micro_batch": self.micro_batch},
-                settings=self.settings,
-            )
-        self.accelerator.wait_for_everyone()
-        return made
-
-    def _whole(self) -> list[checkpoint.Checkpoint]:
-        return checkpoint.find(self.checkpoints)
+Targets = Literal["attention", "attention_and_conv"]
+IDENTITY: Final = ("identity",)
+"""Stands for the blocks that a family says carry who is shown."""
 
 
-def _final_loss(path: Path, steps: int) -> float | None:
-    """Mean loss of the last tenth of the steps, from the file: the same for a resumed run.
+def train(
+    family: Family,
+    crops: Sequence[CaptionedCrop],
+    out_dir: Path,
+    *,
+    rank: int,
+    alpha: float,
+    target_modules: tuple[str, ...] | Targets,
+    learning_rate: float,
+    batch_size: int,
+    steps: int,
+    checkpoint_steps: Sequence[int] = (),
+    seed: int = 0,
+    caption_dropout: float = 0.05,
+    snr_gamma: float = 5.0,
+    warmup_steps: int = 10,
+    schedule: Schedule = "constant",
+    background_weight: float = 1.0,
+    mixed_precision: Mixed = "no",
+    max_grad_norm: float = 1.0,
+    weight_decay: float = 1e-3,
+    blocks: tuple[str, ...] = (),
+    adapter_kind: AdapterKind = "lora",
+    rank_stabilised: bool = False,
+    dora: bool = False,
+    optimizer: OptimizerName = "adamw",
+    ema_decay: float = 0.0,
+    timesteps: Timesteps = "logit_normal",
+    timestep_shift: float | None = None,
+    text_encoder: float = 0.0,
+    learn_region: cache.Region = "picture",
+    prior: Sequence[CaptionedCrop] = (),
+    prior_weight: float = 1.0,
+    micro_batch: int | None = None,
+    gradient_checkpointing: bool = False,
+    cache_dir: Path | None = None,
+    dataset_digest: str = "",
+    config_digest: str = "",
+    accelerator: Accelerator | None = None,
+    resume: bool = True,
+    on_checkpoint: OnCheckpoint | None = None,
+) -> TrainResult:
+    """Train an adapter on `crops` and leave its checkpoints in `out_dir`.
 
-    Where all of these were skipped, the loss of the last step that was not; None without any.
+    `batch_size` counts over all processes; `micro_batch` of them are computed at a time, fewer once memory
+    runs out.  `background_weight` below 1 lowers the loss outside the person's mask.  `blocks` are
+    beginnings of layer names that the adapter keeps to.  `text_encoder` above 0 puts a LoRA on the text
+    encoders as well, at that share of the learning rate.  `learn_region` "person" or "head" keeps what lies
+    outside to what the bare base answers.  `prior` are pictures of the class, one beside each
+    picture of the person.  An unfinished run in `out_dir` goes on to
+    bit-identical weights; `resume=False` starts afresh.  `on_checkpoint` is called after each planned
+    checkpoint, and again for the one that a run goes on from; it must leave the family's denoiser alone, and
+    ends the run by returning True.
+
+    Raises `InputError` for settings that cannot work, differ from those of the run in `out_dir`, or while
+    another run trains there; `PortraitError` for a full disk and once the numbers are not finite any more;
+    `Interrupted` once stopped, with the state of the last finished step on disk.
     """
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    good = [r for r in rows if "skipped" not in r and r["step"] <= steps]
-    losses = [float(r["loss"]) for r in good if r["step"] > steps - max(1, steps // 10)]
-    losses = losses or [float(r["loss"]) for r in good[-1:]]
-    return sum(losses) / len(losses) if losses else None
+    accelerator = accelerator or open_accelerator(cpu=family.device.type == "cpu")
+    recipe = Recipe(
+        rank, float(alpha), _targets(family, target_modules), learning_rate, batch_size, steps, seed,
+        warmup_steps, schedule, caption_dropout, snr_gamma, background_weight, mixed_precision, max_grad_norm,
+        weight_decay, _blocks(family, blocks), adapter_kind, rank_stabilised, dora, optimizer,
+        ema_decay, prior_weight if prior else 0.0, timesteps, timestep_shift, family.weights, text_encoder,
+        learn_region,
+    )  # fmt: skip
+    _refuse_what_cannot_work(family, crops, recipe, out_dir, accelerator.num_processes)
+    with system_errors(out_dir), only_run(out_dir, accelerator.is_main_process):
+        if not resume and accelerator.is_main_process:
+            own = [f"step-*/{name}" for name in checkpoint.FILES]
+            removal.remove_recorded(out_dir / CHECKPOINTS, owner=out_dir, names=own)
+            removal.remove_file(out_dir / METRICS, owner=out_dir)
+        with accelerator.main_process_first():
+            kept = cache_dir or out_dir / "cache"
+            encodings = cache.encode(family, crops, kept, prior=prior, region=learn_region)
+        about = Adapter(
+            out_dir, family.base.family, family.base.name, family.base.digest, rank, recipe.alpha,
+            recipe.target_modules, crops[0].trigger, dataset_digest, config_digest, 0,
+        )  # fmt: skip
+        run = Run(family, encodings, out_dir, recipe, about, accelerator)
+        use_checkpointing(run.plain, gradient_checkpointing)
+        run.micro_batch = min(micro_batch or run.micro_batch, run.micro_batch)
+        planned = tuple(sorted({*(s for s in checkpoint_steps if 0 < s < steps), steps}))
+        return run.go(planned, on_checkpoint)
+
+
+def _targets(family: Family, asked: tuple[str, ...] | Targets) -> tuple[str, ...]:
+    """Endings of layer names."""
+    if not isinstance(asked, str):
+        return asked
+    layers = family.lora_layers
+    return {"attention": layers.attention, "attention_and_conv": layers.everything}[asked]
+
+
+def _blocks(family: Family, asked: tuple[str, ...]) -> tuple[str, ...]:
+    """Beginnings of layer names, `IDENTITY` resolved."""
+    if asked != IDENTITY:
+        return asked
+    if not family.lora_layers.identity_blocks:
+        raise InputError(
+            f"no identity blocks are known for {family.base.name}",
+            where="training.blocks",
+            remedy="Name the blocks yourself, or leave the list empty.",
+        )
+    return family.lora_layers.identity_blocks
+
+
+def _refuse_what_cannot_work(
+    family: Family, crops: Sequence[CaptionedCrop], recipe: Recipe, out_dir: Path, processes: int
+) -> None:
+    """Raise `InputError` for what the numbers alone do not tell."""
+    if not crops:
+        raise InputError("no pictures to train on", where=out_dir, needed="one crop or more")
+    if recipe.batch_size % processes:
+        raise InputError(
+            "the batch cannot be shared out", where="batch_size", got=recipe.batch_size,
+            needed=f"a multiple of {processes}",
+        )  # fmt: skip
+    if recipe.learn_region != "picture" and (without := cache.without_mask(crops, recipe.learn_region)):
+        raise InputError(
+            f"no mask says where the {recipe.learn_region} is",
+            where="training.learn_region",
+            got=f"{len(without)} of {len(crops)} crops without, such as {without[0].path.name}",
+            needed="a mask for each",
+            remedy="Run `portrait-lora prepare` on the photos, or set training.learn_region=picture.",
+        )
+    if recipe.text_encoder and not family.lora_layers.text:
+        raise InputError(
+            f"the text encoders of {family.base.family} carry no adapter",
+            where="training.text_encoder",
+            got=recipe.text_encoder,
+            needed="0, or a base of sd15 or sdxl",
+        )

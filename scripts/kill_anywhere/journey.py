@@ -66,9 +66,9 @@ def _pull(world: Path, address: str) -> Work:
     """Fetch a small base from a hub on this machine."""
 
     def work() -> int:
-        from portrait_lora.care import pull
         from portrait_lora.families import bases, catalog
-        from portrait_lora.hub import Hub
+        from portrait_lora.hub.hub import Hub
+        from portrait_lora.tasks import pull
 
         sd15 = next(b for b in bases.BASES if b.name == "sd15")
         row = replace(sd15, name="tiny", repo="maker/tiny", generate_repo="maker/tiny", download_gb=0.001)
@@ -125,6 +125,5 @@ def load_libraries() -> None:
     import transformers  # noqa: F401
 
     from portrait_lora import recipe, summaries  # noqa: F401
-    from portrait_lora.care import export, forget, pull  # noqa: F401
-    from portrait_lora.stages import editing, exchange  # noqa: F401
-    from portrait_lora.training import loop  # noqa: F401
+    from portrait_lora.tasks import edit, exchange, export, forget, pull  # noqa: F401
+    from portrait_lora.training import run  # noqa: F401

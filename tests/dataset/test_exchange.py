@@ -7,13 +7,13 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from portrait_lora import consent
 from portrait_lora.cli import app
 from portrait_lora.dataset.build import build_dataset
 from portrait_lora.dataset.curate import CurateSettings, curate
 from portrait_lora.errors import ArtifactError, InputError, PortraitError
 from portrait_lora.likeness import open_likeness
-from portrait_lora.stages import exchange
+from portrait_lora.rights import consent
+from portrait_lora.tasks import exchange
 
 from .made_up import draw, embedding, report, save
 

@@ -13,7 +13,7 @@ from portrait_lora import config, recipe
 from portrait_lora.dataset import build, sidecars
 from portrait_lora.dataset.kohya import import_dataset
 from portrait_lora.errors import ConfigError, InputError
-from portrait_lora.stages import exchange
+from portrait_lora.tasks import exchange
 
 from .made_up import draw, save
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from portrait_lora.evaluation import protocol
-from portrait_lora.stages import collating, sweep
+from portrait_lora.tasks import compare, sweep
 from tests.conftest import REDUCED, Journey
 
 pytestmark = pytest.mark.journey
@@ -34,7 +34,7 @@ def test_every_kind_of_result_is_there(journey: Journey):
 
 
 def test_an_adapter_is_no_better_than_itself(journey: Journey):
-    summary = collating.compare_reports(journey.folder, journey.folder)
+    summary = compare.compare_reports(journey.folder, journey.folder)
     assert summary["difference"] == 0
     assert "No difference can be told" in summary["sentence"]
 

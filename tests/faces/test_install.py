@@ -17,7 +17,7 @@ from portrait_lora.faces import install as installing
 from portrait_lora.faces import known, packs, resolve_pack, table
 from portrait_lora.faces.install import install, installed
 from portrait_lora.faces.known import Embedder, KnownPack, Network, Source, packs_home
-from portrait_lora.hub import Hub
+from portrait_lora.hub.hub import Hub
 from tests.faces.tiny_opencv import write_embedder, write_yunet
 from tests.local_hub import LocalHub, serving
 

@@ -14,7 +14,7 @@ from PIL import Image
 from portrait_lora import manifest
 from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.faces import FaceAnalyzer, quality, resolve_pack
-from portrait_lora.faces.gallery import make_gallery
+from portrait_lora.faces.impostors import make_gallery
 from portrait_lora.faces.opencv import OpenCvAnalyzer
 from portrait_lora.faces.opening import open_analyzer
 from portrait_lora.faces.pack import FacePack

@@ -15,7 +15,8 @@ from portrait_lora.dataset.build import load_dataset_folder
 from portrait_lora.errors import ArtifactError
 from portrait_lora.faces import packs
 from portrait_lora.faces.known import AURAFACE, KNOWN, SFACE
-from portrait_lora.stages import collating, standalone
+from portrait_lora.tasks import compare
+from portrait_lora.tasks import judge as standalone
 from tests.conftest import Journey
 
 
@@ -105,10 +106,10 @@ def test_a_score_without_a_gallery_says_which_figure_it_used(
         assert raw["impostor"] is None and raw["share_of_ceiling"] is None
         assert "not measured" in text and "what other people reach is not known here" in page
         assert "false-match rate is not stated" in page
-    people = collating.collate([tmp_path / "out", tmp_path / "out"], None, tmp_path / "people.csv")
+    people = compare.collate([tmp_path / "out", tmp_path / "out"], None, tmp_path / "people.csv")
     json.dumps(people, allow_nan=False)
     assert (people["share_of_ceiling"]["mean"] is None) == (not stated)
-    assert collating.collation_lines(people)
+    assert compare.collation_lines(people)
 
 
 def test_the_lines_for_people_name_a_published_floor() -> None:

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from portrait_lora.care import pull as pulling
 from portrait_lora.families import layout
 from portrait_lora.families.catalog import BASES, BaseModel
-from portrait_lora.hub import Hub
+from portrait_lora.hub.hub import Hub
 from portrait_lora.records import FamilyName
+from portrait_lora.tasks import pull as pulling
 from scripts import verify_family
 from scripts.rows import load
 from tests.local_hub import LocalHub, serving

@@ -13,7 +13,6 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from portrait_lora.care.inspection import in_words, inspect_file
 from portrait_lora.errors import ArtifactError, InputError, PortraitError
 from portrait_lora.families.adapter_file import read_header
 from portrait_lora.families.lora_loading import complete_layers, load_lora
@@ -21,6 +20,7 @@ from portrait_lora.families.reload import layers_taken
 from portrait_lora.families.sd15 import SD15
 from portrait_lora.generation.drawing import Sampler, StyleAdapter, from_text, open_pipeline
 from portrait_lora.records import Shot
+from portrait_lora.tasks.inspect import in_words, inspect_file
 from portrait_lora.training import adapter as lora
 
 SHOT = Shot("headshot_1", "ohwx woman", "", (64, 64), 5)

@@ -12,7 +12,7 @@ from tiny_models import make_crops, tiny_folder, tiny_sd15  # noqa: F401 - fixtu
 from portrait_lora.families.sd15 import SD15
 from portrait_lora.generation import prompts
 from portrait_lora.records import Adapter, Shot
-from portrait_lora.training.loop import train
+from portrait_lora.training.run import train
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ from portrait_lora.likeness import open_likeness
 from portrait_lora.records import Adapter, Shot
 from portrait_lora.stages.context import Context
 from portrait_lora.stages.sampling import later, sampler_of
-from portrait_lora.training.loop import train
+from portrait_lora.training.run import train
 from tests.tiny_families import make_tiny
 from tests.tiny_models import make_crops
 

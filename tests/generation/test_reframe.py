@@ -23,7 +23,7 @@ from portrait_lora.generation.sample import conditions, generate
 from portrait_lora.records import Adapter, Face, Shot, readonly
 from portrait_lora.stages import framing as stage
 from portrait_lora.stages.context import Context
-from portrait_lora.stages.team import steadiness
+from portrait_lora.tasks.team import steadiness
 from tests.generation import drawn_face
 
 PX = 128

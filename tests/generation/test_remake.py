@@ -20,7 +20,7 @@ from portrait_lora.generation import drawing, edits, remake, save
 from portrait_lora.generation.drawing import Sampler, StyleAdapter
 from portrait_lora.generation.sample import conditions, generate
 from portrait_lora.records import Adapter, Shot
-from portrait_lora.stages import opened
+from portrait_lora.tasks import finished
 
 SAMPLER = Sampler(2, 2.0)
 
@@ -208,4 +208,4 @@ def test_a_foreign_text_under_our_key_is_told_as_damage(tmp_path: Path) -> None:
     info.add_itxt(provenance.RECIPE_KEY, "{no json")
     Image.new("RGB", (16, 16)).save(tmp_path / "a.png", pnginfo=info)
     with pytest.raises(ArtifactError, match="damaged"):
-        opened.open_picture(tmp_path / "a.png", None, [])
+        finished.open_picture(tmp_path / "a.png", None, [])

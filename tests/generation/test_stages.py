@@ -12,8 +12,10 @@ from PIL import Image
 
 from portrait_lora import manifest, provenance, recipe
 from portrait_lora.errors import ArtifactError, ConfigError, InputError
-from portrait_lora.stages import editing, linting, scales
 from portrait_lora.stages.series import TooManyPictures
+from portrait_lora.tasks import edit as editing
+from portrait_lora.tasks import lint as linting
+from portrait_lora.tasks import scales
 from tests.conftest import REDUCED, Journey
 
 pytestmark = pytest.mark.journey

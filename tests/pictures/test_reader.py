@@ -15,11 +15,11 @@ from PIL import Image, ImageCms
 
 from portrait_lora import likeness, provenance
 from portrait_lora.evaluation import identity
-from portrait_lora.faces import gallery
+from portrait_lora.faces import impostors
 from portrait_lora.generation.reference import read_picture
 from portrait_lora.pictures import heif, jpeg
 from portrait_lora.pictures.reader import UnreadablePhoto, list_photos, load_photo
-from portrait_lora.stages import standalone
+from portrait_lora.tasks import judge
 from tests.dataset.made_up import draw
 
 VIDEO = (
@@ -151,11 +151,11 @@ def test_everybody_reads_the_same_pixels(tmp_path: Path, monkeypatch: pytest.Mon
             seen.append(image)
             return []
 
-    monkeypatch.setattr(gallery, "open_analyzer", lambda *_: Finder())
-    gallery._embedded(None, "select", tmp_path)  # type: ignore[arg-type]
+    monkeypatch.setattr(impostors, "open_analyzer", lambda *_: Finder())
+    impostors._embedded(None, "select", tmp_path)  # type: ignore[arg-type]
     by_gallery = dict(zip(sorted(names), seen, strict=True))
     assert [p.name for p in likeness.picture_files(tmp_path)] == sorted(names)
-    assert [p.name for p in standalone._pictures(tmp_path, "photos")] == sorted(names)
+    assert [p.name for p in judge._pictures(tmp_path, "photos")] == sorted(names)
     for name in names:
         checked = load_photo(tmp_path / name)[1]
         assert np.array_equal(checked, identity.read_rgb(tmp_path / name)), name

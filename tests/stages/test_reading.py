@@ -14,7 +14,7 @@ import pytest
 from portrait_lora import manifest, provenance, recipe
 from portrait_lora.errors import ArtifactError
 from portrait_lora.likeness import STAGES, open_likeness
-from portrait_lora.stages import portraits, scoring, series
+from portrait_lora.stages import reports, score, series
 from portrait_lora.stages.context import Context
 from tests.conftest import REDUCED, Journey
 
@@ -38,13 +38,13 @@ def _run_and_watch(
 ) -> tuple[dict[str, str], list[str]]:
     """A whole run: the digests of the portraits as they were scored, and what a second run skips."""
     scored: dict[str, str] = {}
-    look = scoring.look
+    look = reports.look
 
-    def watched(finder: object, wanted: scoring.Wanted) -> object:
+    def watched(finder: object, wanted: reports.Wanted) -> object:
         scored.update({item.path.name: _digest(item.path) for item in wanted.portraits})
         return look(finder, wanted)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(scoring, "look", watched)
+    monkeypatch.setattr(reports, "look", watched)
     recipe.run(folder, overrides=given)
     again: Any = recipe.run(folder, overrides=given)
     return scored, again["skipped"]
@@ -105,8 +105,8 @@ def test_a_folder_that_is_not_whole_is_not_scored(copy: Path) -> None:
 
 @pytest.mark.parametrize("change", ["pack", "clip", "subject", "select", "portraits", "dataset"])
 def test_a_report_is_made_anew_when_what_it_depends_on_changes(copy: Path, change: str) -> None:
-    before = portraits.score_inputs(Context(open_likeness(copy, REDUCED)))
-    assert before == portraits.score_inputs(Context(open_likeness(copy, REDUCED)))
+    before = score.score_inputs(Context(open_likeness(copy, REDUCED)))
+    assert before == score.score_inputs(Context(open_likeness(copy, REDUCED)))
     given = {"clip": ["score.clip=mine"], "subject": ["subject.name=Ann"]}.get(change, [])
     ctx = Context(open_likeness(copy, [*REDUCED, *given]))
     if change == "pack":
@@ -116,7 +116,7 @@ def test_a_report_is_made_anew_when_what_it_depends_on_changes(copy: Path, chang
     if change in ("portraits", "dataset"):
         place = ctx.likeness.dataset if change == "dataset" else ctx.likeness.portraits(ctx.series)
         manifest.finish(place, kind="another", inputs={})
-    assert portraits.score_inputs(ctx) != before
+    assert score.score_inputs(ctx) != before
 
 
 REPORTS = ("drift.html", "drift.json", "drift.csv", "drift.parquet", "likeness.jpg", "run.json")

@@ -16,7 +16,7 @@ from portrait_lora import config, manifest, recipe
 from portrait_lora.errors import ConfigError
 from portrait_lora.evaluation.select import CheckpointScore, StopDecision, stop_decision
 from portrait_lora.records import Adapter, TrainResult
-from portrait_lora.stages import learning, stopping
+from portrait_lora.stages import stopping, train
 from tests.conftest import REDUCED, Journey
 
 STEPS, EVERY, BATCH = 1000, 100, 4
@@ -104,10 +104,10 @@ def test_what_cannot_stop_is_refused_before_training():
 def test_only_what_changes_a_probe_picture_selects_anew():
     def digest(*overrides: str) -> str:
         pack = SimpleNamespace(digest="d")
-        return learning.probe_digest(SimpleNamespace(config=config.load(None, overrides), pack=pack))  # type: ignore[arg-type]
+        return train.probe_digest(SimpleNamespace(config=config.load(None, overrides), pack=pack))  # type: ignore[arg-type]
 
     names = config.GenerateConfig.model_fields
-    assert names.keys() >= learning.PROBE_KEYS
+    assert names.keys() >= train.PROBE_KEYS
     same = ("series=avatars", "brand=example", "price_per_hour=3", "per_shot=5", "best_of=3", "strict=true")
     assert len({digest(), *(digest(f"generate.{change}") for change in same)}) == 1
     other = ("guidance_scale=2", "num_inference_steps=3", "adapter_scale=0.5", "scheduler=euler",

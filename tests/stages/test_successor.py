@@ -11,7 +11,7 @@ import pytest
 from portrait_lora import manifest, recipe
 from portrait_lora.errors import InputError, Interrupted
 from portrait_lora.stages.context import folder_digest
-from portrait_lora.training import run
+from portrait_lora.training import loop
 from tests.conftest import REDUCED, Journey
 
 pytestmark = pytest.mark.journey
@@ -34,14 +34,14 @@ def tree(folder: Path) -> dict[str, str]:
 
 
 def interrupt_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    update = run.Run._update
+    update = loop.Run._update
 
-    def interrupted(self: run.Run, number: int) -> object:
+    def interrupted(self: loop.Run, number: int) -> object:
         if number == step:
             raise KeyboardInterrupt
         return update(self, number)
 
-    monkeypatch.setattr(run.Run, "_update", interrupted)
+    monkeypatch.setattr(loop.Run, "_update", interrupted)
 
 
 def test_a_stopped_retraining_leaves_the_old_adapter_and_goes_on_to_the_same_bytes(

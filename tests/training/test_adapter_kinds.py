@@ -14,7 +14,7 @@ from portrait_lora.errors import InputError
 from portrait_lora.families.family import PromptCondition
 from portrait_lora.families.sd15 import SD15
 from portrait_lora.training import adapter as lora
-from portrait_lora.training.loop import train
+from portrait_lora.training.run import train
 
 KINDS: tuple[dict[str, object], ...] = (
     {"rank_stabilised": True},

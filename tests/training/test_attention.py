@@ -13,8 +13,8 @@ from torch.nn.functional import scaled_dot_product_attention
 from portrait_lora.families.sd15 import SD15
 from portrait_lora.training import batch
 from portrait_lora.training.attention import Float32Attention
-from portrait_lora.training.loop import train
 from portrait_lora.training.recipe import Mixed
+from portrait_lora.training.run import train
 
 
 def _attend(query: torch.Tensor) -> torch.Tensor:

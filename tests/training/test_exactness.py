@@ -24,7 +24,7 @@ from portrait_lora.families.sd15 import SD15
 from portrait_lora.records import Adapter, CaptionedCrop, TrainResult
 from portrait_lora.training import batch, cache, update
 from portrait_lora.training.disk import only_run
-from portrait_lora.training.loop import train
+from portrait_lora.training.run import train
 from tests.training.two_processes import LATE, train_twice
 
 Train = Callable[..., TrainResult]

@@ -12,7 +12,7 @@ from tiny_models import make_crops
 
 from portrait_lora.families.sd15 import SD15
 from portrait_lora.training import cache
-from portrait_lora.training.loop import train
+from portrait_lora.training.run import train
 from scripts.kill_resume import in_child
 
 KILLS = 5

@@ -18,7 +18,7 @@ from portrait_lora.errors import InputError, Interrupted
 from portrait_lora.families.sd15 import SD15
 from portrait_lora.records import Adapter, CaptionedCrop, TrainResult
 from portrait_lora.training import checkpoint, objective
-from portrait_lora.training.loop import checkpoint_schedule, steps_for, train
+from portrait_lora.training.run import checkpoint_schedule, steps_for, train
 
 Train = Callable[..., TrainResult]
 

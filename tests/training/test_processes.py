@@ -12,7 +12,7 @@ from tiny_models import make_crops
 from portrait_lora.device import DeviceChoice
 from portrait_lora.families.sd15 import SD15
 from portrait_lora.training import processes
-from portrait_lora.training.loop import train
+from portrait_lora.training.run import train
 
 
 @pytest.fixture

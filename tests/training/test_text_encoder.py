@@ -20,7 +20,7 @@ from portrait_lora.families.parts import injected
 from portrait_lora.families.sd15 import SD15
 from portrait_lora.records import Adapter, TrainResult
 from portrait_lora.training import adapter as lora
-from portrait_lora.training.loop import train
+from portrait_lora.training.run import train
 from scripts.families.reference import plain_pipeline
 
 PROMPT = "frontal headshot of ohwx woman, smiling"

@@ -13,8 +13,8 @@ from torch import nn
 from portrait_lora.families.catalog import resolve_base
 from portrait_lora.families.sd15 import SD15
 from portrait_lora.training import update
-from portrait_lora.training.loop import train
 from portrait_lora.training.recipe import Recipe
+from portrait_lora.training.run import train
 from tests.tiny_models import make_crops
 
 LATE = Path("checkpoints/step-000004")

@@ -1,0 +1,1 @@
+"""The machine examined: packages, devices, models, and a journey of one step."""

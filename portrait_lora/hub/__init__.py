@@ -1,0 +1,1 @@
+"""Model repositories: finding, downloading, verifying and locking files."""

@@ -1,0 +1,113 @@
+"""Stage check: every photo examined, and the set curated."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from portrait_lora import manifest, provenance, summaries
+from portrait_lora.errors import InputError
+from portrait_lora.likeness import Summary
+from portrait_lora.pictures.reader import list_photos
+from portrait_lora.stages.context import Context
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from portrait_lora.dataset.curate import TooFewPhotos
+    from portrait_lora.records import CuratedSet, PhotoReport
+
+
+def check(ctx: Context) -> Summary:
+    """Write `reports/check.html`; too few usable photos is reported, not raised."""
+    page = ctx.likeness.reports / "check.html"
+    return ctx.stage("check", photo_inputs(ctx), page.is_file, lambda: _check(ctx, page), lambda: [page])
+
+
+def _check(ctx: Context, page: Path) -> Summary:
+    from portrait_lora.dataset.report import write_check_html
+    from portrait_lora.records import CuratedSet
+
+    manifest.make_folder(ctx.likeness.reports)
+    reports, outcome = examined(ctx)
+    curated = outcome if isinstance(outcome, CuratedSet) else None
+    shown = reports if isinstance(outcome, CuratedSet) else outcome.reports
+    title = ctx.config.subject.name or ctx.likeness.root.name
+    write_check_html(page, curated, shown, title=title)
+    summary: Summary = {**summaries.check_summary(curated, shown, page), "coverage": _coverage(curated)}
+    return summary
+
+
+def _coverage(curated: CuratedSet | None) -> Summary | None:
+    """The grid and the groups, for programs; None when too few photos are usable."""
+    if curated is None:
+        return None
+    found = curated.coverage
+    return {
+        "yaw_bins": list(found.yaw_bins),
+        "pitch_bins": list(found.pitch_bins),
+        "expression_bins": list(found.expression_bins),
+        "cells": [[list(row) for row in plane] for plane in found.cells],
+        "variety": {one.kind: list(one.groups) for one in found.variety},
+        "appearance_spread": found.appearance_spread,
+    }
+
+
+def photo_inputs(ctx: Context) -> dict[str, str]:
+    """The base counts by its resolution: smaller photos than that asks for are rejected."""
+    return {
+        "photos": manifest.digest(ctx.photo_digests),
+        "config": ctx.digest("dataset", "subject", "allow_synthetic_models"),
+        "pack": ctx.pack.digest,
+        "resolution_px": str(ctx.base.resolution_px),
+    }
+
+
+def examined(ctx: Context) -> tuple[list[PhotoReport], CuratedSet | TooFewPhotos]:
+    """Every photo's report, and the curated set or why there is none; looked at once per journey."""
+    if ctx.examined is None:
+        ctx.examined = _examine(ctx)
+    return ctx.examined
+
+
+def _examine(ctx: Context) -> tuple[list[PhotoReport], CuratedSet | TooFewPhotos]:
+    """Every photo's report, and the curated set or why there is none."""
+    from portrait_lora.dataset import checks, crop, curate, duplicates, subject
+
+    _refuse_unknown_world(ctx)
+    _ = ctx.photo_digests
+    settings = ctx.config.dataset
+    wanted = checks.CheckSettings.of(settings.check)
+    least = max(wanted.min_side_px, math.ceil(ctx.base.resolution_px / crop.MAX_ENLARGEMENT))
+    looks = duplicates.Looks()
+    wanted = replace(wanted, min_side_px=least)
+    reports = checks.check_folder(ctx.likeness.photos, ctx.finder, wanted, seen=looks.see)
+    if not reports:
+        got = f"{len(ctx.photo_digests)} files, none of them a picture"
+        raise ctx.no_photos(got)
+    same = subject.SHARE_OF_THRESHOLD * ctx.pack.threshold("select")
+    try:
+        curated = curate.curate(
+            reports, curate.CurateSettings.of(settings.curate), same_person_similarity=same, looks=looks
+        )
+        return reports, curated
+    except curate.TooFewPhotos as few:
+        return reports, few
+
+
+def _refuse_unknown_world(ctx: Context) -> None:
+    """The embedded models know only the studio; on photographs they would give nonsense figures."""
+    if ctx.config.allow_synthetic_models or not (ctx.pack.synthetic or ctx.base.synthetic):
+        return
+    files = list_photos(ctx.likeness.photos)
+    real = [p.name for p in files if provenance.is_unmarked_picture(p)]
+    if real:
+        which = "face pack and base model" if ctx.base.synthetic else "face pack"
+        raise InputError(
+            f"the embedded {which} knows only the synthetic studio, and these look like real photographs",
+            where=ctx.likeness.photos,
+            got=f"{len(real)} of {len(files)} pictures without the studio's mark, such as {real[0]}",
+            needed="a face pack and a base model made for photographs",
+            remedy="See `portrait-lora models`, or go on all the same with --allow-synthetic-models.",
+        )

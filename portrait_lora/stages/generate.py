@@ -1,0 +1,134 @@
+"""Stage generate: the portraits of a series, their checklist, sheets and page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from portrait_lora import likeness, manifest, removal, strict_json
+from portrait_lora.errors import ArtifactError
+from portrait_lora.likeness import Summary
+from portrait_lora.rights import consent
+from portrait_lora.stages import standing
+from portrait_lora.stages.context import ADAPTER, Context, is_whole
+
+if TYPE_CHECKING:
+    from portrait_lora.generation.checklist import Check
+    from portrait_lora.records import Portrait
+
+
+def generate(ctx: Context) -> Summary:
+    """Write `portraits/<series>/`: PNG and JSON per picture, the checklist, two sheets; and the page.
+
+    Raises `TooManyPictures` for a series above `generate.max_pictures`, and `ConfigError` for remarks of
+    the linter when `generate.strict`, and `InputError` where a consent has ended.
+    """
+    consent.require_valid(ctx.likeness.root)
+    inputs = {
+        "adapter": manifest.sha256_file(ctx.likeness.adapters / ADAPTER),
+        "config": ctx.digest("generate"),
+        "shots": manifest.digest(
+            [[s.name, s.prompt, s.negative_prompt, s.size_px, s.seed] for s in ctx.shots]
+        ),
+        "base": ctx.base.digest,
+    }
+    folder = ctx.likeness.portraits(ctx.series)
+    standing.refuse_another_series(ctx, folder)
+    summary = ctx.stage(
+        "generate",
+        inputs,
+        lambda: is_whole(folder),
+        lambda: _portraits(ctx, folder, inputs),
+        lambda: [_page_file(ctx), _timings_file(ctx)],
+    )
+    standing.withdraw_report(ctx, folder)
+    return summary
+
+
+def _portraits(ctx: Context, folder: Path, inputs: Mapping[str, str]) -> Summary:
+    from portrait_lora.generation.checklist import failures
+    from portrait_lora.generation.contact_sheet import contact_sheet
+    from portrait_lora.generation.gallery import worst_first
+    from portrait_lora.stages import series
+
+    series.ask_first(ctx)
+    remarks = series.lint_shots(ctx)
+    best = {series.CHOICES} if ctx.config.generate.best_of > 1 else set[str]()
+    wanted = {f"{s.name}{suffix}" for s in ctx.shots for suffix in (".png", ".json")} | best
+    pages = (likeness.CONTACT_SHEET, likeness.WORST_FIRST, series.CHECKLIST, series.CHOICES, manifest.NAME)
+    removal.remove_recorded(folder, owner=ctx.likeness.root / "portraits", names=pages, keep=wanted)
+    timings = _known_timings(ctx) if "generate" not in ctx.redo else {}
+    drawn: dict[str, float] = {}
+    made = series.draw(ctx, folder, drawn)
+    checks = series.check_all(ctx, made)
+    series.write_checklist(folder, checks)
+    title = ctx.config.subject.name or ctx.series
+    sheet = contact_sheet(made, folder / likeness.CONTACT_SHEET, title=title)
+    failed = {name: failures(found) for name, found in checks.items()}
+    review = contact_sheet(
+        worst_first(made, checks), folder / likeness.WORST_FIRST, title=f"{title}: worst first", notes=failed
+    )
+    extra = {"series": ctx.series, "origin": standing.origin(ctx)}
+    sealed = wanted | {likeness.CONTACT_SHEET, likeness.WORST_FIRST, series.CHECKLIST}
+    # what others laid there is not ours to seal
+    manifest.finish(folder, kind="portraits", inputs=inputs, extra=extra, names=sealed)
+    seconds = {s.name: round((timings | drawn).get(s.name, 0.0), 3) for s in ctx.shots}
+    manifest.write_json_atomic(_timings_file(ctx), seconds)
+    told = _cost(ctx, seconds)
+    page = _page(ctx, made, checks, told, remarks, title)
+    return {
+        "portraits": len(made),
+        "folder": str(folder),
+        "contact_sheet": str(sheet),
+        "worst_first": str(review),
+        "gallery": str(page),
+        "remarks": remarks,
+        "flawed": sum(bool(codes) for codes in failed.values()),
+        **told,
+    }
+
+
+def _known_timings(ctx: Context) -> dict[str, float]:
+    """Seconds of the pictures that an earlier run drew, told on the page."""
+    try:
+        raw = strict_json.load_object(_timings_file(ctx), "record of the series")
+    except ArtifactError:
+        return {}
+    return cast(dict[str, float], raw)
+
+
+def _timings_file(ctx: Context) -> Path:
+    return ctx.likeness.reports / f"series-{ctx.series}.json"
+
+
+def _page_file(ctx: Context) -> Path:
+    return ctx.likeness.reports / f"series-{ctx.series}.html"
+
+
+def _cost(ctx: Context, seconds: Mapping[str, float]) -> Summary:
+    """Seconds and, given a price, cost of one portrait; a picture of unknown time is left out."""
+    known = [value for value in seconds.values() if value > 0]
+    each = sum(known) / len(known) if known else None
+    price = ctx.config.generate.price_per_hour
+    cost = None if each is None or price is None else round(each * price / 3600, 6)
+    return {"seconds_per_portrait": None if each is None else round(each, 3), "cost_per_portrait": cost}
+
+
+def _page(
+    ctx: Context,
+    made: Sequence[Portrait],
+    checks: Mapping[str, tuple[Check, ...]],
+    told: Summary,
+    remarks: Sequence[str],
+    title: str,
+) -> Path:
+    from portrait_lora.generation.gallery import write_gallery
+
+    each, cost = told["seconds_per_portrait"], told["cost_per_portrait"]
+    facts = [f"{len(made)} portraits", f"series {ctx.series}", f"base {ctx.base.label}"]
+    facts += [] if each is None else [f"{each} s each"]
+    facts += (
+        [] if cost is None else [f"cost {cost:g} each at {ctx.config.generate.price_per_hour:g} per hour"]
+    )
+    return write_gallery(_page_file(ctx), made, checks, title=title, facts=facts, remarks=remarks)

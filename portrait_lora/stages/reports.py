@@ -1,0 +1,147 @@
+"""The reports of a likeness: embedder B measures the portraits, the bare base's, and the real photos."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from portrait_lora import summaries
+from portrait_lora.dataset.build import load_dataset_folder
+from portrait_lora.evaluation import identity, overview, page, report, tables
+from portrait_lora.evaluation.measure import Wanted, look
+from portrait_lora.evaluation.select import CheckpointScore
+from portrait_lora.likeness import Summary
+from portrait_lora.records import DriftReport, IdentityScore, Portrait
+from portrait_lora.stages.sampling import steps_and_guidance
+
+if TYPE_CHECKING:
+    from portrait_lora.stages.context import Context
+
+
+def measure(ctx: Context, portraits: Sequence[Portrait], bare: Sequence[Portrait]) -> Summary:
+    """Score, write drift.html, .json, .csv and .parquet, and return the likeness block of run.json."""
+    folder = ctx.likeness
+    wanted = wanted_of(ctx, portraits, bare)
+    found = look(ctx.reporter, wanted)
+    made, notes = found.report, _notes(ctx)
+    report.write_drift_html(
+        folder.reports / "drift.html",
+        made,
+        portraits={p.path.name: p.path for p in portraits},
+        base_portraits={p.path.name: p.path for p in bare},
+        holdout={p.name: p for p in wanted.holdout},
+        notes=notes,
+        extras=found.extras,
+    )
+    report.write_drift_json(folder.reports / "drift.json", made, notes, found.extras)
+    tables.write_csv(folder.reports / "drift.csv", made)
+    tables.write_parquet(folder.reports / "drift.parquet", made)
+    _overview(folder.reports / "likeness.jpg", made, found.heads, portraits, bare)
+    return {"likeness": likeness_block(made), "report": str(folder.reports / "drift.html")}
+
+
+def wanted_of(ctx: Context, portraits: Sequence[Portrait], bare: Sequence[Portrait]) -> Wanted:
+    """The held-out and training photos of a likeness, beside these portraits."""
+    crops, holdout_paths = load_dataset_folder(ctx.likeness.dataset)
+    training_paths = ctx.photos_of(crops)
+    return Wanted(
+        holdout_paths,
+        training_paths,
+        _items(portraits),
+        _items(bare),
+        clip=ctx.config.score.clip,
+        trigger=ctx.trigger,
+    )
+
+
+def _overview(
+    path: Path,
+    made: DriftReport,
+    heads: Sequence[Image.Image],
+    portraits: Sequence[Portrait],
+    bare: Sequence[Portrait],
+) -> None:
+    """Held-out photos, the base and the adapter under one another, one picture per prompt."""
+
+    def row(
+        title: str, note: str, pictures: Sequence[Portrait], scores: Sequence[IdentityScore]
+    ) -> overview.Row:
+        found = {s.portrait: s.similarity for s in scores}
+        first: dict[str, Portrait] = {}
+        for picture in pictures:
+            first.setdefault(picture.shot.prompt, picture)
+        tiles = []
+        for picture in list(first.values())[:8]:
+            value = found[picture.path.name]
+            with Image.open(picture.path) as opened:
+                tiles.append((opened.convert("RGB"), "no face" if value is None else f"{value:.2f}"))
+        return overview.Row(title, note, tiles)
+
+    real = overview.Row("Held-out photos", "never trained on", [(head, "") for head in heads[:8]])
+    base = row("Without the adapter", f"mean similarity {made.base_mean:.2f}", bare, made.base_scores)
+    others = f", other people {made.impostor:.2f}" if math.isfinite(made.impostor) else ""
+    note = f"mean similarity {made.mean:.2f}; real photos {made.ceiling:.2f}{others}"
+    ours = row("With the adapter", note, portraits, made.scores)
+    overview.write_overview(path, "How much of the face survived", [real, base, ours])
+
+
+def _items(portraits: Sequence[Portrait]) -> list[identity.PortraitItem]:
+    return [identity.PortraitItem(p.path, p.shot.prompt) for p in portraits]
+
+
+def _notes(ctx: Context) -> report.PageNotes:
+    select = ctx.journal.summary("select")
+    training = ctx.journal.summary("train")
+    generate = ctx.config.generate
+    steps, guidance = steps_and_guidance(generate)
+    rows: list[dict[str, object]] = list(select["probes"])  # pyright: ignore[reportArgumentType]
+    return report.PageNotes(
+        subject=ctx.config.subject.name,
+        settings={
+            "base": ctx.base.label,
+            "LoRA rank": ctx.config.training.rank,
+            "training steps": training["steps"],
+            "series": generate.series,
+            "inference steps": steps,
+            "guidance scale": guidance,
+            "adapter scale": generate.adapter_scale,
+            "face pack": f"{ctx.pack.name} ({ctx.pack.licence})",
+        }
+        | ({"chosen by embedder A": f"best of {generate.best_of}"} if generate.best_of > 1 else {}),
+        versions=summaries.versions(),
+        checkpoints=[CheckpointScore(**(row | {"n": len(row["values"])})) for row in rows],  # type: ignore[arg-type]
+        selected_step=int(str(select["selected_step"])),
+        embedder_select=ctx.pack.embedder_ids["select"],
+        synthetic=ctx.pack.synthetic,
+    )
+
+
+def likeness_block(made: DriftReport, *, prompts_known: bool = True) -> Summary:
+    """The `likeness` object of run.json; `no_interval` says why `ci95` should not be shown, if so."""
+    return {
+        "embedder": made.embedder_id,
+        "adapter_mean": made.mean,
+        "mean_of_found": made.mean_of_found,
+        "ci95": list(made.ci95),
+        "prompts": len(made.prompts) if prompts_known else None,
+        "no_interval": page.interval_missing(made, prompts_known),
+        "passing": page.passing(made),
+        "base_mean": _known(made.base_mean),
+        "ceiling": made.ceiling,
+        "impostor": _known(made.impostor),
+        "impostor_source": made.impostor_source,
+        "share_of_ceiling": _known(made.share_of_ceiling),
+        "face_found_rate": made.face_found_rate,
+        "verified_rate": made.verified_rate,
+        "threshold": made.threshold,
+        "copy_score": _known(made.copy_score),
+    }
+
+
+def _known(value: float) -> float | None:
+    """None for what was not measured: NaN is no JSON."""
+    return value if math.isfinite(value) else None

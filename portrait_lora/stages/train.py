@@ -1,0 +1,223 @@
+"""Stage train: from the dataset to the checkpoints of the adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from portrait_lora import log, manifest
+from portrait_lora.config import LikenessConfig
+from portrait_lora.errors import require_extra
+from portrait_lora.likeness import Likeness, Summary
+from portrait_lora.records import CaptionedCrop, Shot
+from portrait_lora.rights import consent
+from portrait_lora.stages import limits, stopping, successor
+from portrait_lora.stages.context import Context, folder_digest, is_whole, strings
+from portrait_lora.stages.sampling import accelerator_of, later
+from portrait_lora.summaries import duration
+from portrait_lora.training import processes
+
+if TYPE_CHECKING:
+    from portrait_lora.training.preflight import Means
+
+PROBE_KEYS: Final = {
+    "num_inference_steps", "guidance_scale", "unconditional", "adapter_scale", "scheduler", "style_adapter",
+    "style_scale", "batch_size", "identity_scale", "identity_start", "identity_region",
+}  # fmt: skip
+"""Of `generate`: what a probe portrait depends on."""
+_log = log.get(__name__)
+
+
+def train(ctx: Context) -> Summary:
+    """Leave the checkpoints of the LoRA under `adapters/<run>/checkpoints/`."""
+    consent.require(ctx.likeness.root, ctx.likeness.photos, commercial=ctx.config.commercial)
+    stopping.refuse_what_cannot_stop(ctx.config.training)
+    if ctx.config.training.optimizer == "prodigy":
+        require_extra("prodigyopt", "prodigy")
+    accelerator_of(ctx.config.generate)  # a file that is missing is told now, not after hours
+    inputs = {"dataset": folder_digest(ctx.likeness.dataset), **configured_inputs(ctx)}
+    successor.place(ctx, inputs)
+    stop = {"stop": probe_digest(ctx)} if ctx.config.training.early_stop else {}
+    told = successor.as_trained(ctx, inputs | stop)
+    return ctx.stage("train", told, lambda: _checkpoints_whole(ctx), lambda: _train(ctx, inputs))
+
+
+def configured_inputs(ctx: Context) -> dict[str, str]:
+    """What decides the weights beside the dataset; which of several GPUs this process uses does not."""
+    return {
+        "config": _config_digest(ctx),
+        "base": ctx.base.digest,
+        "precision": f"{ctx.device.kind} {ctx.device.mixed_precision}",
+    }
+
+
+def refuse_other_training(ctx: Context) -> None:
+    """Raise `InputError` when the adapter that is there was trained from other settings or another base."""
+    successor.refuse_other_training(ctx, configured_inputs(ctx))
+
+
+def _config_digest(ctx: Context) -> str:
+    """Of what decides the weights: how memory is saved, and where a run is ended, does not."""
+    without = {"micro_batch", "gradient_checkpointing", "early_stop"}
+    numbers = ctx.config.training.model_dump(mode="json", exclude=without)
+    return manifest.digest({"training": numbers, "seed": ctx.config.seed})
+
+
+def probe_digest(ctx: Context) -> str:
+    """Of what decides the probe portraits of a checkpoint and what they are worth."""
+    config = ctx.config
+    return manifest.digest(
+        {
+            "select": config.select.model_dump(mode="json"),
+            "generate": config.generate.model_dump(mode="json", include=PROBE_KEYS) | later(config.generate),
+            "seed": config.seed,
+            "pack": ctx.pack.digest,
+        }
+    )
+
+
+def _checkpoints_whole(ctx: Context) -> bool:
+    names = ctx.journal.summary("train")["checkpoints"]
+    folders = [ctx.run_folder / "checkpoints" / str(name) for name in strings(names)]
+    return bool(folders) and all(is_whole(folder) for folder in folders)
+
+
+def _train(ctx: Context, inputs: Mapping[str, str]) -> Summary:
+    from portrait_lora.dataset.build import load_dataset_folder
+    from portrait_lora.training.disk import only_run
+
+    with only_run(ctx.likeness.adapters):
+        crops, _ = load_dataset_folder(ctx.likeness.dataset)
+        steps = limits.steps_for(ctx, limits.photos_in(crops))
+        successor.refuse_to_train(ctx, complete=_is_complete(ctx, steps))
+        job = limits.job_of(ctx, steps)
+        means = limits.means_for(job, ctx.device.device)
+        needs = limits.require_fit(ctx, job, means)
+        twice = "computed twice" if means.gradient_checkpointing else "kept"
+        _log.info(
+            "%s for training, %s weights, %d at a time, activations %s: %s",
+            duration(needs.seconds),
+            means.weights,
+            means.micro_batch,
+            twice,
+            means.reason,
+        )
+        successor.begin(ctx, inputs)
+        told: Summary = {"root": str(ctx.likeness.root), "config": ctx.config.model_dump(mode="json")}
+        processes.share(
+            {**told, "folder": str(ctx.run_folder), "inputs": dict(inputs), "means": asdict(means)}
+        )
+        ended = _train_together(ctx, inputs, means, crops)
+    result = ended.result
+    return {
+        "base": ctx.base.label,
+        "steps": result.steps,
+        "samples": result.samples,
+        "final_loss": result.final_loss,
+        "resumed_from": result.resumed_from,
+        "checkpoints": [a.path.parent.name for a in result.checkpoints],
+        "stopped_early": bool(ended.reason),
+        "stop_reason": ended.reason,
+    }
+
+
+def train_along(job: processes.Job) -> None:
+    """What the other processes do of a training that the first one shares."""
+    from portrait_lora.dataset.build import load_dataset_folder
+    from portrait_lora.training.preflight import Means
+
+    fields = cast(Mapping[str, Mapping[str, Any]], job)
+    ctx = Context(Likeness(Path(str(job["root"])), LikenessConfig.model_validate(fields["config"])))
+    ctx.run_folder = Path(str(job["folder"]))
+    crops, _ = load_dataset_folder(ctx.likeness.dataset)
+    _train_together(ctx, fields["inputs"], Means(**fields["means"]), crops)
+    ctx.family.load("none")
+
+
+def _train_together(
+    ctx: Context, inputs: Mapping[str, str], means: Means, crops: Sequence[CaptionedCrop]
+) -> stopping.Stopped:
+    """The same in every process of a run; only the first writes."""
+    from portrait_lora.training import run
+
+    settings, steps = ctx.config.training, limits.steps_for(ctx, limits.photos_in(crops))
+    ctx.family.weights = means.weights
+    accelerator = processes.open_accelerator(cpu=ctx.device.kind == "cpu")
+    with accelerator.main_process_first():
+        prior = _class_pictures(ctx, crops)
+    go_on = partial(
+        run.train,
+        ctx.family,
+        crops,
+        ctx.run_folder,
+        rank=settings.rank,
+        alpha=settings.alpha,
+        target_modules=settings.targets,
+        learning_rate=settings.learning_rate,
+        batch_size=settings.batch_size,
+        steps=steps,
+        checkpoint_steps=run.checkpoint_schedule(steps, settings.checkpoints),
+        seed=ctx.config.seed,
+        caption_dropout=settings.caption_dropout,
+        snr_gamma=settings.snr_gamma,
+        warmup_steps=settings.warmup_steps,
+        schedule=settings.schedule,
+        background_weight=settings.background_weight,
+        mixed_precision=ctx.device.mixed_precision,
+        blocks=settings.blocks,
+        adapter_kind=settings.adapter,
+        rank_stabilised=settings.rank_stabilised,
+        dora=settings.dora,
+        optimizer=settings.optimizer,
+        ema_decay=settings.ema_decay,
+        timesteps=settings.timesteps,
+        timestep_shift=settings.timestep_shift,
+        text_encoder=settings.text_encoder,
+        learn_region=settings.learn_region,
+        prior=prior,
+        prior_weight=settings.prior_weight,
+        micro_batch=means.micro_batch,
+        gradient_checkpointing=means.gradient_checkpointing,
+        dataset_digest=inputs["dataset"],
+        config_digest=inputs["config"],
+        accelerator=accelerator,
+    )
+    return stopping.train_as_configured(ctx, go_on, steps, accelerator)
+
+
+def _is_complete(ctx: Context, steps: int) -> bool:
+    """Whether every checkpoint is there; where training may be stopped, the first is enough to go on from."""
+    from portrait_lora.training import checkpoint
+    from portrait_lora.training.recipe import checkpoint_schedule
+
+    whole = {c.step for c in checkpoint.find(ctx.run_folder / "checkpoints")}
+    planned = checkpoint_schedule(steps, ctx.config.training.checkpoints)
+    return bool(whole) if ctx.config.training.early_stop else whole >= set(planned)
+
+
+def _class_pictures(ctx: Context, crops: Sequence[CaptionedCrop]) -> list[CaptionedCrop]:
+    """Pictures of the class by the base itself, on the captions without the trigger (Ruiz et al. 2023)."""
+    count = ctx.config.training.prior_pictures
+    if not count:
+        return []
+    shots: list[Shot] = []
+    for i in range(count):
+        crop = crops[i % len(crops)]
+        prompt = " ".join(crop.caption.replace(crop.trigger, " ").split())
+        shots.append(Shot(f"class-{i:04d}", prompt, "", crop.bucket, ctx.config.seed + i))
+    made = ctx.draw(None, shots, ctx.run_folder / "class", label="class pictures")
+    return [
+        CaptionedCrop(
+            path=portrait.path,
+            source=portrait.path.name,
+            source_sha256=manifest.sha256_file(portrait.path),
+            crop_xyxy_px=(0, 0, *portrait.shot.size_px),
+            bucket=portrait.shot.size_px,
+            caption=portrait.shot.prompt,
+            trigger="",
+        )
+        for portrait in made
+    ]

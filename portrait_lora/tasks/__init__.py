@@ -1,0 +1,1 @@
+"""The commands beside the journey: each a file of its own name."""

@@ -1,0 +1,221 @@
+"""What is done with a finished portrait: vary it, fix a part of it, make it again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from PIL import Image
+
+from portrait_lora import manifest
+from portrait_lora.errors import ArtifactError, ConfigError, InputError
+from portrait_lora.evaluation import identity
+from portrait_lora.generation import drawing, edits, prompts, regions, remake, save
+from portrait_lora.generation.compose import LAYERS
+from portrait_lora.generation.sample import extra_of
+from portrait_lora.likeness import Summary
+from portrait_lora.records import Portrait, Shot
+from portrait_lora.stages.context import Context
+from portrait_lora.stages.sampling import sampler_of, steps_and_guidance
+from portrait_lora.stages.series import holdout_of
+from portrait_lora.tasks.finished import Opened, adapter_of, face_of, find_style, open_picture, recipe_of
+
+IDENTITY_NOISE: Final = 0.005
+"""A similarity that is lower by less than this has not fallen: re-encoding a picture moves it as much."""
+
+
+def reproduce(path: Path, likeness: Path | None, source: Path | None, overrides: Sequence[str]) -> Summary:
+    """Make the picture again and compare; nothing is written."""
+    opened = open_picture(path, likeness, overrides)
+    ctx, recipe = opened.ctx, recipe_of(opened)
+    begun = Image.fromarray(identity.read_rgb(source)) if source else None
+    try:
+        again = remake.remake(ctx.family, recipe, adapter_of(ctx, recipe), find_style(ctx), begun)
+    except ArtifactError as error:
+        raise ArtifactError(
+            error.what, where=path, got=error.got, needed=error.needed, remedy=error.remedy
+        ) from error
+    verdict = remake.compare(opened.picture, again, recipe)
+    return {
+        "file": str(path),
+        "same": verdict.same,
+        "changed_pixels": verdict.changed_pixels,
+        "psnr_db": verdict.psnr_db,
+        "differences": list(verdict.differences),
+    }
+
+
+def vary(
+    path: Path,
+    likeness: Path | None,
+    overrides: Sequence[str],
+    *,
+    strength: float,
+    count: int,
+    changes: Mapping[str, str],
+    shot: str = "",
+) -> Summary:
+    """`count` variations in `portraits/<series>-edits/`: same composition, changed by `strength`.
+
+    A picture from elsewhere is a reference: it is drawn over with the series' shot of that name.  Raises
+    `ConfigError` for an unknown layer, `InputError` for a reference without a face.
+    """
+    unknown = [key for key in changes if key not in (*LAYERS, "prompt")]
+    if unknown:
+        raise ConfigError("no such layer", where="--change", got=unknown[0], needed=", ".join(LAYERS))
+    opened = open_picture(path, likeness, overrides)
+    ctx = opened.ctx
+    face_of(opened)
+    references = holdout_of(ctx)
+    base = opened.recipe or _recipe_of_series(ctx, shot)
+    adapter = adapter_of(ctx, base)
+    begun = _changed(ctx, base, changes)
+    sampler = remake.whole_sampler(base, find_style(ctx))
+    pipe = drawing.open_pipeline(ctx.family, adapter, sampler)
+    folder = _edits_folder(opened)
+    rows: list[Summary] = []
+    for k in range(1, count + 1):
+        seed = prompts.candidate_seed(begun.seed, k)
+        told: dict[str, object] = {"prompt": begun.prompt, "layers": dict(begun.layers), "seed": seed}
+        told |= {"strength": strength, "base": ctx.base.label, "base_digest": ctx.base.digest}
+        action = "vary" if opened.recipe else "reference"
+        recipe = edits.edit_recipe(action, opened.picture, opened.recipe, base, **told)
+        made = edits.apply_edit(pipe, opened.picture, recipe, ctx.base.resolution_px, sampler)
+        target = _free(folder, f"{_stem(path, opened)}-vary")
+        rows.append(
+            {"file": str(_write(ctx, made, target, recipe)), "similarity": _similarity(ctx, references, made)}
+        )
+    return {
+        "made": rows,
+        "strength": strength,
+        "source_similarity": _similarity(ctx, references, opened.picture),
+    }
+
+
+def _changed(ctx: Context, base: Mapping[str, object], changes: Mapping[str, str]) -> Shot:
+    closed = prompts.known_words(ctx.base) is not None
+    return edits.changed(edits.shot_of(base), changes, ctx.trigger, ctx.base.family, closed=closed)
+
+
+def _stem(path: Path, opened: Opened) -> str:
+    """The name that edits of a picture begin with; the name of a reference is nobody's business."""
+    return path.stem if opened.recipe else "reference"
+
+
+def _recipe_of_series(ctx: Context, name: str) -> save.Recipe:
+    """The recipe with which the series would draw a shot (the first one, or the one of that name)."""
+    shots = [s for s in ctx.shots if not name or s.name == name or s.name.split("-", 1)[-1] == name]
+    if not shots:
+        known = ", ".join(s.name for s in ctx.shots[:12])
+        raise ConfigError("no such shot in the series", where=ctx.series, got=name, needed=known)
+    g = ctx.config.generate
+    digest = manifest.sha256_file(ctx.selected.path)
+    portrait = Portrait(Path("x"), shots[0], *steps_and_guidance(g), g.adapter_scale, digest)
+    told = save.recipe_of(portrait, ctx.base.label, ctx.base.digest, ctx.trigger)
+    return told | extra_of(sampler_of(g))
+
+
+def fix(
+    path: Path,
+    likeness: Path | None,
+    overrides: Sequence[str],
+    *,
+    region: regions.Region,
+    strength: float,
+    tries: int,
+    changes: Mapping[str, str],
+    keep: bool = False,
+) -> Summary:
+    """Draw one region again; kept only when the similarity to the held-out photos does not fall, or `keep`.
+
+    Every pixel outside the mask stays as it was.  The original file is left alone.  A best try that is not
+    kept is written all the same, as `refused`, to be looked at.
+    """
+    opened = open_picture(path, likeness, overrides)
+    ctx, base = opened.ctx, recipe_of(opened)
+    face, references = face_of(opened), holdout_of(ctx)
+    pixels = np.asarray(opened.picture)
+    mask = regions.region_mask(pixels, face, region, ctx.finder.parts(pixels, face))
+    before = _similarity(ctx, references, opened.picture)
+    shot = _changed(ctx, base, changes)
+    sampler = remake.whole_sampler(base, find_style(ctx))
+    pipe = drawing.open_pipeline(ctx.family, adapter_of(ctx, base), sampler)
+    best: tuple[float, Image.Image, save.Recipe] | None = None
+    for k in range(1, tries + 1):
+        told: dict[str, object] = {
+            "prompt": shot.prompt,
+            "layers": dict(shot.layers),
+            "seed": prompts.candidate_seed(shot.seed, 100 + k),
+            "strength": strength,
+            "region": region,
+            "mask_png": edits.encode_mask(mask),
+            "base": ctx.base.label,
+            "base_digest": ctx.base.digest,
+        }
+        recipe = edits.edit_recipe("fix", opened.picture, opened.recipe, base, **told)
+        made = edits.apply_edit(pipe, opened.picture, recipe, ctx.base.resolution_px, sampler)
+        after = _similarity(ctx, references, made)
+        if after is not None and (best is None or after > best[0]):
+            best = (after, made, recipe)
+    holds = best is not None and (before is None or best[0] >= before - IDENTITY_NOISE)
+    kept = best is not None and (holds or keep)
+    summary: Summary = {
+        "region": region,
+        "kept": kept,
+        "similarity_before": before,
+        "similarity_after": best[0] if best else None,
+        "mask_share": round(float((mask > 0).mean()), 4),
+        "file": None,
+        "refused": None,
+        "likeness_fell": best is not None and not holds,
+        "changed_outside_mask": None,
+    }
+    if best is None:
+        return summary
+    if not kept:
+        refused = _free(_edits_folder(opened), f"{path.stem}-{region}-refused")
+        return summary | {"refused": str(_write(ctx, best[1], refused, best[2]))}
+    changed = (np.asarray(best[1]) != np.asarray(opened.picture)).any(axis=-1)
+    file = _write(ctx, best[1], _free(_edits_folder(opened), f"{path.stem}-{region}"), best[2])
+    outside = int((changed & (mask == 0)).sum())
+    return summary | {"file": str(file), "changed_outside_mask": outside}
+
+
+def _similarity(ctx: Context, references: identity.ReferenceSet, picture: Image.Image) -> float | None:
+    """Mean cosine of the largest face to the held-out photos by embedder A; None without a face."""
+    face = identity.subject_face(ctx.finder.find(np.asarray(picture.convert("RGB"))))
+    return None if face is None else round(float((references.embeddings @ face.embedding).mean()), 5)
+
+
+def _edits_folder(opened: Opened) -> Path:
+    """Beside the folder of the series, whose content is sealed by its manifest."""
+    series = opened.path.resolve().parent.name.removesuffix("-edits") if opened.recipe else "reference"
+    return manifest.make_folder(opened.ctx.likeness.portraits(f"{series}-edits"))
+
+
+def _free(folder: Path, stem: str) -> Path:
+    """The first file name with that beginning that is not taken."""
+    number = 1
+    while (path := folder / f"{stem}-{number}.png").exists():
+        number += 1
+    return path
+
+
+def _write(ctx: Context, picture: Image.Image, path: Path, recipe: save.Recipe) -> Path:
+    from portrait_lora.generation.sample import conditions
+
+    save.write(picture, path, recipe | {save.MADE: conditions(ctx.family, 1, 0)})
+    return path
+
+
+def layer_changes(pairs: Sequence[str]) -> dict[str, str]:
+    """`layer=words` pairs."""
+    told: dict[str, str] = {}
+    for pair in pairs:
+        key, sep, words = pair.partition("=")
+        if not sep or not words.strip():
+            raise InputError("not a change", where="--change", got=pair, needed="layer=words")
+        told[key.strip()] = " ".join(words.split())
+    return told

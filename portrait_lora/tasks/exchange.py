@@ -1,0 +1,66 @@
+"""Datasets of other trainers: into a likeness folder, and out of a prepared one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, get_args
+
+from portrait_lora import likeness, manifest
+from portrait_lora.config import SubjectConfig, load, short
+from portrait_lora.errors import InputError
+from portrait_lora.likeness import Summary
+from portrait_lora.rights import consent
+
+_KINDS: Final = get_args(SubjectConfig.model_fields["kind"].annotation)
+
+
+def import_dataset(source: Path, root: Path, overrides: Sequence[str] = ()) -> Summary:
+    """Copy pictures and captions into `root/photos` and write a likeness.yaml that uses them.
+
+    Raises InputError, and then nothing is left in `root`; stopped anywhere, the same call does it again.
+    """
+    from portrait_lora.dataset import kohya
+
+    photos, file = root / "photos", root / likeness.FILE_NAME
+    if photos.is_dir() and any(photos.iterdir()):
+        raise InputError("a likeness lives here already", where=root, needed="a new folder")
+    load(None, overrides)
+    with manifest.new_folder(photos) as part:
+        made = kohya.import_dataset(source, part)
+        own = ["dataset.captions.captioner=sidecar"] if made.captions else []
+        own += (
+            [f"subject.trigger={json.dumps(made.trigger, ensure_ascii=False)}"]
+            if len(made.trigger) >= 2
+            else []
+        )
+        kind = made.subject.split()[-1].lower() if made.subject else ""
+        own += [f"subject.kind={kind}"] if kind in _KINDS else []
+        config = load(None, [*own, *overrides])
+        if file.exists() and file.read_text(encoding="utf-8", errors="replace") != short(config, root):
+            raise InputError("another configuration is here already", where=file, needed="a new folder")
+        likeness.write_config(root, config)  # before the photos take their name: the retry finds it equal
+    return {
+        "photos": made.photos,
+        "captions": made.captions,
+        "passed_over": len(made.passed_over),
+        "rows_without_picture": made.strange_rows,
+        "trigger": config.subject.trigger,
+        "kind": config.subject.kind,
+    }
+
+
+def export_dataset(root: Path, out: Path, repeats: int) -> Summary:
+    """Write the crops of `root/dataset` as a kohya dataset.  Raises ArtifactError without a finished one."""
+    from portrait_lora.dataset import build, kohya
+
+    opened = likeness.open_likeness(root)
+    consent.require_valid(root)
+    crops, _ = build.load_dataset_folder(opened.dataset)
+    found = manifest.read(opened.dataset)
+    extra = found.extra if found else {}
+    trigger = str(extra.get("trigger", opened.config.subject.trigger))
+    subject = str(extra.get("subject", opened.config.subject.kind))
+    folder = kohya.export_kohya(crops, out, trigger=trigger, subject=subject, repeats=repeats)
+    return {"crops": len(crops), "folder": str(folder), "trigger": trigger, "kind": subject}

@@ -1,0 +1,118 @@
+"""A finished picture opened again: whose it is, how it was made, and whether it is still what was made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from portrait_lora import manifest, provenance, strict_json
+from portrait_lora.config import FILE_NAME
+from portrait_lora.errors import ArtifactError, InputError
+from portrait_lora.evaluation import identity
+from portrait_lora.generation import remake, save
+from portrait_lora.generation.reference import reference_of
+from portrait_lora.likeness import open_likeness
+from portrait_lora.records import Adapter, Face
+from portrait_lora.rights import consent
+from portrait_lora.stages.context import Context
+from portrait_lora.stages.sampling import accelerator_of
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A picture, the likeness it belongs to, and its recipe (None for a picture from elsewhere)."""
+
+    ctx: Context
+    path: Path
+    picture: Image.Image
+    recipe: save.Recipe | None
+
+
+def open_picture(path: Path, likeness: Path | None, overrides: Sequence[str]) -> Opened:
+    """Raises `InputError` without picture or likeness, `ArtifactError` for one changed since it was made."""
+    if not path.is_file():
+        raise InputError("no such picture", where=path)
+    root = likeness or next((p for p in path.resolve().parents if (p / FILE_NAME).is_file()), None)
+    if root is None:
+        raise InputError(
+            "the picture lies in no likeness folder", where=path, remedy="Name it with --likeness DIR."
+        )
+    ctx = Context(open_likeness(root, overrides))
+    consent.require_valid(root)
+    picture = Image.fromarray(identity.read_rgb(path))
+    try:
+        recipe = provenance.read_recipe(path)
+    except ArtifactError as error:
+        if "no recipe" not in error.what:
+            raise
+        return Opened(ctx, path, picture, None)
+    _refuse_tampered(path)
+    return Opened(ctx, path, picture, recipe)
+
+
+def _refuse_tampered(path: Path) -> None:
+    sidecar = save.sidecar_of(path)
+    if not sidecar.is_file():
+        return
+    told = strict_json.load_object(sidecar, "sidecar").get("sha256")
+    got = manifest.sha256_file(path)
+    if told != got:
+        raise ArtifactError(
+            "the picture was changed since it was made", where=path, got=got[:12], needed=str(told)[:12]
+        )
+
+
+def recipe_of(opened: Opened) -> save.Recipe:
+    if opened.recipe is None:
+        raise InputError(
+            "the picture carries no recipe", where=opened.path, needed="a PNG made by this program, unedited"
+        )
+    return opened.recipe
+
+
+def face_of(opened: Opened) -> Face:
+    face = identity.subject_face(opened.ctx.finder.find(np.asarray(opened.picture)))
+    if face is None:
+        raise InputError(
+            "no face in this picture", where=opened.path, needed="a portrait with a visible face"
+        )
+    return face
+
+
+def adapter_of(ctx: Context, recipe: Mapping[str, object]) -> Adapter | None:
+    """The adapter of a recipe, found by its digest below `adapters/`."""
+    from portrait_lora.families.adapter_file import read_adapter
+
+    wanted = recipe.get("adapter_sha256")
+    if not wanted:
+        return None
+    for path in sorted((ctx.likeness.root / "adapters").rglob("adapter.safetensors")):
+        if manifest.sha256_file(path) == wanted:
+            return read_adapter(path)
+    raise InputError(
+        "the adapter that drew this picture is not here",
+        where=ctx.likeness.root / "adapters",
+        needed=f"sha256 {str(wanted)[:12]}",
+    )
+
+
+def find_style(ctx: Context) -> remake.FindFile:
+    """Finds the files that a recipe names beside the base among those that the configuration names."""
+    settings = ctx.config.generate
+
+    def find(digest: str) -> Path | None:
+        style = Path(settings.style_adapter)
+        digests = {manifest.sha256_file(style): style} if style.is_file() else {}
+        quick = accelerator_of(settings)
+        digests |= {manifest.sha256_file(quick[0]): quick[0]} if quick else {}
+        reference = reference_of(settings.style_reference, settings.style_reference_adapter, 1.0)
+        if reference is not None:
+            files = (reference.picture, reference.adapter, reference.encoder)
+            digests |= dict(zip(reference.digests.values(), files, strict=True))
+        return digests.get(digest)
+
+    return find

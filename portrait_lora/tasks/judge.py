@@ -1,0 +1,268 @@
+"""Judging pictures from any tool: a folder of real photos, a folder of portraits, and maybe their prompts.
+
+Without a record of which photos the tool was given, all of them are references; photos it was given belong
+in `training`, so that they do not flatter the result and copies of them are found.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from portrait_lora import likeness, manifest, provenance, summaries
+from portrait_lora.errors import InputError, PhotosError
+from portrait_lora.evaluation import identity, page, report, tables
+from portrait_lora.evaluation.calibration import read_threshold
+from portrait_lora.evaluation.measure import Looked, Wanted, look
+from portrait_lora.faces.packs import FacePack, resolve_pack
+from portrait_lora.likeness import Summary
+from portrait_lora.stages.reports import likeness_block
+
+ALL_ONE_PROMPT: Final = "all portraits"
+COLUMNS: Final = ("file", "prompt", "meaning")
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """Portrait file → prompt, and prompt → meaning where the CSV says which prompts are paraphrases."""
+
+    by_file: Mapping[str, str]
+    meanings: Mapping[str, str]
+
+
+def score_folders(
+    photos: Path,
+    portraits: Path,
+    out: Path,
+    *,
+    training: Path | None = None,
+    prompts_csv: Path | None = None,
+    face_pack: str = "embedded",
+    threshold_file: Path | None = None,
+    allow_synthetic: bool = False,
+    clip: str = "",
+    name: str = "",
+) -> Summary:
+    """Write drift.html, .json, .csv and .parquet into `out`; the summary is that of `score LIKENESS_DIR`.
+
+    `clip` names the CLIP model that judges the prompts; it needs `prompts_csv`.
+    """
+    from portrait_lora.faces.opening import open_analyzer
+
+    pack = resolve_pack(face_pack)
+    wanted, paths = plan(photos, portraits, training, prompts_csv)
+    _refuse_unknown_world(pack, [*wanted.holdout, *wanted.training], allow_synthetic, photos)
+    if clip and prompts_csv is None:
+        raise InputError("CLIP judges portraits by their prompts", where="--clip", needed="--prompts CSV")
+    wanted = replace(wanted, clip=clip)
+    if threshold_file is not None:
+        wanted = _with_threshold(wanted, pack, threshold_file)
+    found = look(open_analyzer(pack, "report"), wanted)
+    notes = report.PageNotes(
+        subject=name or portraits.name,
+        settings={"face pack": f"{pack.name} ({pack.licence})", "portraits": str(portraits.name)},
+        versions=summaries.versions(),
+        synthetic=pack.synthetic,
+        not_verified=_caveats(wanted, found, prompts_csv),
+        words=page.OTHER_TOOL_TRAINING if wanted.training else page.OTHER_TOOL,
+        prompts_known=prompts_csv is not None,
+    )
+    manifest.make_folder(out)
+    real = {p.name: p for p in wanted.holdout}
+    report.write_drift_html(
+        out / "drift.html", found.report, portraits=paths, holdout=real, notes=notes, extras=found.extras
+    )
+    report.write_drift_json(out / "drift.json", found.report, notes, found.extras)
+    tables.write_csv(out / "drift.csv", found.report)
+    tables.write_parquet(out / "drift.parquet", found.report)
+    return {
+        "likeness": likeness_block(found.report, prompts_known=prompts_csv is not None),
+        "portraits": len(found.report.scores),
+        "unreadable": list(found.extras.unreadable),
+        "several_faces": list(found.extras.several_faces),
+        "tiny_faces": list(found.extras.tiny_faces),
+        "repeated": [list(pair) for pair in wanted.repeated],
+        "photos_without_face": list(found.skipped_photos),
+        "clip": None if found.extras.clip is None else asdict(found.extras.clip),
+        "report": str(out / "drift.html"),
+    }
+
+
+def lines_of(summary: Summary) -> list[str]:
+    """For people: the figures of a standalone score, and what was odd."""
+    s = summary["likeness"]
+    assert isinstance(s, dict)
+    lines = [
+        f"similarity to the photos {s['adapter_mean']:.3f} ({summaries.interval(s)})",
+        f"  {summaries.against_others(s)}",
+        f"  face found in {s['face_found_rate']:.0%} of the portraits, {s['verified_rate']:.0%} verified at "
+        f"{s['threshold']:.3f}",
+        f"  {s['passing']}",
+    ]
+    if s["copy_score"] is not None:
+        lines.append(f"  {s['copy_score']:.0%} copy a real photo")
+    clip = summary["clip"]
+    if isinstance(clip, dict):
+        lines.append(
+            f"  by CLIP the own prompt is nearest in {clip['nearest_rate']:.0%} "
+            f"(chance {clip['chance']:.0%}), cosine {clip['mean_cosine']:.3f}"
+        )
+    for key, text in (
+        ("unreadable", "cannot be read and count as portraits without a face"),
+        ("several_faces", "show several faces; the largest was scored"),
+        ("tiny_faces", "have a very small face"),
+        ("photos_without_face", "photos without a face, left out"),
+    ):
+        names = summary[key]
+        if names:
+            lines.append(f"  {len(names)} {text}: {', '.join(names[:5])}")  # type: ignore[index,arg-type]  # pyright: ignore[reportIndexIssue,reportArgumentType]
+    if summary["repeated"]:
+        lines.append(f"  {len(summary['repeated'])} portraits are the same file again and were left out")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    return lines
+
+
+def plan(
+    photos: Path, portraits: Path, training: Path | None = None, prompts_csv: Path | None = None
+) -> tuple[Wanted, dict[str, Path]]:
+    """What will be measured, and where each portrait lies.  Raises InputError, PhotosError."""
+    real, _ = _distinct(_readable(_pictures(photos, "photos")))
+    given = _distinct(_readable(_pictures(training, "training photos")))[0] if training else []
+    if len(real) < identity.MIN_HOLDOUT:
+        raise PhotosError(
+            "too few photos to compare with",
+            where=photos,
+            got=f"{len(real)} readable and different",
+            needed=identity.MIN_HOLDOUT,
+            remedy="Add photos of the person that the tool was not given.",
+        )
+    digests = {manifest.sha256_file(p) for p in given}
+    leaked = [p.name for p in real if manifest.sha256_file(p) in digests]
+    if leaked:
+        raise InputError(
+            "a photo is both held out and given to the tool",
+            where=photos,
+            got=", ".join(leaked[:3]),
+            remedy="Leave it in one of the two folders.",
+        )
+    sheets = (likeness.CONTACT_SHEET, likeness.WORST_FIRST)  # lie beside the portraits of a series
+    found = [p for p in _pictures(portraits, "portraits") if p.name not in sheets]
+    made, repeated = _distinct(found)
+    if not made:
+        raise InputError("no portraits in this folder", where=portraits, needed="JPEG, PNG or WebP files")
+    prompts = _prompts(prompts_csv, [p.name for p in (*made, *(portraits / later for later, _ in repeated))])
+    items = [identity.PortraitItem(p, prompts.by_file.get(p.name, ALL_ONE_PROMPT)) for p in made]
+    wanted = Wanted(real, given, items, (), prompts.meanings, repeated, lenient=True)
+    return wanted, {p.name: p for p in made}
+
+
+def _pictures(folder: Path, what: str) -> list[Path]:
+    if not folder.is_dir():
+        got = "a file" if folder.exists() else "no such folder"
+        raise InputError(f"no folder of {what}", where=folder, got=got, needed="a folder of pictures")
+    return likeness.picture_files(folder)
+
+
+def _readable(paths: Sequence[Path]) -> list[Path]:
+    """Photos that can be decoded; a damaged one cannot stand for the person and is left out."""
+    kept: list[Path] = []
+    for path in paths:
+        try:
+            identity.read_rgb(path)
+        except InputError:
+            continue
+        kept.append(path)
+    return kept
+
+
+def _distinct(paths: Sequence[Path]) -> tuple[list[Path], list[tuple[str, str]]]:
+    """Files of different bytes, and (later, earlier) names of those that repeat one.
+
+    A picture that is there twice would narrow the interval without adding anything.
+    """
+    first: dict[str, Path] = {}
+    repeated: list[tuple[str, str]] = []
+    for path in paths:
+        seen = first.setdefault(manifest.sha256_file(path), path)
+        if seen is not path:
+            repeated.append((path.name, seen.name))
+    return list(first.values()), repeated
+
+
+def _prompts(path: Path | None, portraits: Sequence[str]) -> Prompts:
+    """The CSV with columns file, prompt and maybe meaning; every portrait needs exactly one row."""
+    if path is None:
+        return Prompts({}, {})
+    rows = _rows(path)
+    files = [row["file"] for row in rows]
+    twice = sorted({name for name in files if files.count(name) > 1})
+    missing = sorted(set(portraits) - set(files))
+    empty = sorted(row["file"] for row in rows if not row["prompt"])
+    unknown = sorted(set(files) - set(portraits))
+    for what, names in (
+        ("portraits without a row", missing),
+        ("rows without a portrait", unknown),
+        ("portraits with two rows", twice),
+        ("rows without a prompt", empty),
+    ):
+        if names:
+            more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+            raise InputError(
+                f"the prompts do not fit the portraits: {what}",
+                where=path,
+                got=", ".join(names[:5]) + more,
+                needed="one row per portrait: file,prompt",
+            )
+    meanings = {row["prompt"]: row["meaning"] for row in rows if row["meaning"]}
+    return Prompts({row["file"]: row["prompt"] for row in rows}, meanings)
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        reader = csv.DictReader(io.StringIO(text), strict=True)
+        names = [name.strip().lower() for name in reader.fieldnames or ()]
+        if not {"file", "prompt"} <= set(names):
+            needed = "a header with file,prompt"
+            raise InputError("not a table of prompts", where=path, got=", ".join(names), needed=needed)
+        reader.fieldnames = names
+        return [{key: (row.get(key) or "").strip() for key in COLUMNS} for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError("the table of prompts cannot be read", where=path, got=error) from error
+
+
+def _with_threshold(wanted: Wanted, pack: FacePack, path: Path) -> Wanted:
+    """The threshold that `scripts/calibrate_identity.py` derived; refused when it is another pack's."""
+    return replace(wanted, threshold=read_threshold(path, pack_digest=pack.digest))
+
+
+def _refuse_unknown_world(pack: FacePack, photos: Sequence[Path], allowed: bool, folder: Path) -> None:
+    real = [p.name for p in photos if provenance.is_unmarked_picture(p)]
+    if pack.synthetic and real and not allowed:
+        raise InputError(
+            "the embedded face pack knows only the synthetic studio, and these look like real photographs",
+            where=folder,
+            got=f"{len(real)} of {len(photos)} pictures without the studio's mark, such as {real[0]}",
+            needed="a face pack made for photographs",
+            remedy="Name one with --face-pack, or go on all the same with --allow-synthetic-models.",
+        )
+
+
+def _caveats(wanted: Wanted, found: Looked, prompts_csv: Path | None) -> list[str]:
+    said: list[str] = []
+    if not wanted.training:
+        said.append(
+            "Whether the tool was given some of these photos. If it was, similarity and ceiling flatter it; "
+            "name those photos with --training."
+        )
+    if prompts_csv is None:
+        said.append(
+            "How prompts differ: none were named. Portraits of one prompt resemble each other, so without "
+            "prompts no interval is shown; name them with --prompts."
+        )
+    if found.skipped_photos:
+        said.append(f"Photos without a face, left out: {', '.join(found.skipped_photos)}.")
+    return said

@@ -1,0 +1,144 @@
+"""Models onto this machine before they are needed: bases, face packs.
+
+A branch is resolved to a commit once; the lock of the likeness folder then names the bytes for ever.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from portrait_lora.config import FILE_NAME, load
+from portrait_lora.errors import ArtifactError, InputError
+from portrait_lora.faces.install import install, installed
+from portrait_lora.faces.known import KNOWN
+from portrait_lora.families import catalog, layout
+from portrait_lora.hub import lock as locks
+from portrait_lora.hub.hub import Hub, HubFile, Snapshot
+from portrait_lora.hub.lock import Lock, LockedFile, LockedModel
+
+MEGABYTES_PER_SECOND: Final = 25.0
+"""A line of 200 Mbit/s: what the time shown before a download assumes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """One model that is not here: its size (announced, or the catalogue's estimate) and its terms."""
+
+    name: str
+    gigabytes: float
+    licence: str
+    gated: bool
+    page: str
+
+    @property
+    def minutes(self) -> float:
+        """At `MEGABYTES_PER_SECOND`."""
+        return self.gigabytes * 1000 / MEGABYTES_PER_SECOND / 60
+
+
+_CAPTIONERS: Final = {"florence2": (0.5, "MIT"), "blip": (1.0, "BSD-3-Clause")}
+"""GB and licence of what writes captions when no other model is named; as reported, not verified."""
+
+
+def names_of(folder: Path, overrides: Sequence[str] = ()) -> tuple[str, str]:
+    """The base and the face pack that a likeness folder asks for."""
+    file = folder / FILE_NAME
+    config = load(file if file.is_file() else None, overrides)
+    return config.base, config.face_pack
+
+
+def needs(names: Sequence[str], folder: Path, hub: Hub) -> list[Need]:
+    """Which of these models are not on this machine yet; nothing is asked of the network."""
+    lock, found = locks.read(folder), []
+    for name in dict.fromkeys(names):
+        known, base = KNOWN.get(name), _catalogued(name)
+        if known and installed(known) is None:
+            page = known.report.network.source.where
+            found.append(Need(name, known.size / 1e9, known.licence, False, page))
+        elif base and not all(_is_here(lock, repo, hub) for repo in base.repos):
+            found.append(Need(name, base.download_gb, base.licence, base.gated, base.licence_url))
+    return found
+
+
+def captioner_need(captioner: str, model: str, hub: Hub) -> list[Need]:
+    """The captioning model, when one is asked for by name and is not in the cache yet.
+
+    Nothing is asked of the network.  Size and licence of a model of the user's choice are not known.
+    """
+    from portrait_lora.dataset.caption_models import MODELS
+
+    if captioner not in _CAPTIONERS or (model and Path(model).expanduser().is_dir()):
+        return []
+    repo = model or MODELS[captioner]
+    there = hub.cache / f"models--{repo.replace('/', '--')}" / "snapshots"
+    if any(there.glob("*/config.json")):
+        return []
+    size, licence = (math.nan, "licence not known here") if model else _CAPTIONERS[captioner]
+    return [Need(repo, size, licence, False, f"{hub.endpoint}/{repo}")]
+
+
+def pull(name: str, folder: Path, hub: Hub, *, archive: Path | None = None) -> list[LockedModel]:
+    """Fetch one model, verify every byte, and lock it in `folder`; what was locked.
+
+    A name that needs no download (the embedded models, a folder) is checked only.
+    """
+    lock = locks.read(folder)
+    if name in KNOWN:
+        models = install(KNOWN[name], hub, archive)
+    elif base := _catalogued(name):
+        models = [_pull_repo(repo, lock, hub, base.name) for repo in base.repos]
+    elif Path(name).is_file():
+        raise InputError(
+            "a checkpoint in one file is on this machine already",
+            where=name,
+            needed="a folder in diffusers layout",
+            remedy=f"Make it one: portrait-lora convert {name} --out FOLDER",
+        )
+    elif Path(name).is_dir() or name in ("embedded", "synthetic"):
+        return []
+    else:
+        catalog.resolve_base(name)  # raises with the nearest name
+        raise InputError("nothing to fetch under this name", where=name)
+    for model in models:
+        lock = lock.with_model(model)
+    locks.write(folder, lock)
+    return models
+
+
+def _catalogued(name: str) -> catalog.BaseModel | None:
+    return next((b for b in catalog.BASES if b.name == name and b.folder is None), None)
+
+
+def _is_here(lock: Lock, repo: str, hub: Hub) -> bool:
+    model = lock.models.get(repo)
+    return model is not None and not hub.missing(as_locked(model))
+
+
+def as_locked(model: LockedModel) -> Snapshot:
+    """The snapshot of a locked model, so that it can be fetched again without asking which commit."""
+    files = tuple(HubFile(path, f.size, f.sha256, None) for path, f in sorted(model.files.items()))
+    return Snapshot(model.source, model.asked, model.commit, files)
+
+
+def _pull_repo(repo: str, lock: Lock, hub: Hub, label: str) -> LockedModel:
+    """One repository: as locked, or for the first time."""
+    if locked := lock.models.get(repo):
+        folder, digests = hub.fetch(as_locked(locked), label=label)
+        wrong = [p for p, f in locked.files.items() if digests[p] != f.sha256]
+        if wrong:  # fetch has compared the same bytes: only a lock edited meanwhile comes here
+            raise ArtifactError("a file is not the locked one", where=folder / wrong[0])
+        layout.inspect(folder)
+        return locked
+    whole = hub.resolve(repo)
+    index = whole.only([layout.INDEX])
+    folder, _ = hub.fetch(index, label=label)
+    names = [f.path for f in whole.files]
+    snapshot = whole.only(layout.wanted_files(layout.read_layout(folder), names))
+    folder, digests = hub.fetch(snapshot, label=label)
+    layout.inspect(folder)
+    files = {f.path: LockedFile(digests[f.path], f.size) for f in snapshot.files}
+    return LockedModel(repo, whole.asked, whole.commit, files)

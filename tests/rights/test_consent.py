@@ -1,0 +1,138 @@
+"""Photographs need somebody's consent, and it has to cover the use today."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from portrait_lora.errors import ArtifactError, InputError
+from portrait_lora.rights import consent
+from tests.tasks.made_up import make_likeness
+
+TODAY = dt.date(2026, 11, 21)
+GOOD = "who: Anna\npurposes: [training, portraits]\nuntil: 2027-01-31\nstatement: I agree.\n"
+
+
+def require(folder: Path, *, commercial: bool = False, today: dt.date = TODAY) -> None:
+    consent.require(folder, folder / "photos", commercial=commercial, today=today)
+
+
+def test_studio_pictures_need_none_and_photographs_do(tmp_path: Path) -> None:
+    require(make_likeness(tmp_path / "studio", studio=True))
+    with pytest.raises(InputError, match="--i-am-the-subject") as caught:
+        require(make_likeness(tmp_path / "real"))
+    assert caught.value.exit_code == 2
+
+
+def test_the_subject_agrees_for_a_year(tmp_path: Path) -> None:
+    folder = make_likeness(tmp_path / "me")
+    consent.write(folder, consent.of_subject("Anna", TODAY))
+    require(folder, commercial=True)
+    found = consent.read(folder)
+    assert found is not None and found.until == "2027-11-21" and len(found.statement_sha256) == 64
+    with pytest.raises(InputError, match="expired"):
+        require(folder, today=dt.date(2027, 11, 22))
+
+
+def test_photos_that_are_added_later_are_not_covered(tmp_path: Path) -> None:
+    folder = make_likeness(tmp_path / "me")
+    consent.write(folder, consent.of_subject("Anna", TODAY))
+    first = folder / "photos" / "anna_0.png"
+    first.rename(first.with_name("renamed.png"))
+    (folder / "photos" / "anna_1.png").unlink()
+    (folder / "photos" / "anna_2.txt").write_text("a caption")
+    require(folder)
+    (folder / "photos" / "IMG_1.HEIC").write_bytes(b"another photo, in a format that nobody reads here")
+    with pytest.raises(InputError, match=r"not given for these photos.*1 of 3 photos, such as IMG_1.HEIC"):
+        require(folder)
+    consent.write(folder, consent.of_subject("Anna", TODAY))
+    require(folder)
+
+
+def test_a_record_of_an_earlier_version_names_no_photos(tmp_path: Path) -> None:
+    folder = make_likeness(tmp_path / "me")
+    record = asdict(consent.of_subject("Anna", TODAY))
+    del record["photos"]
+    (folder / consent.NAME).write_text(json.dumps(record))
+    with pytest.raises(InputError, match=r"names no photos.*--i-am-the-subject"):
+        require(folder)
+
+
+@pytest.mark.parametrize("name", ["IMG_1.HEIC", "IMG_2.jpg", "IMG_3", "IMG_4.jxl"])
+def test_a_file_that_nobody_can_read_is_no_studio_picture(tmp_path: Path, name: str) -> None:
+    folder = make_likeness(tmp_path / "studio", studio=True)
+    (folder / "photos" / name).write_bytes(b"\0\0\0\x18ftypheic and no more")
+    with pytest.raises(InputError, match="nobody's consent is recorded"):
+        require(folder)
+    with pytest.raises(InputError, match="nobody's consent is recorded"):
+        consent.require_valid(folder)
+
+
+def test_what_is_handed_on_needs_a_consent_that_has_not_ended(tmp_path: Path) -> None:
+    consent.require_valid(make_likeness(tmp_path / "studio", studio=True))
+    folder = make_likeness(tmp_path / "me")
+    consent.write(folder, consent.of_subject("Anna", TODAY))
+    consent.require_valid(folder, today=TODAY)
+    with pytest.raises(InputError, match="expired"):
+        consent.require_valid(folder, today=dt.date(2027, 11, 22))
+
+
+def test_a_file_says_for_what(tmp_path: Path) -> None:
+    folder, file = make_likeness(tmp_path / "anna"), tmp_path / "consent.yaml"
+    file.write_text(GOOD)
+    consent.write(folder, consent.of_file(file, TODAY))
+    require(folder)
+    with pytest.raises(InputError, match="does not cover"):
+        require(folder, commercial=True)
+    assert "I agree" not in (folder / consent.NAME).read_text()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[1]",
+        "who: Anna\n",
+        GOOD + "extra: 1\n",
+        GOOD.replace("Anna", "''"),
+        GOOD.replace("training", "everything"),
+        GOOD.replace("[training, portraits]", "training"),
+        GOOD.replace("2027-01-31", "next year"),
+        GOOD.replace("2027-01-31", "2027-06-31"),
+        GOOD.replace("2027-01-31", "null"),
+        GOOD.replace("Anna", "true"),
+        GOOD.replace("I agree.", "''"),
+        "who: [\n",
+    ],
+)
+def test_an_incomplete_file_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "consent.yaml").write_text(text)
+    with pytest.raises(InputError):
+        consent.of_file(tmp_path / "consent.yaml", TODAY)
+
+
+def test_a_damaged_record_is_told(tmp_path: Path) -> None:
+    good = asdict(consent.of_subject("Anna", TODAY))
+    assert consent.write(tmp_path, consent.of_subject("Anna", TODAY)).is_file() and consent.read(tmp_path)
+    wrong = [good | {"until": None}, good | {"until": 20270131}, good | {"purposes": [7]}, {"who": "x"}, []]
+    nan = json.dumps({**good, "until": float("nan")})
+    for value in ("{", "[" * 200_000, nan, "null", *map(json.dumps, wrong), json.dumps({"purposes": 3})):
+        (tmp_path / consent.NAME).write_text(value)
+        with pytest.raises(ArtifactError, match=r"damaged|not valid JSON"):
+            consent.read(tmp_path)
+
+
+def test_a_key_that_stands_twice_widens_nothing(tmp_path: Path) -> None:
+    (tmp_path / "consent.yaml").write_text(GOOD + "purposes: [training, portraits, commercial]\n")
+    with pytest.raises(InputError, match=r"'purposes' stands twice: got lines \d and \d"):
+        consent.of_file(tmp_path / "consent.yaml", TODAY)
+
+
+@pytest.mark.parametrize(("who", "kept"), [("No", "No"), ("007", "007"), ("2024", "2024"), ("1.10", "1.10")])
+def test_a_name_is_kept_as_it_was_written(tmp_path: Path, who: str, kept: str) -> None:
+    (tmp_path / "consent.yaml").write_text(GOOD.replace("Anna", who))
+    assert consent.of_file(tmp_path / "consent.yaml", TODAY).who == kept
