@@ -32,9 +32,9 @@ def curated(tmp_path_factory):
     folder = tmp_path_factory.mktemp("photos")
     reports = []
     for i, name in enumerate(NAMES):
-        made = report(folder, i, pixels=draw(i, BIG), yaw=(i - 2) * 20.0, embedding=embedding(1, i))
-        path = made.photo.path.rename(folder / f"{name}.png")
-        reports.append(PhotoReport(replace(made.photo, path=path), made.face))
+        checked = report(folder, i, pixels=draw(i, BIG), yaw=(i - 2) * 20.0, embedding=embedding(1, i))
+        path = checked.photo.path.rename(folder / f"{name}.png")
+        reports.append(PhotoReport(replace(checked.photo, path=path), checked.face))
     reports.append(report(folder, 9, pixels=draw(9, BIG), person=2))
     return curate(reports, CurateSettings(same_person_similarity=0.45))
 
@@ -75,8 +75,8 @@ def test_large_held_out_photos_are_reduced_and_lose_their_metadata(tmp_path):
     for i in range(5):
         path = tmp_path / f"{i}.jpg"
         Image.fromarray(draw(i, (840, 1100))).save(path, exif=exif)
-        made = report(tmp_path, i, suffix="png", pixels=draw(i, (840, 1100)))
-        photo = replace(made.photo, path=path, sha256=manifest.sha256_file(path))
+        checked = report(tmp_path, i, suffix="png", pixels=draw(i, (840, 1100)))
+        photo = replace(checked.photo, path=path, sha256=manifest.sha256_file(path))
         reports.append(PhotoReport(photo, made_up_face((840, 1100), embedding=embedding(1, i))))
     curated = curate(reports, CurateSettings(same_person_similarity=0.45))
     crops = build_dataset(curated, tmp_path / "dataset", **OPTIONS)
@@ -122,8 +122,8 @@ def test_buckets_of_several_shapes_are_filled(curated, tmp_path):
 
 
 def test_a_photo_that_changed_or_went_away_after_the_check_is_refused(tmp_path):
-    given = [report(tmp_path, i, pixels=draw(i, BIG), embedding=embedding(1, i)) for i in range(6)]
-    curated = curate(given, CurateSettings(same_person_similarity=0.45))
+    reports = [report(tmp_path, i, pixels=draw(i, BIG), embedding=embedding(1, i)) for i in range(6)]
+    curated = curate(reports, CurateSettings(same_person_similarity=0.45))
     path = curated.kept[0].photo.path
     bytes_before = path.read_bytes()
     Image.fromarray(draw(99, BIG)).save(path)
@@ -143,19 +143,19 @@ def test_position_and_camera_reach_no_file_and_no_page(tmp_path):
     exif.get_ifd(0x8825).update({1: "N", 2: (52.0, 31.0, 12.0), 3: "E", 4: (13.0, 24.0, 1.0)})
     photos = tmp_path / "photos"
     photos.mkdir()
-    given = []
+    reports = []
     for i in range(5):
         path = photos / f"{i}.jpg"
         Image.fromarray(draw(i, BIG)).save(path, exif=exif, comment=b"secret comment", xmp=b"<secret xmp/>")
-        given.append(PhotoReport(load_photo(path)[0], made_up_face(BIG, embedding=embedding(1, i))))
-    curated = curate(given, CurateSettings(same_person_similarity=0.45))
+        reports.append(PhotoReport(load_photo(path)[0], made_up_face(BIG, embedding=embedding(1, i))))
+    curated = curate(reports, CurateSettings(same_person_similarity=0.45))
     build_dataset(curated, tmp_path / "dataset", captions_csv=tmp_path / "captions.csv", **OPTIONS)
-    write_check_html(tmp_path / "check.html", curated, given)
+    write_check_html(tmp_path / "check.html", curated, reports)
     page = (tmp_path / "check.html").read_text("utf-8")
     thumbs = [base64.b64decode(t) for t in re.findall(r"base64,([A-Za-z0-9+/=]+)", page)]
-    made = [p.read_bytes() for p in tmp_path.rglob("*") if p.is_file() and photos not in p.parents]
-    assert len(thumbs) == 5 and len(made) > 12
-    for data in (*thumbs, *made):
+    written = [p.read_bytes() for p in tmp_path.rglob("*") if p.is_file() and photos not in p.parents]
+    assert len(thumbs) == 5 and len(written) > 12
+    for data in (*thumbs, *written):
         for secret in (b"camera maker", b"private comment", b"secret", b"Exif\0", b"<x:xmpmeta"):
             assert secret not in data
 
@@ -188,9 +188,9 @@ def test_no_edit_is_lost_when_photos_are_renamed_removed_or_saved_again(tmp_path
     monkeypatch.setattr(logging.getLogger("portrait_lora"), "propagate", True)
     photos, table = tmp_path / "photos", tmp_path / "captions.csv"
     photos.mkdir()
-    given = [report(photos, i, pixels=draw(i, BIG), embedding=embedding(1, i)) for i in range(7)]
+    reports = [report(photos, i, pixels=draw(i, BIG), embedding=embedding(1, i)) for i in range(7)]
     settings = CurateSettings(same_person_similarity=0.45)
-    first = build_dataset(curate(given, settings), tmp_path / "dataset", captions_csv=table, **OPTIONS)
+    first = build_dataset(curate(reports, settings), tmp_path / "dataset", captions_csv=table, **OPTIONS)
     sources = list(dict.fromkeys(crop.source for crop in first))
     mine = {crop.path.name: f"ohwx, my words on {crop.path.name}" for crop in first}
     write_captions(table, mine)
@@ -274,10 +274,10 @@ def test_damage_is_noticed(curated, tmp_path):
 def test_a_file_name_that_is_no_utf8_goes_all_the_way(tmp_path):
     reports = []
     for i in range(5):
-        made = report(tmp_path, i, pixels=draw(i, BIG), yaw=(i - 2) * 20.0, embedding=embedding(1, i))
+        checked = report(tmp_path, i, pixels=draw(i, BIG), yaw=(i - 2) * 20.0, embedding=embedding(1, i))
         name = os.fsdecode(b"Andr\xe9_%d.png" % i)
-        path = made.photo.path.rename(tmp_path / name)
-        reports.append(PhotoReport(replace(made.photo, path=path), made.face))
+        path = checked.photo.path.rename(tmp_path / name)
+        reports.append(PhotoReport(replace(checked.photo, path=path), checked.face))
     kept = curate(reports, CurateSettings(same_person_similarity=0.45))
     folder = tmp_path / "likeness" / "dataset"
     crops = build_dataset(kept, folder, captions_csv=folder.parent / "captions.csv", **OPTIONS)
@@ -294,10 +294,10 @@ def test_a_file_name_that_is_no_utf8_goes_all_the_way(tmp_path):
 def test_crops_and_held_out_photos_of_the_studio_stay_the_studios_and_no_others(tmp_path):
     reports = []
     for i in range(6):
-        made = report(tmp_path, i, pixels=draw(i, BIG), yaw=(i - 2) * 20.0, embedding=embedding(1, i))
+        checked = report(tmp_path, i, pixels=draw(i, BIG), yaw=(i - 2) * 20.0, embedding=embedding(1, i))
         if i < 5:
-            made.photo.path.write_bytes(provenance.studio_marked(made.photo.path.read_bytes()))
-        reports.append(PhotoReport(load_photo(made.photo.path)[0], made.face))
+            checked.photo.path.write_bytes(provenance.studio_marked(checked.photo.path.read_bytes()))
+        reports.append(PhotoReport(load_photo(checked.photo.path)[0], checked.face))
     kept = curate(reports, CurateSettings(same_person_similarity=0.45))
     build_dataset(kept, tmp_path / "dataset", **OPTIONS)
     for part in ("train", "holdout"):

@@ -45,16 +45,16 @@ def test_every_word_is_in_the_vocabulary():
     known = set(vocabulary.words())
     for colour in [(30, 40, 80), (165, 35, 40), (240, 240, 240)]:
         image = draw(1, SIZE, clothes=colour, backdrop=(230, 230, 230))
-        found = captions(smaller_face(), image)
-        assert found
-        for caption in found:
+        written = captions(smaller_face(), image)
+        assert written
+        for caption in written:
             assert {w for clause in caption.split(", ") for w in clause.split()} <= known
 
 
 def test_what_the_pack_cannot_tell_is_left_out():
-    found = captions(made_up_face(SIZE, pose_deg=None, expression=None))
-    assert found
-    for caption in found:
+    written = captions(made_up_face(SIZE, pose_deg=None, expression=None))
+    assert written
+    for caption in written:
         assert caption.split(",")[0] in {"close-up of ohwx woman", "headshot of ohwx woman"}
 
 
@@ -156,7 +156,7 @@ def test_lines_without_a_photo_are_named_with_what_became_of_it():
 
 def test_a_light_with_a_side_is_told_with_it():
     face = made_up_face(SIZE, lighting="rim lighting", light_direction=(-0.5, 0.5, 0.7))
-    said = captions(face)[0]
-    assert said.endswith("rim lighting") and ", lit from the left, " in said
+    caption = captions(face)[0]
+    assert caption.endswith("rim lighting") and ", lit from the left, " in caption
     face = made_up_face(SIZE, lighting="butterfly lighting", light_direction=(-0.5, 0.5, 0.7))
     assert captions(face)[0].endswith("butterfly lighting")

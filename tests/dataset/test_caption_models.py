@@ -13,7 +13,7 @@ SIZE = (600, 760)
 
 
 @pytest.mark.parametrize(
-    ("said", "caption"),
+    ("description", "caption"),
     [
         ("a woman in a red shirt smiling.", "ohwx woman in a red shirt smiling"),
         ("The image shows a young woman sitting on a bench", "ohwx woman sitting on a bench"),
@@ -25,8 +25,8 @@ SIZE = (600, 760)
         ("", "ohwx woman"),
     ],
 )
-def test_the_person_in_a_description_gets_the_trigger(said, caption):
-    assert name_subject(said, "ohwx woman") == caption
+def test_the_person_in_a_description_gets_the_trigger(description, caption):
+    assert name_subject(description, "ohwx woman") == caption
 
 
 def test_the_model_sees_the_crop():

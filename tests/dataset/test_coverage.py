@@ -36,17 +36,17 @@ def test_yaw_bins_follow_the_sign(yaw, word):
 
 def test_counts_per_cell_of_accepted_photos_only():
     rejected = faces((0.0, "smiling"), findings=(Finding("blurred", "reject", 1.0, 2.0, "x"),))
-    found = coverage([*faces((0.0, "smiling"), (0.0, "smiling"), (-30.0, "neutral")), *rejected])
-    table = dict(zip(found.yaw_bins, found.counts, strict=True))
-    assert found.yaw_bins == YAW_BINS
-    assert table["frontal"][found.expression_bins.index("smiling")] == 2
-    assert sum(sum(row) for row in found.counts) == 3
+    grid = coverage([*faces((0.0, "smiling"), (0.0, "smiling"), (-30.0, "neutral")), *rejected])
+    table = dict(zip(grid.yaw_bins, grid.counts, strict=True))
+    assert grid.yaw_bins == YAW_BINS
+    assert table["frontal"][grid.expression_bins.index("smiling")] == 2
+    assert sum(sum(row) for row in grid.counts) == 3
 
 
 def test_advice_names_the_side_and_the_expression_that_are_short():
-    found = coverage(faces(*[(0.0, "neutral")] * 4, *[(-30.0, "neutral")] * 2))
-    assert found.missing == ("right three-quarter", "smiling")
-    assert found.advice == ("Add two photos turned a little to your left, one of them smiling.",)
+    grid = coverage(faces(*[(0.0, "neutral")] * 4, *[(-30.0, "neutral")] * 2))
+    assert grid.missing == ("right three-quarter", "smiling")
+    assert grid.advice == ("Add two photos turned a little to your left, one of them smiling.",)
 
 
 def test_a_well_spread_set_needs_nothing():
@@ -56,23 +56,23 @@ def test_a_well_spread_set_needs_nothing():
 
 def test_without_pose_the_grid_has_an_unknown_row():
     report = PhotoReport(Photo(Path("x"), "x", (240, 300)), made_up_face(pose_deg=None, expression=None))
-    found = coverage([report])
-    assert found.yaw_bins[-1] == found.expression_bins[-1] == "unknown"
-    assert found.counts[-1][-1] == 1
-    assert "does not measure the pose" in found.advice[0]
+    grid = coverage([report])
+    assert grid.yaw_bins[-1] == grid.expression_bins[-1] == "unknown"
+    assert grid.counts[-1][-1] == 1
+    assert "does not measure the pose" in grid.advice[0]
 
 
 def test_pitch_has_bins_of_its_own_and_every_photo_stands_in_one_cell():
-    given = faces((0.0, "neutral"), (0.0, "neutral"), (30.0, "smiling"))
-    given[1] = replace(given[1], face=made_up_face(pose_deg=(20.0, 0.0, 0.0)))
-    given[2] = replace(given[2], face=made_up_face(pose_deg=(-20.0, 30.0, 0.0), expression="smiling"))
-    found = coverage(given)
-    cells = np.array(found.cells)
-    assert cells.shape == (len(found.yaw_bins), len(PITCH_BINS), len(found.expression_bins))
+    photos = faces((0.0, "neutral"), (0.0, "neutral"), (30.0, "smiling"))
+    photos[1] = replace(photos[1], face=made_up_face(pose_deg=(20.0, 0.0, 0.0)))
+    photos[2] = replace(photos[2], face=made_up_face(pose_deg=(-20.0, 30.0, 0.0), expression="smiling"))
+    grid = coverage(photos)
+    cells = np.array(grid.cells)
+    assert cells.shape == (len(grid.yaw_bins), len(PITCH_BINS), len(grid.expression_bins))
     assert cells.sum() == 3
-    assert np.array_equal(cells.sum(axis=1), np.array(found.counts))
-    place = found.yaw_bins.index("right three-quarter"), PITCH_BINS.index("looking down")
-    assert cells[place][found.expression_bins.index("smiling")] == 1
+    assert np.array_equal(cells.sum(axis=1), np.array(grid.counts))
+    place = grid.yaw_bins.index("right three-quarter"), PITCH_BINS.index("looking down")
+    assert cells[place][grid.expression_bins.index("smiling")] == 1
     assert pitch_bin(made_up_face(pose_deg=None)) == "unknown"
 
 
@@ -92,8 +92,8 @@ def test_one_outfit_or_backdrop_in_most_photos_is_said_with_its_count():
     assert not any("same backdrop" in a for a in coverage([], alike).advice)
     mixed = [Surroundings(same if i % 2 else other, None) for i in range(6)]
     assert not any("same" in a for a in coverage([], mixed).advice)
-    found = coverage([], mixed)
-    assert [(v.kind, v.groups) for v in found.variety] == [("outfit", (3, 3))]
+    grid = coverage([], mixed)
+    assert [(v.kind, v.groups) for v in grid.variety] == [("outfit", (3, 3))]
 
 
 def test_light_from_one_side_only_is_said():

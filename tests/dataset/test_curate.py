@@ -27,18 +27,18 @@ def codes(curated):
 
 
 def test_kept_holdout_and_rejected_are_disjoint_and_complete(tmp_path):
-    given = [*reports(tmp_path, 12), report(tmp_path, 50, person=2)]
-    curated = curate(given, SAME)
+    photos = [*reports(tmp_path, 12), report(tmp_path, 50, person=2)]
+    curated = curate(photos, SAME)
     parts = [r.photo.path for r in (*curated.kept, *curated.holdout, *curated.rejected)]
-    assert sorted(parts) == sorted(r.photo.path for r in given)
+    assert sorted(parts) == sorted(r.photo.path for r in photos)
     assert (len(curated.kept), len(curated.holdout), len(curated.rejected)) == (9, 3, 1)
     assert np.linalg.norm(curated.centroid) == pytest.approx(1, abs=1e-5)
     assert curated.centroid @ embedding(1) > 0.8
 
 
 def test_forty_percent_of_others_are_rejected_with_their_similarity(tmp_path):
-    given = [*reports(tmp_path, 9), *(report(tmp_path, 20 + i, person=2) for i in range(6))]
-    curated = curate(given, SAME)
+    photos = [*reports(tmp_path, 9), *(report(tmp_path, 20 + i, person=2) for i in range(6))]
+    curated = curate(photos, SAME)
     assert set(codes(curated).values()) == {("other_person",)}
     assert {r.photo.path.name for r in curated.rejected} == {f"photo_{i}.png" for i in range(20, 26)}
     finding = curated.rejected[0].findings[0]
@@ -46,19 +46,19 @@ def test_forty_percent_of_others_are_rejected_with_their_similarity(tmp_path):
 
 
 def test_two_people_equally_often_ends_with_a_question(tmp_path):
-    given = [*reports(tmp_path, 5), *(report(tmp_path, 20 + i, person=2) for i in range(5))]
+    photos = [*reports(tmp_path, 5), *(report(tmp_path, 20 + i, person=2) for i in range(5))]
     with pytest.raises(TooFewPhotos, match="two people appear equally often"):
-        curate(given, SAME)
+        curate(photos, SAME)
 
 
 def test_of_near_duplicates_the_sharper_stays(tmp_path):
-    given = reports(tmp_path, 6)
+    photos = reports(tmp_path, 6)
     soft = cv2.GaussianBlur(draw(100), (0, 0), 1.0)
     copies = [
-        report(tmp_path, 30, pixels=soft, sharpness=150.0, embedding=given[0].face.embedding),
-        report(tmp_path, 31, pixels=draw(101), sharpness=450.0, embedding=given[1].face.embedding),
+        report(tmp_path, 30, pixels=soft, sharpness=150.0, embedding=photos[0].face.embedding),
+        report(tmp_path, 31, pixels=draw(101), sharpness=450.0, embedding=photos[1].face.embedding),
     ]
-    curated = curate([*given, *copies], SAME)
+    curated = curate([*photos, *copies], SAME)
     assert codes(curated) == {"photo_30.png": ("near_duplicate",), "photo_01.png": ("near_duplicate",)}
     advice = {r.photo.path.name: r.findings[-1].advice for r in curated.rejected}
     assert "photo_31.png" in advice["photo_01.png"]
@@ -66,29 +66,29 @@ def test_of_near_duplicates_the_sharper_stays(tmp_path):
 
 
 def test_a_chain_of_copies_leaves_one_and_names_it(tmp_path):
-    given = reports(tmp_path, 6)
+    photos = reports(tmp_path, 6)
     for i, sharpness in ((40, 310.0), (41, 500.0), (42, 200.0)):
-        given.append(report(tmp_path, i, pixels=draw(100), sharpness=sharpness, embedding=embedding(1, 0)))
-    curated = curate(given, SAME)
+        photos.append(report(tmp_path, i, pixels=draw(100), sharpness=sharpness, embedding=embedding(1, 0)))
+    curated = curate(photos, SAME)
     assert set(codes(curated)) == {"photo_00.png", "photo_40.png", "photo_42.png"}
     assert all("photo_41.png" in r.findings[-1].advice for r in curated.rejected)
 
 
 def test_already_rejected_photos_stay_out_of_everything(tmp_path):
-    given = reports(tmp_path, 7)
+    photos = reports(tmp_path, 7)
     blurred = Finding("blurred", "reject", 3.0, 40.0, "Sharper.")
-    given[0] = replace(given[0], findings=(blurred,))
-    given.append(
+    photos[0] = replace(photos[0], findings=(blurred,))
+    photos.append(
         report(tmp_path, 60, pixels=draw(100))
     )  # a copy of the blurred one: no duplicate of a kept one
-    curated = curate(given, SAME)
+    curated = curate(photos, SAME)
     assert codes(curated) == {"photo_00.png": ("blurred",)}
 
 
 def test_too_few_photos_say_what_was_wrong(tmp_path):
-    given = [*reports(tmp_path, 4), report(tmp_path, 20, person=2)]
+    photos = [*reports(tmp_path, 4), report(tmp_path, 20, person=2)]
     with pytest.raises(TooFewPhotos) as error:
-        curate(given, SAME)
+        curate(photos, SAME)
     assert error.value.exit_code == EXIT_PHOTOS
     assert "4 of 5" in str(error.value)
     assert "photo_20.png: other_person" in str(error.value)
@@ -107,8 +107,8 @@ def test_few_photos_give_a_warning_and_many_none(tmp_path, caplog, monkeypatch):
 
 
 def test_above_the_limit_a_varied_subset_stays(tmp_path):
-    given = [report(tmp_path, i, yaw=0.0 if i < 9 else 35.0) for i in range(12)]
-    curated = curate(given, replace(SAME, max_photos=6))
+    photos = [report(tmp_path, i, yaw=0.0 if i < 9 else 35.0) for i in range(12)]
+    curated = curate(photos, replace(SAME, max_photos=6))
     assert len(curated.kept) + len(curated.holdout) == 6
     assert {c for cs in codes(curated).values() for c in cs} == {"surplus"}
     assert sum(yaw_bin(r.face) == "right three-quarter" for r in (*curated.kept, *curated.holdout)) == 3
@@ -116,38 +116,38 @@ def test_above_the_limit_a_varied_subset_stays(tmp_path):
 
 def test_the_subset_is_drawn_from_every_outfit(tmp_path):
     red, blue = (170, 30, 40), (30, 40, 160)
-    given = [
+    photos = [
         report(tmp_path, i, pixels=draw(i, clothes=red if i < 8 else blue), sharpness=900.0 - i, yaw=float(i))
         for i in range(10)
     ]
-    curated = curate(given, replace(SAME, max_photos=5))
+    curated = curate(photos, replace(SAME, max_photos=5))
     left = {r.photo.path.name for r in (*curated.kept, *curated.holdout)}
     assert {"photo_08.png", "photo_09.png"} <= left
 
 
 def test_photos_that_vanish_after_the_check_are_unreadable(tmp_path):
-    given = reports(tmp_path, 7)
-    given[2].photo.path.unlink()
-    curated = curate(given, SAME)
+    photos = reports(tmp_path, 7)
+    photos[2].photo.path.unlink()
+    curated = curate(photos, SAME)
     assert codes(curated) == {"photo_02.png": ("unreadable",)}
     assert len(curated.kept) + len(curated.holdout) == 6
 
 
 def test_looks_taken_before_spare_the_files(tmp_path):
-    given, looks = reports(tmp_path, 6), Looks()
-    for one in given:
+    photos, looks = reports(tmp_path, 6), Looks()
+    for one in photos:
         looks.see(one.photo, load_photo(one.photo.path)[1], one.face)
 
     def never(_):
         raise AssertionError("opened again")
 
-    assert len(curate(given, SAME, looks=looks, load=never).kept) == 4
+    assert len(curate(photos, SAME, looks=looks, load=never).kept) == 4
 
 
 def test_embeddings_of_two_kinds_are_a_mistake(tmp_path):
-    given = [report(tmp_path, 0), report(tmp_path, 1, embedder_id="other")]
+    photos = [report(tmp_path, 0), report(tmp_path, 1, embedder_id="other")]
     with pytest.raises(ValueError, match="different embedders"):
-        curate(given, SAME)
+        curate(photos, SAME)
 
 
 @pytest.mark.parametrize(
@@ -160,32 +160,32 @@ def test_how_many_are_held_out(accepted, held):
 def test_the_holdout_is_spread_and_leaves_every_view_to_training(tmp_path):
     yaws = [0.0] * 6 + [-30.0] * 4 + [30.0] * 4 + [70.0]
     words = ["neutral", "smiling", "laughing"] * 5
-    given = [report(tmp_path, i, yaw=y, expression=words[i]) for i, y in enumerate(yaws)]
-    held = choose_holdout(given, 4)
-    views = Counter(yaw_bin(given[i].face) for i in held)
+    photos = [report(tmp_path, i, yaw=y, expression=words[i]) for i, y in enumerate(yaws)]
+    held = choose_holdout(photos, 4)
+    views = Counter(yaw_bin(photos[i].face) for i in held)
     assert views == {"frontal": 2, "left three-quarter": 1, "right three-quarter": 1}
-    assert len({given[i].face.expression for i in held}) >= 2
-    left = {yaw_bin(r.face) for i, r in enumerate(given) if i not in held}
+    assert len({photos[i].face.expression for i in held}) >= 2
+    left = {yaw_bin(r.face) for i, r in enumerate(photos) if i not in held}
     assert "right profile" in left
 
 
 def test_the_holdout_depends_on_neither_order_nor_names(tmp_path):
-    given = reports(tmp_path, 12)
-    first = {given[i].photo.sha256 for i in choose_holdout(given, 3)}
+    photos = reports(tmp_path, 12)
+    first = {photos[i].photo.sha256 for i in choose_holdout(photos, 3)}
     renamed = [
-        replace(r, photo=replace(r.photo, path=tmp_path / f"z{99 - i}.png")) for i, r in enumerate(given)
+        replace(r, photo=replace(r.photo, path=tmp_path / f"z{99 - i}.png")) for i, r in enumerate(photos)
     ][::-1]
     assert {renamed[i].photo.sha256 for i in choose_holdout(renamed, 3)} == first
 
 
 def test_faces_without_pose_can_be_held_out_too(tmp_path):
-    given = [report(tmp_path, i, pose_deg=None, expression=None) for i in range(6)]
-    assert len(choose_holdout(given, 2)) == 2
+    photos = [report(tmp_path, i, pose_deg=None, expression=None) for i in range(6)]
+    assert len(choose_holdout(photos, 2)) == 2
 
 
 def test_curation_writes_nothing_beside_the_photos(tmp_path):
-    given = reports(tmp_path, 6)
+    photos = reports(tmp_path, 6)
     save(tmp_path / "unrelated.png", draw(9))
     before = {p.name: p.stat().st_mtime_ns for p in tmp_path.iterdir()}
-    curate(given, SAME)
+    curate(photos, SAME)
     assert {p.name: p.stat().st_mtime_ns for p in tmp_path.iterdir()} == before

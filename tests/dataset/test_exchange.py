@@ -22,10 +22,10 @@ from .made_up import draw, embedding, report, save
 def likeness(tmp_path):
     root = tmp_path / "ann"
     (root / "photos").mkdir(parents=True)
-    given = [
+    reports = [
         report(root / "photos", i, pixels=draw(i, (420, 530)), embedding=embedding(1, i)) for i in range(6)
     ]
-    curated = curate(given, CurateSettings(same_person_similarity=0.45))
+    curated = curate(reports, CurateSettings(same_person_similarity=0.45))
     build_dataset(curated, root / "dataset", size_px=64, trigger="sks", subject="woman")
     consent.write(root, consent.of_subject("Ann", dt.date.today()))
     return root
@@ -38,11 +38,11 @@ def call(*words):
 
 
 def test_a_prepared_likeness_goes_out_and_comes_in_under_its_own_names(likeness, tmp_path):
-    told = json.loads(
+    summary = json.loads(
         call("dataset", "export", likeness, "--out", tmp_path / "out", "--repeats", 4, "--json")
     )
-    assert (told["for"], told["crops"], told["kind"]) == ("kohya", 8, "woman")
-    assert told["folder"].endswith("img/4_sks woman")
+    assert (summary["for"], summary["crops"], summary["kind"]) == ("kohya", 8, "woman")
+    assert summary["folder"].endswith("img/4_sks woman")
     text = call("dataset", "import", tmp_path / "out", tmp_path / "bea", "-s", "seed=3")
     assert "8 photos and 8 captions" in text
     assert f"Next: portrait-lora check {tmp_path / 'bea'}" in text

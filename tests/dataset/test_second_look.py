@@ -105,10 +105,10 @@ def test_shadows_are_lifted_and_the_light_is_that_of_the_picture():
 def test_the_check_says_how_far_a_head_leans(tmp_path, pose):
     path = save(tmp_path / "lean.png", picture(62))
     report = check_photo(path, Upright(pose=pose), CheckSettings())
-    told = {f.code: f for f in report.findings}
+    findings = {f.code: f for f in report.findings}
     assert not report.accepted
-    assert told["extreme_pose"].measured == pytest.approx(62, abs=1.5)
-    assert "leaning" in told["extreme_pose"].advice
+    assert findings["extreme_pose"].measured == pytest.approx(62, abs=1.5)
+    assert "leaning" in findings["extreme_pose"].advice
     path = save(tmp_path / "slight.png", picture(38))
     assert "extreme_pose" not in check_photo(path, Upright(), CheckSettings()).codes
 

@@ -47,8 +47,8 @@ WRITTEN = {
 def test_rows_find_their_pictures(tmp_path: Path, written: str, form: str) -> None:
     source = pictures(tmp_path / "set")
     table(source, [WRITTEN[written].format(unicodedata.normalize(form, name)) for name in NAMES])
-    made = import_dataset(source, tmp_path / "photos")
-    assert (made.photos, made.captions, made.strange_rows) == (3, 3, 0)
+    imported = import_dataset(source, tmp_path / "photos")
+    assert (imported.photos, imported.captions, imported.strange_rows) == (3, 3, 0)
     texts = {p.name: p.read_text("utf-8") for p in (tmp_path / "photos").glob("*.txt")}
     assert texts == {"a.txt": "caption 0\n", "b.txt": "caption 1\n", "é c.txt": "caption 2\n"}
     summary = recipe.init(tmp_path / "me", source)
@@ -60,8 +60,8 @@ def test_rows_find_their_pictures(tmp_path: Path, written: str, form: str) -> No
 def test_pictures_below_the_table_are_found(tmp_path: Path) -> None:
     pictures(tmp_path / "set" / "images")
     table(tmp_path / "set", [f"images/{name}" for name in NAMES] + ["../a.png", "/etc/a.png"])
-    made = import_dataset(tmp_path / "set", tmp_path / "photos")
-    assert (made.photos, made.captions) == (3, 3)
+    imported = import_dataset(tmp_path / "set", tmp_path / "photos")
+    assert (imported.photos, imported.captions) == (3, 3)
 
 
 def test_rows_of_no_picture_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -70,8 +70,8 @@ def test_rows_of_no_picture_are_told(tmp_path: Path, caplog: pytest.LogCaptureFi
     with caplog.at_level(logging.WARNING):
         assert import_dataset(source, tmp_path / "photos").strange_rows == 10
         assert recipe.init(tmp_path / "me", source)["captions"] == 1
-    told = [r.getMessage() for r in caplog.records]
-    assert sum("10 of 11 rows fit no picture, such as 'other_0.png'" in text for text in told) == 2
+    messages = [r.getMessage() for r in caplog.records]
+    assert sum("10 of 11 rows fit no picture, such as 'other_0.png'" in text for text in messages) == 2
 
 
 def test_one_name_in_two_folders_takes_the_nearer_row_or_none(tmp_path: Path) -> None:
@@ -87,8 +87,8 @@ def test_one_name_in_two_folders_takes_the_nearer_row_or_none(tmp_path: Path) ->
 def test_text_files_find_their_picture(tmp_path: Path, name: str) -> None:
     source = pictures(tmp_path / "set", ("a.png", "b.png"))
     (source / name).write_text("ohwx man\nsmiling", encoding="utf-8")
-    made = import_dataset(source, tmp_path / "photos")
-    assert (made.photos, made.captions) == (2, 1)
+    imported = import_dataset(source, tmp_path / "photos")
+    assert (imported.photos, imported.captions) == (2, 1)
     assert (tmp_path / "photos/a.txt").read_text() == "ohwx man smiling\n"
     assert recipe.init(tmp_path / "me", source)["captions"] == 1
     assert config.load(tmp_path / "me" / config.FILE_NAME).dataset.captions.captioner == "sidecar"
@@ -110,11 +110,11 @@ def test_a_captioner_that_was_asked_for_stays(tmp_path: Path) -> None:
 
 def test_the_name_of_the_project_is_no_trigger(tmp_path: Path) -> None:
     inside = pictures(tmp_path / "2024_anna" / "img" / "10_ohwx woman")
-    made = import_dataset(tmp_path / "2024_anna", tmp_path / "one")
-    assert (made.photos, made.trigger, made.subject) == (3, "ohwx", "woman")
+    imported = import_dataset(tmp_path / "2024_anna", tmp_path / "one")
+    assert (imported.photos, imported.trigger, imported.subject) == (3, "ohwx", "woman")
     table(pictures(tmp_path / "2024_shoot"), ["a.png"])
-    made = import_dataset(tmp_path / "2024_shoot", tmp_path / "two")
-    assert (made.photos, made.captions, made.trigger) == (3, 1, "")
+    imported = import_dataset(tmp_path / "2024_shoot", tmp_path / "two")
+    assert (imported.photos, imported.captions, imported.trigger) == (3, 1, "")
     table(pictures(tmp_path / "10_shoot"), ["a.png"])
     assert import_dataset(tmp_path / "10_shoot", tmp_path / "three").trigger == ""
     assert import_dataset(inside, tmp_path / "four").trigger == "ohwx"

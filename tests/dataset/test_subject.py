@@ -17,9 +17,9 @@ def people(*counts):
 def test_the_subject_is_found_among_forty_percent_of_others(counts):
     rows, who = people(*counts)
     order = np.random.default_rng(3).permutation(len(rows))
-    found = find_subject(rows[order], SAME)
-    assert np.array_equal(found.is_subject, who[order] == 0)
-    assert not found.tied
+    subject = find_subject(rows[order], SAME)
+    assert np.array_equal(subject.is_subject, who[order] == 0)
+    assert not subject.tied
 
 
 def test_two_people_equally_often_is_a_tie():
@@ -32,9 +32,9 @@ def test_an_unusual_view_of_the_subject_stays_when_the_group_is_wide():
     core = rows.mean(axis=0) / np.linalg.norm(rows.mean(axis=0))
     away = embedding(9) - (embedding(9) @ core) * core
     profile = 0.36 * core + np.sqrt(1 - 0.36**2) * away / np.linalg.norm(away)
-    found = find_subject(np.stack([*rows, profile, embedding(2)]).astype(np.float32), SAME)
-    assert 0.7 * SAME <= found.similarity[8] < SAME
-    assert list(found.is_subject) == [True] * 9 + [False]
+    subject = find_subject(np.stack([*rows, profile, embedding(2)]).astype(np.float32), SAME)
+    assert 0.7 * SAME <= subject.similarity[8] < SAME
+    assert list(subject.is_subject) == [True] * 9 + [False]
 
 
 def test_average_linkage_joins_nothing_below_the_threshold():

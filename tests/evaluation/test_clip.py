@@ -50,16 +50,16 @@ def test_figures_by_hand(model: Path, shown: list[tuple[Path, str]], monkeypatch
 
     monkeypatch.setattr(clip, "_open", lambda name: Seer())
     shown[2][0].write_bytes(b"no picture")
-    found = clip.clip_adherence(shown, "any", trigger="ohwx")
-    assert found.mean_cosine == pytest.approx((0.6 + 0.8 + 0.0) / 3)
-    assert found.nearest_rate == pytest.approx(1 / 3)  # only the second; the last cannot be read
-    assert (found.chance, found.portraits) == (0.5, 3)
+    adherence = clip.clip_adherence(shown, "any", trigger="ohwx")
+    assert adherence.mean_cosine == pytest.approx((0.6 + 0.8 + 0.0) / 3)
+    assert adherence.nearest_rate == pytest.approx(1 / 3)  # only the second; the last cannot be read
+    assert (adherence.chance, adherence.portraits) == (0.5, 3)
 
 
 def test_a_model_of_a_folder_judges(model: Path, shown: list[tuple[Path, str]]):
-    found = clip.clip_adherence(shown, str(model))
-    assert -1 <= found.mean_cosine <= 1 and found.nearest_rate * 3 in (0, 1, 2, 3)
-    assert clip.clip_adherence(shown, str(model)) == found
+    adherence = clip.clip_adherence(shown, str(model))
+    assert -1 <= adherence.mean_cosine <= 1 and adherence.nearest_rate * 3 in (0, 1, 2, 3)
+    assert clip.clip_adherence(shown, str(model)) == adherence
 
 
 def test_a_model_that_cannot_be_had_and_nothing_to_judge(tmp_path: Path, shown: list[tuple[Path, str]]):

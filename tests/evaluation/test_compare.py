@@ -24,35 +24,35 @@ BETTER = {p: [v + 0.03 + RNG.normal(0, 0.01) for v in row] for p, row in HARD.it
 
 
 def test_a_steady_gain_is_seen_through_hard_and_easy_prompts():
-    found = compare(measured("new", BETTER), measured("old", HARD))
-    assert found.sentence.startswith("new is better by 0.03")
-    assert found.ci95[0] > 0.015
-    assert found.ci95[1] < 0.045
-    assert (found.prompts, found.portraits, found.unpaired) == (10, 30, 0)
+    comparison = compare(measured("new", BETTER), measured("old", HARD))
+    assert comparison.sentence.startswith("new is better by 0.03")
+    assert comparison.ci95[0] > 0.015
+    assert comparison.ci95[1] < 0.045
+    assert (comparison.prompts, comparison.portraits, comparison.unpaired) == (10, 30, 0)
     other = compare(measured("old", HARD), measured("new", BETTER))
-    assert other.difference == pytest.approx(-found.difference)
+    assert other.difference == pytest.approx(-comparison.difference)
     assert other.sentence.startswith("new is better by 0.03")
 
 
 def test_no_difference_says_what_it_would_take():
     noisy = {p: [v + RNG.normal(0, 0.05) for v in row] for p, row in HARD.items()}
-    found = compare(measured("a", noisy), measured("b", HARD))
-    assert "No difference can be told" in found.sentence
-    assert "prompts" in found.sentence
-    assert found.ci95[0] < 0 < found.ci95[1]
+    comparison = compare(measured("a", noisy), measured("b", HARD))
+    assert "No difference can be told" in comparison.sentence
+    assert "prompts" in comparison.sentence
+    assert comparison.ci95[0] < 0 < comparison.ci95[1]
 
 
 def test_a_missing_face_counts_as_zero_and_the_unpaired_are_told():
     a = {"x": [0.5, None], "y": [0.5], "z": [0.5], "only a": [0.9]}
     b = {"x": [0.5, 0.5], "y": [0.5], "z": [0.5]}
-    found = compare(measured("a", a), measured("b", b))
-    assert found.difference == pytest.approx(-0.5 / 4)
-    assert found.unpaired == 1
+    comparison = compare(measured("a", a), measured("b", b))
+    assert comparison.difference == pytest.approx(-0.5 / 4)
+    assert comparison.unpaired == 1
 
 
 def test_pictures_of_other_names_pair_by_order():
-    found = compare(measured("a", BETTER, prefix="run2-"), measured("b", HARD))
-    assert found.portraits == 30
+    comparison = compare(measured("a", BETTER, prefix="run2-"), measured("b", HARD))
+    assert comparison.portraits == 30
 
 
 @pytest.mark.parametrize(
@@ -90,6 +90,8 @@ def test_two_folders_without_prompts_are_compared_without_an_interval():
     sides = [measured(n, {"all portraits": [v, v + 0.1]}) for n, v in (("a", 0.5), ("b", 0.3))]
     with pytest.raises(InputError, match="too few prompts"):
         compare(*sides)
-    found = compare(*(replace(side, prompts_known=False) for side in sides))
-    assert found.difference == pytest.approx(0.2) and found.ci95 is None and found.by_prompt == ()
-    assert "a minus b is +0.200" in found.sentence and "--prompts" in found.sentence
+    comparison = compare(*(replace(side, prompts_known=False) for side in sides))
+    assert (
+        comparison.difference == pytest.approx(0.2) and comparison.ci95 is None and comparison.by_prompt == ()
+    )
+    assert "a minus b is +0.200" in comparison.sentence and "--prompts" in comparison.sentence

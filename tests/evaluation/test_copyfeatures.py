@@ -13,12 +13,12 @@ FOUND = [features(v) for v in VIEWS]
 def test_a_moved_picture_says_how_far():
     shift = np.float32([6.0, -4.0])
     moved = features(view(drawn_scene(0), KEYPOINTS + shift))
-    found = movement(FOUND[0], moved)
+    transform = movement(FOUND[0], moved)
     span = float(np.ptp(KEYPOINTS, axis=0).max())
     field_px = shift * FIELD_PX / (4 * 1.05 * span)
-    assert found is not None
-    assert np.allclose(found[:, :2], np.eye(2), atol=0.03)
-    assert np.allclose(found[:, 2], -field_px, atol=1.0) and SQUARE_PX == 2 * FIELD_PX
+    assert transform is not None
+    assert np.allclose(transform[:, :2], np.eye(2), atol=0.03)
+    assert np.allclose(transform[:, 2], -field_px, atol=1.0) and SQUARE_PX == 2 * FIELD_PX
 
 
 def test_another_picture_and_a_flat_one_do_not_agree():

@@ -23,9 +23,9 @@ def planted(kind: str) -> list:
 
 @pytest.mark.parametrize("kind", PLANTS)
 def test_a_copy_is_found_with_its_source(kind):
-    found = GALLERY.best(planted(kind), above=LIMIT)
-    assert [match for match, _ in found] == list(range(6))
-    assert min(value for _, value in found) > LIMIT
+    matches = GALLERY.best(planted(kind), above=LIMIT)
+    assert [match for match, _ in matches] == list(range(6))
+    assert min(value for _, value in matches) > LIMIT
 
 
 @pytest.mark.parametrize("turn_deg", [-10, 6])
@@ -33,8 +33,8 @@ def test_a_tilted_copy_is_found(turn_deg):
     turn = cv2.getRotationMatrix2D((96.0, 96.0), turn_deg, 1.0)
     tilted = [cv2.warpAffine(p, turn, (192, 192), borderMode=cv2.BORDER_REPLICATE) for p in PHOTOS]
     points = cv2.transform(KEYPOINTS[None], turn)[0].astype(np.float32)
-    found = GALLERY.best([view(p, points) for p in tilted], above=LIMIT)
-    assert [match for match, value in found if value > LIMIT] == list(range(6))
+    matches = GALLERY.best([view(p, points) for p in tilted], above=LIMIT)
+    assert [match for match, value in matches if value > LIMIT] == list(range(6))
 
 
 def test_another_picture_of_the_same_face_is_no_copy():

@@ -22,7 +22,7 @@ def score(prompt, similarity, name="p", embedder="b"):
 
 
 def report(scores, base=(), **changes):
-    given = {
+    defaults = {
         "holdout": ("a", "b", "c"),
         "pack_digest": "d",
         "threshold": 0.4,
@@ -31,17 +31,17 @@ def report(scores, base=(), **changes):
         "impostor": 0.1,
         "copy_score": 0.0,
     }
-    return drift_report(scores, base, **{**given, **changes})
+    return drift_report(scores, base, **{**defaults, **changes})
 
 
 def test_equal_clusters_give_the_classical_interval_of_cluster_means():
     values = [0.1, 0.3, 0.4, 0.6, 0.6, 0.8]
-    found = clustered_interval(values, ["a", "a", "b", "b", "c", "c"])
+    estimate = clustered_interval(values, ["a", "a", "b", "b", "c", "c"])
     means = [0.2, 0.5, 0.7]
     half = stats.t.ppf(0.975, 2) * np.std(means, ddof=1) / math.sqrt(3)
-    assert found.mean == pytest.approx(np.mean(means))
-    assert found.ci95 == pytest.approx((np.mean(means) - half, min(np.mean(means) + half, 1.0)))
-    assert (found.clusters, found.portraits) == (3, 6)
+    assert estimate.mean == pytest.approx(np.mean(means))
+    assert estimate.ci95 == pytest.approx((np.mean(means) - half, min(np.mean(means) + half, 1.0)))
+    assert (estimate.clusters, estimate.portraits) == (3, 6)
 
 
 def test_unequal_clusters_use_cr2():
@@ -90,10 +90,10 @@ def test_coverage_is_nominal_where_a_percentile_bootstrap_falls_short():
 
 
 def test_one_prompt_takes_its_width_from_the_portraits():
-    found = clustered_interval([0.4, 0.5, 0.6], ["x"] * 3)
+    estimate = clustered_interval([0.4, 0.5, 0.6], ["x"] * 3)
     half = stats.t.ppf(0.975, 2) * 0.1 / math.sqrt(3)
-    assert found.clusters == 1
-    assert found.ci95 == pytest.approx((0.5 - half, 0.5 + half))
+    assert estimate.clusters == 1
+    assert estimate.ci95 == pytest.approx((0.5 - half, 0.5 + half))
 
 
 def test_one_portrait_has_no_width():
@@ -107,20 +107,20 @@ def test_an_interval_of_nothing_is_refused(values):
 
 
 def test_no_face_counts_as_zero_in_the_mean_only():
-    made = report([score("p", 0.6), score("p", None), score("q", 0.3), score("q", 0.5)])
-    assert made.mean == pytest.approx(1.4 / 4)
-    assert made.mean_of_found == pytest.approx(1.4 / 3)
-    assert made.face_found_rate == 0.75
-    assert made.verified_rate == 0.5
-    assert made.share_of_ceiling == pytest.approx((0.35 - 0.1) / 0.6)
-    assert [(p.prompt, p.mean, p.portraits) for p in made.prompts] == [("p", 0.3, 2), ("q", 0.4, 2)]
-    assert math.isnan(made.base_mean)
+    drift = report([score("p", 0.6), score("p", None), score("q", 0.3), score("q", 0.5)])
+    assert drift.mean == pytest.approx(1.4 / 4)
+    assert drift.mean_of_found == pytest.approx(1.4 / 3)
+    assert drift.face_found_rate == 0.75
+    assert drift.verified_rate == 0.5
+    assert drift.share_of_ceiling == pytest.approx((0.35 - 0.1) / 0.6)
+    assert [(p.prompt, p.mean, p.portraits) for p in drift.prompts] == [("p", 0.3, 2), ("q", 0.4, 2)]
+    assert math.isnan(drift.base_mean)
 
 
 def test_the_overall_mean_is_over_portraits_not_prompts():
-    made = report([score("p", 0.9), score("q", 0.3), score("q", 0.3)], [score("p", 0.2), score("q", None)])
-    assert made.mean == pytest.approx(0.5)
-    assert made.base_mean == pytest.approx(0.1)
+    drift = report([score("p", 0.9), score("q", 0.3), score("q", 0.3)], [score("p", 0.2), score("q", None)])
+    assert drift.mean == pytest.approx(0.5)
+    assert drift.base_mean == pytest.approx(0.1)
 
 
 def test_a_prompt_gets_an_interval_from_three_portraits_on():
@@ -131,9 +131,9 @@ def test_a_prompt_gets_an_interval_from_three_portraits_on():
 
 
 def test_all_faces_missing():
-    made = report([score("p", None), score("q", None)])
-    assert (made.mean, made.mean_of_found, made.ci95) == (0.0, None, (0.0, 0.0))
-    assert (made.face_found_rate, made.verified_rate) == (0.0, 0.0)
+    drift = report([score("p", None), score("q", None)])
+    assert (drift.mean, drift.mean_of_found, drift.ci95) == (0.0, None, (0.0, 0.0))
+    assert (drift.face_found_rate, drift.verified_rate) == (0.0, 0.0)
 
 
 def test_no_portraits_and_mixed_embedders_are_refused():

@@ -14,9 +14,9 @@ from portrait_lora.records import IdentityScore
 def report(mean=0.4, base=0.1, **changes):
     scores = [IdentityScore(f"{i}", f"p{i}", mean + d, None, None, "b") for i, d in enumerate((-0.05, 0.05))]
     bases = [] if base is None else [IdentityScore("0", "p0", base, None, None, "b")]
-    given = {"threshold": 0.3, "ceiling": 0.6, "impostor": 0.05, "copy_score": 0.0}
+    defaults = {"threshold": 0.3, "ceiling": 0.6, "impostor": 0.05, "copy_score": 0.0}
     fixed = {"holdout": ("h1", "h2", "h3"), "pack_digest": "d", "false_match_rate": 1e-3}
-    return drift_report(scores, bases, **fixed, **{**given, **changes})
+    return drift_report(scores, bases, **fixed, **{**defaults, **changes})
 
 
 def test_axis_maps_linearly_and_clamps():

@@ -82,7 +82,7 @@ def test_the_largest_face_counts_and_an_unknown_pose_has_no_bin(tmp_path):
         [PortraitItem(picture(tmp_path, "p.png", 10), "x")],
         REFERENCES,
         finder,
-        on_face=lambda path, image, found: seen.append((path.name, image.shape, found.size_px)),
+        on_face=lambda path, image, detection: seen.append((path.name, image.shape, detection.size_px)),
     )
     assert score.similarity == pytest.approx(0.8)
     assert score.pose_bin is None
@@ -176,13 +176,13 @@ def test_references_are_unit_read_only_and_named():
 
 def test_an_unreadable_portrait_counts_as_one_without_a_face(tmp_path):
     (tmp_path / "bad.png").write_bytes(b"not a picture")
-    item, told = PortraitItem(tmp_path / "bad.png", "x"), []
+    item, unreadable = PortraitItem(tmp_path / "bad.png", "x"), []
     with pytest.raises(InputError, match="bad"):
         score_portraits([item], REFERENCES, ByGrey({}))
     (score,) = score_portraits(
-        [item], REFERENCES, ByGrey({}), on_unreadable=lambda which, error: told.append(which.label)
+        [item], REFERENCES, ByGrey({}), on_unreadable=lambda which, error: unreadable.append(which.label)
     )
-    assert (score.similarity, score.faces, told) == (None, 0, ["bad.png"])
+    assert (score.similarity, score.faces, unreadable) == (None, 0, ["bad.png"])
 
 
 def test_pose_matched_ceiling_takes_the_photos_of_like_yaw():

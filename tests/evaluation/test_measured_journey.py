@@ -15,13 +15,13 @@ pytestmark = pytest.mark.journey
 
 def test_every_kind_of_result_is_there(journey: Journey):
     reports = journey.folder / "reports"
-    told = json.loads((reports / "drift.json").read_text(encoding="utf-8"))
-    assert told["protocol"] == protocol.VERSION
-    assert len(told["real_scores"]) == 16
-    assert told["impostor_scores"]
-    assert told["adherence"] is not None
-    assert told["diversity"] is not None
-    assert {"copy_score", "adherence"} <= set(told["checkpoints"][0])
+    results = json.loads((reports / "drift.json").read_text(encoding="utf-8"))
+    assert results["protocol"] == protocol.VERSION
+    assert len(results["real_scores"]) == 16
+    assert results["impostor_scores"]
+    assert results["adherence"] is not None
+    assert results["diversity"] is not None
+    assert {"copy_score", "adherence"} <= set(results["checkpoints"][0])
     assert (reports / "drift.csv").read_text().count("\n") == 1 + 8 + 8
     page = (reports / "drift.html").read_text(encoding="utf-8")
     for words in (

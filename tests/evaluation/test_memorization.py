@@ -29,11 +29,11 @@ def test_copies_are_flagged_and_honest_portraits_are_not():
     planted = [
         view(*plant(kind, drawn_scene(i), drawn_scene(50 + i), seed=i)) for i, kind in enumerate(PLANTS)
     ]
-    found = copy_report([*planted, *NEW], TRAINING, HOLDOUT)
-    assert found.copied == (*[True] * 6, *[False] * 20)
-    assert found.copy_score == pytest.approx(6 / 26)
-    assert [match for match, _ in found.matches[:6]] == list(range(6))
-    assert found.real_photos == 11
+    copies = copy_report([*planted, *NEW], TRAINING, HOLDOUT)
+    assert copies.copied == (*[True] * 6, *[False] * 20)
+    assert copies.copy_score == pytest.approx(6 / 26)
+    assert [match for match, _ in copies.matches[:6]] == list(range(6))
+    assert copies.real_photos == 11
 
 
 def test_the_threshold_by_hand_and_its_limits():

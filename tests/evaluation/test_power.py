@@ -12,21 +12,21 @@ def score(prompt, value, k=0):
 
 def test_spread_by_hand():
     # group means 0.2 and 0.6; within variance 0.02; between = (0.16 - 0.02) / 2... with n0 = 2
-    found = spread([[0.1, 0.3], [0.5, 0.7]])
-    assert found.within == pytest.approx(0.02**0.5)
-    assert found.between == pytest.approx(((2 * 0.08 - 0.02) / 2) ** 0.5)
+    result = spread([[0.1, 0.3], [0.5, 0.7]])
+    assert result.within == pytest.approx(0.02**0.5)
+    assert result.between == pytest.approx(((2 * 0.08 - 0.02) / 2) ** 0.5)
     assert spread([[0.1], [0.2]]) is None
     assert spread([[0.1, 0.2]]) is None
 
 
 def test_unequal_groups_are_recovered_on_average():
     rng = np.random.default_rng(0)
-    found = []
+    estimates = []
     for _ in range(300):
         rows = [rng.normal(0, 0.06) + rng.normal(0, 0.04, rng.integers(2, 6)) for _ in range(12)]
-        found.append(spread(rows))
-    assert np.mean([s.within**2 for s in found]) == pytest.approx(0.04**2, rel=0.06)
-    assert np.mean([s.between**2 for s in found]) == pytest.approx(0.06**2, rel=0.1)
+        estimates.append(spread(rows))
+    assert np.mean([s.within**2 for s in estimates]) == pytest.approx(0.04**2, rel=0.06)
+    assert np.mean([s.between**2 for s in estimates]) == pytest.approx(0.06**2, rel=0.1)
 
 
 def test_the_number_needed_has_the_power_that_it_promises():
@@ -55,8 +55,8 @@ def test_paraphrases():
     offsets = {"smiling, in a suit": 0.1, "in a suit, smiling": -0.1, "alone": 0.0}
     scores = [score(p, 0.4 + d + rng.normal(0, 0.01), k) for p, d in offsets.items() for k in range(5)]
     meanings = {"smiling, in a suit": "smile", "in a suit, smiling": "smile", "alone": "other"}
-    found = paraphrase_drift(scores, meanings)
-    assert (found.meanings, found.wordings, found.widest_meaning) == (1, 2, "smile")
-    assert found.widest == pytest.approx(0.2, abs=0.03)
-    assert found.sd == pytest.approx(0.2 / 2**0.5, abs=0.03)
+    paraphrases = paraphrase_drift(scores, meanings)
+    assert (paraphrases.meanings, paraphrases.wordings, paraphrases.widest_meaning) == (1, 2, "smile")
+    assert paraphrases.widest == pytest.approx(0.2, abs=0.03)
+    assert paraphrases.sd == pytest.approx(0.2 / 2**0.5, abs=0.03)
     assert paraphrase_drift(scores, {}) is None

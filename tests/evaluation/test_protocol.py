@@ -29,12 +29,12 @@ def measured():
     seen, scores = [], []
     for i in range(8):
         name, prompt = f"p{i}.png", f"frontal headshot, smiling, wording {i % 3}"
-        found = None if i == 7 else face(5.0 * i)
-        around = None if found is None else view(drawn_scene(0 if i == 1 else 300 + i), KEYPOINTS)
-        seen.append(protocol.Seen(name, prompt, found, around))
+        detected = None if i == 7 else face(5.0 * i)
+        around = None if detected is None else view(drawn_scene(0 if i == 1 else 300 + i), KEYPOINTS)
+        seen.append(protocol.Seen(name, prompt, detected, around))
         scores.append(
             IdentityScore(name, prompt, None, None, None, "b")
-            if found is None
+            if detected is None
             else IdentityScore(
                 name, prompt, 0.3 + 0.05 * i, "h0.png", "frontal", "b", 5.0 * i, 20.0 + 30 * i, 1 + (i == 2)
             )

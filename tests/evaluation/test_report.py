@@ -29,18 +29,18 @@ HOLDOUT = ("h1.jpg", "h2.jpg", "h3.jpg")
 
 
 def scores(shift=0.0):
-    found = [
+    measured = [
         IdentityScore(
             f"{p}-{k}.png", prompt, 0.4 + shift + 0.03 * k - 0.1 * p, "h2.jpg", "frontal", "embedder b"
         )
         for p, prompt in enumerate(PROMPTS)
         for k in range(3)
     ]
-    return [*found, IdentityScore("lost.png", PROMPTS[1], None, None, None, "embedder b")]
+    return [*measured, IdentityScore("lost.png", PROMPTS[1], None, None, None, "embedder b")]
 
 
 def report(**changes):
-    given = {
+    defaults = {
         "holdout": HOLDOUT,
         "pack_digest": "0123456789abcdef" * 4,
         "threshold": 0.31,
@@ -50,7 +50,7 @@ def report(**changes):
         "copy_score": 0.25,
     }
     mine, base = changes.pop("scores", scores()), changes.pop("base", scores(-0.3))
-    return drift_report(mine, base, **{**given, **changes})
+    return drift_report(mine, base, **{**defaults, **changes})
 
 
 def files(folder, names):
@@ -60,15 +60,15 @@ def files(folder, names):
     return {name: folder / name for name in names}
 
 
-def page(tmp_path, made=None, notes=None):
-    made = made or report()
+def page(tmp_path, drift=None, notes=None):
+    drift = drift or report()
     target = tmp_path / "drift.html"
     write_drift_html(
         target,
-        made,
-        portraits=files(tmp_path / "p", [s.portrait for s in made.scores]),
-        holdout=files(tmp_path / "h", made.holdout),
-        base_portraits=files(tmp_path / "b", [s.portrait for s in made.base_scores]),
+        drift,
+        portraits=files(tmp_path / "p", [s.portrait for s in drift.scores]),
+        holdout=files(tmp_path / "h", drift.holdout),
+        base_portraits=files(tmp_path / "b", [s.portrait for s in drift.base_scores]),
         notes=notes,
     )
     return target.read_text(encoding="utf-8")
@@ -103,9 +103,9 @@ class Outline(HTMLParser):
 def test_every_prompt_portrait_and_held_out_photo_is_there(tmp_path):
     outline = Outline(page(tmp_path))
     alts = [attrs["alt"] for tag, attrs in outline.tags if tag == "img"]
-    made = report()
+    drift = report()
     assert alts.count("portrait lost.png") == 1
-    for score in made.scores:
+    for score in drift.scores:
         assert f"portrait {score.portrait}" in alts
         assert f"base portrait {score.portrait}" in alts
     assert [a for a in alts if a.startswith("photo ")] == [f"photo {name}" for name in HOLDOUT]
@@ -116,13 +116,13 @@ def test_every_prompt_portrait_and_held_out_photo_is_there(tmp_path):
 
 def test_numbers_stand_on_the_page(tmp_path):
     text = Outline(page(tmp_path)).text
-    made = report()
-    for value in (made.mean, made.base_mean, made.ceiling, made.impostor, made.threshold):
+    drift = report()
+    for value in (drift.mean, drift.base_mean, drift.ceiling, drift.impostor, drift.threshold):
         assert f"{value:.3f}" in text
-    assert f"{made.share_of_ceiling * 100:.0f}\u00a0%" in text
+    assert f"{drift.share_of_ceiling * 100:.0f}\u00a0%" in text
     assert "25\u00a0%" in text
     assert "6 of 7 portraits" in text
-    for score in made.scores:
+    for score in drift.scores:
         if score.similarity is not None:
             assert f"{score.similarity:.3f}" in text
 
@@ -190,44 +190,44 @@ def test_a_missing_picture_does_not_hide_its_score(tmp_path):
 
 def over(prompts, values=(0.3, 0.4)):
     """A report over so many prompts, each with a portrait of every value."""
-    made = [
+    spread = [
         IdentityScore(f"{p}-{k}.png", f"prompt {p}", v + 0.01 * p, "h2.jpg", "frontal", "embedder b")
         for p in range(prompts)
         for k, v in enumerate(values)
     ]
-    return report(scores=made, base=[])
+    return report(scores=spread, base=[])
 
 
 @pytest.mark.parametrize("prompts", [1, 2, 3, 4, 8])
 def test_an_interval_is_shown_from_four_prompts_on(tmp_path, prompts):
-    made = over(prompts)
+    drift = over(prompts)
     shown = prompts >= 4
-    html = page(tmp_path, made)
+    html = page(tmp_path, drift)
     text = Outline(html).text
-    interval = f"{made.ci95[0]:.3f} to {made.ci95[1]:.3f}"
-    assert (interval in text) is shown and ("interval" in verdict(made)) is shown
+    interval = f"{drift.ci95[0]:.3f} to {drift.ci95[1]:.3f}"
+    assert (interval in text) is shown and ("interval" in verdict(drift)) is shown
     assert ('<line class="whisker"' in html) is shown
     assert ("Too few prompts." in text) is not shown and (page_words.TOO_FEW in text) is not shown
 
 
 def test_without_prompts_there_is_no_interval_anywhere(tmp_path):
-    made = report(scores=[replace(s, prompt="all portraits") for s in over(8).scores], base=[])
-    html = page(tmp_path, made, PageNotes(prompts_known=False, words=page_words.OTHER_TOOL))
+    drift = report(scores=[replace(s, prompt="all portraits") for s in over(8).scores], base=[])
+    html = page(tmp_path, drift, PageNotes(prompts_known=False, words=page_words.OTHER_TOOL))
     text = Outline(html).text
     assert "No interval." in text and page_words.NO_PROMPTS in text
-    assert f"{made.ci95[0]:.3f} to {made.ci95[1]:.3f}" not in text and '<i class="span"' not in html
+    assert f"{drift.ci95[0]:.3f} to {drift.ci95[1]:.3f}" not in text and '<i class="span"' not in html
 
 
 def test_of_pictures_of_another_tool_nothing_is_claimed_that_nobody_knows(tmp_path):
-    made = over(8)
-    foreign = Outline(page(tmp_path, made, PageNotes(words=page_words.OTHER_TOOL, synthetic=True))).text
+    drift = over(8)
+    foreign = Outline(page(tmp_path, drift, PageNotes(words=page_words.OTHER_TOOL, synthetic=True))).text
     for claim in ("this adapter", "has not seen", "held out before", "a training photo", "that made and"):
         assert claim not in foreign.lower(), claim
     assert "Whether the tool was given some of them is not known." in foreign
     assert "The same prompts and seeds without the adapter" not in foreign
-    named = Outline(page(tmp_path, made, PageNotes(words=page_words.OTHER_TOOL_TRAINING))).text
+    named = Outline(page(tmp_path, drift, PageNotes(words=page_words.OTHER_TOOL_TRAINING))).text
     assert "a photo that the tool was given" in named and "is not known" not in named
-    own = Outline(page(tmp_path, made)).text
+    own = Outline(page(tmp_path, drift)).text
     assert "this adapter has not seen them" in own and "this person and this adapter" in own
 
 
@@ -236,17 +236,17 @@ def test_the_verdict_says_whether_they_pass_as_this_person():
              (0.1,) * 17 + (0.4,) * 3: "Only 3 of 20 pass", (0.1,) * 3 + (0.4,) * 17: "Most, 17 of 20 pass",
              (0.1,) + (0.4,) * 19: "Nearly all, 19 of 20 pass", (0.4,) * 20: "All pass"}  # fmt: skip
     for values, words in rates.items():
-        made = report(
+        drift = report(
             scores=[IdentityScore(f"{k}", "p", v, None, None, "b") for k, v in enumerate(values)], base=[]
         )
-        assert f"{words} as this person" in verdict(made)
+        assert f"{words} as this person" in verdict(drift)
 
 
 def test_verdict_gives_the_share_with_its_interval():
-    made = over(5)
-    low, high = ((end - 0.05) / 0.56 for end in made.ci95)
-    assert f"reach {made.share_of_ceiling * 100:.0f}\u00a0%" in verdict(made)
-    assert f"{low * 100:.0f}\u00a0% to {high * 100:.0f}\u00a0%" in verdict(made)
+    drift = over(5)
+    low, high = ((end - 0.05) / 0.56 for end in drift.ci95)
+    assert f"reach {drift.share_of_ceiling * 100:.0f}\u00a0%" in verdict(drift)
+    assert f"{low * 100:.0f}\u00a0% to {high * 100:.0f}\u00a0%" in verdict(drift)
 
 
 def test_thumbnails_are_small_upright_and_bare(tmp_path):
@@ -264,15 +264,15 @@ def test_thumbnails_are_small_upright_and_bare(tmp_path):
 
 
 def test_json_is_plain_and_complete(tmp_path):
-    made = report(base=[], copy_score=float("nan"))
-    write_drift_json(tmp_path / "drift.json", made, PageNotes(copy_gap=0.02, selected_step=4))
+    drift = report(base=[], copy_score=float("nan"))
+    write_drift_json(tmp_path / "drift.json", drift, PageNotes(copy_gap=0.02, selected_step=4))
     value = json.loads((tmp_path / "drift.json").read_text(encoding="utf-8"))
     assert value["base_mean"] is None
     assert value["copy_score"] is None
     assert value["gain_over_base"] is None
-    assert value["mean"] == pytest.approx(made.mean)
-    assert value["ci95"] == pytest.approx(list(made.ci95))
-    assert value["share_of_ceiling"] == pytest.approx(made.share_of_ceiling)
+    assert value["mean"] == pytest.approx(drift.mean)
+    assert value["ci95"] == pytest.approx(list(drift.ci95))
+    assert value["share_of_ceiling"] == pytest.approx(drift.share_of_ceiling)
     assert [p["prompt"] for p in value["prompts"]] == list(PROMPTS)
     assert value["scores"][-1]["similarity"] is None
     assert value["holdout"] == list(HOLDOUT)

@@ -50,9 +50,9 @@ def test_without_pairs_the_best_rows_own_standard_error():
 
 def test_no_face_counts_as_zero():
     scores = [IdentityScore("a", "p", 0.6, None, None, "a"), IdentityScore("b", "p", None, None, None, "a")]
-    made = checkpoint_score(400, scores)
-    assert (made.step, made.mean, made.face_found_rate, made.n) == (400, 0.3, 0.5, 2)
-    assert made.values == (0.6, 0.0)
+    result = checkpoint_score(400, scores)
+    assert (result.step, result.mean, result.face_found_rate, result.n) == (400, 0.3, 0.5, 2)
+    assert result.values == (0.6, 0.0)
 
 
 def test_nothing_to_choose_from():
