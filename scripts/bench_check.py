@@ -20,12 +20,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from portrait_lora.dataset.checks import CheckSettings, check_folder
-from portrait_lora.dataset.curate import CurateSettings, TooFewPhotos, curate
+from portrait_lora.config import CheckConfig, CurateConfig
+from portrait_lora.dataset.checks import check_folder
+from portrait_lora.dataset.curate import TooFewPhotos, curate
 from portrait_lora.dataset.duplicates import Looks
 from portrait_lora.dataset.subject import SHARE_OF_THRESHOLD
 from portrait_lora.faces.analyzer import FaceAnalyzer
 from portrait_lora.faces.packs import resolve_pack
+from portrait_lora.stages.configured import check_of, curate_of
 from portrait_lora.synthetic.identity import sample_people
 from portrait_lora.synthetic.render import render
 from portrait_lora.synthetic.scene import sample_scenes
@@ -75,10 +77,11 @@ def decode_with_pillow(paths: list[Path]) -> None:
 def examine(folder: Path, analyzer: FaceAnalyzer) -> int:
     """The check and the curation, as the commands run them; how many photos are usable."""
     looks = Looks()
-    reports = check_folder(folder, analyzer, CheckSettings(), seen=looks.see)
+    reports = check_folder(folder, analyzer, check_of(CheckConfig()), seen=looks.see)
     similarity = SHARE_OF_THRESHOLD * analyzer.pack.threshold("select")
     try:
-        curated = curate(reports, CurateSettings(), same_person_similarity=similarity, looks=looks)
+        limits = curate_of(CurateConfig(), same_person_similarity=similarity)
+        curated = curate(reports, limits, looks=looks)
     except TooFewPhotos:
         return sum(r.accepted for r in reports)
     return len(curated.kept) + len(curated.holdout)

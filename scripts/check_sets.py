@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from portrait_lora.dataset.checks import CheckSettings, check_folder
-from portrait_lora.dataset.curate import CurateSettings, TooFewPhotos, curate
+from portrait_lora.config import CheckConfig, CurateConfig
+from portrait_lora.dataset.checks import check_folder
+from portrait_lora.dataset.curate import TooFewPhotos, curate
 from portrait_lora.dataset.duplicates import Looks
 from portrait_lora.dataset.subject import find_subject
 from portrait_lora.faces.analyzer import FaceAnalyzer
+from portrait_lora.stages.configured import check_of, curate_of
 from scripts.degradations import ImageArray, take
 from scripts.rows import Row
 
@@ -94,9 +96,10 @@ def copies(photos: list[bytes], analyzer: FaceAnalyzer, same: float) -> tuple[in
         for i in range(3):
             (here / f"{i:02d}_copy.jpg").write_bytes(_copy(photos[i], i))
         looks = Looks()
-        reports = check_folder(here, analyzer, CheckSettings(), seen=looks.see)
+        reports = check_folder(here, analyzer, check_of(CheckConfig()), seen=looks.see)
         try:
-            after = curate(reports, CurateSettings(), same_person_similarity=same, looks=looks)
+            limits = curate_of(CurateConfig(), same_person_similarity=same)
+            after = curate(reports, limits, looks=looks)
             every = [*after.kept, *after.holdout, *after.rejected]
         except TooFewPhotos as few:
             every = list(few.reports)

@@ -23,11 +23,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from portrait_lora.dataset.checks import CheckSettings, check_photo
+from portrait_lora.config import CheckConfig
+from portrait_lora.dataset.checks import check_photo
 from portrait_lora.dataset.subject import SHARE_OF_THRESHOLD
 from portrait_lora.faces.analyzer import FaceAnalyzer
 from portrait_lora.faces.packs import resolve_pack
 from portrait_lora.records import PhotoReport
+from portrait_lora.stages.configured import check_of
 from scripts import parts
 from scripts.check_sets import (
     PEOPLE_FROM,
@@ -99,7 +101,7 @@ class Judge:
     """Writes a picture into a folder and tells which codes the check finds."""
 
     def __init__(self, analyzer: FaceAnalyzer, folder: Path):
-        self.analyzer, self.path, self.settings = analyzer, folder / "photo.jpg", CheckSettings()
+        self.analyzer, self.path, self.settings = analyzer, folder / "photo.jpg", check_of(CheckConfig())
 
     def report(self, data: bytes) -> PhotoReport:
         """The report of one file."""

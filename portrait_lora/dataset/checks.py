@@ -15,7 +15,7 @@ import numpy as np
 
 from portrait_lora import log
 from portrait_lora.dataset import findings, panorama
-from portrait_lora.dataset.findings import CODES, CheckSettings, face_luma, settings_of
+from portrait_lora.dataset.findings import CODES, DETECT_SIDE_PX, CheckSettings, face_luma
 from portrait_lora.dataset.photos import (
     ImageArray,
     UnreadablePhoto,
@@ -27,7 +27,7 @@ from portrait_lora.dataset.second_look import SURE_SCORE, second_look
 from portrait_lora.dataset.unseen import unseen
 from portrait_lora.records import Face, Finding, Photo, PhotoReport, readonly
 
-__all__ = ["CODES", "CheckSettings", "check_folder", "check_photo", "face_luma", "move_face", "settings_of"]
+__all__ = ["CODES", "CheckSettings", "check_folder", "check_photo", "face_luma", "move_face"]
 
 NO_FACE: Final = Finding(
     "no_face", "reject", 0.0, 1.0, "No face was found. Use a photo where the face is in plain view."
@@ -58,7 +58,7 @@ class FaceFinder(Protocol):
 def check_folder(
     folder: Path,
     analyzer: FaceFinder,
-    settings: CheckSettings | None = None,
+    settings: CheckSettings,
     progress: Progress = log.progress,
     seen: Seen | None = None,
 ) -> list[PhotoReport]:
@@ -67,7 +67,6 @@ def check_folder(
     Subfolders are not read; when they hold pictures, the log says so.  Raises InputError when the folder
     cannot be read.
     """
-    settings = CheckSettings.of(settings)
     paths = list_photos(folder)
     _tell_of_subfolders(photos_in_subfolders(folder))
     reports = []
@@ -90,9 +89,9 @@ def check_photo(
     """Decode one photo, find the face of its subject and say what is wrong with it."""
     most = int(settings.max_megapixels * 1e6)
     try:
-        photo, image = load_photo(path, settings.detect_side_px, max_pixels=most, quick=True)
+        photo, image = load_photo(path, DETECT_SIDE_PX, max_pixels=most, quick=True)
         if panorama.is_long(photo.size_px):
-            side = panorama.side_px(photo.size_px, settings.detect_side_px)
+            side = panorama.side_px(photo.size_px, DETECT_SIDE_PX)
             photo, image = load_photo(path, side, max_pixels=most, quick=True)
         find = panorama.in_windows(analyzer.find)
         first = find(image)

@@ -13,7 +13,7 @@ import numpy as np
 
 from portrait_lora import log
 from portrait_lora.dataset import coverage as cover
-from portrait_lora.dataset.checks import move_face, settings_of, unreadable
+from portrait_lora.dataset.checks import move_face, unreadable
 from portrait_lora.dataset.duplicates import Look, Looks, linked, look_of, same_picture, sharper
 from portrait_lora.dataset.photos import ImageArray, UnreadablePhoto, load_photo
 from portrait_lora.dataset.subject import find_subject, unit_mean
@@ -25,22 +25,17 @@ LOOK_SIDE_PX = 640
 Loader = Callable[[PhotoReport], ImageArray]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CurateSettings:
     """The thresholds of curation; similarities are cosines of embeddings or correlations of pixels."""
 
-    min_photos: int = 5
-    few_photos: int = 10  # fewer usable photos give a warning
-    max_photos: int = 40  # above, the best covering subset is kept
-    same_person_similarity: float = 0.35  # the pack's threshold for two photos of one person
-    duplicate_frame: float = 0.98  # correlation of the whole frames
-    duplicate_face: float = 0.93  # correlation of the aligned faces
-    duplicate_embedding: float = 0.60
-
-    @classmethod
-    def of(cls, values: object) -> CurateSettings:
-        """Settings from anything that has some of these fields, such as a section of a configuration."""
-        return settings_of(cls, values)
+    min_photos: int
+    few_photos: int  # fewer usable photos give a warning
+    max_photos: int  # above, the best covering subset is kept
+    same_person_similarity: float  # the pack's threshold for two photos of one person
+    duplicate_frame: float  # correlation of the whole frames
+    duplicate_face: float  # correlation of the aligned faces
+    duplicate_embedding: float
 
 
 class TooFewPhotos(PhotosError):
@@ -61,22 +56,17 @@ class TooFewPhotos(PhotosError):
 
 def curate(
     reports: Sequence[PhotoReport],
-    settings: CurateSettings | None = None,
+    settings: CurateSettings,
     *,
-    same_person_similarity: float | None = None,
     looks: Looks | None = None,
     load: Loader | None = None,
 ) -> CuratedSet:
     """Add `near_duplicate`, `other_person` and `surplus` findings and split what is left.
 
     `kept` (for training), `holdout` and `rejected` are disjoint and together are all of `reports`.
-    `same_person_similarity` (the pack's threshold) wins over that of `settings`.  Photos that `looks` has
-    not seen are opened with `load`, which gives upright RGB pixels at any size; one that has become
-    unreadable since the check is rejected as such.  Raises TooFewPhotos (exit code 3).
+    Photos that `looks` has not seen are opened with `load`, which gives upright RGB pixels at any size; one
+    that has become unreadable since the check is rejected as such.  Raises TooFewPhotos (exit code 3).
     """
-    settings = CurateSettings.of(settings)
-    if same_person_similarity is not None:
-        settings = replace(settings, same_person_similarity=same_person_similarity)
     _one_embedder(reports)
     reports, seen = _look_at(reports, looks or Looks(), load or _load)
     marked = _mark_duplicates(reports, seen, settings)

@@ -7,8 +7,8 @@ A bad photo is data, not an exception.  Lengths are pixels of the upright origin
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
-from typing import Final, TypeVar
+from dataclasses import dataclass
+from typing import Final
 
 import cv2
 import numpy as np
@@ -44,44 +44,31 @@ CODES: Final = tuple(NEEDS)
 NO_GLASSES: Final = GLASSES[0]
 
 
-@dataclass(frozen=True, slots=True)
+DETECT_SIDE_PX: Final = 1280
+"""The longer side of the picture that the detector sees."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CheckSettings:
-    """The thresholds of the per-photo checks."""
+    """The thresholds of the per-photo checks; the usual ones are those of the configuration."""
 
-    detect_side_px: int = 1280  # the longer side of the picture that the detector sees
-    min_face_px: float = 64.0  # longer side of the face box in the original
-    min_side_px: int = 128  # shorter side of the picture
-    several_faces_ratio: float = 0.4  # a further face counts from this share of the largest one's size
-    max_blur_px: float = 1.15  # `faces.quality.blur_px` of the aligned 112 px crop
-    min_brightness: float = 22.0  # mean luma of the aligned crop
-    max_brightness: float = 232.0
-    min_highlight: float = 70.0  # 95th percentile of the face's luma: fair to dark skin, unlike the mean
-    max_blown_share: float = 0.4  # share of face pixels at luma 250 and above
-    max_clipped_share: float = 0.35  # blown and crushed (12 and below) together
-    min_border_share: float = 0.01  # room between face and border, in face sizes
-    max_yaw_deg: float = 85.0
-    max_pitch_deg: float = 40.0
-    max_roll_deg: float = 45.0
-    max_contrast_stops: float = 3.75  # `light.contrast_stops`: 2.5 in split lighting, 5 with a side in black
-    min_eye_brightness: float = 0.6  # `faces.quality.eye_brightness`: dark lenses are below
-    max_covered_share: float = 0.17  # of the face between brows and chin
-    max_megapixels: float = 120.0  # larger pictures are refused unread
-
-    @classmethod
-    def of(cls, values: object) -> CheckSettings:
-        """Settings from anything that has some of these fields, such as a section of a configuration."""
-        return settings_of(cls, values)
-
-
-T = TypeVar("T")
-
-
-def settings_of(kind: type[T], values: object) -> T:
-    """The dataclass `kind` with every field that `values` has; defaults for the others, or for None."""
-    if isinstance(values, kind):
-        return values
-    names = [f.name for f in fields(kind) if hasattr(values, f.name)]  # type: ignore[arg-type]
-    return kind(**{name: getattr(values, name) for name in names})
+    min_face_px: float  # longer side of the face box in the original
+    min_side_px: int  # shorter side of the picture
+    several_faces_ratio: float  # a further face counts from this share of the largest one's size
+    max_blur_px: float  # `faces.quality.blur_px` of the aligned 112 px crop
+    min_brightness: float  # mean luma of the aligned crop
+    max_brightness: float
+    min_highlight: float  # 95th percentile of the face's luma: fair to dark skin, unlike the mean
+    max_blown_share: float  # share of face pixels at luma 250 and above
+    max_clipped_share: float  # blown and crushed (12 and below) together
+    min_border_share: float  # room between face and border, in face sizes
+    max_yaw_deg: float
+    max_pitch_deg: float
+    max_roll_deg: float
+    max_contrast_stops: float  # `light.contrast_stops`: 2.5 in split lighting, 5 with a side in black
+    min_eye_brightness: float  # `faces.quality.eye_brightness`: dark lenses are below
+    max_covered_share: float  # of the face between brows and chin
+    max_megapixels: float  # larger pictures are refused unread
 
 
 def of_face(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from portrait_lora import manifest, provenance, summaries
@@ -74,23 +73,22 @@ def examined(ctx: Context) -> tuple[list[PhotoReport], CuratedSet | TooFewPhotos
 def _examine(ctx: Context) -> tuple[list[PhotoReport], CuratedSet | TooFewPhotos]:
     """Every photo's report, and the curated set or why there is none."""
     from portrait_lora.dataset import checks, crop, curate, duplicates, subject
+    from portrait_lora.stages import configured
 
     _refuse_unknown_world(ctx)
     _ = ctx.photo_digests
     settings = ctx.config.dataset
-    wanted = checks.CheckSettings.of(settings.check)
-    least = max(wanted.min_side_px, math.ceil(ctx.base.resolution_px / crop.MAX_ENLARGEMENT))
+    least = math.ceil(ctx.base.resolution_px / crop.MAX_ENLARGEMENT)
+    wanted = configured.check_of(settings.check, least_side_px=least)
     looks = duplicates.Looks()
-    wanted = replace(wanted, min_side_px=least)
     reports = checks.check_folder(ctx.likeness.photos, ctx.finder, wanted, seen=looks.see)
     if not reports:
         got = f"{len(ctx.photo_digests)} files, none of them a picture"
         raise ctx.no_photos(got)
     same = subject.SHARE_OF_THRESHOLD * ctx.pack.threshold("select")
     try:
-        curated = curate.curate(
-            reports, curate.CurateSettings.of(settings.curate), same_person_similarity=same, looks=looks
-        )
+        limits = configured.curate_of(settings.curate, same_person_similarity=same)
+        curated = curate.curate(reports, limits, looks=looks)
         return reports, curated
     except curate.TooFewPhotos as few:
         return reports, few

@@ -9,11 +9,15 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from portrait_lora.config import CheckConfig, CurateConfig
 from portrait_lora.dataset.checks import move_face
 from portrait_lora.dataset.photos import ImageArray, load_photo
 from portrait_lora.records import Face, PhotoReport, readonly
+from portrait_lora.stages.configured import check_of, curate_of
 
 SIZE = (240, 300)  # W, H of a drawn picture
+CHECKS = check_of(CheckConfig())
+SAME = curate_of(CurateConfig(), same_person_similarity=0.45)
 DIMENSIONS = 64
 
 

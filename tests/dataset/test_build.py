@@ -13,13 +13,13 @@ from PIL import Image
 from portrait_lora import manifest, provenance
 from portrait_lora.dataset.build import build_dataset, dataset_inputs, load_dataset_folder
 from portrait_lora.dataset.caption import read_captions, write_captions
-from portrait_lora.dataset.curate import CurateSettings, curate
+from portrait_lora.dataset.curate import curate
 from portrait_lora.dataset.photos import load_photo
 from portrait_lora.dataset.report import write_check_html
 from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.records import PhotoReport
 
-from .made_up import draw, embedding, made_up_face, report
+from .made_up import SAME, draw, embedding, made_up_face, report
 
 BIG = (420, 530)
 OPTIONS = {"size_px": 64, "trigger": "ohwx", "subject": "woman"}
@@ -36,7 +36,7 @@ def curated(tmp_path_factory):
         path = checked.photo.path.rename(folder / f"{name}.png")
         reports.append(PhotoReport(replace(checked.photo, path=path), checked.face))
     reports.append(report(folder, 9, pixels=draw(9, BIG), person=2))
-    return curate(reports, CurateSettings(same_person_similarity=0.45))
+    return curate(reports, SAME)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def test_large_held_out_photos_are_reduced_and_lose_their_metadata(tmp_path):
         checked = report(tmp_path, i, suffix="png", pixels=draw(i, (840, 1100)))
         photo = replace(checked.photo, path=path, sha256=manifest.sha256_file(path))
         reports.append(PhotoReport(photo, made_up_face((840, 1100), embedding=embedding(1, i))))
-    curated = curate(reports, CurateSettings(same_person_similarity=0.45))
+    curated = curate(reports, SAME)
     crops = build_dataset(curated, tmp_path / "dataset", **OPTIONS)
     for path in [*load_dataset_folder(tmp_path / "dataset")[1], *(c.path for c in crops)]:
         with Image.open(path) as image:
@@ -123,7 +123,7 @@ def test_buckets_of_several_shapes_are_filled(curated, tmp_path):
 
 def test_a_photo_that_changed_or_went_away_after_the_check_is_refused(tmp_path):
     reports = [report(tmp_path, i, pixels=draw(i, BIG), embedding=embedding(1, i)) for i in range(6)]
-    curated = curate(reports, CurateSettings(same_person_similarity=0.45))
+    curated = curate(reports, SAME)
     path = curated.kept[0].photo.path
     bytes_before = path.read_bytes()
     Image.fromarray(draw(99, BIG)).save(path)
@@ -148,7 +148,7 @@ def test_position_and_camera_reach_no_file_and_no_page(tmp_path):
         path = photos / f"{i}.jpg"
         Image.fromarray(draw(i, BIG)).save(path, exif=exif, comment=b"secret comment", xmp=b"<secret xmp/>")
         reports.append(PhotoReport(load_photo(path)[0], made_up_face(BIG, embedding=embedding(1, i))))
-    curated = curate(reports, CurateSettings(same_person_similarity=0.45))
+    curated = curate(reports, SAME)
     build_dataset(curated, tmp_path / "dataset", captions_csv=tmp_path / "captions.csv", **OPTIONS)
     write_check_html(tmp_path / "check.html", curated, reports)
     page = (tmp_path / "check.html").read_text("utf-8")
@@ -189,8 +189,7 @@ def test_no_edit_is_lost_when_photos_are_renamed_removed_or_saved_again(tmp_path
     photos, table = tmp_path / "photos", tmp_path / "captions.csv"
     photos.mkdir()
     reports = [report(photos, i, pixels=draw(i, BIG), embedding=embedding(1, i)) for i in range(7)]
-    settings = CurateSettings(same_person_similarity=0.45)
-    first = build_dataset(curate(reports, settings), tmp_path / "dataset", captions_csv=table, **OPTIONS)
+    first = build_dataset(curate(reports, SAME), tmp_path / "dataset", captions_csv=table, **OPTIONS)
     sources = list(dict.fromkeys(crop.source for crop in first))
     mine = {crop.path.name: f"ohwx, my words on {crop.path.name}" for crop in first}
     write_captions(table, mine)
@@ -202,7 +201,7 @@ def test_no_edit_is_lost_when_photos_are_renamed_removed_or_saved_again(tmp_path
         PhotoReport(load_photo(path)[0], made_up_face(BIG, embedding=embedding(1, i)))
         for i, path in enumerate(sorted(photos.iterdir()))
     ]
-    crops = build_dataset(curate(again, settings), tmp_path / "dataset", captions_csv=table, **OPTIONS)
+    crops = build_dataset(curate(again, SAME), tmp_path / "dataset", captions_csv=table, **OPTIONS)
     kept, texts = read_captions(table), {crop.path.name: crop.caption for crop in crops}
     old = {source: [c.path.name for c in first if c.source == source] for source in sources}
     for name in old[removed.name] + old[resaved.name]:
@@ -278,7 +277,7 @@ def test_a_file_name_that_is_no_utf8_goes_all_the_way(tmp_path):
         name = os.fsdecode(b"Andr\xe9_%d.png" % i)
         path = checked.photo.path.rename(tmp_path / name)
         reports.append(PhotoReport(replace(checked.photo, path=path), checked.face))
-    kept = curate(reports, CurateSettings(same_person_similarity=0.45))
+    kept = curate(reports, SAME)
     folder = tmp_path / "likeness" / "dataset"
     crops = build_dataset(kept, folder, captions_csv=folder.parent / "captions.csv", **OPTIONS)
     write_check_html(folder.parent / "check.html", kept, reports, title="x")
@@ -298,7 +297,7 @@ def test_crops_and_held_out_photos_of_the_studio_stay_the_studios_and_no_others(
         if i < 5:
             checked.photo.path.write_bytes(provenance.studio_marked(checked.photo.path.read_bytes()))
         reports.append(PhotoReport(load_photo(checked.photo.path)[0], checked.face))
-    kept = curate(reports, CurateSettings(same_person_similarity=0.45))
+    kept = curate(reports, SAME)
     build_dataset(kept, tmp_path / "dataset", **OPTIONS)
     for part in ("train", "holdout"):
         rows = map(json.loads, (tmp_path / "dataset" / part / "metadata.jsonl").read_text().splitlines())

@@ -5,20 +5,18 @@ import cv2
 import numpy as np
 import pytest
 
-from portrait_lora.dataset.checks import CheckSettings, check_folder, check_photo
+from portrait_lora.dataset.checks import check_folder, check_photo
 from portrait_lora.dataset.duplicates import Looks
 from portrait_lora.dataset.findings import CODES, NEEDS, face_luma
 from portrait_lora.faces.quality import source_px_per_aligned_px
 from portrait_lora.records import readonly
 
-from .made_up import SIZE, FixedFinder, draw, made_up_face, save
-
-SETTINGS = CheckSettings()
+from .made_up import CHECKS, SIZE, FixedFinder, draw, made_up_face, save
 
 
 def check(tmp_path, *faces, pixels=None, size_px=SIZE):
     path = save(tmp_path / "photo.png", draw(0, size_px) if pixels is None else pixels)
-    return check_photo(path, FixedFinder(*faces, size_px=size_px), SETTINGS)
+    return check_photo(path, FixedFinder(*faces, size_px=size_px), CHECKS)
 
 
 def test_a_good_photo_is_accepted_and_says_what_it_could_not_check(tmp_path):
@@ -64,7 +62,7 @@ def test_blur_is_measured_on_the_aligned_crop_and_not_by_contrast(tmp_path):
     assert soft.codes == ("blurred",)
     finding = soft.findings[0]
     assert 1.4 < finding.measured < 2.2
-    assert finding.threshold == pytest.approx(SETTINGS.max_blur_px, abs=0.01)
+    assert finding.threshold == pytest.approx(CHECKS.max_blur_px, abs=0.01)
     face = made_up_face(big, brightness=60.0)
     dark = check(tmp_path, face, pixels=softened(0.4, gain=0.5, size=big), size_px=big)
     assert "blurred" not in dark.codes
@@ -74,11 +72,11 @@ def test_a_small_face_is_not_called_blurred_for_being_enlarged(tmp_path):
     tiny = made_up_face(box_xyxy_px=(90.0, 90.0, 130.0, 140.0))
     assert check(tmp_path, tiny, pixels=softened(3.0)).codes == ("face_too_small",)
     size = (160, 200)
-    settings = replace(SETTINGS, min_face_px=40.0)
+    settings = replace(CHECKS, min_face_px=40.0)
     path = save(tmp_path / "small.png", softened(2.0, size=size))
     report = check_photo(path, FixedFinder(made_up_face(size), size_px=size), settings)
     assert report.codes == ("blurred",)
-    assert report.findings[0].threshold > 1.1 * SETTINGS.max_blur_px
+    assert report.findings[0].threshold > 1.1 * CHECKS.max_blur_px
 
 
 def dark_lenses(pixels, face):
@@ -99,7 +97,7 @@ def test_a_covered_face_is_told_with_both_figures(tmp_path):
     report = check(tmp_path, made_up_face(covered_share=0.31))
     assert report.codes == ("occluded",)
     finding = next(f for f in report.findings if f.code == "occluded")
-    assert (finding.measured, finding.threshold) == (0.31, SETTINGS.max_covered_share)
+    assert (finding.measured, finding.threshold) == (0.31, CHECKS.max_covered_share)
     assert "hides part of the face" in finding.advice
 
 
@@ -113,17 +111,6 @@ def test_what_a_pack_can_tell_is_not_said_to_be_unchecked(tmp_path):
 def test_every_code_says_what_it_needs():
     assert set(NEEDS) == set(CODES)
     assert all(NEEDS.values())
-
-
-def test_settings_come_from_anything_with_such_fields(tmp_path):
-    class Section:
-        min_face_px = 200
-        unrelated = "x"
-
-    settings = CheckSettings.of(Section())
-    assert settings == CheckSettings(min_face_px=200)
-    assert CheckSettings.of(settings) is settings
-    assert CheckSettings.of(None) == CheckSettings()
 
 
 def test_exposure_is_also_read_from_the_pixels(tmp_path):
@@ -179,7 +166,7 @@ def test_no_face_and_a_picture_on_its_side(tmp_path):
             return super().find(image_rgb) if upright else []
 
     path = save(tmp_path / "side.png", np.rot90(draw(0)).copy())
-    report = check_photo(path, UprightOnly(made_up_face()), SETTINGS)
+    report = check_photo(path, UprightOnly(made_up_face()), CHECKS)
     assert report.codes == ("extreme_pose",)
     assert abs(report.findings[0].measured) == pytest.approx(90.0)
     assert "on its side. Turn it to the right" in report.findings[0].advice
@@ -224,7 +211,7 @@ def test_a_small_face_in_a_large_photo_is_looked_at_again_at_full_size(tmp_path)
 
     looker = Looker()
     path = save(tmp_path / "large.png", draw(0, size))
-    report = check_photo(path, looker, SETTINGS)
+    report = check_photo(path, looker, CHECKS)
     assert len(looker.shapes) == 2
     assert report.face.sharpness == 200.0
     x0, y0, x1, y1 = report.face.box_xyxy_px
@@ -237,7 +224,7 @@ def test_a_folder_gives_one_report_per_file_and_leaves_the_originals_alone(tmp_p
     save(tmp_path / "a.jpg", draw(2))
     (tmp_path / "c.jpg").write_bytes(b"")
     before = {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in tmp_path.iterdir()}
-    reports = check_folder(tmp_path, FixedFinder(made_up_face()))
+    reports = check_folder(tmp_path, FixedFinder(made_up_face()), CHECKS)
     assert [(r.photo.path.name, r.codes) for r in reports] == [
         ("a.jpg", ()),
         ("b.png", ()),
@@ -256,7 +243,7 @@ def test_a_face_behind_something_is_told_as_covered_not_as_missing(tmp_path):
         def covered_face(self, image_rgb):
             return made_up_face(covered_share=0.4)
 
-    report = check_photo(save(tmp_path / "hand.png", draw(0)), Doubting(), SETTINGS)
+    report = check_photo(save(tmp_path / "hand.png", draw(0)), Doubting(), CHECKS)
     assert report.codes == ("occluded",)
     assert report.face is not None
 
@@ -273,9 +260,9 @@ def test_a_face_that_only_brightening_shows_is_under_exposed(tmp_path):
     rng = np.random.default_rng(0)
     dark = save(tmp_path / "dark.png", rng.integers(0, 25, (*SIZE[::-1], 3), dtype=np.uint8))
     grey = save(tmp_path / "grey.png", np.full((*SIZE[::-1], 3), 140, np.uint8))
-    report = check_photo(dark, NightBlind(), SETTINGS)
-    assert report.codes == ("under_exposed",) and report.findings[0].measured < SETTINGS.min_brightness
-    assert check_photo(grey, NightBlind(), SETTINGS).codes == ("no_face",)
+    report = check_photo(dark, NightBlind(), CHECKS)
+    assert report.codes == ("under_exposed",) and report.findings[0].measured < CHECKS.min_brightness
+    assert check_photo(grey, NightBlind(), CHECKS).codes == ("no_face",)
 
 
 def test_accepted_photos_are_shown_to_whoever_asks_while_they_are_open(tmp_path):
@@ -283,7 +270,7 @@ def test_accepted_photos_are_shown_to_whoever_asks_while_they_are_open(tmp_path)
     save(tmp_path / "a.jpg", draw(1, big))
     (tmp_path / "b.jpg").write_bytes(b"")
     looks = Looks()
-    (good, bad) = check_folder(tmp_path, FixedFinder(made_up_face(big), size_px=big), seen=looks.see)
+    (good, bad) = check_folder(tmp_path, FixedFinder(made_up_face(big), size_px=big), CHECKS, seen=looks.see)
     assert looks.of(good.photo).photo.sha256 == good.photo.sha256
     assert looks.of(bad.photo) is None
 
@@ -293,7 +280,7 @@ def test_pictures_in_subfolders_are_told_of(tmp_path, caplog, monkeypatch):
     (tmp_path / "holiday").mkdir()
     for name in ("x.jpg", "y.PNG", "notes.txt", ".hidden.jpg"):
         (tmp_path / "holiday" / name).write_bytes(b"x")
-    assert check_folder(tmp_path, FixedFinder()) == []
+    assert check_folder(tmp_path, FixedFinder(), CHECKS) == []
     assert "2 pictures in the subfolder 'holiday'" in caplog.text
 
 
@@ -307,4 +294,4 @@ def test_a_photo_that_goes_away_between_two_looks_is_unreadable(tmp_path):
             return super().find(image_rgb)
 
     small = made_up_face(size, box_xyxy_px=(800.0, 600.0, 900.0, 720.0))
-    assert check_photo(path, Thief(small, size_px=size), SETTINGS).codes == ("unreadable",)
+    assert check_photo(path, Thief(small, size_px=size), CHECKS).codes == ("unreadable",)

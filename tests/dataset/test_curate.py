@@ -7,15 +7,13 @@ import numpy as np
 import pytest
 
 from portrait_lora.dataset.coverage import yaw_bin
-from portrait_lora.dataset.curate import CurateSettings, TooFewPhotos, choose_holdout, curate, holdout_count
+from portrait_lora.dataset.curate import TooFewPhotos, choose_holdout, curate, holdout_count
 from portrait_lora.dataset.duplicates import Looks
 from portrait_lora.dataset.photos import load_photo
 from portrait_lora.errors import EXIT_PHOTOS
 from portrait_lora.records import Finding
 
-from .made_up import draw, embedding, report, save
-
-SAME = CurateSettings(same_person_similarity=0.45)
+from .made_up import SAME, draw, embedding, report, save
 
 
 def reports(folder, count, **face):

@@ -7,15 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from portrait_lora.dataset.curate import CurateSettings
 from portrait_lora.dataset.duplicates import linked, look_of, same_picture, sharper
 from portrait_lora.records import Photo, readonly
 
-from .made_up import SIZE, draw, embedding, made_up_face
+from .made_up import SAME, SIZE, draw, embedding, made_up_face
 
-DEFAULT = CurateSettings()
 TIGHT = (1.0, -80, -65, 0), (80, 110)  # how the picture lies in its frame, and the frame (W, H)
-LIMITS = (DEFAULT.duplicate_frame, DEFAULT.duplicate_face, DEFAULT.duplicate_embedding)
+LIMITS = (SAME.duplicate_frame, SAME.duplicate_face, SAME.duplicate_embedding)
 
 
 def look(pixels, variation=0, sha="", name="a.png", sharpness=300.0, expression="neutral"):

@@ -9,13 +9,13 @@ from typer.testing import CliRunner
 
 from portrait_lora.cli import app
 from portrait_lora.dataset.build import build_dataset
-from portrait_lora.dataset.curate import CurateSettings, curate
+from portrait_lora.dataset.curate import curate
 from portrait_lora.errors import ArtifactError, InputError, PortraitError
 from portrait_lora.likeness import open_likeness
 from portrait_lora.rights import consent
 from portrait_lora.tasks import exchange
 
-from .made_up import draw, embedding, report, save
+from .made_up import SAME, draw, embedding, report, save
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def likeness(tmp_path):
     reports = [
         report(root / "photos", i, pixels=draw(i, (420, 530)), embedding=embedding(1, i)) for i in range(6)
     ]
-    curated = curate(reports, CurateSettings(same_person_similarity=0.45))
+    curated = curate(reports, SAME)
     build_dataset(curated, root / "dataset", size_px=64, trigger="sks", subject="woman")
     consent.write(root, consent.of_subject("Ann", dt.date.today()))
     return root

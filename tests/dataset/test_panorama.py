@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from portrait_lora.dataset import panorama
-from portrait_lora.dataset.checks import CheckSettings, check_photo
+from portrait_lora.dataset.checks import check_photo
 
-from .made_up import draw, made_up_face
+from .made_up import CHECKS, draw, made_up_face
 
 
 class Finder:
@@ -49,7 +49,7 @@ def test_a_face_in_a_panorama_is_found_once_and_whole(tmp_path, at, upright):
         picture[at : at + 750, 100:700] = head
     Image.fromarray(picture).save(tmp_path / "pano.png", compress_level=1)
     finder = Finder()
-    report = check_photo(tmp_path / "pano.png", finder, CheckSettings())
+    report = check_photo(tmp_path / "pano.png", finder, CHECKS)
     assert report.face is not None and "several_faces" not in report.codes
     wanted = made_up_face((600, 750)).keypoints_px + place
     assert np.abs(report.face.keypoints_px - wanted).max() < 8

@@ -7,12 +7,12 @@ import pytest
 from PIL import Image
 
 from portrait_lora.dataset.checks import CODES
-from portrait_lora.dataset.curate import CurateSettings, curate
+from portrait_lora.dataset.curate import curate
 from portrait_lora.dataset.report import TITLES, write_check_html
 from portrait_lora.records import Finding, Photo, PhotoReport
 from tests.browser import BROWSER, browse, widths
 
-from .made_up import draw, report
+from .made_up import SAME, draw, report
 
 HOSTILE = "<script>alert('x')</script> \"quoted\" & 🙂.png".replace("/", "_")
 
@@ -51,7 +51,7 @@ def page(tmp_path_factory):
     empty = Finding("unreadable", "reject", None, None, "The file is empty.")
     reports.append(PhotoReport(Photo(folder / "empty.jpg", "", (0, 0)), None, (empty,)))
     reports.append(report(folder, 30, person=2))
-    curated = curate(reports, CurateSettings(same_person_similarity=0.45))
+    curated = curate(reports, SAME)
     path = folder.parent / "reports" / "check.html"
     write_check_html(path, curated, reports, title="Check of <Ann>")
     return path, reports, curated

@@ -4,11 +4,11 @@ import cv2
 import numpy as np
 import pytest
 
-from portrait_lora.dataset.checks import CheckSettings, check_photo
+from portrait_lora.dataset.checks import check_photo
 from portrait_lora.dataset.second_look import SURE_SCORE, roll_deg, second_look
 from portrait_lora.records import readonly
 
-from .made_up import made_up_face, save
+from .made_up import CHECKS, made_up_face, save
 
 RED, BLUE = (230, 40, 40), (40, 40, 230)
 EYES = np.array([(-40.0, -50.0), (40.0, -50.0)])
@@ -104,13 +104,13 @@ def test_shadows_are_lifted_and_the_light_is_that_of_the_picture():
 @pytest.mark.parametrize("pose", [True, False])
 def test_the_check_says_how_far_a_head_leans(tmp_path, pose):
     path = save(tmp_path / "lean.png", picture(62))
-    report = check_photo(path, Upright(pose=pose), CheckSettings())
+    report = check_photo(path, Upright(pose=pose), CHECKS)
     findings = {f.code: f for f in report.findings}
     assert not report.accepted
     assert findings["extreme_pose"].measured == pytest.approx(62, abs=1.5)
     assert "leaning" in findings["extreme_pose"].advice
     path = save(tmp_path / "slight.png", picture(38))
-    assert "extreme_pose" not in check_photo(path, Upright(), CheckSettings()).codes
+    assert "extreme_pose" not in check_photo(path, Upright(), CHECKS).codes
 
 
 def test_a_face_that_only_shows_from_farther_away_is_told_in_the_pixels_of_the_picture():
