@@ -61,8 +61,8 @@ def _sweep(path: Path) -> None:
     """
     known = re.compile(rf"{re.escape(_begin(path))}[^.]{{8}}{re.escape(_END)}")
     with os.scandir(path.parent) as entries:
-        found = [e.path for e in entries if known.fullmatch(e.name) and e.is_file(follow_symlinks=False)]
-    for name in found:
+        leftovers = [e.path for e in entries if known.fullmatch(e.name) and e.is_file(follow_symlinks=False)]
+    for name in leftovers:
         with suppress(OSError):  # gone by now, or not ours to open
             held = holding.hold(Path(name), alone=True)
             if held is None:

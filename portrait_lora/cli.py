@@ -25,8 +25,8 @@ app = typer.Typer(
 )
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
+def _print_version(requested: bool) -> None:
+    if requested:
         terminal.say(__version__)
         raise typer.Exit
 
@@ -108,9 +108,9 @@ def _run(call: Callable[..., object]) -> int:
             return _report(refused)
         if "--verbose" in sys.argv or "-v" in sys.argv:
             raise
-        said = f"{type(error).__name__}: {error}"
+        message = f"{type(error).__name__}: {error}"
         return _report(
-            errors.PortraitError(f"something unforeseen failed ({said})", remedy="See it with --verbose.")
+            errors.PortraitError(f"something unforeseen failed ({message})", remedy="See it with --verbose.")
         )
     if code == errors.EXIT_INTERRUPTED:  # how typer hands a KeyboardInterrupt on
         return _interrupted()

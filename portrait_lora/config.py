@@ -76,14 +76,14 @@ def load(
     an unknown key (with the nearest known one) or a value of the wrong type, naming file and line.
     """
     own, nodes = _read(file) if file else ({}, None)
-    given = _overrides(overrides)
-    chosen = given.get("base", own.get("base", (defaults or {}).get("base", "embedded")))
-    tree = merge(base_defaults(str(chosen)), defaults or {}, own, given)
+    override_tree = _overrides(overrides)
+    chosen = override_tree.get("base", own.get("base", (defaults or {}).get("base", "embedded")))
+    tree = merge(base_defaults(str(chosen)), defaults or {}, own, override_tree)
     try:
         return LikenessConfig.model_validate(tree)
     except ValidationError as error:
         first = error.errors()[0]
-        raise _explain(first, file, nodes, given) from error
+        raise _explain(first, file, nodes, override_tree) from error
 
 
 def base_defaults(base: str) -> Tree:
@@ -222,8 +222,8 @@ def _known_keys(path: Sequence[str | int]) -> list[str]:
     return list(model.model_fields)
 
 
-def _set_by_override(given: Tree, path: Sequence[str | int]) -> bool:
-    tree = given
+def _set_by_override(override_tree: Tree, path: Sequence[str | int]) -> bool:
+    tree = override_tree
     for part in path:
         if str(part) not in tree:
             return False
@@ -232,13 +232,15 @@ def _set_by_override(given: Tree, path: Sequence[str | int]) -> bool:
     return True
 
 
-def _explain(error: ErrorDetails, file: Path | None, nodes: yaml.Node | None, given: Tree) -> ConfigError:
+def _explain(
+    error: ErrorDetails, file: Path | None, nodes: yaml.Node | None, override_tree: Tree
+) -> ConfigError:
     path = error["loc"]
     key = ".".join(str(p) for p in path)
     line = _line(nodes, path)
     where = (
         f"-s {key}"
-        if _set_by_override(given, path)
+        if _set_by_override(override_tree, path)
         else f"{file}:{line}"
         if file and line
         else str(file or key)

@@ -103,9 +103,9 @@ def limit_threads(count: int | None = None) -> int:
     """Use `count` CPU threads in torch (default: OMP_NUM_THREADS, else the cores this process may use)."""
     import torch
 
-    asked = os.environ.get("OMP_NUM_THREADS", "")
+    configured = os.environ.get("OMP_NUM_THREADS", "")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    n = count or (int(asked) if asked.isdigit() and int(asked) > 0 else cores)
+    n = count or (int(configured) if configured.isdigit() and int(configured) > 0 else cores)
     torch.set_num_threads(n)
     _hint_when_busy(n, cores)
     return n

@@ -187,8 +187,8 @@ class Journal:
 
     def outputs(self, stage: str) -> dict[str, str]:
         """Files that the stage wrote and their sha256; empty for a stage whose outputs were not recorded."""
-        found = self.stages.get(stage, {}).get("outputs")
-        return cast(dict[str, str], found) if isinstance(found, dict) else {}
+        recorded = self.stages.get(stage, {}).get("outputs")
+        return cast(dict[str, str], recorded) if isinstance(recorded, dict) else {}
 
     def forget(self, stage: str) -> None:
         """The stage counts as not done."""

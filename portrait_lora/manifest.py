@@ -196,20 +196,20 @@ def finish(
         raise ArtifactError("the folder went away while it was written", where=folder, remedy=_REDO)
     ours = (folder / NAME, folder / replacing.UNFINISHED)
     paths = sorted(p for p in folder.rglob("*") if p.is_file() and p not in ours)
-    found = {p.relative_to(folder).as_posix(): p for p in paths}
-    if lacking := sorted(set(names or ()) - set(found)):
+    by_name = {p.relative_to(folder).as_posix(): p for p in paths}
+    if lacking := sorted(set(names or ()) - set(by_name)):
         where = folder / lacking[0]
         raise ArtifactError("a file went away while the folder was written", where=where, remedy=_REDO)
-    files = {name: sha256_file(p) for name, p in found.items() if names is None or name in names}
+    files = {name: sha256_file(p) for name, p in by_name.items() if names is None or name in names}
     places = [folder, *(p for p in folder.rglob("*") if p.is_dir())] if names is None else [folder]
-    _set_modes(places, [found[name] for name in files], shared)
+    _set_modes(places, [by_name[name] for name in files], shared)
     for name in files:
         _fsync(folder / name)
-    made = Manifest(kind, dict(inputs), files, dict(extra or {}))
+    written = Manifest(kind, dict(inputs), files, dict(extra or {}))
     value = {"kind": kind, "inputs": dict(inputs), "files": files, "extra": dict(extra or {})}
     write_json_atomic(folder / NAME, value, shared=shared)
     _fsync(folder)
-    return made
+    return written
 
 
 def _set_modes(folders: Iterable[Path], files: Iterable[Path], shared: bool) -> None:
@@ -286,10 +286,10 @@ def read(folder: Path) -> Manifest | None:
 
 def verify(folder: Path) -> Manifest:
     """The manifest, after checking that every file is there with the right bytes."""
-    found = read(folder)
-    if found is None:
+    stored = read(folder)
+    if stored is None:
         raise ArtifactError("the folder was never finished", where=folder, needed=NAME, remedy=_REDO)
-    for name, expected in found.files.items():
+    for name, expected in stored.files.items():
         path = folder / name
         if not path.is_file():
             raise ArtifactError("a file is missing", where=path, remedy=_REDO)
@@ -298,16 +298,16 @@ def verify(folder: Path) -> Manifest:
             raise ArtifactError(
                 "a file was changed", where=path, got=got[:12], needed=expected[:12], remedy=_REDO
             )
-    return found
+    return stored
 
 
 def is_current(folder: Path, inputs: Mapping[str, str]) -> bool:
     """Whether the folder is whole, unchanged and made from exactly these inputs."""
     try:
-        found = verify(folder)
+        stored = verify(folder)
     except ArtifactError:
         return False
-    return dict(found.inputs) == dict(inputs)
+    return dict(stored.inputs) == dict(inputs)
 
 
 _REDO: Final = "Run the stage again with --force."

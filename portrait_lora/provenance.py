@@ -109,9 +109,9 @@ def _texts(path: Path | io.BytesIO) -> Mapping[object, object]:
 
 def inherited(path: Path) -> bytes:
     """The mark for a copy of a picture, such as a thumbnail: its own, or empty where it has none."""
-    found = source_type(path)
+    marked = source_type(path)
     for source in (TRAINED, ALGORITHMIC):
-        if found == source:
+        if marked == source:
             studio = is_studio_picture(path)
             return xmp_bytes(cast(SourceType, source), creator_tool=STUDIO if studio else CREATOR)
     return b""
@@ -122,8 +122,8 @@ def _packet(path: Path | io.BytesIO) -> str:
         info = _texts(path)
     except ArtifactError:
         return ""
-    found = info.get("xmp") or info.get(XMP_KEY) or b""
-    text = found[:_MAX_PACKET].decode(errors="replace") if isinstance(found, bytes) else str(found)
+    raw = info.get("xmp") or info.get(XMP_KEY) or b""
+    text = raw[:_MAX_PACKET].decode(errors="replace") if isinstance(raw, bytes) else str(raw)
     return text[:_MAX_PACKET]
 
 

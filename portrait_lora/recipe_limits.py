@@ -76,7 +76,7 @@ _LIMITS: Final[Mapping[str, tuple[_Check, str]]] = {
     "action": (_text(40), "the name of an edit"),
     "made": (lambda value: isinstance(value, dict), "the conditions of the drawing"),
 }
-_MADE: Final[Mapping[str, tuple[_Check, str]]] = {
+_CONDITIONS: Final[Mapping[str, tuple[_Check, str]]] = {
     "threads": (_whole(0, 1024), "0 to 1024"),
     "batch_size": (_whole(1, 256), "1 to 256"),
     "batch_index": (_whole(0, 255), "below the batch size"),
@@ -90,16 +90,16 @@ def refuse(recipe: Mapping[str, object], where: object = "") -> None:
     What is missing is not judged: an older program may not have written it.
     """
     edits = 0
-    found: object = recipe
-    while found is not None:
-        if not isinstance(found, Mapping) or (edits := edits + 1) > _MAX_EDITS:
-            _damaged(where, "parent", found, f"at most {_MAX_EDITS} recipes of edits")
-        one = cast(Mapping[str, object], found)
-        made = one.get("made", {})
+    current: object = recipe
+    while current is not None:
+        if not isinstance(current, Mapping) or (edits := edits + 1) > _MAX_EDITS:
+            _damaged(where, "parent", current, f"at most {_MAX_EDITS} recipes of edits")
+        one = cast(Mapping[str, object], current)
+        conditions = one.get("made", {})
         _within(one, _LIMITS, where)
-        _within(cast(Mapping[str, object], made), _MADE, where)
-        _fits(one, cast(Mapping[str, object], made), where)
-        found = one.get("parent")
+        _within(cast(Mapping[str, object], conditions), _CONDITIONS, where)
+        _fits(one, cast(Mapping[str, object], conditions), where)
+        current = one.get("parent")
 
 
 def _within(values: Mapping[str, object], limits: Mapping[str, tuple[_Check, str]], where: object) -> None:
@@ -108,9 +108,9 @@ def _within(values: Mapping[str, object], limits: Mapping[str, tuple[_Check, str
             _damaged(where, key, values[key], needed)
 
 
-def _fits(recipe: Mapping[str, object], made: Mapping[str, object], where: object) -> None:
+def _fits(recipe: Mapping[str, object], conditions: Mapping[str, object], where: object) -> None:
     """The batch in memory, and the picture in the batch."""
-    size, index = cast(int, made.get("batch_size", 1)), cast(int, made.get("batch_index", 0))
+    size, index = cast(int, conditions.get("batch_size", 1)), cast(int, conditions.get("batch_index", 0))
     if index >= size:
         _damaged(where, "batch_index", index, f"below the batch size of {size}")
     pixels = size * math.prod(cast(list[int], recipe.get("size_px", [])))

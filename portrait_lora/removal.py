@@ -196,11 +196,11 @@ def recorded(folder: Path, names: Collection[str] = ()) -> set[str]:
             ours.add(name)
         if path.suffix == ".json" and name not in ours:
             files = _record(path)
-            found = {n for n, sha256 in files.items() if _is_still(folder, path.parent / n, sha256)}
-            ours |= {(path.parent / n).relative_to(folder).as_posix() for n in found}
+            unchanged = {n for n, sha256 in files.items() if _is_still(folder, path.parent / n, sha256)}
+            ours |= {(path.parent / n).relative_to(folder).as_posix() for n in unchanged}
             # a record is ours when it is true of one file at least, or when all that it names has gone
             gone = not any(os.path.lexists(path.parent / n) for n in files)
-            if found or (gone and (files or (path.name == MANIFEST and _is_manifest(path)))):
+            if unchanged or (gone and (files or (path.name == MANIFEST and _is_manifest(path)))):
                 ours.add(name)
     return ours
 
@@ -210,7 +210,7 @@ def files_below(folder: Path, unread: list[Path] | None = None) -> list[Path]:
 
     Folders that cannot be listed are added to `unread`.
     """
-    found: list[Path] = []
+    files: list[Path] = []
     waiting = [folder]
     while waiting:  # no recursion: folders may be nested a thousand deep
         place = waiting.pop()
@@ -221,8 +221,8 @@ def files_below(folder: Path, unread: list[Path] | None = None) -> list[Path]:
                 unread.append(place)
             continue
         waiting += [place / e.name for e in entries if e.is_dir(follow_symlinks=False)]
-        found += [place / e.name for e in entries if not e.is_dir(follow_symlinks=False)]
-    return sorted(found)
+        files += [place / e.name for e in entries if not e.is_dir(follow_symlinks=False)]
+    return sorted(files)
 
 
 def _record(path: Path) -> dict[str, str]:

@@ -159,14 +159,14 @@ def _drop_ours(folder: Path, elsewhere: Sequence[Path]) -> None:
 def _identities(place: Path) -> set[tuple[object, ...]]:
     """By what a file is known again: its inode, and its bytes where links had to be copies."""
     files = removal.files_below(place) if place.is_dir() and not place.is_symlink() else [place]
-    found: set[tuple[object, ...]] = set()
+    identities: set[tuple[object, ...]] = set()
     for path in files:
         state = path.lstat()
-        found.add((state.st_dev, state.st_ino))
+        identities.add((state.st_dev, state.st_ino))
         if state.st_nlink == 1 and path.is_file() and not path.is_symlink():
             with path.open("rb") as stream:
-                found.add((state.st_size, hashlib.file_digest(stream, "sha256").hexdigest()))
-    return found
+                identities.add((state.st_size, hashlib.file_digest(stream, "sha256").hexdigest()))
+    return identities
 
 
 def _remove_quietly(path: Path) -> None:

@@ -19,17 +19,17 @@ Positive = Annotated[int, Field(gt=0)]
 
 
 class Section(BaseModel):
-    """Frozen, and a key it does not know is an error, as is a number that is not finite."""
+    """A frozen section: unknown keys and numbers that are not finite are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
 
     @field_validator("*", mode="before")
     @classmethod
     def _as_written(cls, value: object, info: ValidationInfo) -> object:
-        """A number where text belongs is that text; a truth value is neither 0 nor 1."""
+        """Convert numbers to text for text fields; refuse booleans where numbers belong."""
         kinds = set(_kinds(cls.model_fields[str(info.field_name)].annotation))
         if isinstance(value, bool) and bool not in kinds:
-            raise ValueError("text must be in quotes" if str in kinds else "a truth value is no number")
+            raise ValueError("text must be in quotes" if str in kinds else "a boolean is not a number")
         if isinstance(value, list):
             return [_text_or_number(one, kinds) for one in cast(list[object], value)]
         return _text_or_number(value, kinds)
@@ -41,7 +41,7 @@ def _text_or_number(value: object, kinds: set[type]) -> object:
 
 
 def _kinds(annotation: Any) -> Iterator[type]:
-    """The plain types within an annotation: `bool | Literal["auto"]` has bool and str."""
+    """The plain types of an annotation: `bool | Literal["auto"]` gives bool and str."""
     if get_origin(annotation) is Literal:
         yield from map(type, get_args(annotation))
     elif inner := get_args(annotation):
@@ -51,85 +51,108 @@ def _kinds(annotation: Any) -> Iterator[type]:
 
 
 class SubjectConfig(Section):
-    """Who is portrayed and the word that stands for them."""
+    """The person portrayed and their trigger word."""
 
-    name: str = Field(default="", description="for people to read; never trained on")
+    name: str = Field(default="", description="display name; not used in training")
     kind: Literal["man", "woman", "person"] = Field(
-        default="person", description="the class word after the trigger"
+        default="person", description="class word that follows the trigger"
     )
     trigger: str = Field(
-        default=vocabulary.TRIGGER, min_length=2, description="the rare token that stands for this person"
+        default=vocabulary.TRIGGER, min_length=2, description="rare token that stands for this person"
     )
 
     @field_validator("trigger")
     @classmethod
     def _not_blank(cls, value: str) -> str:
         if len(value.strip()) < 2:
-            raise ValueError("a trigger of at least two characters that are not spaces")
+            raise ValueError("the trigger needs at least two characters other than spaces")
         return " ".join(value.split())
 
 
 class CheckConfig(Section):
-    """Thresholds of the photo check; every finding prints the one it used."""
+    """Thresholds of the photo check; every finding reports the threshold that it used."""
 
-    min_face_px: float = Field(default=64.0, gt=0, description="longer side of the face box")
+    min_face_px: float = Field(
+        default=64.0, gt=0, description="minimum longer side of the face box, in pixels"
+    )
     min_side_px: Positive = Field(
-        default=128, description="shorter side of the picture; the base's resolution may ask for more"
+        default=128,
+        description="minimum shorter side of the picture; the base model's resolution may need more",
     )
     max_blur_px: float = Field(
-        default=1.15, gt=0, description="width of the sharpest edges (sigma) in the aligned 112 px crop"
+        default=1.15,
+        gt=0,
+        description="maximum blur (sigma) of the sharpest edges in the aligned 112 px crop",
     )
-    min_brightness: float = Field(default=22.0, ge=0, le=255, description="mean luma of the aligned crop")
-    max_brightness: float = Field(default=232.0, ge=0, le=255)
-    min_highlight: float = Field(default=70.0, ge=0, le=255, description="95th percentile of the face's luma")
-    max_blown_share: Fraction = Field(default=0.4, description="share of face pixels that are pure white")
+    min_brightness: float = Field(
+        default=22.0, ge=0, le=255, description="minimum mean luma of the aligned crop"
+    )
+    max_brightness: float = Field(
+        default=232.0, ge=0, le=255, description="maximum mean luma of the aligned crop"
+    )
+    min_highlight: float = Field(
+        default=70.0, ge=0, le=255, description="minimum 95th percentile of the face's luma"
+    )
+    max_blown_share: Fraction = Field(
+        default=0.4, description="maximum fraction of face pixels that are pure white"
+    )
     max_clipped_share: Fraction = Field(
-        default=0.35, description="share of face pixels that are pure black or pure white"
+        default=0.35, description="maximum fraction of face pixels that are pure black or pure white"
     )
     min_border_share: float = Field(
-        default=0.01, ge=-1, le=1, description="room between face and border, in face sizes"
+        default=0.01,
+        ge=-1,
+        le=1,
+        description="minimum distance from face box to picture border, in face sizes",
     )
-    max_yaw_deg: float = Field(default=85.0, gt=0, le=90)
-    max_pitch_deg: float = Field(default=40.0, gt=0, le=90)
-    max_roll_deg: float = Field(default=45.0, gt=0, le=180)
+    max_yaw_deg: float = Field(default=85.0, gt=0, le=90, description="maximum turn of the head to the side")
+    max_pitch_deg: float = Field(default=40.0, gt=0, le=90, description="maximum tilt of the head up or down")
+    max_roll_deg: float = Field(default=45.0, gt=0, le=180, description="maximum lean of the head")
     max_contrast_stops: float = Field(
-        default=3.75, gt=0, description="between the lit and the shadowed side of the face"
+        default=3.75, gt=0, description="maximum contrast between the lit and the shadowed side of the face"
     )
     min_eye_brightness: float = Field(
-        default=0.6, ge=0, description="luma of the eyes over that of the cheeks; dark lenses are below"
+        default=0.6, ge=0, description="minimum ratio of eye luma to cheek luma; dark lenses fall below"
     )
     max_covered_share: Fraction = Field(
-        default=0.17, description="share of the face that a hand, a mask or a cup may hide"
+        default=0.17, description="maximum fraction of the face hidden by a hand, a mask or a cup"
     )
     several_faces_ratio: Fraction = Field(
-        default=0.4, description="a second face this large beside the largest is a rival"
+        default=0.4, description="size relative to the largest face from which a second face counts"
     )
-    max_megapixels: float = Field(default=120.0, gt=0, description="larger pictures are refused unread")
+    max_megapixels: float = Field(
+        default=120.0, gt=0, description="larger pictures are rejected without decoding them"
+    )
 
 
 class CurateConfig(Section):
-    """Who the subject is, what is a duplicate, how much is held out."""
+    """Limits on the number of photos, and thresholds for duplicates."""
 
-    min_photos: Positive = Field(default=5, description="fewer usable photos end with exit code 3")
-    few_photos: Positive = Field(default=10, description="fewer usable photos give a warning")
-    max_photos: Positive = Field(default=40, description="above, the best covering subset is kept")
+    min_photos: Positive = Field(default=5, description="with fewer usable photos, stop with exit code 3")
+    few_photos: Positive = Field(default=10, description="with fewer usable photos, warn")
+    max_photos: Positive = Field(default=40, description="with more, keep the subset with the best coverage")
     duplicate_frame: Fraction = Field(
-        default=0.98, description="correlation of two whole pictures from which they are one"
+        default=0.98, description="correlation of two whole pictures from which they are duplicates"
     )
-    duplicate_face: Fraction = Field(default=0.93, description="correlation of the two aligned faces")
-    duplicate_embedding: Fraction = Field(default=0.6, description="cosine of the two faces")
+    duplicate_face: Fraction = Field(
+        default=0.93, description="same, for the correlation of the two aligned faces"
+    )
+    duplicate_embedding: Fraction = Field(
+        default=0.6, description="same, for the cosine similarity of the two face embeddings"
+    )
 
 
 class CaptionConfig(Section):
-    """Who writes the captions; `captions.csv` wins over all of them."""
+    """The source of the captions; `captions.csv` takes precedence over it."""
 
     captioner: Literal["attributes", "sidecar", "florence2", "blip"] = Field(
-        default="attributes", description="sidecar: a .txt beside the photo, or metadata.jsonl in its folder"
+        default="attributes",
+        description="sidecar: from a .txt file beside the photo, or metadata.jsonl in its folder",
     )
     model: str = Field(
-        default="", description="repository or folder of the captioning model, in place of the usual one"
+        default="", description="repository or folder of the captioning model; empty: the default one"
     )
-    words: str = Field(default="", description="your own words, added to every caption")
+    words: str = Field(default="", description="words added to every caption")
 
 
 class DatasetConfig(Section):
@@ -138,165 +161,202 @@ class DatasetConfig(Section):
     check: CheckConfig = CheckConfig()
     curate: CurateConfig = CurateConfig()
     captions: CaptionConfig = CaptionConfig()
-    crops_per_photo: Annotated[int, Field(ge=1, le=4)] = 2
+    crops_per_photo: Annotated[int, Field(ge=1, le=4)] = Field(
+        default=2, description="training crops per photo, each with another framing"
+    )
     aspects: tuple[Annotated[str, Field(pattern=r"^[1-9]\d?:[1-9]\d?$")], ...] = Field(
-        default=("1:1",), min_length=1, description="W:H of the crops; the framings take them in turn"
+        default=("1:1",), min_length=1, description="W:H of the crops; framings cycle through them"
     )
 
 
 class TrainingConfig(Section):
-    """The LoRA and how it is trained; the base model's YAML sets these for its family."""
+    """The LoRA and its training; the base model's YAML sets the defaults for its family."""
 
-    rank: Positive = 16
-    alpha: float = Field(default=16.0, gt=0)
-    targets: Literal["attention", "attention_and_conv"] = "attention"
-    learning_rate: float = Field(default=1e-4, gt=0)
-    batch_size: Positive = 4
-    exposures_per_photo: Positive = Field(default=100, description="how often each accepted photo is seen")
-    checkpoints: Annotated[int, Field(ge=1, le=50)] = Field(default=4, description="saved at equal distances")
-    early_stop: bool = Field(
-        default=False, description="probe each checkpoint and stop once going on is not worth it"
+    rank: Positive = Field(default=16, description="rank of the LoRA")
+    alpha: float = Field(default=16.0, gt=0, description="the LoRA is scaled by alpha / rank")
+    targets: Literal["attention", "attention_and_conv"] = Field(
+        default="attention", description="layers that get a LoRA"
     )
-    warmup_steps: Annotated[int, Field(ge=0)] = 10
-    schedule: Literal["constant", "linear", "cosine"] = "constant"
-    caption_dropout: Fraction = 0.05
-    snr_gamma: float = Field(default=5.0, gt=0, description="min-SNR gamma")
+    learning_rate: float = Field(default=1e-4, gt=0, description="peak learning rate")
+    batch_size: Positive = Field(default=4, description="samples per optimizer step")
+    exposures_per_photo: Positive = Field(
+        default=100, description="training samples per accepted photo; sets the number of steps"
+    )
+    checkpoints: Annotated[int, Field(ge=1, le=50)] = Field(
+        default=4, description="number of checkpoints, evenly spaced"
+    )
+    early_stop: bool = Field(
+        default=False, description="probe each checkpoint and stop once the likeness no longer improves"
+    )
+    warmup_steps: Annotated[int, Field(ge=0)] = Field(default=10, description="steps of linear warm-up")
+    schedule: Literal["constant", "linear", "cosine"] = Field(
+        default="constant", description="learning-rate schedule after the warm-up"
+    )
+    caption_dropout: Fraction = Field(
+        default=0.05, description="fraction of samples trained with an empty caption"
+    )
+    snr_gamma: float = Field(default=5.0, gt=0, description="gamma of min-SNR loss weighting")
     background_weight: Fraction = Field(
-        default=1.0, description="loss weight outside the person mask; 1 = no mask"
+        default=1.0, description="loss weight outside the person mask; 1: no mask"
     )
     learn_region: Literal["picture", "person", "head"] = Field(
-        default="picture", description="what of the photos is learnt; the rest is held to the base's answer"
+        default="picture",
+        description="region that is learnt; elsewhere the base model's prediction is kept",
     )
     adapter: Literal["lora", "lokr", "loha"] = Field(
-        default="lora", description="lokr and loha are saved as the LoRA of higher rank that they equal"
+        default="lora",
+        description="adapter type; lokr and loha are saved as an equivalent LoRA of higher rank",
     )
-    rank_stabilised: bool = Field(default=False, description="scale alpha / sqrt(rank), for high ranks")
-    dora: bool = Field(default=False, description="magnitudes beside a LoRA; not every program loads them")
+    rank_stabilised: bool = Field(
+        default=False, description="rsLoRA: scale by alpha / sqrt(rank), for high ranks"
+    )
+    dora: bool = Field(
+        default=False, description="DoRA: learn magnitudes as well; not every program loads them"
+    )
     blocks: tuple[str, ...] = Field(
-        default=(), description="beginnings of layer names to keep to; [identity]: those the family knows"
+        default=(),
+        description="train only layers whose names begin so; [identity]: the family's identity layers",
     )
     optimizer: Literal["adamw", "adamw8bit", "prodigy"] = Field(
-        default="adamw", description="prodigy wants learning_rate 1 and the extra `prodigy`"
+        default="adamw", description="prodigy needs learning_rate 1 and the extra `prodigy`"
     )
     ema_decay: float = Field(
-        default=0.0, ge=0, lt=1, description="the saved adapter is a running average; 0 = the last weights"
+        default=0.0, ge=0, lt=1, description="decay of the exponential moving average of the weights; 0: none"
     )
     timesteps: Literal["logit_normal", "uniform"] = Field(
-        default="logit_normal", description="how flow-matching bases draw their noise"
+        default="logit_normal", description="timestep distribution for flow-matching bases"
     )
     timestep_shift: float | None = Field(
-        default=None, gt=0, description="more noise above 1; unset: as the base's own scheduler"
+        default=None,
+        gt=0,
+        description="above 1: more high-noise timesteps; unset: that of the base's scheduler",
     )
     prior_pictures: Annotated[int, Field(ge=0)] = Field(
-        default=0, description="pictures of the class that the base makes, to keep what it knows; 0 = none"
+        default=0, description="class pictures generated by the base for prior preservation; 0: none"
     )
-    prior_weight: float = Field(default=1.0, ge=0, description="loss weight of the pictures of the class")
+    prior_weight: float = Field(default=1.0, ge=0, description="loss weight of the class pictures")
     micro_batch: Positive | None = Field(
-        default=None, description="samples computed at a time, at most batch_size; unset: what fits"
+        default=None, description="samples per forward pass, at most batch_size; unset: as many as fit"
     )
     gradient_checkpointing: bool | Literal["auto"] = Field(
-        default="auto", description="compute activations twice instead of keeping them"
+        default="auto", description="recompute activations to save memory"
     )
     weights: Literal["auto", "float32", "bfloat16", "float16", "int8", "nf4"] = Field(
-        default="auto", description="how the frozen base is held in memory"
+        default="auto", description="data type of the frozen base weights"
     )
     text_encoder: Fraction = Field(
         default=0.0,
-        description="a LoRA on the text encoders too (SD families), at this share of learning_rate; 0 = none",
+        description="learning rate of a text encoder LoRA (SD families), over learning_rate; 0: none",
     )
 
 
 class SelectConfig(Section):
-    """Probe portraits that choose the checkpoint, scored with embedder A."""
+    """How the checkpoint is chosen: probe portraits, scored with embedder A."""
 
-    probes: Positive = 8
+    probes: Positive = Field(default=8, description="probe portraits per checkpoint")
     copy_limit: Fraction = Field(
-        default=0.15, description="a checkpoint whose probes copy training photos more often is out"
+        default=0.15,
+        description="reject a checkpoint when a larger fraction of its probes copies training photos",
     )
     average: bool = Field(
-        default=False, description="try the average of all good checkpoints and keep it where it is better"
+        default=False, description="also try the average of all good checkpoints; keep it if it is better"
     )
 
 
 class ScoreConfig(Section):
-    """What the report measures beside the likeness."""
+    """What the report measures besides the likeness."""
 
     clip: str = Field(
         default="",
-        description="a CLIP model to judge prompts by: a folder, or a name on the hub; empty: none",
+        description="CLIP model for prompt adherence: a folder or a repository on the hub; empty: none",
     )
 
 
 class GenerateConfig(Section):
-    """Sampler settings; the base model's YAML sets those of its family."""
+    """Sampler settings; the base model's YAML sets the defaults for its family."""
 
-    series: str = Field(default="headshots", description="a packaged series or a YAML file")
-    brand: str = Field(default="", description="a packaged brand sheet or a YAML file, over every shot")
+    series: str = Field(default="headshots", description="name of a packaged series, or a YAML file")
+    brand: str = Field(
+        default="", description="name of a packaged brand sheet, or a YAML file; applies to every shot"
+    )
     reframe: bool = Field(
         default=False, description="crop finished portraits to the brand's eye_line and head_height"
     )
     reframe_limit: float = Field(
-        default=1.25, ge=1, le=2, description="how much a crop may enlarge what it keeps"
+        default=1.25, ge=1, le=2, description="maximum enlargement of a reframed portrait"
     )
-    per_shot: Positive = Field(default=2, description="pictures per shot, each with a seed of its own")
+    per_shot: Positive = Field(default=2, description="pictures per shot, each with its own seed")
     best_of: Annotated[int, Field(ge=1, le=64)] = Field(
-        default=1, description="candidates per picture; the best by checks and embedder A is kept"
+        default=1, description="candidates per picture; the best by its checks and embedder A is kept"
     )
-    strict: bool = Field(default=False, description="remarks of the prompt linter are errors")
-    scheduler: str = Field(default="", description="dpm++, euler, ddim, unipc …; the family's own when empty")
+    strict: bool = Field(default=False, description="treat warnings of the prompt linter as errors")
+    scheduler: str = Field(default="", description="dpm++, euler, ddim, unipc …; empty: the family's own")
     preset: str = Field(
-        default="", description="few steps by distillation: sets steps, guidance_scale and scheduler"
+        default="",
+        description="few-step preset (distillation LoRA): sets steps, guidance_scale and scheduler",
     )
     accelerator: str = Field(default="", description="LoRA file of the preset; empty: the published one")
-    accelerator_scale: float | None = Field(default=None, ge=0, le=2, description="null: as the preset says")
-    style_adapter: str = Field(default="", description="a second LoRA file beside the identity")
-    style_scale: float = Field(default=0.6, ge=0, le=2)
-    style_reference: str = Field(default="", description="a picture that lends its style")
-    style_reference_adapter: str = Field(
-        default="", description="its IP-Adapter: a .safetensors file, with image_encoder/ beside it"
+    accelerator_scale: float | None = Field(
+        default=None, ge=0, le=2, description="scale of the preset's LoRA; null: the preset's own"
     )
-    style_reference_scale: Fraction = Field(default=0.6, description="0 = no style reference")
-    max_pictures: Positive = Field(default=1000, description="more pictures than this are asked about first")
-    price_per_hour: float | None = Field(default=None, ge=0, description="of the machine, for the cost shown")
-    num_inference_steps: Positive = 25
-    guidance_scale: float = Field(default=5.0, ge=1)
+    style_adapter: str = Field(
+        default="", description="LoRA file of a style, used together with the identity adapter"
+    )
+    style_scale: float = Field(default=0.6, ge=0, le=2, description="scale of style_adapter")
+    style_reference: str = Field(default="", description="picture whose style is transferred (IP-Adapter)")
+    style_reference_adapter: str = Field(
+        default="",
+        description="IP-Adapter for style_reference: a .safetensors file with image_encoder/ beside it",
+    )
+    style_reference_scale: Fraction = Field(default=0.6, description="scale of the style reference; 0: none")
+    max_pictures: Positive = Field(
+        default=1000, description="ask for confirmation before generating more pictures than this"
+    )
+    price_per_hour: float | None = Field(
+        default=None, ge=0, description="price of the machine, for the cost estimate"
+    )
+    num_inference_steps: Positive = Field(default=25, description="denoising steps")
+    guidance_scale: float = Field(default=5.0, ge=1, description="scale of classifier-free guidance")
     unconditional: Literal["adapter", "base"] = Field(
         default="adapter",
-        description="who answers the empty prompt: against the bare base, guidance drives towards the person",
+        description="model for the unconditional pass: adapter or bare base (which strengthens identity)",
     )
     identity_scale: float | None = Field(
         default=None,
         ge=0,
-        description="guidance towards the person beyond the prompt; as guidance_scale if null",
+        description="scale of identity guidance (adapter against base); null: same as guidance_scale",
     )
     identity_start: float = Field(
-        default=0.0, ge=0, lt=1, description="share of the noise that is gone before the adapter counts"
+        default=0.0, ge=0, lt=1, description="fraction of denoising done before identity guidance starts"
     )
     identity_region: Literal["picture", "head"] = Field(
-        default="picture", description="where the adapter counts; head: where the shot type has it"
+        default="picture",
+        description="region of identity guidance; head: where the shot type places the head",
     )
-    adapter_scale: float = Field(default=1.0, ge=0, le=2)
-    batch_size: Positive = 8
+    adapter_scale: float = Field(default=1.0, ge=0, le=2, description="strength of the LoRA; 1: as trained")
+    batch_size: Positive = Field(default=8, description="pictures per batch")
 
 
 class LikenessConfig(Section):
-    """Everything that decides what comes out for one person."""
+    """All settings of one likeness."""
 
     base: str = Field(
-        default="embedded", description="a name of `portrait-lora models`, or a folder in diffusers format"
+        default="embedded", description="name from `portrait-lora models`, or a folder in diffusers format"
     )
-    face_pack: str = Field(default="embedded", description="a known pack, or a folder of ONNX files")
+    face_pack: str = Field(default="embedded", description="name of a known pack, or a folder of ONNX files")
     allow_synthetic_models: bool = Field(
-        default=False, description="let the embedded models look at real photographs"
+        default=False, description="allow the embedded models on real photographs"
     )
     commercial: bool = Field(
-        default=False, description="the portraits will be used commercially: forbids models that may not be"
+        default=False, description="commercial use: refuse models whose licence forbids it"
     )
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    device: str = "auto"
-    mixed_precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(default=0, description="seed of every random draw")
+    device: str = Field(default="auto", description="auto, cpu, mps, cuda or cuda:N")
+    mixed_precision: Literal["auto", "no", "bf16", "fp16"] = Field(
+        default="auto", description="data type of mixed-precision training"
+    )
     max_training_hours: float = Field(
-        default=168, gt=0, description="a training estimated to take longer on this machine is refused"
+        default=168, gt=0, description="refuse a training run estimated to take longer on this machine"
     )
     run: str = Field(default="main", pattern=NAME_PATTERN, description="folder name under adapters/")
     subject: SubjectConfig = SubjectConfig()

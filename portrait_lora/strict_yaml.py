@@ -221,8 +221,8 @@ def _refuse_odd_spaces(root: yaml.Node, where: object) -> None:
     for node in _all(root):
         if isinstance(node, yaml.ScalarNode) and node.style is None and isinstance(node.value, str):
             ends = node.value if id(node) in keys else node.value[:1] + node.value[-1:]
-            if found := _ODD_SPACE.search(ends):
-                _odd_space(found[0], _at(where, node))
+            if odd := _ODD_SPACE.search(ends):
+                _odd_space(odd[0], _at(where, node))
             if id(node) not in keys and re.search(f":{_ODD_SPACE.pattern}", node.value):
                 _odd_space(cast(re.Match[str], _ODD_SPACE.search(node.value))[0], _at(where, node))
 
@@ -240,8 +240,8 @@ def _not_yaml(error: yaml.YAMLError, text: str, where: object, what: str) -> NoR
     place = f"{where}:{mark.line + 1}" if mark else str(where)
     if mark is not None:
         lines = text.split("\n")[max(0, mark.line - 1) : mark.line + 1]
-        if found := _ODD_SPACE.search("\n".join(lines)):
-            _odd_space(found[0], place)
+        if odd := _ODD_SPACE.search("\n".join(lines)):
+            _odd_space(odd[0], place)
     got = str(getattr(error, "problem", None) or getattr(error, "reason", None) or error)
     raise ConfigError(f"the {what} is not valid YAML", where=place, got=_short(got)) from error
 

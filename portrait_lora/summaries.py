@@ -30,8 +30,8 @@ PACKAGES = (
 
 def versions() -> dict[str, str]:
     """This program, Python and the packages that decide the result."""
-    found = {name: _version(name) for name in PACKAGES}
-    return {"portrait_lora": __version__, "python": platform.python_version(), **found}
+    packages = {name: _version(name) for name in PACKAGES}
+    return {"portrait_lora": __version__, "python": platform.python_version(), **packages}
 
 
 def _version(package: str) -> str:

@@ -228,13 +228,13 @@ def editions() -> tuple[tuple[str, ...], ...]:
         ("portrait of a photo person", TRIGGER),
     )
     known: set[str] = set()
-    told: list[tuple[str, ...]] = []
+    editions_so_far: list[tuple[str, ...]] = []
     third = (MORE_LIGHTINGS, PLACES, ALL_GLASSES, HATS, MAKEUP)
     for lists in (first, (STYLES,), third):
         new = {w for group in lists for phrase in group for w in phrase.split()} - known
         known |= new
-        told.append(tuple(sorted(new)))
-    return tuple(told)
+        editions_so_far.append(tuple(sorted(new)))
+    return tuple(editions_so_far)
 
 
 def words() -> tuple[str, ...]:

@@ -9,9 +9,9 @@ class WrittenInt(int):
     written: str
 
     def __new__(cls, value: int, written: str = "") -> WrittenInt:
-        made = super().__new__(cls, value)
-        made.written = written or int.__repr__(value)
-        return made
+        number = super().__new__(cls, value)
+        number.written = written or int.__repr__(value)
+        return number
 
     def __str__(self) -> str:
         return self.written
@@ -23,9 +23,9 @@ class WrittenFloat(float):
     written: str
 
     def __new__(cls, value: float, written: str = "") -> WrittenFloat:
-        made = super().__new__(cls, value)
-        made.written = written or float.__repr__(value)
-        return made
+        number = super().__new__(cls, value)
+        number.written = written or float.__repr__(value)
+        return number
 
     def __str__(self) -> str:
         return self.written

@@ -102,12 +102,12 @@ def drawn(ctx: Context, k: int = 0) -> list[Portrait]:
     """Candidate `k` of every shot, in a folder of its own per setting; what is there already stays."""
     settings, wanted = ctx.config.generate, framing.target(ctx)
     told = settings.model_dump(mode="json", exclude=LATER_KEYS | {"reframe", "reframe_limit"})
-    told |= later(settings) | (wanted.told if wanted else {})
+    told |= later(settings) | (wanted.record if wanted else {})
     setting = manifest.digest(told)
     folder = ctx.likeness.portraits(f"branded-{setting[:10]}-{k}")
     if wanted is None:
         return ctx.draw(ctx.selected, series.candidates(ctx, k), folder)
-    made = ctx.draw(ctx.selected, series.candidates(ctx, k), folder, framing=wanted.told)
+    made = ctx.draw(ctx.selected, series.candidates(ctx, k), folder, framing=wanted.record)
     framing.reframed(ctx, made, wanted)
     return made
 

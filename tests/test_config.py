@@ -145,7 +145,7 @@ def test_the_short_file_is_read_as_the_same_configuration(
     lines = file.read_text(encoding="utf-8").splitlines()
     assert len(lines) <= 22, "what is as usual stays out"
     assert f"portrait-lora config show {tmp_path}" in lines[0]
-    assert f"base: {base}  # a name of" in "\n".join(lines)
+    assert f"base: {base}  # name from" in "\n".join(lines)
     assert any(line.startswith("  trigger: ohwx  # ") for line in lines)
 
 

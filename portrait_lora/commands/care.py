@@ -16,8 +16,8 @@ from portrait_lora.commands.options import (
     JsonOpt,
     SetOpt,
     answer,
+    collect_overrides,
     confirm,
-    overrides,
 )
 from portrait_lora.commands.paths import need_file, need_folder, need_likeness
 from portrait_lora.commands.readiness import OfflineOpt, open_hub
@@ -130,7 +130,7 @@ def doctor(
     summary = doctors.summary(checks)
     lines = []
     for check in checks:
-        lines.append(f"{check.status:<5} {check.name}: {check.found}")
+        lines.append(f"{check.status:<5} {check.name}: {check.observed}")
         lines += [f"      → {check.remedy}"] if check.remedy else []
     failed = sum(check.status == "fail" for check in checks)
     lines += ["", f"{failed} to be mended first" if failed else "Nothing stands in the way."]
@@ -166,7 +166,7 @@ def export(
 
     if Path(name).name != name or name.startswith("."):
         raise InputError("not a file name", where="--name", got=name)
-    opened = open_likeness(folder, overrides(settings))
+    opened = open_likeness(folder, collect_overrides(settings))
     consent.require_valid(folder)
     base = pinned.locked(catalog.resolve_base(opened.config.base), folder)
     target = out or folder / "exports" / tool
@@ -194,9 +194,9 @@ def inspect(
     need_file(trust, "file of certificates")
     from portrait_lora.tasks.inspect import in_words, inspect_file
 
-    told = inspect_file(file, trust)
-    full = [line for key, value in told.items() for line in _shown(key, value, 1)]
-    answer(told, as_json, [*in_words(told), "", "in full:", *full], "")
+    description = inspect_file(file, trust)
+    full = [line for key, value in description.items() for line in _shown(key, value, 1)]
+    answer(description, as_json, [*in_words(description), "", "in full:", *full], "")
 
 
 def _shown(key: str, value: object, depth: int = 0) -> list[str]:

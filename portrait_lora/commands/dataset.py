@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from portrait_lora.commands.options import DATA, FolderArg, JsonOpt, SetOpt, answer, overrides
+from portrait_lora.commands.options import DATA, FolderArg, JsonOpt, SetOpt, answer, collect_overrides
 from portrait_lora.commands.paths import need_folder, need_likeness
 
 
@@ -25,7 +25,7 @@ def import_(
     )
     from portrait_lora.tasks import exchange
 
-    summary = exchange.import_dataset(source, folder, overrides(settings))
+    summary = exchange.import_dataset(source, folder, collect_overrides(settings))
     lines = [f"{summary['photos']} photos and {summary['captions']} captions copied to {folder / 'photos'}"]
     if summary["rows_without_picture"]:
         lines.append(f"  {summary['rows_without_picture']} rows of metadata.jsonl fit no picture")

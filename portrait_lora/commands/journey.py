@@ -18,8 +18,8 @@ from portrait_lora.commands.options import (
     Summary,
     SyntheticOpt,
     answer,
+    collect_overrides,
     following,
-    overrides,
 )
 from portrait_lora.commands.paths import need_folder, need_likeness
 from portrait_lora.commands.readiness import ConsentOpt, OfflineOpt, SubjectOpt, YesOpt, get_ready
@@ -37,7 +37,7 @@ def demo(
     """The whole journey for a made-up person, on the embedded models; nothing is downloaded."""
     from portrait_lora import recipe, summaries
 
-    summary = recipe.demo(out, person_seed, overrides=overrides(settings), force=force)
+    summary = recipe.demo(out, person_seed, overrides=collect_overrides(settings), force=force)
     answer(summary, as_json, summaries.of_run(summary, out), f"open {out / 'reports' / 'drift.html'}")
 
 
@@ -53,22 +53,22 @@ def check(
     need_folder(folder, "such folder", "a likeness folder, or a folder of photos")
     from portrait_lora import recipe, summaries
 
-    given = overrides(settings, allow_synthetic)
-    summary = recipe.check(folder, overrides=given)
-    answer(summary, as_json, summaries.of_check(summary), _after_check(folder, given, summary))
+    overrides = collect_overrides(settings, allow_synthetic)
+    summary = recipe.check(folder, overrides=overrides)
+    answer(summary, as_json, summaries.of_check(summary), _after_check(folder, overrides, summary))
     if not summary["enough"]:
         raise typer.Exit(errors.EXIT_PHOTOS)
 
 
-def _after_check(folder: Path, given: list[str], summary: Summary) -> str:
+def _after_check(folder: Path, overrides: list[str], summary: Summary) -> str:
     """What helps now: more photos, a likeness folder, or the next stage."""
     likeness = (folder / "photos").is_dir()
     if not summary["enough"]:
         place = folder / "photos" if likeness else folder
-        return f"add photos to {place}, then {following('check', folder, given)}"
+        return f"add photos to {place}, then {following('check', folder, overrides)}"
     if not likeness:
         return shlex.join(["portrait-lora", "init", "my_likeness", "--photos", str(folder)])
-    return following("prepare", folder, given)
+    return following("prepare", folder, overrides)
 
 
 def prepare(
@@ -82,9 +82,9 @@ def prepare(
     need_likeness(folder)
     from portrait_lora import recipe, summaries
 
-    given = overrides(settings, allow_synthetic)
-    summary = recipe.prepare(folder, overrides=given, force=force)
-    answer(summary, as_json, summaries.of_prepare(summary), following("train", folder, given))
+    overrides = collect_overrides(settings, allow_synthetic)
+    summary = recipe.prepare(folder, overrides=overrides, force=force)
+    answer(summary, as_json, summaries.of_prepare(summary), following("train", folder, overrides))
 
 
 def train(
@@ -105,15 +105,15 @@ def train(
     need_likeness(folder)
     from portrait_lora import recipe, summaries
 
-    given = overrides(settings, allow_synthetic)
+    overrides = collect_overrides(settings, allow_synthetic)
     if dry_run:
-        planned = recipe.plan_training(folder, overrides=given)
-        then = following("train", folder, given) if planned["fits"] else ""
+        planned = recipe.plan_training(folder, overrides=overrides)
+        then = following("train", folder, overrides) if planned["fits"] else ""
         answer(planned, as_json, summaries.of_plan(planned), then)
         raise typer.Exit(errors.EXIT_DONE if planned["fits"] else errors.EXIT_BAD_INPUT)
-    get_ready(folder, given, subject=subject, consent=consent, yes=yes, offline=offline)
-    summary = recipe.train(folder, overrides=given, force=force)
-    answer(summary, as_json, summaries.of_train(summary), following("generate", folder, given))
+    get_ready(folder, overrides, subject=subject, consent=consent, yes=yes, offline=offline)
+    summary = recipe.train(folder, overrides=overrides, force=force)
+    answer(summary, as_json, summaries.of_train(summary), following("generate", folder, overrides))
 
 
 def run(
@@ -131,9 +131,9 @@ def run(
     need_likeness(folder)
     from portrait_lora import recipe, summaries
 
-    given = overrides(settings, allow_synthetic)
-    get_ready(folder, given, subject=subject, consent=consent, yes=yes, offline=offline, scores=True)
-    summary = recipe.run(folder, overrides=given, force=force)
+    overrides = collect_overrides(settings, allow_synthetic)
+    get_ready(folder, overrides, subject=subject, consent=consent, yes=yes, offline=offline, scores=True)
+    summary = recipe.run(folder, overrides=overrides, force=force)
     answer(summary, as_json, summaries.of_run(summary, folder), f"open {folder / 'reports' / 'drift.html'}")
 
 

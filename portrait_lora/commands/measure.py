@@ -15,7 +15,7 @@ from portrait_lora.commands.options import (
     Summary,
     SyntheticOpt,
     answer,
-    overrides,
+    collect_overrides,
 )
 from portrait_lora.commands.paths import need_file, need_folder, need_likeness
 from portrait_lora.errors import InputError
@@ -60,8 +60,8 @@ def score(
         need_likeness(folder)
         from portrait_lora import summaries
 
-        given = [*overrides(settings, allow_synthetic), *([f"score.clip={clip}"] if clip else [])]
-        summary = _score_likeness(folder, over, given, force)
+        overrides = [*collect_overrides(settings, allow_synthetic), *([f"score.clip={clip}"] if clip else [])]
+        summary = _score_likeness(folder, over, overrides, force)
         page = folder / "reports" / "drift.html"
         lines = summaries.of_likeness(summary)
         if over:
@@ -92,21 +92,21 @@ def score(
     answer(summary, as_json, judge.lines_of(summary), f"open {summary['report']}")
 
 
-def _only_standalone(**given: Path | None) -> None:
-    for name, value in given.items():
+def _only_standalone(**options: Path | None) -> None:
+    for name, value in options.items():
         if value is not None:
             raise typer.BadParameter(f"--{name} judges pictures from elsewhere: leave LIKENESS_DIR out")
 
 
-def _score_likeness(folder: Path, over: str | None, given: list[str], force: bool) -> Summary:
+def _score_likeness(folder: Path, over: str | None, overrides: list[str], force: bool) -> Summary:
     from portrait_lora import recipe
 
-    summary = recipe.score(folder, overrides=given, force=force)
+    summary = recipe.score(folder, overrides=overrides, force=force)
     if over is None:
         return summary
     from portrait_lora.tasks import sweep
 
-    return {**summary, "sweep": sweep.run(folder, over, given)}
+    return {**summary, "sweep": sweep.run(folder, over, overrides)}
 
 
 def compare(

@@ -35,7 +35,7 @@ SyntheticOpt = Annotated[
 ]
 
 
-def overrides(pairs: list[str] | None, allow_synthetic: bool = False) -> list[str]:
+def collect_overrides(pairs: list[str] | None, allow_synthetic: bool = False) -> list[str]:
     """The `KEY=VALUE` overrides of a command, its own switches included."""
     return [*(pairs or []), *(["allow_synthetic_models=true"] if allow_synthetic else [])]
 
@@ -51,9 +51,9 @@ def answer(summary: Summary, as_json: bool, lines: list[str], following: str) ->
         terminal.say(f"\nNext: {terminal.plain(following)}")
 
 
-def following(command: str, folder: Path, given: list[str]) -> str:
+def following(command: str, folder: Path, overrides: list[str]) -> str:
     """The next command over the same folder, with the overrides that this one had."""
-    words = ["portrait-lora", command, str(folder), *(part for pair in given for part in ("-s", pair))]
+    words = ["portrait-lora", command, str(folder), *(part for pair in overrides for part in ("-s", pair))]
     return shlex.join(words)
 
 

@@ -20,9 +20,9 @@ from portrait_lora.commands.options import (
     Summary,
     SyntheticOpt,
     answer,
+    collect_overrides,
     confirm,
     following,
-    overrides,
 )
 from portrait_lora.commands.paths import need_file, need_likeness
 
@@ -78,11 +78,11 @@ def generate(
     own: dict[str, object] = {"series": series, "brand": brand, "best_of": best_of}
     own |= {"strict": strict or None, "price_per_hour": price_per_hour}
     own |= {"max_pictures": 10**9 if yes else None}
-    given = overrides(settings, allow_synthetic)
-    given += [f"generate.{key}={value}" for key, value in own.items() if value not in ("", None)]
-    summary = _asking(lambda more: recipe.generate(folder, overrides=[*given, *more], force=force))
+    overrides = collect_overrides(settings, allow_synthetic)
+    overrides += [f"generate.{key}={value}" for key, value in own.items() if value not in ("", None)]
+    summary = _asking(lambda more: recipe.generate(folder, overrides=[*overrides, *more], force=force))
     lines = [*summaries.of_generate(summary), *_series_lines(summary)]
-    answer(summary, as_json, lines, following("score", folder, given))
+    answer(summary, as_json, lines, following("score", folder, overrides))
 
 
 def _asking(run: Callable[[Sequence[str]], Summary]) -> Summary:
@@ -125,7 +125,7 @@ def vary(
     summary = editing.vary(
         file,
         likeness,
-        overrides(settings),
+        collect_overrides(settings),
         strength=strength,
         count=count,
         changes=editing.layer_changes(change or []),
@@ -157,7 +157,7 @@ def fix(
     summary = editing.fix(
         file,
         likeness,
-        overrides(settings),
+        collect_overrides(settings),
         region=cast(Region, region),
         strength=strength,
         tries=tries,
@@ -202,7 +202,7 @@ def reproduce(
     need_file(source, "reference")
     from portrait_lora.tasks import edit as editing
 
-    summary = editing.reproduce(file, likeness, source, overrides(settings))
+    summary = editing.reproduce(file, likeness, source, collect_overrides(settings))
     changed = f"{summary['changed_pixels']} pixels differ, PSNR {summary['psnr_db']} dB"
     lines = ["the same to the bit" if summary["same"] else changed]
     lines += [f"  {line}" for line in cast(list[str], summary["differences"])]
@@ -230,12 +230,12 @@ def sweep(
         raise typer.BadParameter("--scales takes numbers from 0 to 2")
     from portrait_lora.tasks import scales as swept
 
-    given = overrides(settings)
-    summary = swept.sweep(folder, values, shots, given)
+    overrides = collect_overrides(settings)
+    summary = swept.sweep(folder, values, shots, overrides)
     rows = cast(list[Summary], summary["rows"])
     lines = [f"scale {row['scale']:g}: similarity {row['similarity']}, {row['faces']} faces" for row in rows]
     best = max(rows, key=lambda row: cast(float, row["similarity"]))
-    then = following("generate", folder, [*given, f"generate.adapter_scale={best['scale']:g}"])
+    then = following("generate", folder, [*overrides, f"generate.adapter_scale={best['scale']:g}"])
     answer(summary, as_json, [*lines, f"the sheet: {summary['contact_sheet']}"], then)
 
 

@@ -17,7 +17,7 @@ from portrait_lora.commands.options import (
     JsonOpt,
     SetOpt,
     answer,
-    overrides,
+    collect_overrides,
 )
 from portrait_lora.commands.paths import need_folder
 from portrait_lora.commands.readiness import (
@@ -47,10 +47,10 @@ def init(
     need_folder(photos, "such folder of photos", "a folder with 10-20 pictures")
     from portrait_lora import likeness, recipe, summaries
 
-    given, left_out = overrides(settings), likeness.left_out(photos)
-    proposed, reasons = _proposed(photos, given, commercial)
+    overrides, left_out = collect_overrides(settings), likeness.left_out(photos)
+    proposed, reasons = _proposed(photos, overrides, commercial)
     stated_consent(subject, consent, "")  # refused before anything is copied
-    summary = recipe.init(folder, photos, overrides=[*proposed, *given])
+    summary = recipe.init(folder, photos, overrides=[*proposed, *overrides])
     record_consent(folder, subject, consent, "")
     cost, needs = recipe.plan_training(folder), _downloads(folder)
     lines = [
@@ -90,15 +90,15 @@ def _open_consent(folder: Path, commercial: bool) -> list[str]:
     return []
 
 
-def _proposed(photos: Path, given: list[str], commercial: bool) -> tuple[list[str], list[str]]:
+def _proposed(photos: Path, overrides: list[str], commercial: bool) -> tuple[list[str], list[str]]:
     """Overrides for what the person has not settled, and why; they come before the person's own."""
     from portrait_lora import config, device, provenance
     from portrait_lora.families.choose import choose_base
     from portrait_lora.pictures.reader import list_photos
     from portrait_lora.training.preflight import usual_means
 
-    settled = config.load(None, given).model_dump()
-    named = {pair.partition("=")[0].strip() for pair in given}
+    settled = config.load(None, overrides).model_dump()
+    named = {pair.partition("=")[0].strip() for pair in overrides}
     proposed = ["commercial=true"] if commercial and "commercial" not in named else []
     files = list_photos(photos) if photos.is_dir() else []
     studio = bool(files) and all(not provenance.is_unmarked_picture(p) for p in files)
@@ -179,7 +179,7 @@ def config_show(
     from portrait_lora import config
 
     file = None if folder is None else folder / config.FILE_NAME
-    terminal.say(config.dump(config.load(file, overrides(settings))), nl=False)
+    terminal.say(config.dump(config.load(file, collect_overrides(settings))), nl=False)
 
 
 def config_schema() -> None:

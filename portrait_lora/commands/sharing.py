@@ -16,8 +16,8 @@ from portrait_lora.commands.options import (
     Summary,
     SyntheticOpt,
     answer,
+    collect_overrides,
     following,
-    overrides,
 )
 from portrait_lora.commands.paths import need_files, need_likeness
 
@@ -48,14 +48,16 @@ def team(
     own: dict[str, object] = {
         "series": series, "brand": brand, "best_of": best_of, "price_per_hour": price_per_hour,
     }  # fmt: skip
-    given = overrides(settings, allow_synthetic)
-    given += [f"generate.{key}={value}" for key, value in own.items() if value not in ("", None)]
-    summary = teams.generate(folders, lambda folder: recipe.generate(folder, overrides=given), out, given)
+    overrides = collect_overrides(settings, allow_synthetic)
+    overrides += [f"generate.{key}={value}" for key, value in own.items() if value not in ("", None)]
+    summary = teams.generate(
+        folders, lambda folder: recipe.generate(folder, overrides=overrides), out, overrides
+    )
     rows = cast(list[Summary], summary["people"])
     lines = [f"{row['person']}: {row.get('error') or str(row['portraits']) + ' portraits'}" for row in rows]
     lines += [f"the sheet: {summary['contact_sheet']}"] if "contact_sheet" in summary else []
     whole = next((f for f, row in zip(folders, rows, strict=True) if not row.get("error")), None)
-    answer(summary, as_json, lines, following("score", whole, given) if whole else "")
+    answer(summary, as_json, lines, following("score", whole, overrides) if whole else "")
     if summary["failed"]:
         raise typer.Exit(errors.EXIT_FAILED)
 
@@ -82,13 +84,13 @@ def publish(
     from portrait_lora.generation.publish import publish as make
     from portrait_lora.tasks import outside
 
-    made = make(files, out, kind, quality=quality, keep_names=keep_names, with_recipe=with_recipe)
-    for file, copy in zip(files, made, strict=True):
+    copies = make(files, out, kind, quality=quality, keep_names=keep_names, with_recipe=with_recipe)
+    for file, copy in zip(files, copies, strict=True):
         if root := next((p for p in file.resolve().parents if (p / FILE_NAME).is_file()), None):
             outside.record(root, [copy])
-    pairs = [{"file": str(file), "copy": str(copy)} for file, copy in zip(files, made, strict=True)]
+    pairs = [{"file": str(file), "copy": str(copy)} for file, copy in zip(files, copies, strict=True)]
     lines = [f"{pair['copy']}  from {pair['file']}" for pair in pairs]
-    answer({"copies": pairs, "format": kind}, as_json, lines, f"portrait-lora inspect {made[0]}")
+    answer({"copies": pairs, "format": kind}, as_json, lines, f"portrait-lora inspect {copies[0]}")
 
 
 def _portraits(places: list[Path]) -> list[Path]:

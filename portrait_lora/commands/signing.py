@@ -41,11 +41,11 @@ def sign(
     from portrait_lora.tasks.sign import sign_files
 
     signer = load_signer(certificate, key)
-    made = sign_files(files, signer, out, title=title, timestamp_authority=timestamp)
-    rows = [{"file": str(m.source), "signed": str(m.path), "sha256": m.sha256} for m in made]
+    signed = sign_files(files, signer, out, title=title, timestamp_authority=timestamp)
+    rows = [{"file": str(m.source), "signed": str(m.path), "sha256": m.sha256} for m in signed]
     summary = {"signer": signer.subject, "algorithm": signer.algorithm, "pictures": rows}
-    lines = [f"{m.path}: signed by {m.credentials.signer} ({m.credentials.algorithm})" for m in made]
-    answer(summary, as_json, lines, f"portrait-lora inspect {made[0].path}" if made else "")
+    lines = [f"{m.path}: signed by {m.credentials.signer} ({m.credentials.algorithm})" for m in signed]
+    answer(summary, as_json, lines, f"portrait-lora inspect {signed[0].path}" if signed else "")
 
 
 def register(app: typer.Typer) -> None:

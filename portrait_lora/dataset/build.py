@@ -226,11 +226,13 @@ def load_dataset_folder(folder: Path, *, verify: bool = True) -> tuple[list[Capt
 
     Raises ArtifactError when the folder is unfinished, damaged, or not a dataset.
     """
-    found = manifest.read(folder)
-    if found is None:
+    dataset = manifest.read(folder)
+    if dataset is None:
         raise ArtifactError("no finished dataset", where=folder, remedy=_REMEDY)
-    if found.kind != KIND:
-        raise ArtifactError("not a dataset folder", where=folder, got=found.kind, needed=KIND, remedy=_REMEDY)
+    if dataset.kind != KIND:
+        raise ArtifactError(
+            "not a dataset folder", where=folder, got=dataset.kind, needed=KIND, remedy=_REMEDY
+        )
     if verify:
         manifest.verify(folder)
     try:

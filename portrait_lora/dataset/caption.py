@@ -165,19 +165,19 @@ def read_captions(path: Path) -> dict[str, str]:
         ) from error
     first = text.partition("\n")[0]
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=";" if ";" in first else ",", strict=True)
-    found: dict[str, str] = {}
+    captions: dict[str, str] = {}
     try:
         if [c.strip().lower() for c in next(reader, [])] != _HEADER:
             raise _bad(path, 1, "the first line must name the columns", first.strip(), "file,caption")
         for row in reader:
             if any(cell.strip() for cell in row):
                 file, caption = _row(path, reader.line_num, row)
-                if file in found:
+                if file in captions:
                     raise _bad(path, reader.line_num, "a file is named twice", file, "one line per file")
-                found[file] = caption
+                captions[file] = caption
     except csv.Error as error:
         raise _bad(path, reader.line_num, "broken quoting", str(error), 'file,"caption"') from error
-    return found
+    return captions
 
 
 def follow_photos(captions: Mapping[str, str], known: Collection[str]) -> dict[str, str]:

@@ -110,10 +110,10 @@ def check_photo(
             face, view, view_face = _closer_look(photo, image, faces[0], analyzer, scale)
     except UnreadablePhoto as error:  # also when the file goes away between two looks at it
         return unreadable(error)
-    found = [*findings.several_faces(faces, settings)]
-    found += findings.of_face(photo, face, view, view_face, settings, hidden=hidden)
-    found.sort(key=lambda f: f.severity == "not_checked")
-    report = PhotoReport(photo, face, tuple(found))
+    remarks = [*findings.several_faces(faces, settings)]
+    remarks += findings.of_face(photo, face, view, view_face, settings, hidden=hidden)
+    remarks.sort(key=lambda f: f.severity == "not_checked")
+    report = PhotoReport(photo, face, tuple(remarks))
     if report.accepted and seen is not None:
         seen(photo, image, move_face(face, 1 / scale))
     return report

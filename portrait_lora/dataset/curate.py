@@ -136,9 +136,9 @@ def _look(report: PhotoReport, load: Loader) -> Look:
 
 def with_finding(report: PhotoReport, finding: Finding) -> PhotoReport:
     """The report with one more finding, before those that could not be checked."""
-    told = [f for f in report.findings if f.severity != "not_checked"]
-    untold = [f for f in report.findings if f.severity == "not_checked"]
-    return replace(report, findings=(*told, finding, *untold))
+    checked = [f for f in report.findings if f.severity != "not_checked"]
+    unchecked = [f for f in report.findings if f.severity == "not_checked"]
+    return replace(report, findings=(*checked, finding, *unchecked))
 
 
 def _mark_duplicates(
@@ -184,16 +184,16 @@ def _mark_others(reports: list[PhotoReport], settings: CurateSettings) -> list[P
     if len(usable) < 2:
         return reports
     faces = [reports[i].face for i in usable]
-    found = find_subject(np.stack([f.embedding for f in faces if f]), settings.same_person_similarity)
-    if found.tied:
+    subject = find_subject(np.stack([f.embedding for f in faces if f]), settings.same_person_similarity)
+    if subject.tied:
         doubt = "two people appear equally often, so the subject is not clear"
         raise TooFewPhotos(reports, settings, doubt)
     marked = list(reports)
     advice = "This does not look like the person in the other photos. Remove it, or use a clearer photo."
     for place, i in enumerate(usable):
-        if not found.is_subject[place]:
-            measured = float(found.similarity[place])
-            finding = Finding("other_person", "reject", measured, found.threshold, advice)
+        if not subject.is_subject[place]:
+            measured = float(subject.similarity[place])
+            finding = Finding("other_person", "reject", measured, subject.threshold, advice)
             marked[i] = with_finding(reports[i], finding)
     return marked
 

@@ -119,9 +119,9 @@ def same_picture(a: Look, b: Look, limits: tuple[float, float, float]) -> float 
     if alike and abs(np.log(a.aspect / b.aspect)) < 0.05:
         return frame
     fit = resemblance(a, b)
-    asked = max(limits[0], OTHER_EXPRESSION_FACE if differs else 0.0)
-    asked = max(asked, OTHER_EMBEDDING_FIT if float(a.embedding @ b.embedding) < limits[2] else 0.0)
-    return fit if fit >= asked else None
+    least_fit = max(limits[0], OTHER_EXPRESSION_FACE if differs else 0.0)
+    least_fit = max(least_fit, OTHER_EMBEDDING_FIT if float(a.embedding @ b.embedding) < limits[2] else 0.0)
+    return fit if fit >= least_fit else None
 
 
 def resemblance(a: Look, b: Look) -> float:

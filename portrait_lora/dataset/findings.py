@@ -131,11 +131,11 @@ def _face_too_small(face: Face, settings: CheckSettings) -> Iterator[Finding]:
 def _blurred(aligned: ImageArray, view_face: Face, settings: CheckSettings) -> Iterator[Finding]:
     """Asks less of faces that the alignment had to enlarge: their edges widen by that alone."""
     enlarged = 1.0 / max(source_px_per_aligned_px(view_face.keypoints_px), 1e-3)
-    asked = float(np.hypot(settings.max_blur_px, 0.45 * np.sqrt(max(0.0, enlarged**2 - 1))))
+    limit = float(np.hypot(settings.max_blur_px, 0.45 * np.sqrt(max(0.0, enlarged**2 - 1))))
     measured = blur_px(aligned)
-    if measured > asked:
+    if measured > limit:
         advice = "The face is out of focus or moved. Use a sharper photo."
-        yield Finding("blurred", "reject", measured, asked, advice)
+        yield Finding("blurred", "reject", measured, limit, advice)
 
 
 def face_luma(image_rgb: ImageArray, face: Face) -> np.ndarray:

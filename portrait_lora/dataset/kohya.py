@@ -86,8 +86,8 @@ def export_kohya(
 def _is_export(folder: Path) -> bool:
     if not folder.is_dir():
         return False
-    found = manifest.read(folder)
-    return found.kind == KIND if found else not any(folder.iterdir())
+    existing = manifest.read(folder)
+    return existing.kind == KIND if existing else not any(folder.iterdir())
 
 
 def _safe(word: str) -> str:
@@ -104,12 +104,12 @@ def import_dataset(source: Path, photos: Path) -> Imported:
     if photos.exists() and any(not p.name.startswith(".") for p in photos.iterdir()):
         raise InputError("there are photos already", where=photos, needed="a new likeness folder")
     folders, trigger, subject = _subject_of(source)
-    found = [one for folder in folders for one in _pictures(folder)]
+    pictures = [one for folder in folders for one in _pictures(folder)]
     strange = sum(_warn_of_strangers(folder) for folder in folders)
-    links = tuple(one.path.name for one in found if one.path.is_symlink())
+    links = tuple(one.path.name for one in pictures if one.path.is_symlink())
     taken: set[str] = set()
     captions = 0
-    for one in found:
+    for one in pictures:
         if one.path.is_symlink():
             continue
         name = _free_name(one.path.name, taken)

@@ -121,7 +121,7 @@ def write_check_html(
             note=note,
             cards=cards,
             held=[c for c in cards if c.tone == "held"],
-            given=len(cards),
+            photo_count=len(cards),
             usable=counts["good"] + counts["held"] + counts["warn"],
             rejected=counts["bad"],
             coverage=coverage,
@@ -235,10 +235,10 @@ def _figures(finding: Finding) -> str:
     if finding.measured is None or finding.threshold is None or finding.code in _WITHOUT_FIGURES:
         return ""
     unit = UNITS.get(finding.code, "")
-    measured, asked = _number(finding.measured), _number(finding.threshold)
+    measured, threshold = _number(finding.measured), _number(finding.threshold)
     limit = "below" if finding.code in _AT_MOST else "at least"
     gap = "" if unit in ("", "°") else " "
-    return f"{measured}{gap}{unit}; {limit} {asked} needed"
+    return f"{measured}{gap}{unit}; {limit} {threshold} needed"
 
 
 def _number(value: float) -> str:

@@ -33,26 +33,26 @@ _LIFTS: Final = (0.5, 0.3)
 """Exponents on the code values; the second is for sides of which a camera keeps a few code values only."""
 
 
-def second_look(image: ImageArray, found: list[Face], find: Find) -> tuple[list[Face], bool]:
+def second_look(image: ImageArray, faces: list[Face], find: Find) -> tuple[list[Face], bool]:
     """The faces to go on with, largest first, and whether only lifted shadows show them.
 
     `found` are those of a first look at the RGB `image`; they stay when it was sure, or when no other look
     is surer of its largest face (a turned one clearly so).
     """
-    found = found or _farther(image, find)
-    if found and found[0].score >= SURE_SCORE:
-        return found, False
-    least = found[0].score if found else 0.0
+    faces = faces or _farther(image, find)
+    if faces and faces[0].score >= SURE_SCORE:
+        return faces, False
+    least = faces[0].score if faces else 0.0
     lifted = _lifted(image, find)  # the same picture, so as sure is sure enough
     if lifted and lifted[0].score >= max(least, SURE_SCORE):
-        return lifted, not found
-    asked = max([least, *(f.score for f in lifted[:1])])
+        return lifted, not faces
+    to_beat = max([least, *(f.score for f in lifted[:1])])
     turned = _turned(image, find)
-    if turned and turned[0].score >= asked + (_CLEARER if asked else 0.0):
+    if turned and turned[0].score >= to_beat + (_CLEARER if to_beat else 0.0):
         return turned, False
     if lifted and lifted[0].score >= least:
-        return lifted, not found
-    return found, False
+        return lifted, not faces
+    return faces, False
 
 
 def _farther(image: ImageArray, find: Find) -> list[Face]:

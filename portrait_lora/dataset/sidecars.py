@@ -36,8 +36,8 @@ def caption_file(photo: Path) -> Path | None:
     """`a.txt`, `a.caption` or `a.jpg.txt` of `a.jpg`, whatever their case; links are not followed."""
     exact = [photo.with_suffix(suffix) for suffix in SUFFIXES]
     # os.path: a name too long to exist is no file, where Path raises
-    if found := next((p for p in exact if os.path.isfile(p) and not os.path.islink(p)), None):
-        return found
+    if exact_match := next((p for p in exact if os.path.isfile(p) and not os.path.islink(p)), None):
+        return exact_match
     wanted = [_plain(photo.stem + suffix) for suffix in SUFFIXES]
     wanted += [_plain(photo.name + suffix) for suffix in SUFFIXES]
     beside = _texts(photo.parent, photo.parent.stat().st_mtime_ns)
@@ -100,33 +100,33 @@ def read_metadata(path: Path) -> Mapping[str, str]:
 
 @lru_cache(maxsize=4)
 def _parsed(path: Path, _changed_ns: int) -> Mapping[str, str]:
-    found: dict[str, str] = {}
+    by_name: dict[str, str] = {}
     for number, line in enumerate(_text(path, _MAX_TABLE_BYTES).split("\n"), start=1):
         if line.strip():
             row = strict_json.parse_object(line, f"{path}:{number}", "row", error=InputError)
             texts = (row.get(key) for key in _TEXT_KEYS)
             text = next((one for one in texts if isinstance(one, str) and one.strip()), "")
             if isinstance(name := row.get("file_name"), str) and text:
-                found[name] = " ".join(text.split())
-    return found
+                by_name[name] = " ".join(text.split())
+    return by_name
 
 
 @lru_cache(maxsize=4)
 def _texts(folder: Path, _changed_ns: int) -> Mapping[str, Path]:
     """The caption files of a folder by their plain names; of two that differ in case the first one."""
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in SUFFIXES and path.is_file() and not path.is_symlink():
-            found.setdefault(_plain(path.name), path)
-    return found
+            files.setdefault(_plain(path.name), path)
+    return files
 
 
 def _by_name(rows: Mapping[str, str]) -> Mapping[str, Sequence[str]]:
-    found: dict[str, list[str]] = {}
+    names: dict[str, list[str]] = {}
     for name in rows:
         if parts := _parts(name):
-            found.setdefault(parts[-1], []).append(name)
-    return found
+            names.setdefault(parts[-1], []).append(name)
+    return names
 
 
 def _agree(one: Sequence[str], two: Sequence[str]) -> int:

@@ -35,14 +35,14 @@ class Surroundings:
 
 def group_sizes(surroundings: Sequence[Surroundings]) -> tuple[Variety, ...]:
     """How many photos share an outfit, a backdrop, a side of light; what no photo shows is left out."""
-    found: list[Variety] = []
+    varieties: list[Variety] = []
     clothes = [s.clothes_lab for s in surroundings if s.clothes_lab is not None]
     backdrops = [s.backdrop_lab for s in surroundings if s.backdrop_lab is not None]
     lights = Counter(s.light for s in surroundings if s.light is not None)
-    found += [Variety("outfit", _sizes(colour_groups(clothes)))] if clothes else []
-    found += [Variety("backdrop", _sizes(colour_groups(backdrops)))] if backdrops else []
-    found += [Variety("light", tuple(sorted(lights.values(), reverse=True)))] if lights else []
-    return tuple(found)
+    varieties += [Variety("outfit", _sizes(colour_groups(clothes)))] if clothes else []
+    varieties += [Variety("backdrop", _sizes(colour_groups(backdrops)))] if backdrops else []
+    varieties += [Variety("light", tuple(sorted(lights.values(), reverse=True)))] if lights else []
+    return tuple(varieties)
 
 
 def _sizes(groups: Sequence[Sequence[int]]) -> tuple[int, ...]:

@@ -44,7 +44,7 @@ class Check:
 
     name: str
     status: Status
-    found: str
+    observed: str
     remedy: str = ""
 
 
@@ -55,11 +55,11 @@ def judge_machine(
 
     `needed` and `tested` are requirements and versions tested together; by default the program's own.
     """
-    told = requirements() if needed is None else needed
+    declared = requirements() if needed is None else needed
     pinned = distributions.tested() if tested is None else tested
     return [
         _python(m),
-        *_packages(m, told, pinned),
+        *_packages(m, declared, pinned),
         _opencv(m),
         *_gpu(m),
         _precision(m),
@@ -122,9 +122,9 @@ def _base(name: str, folder: Path, hub: Hub) -> None:
 
 def _embedded_base() -> None:
     folder = bases.ASSETS / "base"
-    told = json.loads((folder / "digests.json").read_text(encoding="utf-8"))
+    digests = json.loads((folder / "digests.json").read_text(encoding="utf-8"))
     wrong = [
-        n for n, d in told.items() if not (folder / n).is_file() or manifest.sha256_file(folder / n) != d
+        n for n, d in digests.items() if not (folder / n).is_file() or manifest.sha256_file(folder / n) != d
     ]
     if wrong:
         remedy = "Install portrait-lora again."
@@ -142,14 +142,14 @@ def _attempt(name: str, call: Callable[[], object]) -> Check:
 
 
 def _failed(name: str, error: PortraitError) -> Check:
-    found = f"{error.where}: {error.what}" + (f" (got {error.got})" if error.got else "")
-    return Check(name, "fail", found, error.remedy or f"Needed: {error.needed}.")
+    detail = f"{error.where}: {error.what}" + (f" (got {error.got})" if error.got else "")
+    return Check(name, "fail", detail, error.remedy or f"Needed: {error.needed}.")
 
 
 def _python(m: Machine) -> Check:
-    found = ".".join(map(str, m.python))
+    version = ".".join(map(str, m.python))
     good = m.python >= PYTHON
-    return Check("python", "ok" if good else "fail", found, "" if good else "Use Python 3.11 or newer.")
+    return Check("python", "ok" if good else "fail", version, "" if good else "Use Python 3.11 or newer.")
 
 
 def _packages(m: Machine, needed: list[str], tested: Mapping[str, str]) -> list[Check]:
@@ -159,12 +159,12 @@ def _packages(m: Machine, needed: list[str], tested: Mapping[str, str]) -> list[
     wanted = [r for r in map(Requirement, needed) if r.marker is None or r.marker.evaluate({"extra": ""})]
     for need in wanted:
         name = distributions.normalised(need.name)
-        found, pinned = m.versions.get(name), tested.get(name)
-        if found is None or not need.specifier.contains(found, prereleases=True):
+        version, pinned = m.versions.get(name), tested.get(name)
+        if version is None or not need.specifier.contains(version, prereleases=True):
             remedy = f"pip install '{need.name}{need.specifier}' -c constraints.txt"
-            checks.append(Check(f"package {need.name}", "fail", found or "not installed", remedy))
-        elif pinned and Version(found).public != Version(pinned).public:
-            other.append(f"{need.name} {found} (tested: {pinned})")
+            checks.append(Check(f"package {need.name}", "fail", version or "not installed", remedy))
+        elif pinned and Version(version).public != Version(pinned).public:
+            other.append(f"{need.name} {version} (tested: {pinned})")
     for name, file in m.damaged.items():
         remedy = f"pip install --force-reinstall --no-deps '{name}=={m.versions.get(name, '')}'"
         checks.append(Check(f"package {name}", "fail", f"{file} is missing or was changed", remedy))
@@ -175,10 +175,10 @@ def _packages(m: Machine, needed: list[str], tested: Mapping[str, str]) -> list[
 
 
 def _opencv(m: Machine) -> Check:
-    found = sorted(n for n in m.versions if n.startswith(_OPENCV))
-    if len(found) > 1:
-        return Check("opencv", "fail", f"{', '.join(found)} overwrite each other", _HEADLESS)
-    return Check("opencv", "ok", ", ".join(found) or "none")
+    installed = sorted(n for n in m.versions if n.startswith(_OPENCV))
+    if len(installed) > 1:
+        return Check("opencv", "fail", f"{', '.join(installed)} overwrite each other", _HEADLESS)
+    return Check("opencv", "ok", ", ".join(installed) or "none")
 
 
 def _gpu(m: Machine) -> list[Check]:
@@ -187,8 +187,8 @@ def _gpu(m: Machine) -> list[Check]:
         return [Check("torch", "fail", f"cannot be imported: {m.torch_error}", remedy)]
     if m.gpu:
         return [Check("gpu", "ok", f"{m.gpu}, {m.gpu_memory_gb or math.nan:.0f} GB")]
-    status, found, remedy = _no_gpu(m)
-    return [Check("gpu", status, found, remedy)]
+    status, detail, remedy = _no_gpu(m)
+    return [Check("gpu", status, detail, remedy)]
 
 
 def _no_gpu(m: Machine) -> tuple[Status, str, str]:
@@ -252,12 +252,12 @@ def _hub(m: Machine) -> Check:
 
 
 def _shadows(m: Machine) -> list[Check]:
-    found = [name for name in KNOWN if (m.working_folder / name).exists()]
+    shadows = [name for name in KNOWN if (m.working_folder / name).exists()]
     remedy = "Rename it: insightface would take it for the face pack of that name."
-    return [Check("working folder", "fail", str(m.working_folder / name), remedy) for name in found]
+    return [Check("working folder", "fail", str(m.working_folder / name), remedy) for name in shadows]
 
 
 def summary(checks: list[Check]) -> Mapping[str, object]:
     """For programs."""
-    rows = [{"name": c.name, "status": c.status, "found": c.found, "remedy": c.remedy} for c in checks]
+    rows = [{"name": c.name, "status": c.status, "found": c.observed, "remedy": c.remedy} for c in checks]
     return {"healthy": not any(c.status == "fail" for c in checks), "checks": rows}

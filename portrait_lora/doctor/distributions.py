@@ -19,24 +19,24 @@ def normalised(name: str) -> str:
 
 def versions() -> dict[str, str]:
     """Every distribution by its normalised name; of two with one name, the one that is imported."""
-    found: dict[str, str] = {}
+    by_name: dict[str, str] = {}
     for one in metadata.distributions():
         if one.name:
-            found.setdefault(normalised(one.name), one.version)
-    return found
+            by_name.setdefault(normalised(one.name), one.version)
+    return by_name
 
 
 def damaged(names: Iterable[str]) -> dict[str, str]:
     """Packages of which an installed file is gone or of another size: name → the first such file."""
-    found: dict[str, str] = {}
+    problems: dict[str, str] = {}
     for name in names:
         try:
             one = metadata.distribution(name)
         except metadata.PackageNotFoundError:
             continue  # said elsewhere
         if wrong := _wrong_file(one):
-            found[normalised(name)] = wrong
-    return found
+            problems[normalised(name)] = wrong
+    return problems
 
 
 def _wrong_file(one: metadata.Distribution) -> str:

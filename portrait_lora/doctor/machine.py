@@ -56,7 +56,7 @@ def probe(hub: Hub, *, network: bool) -> Machine:
     """Look at this machine; with `network` the hub is asked for a sign of life (3 seconds at most)."""
     cuda_build, gpu, gpu_memory_gb, bf16, torch_error = _torch()
     cache, here = hub.cache, Path.cwd()
-    asked = network and not hub.offline
+    online = network and not hub.offline
     return Machine(
         python=sys.version_info[:2],
         versions=distributions.versions(),
@@ -70,8 +70,8 @@ def probe(hub: Hub, *, network: bool) -> Machine:
         memory_gb=device.system_memory_gb() or math.nan,
         free_gb={"cache": _free_gb(cache), "here": _free_gb(here)},
         writable={str(p): _writable(p) for p in (cache, packs_home(), here)},
-        login=_login(hub) if asked else "token" if hub.token else "none",
-        online=_answer(hub.endpoint, None) is not None if asked else None,
+        login=_login(hub) if online else "token" if hub.token else "none",
+        online=_answer(hub.endpoint, None) is not None if online else None,
         offline=hub.offline,
         working_folder=here,
     )

@@ -64,21 +64,21 @@ JUDGED: Final = ATTRIBUTES[:3]
 """Those that `attribute_adherence` counts, and with it the choice of a checkpoint."""
 
 
-def asked(prompt: str) -> tuple[str | None, str | None, str | None]:
+def requested(prompt: str) -> tuple[str | None, str | None, str | None]:
     """(view, facing, expression) that the prompt names; None for what it leaves open or names twice."""
     return _only(prompt, VIEWS), _only(prompt, FACINGS), _only(prompt, EXPRESSIONS)
 
 
 def _only(prompt: str, words: tuple[str, ...]) -> str | None:
-    said = [w for w in words if re.search(rf"(?<![\w-]){re.escape(w)}(?![\w-])", prompt.lower())]
-    return said[0] if len(said) == 1 else None
+    matches = [w for w in words if re.search(rf"(?<![\w-]){re.escape(w)}(?![\w-])", prompt.lower())]
+    return matches[0] if len(matches) == 1 else None
 
 
 def mean_adherence(shown: Iterable[tuple[str, Face | None]]) -> float | None:
     """Mean over the (prompt, face) pairs that can be judged; None when none can."""
     met = [attribute_adherence(prompt, face) for prompt, face in shown]
-    told = [value for value in met if value is not None]
-    return sum(told) / len(told) if told else None
+    values = [value for value in met if value is not None]
+    return sum(values) / len(values) if values else None
 
 
 def attribute_adherence(prompt: str, face: Face | None) -> float | None:
@@ -105,7 +105,7 @@ def obeyed(shown: Sequence[tuple[str, Face | None]]) -> tuple[Obeyed, ...]:
     for name, words, read in ATTRIBUTES:
         wanted = [(word, face) for prompt, face in shown if (word := _only(prompt, words)) is not None]
         seen = [(word, NONE_OF_THEM if face is None else read(face)) for word, face in wanted]
-        met = [word == found for word, found in seen if found is not None]
+        met = [word == shown_word for word, shown_word in seen if shown_word is not None]
         if met and any(face is not None and read(face) is not None for _, face in wanted):
             rows.append(Obeyed(name, len(met), sum(met) / len(met)))
     return tuple(rows)

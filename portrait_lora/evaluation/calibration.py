@@ -52,19 +52,19 @@ def write_threshold(path: Path, threshold: Threshold) -> None:
 def read_threshold(path: Path, *, pack_digest: str) -> Threshold:
     """What `write_threshold` wrote.  Raises InputError when it is damaged or belongs to another pack."""
     try:
-        found = Threshold(**cast(Any, strict_json.load_object(path, "threshold")))
+        threshold = Threshold(**cast(Any, strict_json.load_object(path, "threshold")))
     except (ArtifactError, ValueError, TypeError) as error:
         remedy = "Make one with scripts/calibrate_identity.py."
         raise InputError("not a threshold file", where=path, got=error, remedy=remedy) from error
-    if found.pack_digest != pack_digest:
+    if threshold.pack_digest != pack_digest:
         raise InputError(
             "the threshold was calibrated for another face pack",
             where=path,
-            got=found.pack_digest[:12],
+            got=threshold.pack_digest[:12],
             needed=pack_digest[:12],
             remedy="Calibrate again with this pack: thresholds do not transfer.",
         )
-    return found
+    return threshold
 
 
 def mean_of_k(gallery: npt.NDArray[np.float32], k: int) -> Trials:

@@ -58,7 +58,7 @@ class Cell:
     name: str
     text: str
     share: float
-    found: bool
+    has_face: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +82,11 @@ def distribution(report: DriftReport, extras: Extras, width: int) -> Distributio
     axis = Axis(low, max(high, low + 0.2), 12, width - 12)
     lanes: list[Lane] = []
     y = float(_TOP_PX)
-    for kind, label, found in groups:
+    for kind, label, lane_values in groups:
         base = y + _LABEL_PX + LANE_PX
-        lanes.append(Lane(kind, label, len(found), y + _LABEL_PX - 5, base, _bars(found, axis, base)))
+        lanes.append(
+            Lane(kind, label, len(lane_values), y + _LABEL_PX - 5, base, _bars(lane_values, axis, base))
+        )
         y = base + 8
     ticks = axis.ticks(6 if width < 500 else 11)
     return Distribution(width, round(y + 24), tuple(lanes), axis.at(report.threshold), ticks)

@@ -48,14 +48,14 @@ def clip_adherence(shown: Sequence[tuple[Path, str]], model: str, *, trigger: st
     """
     if not shown:
         raise InputError("there is no portrait to judge by its prompt")
-    said = [plain(prompt, trigger) for _, prompt in shown]
-    prompts = list(dict.fromkeys(said))
+    plain_prompts = [plain(prompt, trigger) for _, prompt in shown]
+    prompts = list(dict.fromkeys(plain_prompts))
     pictures, readable = _pictures([path for path, _ in shown])
     seer = _open(model)
     cosines = np.full((len(shown), len(prompts)), -1.0, np.float32)
     if pictures:
         cosines[readable] = seer.pictures(pictures) @ seer.texts(prompts).T
-    own = np.array([prompts.index(text) for text in said])
+    own = np.array([prompts.index(text) for text in plain_prompts])
     mine = np.where(readable, cosines[np.arange(len(shown)), own], 0.0)
     nearest = readable & (cosines.argmax(axis=1) == own)
     return ClipAdherence(model, float(mine.mean()), float(nearest.mean()), 1.0 / len(prompts), len(shown))
@@ -67,15 +67,15 @@ def plain(prompt: str, trigger: str) -> str:
 
 
 def _pictures(paths: Sequence[Path]) -> tuple[list[Image.Image], npt.NDArray[np.bool_]]:
-    found: list[Image.Image] = []
+    pictures: list[Image.Image] = []
     readable = np.zeros(len(paths), dtype=bool)
     for i, path in enumerate(paths):
         try:
-            found.append(Image.fromarray(read_rgb(path)))
+            pictures.append(Image.fromarray(read_rgb(path)))
         except InputError:
             continue
         readable[i] = True
-    return found, readable
+    return pictures, readable
 
 
 class _Seer:
@@ -93,13 +93,13 @@ class _Seer:
         """(Q, D); a prompt beyond the model's length is cut."""
         return self._rows("get_text_features", text=list(prompts), padding=True, truncation=True)
 
-    def _rows(self, method: str, **given: Any) -> Rows:
+    def _rows(self, method: str, **arguments: Any) -> Rows:
         import torch
 
-        inputs = self._processor(return_tensors="pt", **given)
+        inputs = self._processor(return_tensors="pt", **arguments)
         with torch.inference_mode():
-            found = getattr(self._network, method)(**inputs)
-        table = found if isinstance(found, torch.Tensor) else found.pooler_output
+            output = getattr(self._network, method)(**inputs)
+        table = output if isinstance(output, torch.Tensor) else output.pooler_output
         return torch.nn.functional.normalize(table.float(), dim=-1).numpy()
 
 

@@ -77,7 +77,7 @@ def compare(a: Measured, b: Measured, *, seed: int = 0) -> Comparison:
     portraits = int(sizes.sum())
     total = len(a.scores) + len(b.scores)
     needed = portraits_needed(a.scores)
-    said = sentence(a.name, b.name, mean, (low, high), None if needed is None else needed.paired_prompts)
+    text = sentence(a.name, b.name, mean, (low, high), None if needed is None else needed.paired_prompts)
     return Comparison(
         a.name,
         b.name,
@@ -90,7 +90,7 @@ def compare(a: Measured, b: Measured, *, seed: int = 0) -> Comparison:
         total - 2 * portraits,
         tuple((prompt, float(d)) for prompt, d in zip(pairs, differences, strict=True)),
         None if needed is None else needed.paired_prompts,
-        said,
+        text,
     )
 
 
@@ -99,13 +99,13 @@ def _without_prompts(a: Measured, b: Measured) -> Comparison:
     mine, other = ([counted(s) for s in side.scores] for side in (a, b))
     mean_a, mean_b = float(np.mean(mine)), float(np.mean(other))
     portraits = min(len(mine), len(other))
-    said = (
+    text = (
         f"{a.name} minus {b.name} is {mean_a - mean_b:+.3f}; without prompts it cannot be told whether that "
         "is more than chance: score both again with --prompts."
     )
     unpaired = len(mine) + len(other) - 2 * portraits
     return Comparison(
-        a.name, b.name, mean_a - mean_b, None, mean_a, mean_b, 0, portraits, unpaired, (), None, said
+        a.name, b.name, mean_a - mean_b, None, mean_a, mean_b, 0, portraits, unpaired, (), None, text
     )
 
 

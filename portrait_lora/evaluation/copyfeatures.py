@@ -41,8 +41,8 @@ def _equaliser() -> cv2.CLAHE:
 
 def features(seen: View) -> Features:
     """The features of a view."""
-    keypoints, found = _sift().detectAndCompute(_equaliser().apply(seen.square), seen.inner)
-    descriptors = np.zeros((0, 128), np.float32) if found is None else np.asarray(found, np.float32)
+    keypoints, raw = _sift().detectAndCompute(_equaliser().apply(seen.square), seen.inner)
+    descriptors = np.zeros((0, 128), np.float32) if raw is None else np.asarray(raw, np.float32)
     roots = np.sqrt(descriptors / (descriptors.sum(axis=1, keepdims=True) + 1e-6))
     return Features(np.array([k.pt for k in keypoints], dtype=np.float32).reshape(-1, 2), roots)
 
@@ -56,10 +56,10 @@ def movement(probe: Features, source: Features) -> npt.NDArray[np.float64] | Non
         return None
     cv2.setRNGSeed(0)  # RANSAC draws from a global generator
     here, there = probe.points[rows], source.points[columns]
-    found, _ = cv2.estimateAffinePartial2D(here, there, ransacReprojThreshold=3.0, maxIters=200)
-    if found is None:
+    affine, _ = cv2.estimateAffinePartial2D(here, there, ransacReprojThreshold=3.0, maxIters=200)
+    if affine is None:
         return None
-    moved = np.asarray(found, dtype=np.float64)
+    moved = np.asarray(affine, dtype=np.float64)
     if not SCALES[0] < float(np.hypot(moved[0, 0], moved[1, 0])) < SCALES[1]:
         return None
     moved[:, 2] *= FIELD_PX / SQUARE_PX

@@ -112,8 +112,8 @@ class Gallery:
         return (n % self.count, value) if value > 0 else (-1, 0.0)
 
     def _agreeing(self, probe: View, seen: Features, n: int) -> float:
-        found = movement(seen, self._features_of(n))
-        return 0.0 if found is None else overlaid(probe, self._views[n], found)
+        affine = movement(seen, self._features_of(n))
+        return 0.0 if affine is None else overlaid(probe, self._views[n], affine)
 
     def _features_of(self, n: int) -> Features:
         if n not in self._features:
@@ -159,13 +159,13 @@ def _laid_over(probe: Floats, source: Floats, start: Movement) -> Movement:
     warp = start.astype(np.float32)
     warp[:, 2] *= LAYING_PX / FIELD_PX
     try:
-        _, found = cv2.findTransformECC(probe, source, warp, cv2.MOTION_AFFINE, _LAYING_STOP, _ALL, 1)
+        _, refined = cv2.findTransformECC(probe, source, warp, cv2.MOTION_AFFINE, _LAYING_STOP, _ALL, 1)
     except cv2.error:  # it says so when it does not converge
         return start
-    (a, b, _), (c, d, _) = np.asarray(found, dtype=np.float64)
+    (a, b, _), (c, d, _) = np.asarray(refined, dtype=np.float64)
     cos, sin = (a + d) / 2, (c - b) / 2
     turn = np.array([[cos, -sin], [sin, cos]])
     middle = np.full(2, LAYING_PX / 2)
-    shift = found[:, :2] @ middle + found[:, 2] - turn @ middle
+    shift = refined[:, :2] @ middle + refined[:, 2] - turn @ middle
     moved: Movement = np.hstack([turn, shift[:, None] * (FIELD_PX / LAYING_PX)]).astype(np.float64)
     return moved

@@ -69,17 +69,17 @@ def clustered_interval(values: Sequence[float], clusters: Sequence[Hashable]) ->
     mean = float(y.mean())
     codes = {label: code for code, label in enumerate(dict.fromkeys(clusters))}
     members = np.array([codes[label] for label in clusters])
-    found = len(codes)
+    groups = len(codes)
     if y.size == 1:
-        return Estimate(mean, SIMILARITY_RANGE, found, 1)
-    if found == 1:
+        return Estimate(mean, SIMILARITY_RANGE, groups, 1)
+    if groups == 1:
         members = np.arange(y.size)
     sizes = np.bincount(members).astype(np.float64)
     residual_sums = np.bincount(members, weights=y - mean)
     variance = float((residual_sums**2 / (1.0 - sizes / y.size)).sum()) / y.size**2
     half = float(stdtrit(degrees_of_freedom(sizes), 0.5 + LEVEL / 2)) * variance**0.5
     low, high = SIMILARITY_RANGE
-    return Estimate(mean, (max(mean - half, low), min(mean + half, high)), found, y.size)
+    return Estimate(mean, (max(mean - half, low), min(mean + half, high)), groups, y.size)
 
 
 def degrees_of_freedom(sizes: Values) -> float:
@@ -161,13 +161,13 @@ def drift_report(
     if len(embedders) != 1:
         raise InputError("scores of several embedders cannot be mixed", got=", ".join(sorted(embedders)))
     overall = estimate(scores)
-    found = [s.similarity for s in scores if s.similarity is not None]
+    similarities = [s.similarity for s in scores if s.similarity is not None]
     return DriftReport(
         embedder_id=scores[0].embedder_id,
         pack_digest=pack_digest,
         prompts=tuple(prompt_drift(p, group, threshold) for p, group in by_prompt(scores).items()),
         mean=overall.mean,
-        mean_of_found=float(np.mean(found)) if found else None,
+        mean_of_found=float(np.mean(similarities)) if similarities else None,
         ci95=overall.ci95,
         face_found_rate=face_found_rate(scores),
         verified_rate=verified_rate(scores, threshold),

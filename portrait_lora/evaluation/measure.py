@@ -94,9 +94,9 @@ def _look(finder: Analyzer, wanted: Wanted) -> Looked:
     )
     training, skipped_too = _training(wanted.training, finder, trained, holdout)
     portraits = PortraitsSeen(wanted.portraits)
-    told = portraits.broken if wanted.lenient else None
+    on_unreadable = portraits.broken if wanted.lenient else None
     scores = identity.score_portraits(
-        wanted.portraits, holdout, finder, on_face=portraits, on_unreadable=told
+        wanted.portraits, holdout, finder, on_face=portraits, on_unreadable=on_unreadable
     )
     base_scores = identity.score_portraits(wanted.base, holdout, finder) if wanted.base else ()
     impostors = None if pack.impostors is None else finder.impostor_embeddings()
@@ -167,7 +167,7 @@ def _training(
 ) -> tuple[identity.ReferenceSet, tuple[tuple[str, object], ...]]:
     """The training photos; an empty set of the right width when there are none."""
     if paths:
-        found, skipped = identity.embed_photos(paths, finder, on_face=seen)
-        if len(found):
-            return found, skipped
+        embeddings, skipped = identity.embed_photos(paths, finder, on_face=seen)
+        if len(embeddings):
+            return embeddings, skipped
     return identity.ReferenceSet(holdout.embeddings[:0], (), finder.embedder_id), ()

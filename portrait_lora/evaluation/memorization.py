@@ -83,15 +83,15 @@ def duplicates(views: Sequence[View]) -> tuple[tuple[int, int], ...]:
     if len(views) < 2:
         return ()
     small = screen_fields(views)
-    found: list[tuple[int, int]] = []
+    pairs: list[tuple[int, int]] = []
     for i in range(1, len(views)):
         earlier = np.flatnonzero(small[:i] @ small[i] > MAYBE_SAME)
         if len(earlier):
             unit = _unit_fields([views[i], *(views[int(j)] for j in earlier)])
             alike = unit[1:] @ unit[0]
             if alike.max() > SAME_PICTURE:
-                found.append((i, int(earlier[alike.argmax()])))
-    return tuple(found)
+                pairs.append((i, int(earlier[alike.argmax()])))
+    return tuple(pairs)
 
 
 def diversity(views: Sequence[View]) -> float | None:

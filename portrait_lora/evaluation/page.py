@@ -129,7 +129,7 @@ def headlines(
     base = estimate(report.base_scores) if report.base_scores else None
     gain = gain_over_base(report.scores, report.base_scores)
     measurable = report.ceiling > report.impostor
-    found = (
+    figures = (
         "no face found" if report.mean_of_found is None else f"{report.mean_of_found:.3f} over faces found"
     )
     matched = None if extras is None else extras.ceiling_pose_matched
@@ -137,7 +137,7 @@ def headlines(
         Headline(
             "Similarity",
             f"{report.mean:.3f}",
-            f"{missing or _interval(report.ci95)} · {found}",
+            f"{missing or _interval(report.ci95)} · {figures}",
             f"Mean cosine of the portraits to the {words.real}; a portrait without a face counts as 0.",
             "adapter",
         ),
@@ -237,23 +237,23 @@ def set_facts(extras: Extras) -> dict[str, str]:
 
 def remarks(extras: Extras) -> list[str]:
     """What was odd about single pictures, and how it was counted."""
-    said: list[str] = []
+    lines: list[str] = []
     if extras.copies is not None and extras.copies.copied:
         pairs = [f"{name} ({photo})" for name, photo in extras.copies.copied]
-        said.append(f"Copies of a real photo: {named(pairs)}.")
+        lines.append(f"Copies of a real photo: {named(pairs)}.")
     for names, text in (
         (extras.unreadable, "cannot be read and counts as a portrait without a face"),
         (extras.several_faces, "shows several faces; the largest was scored"),
         (extras.tiny_faces, "has a face too small to be judged well; it counts as scored"),
     ):
         if names:
-            said.append(f"{named(names)}: {text}.")
+            lines.append(f"{named(names)}: {text}.")
     if extras.repeated:
         pairs = [f"{later} ({earlier})" for later, earlier in extras.repeated]
-        said.append(
+        lines.append(
             f"The same picture again, so the interval is too narrow or it was left out: {named(pairs)}."
         )
-    return said
+    return lines
 
 
 def named(names: Sequence[str]) -> str:

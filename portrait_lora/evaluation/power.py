@@ -67,13 +67,13 @@ def portraits_needed(
     cannot tell): it is the least that is needed.
     """
     groups = [[counted(s) for s in group] for group in by_prompt(scores).values()]
-    found = spread(groups)
-    if found is None:
+    scatter = spread(groups)
+    if scatter is None:
         return None
     k = max(1, round(sum(map(len, groups)) / len(groups)))
-    noise = found.within**2 / k
+    noise = scatter.within**2 / k
     paired = _prompts(2 * noise, difference, power, samples=1)
-    free = _prompts(2 * (found.between**2 + noise), difference, power, samples=2)
+    free = _prompts(2 * (scatter.between**2 + noise), difference, power, samples=2)
     return SampleSize(difference, k, paired, free)
 
 
@@ -123,7 +123,7 @@ def paraphrase_drift(scores: Sequence[IdentityScore], meanings: Mapping[str, str
     if not several:
         return None
     spreads = [(spread(rows), len(rows) - 1) for rows in several.values()]
-    known = [(found.between**2, weight) for found, weight in spreads if found is not None]
+    known = [(scatter.between**2, weight) for scatter, weight in spreads if scatter is not None]
     pooled = sum(v * w for v, w in known) / sum(w for _, w in known) if known else float("nan")
     ranges = {m: float(np.ptp([np.mean(row) for row in rows])) for m, rows in several.items()}
     widest = max(ranges, key=lambda m: ranges[m])

@@ -74,13 +74,13 @@ def copies(
     if not training or len(training) + len(holdout) < memorization.MIN_REAL_PHOTOS:
         return None
     shown = [(seen.name, seen.view) for seen in portraits if seen.view is not None]
-    found = memorization.copy_report([view for _, view in shown], training, holdout)
+    report = memorization.copy_report([view for _, view in shown], training, holdout)
     named = tuple(
         (name, training_names[match])
-        for (name, _), (match, _), is_copy in zip(shown, found.matches, found.copied, strict=True)
+        for (name, _), (match, _), is_copy in zip(shown, report.matches, report.copied, strict=True)
         if is_copy
     )
-    return Copies(len(named) / max(portrait_count, 1), found.threshold, named)
+    return Copies(len(named) / max(portrait_count, 1), report.threshold, named)
 
 
 def extras(

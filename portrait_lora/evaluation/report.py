@@ -98,18 +98,21 @@ def write_drift_html(
     extras: Extras | None = None,
 ) -> None:
     """Write the page.  The mappings lead from the names used in the report to the pictures."""
-    said = notes or PageNotes()
-    gap = said.copy_gap if extras is None else extras.copy_gap
+    page_notes = notes or PageNotes()
+    gap = page_notes.copy_gap if extras is None else extras.copy_gap
     layouts = (("wide", figures.WIDE_PX), ("narrow", figures.NARROW_PX))
-    curves = [(name, figures.curve(said.checkpoints, said.selected_step, width)) for name, width in layouts]
+    curves = [
+        (name, figures.curve(page_notes.checkpoints, page_notes.selected_step, width))
+        for name, width in layouts
+    ]
     template = _environment().get_template("drift.html.j2")
     page = template.render(
         report=report,
-        notes=said,
-        headlines=page_words.headlines(report, gap, extras, said.words, said.prompts_known),
-        verdict=page_words.verdict(report, said.prompts_known),
-        words=said.words,
-        no_interval=_no_interval(report, said),
+        notes=page_notes,
+        headlines=page_words.headlines(report, gap, extras, page_notes.words, page_notes.prompts_known),
+        verdict=page_words.verdict(report, page_notes.prompts_known),
+        words=page_notes.words,
+        no_interval=_no_interval(report, page_notes),
         min_prompts=page_words.MIN_PROMPTS,
         rate_words=page_words.rate_words(report),
         set_facts=page_words.set_facts(extras) if extras else {},
@@ -117,14 +120,14 @@ def write_drift_html(
         bins=[("View", extras.by_view), ("Face size", extras.by_face_size)] if extras else [],
         protocol=extras.protocol if extras else "",
         indicative=len(report.holdout) < INDICATIVE_BELOW,
-        scales=[(name, _scale(report, said, width)) for name, width in layouts],
+        scales=[(name, _scale(report, page_notes, width)) for name, width in layouts],
         curves=curves,
         spreads=[(name, charts.distribution(report, extras, width)) for name, width in layouts]
         if extras
         else [],
         heat=charts.heat_map(report),
         worst=_worst(report, portraits, holdout),
-        axis=figures.similarity_axis(report, 0, 100, interval=not _no_interval(report, said)),
+        axis=figures.similarity_axis(report, 0, 100, interval=not _no_interval(report, page_notes)),
         holdout=[Tile(name, _thumbnail(holdout, name), None, False) for name in report.holdout],
         rows=_rows(report, portraits, base_portraits or {}),
     )

@@ -81,8 +81,8 @@ class FaceAnalyzer:
             self._check_roles(file)
             model = pack.attributes
             self._attributes = AttributeReader(pack, model, kwargs) if model else None
-            asked = pack.segmenter if embedder == "select" else None
-            self._parts = PartReader(pack, asked, kwargs) if asked else None
+            segmenter = pack.segmenter if embedder == "select" else None
+            self._parts = PartReader(pack, segmenter, kwargs) if segmenter else None
             self._recogniser.prepare(context)
 
     def _check_roles(self, file: str) -> None:
@@ -104,8 +104,8 @@ class FaceAnalyzer:
             return []
         bgr = np.ascontiguousarray(image[..., ::-1])
         with _quiet():
-            found = self._app.get(bgr)
-        faces = [self._face(image, raw) for raw in found if _usable(raw)]
+            raw_faces = self._app.get(bgr)
+        faces = [self._face(image, raw) for raw in raw_faces if _usable(raw)]
         return sorted(faces, key=lambda f: -f.size_px)
 
     def covered_face(self, image_rgb: Uint8Image) -> Face | None:

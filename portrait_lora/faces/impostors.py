@@ -68,7 +68,7 @@ def read_gallery(pack: FacePack, role: Role) -> FloatArray:
 
 def _embedded(pack: FacePack, role: Role, folder: Path) -> list[FloatArray]:
     analyzer = open_analyzer(pack, role)
-    found: list[FloatArray] = []
+    embeddings: list[FloatArray] = []
     for path in list_photos(folder):
         try:
             picture = load_photo(path, max_pixels=_MAX_PIXELS)[1]
@@ -76,5 +76,5 @@ def _embedded(pack: FacePack, role: Role, folder: Path) -> list[FloatArray]:
             continue
         faces = analyzer.find(picture)
         if len(faces) == 1:
-            found.append(faces[0].embedding)
-    return found
+            embeddings.append(faces[0].embedding)
+    return embeddings

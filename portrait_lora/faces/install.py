@@ -54,8 +54,8 @@ def install(known: KnownPack, hub: Hub, archive: Path | None = None) -> list[Loc
 
 
 def _files(known: KnownPack) -> dict[str, Network]:
-    found = {DETECTOR: known.detector, SELECT: known.select.network, REPORT: known.report.network}
-    return found | ({LANDMARKS: known.landmarks} if known.landmarks else {})
+    networks = {DETECTOR: known.detector, SELECT: known.select.network, REPORT: known.report.network}
+    return networks | ({LANDMARKS: known.landmarks} if known.landmarks else {})
 
 
 def _locked(networks: Mapping[str, Network], source: Source) -> dict[str, LockedFile]:
@@ -72,10 +72,10 @@ def _take(
         for file, network in networks.items():
             shutil.copyfile(there / network.path, folder / file)
         return
-    given = archive is not None and manifest.sha256_file(archive) == source.commit
-    path = archive if given and archive else _download(source, hub)
+    usable = archive is not None and manifest.sha256_file(archive) == source.commit
+    path = archive if usable and archive else _download(source, hub)
     archives.extract(path, folder, {n.path: (file, n.sha256) for file, n in networks.items()})
-    if not given:
+    if not usable:
         removal.remove_file(path, owner=packs_home())
 
 

@@ -83,8 +83,8 @@ class KnownPack:
     @property
     def networks(self) -> tuple[Network, ...]:
         """Every network of the pack."""
-        found = (self.detector, self.landmarks, self.select.network, self.report.network)
-        return tuple(n for n in found if n is not None)
+        parts = (self.detector, self.landmarks, self.select.network, self.report.network)
+        return tuple(n for n in parts if n is not None)
 
     @property
     def commercial(self) -> Literal["yes", "no"]:

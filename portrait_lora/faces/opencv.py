@@ -67,8 +67,8 @@ class OpenCvAnalyzer:
         self._detector.setInputSize(size)
         _, rows = self._detector.detect(np.ascontiguousarray(small[..., ::-1]))
         back = np.array([width / size[0], height / size[1]], dtype=np.float32)
-        found = [] if rows is None else [self._face(image, row, back) for row in rows if _usable(row)]
-        return sorted(found, key=lambda face: -face.size_px)
+        faces = [] if rows is None else [self._face(image, row, back) for row in rows if _usable(row)]
+        return sorted(faces, key=lambda face: -face.size_px)
 
     def embed(self, image_rgb: Uint8Image, keypoints_px: FloatArray) -> FloatArray:
         """Unit-norm (D,) embedding of the face at five known keypoints."""

@@ -104,13 +104,13 @@ def _refuse_one_judge(pack: FacePack, raw: Mapping[str, Any]) -> None:
 def _refuse_unknown_bytes(known: KnownPack, raw: Mapping[str, Any], folder: Path, remedy: str) -> None:
     """A folder of a known name holds the known networks and no others."""
     own = raw["models"].get("impostors")  # a gallery that the user made: any content
-    given = {sha256 for file, sha256 in raw["files"].items() if file != own or file.endswith(".onnx")}
+    actual = {sha256 for file, sha256 in raw["files"].items() if file != own or file.endswith(".onnx")}
     expected = {n.sha256 for n in known.networks}
-    if given != expected:
+    if actual != expected:
         raise ArtifactError(
             f"this is not the face pack {known.name}",
             where=folder,
-            got=", ".join(sorted(str(g)[:12] for g in given - expected)) or "fewer files",
+            got=", ".join(sorted(str(g)[:12] for g in actual - expected)) or "fewer files",
             needed="the networks that bear this name",
             remedy=remedy,
         )
@@ -213,10 +213,10 @@ def _strangers(raw: Mapping[str, Any], ids: Iterable[str]) -> dict[str, Stranger
     known = {e.id: e.strangers for p in KNOWN.values() for e in (p.select, p.report) if e.strangers}
     published = {i: known[i] for i in ids if i in known}
     for embedder, value in raw.get("strangers", {}).items():
-        made = Strangers(float(value["mean"]), float(value["false_match_rate"]), str(value["source"]))
-        if not (-1 <= made.mean < 1 and 0 < made.false_match_rate < 1):
+        strangers = Strangers(float(value["mean"]), float(value["false_match_rate"]), str(value["source"]))
+        if not (-1 <= strangers.mean < 1 and 0 < strangers.false_match_rate < 1):
             raise ValueError("strangers state a mean from -1 to 1 and a rate between 0 and 1")
-        published[str(embedder)] = made
+        published[str(embedder)] = strangers
     return published
 
 

@@ -240,18 +240,18 @@ NEGATIVE: Final[dict[Medium, str]] = {
 
 def light_of(phrase: str) -> Light | None:
     """The set-up of a prompt's lighting words: an exact phrase first, then any name in it."""
-    said = phrase.lower()
-    exact = next((light for light in LIGHTS if light.phrase == said), None)
-    return exact or next((li for li in LIGHTS if any(n in said for n in (li.phrase, *li.names))), None)
+    text = phrase.lower()
+    exact = next((light for light in LIGHTS if light.phrase == text), None)
+    return exact or next((li for li in LIGHTS if any(n in text for n in (li.phrase, *li.names))), None)
 
 
 def shot_of(phrase: str) -> ShotType | None:
     """The framing that words ask for."""
-    said = phrase.lower()
-    return next((shot for shot in SHOTS if any(name in said for name in (shot.phrase, *shot.names))), None)
+    text = phrase.lower()
+    return next((shot for shot in SHOTS if any(name in text for name in (shot.phrase, *shot.names))), None)
 
 
 def style_of(phrase: str) -> Style:
     """The medium that words ask for; a photograph unless they say otherwise."""
-    said = phrase.lower()
-    return next((s for s in STYLES[1:] if any(name in said for name in s.names)), STYLES[0])
+    text = phrase.lower()
+    return next((s for s in STYLES[1:] if any(name in text for name in s.names)), STYLES[0])

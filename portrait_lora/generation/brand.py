@@ -46,8 +46,8 @@ def load_brand(name: str | Path) -> Brand:
     path = reading.packaged("brands", name, "generate.brand")
     top = reading.mapping(reading.tree(path, "brand sheet"), path, "the brand", (*_OUTER, *_INNER))
     framing = reading.mapping(top.get("framing", {}), path, "framing", _FRAMING)
-    said = {key: value for key, value in (*top.items(), *framing.items()) if key in LAYERS}
-    layers = {key: reading.text(value, path, key) for key, value in said.items() if value not in ("", None)}
+    raw = {key: value for key, value in (*top.items(), *framing.items()) if key in LAYERS}
+    layers = {key: reading.text(value, path, key) for key, value in raw.items() if value not in ("", None)}
     eye_line, head_height = (_share(framing, key, path) for key in ("eye_line", "head_height"))
     if not layers and eye_line is None and head_height is None:
         raise ConfigError("the brand fixes nothing", where=path, needed=f"one of {', '.join(_INNER)}")

@@ -136,15 +136,15 @@ def _framing(face: Face, shot: Shot, height_px: int, brand: Brand | None) -> Che
     seen = framing(face, height_px)
     if brand is not None and (brand.head_height or brand.eye_line):
         off = [
-            abs(got - asked)
-            for got, asked in ((seen.head_height, brand.head_height), (seen.eye_line, brand.eye_line))
-            if asked is not None
+            abs(got - wanted)
+            for got, wanted in ((seen.head_height, brand.head_height), (seen.eye_line, brand.eye_line))
+            if wanted is not None
         ]
         return Check("framing", max(off) <= _BRAND_SHARE, round(max(off), 3), f"off by <= {_BRAND_SHARE:g}")
-    asked = book.shot_of(dict(shot.layers).get("shot", ""))
-    if asked is None:
+    wanted = book.shot_of(dict(shot.layers).get("shot", ""))
+    if wanted is None:
         return Check("framing", None, round(seen.head_height, 3), "a shot type")
-    low, high = asked.head_share
+    low, high = wanted.head_share
     return Check(
         "framing", low <= seen.head_height <= high, round(seen.head_height, 3), f"{low:g} to {high:g}"
     )
@@ -152,10 +152,10 @@ def _framing(face: Face, shot: Shot, height_px: int, brand: Brand | None) -> Che
 
 def _light(face: Face, shot: Shot) -> Check:
     """Angle between the key as estimated from the face and as asked; the side does not matter."""
-    asked = book.light_of(dict(shot.layers).get("lighting", ""))
-    if face.light_direction is None or asked is None or asked.azimuth_deg is None:
+    light = book.light_of(dict(shot.layers).get("lighting", ""))
+    if face.light_direction is None or light is None or light.azimuth_deg is None:
         return Check("light_direction", None, None, "a lighting set-up and a pack that sees light")
-    azimuth, elevation = math.radians(asked.azimuth_deg), math.radians(asked.elevation_deg or 0.0)
+    azimuth, elevation = math.radians(light.azimuth_deg), math.radians(light.elevation_deg or 0.0)
     want = (
         math.sin(azimuth) * math.cos(elevation),
         math.sin(elevation),
@@ -171,8 +171,8 @@ def _whole(face: Face, shot: Shot, size_hw: tuple[int, ...]) -> Check:
     """Room between face and border; in a close-up the crown may be cut, the face may not."""
     height, width = size_hw[0], size_hw[1]
     x0, y0, x1, y1 = face.box_xyxy_px
-    asked = book.shot_of(dict(shot.layers).get("shot", ""))
+    shot_type = book.shot_of(dict(shot.layers).get("shot", ""))
     _, crown, _ = head_lines_px(face)
-    top = y0 if asked is None or asked.close else min(y0, crown + 0.15 * (y1 - y0))
+    top = y0 if shot_type is None or shot_type.close else min(y0, crown + 0.15 * (y1 - y0))
     room = min(x0, top, width - x1, height - y1) / max(height, width)
     return Check("nothing_cut", room >= 0, round(room, 3), ">= 0")

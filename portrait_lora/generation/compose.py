@@ -63,15 +63,15 @@ def settled(layers: Mapping[str, str], turn: int = 0) -> dict[str, str]:
     turns, so that a set shows both sides of a face; the key light stands where the head faces (short
     lighting), on the left of a frontal one.  A frontal head faces neither way.
     """
-    made = dict(layers)
-    if made.get("view") in vocabulary.VIEWS[1:]:
-        made.setdefault("facing", vocabulary.FACINGS[(turn + 1) % 2])
-    elif made.get("view") == vocabulary.VIEWS[0]:
-        made.pop("facing", None)
-    if made.get("lighting") in vocabulary.SIDED_LIGHTINGS:
-        right = made.get("facing") == vocabulary.FACINGS[1]
-        made.setdefault("light_side", vocabulary.LIGHT_SIDES[int(right)])
-    return made
+    complete = dict(layers)
+    if complete.get("view") in vocabulary.VIEWS[1:]:
+        complete.setdefault("facing", vocabulary.FACINGS[(turn + 1) % 2])
+    elif complete.get("view") == vocabulary.VIEWS[0]:
+        complete.pop("facing", None)
+    if complete.get("lighting") in vocabulary.SIDED_LIGHTINGS:
+        right = complete.get("facing") == vocabulary.FACINGS[1]
+        complete.setdefault("light_side", vocabulary.LIGHT_SIDES[int(right)])
+    return complete
 
 
 def compose(layers: Mapping[str, str], who: str, family: FamilyName = "sd15") -> str:
@@ -148,10 +148,10 @@ def counter_of(folder: Path | None, family: FamilyName) -> tuple[Counter, int]:
 
 
 def _max_length(folder: Path) -> int | None:
-    found = re.search(
+    match = re.search(
         r'"model_max_length":\s*(\d+)', (folder / "tokenizer_config.json").read_text(encoding="utf-8")
     )
-    return int(found[1]) if found else None
+    return int(match[1]) if match else None
 
 
 @lru_cache(maxsize=2)

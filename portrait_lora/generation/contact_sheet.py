@@ -73,8 +73,8 @@ def _caption(
     look = " · ".join(layers[k] for k in ("view", "expression", "lighting") if k in layers)
     rest = " · ".join(layers[k] for k in ("wardrobe", "setting") if k in layers)
     if notes is not None:
-        told = notes.get(str(portrait.path), notes.get(portrait.path.name, ()))
-        rest = ", ".join(told) or "nothing found"
+        remarks = notes.get(str(portrait.path), notes.get(portrait.path.name, ()))
+        rest = ", ".join(remarks) or "nothing found"
     return [
         (look or portrait.shot.name, _INK),
         (rest or portrait.shot.prompt, _GREY),

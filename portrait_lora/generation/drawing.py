@@ -88,7 +88,7 @@ class Sampler:
         )
 
 
-def told_name(scheduler: str) -> str:
+def common_name(scheduler: str) -> str:
     """What other programs call a scheduler of ours."""
     return SCHEDULERS[scheduler][1] if scheduler in SCHEDULERS else "DPM++ 2M"
 
@@ -157,8 +157,8 @@ def _with_scheduler(pipe: Any, name: str, arguments: Sequence[tuple[str, Argumen
     if not name and not arguments:
         return pipe
     kind = _scheduler_class(pipe, name) if name else type(pipe.scheduler)
-    made = kind.from_config(pipe.scheduler.config, **dict(arguments))
-    return _quiet(type(pipe).from_pipe(pipe, scheduler=made))
+    scheduler = kind.from_config(pipe.scheduler.config, **dict(arguments))
+    return _quiet(type(pipe).from_pipe(pipe, scheduler=scheduler))
 
 
 def _scheduler_class(pipe: Any, name: str) -> Any:
@@ -276,7 +276,7 @@ def _after_step(on_step: Callable[[], None], _pipe: Any, _index: int, _at: Any, 
 
 def _call(pipe: Any, shots: Sequence[Shot], sampler: Sampler, more: dict[str, object]) -> list[Image.Image]:
     """Call the pipeline with what its signature takes; distilled families know no negative prompt."""
-    asked: dict[str, object] = {
+    arguments: dict[str, object] = {
         "prompt": [shot.prompt for shot in shots],
         "negative_prompt": [shot.negative_prompt for shot in shots],
         "num_inference_steps": sampler.steps,
@@ -285,10 +285,10 @@ def _call(pipe: Any, shots: Sequence[Shot], sampler: Sampler, more: dict[str, ob
         **more,
     }
     if sampler.reference is not None:
-        asked["ip_adapter_image"] = read_picture(sampler.reference.picture)
+        arguments["ip_adapter_image"] = read_picture(sampler.reference.picture)
     taken = inspect.signature(pipe.__call__).parameters
     with _guidance(pipe, shots, sampler):
-        answer = pipe(**{key: value for key, value in asked.items() if key in taken})
+        answer = pipe(**{key: value for key, value in arguments.items() if key in taken})
     return _pictures(pipe, answer.images, shots)
 
 

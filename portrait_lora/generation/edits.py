@@ -87,11 +87,11 @@ def changed(
     layers = {**kept, **changes}
     layers = settled(layers) if closed else layers
     who = layers.pop("subject", trigger_words)
-    told = tuple((k, layers[k]) for k in LAYERS if layers.get(k))
+    described = tuple((k, layers[k]) for k in LAYERS if layers.get(k))
     if words := layers.get("prompt"):
-        own = (("subject", who), ("prompt", words), *told)
+        own = (("subject", who), ("prompt", words), *described)
         return replace(shot, prompt=free(words, layers, who, family), layers=own)
-    return replace(shot, prompt=compose(layers, who, family), layers=(("subject", who), *told))
+    return replace(shot, prompt=compose(layers, who, family), layers=(("subject", who), *described))
 
 
 def edit_recipe(
@@ -106,9 +106,9 @@ def edit_recipe(
 
     `parent` is the recipe of the source, when it is a picture of ours.
     """
-    kept = {k: v for k, v in begun.items() if k not in (*save.OF_ONE_EDIT, save.MADE)}
-    told = {save.ACTION: action, "source_pixels_sha256": save.pixel_digest(source), **more}
-    return kept | told | ({save.PARENT: dict(parent)} if parent is not None else {})
+    kept = {k: v for k, v in begun.items() if k not in (*save.OF_ONE_EDIT, save.CONDITIONS)}
+    edit = {save.ACTION: action, "source_pixels_sha256": save.pixel_digest(source), **more}
+    return kept | edit | ({save.PARENT: dict(parent)} if parent is not None else {})
 
 
 def refuse_other_source(source: Image.Image, recipe: Mapping[str, object]) -> None:

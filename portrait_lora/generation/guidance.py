@@ -178,10 +178,10 @@ def head_weights(shot: Shot, height: int, width: int) -> Tensor:
 
     From farther away nobody knows where in the picture a head will be: 1 everywhere.
     """
-    asked = book.shot_of(dict(shot.layers).get("shot", "headshot")) or book.SHOTS[1]
-    if asked not in book.SHOTS[:2]:
+    shot_type = book.shot_of(dict(shot.layers).get("shot", "headshot")) or book.SHOTS[1]
+    if shot_type not in book.SHOTS[:2]:
         return torch.ones(height, width)
-    tall = _HEAD_MARGIN * max(asked.head_share) / 2
+    tall = _HEAD_MARGIN * max(shot_type.head_share) / 2
     wide = _HEAD_WIDTH * tall * shot.size_px[1] / shot.size_px[0]
     y = ((torch.arange(height) + 0.5) / height - _EYE_LINE) / tall
     x = ((torch.arange(width) + 0.5) / width - 0.5) / wide

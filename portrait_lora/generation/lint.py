@@ -25,12 +25,12 @@ class Remark:
     """One weakness of a prompt: a stable code, what is wrong, what to write instead."""
 
     code: str
-    said: str
+    problem: str
     instead: str
 
     @property
     def sentence(self) -> str:
-        return f"{self.code}: {self.said}. {self.instead}"
+        return f"{self.code}: {self.problem}. {self.instead}"
 
 
 def lint(
@@ -46,26 +46,26 @@ def lint(
     one that reads free text.  `lost` are clauses behind the limit of the text encoder (`compose.fit`).
     """
     text = " ".join(prompt.lower().replace("–", "-").replace("’", "'").split())
-    found = [Remark(code, said, _INSTEAD[code]) for code, rule in _RULES if (said := rule(text))]
+    remarks = [Remark(code, problem, _INSTEAD[code]) for code, rule in _RULES if (problem := rule(text))]
     wide = _wide(text, size_px)
     if wide:
-        found.append(Remark("landscape_headshot", wide, _INSTEAD["landscape_headshot"]))
+        remarks.append(Remark("landscape_headshot", wide, _INSTEAD["landscape_headshot"]))
     if known is not None:
-        found = [remark for remark in found if remark.code not in _OPEN_ONLY]
+        remarks = [remark for remark in remarks if remark.code not in _OPEN_ONLY]
         unknown = unknown_words(prompt, known)
         if unknown:
-            told = ", ".join(unknown)
-            found.append(
-                Remark("unknown_words", f"the base does not know: {told}", _INSTEAD["unknown_words"])
+            listed = ", ".join(unknown)
+            remarks.append(
+                Remark("unknown_words", f"the base does not know: {listed}", _INSTEAD["unknown_words"])
             )
     if syntax := foreign_syntax(prompt):
-        found.append(syntax)
+        remarks.append(syntax)
     if lost:
-        told = "; ".join(lost)
-        found.append(
-            Remark("falls_off", f"behind the limit of the text encoder: {told}", _INSTEAD["falls_off"])
+        listed = "; ".join(lost)
+        remarks.append(
+            Remark("falls_off", f"behind the limit of the text encoder: {listed}", _INSTEAD["falls_off"])
         )
-    return tuple(found)
+    return tuple(remarks)
 
 
 def ignored_negative(negative: str, guidance_scale: float, family: FamilyName) -> Remark | None:
@@ -94,8 +94,8 @@ def foreign_syntax(prompt: str) -> Remark | None:
     pieces = a1111.plain(prompt).unsupported
     if not pieces:
         return None
-    said = f"syntax of A1111 is not supported: {' '.join(pieces)}"
-    return Remark("a1111_syntax", said, _INSTEAD["a1111_syntax"])
+    problem = f"syntax of A1111 is not supported: {' '.join(pieces)}"
+    return Remark("a1111_syntax", problem, _INSTEAD["a1111_syntax"])
 
 
 def unknown_words(prompt: str, known: Collection[str]) -> tuple[str, ...]:
@@ -118,10 +118,10 @@ def _no_light(text: str) -> str | None:
 
 
 def _style_conflict(text: str) -> str | None:
-    found = [(s.phrase, s.medium) for s in book.STYLES if w.pattern((s.phrase, *s.names)).search(text)]
-    if re.search(r"\b3d\b|\brender(?:ed|ing)?\b", text) and not any(m == "3d" for _, m in found):
-        found.append(("3D render", "3d"))
-    for (one, a), (two, b) in itertools.combinations(found, 2):
+    styles = [(s.phrase, s.medium) for s in book.STYLES if w.pattern((s.phrase, *s.names)).search(text)]
+    if re.search(r"\b3d\b|\brender(?:ed|ing)?\b", text) and not any(m == "3d" for _, m in styles):
+        styles.append(("3D render", "3d"))
+    for (one, a), (two, b) in itertools.combinations(styles, 2):
         if a != b and frozenset((a, b)) not in book.COMPATIBLE:
             return f"{one} and {two} exclude each other"
     return None

@@ -47,9 +47,9 @@ def look(
     texture: str = "",
 ) -> Words:
     """Layers in free text, with a lens and a surface cue in every one."""
-    told = {"shot": shot, "wardrobe": wardrobe, "setting": setting, "lighting": lighting, "camera": camera}
-    told["texture"] = texture or (f"{SKIN}, {EYES}" if shot == "close-up" else SKIN)
-    return told | ({"grade": grade} if grade else {})
+    layers = {"shot": shot, "wardrobe": wardrobe, "setting": setting, "lighting": lighting, "camera": camera}
+    layers["texture"] = texture or (f"{SKIN}, {EYES}" if shot == "close-up" else SKIN)
+    return layers | ({"grade": grade} if grade else {})
 
 
 def plain(shot: str, wardrobe: str, setting: str, lighting: str, **more: str) -> Words:

@@ -31,11 +31,11 @@ def weights_file(named: str, where: str) -> Path:
 
 
 def _only_one(folder: Path, where: str) -> Path:
-    found = sorted(folder.glob("*.safetensors"))
-    if len(found) == 1:
-        return found[0]
-    if found:
-        names = ", ".join(p.name for p in found[:6])
+    candidates = sorted(folder.glob("*.safetensors"))
+    if len(candidates) == 1:
+        return candidates[0]
+    if candidates:
+        names = ", ".join(p.name for p in candidates[:6])
         raise InputError("several files in this folder", where=where, got=names, needed="the name of one")
     pickled = next((p for p in sorted(folder.iterdir()) if p.suffix in _PICKLES), None)
     if pickled is not None:
@@ -60,12 +60,12 @@ def _fetched(named: str, where: str) -> Path:
     if len(parts) < 3 or not named.endswith(".safetensors") or named.startswith(("/", ".", "~")):
         raise InputError("no such file", where=where, got=named, needed="a .safetensors file")
     repo, name = "/".join(parts[:2]), "/".join(parts[2:])
-    found = try_to_load_from_cache(repo, name)
-    if not isinstance(found, str):
+    cached = try_to_load_from_cache(repo, name)
+    if not isinstance(cached, str):
         raise InputError(
             "this file is not on this machine",
             where=where,
             got=named,
             remedy=f"Fetch it: hf download {repo} {name}",
         )
-    return Path(found)
+    return Path(cached)

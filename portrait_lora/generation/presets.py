@@ -50,9 +50,9 @@ _SHIFT_OF_3: Final = (
 _QWEN: Final = "lightx2v/Qwen-Image-Lightning/Qwen-Image-Lightning-8steps-V1.1.safetensors"
 
 
-def _lcm(family: FamilyName, told: str) -> Preset:
+def _lcm(family: FamilyName, model: str) -> Preset:
     """Luo et al. 2023 (LCM-LoRA)."""
-    file = f"latent-consistency/lcm-lora-{told}/pytorch_lora_weights.safetensors"
+    file = f"latent-consistency/lcm-lora-{model}/pytorch_lora_weights.safetensors"
     return Preset(f"lcm-{family}", family, 4, 1.0, file, "lcm")
 
 
@@ -62,9 +62,9 @@ def _lightning(steps: int) -> Preset:
     return Preset(f"lightning-sdxl-{steps}", "sdxl", steps, 1.0, file, "euler", _TRAILING)
 
 
-def _hyper(family: FamilyName, told: str, steps: int) -> Preset:
+def _hyper(family: FamilyName, model: str, steps: int) -> Preset:
     """Ren et al. 2024 (Hyper-SD)."""
-    file = f"ByteDance/Hyper-SD/Hyper-{told}-{steps}steps-lora.safetensors"
+    file = f"ByteDance/Hyper-SD/Hyper-{model}-{steps}steps-lora.safetensors"
     if family == "flux1":
         return Preset(f"hyper-flux1-{steps}", family, steps, 3.5, file, scale=0.125)
     return Preset(f"hyper-{family}-{steps}", family, steps, 1.0, file, "ddim", _TRAILING)
@@ -99,8 +99,8 @@ def preset(name: str) -> Preset:
 
 def fitting(name: str, family: FamilyName) -> Preset:
     """The preset of that name.  Raises `ConfigError` for one of another family, naming those that fit."""
-    found = preset(name)
-    if found.family != family:
+    chosen = preset(name)
+    if chosen.family != family:
         mine = ", ".join(p.name for p in PRESETS.values() if p.family == family)
         raise ConfigError(
             "this preset is for another family",
@@ -108,4 +108,4 @@ def fitting(name: str, family: FamilyName) -> Preset:
             got=f"{name} with a base of {family}",
             needed=mine or "none: there is no preset for this family",
         )
-    return found
+    return chosen

@@ -135,11 +135,11 @@ def _shot(
     family: FamilyName = "sd15",
     own_words: str = "",
 ) -> Shot:
-    told = tuple((k, layers[k]) for k in LAYERS if layers.get(k))
+    described = tuple((k, layers[k]) for k in LAYERS if layers.get(k))
     if own_words:
         prompt = free(own_words, layers, who, family)
-        return Shot(name, prompt, negative, size, seed, (("subject", who), ("prompt", own_words), *told))
-    return Shot(name, compose(layers, who, family), negative, size, seed, (("subject", who), *told))
+        return Shot(name, prompt, negative, size, seed, (("subject", who), ("prompt", own_words), *described))
+    return Shot(name, compose(layers, who, family), negative, size, seed, (("subject", who), *described))
 
 
 _PROBE_VIEWS: Final = (*vocabulary.VIEWS[:2],)

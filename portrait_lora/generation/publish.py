@@ -48,12 +48,12 @@ def publish(
     for root in dict.fromkeys(root for file in files if (root := _likeness_of(file))):
         consent.require_valid(root)
     marks: list[provenance.SourceType] = [_mark(file) for file in files]
-    told = [_parameters(file) if with_recipe else "" for file in files]
+    all_parameters = [_parameters(file) if with_recipe else "" for file in files]
     names = _names(files, out, SUFFIXES[kind]) if keep_names else _numbers(out)
     manifest.make_folder(out, shared=True)
     copies: list[Path] = []
     try:
-        for file, mark, parameters in zip(files, marks, told, strict=True):
+        for file, mark, parameters in zip(files, marks, all_parameters, strict=True):
             copies.append(_write(_bytes(file, kind, quality, mark, parameters), out, SUFFIXES[kind], names))
     except BaseException:  # all of them or none
         for copy in copies:

@@ -19,11 +19,11 @@ def packaged(kind: str, name: str | Path, where: str) -> Path:
     path = Path(name)
     if path.suffix in (".yaml", ".yml") and path.is_file():
         return path
-    found = {p.stem: p for p in sorted((configs_dir() / kind).glob("*.yaml"))}
-    if str(name) in found:
-        return found[str(name)]
-    close = difflib.get_close_matches(str(name), found, 1, cutoff=0.5)
-    hint = f"Did you mean {close[0]!r}?" if close else f"Packaged: {', '.join(found)}."
+    files = {p.stem: p for p in sorted((configs_dir() / kind).glob("*.yaml"))}
+    if str(name) in files:
+        return files[str(name)]
+    close = difflib.get_close_matches(str(name), files, 1, cutoff=0.5)
+    hint = f"Did you mean {close[0]!r}?" if close else f"Packaged: {', '.join(files)}."
     singular = {"series": "series", "brands": "brand"}[kind]
     raise ConfigError(f"no such {singular}", where=where, got=repr(str(name)), remedy=hint)
 
@@ -37,13 +37,13 @@ def mapping(value: object, path: Path, where: str, known: Sequence[str]) -> dict
     """Keys and values, none of them unknown."""
     if not isinstance(value, dict):
         raise ConfigError("not keys and values", where=f"{path}: {where}", got=type(value).__name__)
-    found = {str(k): v for k, v in cast(dict[object, object], value).items()}
-    for key in found:
+    entries = {str(k): v for k, v in cast(dict[object, object], value).items()}
+    for key in entries:
         if key not in known:
             close = difflib.get_close_matches(key, known, 1, cutoff=0.5)
             hint = f"Did you mean {close[0]!r}?" if close else f"Known here: {', '.join(known)}."
             raise ConfigError(f"unknown key {key!r}", where=f"{path}: {where}", remedy=hint)
-    return found
+    return entries
 
 
 def words(value: object, path: Path, where: str, known: Sequence[str]) -> dict[str, str]:
@@ -99,10 +99,10 @@ def prompt_lines(path: Path) -> list[tuple[int, str]]:
 
 def aspect(value: object, path: Path, where: str = "aspect") -> tuple[int, int]:
     """`W:H` within 1:4 and 4:1."""
-    said = str(value)
-    w, _, h = said.partition(":")
+    text = str(value)
+    w, _, h = text.partition(":")
     if not (w.strip().isdigit() and h.strip().isdigit() and int(h) and 0.25 <= int(w) / int(h) <= 4):
-        raise ConfigError("not an aspect ratio", where=f"{path}: {where}", got=said, needed='such as "3:4"')
+        raise ConfigError("not an aspect ratio", where=f"{path}: {where}", got=text, needed='such as "3:4"')
     return int(w), int(h)
 
 

@@ -127,9 +127,9 @@ def load(family: Family, pipe: Any, reference: StyleReference) -> None:
         _load(pipe, reference, *ENCODERS[family.base.family])
     except Exception as error:  # torch, transformers and diffusers raise many unrelated types
         family.load("none")  # the pipeline may be half changed
-        said = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise InputError(
-            "the IP-Adapter or its image encoder does not fit this base", where=reference.adapter, got=said
+            "the IP-Adapter or its image encoder does not fit this base", where=reference.adapter, got=reason
         ) from error
 
 

@@ -41,7 +41,7 @@ class Target:
     limit: float = 1.25
 
     @property
-    def told(self) -> save.Recipe:
+    def record(self) -> save.Recipe:
         """As the recipe has it."""
         return {"eye_line": self.eye_line, "head_height": self.head_height, "limit": self.limit}
 
@@ -61,7 +61,7 @@ class Crop:
     missed: tuple[float, float]
 
     @property
-    def told(self) -> dict[str, float]:
+    def record(self) -> dict[str, float]:
         """What is missed, as the recipe has it."""
         return {
             key: round(value, 4) for key, value in zip(("eye_line", "head_height"), self.missed, strict=True)
@@ -108,8 +108,8 @@ def crop_for(face: Face, size_px: tuple[int, int], target: Target) -> Crop | Non
 
 def _top(seen: Framing, zoom: float, target: Target) -> float:
     """The upper border of the crop, in heights of the picture; where no eye line is asked for it stays."""
-    asked = seen.eye_line if target.eye_line is None else target.eye_line
-    return min(max(seen.eye_line - asked / zoom, 0.0), 1 - 1 / zoom)
+    eye_line = seen.eye_line if target.eye_line is None else target.eye_line
+    return min(max(seen.eye_line - eye_line / zoom, 0.0), 1 - 1 / zoom)
 
 
 def _framed(seen: Framing, zoom: float, target: Target) -> Framing:
@@ -118,13 +118,13 @@ def _framed(seen: Framing, zoom: float, target: Target) -> Framing:
 
 def recipe_of(source: Image.Image, recipe: save.Recipe, crop: Crop, target: Target) -> save.Recipe:
     """The recipe of the reframed picture: that of the picture before, with the crop on top."""
-    kept = {k: v for k, v in recipe.items() if k not in (*save.OF_ONE_EDIT, save.MADE)}
+    kept = {k: v for k, v in recipe.items() if k not in (*save.OF_ONE_EDIT, save.CONDITIONS)}
     return kept | {
         save.ACTION: ACTION,
         "source_pixels_sha256": save.pixel_digest(source),
         BOX: list(crop.box_px),
-        WANTED: target.told,
-        MISSED: crop.told,
+        WANTED: target.record,
+        MISSED: crop.record,
         save.PARENT: dict(recipe),
     }
 

@@ -53,8 +53,8 @@ def remake(
             got=family.base.label,
             needed=f"{recipe.get('base')} ({str(recipe.get('base_digest'))[:12]})",
         )
-    made = cast(Mapping[str, Any], recipe.get(save.MADE) or {})
-    threads, before = int(made.get("threads", 0)), torch.get_num_threads()
+    conditions = cast(Mapping[str, Any], recipe.get(save.CONDITIONS) or {})
+    threads, before = int(conditions.get("threads", 0)), torch.get_num_threads()
     if threads:
         torch.set_num_threads(threads)
     try:
@@ -73,8 +73,8 @@ def _follow(
     action = str(recipe.get(save.ACTION, "generate"))
     sampler = sampler_of(recipe) if action == reframe.ACTION else whole_sampler(recipe, find)
     if action == "generate":
-        made = cast(Mapping[str, Any], recipe.get(save.MADE) or {})
-        size, index = int(made.get("batch_size", 1)), int(made.get("batch_index", 0))
+        conditions = cast(Mapping[str, Any], recipe.get(save.CONDITIONS) or {})
+        size, index = int(conditions.get("batch_size", 1)), int(conditions.get("batch_index", 0))
         pipe = open_pipeline(family, adapter, sampler)
         return from_text(pipe, [shot_of(recipe)] * size, sampler)[index]
     parent = recipe.get(save.PARENT)
@@ -156,8 +156,8 @@ def compare(old: Image.Image, new: Image.Image, recipe: Mapping[str, object]) ->
 
 def differences(recipe: Mapping[str, object]) -> tuple[str, ...]:
     """Libraries that are not those of the recipe."""
-    made = cast(Mapping[str, Any], recipe.get(save.MADE) or {})
-    then = cast(Mapping[str, str], made.get("versions") or {})
+    conditions = cast(Mapping[str, Any], recipe.get(save.CONDITIONS) or {})
+    then = cast(Mapping[str, str], conditions.get("versions") or {})
     now = save.versions()
     return tuple(
         f"{name} {then[name]} then, {now.get(name)} now" for name in then if then[name] != now.get(name)

@@ -16,9 +16,9 @@ from portrait_lora.generation import save
 from portrait_lora.generation.drawing import (
     Sampler,
     check_size,
+    common_name,
     from_text,
     open_pipeline,
-    told_name,
 )
 from portrait_lora.generation.guidance import AS_ONE
 from portrait_lora.records import Adapter, Portrait, Shot
@@ -61,7 +61,7 @@ def generate(
     for size in {p.shot.size_px for p in portraits}:
         check_size(family, size)
     pipe = open_pipeline(family, adapter, sampler)
-    told = told_name(sampler.scheduler)
+    sampler_name = common_name(sampler.scheduler)
     with log.progress(label, len(missing)) as advance:
         # Batches are those of the whole list: beside other pictures the last bits of a picture differ.
         for batch in batches:
@@ -74,7 +74,7 @@ def generate(
             seconds = (time.monotonic() - started) / len(wanted)
             for portrait, picture in zip(batch, pictures, strict=True):
                 if portrait.path in wanted:
-                    save.save(picture, portrait, recipes[portrait.path], sampler_name=told)
+                    save.save(picture, portrait, recipes[portrait.path], sampler_name=sampler_name)
                     if on_drawn is not None:
                         on_drawn(portrait, seconds)
             within.finish()
@@ -109,7 +109,7 @@ def _recipes(
     return {
         portrait.path: save.recipe_of(portrait, base, base_digest, trigger)
         | extra
-        | {save.MADE: conditions(family, len(batch), i)}
+        | {save.CONDITIONS: conditions(family, len(batch), i)}
         for batch in batches
         for i, portrait in enumerate(batch)
     }
@@ -117,25 +117,25 @@ def _recipes(
 
 def extra_of(sampler: Sampler) -> save.Recipe:
     """What a sampler adds to a recipe beyond the usual."""
-    told: save.Recipe = {"scheduler": sampler.scheduler} if sampler.scheduler else {}
+    extra: save.Recipe = {"scheduler": sampler.scheduler} if sampler.scheduler else {}
     if sampler.unconditional == "base":
-        told["unconditional"] = "base"
+        extra["unconditional"] = "base"
     if sampler.two_terms:
-        told |= {"identity_scale": sampler.identity.scale, "identity_start": sampler.identity.start}
-        told["identity_region"] = sampler.identity.region
+        extra |= {"identity_scale": sampler.identity.scale, "identity_start": sampler.identity.start}
+        extra["identity_region"] = sampler.identity.region
     if sampler.style is not None:
-        told["style_sha256"] = manifest.sha256_file(sampler.style.path)
-        told["style_scale"] = sampler.style.scale
+        extra["style_sha256"] = manifest.sha256_file(sampler.style.path)
+        extra["style_scale"] = sampler.style.scale
     if sampler.preset:
-        told["preset"] = sampler.preset
+        extra["preset"] = sampler.preset
     if sampler.scheduler_arguments:
-        told["scheduler_arguments"] = dict(sampler.scheduler_arguments)
+        extra["scheduler_arguments"] = dict(sampler.scheduler_arguments)
     if sampler.accelerator is not None:
-        told["accelerator_sha256"] = manifest.sha256_file(sampler.accelerator.path)
-        told["accelerator_scale"] = sampler.accelerator.scale
+        extra["accelerator_sha256"] = manifest.sha256_file(sampler.accelerator.path)
+        extra["accelerator_scale"] = sampler.accelerator.scale
     if sampler.reference is not None:
-        told |= {**sampler.reference.digests, "style_reference_scale": sampler.reference.scale}
-    return told
+        extra |= {**sampler.reference.digests, "style_reference_scale": sampler.reference.scale}
+    return extra
 
 
 def conditions(family: Family, batch_size: int, batch_index: int) -> save.Recipe:

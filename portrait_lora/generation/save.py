@@ -21,7 +21,7 @@ from portrait_lora.errors import ArtifactError
 from portrait_lora.records import Portrait
 
 Recipe = dict[str, object]
-MADE: Final = "made"
+CONDITIONS: Final = "made"
 PARENT: Final = "parent"
 ACTION: Final = "action"
 OF_ONE_EDIT: Final = (
@@ -53,7 +53,7 @@ def recipe_of(portrait: Portrait, base: str, base_digest: str, trigger: str | No
 
 def versions() -> dict[str, str]:
     """The versions of the libraries that drew the picture."""
-    return {name: found for name in _PACKAGES if (found := _version(name))}
+    return {name: version for name in _PACKAGES if (version := _version(name))}
 
 
 @cache
@@ -112,7 +112,7 @@ def history(recipe: Mapping[str, object]) -> list[Recipe]:
     """What was done to the picture, first things first; each entry without the ones before it."""
     parent = recipe.get(PARENT)
     before = history(cast(Recipe, parent)) if isinstance(parent, dict) else []
-    own = {key: value for key, value in recipe.items() if key not in (PARENT, MADE)}
+    own = {key: value for key, value in recipe.items() if key not in (PARENT, CONDITIONS)}
     return [*before, {ACTION: recipe.get(ACTION, "generate"), **own}]
 
 
@@ -132,14 +132,14 @@ def is_current(path: Path, recipe: Mapping[str, object], framing: Mapping[str, o
     """
     try:
         sidecar: Any = strict_json.load_object(sidecar_of(path), "sidecar")
-        told = sidecar["recipe"]
-        if framing is not None and told.get("framing") == framing:
-            told = told[PARENT]
-        same = _deciding(told) == _deciding(recipe)
+        stored = sidecar["recipe"]
+        if framing is not None and stored.get("framing") == framing:
+            stored = stored[PARENT]
+        same = _deciding(stored) == _deciding(recipe)
         return same and manifest.sha256_file(path) == sidecar["sha256"]
     except (ArtifactError, OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 
 
 def _deciding(recipe: Mapping[str, object]) -> str:
-    return manifest.canonical({key: value for key, value in recipe.items() if key != MADE})
+    return manifest.canonical({key: value for key, value in recipe.items() if key != CONDITIONS})

@@ -24,21 +24,21 @@ def template(name: str) -> Template:
     raise ConfigError("no such template", where="template", got=repr(name), remedy=hint)
 
 
-def closed_form(found: Template, known: Collection[str]) -> Words | None:
+def closed_form(chosen: Template, known: Collection[str]) -> Words | None:
     """The closed form for a base with these words: the wider one where it knows all of it."""
-    if found.wider is not None and (found.closed is None or not _unknown(found.wider, known)):
-        return found.wider
-    return found.closed
+    if chosen.wider is not None and (chosen.closed is None or not _unknown(chosen.wider, known)):
+        return chosen.wider
+    return chosen.closed
 
 
-def lacking(found: Template, known: Collection[str]) -> tuple[str, ...]:
+def lacking(chosen: Template, known: Collection[str]) -> tuple[str, ...]:
     """The words of a template's closed form that a base does not know, in their order."""
-    return _unknown(closed_form(found, known) or {}, known)
+    return _unknown(closed_form(chosen, known) or {}, known)
 
 
 def _unknown(layers: Words, known: Collection[str]) -> tuple[str, ...]:
-    said = (word for phrase in layers.values() for word in phrase.split())
-    return tuple(dict.fromkeys(word for word in said if word not in known))
+    words = (word for phrase in layers.values() for word in phrase.split())
+    return tuple(dict.fromkeys(word for word in words if word not in known))
 
 
 def drawable(known: Collection[str]) -> tuple[Template, ...]:
@@ -53,18 +53,18 @@ def layers_for(name: str, *, closed: bool, known: Collection[str] | None = None)
     `ConfigError` naming the words that it does not know.
     """
     known = vocabulary.words() if known is None else known
-    found = template(name)
+    chosen = template(name)
     if not closed:
-        return found.layers
-    missing, words = lacking(found, known), closed_form(found, known)
+        return chosen.layers
+    missing, words = lacking(chosen, known), closed_form(chosen, known)
     if words is None or missing:
-        told = ", ".join(missing) or ", ".join(
-            found.layers[k] for k in ("wardrobe", "setting", "lighting", "grade") if k in found.layers
+        beyond = ", ".join(missing) or ", ".join(
+            chosen.layers[k] for k in ("wardrobe", "setting", "lighting", "grade") if k in chosen.layers
         )
         raise ConfigError(
             f"the template {name!r} is beyond the vocabulary of this base",
             where="template",
-            got=told,
+            got=beyond,
             needed="words that the base declares",
             remedy=f"Take one of: {', '.join(t.name for t in drawable(known))}; or another base.",
         )

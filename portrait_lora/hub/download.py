@@ -6,7 +6,7 @@ from pathlib import Path
 
 from portrait_lora import log, manifest, removal
 from portrait_lora.errors import ArtifactError, PortraitError
-from portrait_lora.hub.errors import status_of, told
+from portrait_lora.hub.errors import explain, status_of
 from portrait_lora.hub.hub import refuse_full_disk
 
 
@@ -58,4 +58,4 @@ def _append(url: str, part: Path, there: int, size: int) -> None:
             raise ArtifactError(
                 "the file is not as long as the known one", where=url, needed=needed
             ) from error
-        raise told(error, url, url.rsplit("/", 1)[0]) from error
+        raise explain(error, url, url.rsplit("/", 1)[0]) from error

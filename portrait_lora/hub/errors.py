@@ -28,8 +28,8 @@ def is_transient(error: BaseException) -> bool:
 def seconds_to_wait(error: BaseException, fallback_s: float) -> float:
     """What the server asks for (Retry-After), else `fallback_s`; never more than a minute."""
     headers = getattr(getattr(_root(error), "response", None), "headers", {})
-    asked = str(headers.get("Retry-After", ""))
-    return min(_MAX_WAIT_S, float(asked) if asked.isdigit() else fallback_s)
+    retry_after = str(headers.get("Retry-After", ""))
+    return min(_MAX_WAIT_S, float(retry_after) if retry_after.isdigit() else fallback_s)
 
 
 def status_of(error: BaseException) -> int | None:
@@ -37,8 +37,8 @@ def status_of(error: BaseException) -> int | None:
     return getattr(getattr(error, "response", None), "status_code", None)
 
 
-def told(error: BaseException, repo: str, endpoint: str) -> PortraitError:
-    """The error as a user should read it."""
+def explain(error: BaseException, repo: str, endpoint: str) -> PortraitError:
+    """The error in words for users, with the remedy and the exit code that fit."""
     root = _root(error)
     kind, status = type(root).__name__, status_of(root)
     page = f"{endpoint}/{repo}"

@@ -22,7 +22,7 @@ from typing import Final, TypeVar
 from portrait_lora import log, manifest, removal
 from portrait_lora.errors import ArtifactError, InputError, PortraitError
 from portrait_lora.hub import locks as hub_locks
-from portrait_lora.hub.errors import is_transient, seconds_to_wait, told
+from portrait_lora.hub.errors import explain, is_transient, seconds_to_wait
 
 _ATTEMPTS: Final = 4
 _SPARE_BYTES: Final = 200 << 20
@@ -42,10 +42,10 @@ class HubFile:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A repository at one commit; `asked` is the branch that led there."""
+    """A repository at one commit; `revision` is the branch or tag that was requested."""
 
     repo: str
-    asked: str
+    revision: str
     commit: str
     files: tuple[HubFile, ...]
 
@@ -55,7 +55,7 @@ class Snapshot:
         lacking = sorted(set(names) - {f.path for f in kept})
         if lacking:
             raise InputError("the repository lacks a file", where=self.repo, needed=", ".join(lacking))
-        return Snapshot(self.repo, self.asked, self.commit, kept)
+        return Snapshot(self.repo, self.revision, self.commit, kept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +221,7 @@ class Hub:
             )
 
     def _patiently(self, repo: str, call: Callable[[], _T]) -> _T:
-        """The call's answer; passing troubles are tried again, the others told."""
+        """The call's answer; transient failures are retried, the others are explained."""
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 return call()
@@ -229,7 +229,7 @@ class Hub:
                 raise
             except Exception as error:
                 if attempt == _ATTEMPTS or not is_transient(error):
-                    raise told(error, repo, self.endpoint) from error
+                    raise explain(error, repo, self.endpoint) from error
                 pause = seconds_to_wait(error, self.wait_s * 2 ** (attempt - 1))
                 _log.info("%s: %s; trying again in %.0f s", repo, type(error).__name__, pause)
                 time.sleep(pause)
@@ -302,15 +302,15 @@ class _Megabytes:
     """Turns the byte counts of tqdm bars into whole megabytes of our own progress line."""
 
     def __init__(self, advance: log.Advance):
-        self._advance, self._bytes, self._told = advance, 0, 0
+        self._advance, self._bytes, self._reported = advance, 0, 0
 
     def add(self, n: float | None) -> None:
         """Count bytes."""
         self._bytes += int(n or 0)
         whole = self._bytes // 1_000_000
-        if whole > self._told:
-            self._advance(whole - self._told)
-            self._told = whole
+        if whole > self._reported:
+            self._advance(whole - self._reported)
+            self._reported = whole
 
     def bar(self) -> type:
         """A tqdm class that prints nothing and counts here."""

@@ -33,13 +33,13 @@ class LockedFile:
 
 @dataclass(frozen=True, slots=True)
 class LockedModel:
-    """A model as it was taken: `asked` is the branch that was asked for, `commit` what it stood for.
+    """A model as it was downloaded: `revision` is the branch requested, `commit` what it resolved to.
 
     For an archive that has no commits, `commit` is the archive's sha256.
     """
 
     source: str
-    asked: str
+    revision: str
     commit: str
     files: Mapping[str, LockedFile]
 
@@ -79,7 +79,7 @@ def write(folder: Path, lock: Lock) -> Path:
     """Write the lock of a folder atomically; the same models give the same bytes."""
     models = {
         source: {
-            "asked": model.asked,
+            "asked": model.revision,
             "commit": model.commit,
             "files": {n: {"sha256": f.sha256, "size": f.size} for n, f in sorted(model.files.items())},
         }

@@ -61,9 +61,9 @@ def kind_of(head: bytes) -> Kind | None:
         return "PNG"
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "WEBP"
-    told = brands(head)
-    if told and told[0] in _HEIC | _AVIF | _HEIF:
-        return "AVIF" if _AVIF.intersection(told) and not _HEIC.intersection(told) else "HEIC"
+    declared = brands(head)
+    if declared and declared[0] in _HEIC | _AVIF | _HEIF:
+        return "AVIF" if _AVIF.intersection(declared) and not _HEIC.intersection(declared) else "HEIC"
     return None
 
 

@@ -31,14 +31,14 @@ def walk(data: bytes) -> Walk:
     """Walk the markers of the first picture; a file that is cut short ends where its bytes do."""
     at, scans = len(SOI), 0
     start, coded = 0, list[tuple[int, int]]()
-    while found := _MARKER.search(data, at):
-        code, at = found[1][0], found.end()
+    while marker := _MARKER.search(data, at):
+        code, at = marker[1][0], marker.end()
         if code == _EOI:
             coded.append((start, at))
             return Walk(at, scans, tuple(coded))
         length = int.from_bytes(data[at : at + 2], "big")
         if code in _APPLICATION:
-            coded.append((start, found.start()))
+            coded.append((start, marker.start()))
             start = min(at + max(length, 2), len(data))
         scans += code == _SOS
         at += max(length, 2)

@@ -102,12 +102,12 @@ def read(folder: Path) -> Consent | None:
     raw: dict[str, Any] = strict_json.load_object(path, "consent record", remedy=_HOW)
     try:
         photos = tuple(raw.get("photos", ()))
-        found = Consent(**{**raw, "purposes": tuple(raw["purposes"]), "photos": photos})
-        if not all(isinstance(one, str) for one in (found.who, found.until, *found.purposes, *photos)):
+        consent = Consent(**{**raw, "purposes": tuple(raw["purposes"]), "photos": photos})
+        if not all(isinstance(one, str) for one in (consent.who, consent.until, *consent.purposes, *photos)):
             raise TypeError("a value that is not text")
     except (TypeError, KeyError) as error:
         raise ArtifactError("the consent record is damaged", where=path, got=error, remedy=_HOW) from error
-    return found
+    return consent
 
 
 def require(folder: Path, photos: Path, *, commercial: bool, today: dt.date | None = None) -> None:
@@ -115,23 +115,23 @@ def require(folder: Path, photos: Path, *, commercial: bool, today: dt.date | No
     files = photographs(photos)
     if not files:
         return
-    found = read(folder)
-    if found is None:
+    consent = read(folder)
+    if consent is None:
         raise InputError(
             "these are photographs of a person, and nobody's consent is recorded",
             where=folder,
             needed=NAME,
             remedy=_HOW,
         )
-    _refuse_expired(found, folder, today)
-    lacking = [p for p in ("training", "portraits") if p not in found.purposes]
-    lacking += ["commercial"] if commercial and "commercial" not in found.purposes else []
+    _refuse_expired(consent, folder, today)
+    lacking = [p for p in ("training", "portraits") if p not in consent.purposes]
+    lacking += ["commercial"] if commercial and "commercial" not in consent.purposes else []
     if lacking:
-        got, needed = ", ".join(found.purposes), ", ".join(lacking)
+        got, needed = ", ".join(consent.purposes), ", ".join(lacking)
         raise InputError(
             "the consent does not cover this", where=folder / NAME, got=got, needed=needed, remedy=_HOW
         )
-    covered = set(found.photos)
+    covered = set(consent.photos)
     later = [p.name for p in files if manifest.sha256_file(p) not in covered]
     if later:
         raise InputError(
@@ -148,9 +148,9 @@ def require_valid(folder: Path, *, today: dt.date | None = None) -> None:
 
     A folder without photographs has no consent, and passes.
     """
-    found = read(folder)
-    if found is not None:
-        _refuse_expired(found, folder, today)
+    consent = read(folder)
+    if consent is not None:
+        _refuse_expired(consent, folder, today)
     elif photographs(folder / "photos"):
         raise InputError(
             "these are of a person's photographs, and nobody's consent is recorded",
@@ -160,9 +160,9 @@ def require_valid(folder: Path, *, today: dt.date | None = None) -> None:
         )
 
 
-def _refuse_expired(found: Consent, folder: Path, today: dt.date | None) -> None:
-    if _date(found.until, folder / NAME) < (today or dt.date.today()):
-        raise InputError("the consent has expired", where=folder / NAME, got=found.until, remedy=_HOW)
+def _refuse_expired(consent: Consent, folder: Path, today: dt.date | None) -> None:
+    if _date(consent.until, folder / NAME) < (today or dt.date.today()):
+        raise InputError("the consent has expired", where=folder / NAME, got=consent.until, remedy=_HOW)
 
 
 def _date(text: str, where: Path) -> dt.date:

@@ -106,26 +106,26 @@ def read(data: bytes, kind: Format, authorities: bytes | None = None) -> Credent
             _context(authorities) as context,
             c2pa.Reader(_mime(kind), io.BytesIO(data), context=context) as r,
         ):
-            told = strict_json.parse_object(r.json(), "", "report of the credentials")
-        return _summary(told)
+            store = strict_json.parse_object(r.json(), "", "report of the credentials")
+        return _summary(store)
     except (c2pa.C2paError, ArtifactError, ValueError, KeyError, TypeError, AttributeError) as error:
         return Credentials("invalid", True, "", "", "", None, None, (str(error),))
 
 
-def _summary(told: Mapping[str, Any]) -> Credentials:
+def _summary(store: Mapping[str, Any]) -> Credentials:
     """`Credentials` out of what the library reports (its manifest store as JSON)."""
-    claim = told["manifests"][told["active_manifest"]]
+    claim = store["manifests"][store["active_manifest"]]
     by = claim.get("signature_info", {})
-    made = [g for g in claim.get("claim_generator_info", []) if g.get("name")]
-    codes = [str(s["code"]) for s in told.get("validation_status", [])]
+    generators = [g for g in claim.get("claim_generator_info", []) if g.get("name")]
+    codes = [str(s["code"]) for s in store.get("validation_status", [])]
     states: dict[str, State] = {"Trusted": "trusted", "Valid": "valid"}
     names = (by.get("common_name"), by.get("issuer"))
     return Credentials(
-        state=states.get(told.get("validation_state", ""), "invalid"),
+        state=states.get(store.get("validation_state", ""), "invalid"),
         altered=any(code.endswith(".mismatch") for code in codes),
         signer=", ".join(dict.fromkeys(str(n) for n in names if n)),
         algorithm=str(by.get("alg", "")).lower(),
-        generator=f"{made[0]['name']} {made[0].get('version', '')}".strip() if made else "",
+        generator=f"{generators[0]['name']} {generators[0].get('version', '')}".strip() if generators else "",
         digital_source_type=_source(claim),
         signed_at=by.get("time"),
         problems=tuple(codes),
@@ -175,13 +175,13 @@ def _mime(kind: Format) -> str:
 
 
 def _refused(error: Exception, signer: Signer, timestamp_authority: str | None) -> PortraitError:
-    said = " ".join(str(error).split())
-    if timestamp_authority and "http" in said:
+    message = " ".join(str(error).split())
+    if timestamp_authority and "http" in message:
         remedy = "Check its address and the connection, or sign without it."
         return PortraitError("no time stamp from the authority", where=timestamp_authority, remedy=remedy)
     return InputError(
         "the certificate cannot sign content credentials",
         where=signer.subject,
-        got=said,
+        got=message,
         needed="an end-entity certificate with key usage digitalSignature, and the ones above it",
     )

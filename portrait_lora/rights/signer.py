@@ -123,13 +123,13 @@ def _judge(certificate: Certificate, path: Path) -> None:
         raise InputError("the certificate is self-signed", where=path, needed=needed)
     try:
         usages = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-        found = {usage.dotted_string for usage in usages}
+        usage_ids = {usage.dotted_string for usage in usages}
     except (x509.ExtensionNotFound, ValueError):
-        found = set[str]()
-    if not found & KEY_USAGES.keys():
+        usage_ids = set[str]()
+    if not usage_ids & KEY_USAGES.keys():
         raise InputError(
             "the certificate is not meant for signing pictures",
             where=path,
-            got=f"extended key usage {', '.join(sorted(found)) or 'none'}",
+            got=f"extended key usage {', '.join(sorted(usage_ids)) or 'none'}",
             needed=" or ".join(f"{name} ({oid})" for oid, name in KEY_USAGES.items()),
         )

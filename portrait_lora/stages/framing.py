@@ -53,7 +53,7 @@ def _one(ctx: Context, path: Path, wanted: Target) -> str:
 
     from portrait_lora.evaluation import identity
     from portrait_lora.generation import reframe, save
-    from portrait_lora.generation.drawing import told_name
+    from portrait_lora.generation.drawing import common_name
     from portrait_lora.generation.sample import conditions
 
     recipe = provenance.read_recipe(path)
@@ -68,12 +68,12 @@ def _one(ctx: Context, path: Path, wanted: Target) -> str:
     if crop is None:
         return ""
     if crop.box_px == (0, 0, *picture.size):
-        return _told(crop.told, wanted)
+        return _told(crop.record, wanted)
     changed = reframe.recipe_of(picture, recipe, crop, wanted)
     made = reframe.apply(picture, changed)
-    scheduler = told_name(str(recipe.get("scheduler", "")))
-    save.write(made, path, changed | {save.MADE: conditions(ctx.family, 1, 0)}, sampler_name=scheduler)
-    return _told(crop.told, wanted)
+    scheduler = common_name(str(recipe.get("scheduler", "")))
+    save.write(made, path, changed | {save.CONDITIONS: conditions(ctx.family, 1, 0)}, sampler_name=scheduler)
+    return _told(crop.record, wanted)
 
 
 def _told(missed: Mapping[str, float], wanted: Target) -> str:

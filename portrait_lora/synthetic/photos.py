@@ -87,9 +87,9 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def write_truth(made: ReferenceSet, path: Path) -> None:
+def write_truth(reference_set: ReferenceSet, path: Path) -> None:
     """The truth as JSON beside the photos; no stage of the journey reads it."""
-    manifest.write_json_atomic(path, asdict(made))
+    manifest.write_json_atomic(path, asdict(reference_set))
 
 
 def read_truth(path: Path) -> ReferenceSet | None:
@@ -111,11 +111,13 @@ def read_truth(path: Path) -> ReferenceSet | None:
         return None
 
 
-def is_whole(made: ReferenceSet, folder: Path) -> bool:
+def is_whole(reference_set: ReferenceSet, folder: Path) -> bool:
     """Whether exactly these files, with these bytes, lie in the folder; never before all were taken."""
     there = {p.name for p in folder.iterdir()} if folder.is_dir() else set()
     return (
         bool(there)
-        and there == set(made.digests)
-        and all(manifest.sha256_file(folder / name) == digest for name, digest in made.digests.items())
+        and there == set(reference_set.digests)
+        and all(
+            manifest.sha256_file(folder / name) == digest for name, digest in reference_set.digests.items()
+        )
     )

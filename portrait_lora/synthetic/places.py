@@ -141,8 +141,8 @@ class _Canvas:
     def enlarged(self, width: int, height: int, blur: float) -> Tensor:
         """(3, H, W): blurred by `blur` picture heights, the lights laid over it."""
         soft = _blurred(torch.from_numpy(self.pixels).permute(2, 0, 1), blur * _SMALL_PX)
-        made = soft + self.lights * (1.05 - soft)
-        return _resized(made, width, height)
+        lit = soft + self.lights * (1.05 - soft)
+        return _resized(lit, width, height)
 
 
 def _blurred(picture_3HW: Tensor, sigma: float) -> Tensor:

@@ -22,8 +22,8 @@ from portrait_lora.synthetic.taking import (
 
 
 def _no_face(person: People, person_seed: int) -> Taken:
-    made = plain_photo(person, person_seed, 100, centre=(8.0, 0.0))
-    return Taken(encode(picture_of(made)), Truth("", "no_face", None, None, None))
+    rendered = plain_photo(person, person_seed, 100, centre=(8.0, 0.0))
+    return Taken(encode(picture_of(rendered)), Truth("", "no_face", None, None, None))
 
 
 def _stranger(person: People, person_seed: int) -> tuple[People, int]:
@@ -36,8 +36,8 @@ def _stranger(person: People, person_seed: int) -> tuple[People, int]:
 
 def _other_person(person: People, person_seed: int) -> Taken:
     other, seed = _stranger(person, person_seed)
-    made = plain_photo(other, person_seed, 101)
-    return Taken(encode(picture_of(made)), truth_of(made, "other_person", seed))
+    rendered = plain_photo(other, person_seed, 101)
+    return Taken(encode(picture_of(rendered)), truth_of(rendered, "other_person", seed))
 
 
 def _several_faces(person: People, person_seed: int) -> Taken:
@@ -77,35 +77,35 @@ def _several_faces(person: People, person_seed: int) -> Taken:
 
 
 def _blurred(person: People, person_seed: int) -> Taken:
-    made = plain_photo(person, person_seed, 104)
-    face_px = float(made.face_box_xyxy_px[0, 3] - made.face_box_xyxy_px[0, 1])
-    picture = picture_of(made).filter(ImageFilter.GaussianBlur(face_px * 0.035))
-    return Taken(encode(picture), truth_of(made, "blurred", person_seed))
+    rendered = plain_photo(person, person_seed, 104)
+    face_px = float(rendered.face_box_xyxy_px[0, 3] - rendered.face_box_xyxy_px[0, 1])
+    picture = picture_of(rendered).filter(ImageFilter.GaussianBlur(face_px * 0.035))
+    return Taken(encode(picture), truth_of(rendered, "blurred", person_seed))
 
 
 def _under_exposed(person: People, person_seed: int) -> Taken:
-    made = plain_photo(person, person_seed, 105)
+    rendered = plain_photo(person, person_seed, 105)
     darker = [round(255 * (v / 255) ** 1.3 * 0.14) for v in range(256)]
-    picture = picture_of(made).point(darker * 3)
-    return Taken(encode(picture), truth_of(made, "under_exposed", person_seed))
+    picture = picture_of(rendered).point(darker * 3)
+    return Taken(encode(picture), truth_of(rendered, "under_exposed", person_seed))
 
 
 def _cut_off(person: People, person_seed: int) -> Taken:
-    made = plain_photo(person, person_seed, 106, expression="smiling")
-    x0, y0, x1, y1 = (float(v) for v in made.face_box_xyxy_px[0])
-    picture = picture_of(made)
+    rendered = plain_photo(person, person_seed, 106, expression="smiling")
+    x0, y0, x1, y1 = (float(v) for v in rendered.face_box_xyxy_px[0])
+    picture = picture_of(rendered)
     kept = (0, 0, round(x0 + 0.72 * (x1 - x0)), min(picture.height, round(y1 + 0.6 * (y1 - y0))))
-    return Taken(encode(picture.crop(kept)), truth_of(made, "cut_off", person_seed))
+    return Taken(encode(picture.crop(kept)), truth_of(rendered, "cut_off", person_seed))
 
 
 def _near_duplicate(person: People, person_seed: int) -> Taken:
     """The second good photo again, smaller and a little softer: a re-encoded copy."""
     plan = GOOD_PLANS[1]
-    made = render(person, planned_scene(person_seed, 1, plan), plan.size_px, supersample=2)
-    picture = picture_of(made)
+    rendered = render(person, planned_scene(person_seed, 1, plan), plan.size_px, supersample=2)
+    picture = picture_of(rendered)
     small = picture.resize((picture.width * 9 // 10, picture.height * 9 // 10), Image.Resampling.BILINEAR)
     softer = small.filter(ImageFilter.GaussianBlur(0.7))
-    return Taken(encode(softer, quality=82), truth_of(made, "near_duplicate", person_seed))
+    return Taken(encode(softer, quality=82), truth_of(rendered, "near_duplicate", person_seed))
 
 
 def _unreadable(person: People, person_seed: int) -> Taken:

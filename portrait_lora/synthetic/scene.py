@@ -205,13 +205,13 @@ def _scene(u: list[float], fixed: dict, max_yaw_deg: float, yaw_mix: tuple[float
 
 def _later_words(u: list[float]) -> dict[str, int]:
     """A later rig and a place, each with even odds."""
-    made: dict[str, int] = {}
+    indices: dict[str, int] = {}
     which, rig, behind, place = u[_LATER_DRAW : _LATER_DRAW + 4]
     if which < _LATER_WORD_ODDS:
-        made["rig"] = len(words.LIGHTINGS) + int(rig * len(words.MORE_LIGHTINGS))
+        indices["rig"] = len(words.LIGHTINGS) + int(rig * len(words.MORE_LIGHTINGS))
     if behind < _LATER_WORD_ODDS:
-        made["backdrop"] = len(words.BACKDROPS) + int(place * len(words.PLACES))
-    return made
+        indices["backdrop"] = len(words.BACKDROPS) + int(place * len(words.PLACES))
+    return indices
 
 
 def _spell_out(fixed: dict) -> dict:
@@ -222,9 +222,9 @@ def _spell_out(fixed: dict) -> dict:
     if "wardrobe" in fixed:
         fixed["garment_colour"], fixed["garment"] = fixed.pop("wardrobe").split(" ", 1)
     if "setting" in fixed:
-        said = fixed.pop("setting")
-        place = {"backdrop": said} if said in words.PLACES else None
-        fixed |= place or dict(zip(("backdrop_colour", "backdrop"), said.split(" ", 1), strict=True))
+        setting = fixed.pop("setting")
+        place = {"backdrop": setting} if setting in words.PLACES else None
+        fixed |= place or dict(zip(("backdrop_colour", "backdrop"), setting.split(" ", 1), strict=True))
     for name, choices in {**_WORD_LISTS, "tie_colour": words.GARMENT_COLOURS}.items():
         if name in fixed:
             fixed[name] = _index(name, fixed[name], choices)

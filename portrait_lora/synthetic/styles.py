@@ -46,8 +46,8 @@ def styled(image_BCHW: Tensor, style: str, seeds: Sequence[int]) -> Tensor:
     """
     treat = TREATMENTS[style]
     pictures = image_BCHW.permute(0, 2, 3, 1).contiguous().numpy()
-    made = [treat(picture, seed) for picture, seed in zip(pictures, seeds, strict=True)]
-    return torch.from_numpy(np.stack(made)).permute(0, 3, 1, 2).contiguous()
+    treated = [treat(picture, seed) for picture, seed in zip(pictures, seeds, strict=True)]
+    return torch.from_numpy(np.stack(treated)).permute(0, 3, 1, 2).contiguous()
 
 
 def toon(picture: Pixels, seed: int = 0) -> Pixels:
@@ -138,14 +138,14 @@ def _sector_kernels(sigma: float) -> list[Plane]:
     reach = max(2, round(2 * sigma))
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1].astype(np.float32)
     bell = np.exp(-(x**2 + y**2) / (2 * sigma**2))
-    made: list[Plane] = []
+    kernels: list[Plane] = []
     for i in range(SECTORS):
         turn = 2 * np.pi * i / SECTORS
         leaning = np.cos(np.arctan2(y, x) - turn)
         kernel = bell * np.clip(leaning, 0, 1) ** 4
         kernel[reach, reach] = bell[reach, reach] / SECTORS
-        made.append((kernel / kernel.sum()).astype(np.float32))
-    return made
+        kernels.append((kernel / kernel.sum()).astype(np.float32))
+    return kernels
 
 
 def _directions(rgb: Plane, sigma: float) -> Plane:

@@ -96,8 +96,8 @@ def planned_scene(person_seed: int, index: int, plan: Plan, **fixed: object) -> 
     return scene_of(person_seed, index, **(settings | fixed))
 
 
-def picture_of(made: Render) -> Image.Image:
-    return Image.fromarray(np.ascontiguousarray(made.image_BCHW[0].permute(1, 2, 0).cpu().numpy()))
+def picture_of(rendered: Render) -> Image.Image:
+    return Image.fromarray(np.ascontiguousarray(rendered.image_BCHW[0].permute(1, 2, 0).cpu().numpy()))
 
 
 def encode(
@@ -117,15 +117,15 @@ def encode(
     return provenance.studio_marked(data[: round(kept * len(data))])
 
 
-def truth_of(made: Render, code: str | None, person_seed: int | None) -> Truth:
-    pitch, yaw, roll = (float(v) for v in made.pose_deg[0])
-    return Truth("", code, person_seed, made.looks[0], (pitch, yaw, roll))
+def truth_of(rendered: Render, code: str | None, person_seed: int | None) -> Truth:
+    pitch, yaw, roll = (float(v) for v in rendered.pose_deg[0])
+    return Truth("", code, person_seed, rendered.looks[0], (pitch, yaw, roll))
 
 
 def good_photo(person: People, person_seed: int, index: int) -> Taken:
     plan = GOOD_PLANS[index % len(GOOD_PLANS)]
-    made = render(person, planned_scene(person_seed, index, plan), plan.size_px, supersample=2)
-    return Taken(encode(picture_of(made), plan.orientation), truth_of(made, None, person_seed))
+    rendered = render(person, planned_scene(person_seed, index, plan), plan.size_px, supersample=2)
+    return Taken(encode(picture_of(rendered), plan.orientation), truth_of(rendered, None, person_seed))
 
 
 def plain_photo(person: People, person_seed: int, index: int, **fixed: object) -> Render:

@@ -206,7 +206,7 @@ def _free(folder: Path, stem: str) -> Path:
 def _write(ctx: Context, picture: Image.Image, path: Path, recipe: save.Recipe) -> Path:
     from portrait_lora.generation.sample import conditions
 
-    save.write(picture, path, recipe | {save.MADE: conditions(ctx.family, 1, 0)})
+    save.write(picture, path, recipe | {save.CONDITIONS: conditions(ctx.family, 1, 0)})
     return path
 
 

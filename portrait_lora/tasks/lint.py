@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 from portrait_lora.config import configs_dir
@@ -34,7 +33,7 @@ def lint_text(text: str, base: str = "", aspect: str = "") -> list[Summary]:
         found += [remark for written in (prompt, negative) if (remark := foreign_syntax(written))]
         if model and (ignored := ignored_negative(negative, model.guidance_scale, model.family)):
             found.append(ignored)
-        remarks = [asdict(remark) for remark in found]
+        remarks = [{"code": r.code, "said": r.problem, "instead": r.instead} for r in found]
         rows.append({"where": where, "prompt": prompt, "remarks": remarks})
     return rows
 

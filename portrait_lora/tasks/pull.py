@@ -121,7 +121,7 @@ def _is_here(lock: Lock, repo: str, hub: Hub) -> bool:
 def as_locked(model: LockedModel) -> Snapshot:
     """The snapshot of a locked model, so that it can be fetched again without asking which commit."""
     files = tuple(HubFile(path, f.size, f.sha256, None) for path, f in sorted(model.files.items()))
-    return Snapshot(model.source, model.asked, model.commit, files)
+    return Snapshot(model.source, model.revision, model.commit, files)
 
 
 def _pull_repo(repo: str, lock: Lock, hub: Hub, label: str) -> LockedModel:
@@ -141,4 +141,4 @@ def _pull_repo(repo: str, lock: Lock, hub: Hub, label: str) -> LockedModel:
     folder, digests = hub.fetch(snapshot, label=label)
     layout.inspect(folder)
     files = {f.path: LockedFile(digests[f.path], f.size) for f in snapshot.files}
-    return LockedModel(repo, whole.asked, whole.commit, files)
+    return LockedModel(repo, whole.revision, whole.commit, files)

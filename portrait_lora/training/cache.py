@@ -75,25 +75,25 @@ def encode(
     keys = [_key(crop) for crop in crops]
     latents = {k: _entry("latents", base, k) for k in keys}
     prompts = {c: _entry("prompt", base, c) for c in ("", *(crop.caption for crop in crops))}
-    found = {n: _read(folder / n) for n in {*latents.values(), *prompts.values()}}
-    missing = [n for n, v in found.items() if v is None]
+    cached = {n: _read(folder / n) for n in {*latents.values(), *prompts.values()}}
+    missing = [n for n, v in cached.items() if v is None]
     if missing:
         family.load("encoders")
         try:
             with log.progress("encode", len(missing)) as advance:
                 for key, crop in zip(keys, crops, strict=True):
-                    if found[latents[key]] is None:
-                        found[latents[key]] = _encode_crop(family, crop, folder / latents[key])
+                    if cached[latents[key]] is None:
+                        cached[latents[key]] = _encode_crop(family, crop, folder / latents[key])
                         advance()
                 for caption, name in prompts.items():
-                    if found[name] is None:
-                        found[name] = _encode_caption(family, caption, folder / name)
+                    if cached[name] is None:
+                        cached[name] = _encode_caption(family, caption, folder / name)
                         advance()
         finally:
             family.load("none")
 
     def entry(name: str) -> dict[str, Tensor]:
-        value = found[name]
+        value = cached[name]
         assert value is not None
         return value
 

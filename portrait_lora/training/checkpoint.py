@@ -102,7 +102,7 @@ def find(checkpoints: Path) -> list[Checkpoint]:
     """The whole checkpoints, oldest first; a damaged one is named in a warning and left out."""
     if not checkpoints.is_dir():
         return []
-    found: list[Checkpoint] = []
+    complete: list[Checkpoint] = []
     for folder in sorted(checkpoints.iterdir()):
         match = _NAME.fullmatch(folder.name)
         if not match or not folder.is_dir():
@@ -110,12 +110,12 @@ def find(checkpoints: Path) -> list[Checkpoint]:
         try:
             manifest.verify(folder)
             state: Any = strict_json.load_object(folder / _STATE, "state of the checkpoint")
-            found.append(
+            complete.append(
                 Checkpoint(folder, int(state["step"]), dict(state["settings"]), dict(state["numbers"]))
             )
         except (ArtifactError, OSError, ValueError, KeyError, TypeError) as error:
             _log.warning("checkpoint %s is not usable and is ignored: %s", folder.name, error)
-    return sorted(found, key=lambda c: c.step)
+    return sorted(complete, key=lambda c: c.step)
 
 
 def drop_unplanned(checkpoints: Path, planned: Sequence[int], before: int) -> None:

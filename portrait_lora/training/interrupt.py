@@ -21,13 +21,13 @@ class StopRequest:
     """`asked` turns true at the first signal; a second one interrupts at once."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.requested = False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         del frame
-        if self.asked:
+        if self.requested:
             raise KeyboardInterrupt
-        self.asked = True
+        self.requested = True
         _log.warning("%s: finishing this step, then saving", signal.Signals(number).name)
 
 

@@ -45,9 +45,9 @@ class Run:
         self.micro_batch = recipe.batch_size // accelerator.num_processes
         self.step, self.updating = 0, False
         self.alone = accelerator.num_processes == 1
-        self.found = checkpoint.find(self.checkpoints)
-        if self.found:
-            refuse_other_settings(self.found[-1].settings, self.settings, self.checkpoints)
+        self.existing = checkpoint.find(self.checkpoints)
+        if self.existing:
+            refuse_other_settings(self.existing[-1].settings, self.settings, self.checkpoints)
         # A fresh denoiser: one that carries an earlier run's adapter would be trained on top of it.
         family.load("none")
         family.load("denoiser_and_text" if recipe.text_encoder else "denoiser")
@@ -57,7 +57,7 @@ class Run:
 
     def go(self, planned: tuple[int, ...], on_checkpoint: OnCheckpoint | None) -> TrainResult:
         """Resume, run to the last planned step or until told to stop, and report."""
-        old = next((c for c in reversed(self.found) if c.step <= planned[-1]), None)
+        old = next((c for c in reversed(self.existing) if c.step <= planned[-1]), None)
         if old:
             self.updater.restore(checkpoint.read_tensors(old, self.parameters), old.numbers)
             self.micro_batch = min(self.micro_batch, int(cast(int, old.numbers["micro_batch"])))
@@ -75,8 +75,8 @@ class Run:
         finally:
             self.family.denoiser = self.plain.eval()
         self.accelerator.wait_for_everyone()
-        made = {c.step: c for c in checkpoint.find(self.checkpoints)}
-        adapters = tuple(made[s].adapter for s in planned if s in made and s <= self.step)
+        by_step = {c.step: c for c in checkpoint.find(self.checkpoints)}
+        adapters = tuple(by_step[s].adapter for s in planned if s in by_step and s <= self.step)
         samples, loss = self.step * self.recipe.batch_size, _final_loss(self.metrics, self.step)
         return TrainResult(adapters, self.step, samples, loss, old.step if old else None)
 
@@ -91,10 +91,10 @@ class Run:
                 while self.step < last:
                     loss, weighted, stopping = self._gradients(stop)
                     self.updating = True
-                    made = self._update(self.step + 1)
+                    update = self._update(self.step + 1)
                     self.step += 1
                     self.updating = False
-                    write(self.step, loss, weighted, made, self.updater.skipped)
+                    write(self.step, loss, weighted, update, self.updater.skipped)
                     advance(1, loss=loss, **pace.after(self.step))
                     if self.step in planned:
                         adapter = self._save().adapter
@@ -102,7 +102,7 @@ class Run:
                             checkpoint.drop_unplanned(self.checkpoints, planned, self.step)
                         if self._enough(adapter, on_checkpoint):
                             return
-                    if (stopping or (stop.asked and self.alone)) and self.step < last:
+                    if (stopping or (stop.requested and self.alone)) and self.step < last:
                         raise Stop
         except (KeyboardInterrupt, Stop) as error:
             # Weights half-way through an update belong to no step: then the last checkpoint counts.
@@ -134,9 +134,9 @@ class Run:
                     raise
                 self.updater.forget_gradients()
                 self.micro_batch = halved(self.micro_batch, error)
-        asked = losses.new_tensor([float(stop.asked)])
-        told = cast(Tensor, self.accelerator.reduce(torch.cat([losses, asked]), reduction="mean"))
-        plain, weighted, stopping = told.tolist()
+        stop_flag = losses.new_tensor([float(stop.requested)])
+        means = cast(Tensor, self.accelerator.reduce(torch.cat([losses, stop_flag]), reduction="mean"))
+        plain, weighted, stopping = means.tolist()
         return plain, weighted, stopping > 0.0
 
     def _share_text_gradients(self) -> None:
@@ -158,11 +158,11 @@ class Run:
         """
         each = self.recipe.batch_size // self.accelerator.num_processes
         mine = range(self.accelerator.process_index * each, (self.accelerator.process_index + 1) * each)
-        told = self.recipe, self.encodings, self.family.schedule, self.step
-        own = [(draw(*told, slot),) for slot in mine]
+        shared = self.recipe, self.encodings, self.family.schedule, self.step
+        own = [(draw(*shared, slot),) for slot in mine]
         if not self.encodings.prior:
             return own
-        return [(*o, draw_prior(*told, slot)) for o, slot in zip(own, mine, strict=True)]
+        return [(*o, draw_prior(*shared, slot)) for o, slot in zip(own, mine, strict=True)]
 
     def _update(self, step: int) -> Update:
         return self.updater(step)
@@ -183,7 +183,7 @@ class Run:
             **{n: getattr(self.about, n) for n in Adapter.__slots__ if n != "step"}, step=self.step
         )
         tensors, numbers = self.updater.state()
-        made = checkpoint.Checkpoint(
+        saved = checkpoint.Checkpoint(
             checkpoint.folder_of(self.checkpoints, self.step), self.step, self.settings
         )
         if self.accelerator.is_main_process:
@@ -198,7 +198,7 @@ class Run:
                 settings=self.settings,
             )
         self.accelerator.wait_for_everyone()
-        return made
+        return saved
 
     def _whole(self) -> list[checkpoint.Checkpoint]:
         return checkpoint.find(self.checkpoints)

@@ -46,7 +46,7 @@ def duration(seconds: float) -> str:
 class WriteStep(Protocol):
     """Writes the numbers of one step."""
 
-    def __call__(self, step: int, loss: float, weighted: float, made: Update, skipped: int) -> None: ...
+    def __call__(self, step: int, loss: float, weighted: float, update: Update, skipped: int) -> None: ...
 
 
 @contextmanager
@@ -56,25 +56,26 @@ def metrics(path: Path, after: int, *, write: bool) -> Iterator[WriteStep]:
     The file tells of numbers that chance and settings decide, not of time: a resumed run writes the same.
     """
     if not write:
-        yield lambda step, loss, weighted, made, skipped: None
+        yield lambda step, loss, weighted, update, skipped: None
         return
     with log.MetricsWriter(path) as writer:
         writer.truncate_after(after)
         board = _tensorboard(path.parent)
 
-        def step_told(step: int, loss: float, weighted: float, made: Update, skipped: int) -> None:
-            if made.skipped:
-                writer.write(step=step, skipped=skipped, learning_rate=made.rate)
+        def write_step(step: int, loss: float, weighted: float, update: Update, skipped: int) -> None:
+            if update.skipped:
+                writer.write(step=step, skipped=skipped, learning_rate=update.rate)
                 return
             values = {
-                "loss": loss, "weighted_loss": weighted, "learning_rate": made.rate, "grad_norm": made.norm,
+                "loss": loss, "weighted_loss": weighted, "learning_rate": update.rate,
+                "grad_norm": update.norm,
             }  # fmt: skip
             writer.write(step=step, **values)
             if board is not None:
                 board.log(values, step)
 
         try:
-            yield step_told
+            yield write_step
         finally:
             if board is not None:
                 board.finish()

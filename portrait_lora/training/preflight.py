@@ -110,12 +110,12 @@ def choose_means(job: Job, *, memory_gb: float | None, default: Weights, gpu: bo
         way = Means(weights, checkpointing, micro, need, need <= room, "")
         first = first or way
         if way.fits:
-            return _told(way, first, memory_gb)
+            return _explained(way, first, memory_gb)
     least = min(
         (Means(w, c, m, memory_needed_gb(job, w, c, m), False, "") for w, c, m in _ways(job, default, gpu)),
         key=lambda way: way.memory_gb,
     )
-    return _told(least, first or least, memory_gb)
+    return _explained(least, first or least, memory_gb)
 
 
 def _ways(job: Job, default: Weights, gpu: bool = True) -> Iterator[tuple[Weights, bool, int]]:
@@ -128,7 +128,7 @@ def _ways(job: Job, default: Weights, gpu: bool = True) -> Iterator[tuple[Weight
     return ((w, c, m) for w in held for c in twice for m in micros)
 
 
-def _told(way: Means, first: Means, memory_gb: float) -> Means:
+def _explained(way: Means, first: Means, memory_gb: float) -> Means:
     have = f"{memory_gb:.0f} GB"
     if not way.fits:
         room = f"{memory_gb * _SPARE:.1f} of {have} can be planned with"

@@ -63,8 +63,8 @@ def ignore_environment() -> list[str]:
     values = {name: os.environ.pop(name) for name in names}
     set_here = [n for n in names if values[n].lower() not in _NEUTRAL]
     if set_here and rank() == 0:
-        told = ", ".join(f"{name}={values[name]}" for name in set_here)
-        _log.warning("ignored, since likeness.yaml alone decides how to train: %s", told)
+        ignored = ", ".join(f"{name}={values[name]}" for name in set_here)
+        _log.warning("ignored, since likeness.yaml alone decides how to train: %s", ignored)
     return set_here
 
 

@@ -121,18 +121,18 @@ def train(
         return run.go(planned, on_checkpoint)
 
 
-def _targets(family: Family, asked: tuple[str, ...] | Targets) -> tuple[str, ...]:
+def _targets(family: Family, targets: tuple[str, ...] | Targets) -> tuple[str, ...]:
     """Endings of layer names."""
-    if not isinstance(asked, str):
-        return asked
+    if not isinstance(targets, str):
+        return targets
     layers = family.lora_layers
-    return {"attention": layers.attention, "attention_and_conv": layers.everything}[asked]
+    return {"attention": layers.attention, "attention_and_conv": layers.everything}[targets]
 
 
-def _blocks(family: Family, asked: tuple[str, ...]) -> tuple[str, ...]:
+def _blocks(family: Family, blocks: tuple[str, ...]) -> tuple[str, ...]:
     """Beginnings of layer names, `IDENTITY` resolved."""
-    if asked != IDENTITY:
-        return asked
+    if blocks != IDENTITY:
+        return blocks
     if not family.lora_layers.identity_blocks:
         raise InputError(
             f"no identity blocks are known for {family.base.name}",

@@ -165,17 +165,17 @@ def _optimizer(
     parameters: Mapping[str, nn.Parameter], recipe: Recipe, device: torch.device
 ) -> torch.optim.Optimizer:
     """The optimizer by name; its libraries are loaded only when asked for."""
-    given: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "lr": recipe.learning_rate, "betas": _BETAS, "weight_decay": recipe.weight_decay,
     }  # fmt: skip
     groups = _groups(parameters, recipe)
     if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(groups, fused=True, **given)
+        return torch.optim.AdamW(groups, fused=True, **settings)
     if recipe.optimizer == "adamw8bit":
         from bitsandbytes.optim.adamw import AdamW8bit
 
-        return AdamW8bit(groups, **given)
+        return AdamW8bit(groups, **settings)
     require_extra("prodigyopt", "prodigy")
     from prodigyopt import Prodigy  # pyright: ignore[reportMissingImports]
 
-    return Prodigy(groups, safeguard_warmup=True, use_bias_correction=True, **given)  # pyright: ignore[reportUnknownVariableType]
+    return Prodigy(groups, safeguard_warmup=True, use_bias_correction=True, **settings)  # pyright: ignore[reportUnknownVariableType]

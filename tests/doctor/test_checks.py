@@ -83,7 +83,7 @@ FACTS: dict[str, tuple[Machine, str, str]] = {
 def test_a_fault_that_this_machine_cannot_have_is_found(fault: str) -> None:
     machine, name, words = FACTS[fault]
     checks = doctor.judge_machine(machine, NEEDED, TESTED)
-    assert words in found(checks, name).found
+    assert words in found(checks, name).observed
     assert len([c for c in checks if c.status != "ok"]) == 1, "and nothing else"
 
 
@@ -197,7 +197,7 @@ def test_a_real_fault_of_the_machine_is_found(fault: str, bench: Bench) -> None:
     plant, name, words = REAL[fault]
     plant(bench)
     checks = bench.checks()
-    assert words in found(checks, name).found
+    assert words in found(checks, name).observed
     others = {c.name for c in checks if c.status != "ok"} - {"gpu", "versions"}
     assert len(others - {found(checks, name).name}) == 0, "and nothing else"
 
@@ -205,7 +205,7 @@ def test_a_real_fault_of_the_machine_is_found(fault: str, bench: Bench) -> None:
 def test_this_installation_is_whole_and_logged_in(bench: Bench) -> None:
     checks = {c.name: c for c in bench.checks()}
     assert not [c for c in checks.values() if c.status == "fail"]
-    assert checks["hub"].found == "reachable, logged in"
+    assert checks["hub"].observed == "reachable, logged in"
     assert bench.server.tokens == {"Bearer hf_good"}
     assert distributions.tested()["torch"].startswith("2.")
 
@@ -235,7 +235,7 @@ def test_a_damaged_base_and_pack_are_found(hub: Hub, tmp_path: Path, monkeypatch
     (pulled / packs.PACK_FILE).write_text("{")
     assert install.installed(known.KNOWN["buffalo_l"])
     checks = doctor.judge_models(hub)
-    assert "damaged" in found(checks, "embedded base").found
+    assert "damaged" in found(checks, "embedded base").observed
     found(checks, "face pack embedded")
     found(checks, "face pack buffalo_l")
     found(checks, "hub cache")

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from portrait_lora.evaluation.adherence import Obeyed, asked, attribute_adherence, obeyed
+from portrait_lora.evaluation.adherence import Obeyed, attribute_adherence, obeyed, requested
 from portrait_lora.records import Face
 
 
@@ -14,9 +14,9 @@ def face(yaw, expression):
 
 def test_what_a_prompt_asks_for():
     prompt = "three-quarter headshot of ohwx man, facing left, smiling, navy suit"
-    assert asked(prompt) == ("three-quarter", "facing left", "smiling")
-    assert asked("photo of ohwx man") == (None, None, None)
-    assert asked("frontal or profile, unsmiling") == (None, None, None)
+    assert requested(prompt) == ("three-quarter", "facing left", "smiling")
+    assert requested("photo of ohwx man") == (None, None, None)
+    assert requested("frontal or profile, unsmiling") == (None, None, None)
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def test_precision_and_recall_on_labelled_prompts(name: str, n: int) -> None:
 )
 def test_every_remark_says_what_to_write_instead(prompt: str, code: str, instead: str) -> None:
     remark = next(r for r in lint(prompt) if r.code == code)
-    assert remark.said and instead in remark.instead
+    assert remark.problem and instead in remark.instead
     assert remark.sentence.startswith(f"{code}: ")
 
 
@@ -63,12 +63,12 @@ def test_a_closed_base_is_not_asked_for_words_that_it_lacks() -> None:
     clean = "frontal close-up of ohwx man, neutral, navy suit, grey seamless backdrop, three-point lighting"
     assert lint(clean, known=known | {"ohwx", "man"}) == ()
     (remark,) = lint(clean.replace("navy suit", "velvet suit"), known=known)
-    assert remark.code == "unknown_words" and "velvet" in remark.said and "navy" not in remark.said
+    assert remark.code == "unknown_words" and "velvet" in remark.problem and "navy" not in remark.problem
 
 
 def test_what_falls_off_is_named() -> None:
     (remark,) = lint("ohwx man, rim light, skin", lost=("Kodak Portra 400",))
-    assert remark.code == "falls_off" and "Kodak Portra 400" in remark.said
+    assert remark.code == "falls_off" and "Kodak Portra 400" in remark.problem
 
 
 @pytest.mark.parametrize("text", ["", " ", ",", "ohwx", "🙂" * 500, "(" * 300, "a" * 20_000])

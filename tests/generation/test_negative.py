@@ -14,6 +14,6 @@ def test_negative_prompts_without_effect_by_the_signature(family: str) -> None:
     remark = ignored_negative("hat", 4.0, family)  # type: ignore[arg-type]
     assert (remark is None) == TAKEN.get(family, False)
     if remark is not None:
-        assert remark.code == IGNORED_NEGATIVE and f"the family {family}" in remark.said
+        assert remark.code == IGNORED_NEGATIVE and f"the family {family}" in remark.problem
     weak = ignored_negative("hat", 1.0, family)  # type: ignore[arg-type]
-    assert weak is not None and "guidance_scale 1" in weak.said
+    assert weak is not None and "guidance_scale 1" in weak.problem

@@ -144,6 +144,6 @@ def test_what_is_not_set_leaves_digests_as_they_were(accelerator: Path) -> None:
 
 def test_a_negative_prompt_that_nobody_asks_is_told() -> None:
     told = ignored_negative("hats", 1.0, "sdxl")
-    assert told is not None and "'hats'" in told.said and "guidance above 1" in told.instead
+    assert told is not None and "'hats'" in told.problem and "guidance above 1" in told.instead
     assert ignored_negative("hats", 3.5, "flux1") is not None
     assert ignored_negative("hats", 5.0, "sdxl") is None and ignored_negative("", 1.0, "sdxl") is None

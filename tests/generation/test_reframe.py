@@ -103,7 +103,7 @@ def test_the_crop_is_the_last_edit_and_can_be_made_again(
 
     kept = [p.path.read_bytes() for p in made]
     assert kept[0] != plain[0]
-    generate(tiny_sd15, adapter, shots[:2], folder, sampler, batch_size=2, framing=wanted.told)
+    generate(tiny_sd15, adapter, shots[:2], folder, sampler, batch_size=2, framing=wanted.record)
     stage.reframed(_context(tiny_sd15, face), made, wanted)
     assert [p.path.read_bytes() for p in made] == kept  # neither drawn nor cropped twice
     generate(tiny_sd15, adapter, shots[:2], folder, sampler, batch_size=2)
@@ -112,6 +112,6 @@ def test_the_crop_is_the_last_edit_and_can_be_made_again(
     far = stage.reframed(_context(tiny_sd15, face), made[:1], Target(0.42, 0.9, 1.05))
     assert "head height" in far[0] and "1.05" in far[0]
     assert "no face" in stage.reframed(_context(tiny_sd15), made[1:], wanted)[0]
-    broken = recipe | {"box_px": [-1, 0, 64, 64], save.MADE: conditions(tiny_sd15, 1, 0)}
+    broken = recipe | {"box_px": [-1, 0, 64, 64], save.CONDITIONS: conditions(tiny_sd15, 1, 0)}
     with pytest.raises(ArtifactError, match="leaves the picture"):
         remake.remake(tiny_sd15, broken, adapter, lambda digest: None)

@@ -91,7 +91,7 @@ def test_a_fix_changes_nothing_outside_its_mask_and_can_be_made_again(
         made, recipe, mask = _fixed(tiny_sd15, adapter, source, base, seed)
         changed = (np.asarray(made) != np.asarray(source)).any(-1)
         assert changed[mask > 0].any() and not changed[mask == 0].any()
-    told = recipe | {save.MADE: conditions(tiny_sd15, 1, 0)}
+    told = recipe | {save.CONDITIONS: conditions(tiny_sd15, 1, 0)}
     again = remake.remake(tiny_sd15, told, adapter, _none)
     assert remake.compare(made, again, told).same
     save.write(made, tmp_path / "fixed.png", told)

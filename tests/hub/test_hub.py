@@ -49,7 +49,7 @@ def nothing_half_done(cache: Path) -> None:
 def test_a_branch_becomes_a_commit_and_every_file_is_verified(server: LocalHub, tmp_path: Path) -> None:
     hub = client(server, tmp_path)
     snapshot = hub.resolve(REPO)
-    assert (snapshot.asked, snapshot.commit) == ("main", server.commit(REPO))
+    assert (snapshot.revision, snapshot.commit) == ("main", server.commit(REPO))
     folder, digests = hub.fetch(snapshot)
     assert (folder / "unet/weights.safetensors").read_bytes() == BIG
     assert digests == {

@@ -43,7 +43,7 @@ def test_foreign_syntax_becomes_words_and_is_named(written: str, words: str, pie
     assert got.text == words
     assert sorted(got.unsupported) == sorted(pieces)
     codes = [r for r in lint(written) if r.code == "a1111_syntax"]
-    assert bool(codes) == bool(pieces) and all(piece in codes[0].said for piece in pieces)
+    assert bool(codes) == bool(pieces) and all(piece in codes[0].problem for piece in pieces)
 
 
 @pytest.mark.parametrize("text", ["(" * 20_000, "[" * 20_000, "(a:" * 9_000, "<lora:" * 4_000, "((a" * 9_000])

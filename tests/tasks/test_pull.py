@@ -70,7 +70,7 @@ def test_both_repositories_are_fetched_verified_and_locked(
     assert [m.source for m in models] == [REPO, FAST]
     lock = locks.read(me)
     assert lock.models[REPO].commit == server.commit(REPO)
-    assert lock.models[REPO].asked == "main"
+    assert lock.models[REPO].revision == "main"
     taken = set(lock.models[REPO].files)
     assert taken == {n for n in files if not n.endswith((".bin", ".md")) and ".fp16." not in n}
     assert not any("fp16" in path or path.endswith(".bin") for _, path, _ in server.log)
