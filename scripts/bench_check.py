@@ -56,8 +56,8 @@ def make_photos(folder: Path, count: int, seed: int, different: int = PHOTOS) ->
 
 def _photo(seed: int, index: int) -> bytes:
     scenes = sample_scenes([77_000 + 1_000 * seed + index], max_yaw_deg=50.0, head_fraction=0.45)
-    made = render(sample_people([61_000 + seed]), scenes, DRAWN_PX)
-    pixels = np.ascontiguousarray(made.image_BCHW[0].permute(1, 2, 0).numpy())
+    drawn = render(sample_people([61_000 + seed]), scenes, DRAWN_PX)
+    pixels = np.ascontiguousarray(drawn.image_BCHW[0].permute(1, 2, 0).numpy())
     large = np.asarray(Image.fromarray(pixels).resize(SIZE_PX, Image.Resampling.BICUBIC), np.int16)
     rng = np.random.default_rng([seed, index])
     tile = rng.normal(0, 4, (1000, 1000, 1)).astype(np.int16)
@@ -127,15 +127,15 @@ def memory_row(folder: Path, count: int) -> Row:
 
 
 def main() -> None:
-    given = arguments(__doc__ or "").parse_args()
+    args = arguments(__doc__ or "").parse_args()
     logging.disable(logging.WARNING)
-    photos, many, repeats = (PHOTOS, 200, 5) if given.full else (PHOTOS, 40, 2)
+    photos, many, repeats = (PHOTOS, 200, 5) if args.full else (PHOTOS, 40, 2)
     with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
-        make_photos(Path(first), photos, given.seed)
+        make_photos(Path(first), photos, args.seed)
         rows = time_rows(Path(first), repeats)
-        make_photos(Path(second), many, given.seed)
+        make_photos(Path(second), many, args.seed)
         rows.append(memory_row(Path(second), many))
-    sys.exit(finish(rows, given.json))
+    sys.exit(finish(rows, args.json))
 
 
 if __name__ == "__main__":

@@ -121,19 +121,20 @@ def encodings(name: str, side: int) -> Encodings:
     """Four random pictures of `side` latent places, and prompts."""
     full, size = FULL[name], (8 * side, 8 * side)
     length, width = full.embeds
-    told = PromptCondition(
+    condition = PromptCondition(
         torch.randn(1, length, width), pooled_BD=torch.randn(1, full.pooled) if full.pooled else None
     )
     shape, geometry = (full.channels, side, side), Geometry(size, (0, 0), size)
     samples = (
-        EncodedSample(f"{i}", "", torch.randn(shape), torch.ones(shape), told, geometry) for i in range(4)
+        EncodedSample(f"{i}", "", torch.randn(shape), torch.ones(shape), condition, geometry)
+        for i in range(4)
     )
-    return Encodings(tuple(samples), told)
+    return Encodings(tuple(samples), condition)
 
 
-def tflop(family: Any, told: Encodings) -> float:
+def tflop(family: Any, encoded: Encodings) -> float:
     """Of one sample, forwards and backwards through the network to the adapter."""
-    sample = told.samples[0]
+    sample = encoded.samples[0]
     level = torch.tensor([0.5 if isinstance(family.schedule, FlowSchedule) else 500], device=family.device)
     noisy = sample.mean_CHW[None].to(family.device)
     with FlopCounterMode(display=False) as counter:
@@ -142,7 +143,7 @@ def tflop(family: Any, told: Encodings) -> float:
 
 
 def seconds_per_step(
-    family: Any, told: Encodings, way: Way, steps: int, out_dir: Path
+    family: Any, encoded: Encodings, way: Way, steps: int, out_dir: Path
 ) -> tuple[float, float]:
     """After warm-up; and TFLOP per sample, counted on the model as the adapter left it."""
     names, base, last = family.lora_layers.attention, family.base, WARM + steps + 1
@@ -151,19 +152,19 @@ def seconds_per_step(
         weights="bfloat16",
     )  # fmt: skip
     about = Adapter(out_dir, base.family, base.name, base.digest, 16, 16.0, names, "ohwx", "", "", 0)
-    run = Run(family, told, out_dir, recipe, about, Accelerator(cpu=family.device.type == "cpu"))
-    counted = tflop(family, told)
+    run = Run(family, encoded, out_dir, recipe, about, Accelerator(cpu=family.device.type == "cpu"))
+    counted = tflop(family, encoded)
     run.updater.forget_gradients()
     use_checkpointing(run.plain, way.checkpointing)
     if way.compiled:
         run.plain.compile_repeated_blocks()  # type: ignore[operator]
     ask, clock = family.predict, []
 
-    def predict(*given: Any) -> Tensor:
+    def predict(*inputs: Any) -> Tensor:
         if family.device.type == "cuda":
             torch.cuda.synchronize()
         clock.append(time.perf_counter())
-        return ask(*given)
+        return ask(*inputs)
 
     family.predict = predict
     try:
@@ -180,11 +181,11 @@ def measure(name: str, device: str, steps: int, tiny: bool) -> Iterator[Row]:
     for batch, checkpointing, compiled in itertools.product((4, 1), (False, True), compiled_or_not):
         way = Way(batch, checkpointing, compiled)
         family = random_family(name, device, tiny)
-        told = encodings(name, 16 if tiny else family.base.resolution_px // 8)
+        encoded = encodings(name, 16 if tiny else family.base.resolution_px // 8)
         if device == "cuda":
             torch.cuda.reset_peak_memory_stats()
         with tempfile.TemporaryDirectory() as folder:
-            seconds, counted = seconds_per_step(family, told, way, steps, Path(folder) / "run")
+            seconds, counted = seconds_per_step(family, encoded, way, steps, Path(folder) / "run")
         yield Row(f"{way}: step", seconds, "s", steps)
         yield Row(f"{way}: samples", batch / seconds, "1/s", steps)
         yield Row(f"{way}: speed", batch * counted / seconds, "TFLOP/s", steps)
@@ -201,17 +202,17 @@ def main() -> None:
     parser.add_argument("--base", choices=list(FULL), default="sdxl")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--tiny", action="store_true", help="a small network, to try the script")
-    given = parser.parse_args()
-    if given.device == "cuda" and not torch.cuda.is_available():
+    args = parser.parse_args()
+    if args.device == "cuda" and not torch.cuda.is_available():
         sys.exit("no GPU here; --device cpu --tiny tries the script")
     logging.getLogger("portrait_lora").setLevel(logging.ERROR)
-    torch.manual_seed(given.seed)
-    steps = 30 if given.full else 10
+    torch.manual_seed(args.seed)
+    steps = 30 if args.full else 10
     rows: list[Row] = []
-    for row in measure(given.base, given.device, steps, given.tiny):
+    for row in measure(args.base, args.device, steps, args.tiny):
         rows.append(row)
         print(f"{row.name}: {row.value:.4g} {row.unit}", file=sys.stderr, flush=True)
-    sys.exit(finish(rows, given.json))
+    sys.exit(finish(rows, args.json))
 
 
 if __name__ == "__main__":

@@ -130,28 +130,28 @@ def in_turn(crops: list[CaptionedCrop], work: Path, run: int, steps: int) -> dic
     others = {"plain": plain(crops, work / "cache"), "example": example(crops, work)}
     spent = dict.fromkeys(("ours", *others), Spent(0.0, 0.0))
     family = open_family(resolve_base("embedded"))
-    ask, asked, last = family.predict, 0, Spent.now()
+    ask, calls, last = family.predict, 0, Spent.now()
 
-    def predict(*given: object) -> Tensor:
-        nonlocal asked, last
-        counted = asked > WARM
+    def predict(*inputs: object) -> Tensor:
+        nonlocal calls, last
+        counted = calls > WARM
         if counted:
             spent["ours"] = spent["ours"].plus(Spent.now().since(last))
-        if asked < WARM + steps:
+        if calls < WARM + steps:
             for name, loop in others.items():
                 start = Spent.now()
                 next(loop)
-                if asked >= WARM:
+                if calls >= WARM:
                     spent[name] = spent[name].plus(Spent.now().since(start))
-        asked, last = asked + 1, Spent.now()
-        return ask(*given)  # type: ignore[arg-type]
+        calls, last = calls + 1, Spent.now()
+        return ask(*inputs)  # type: ignore[arg-type]
 
     family.predict = predict  # type: ignore[method-assign]
     train(
         family, crops, work / f"run{run}", rank=RANK, alpha=float(RANK), batch_size=BATCH, learning_rate=RATE,
         target_modules="attention_and_conv", steps=WARM + steps + 1, cache_dir=work / "cache",
     )  # fmt: skip
-    assert asked == WARM + steps + 1
+    assert calls == WARM + steps + 1
     return spent
 
 
@@ -167,22 +167,22 @@ def measure(work: Path, runs: int, steps: int) -> list[Row]:
         rows += [Row(f"{name}: samples", rate, unit, n) for name, rate in rates.items()]
         for name, target in (("plain", BESIDE_PLAIN), ("example", BESIDE_EXAMPLE)):
             ratio = statistics.median(s[name][kind] / s["ours"][kind] for s in spent)
-            told = target if kind == 0 else None  # what a user waits for is what the clock says
-            rows.append(Row(f"ours beside {name} ({unit})", ratio, "ratio", n, target=told))
+            limit = target if kind == 0 else None  # what a user waits for is what the clock says
+            rows.append(Row(f"ours beside {name} ({unit})", ratio, "ratio", n, target=limit))
     return rows
 
 
 def main() -> None:
     parser = arguments(__doc__ or "")
     parser.add_argument("--threads", type=int, default=None, help="of torch; default: its own choice")
-    given = parser.parse_args()
-    runs, steps = (5, 60) if given.full else (3, 12)
+    args = parser.parse_args()
+    runs, steps = (5, 60) if args.full else (3, 12)
     logging.getLogger("portrait_lora").setLevel(logging.ERROR)
-    torch.manual_seed(given.seed)
-    if given.threads:
-        torch.set_num_threads(given.threads)
+    torch.manual_seed(args.seed)
+    if args.threads:
+        torch.set_num_threads(args.threads)
     with tempfile.TemporaryDirectory() as folder:
-        sys.exit(finish(measure(Path(folder), runs, steps), given.json))
+        sys.exit(finish(measure(Path(folder), runs, steps), args.json))
 
 
 if __name__ == "__main__":

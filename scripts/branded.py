@@ -29,7 +29,7 @@ from portrait_lora.stages.sampling import LATER_KEYS, later
 from portrait_lora.vocabulary import Look
 from scripts.rows import Row
 from scripts.studio.adapters import look_of, middle
-from scripts.studio.attributes import ATTRIBUTES, UNTOLD, labels
+from scripts.studio.attributes import ATTRIBUTES, UNLABELLED, labels
 from scripts.studio.classifiers import Reader, joined, right
 from scripts.studio.merging import apart
 from scripts.studio.network import SIZE_PX
@@ -94,22 +94,22 @@ def people(
 
 def opened(folder: Path, per_shot: int, overrides: Sequence[str] = ()) -> Context:
     """The likeness, set to its branded series."""
-    given = [f"generate.brand={BRAND}", f"generate.per_shot={per_shot}", *overrides]
-    return Context(open_likeness(folder, given))
+    settings = [f"generate.brand={BRAND}", f"generate.per_shot={per_shot}", *overrides]
+    return Context(open_likeness(folder, settings))
 
 
 def drawn(ctx: Context, k: int = 0) -> list[Portrait]:
     """Candidate `k` of every shot, in a folder of its own per setting; what is there already stays."""
     settings, wanted = ctx.config.generate, framing.target(ctx)
-    told = settings.model_dump(mode="json", exclude=LATER_KEYS | {"reframe", "reframe_limit"})
-    told |= later(settings) | (wanted.record if wanted else {})
-    setting = manifest.digest(told)
+    values = settings.model_dump(mode="json", exclude=LATER_KEYS | {"reframe", "reframe_limit"})
+    values |= later(settings) | (wanted.record if wanted else {})
+    setting = manifest.digest(values)
     folder = ctx.likeness.portraits(f"branded-{setting[:10]}-{k}")
     if wanted is None:
         return ctx.draw(ctx.selected, series.candidates(ctx, k), folder)
-    made = ctx.draw(ctx.selected, series.candidates(ctx, k), folder, framing=wanted.record)
-    framing.reframed(ctx, made, wanted)
-    return made
+    portraits = ctx.draw(ctx.selected, series.candidates(ctx, k), folder, framing=wanted.record)
+    framing.reframed(ctx, portraits, wanted)
+    return portraits
 
 
 def reported(ctx: Context, portraits: Sequence[Portrait]) -> DriftReport:
@@ -119,20 +119,22 @@ def reported(ctx: Context, portraits: Sequence[Portrait]) -> DriftReport:
 
 def studio_pictures(looks: Sequence[Look], count: int, seed: int = 0) -> tuple[list[Look], Tensor]:
     """Renders (N, 3, S, S) uint8 of other people in these looks by turns, and what each of them shows."""
-    told = [looks[i % len(looks)] for i in range(count)]
+    wanted = [looks[i % len(looks)] for i in range(count)]
     words: dict[str, list[str]] = {}
     for attribute in ATTRIBUTES:
-        said = [attribute.of(one) for one in told]
-        if attribute.name in _SCENE and None not in said:  # what is left open is drawn at random
-            words[_SCENE[attribute.name]] = [str(word) for word in said]
+        stated = [attribute.of(one) for one in wanted]
+        if attribute.name in _SCENE and None not in stated:  # what is left open is drawn at random
+            words[_SCENE[attribute.name]] = [str(word) for word in stated]
     seeds = [_FIRST_RENDER + 10_007 * seed + i for i in range(count)]
     scenes = synthetic.sample_scenes(seeds, **words)  # pyright: ignore[reportArgumentType] - words of scenes
     rows = synthetic.sample_people(seeds)
-    made = [
+    renders = [
         synthetic.render(rows.take(some), scenes.take(some), SIZE_PX, SUPERSAMPLE)
         for some in torch.arange(count).split(16)
     ]
-    return [shown for part in made for shown in part.looks], torch.cat([part.image_BCHW for part in made])
+    return [shown for part in renders for shown in part.looks], torch.cat(
+        [part.image_BCHW for part in renders]
+    )
 
 
 def attributes(portraits: Sequence[Portrait], reader: Reader, *, renders: int = RENDERS) -> list[Attribute]:
@@ -140,21 +142,21 @@ def attributes(portraits: Sequence[Portrait], reader: Reader, *, renders: int = 
     looks = [look_of(dict(p.shot.layers)) for p in portraits]
     unlike = list(dict.fromkeys(looks))
     shown, pictures = studio_pictures(unlike, max(renders, len(unlike)))
-    asked, true = labels(looks), labels(shown)
+    stated, true = labels(looks), labels(shown)
     answers, read = reader.read(torch.stack([_shown(p) for p in portraits])), reader.read(pictures)
-    found: list[Attribute] = []
+    measured: list[Attribute] = []
     for i, attribute in enumerate(ATTRIBUTES):
         if attribute.name not in SHOWN:
             continue
         shares: list[float] = []
         for groups in (reader.groups[i], apart(len(attribute.words))):
-            for chances, wanted in ((answers[i], asked[:, i]), (read[i], true[:, i])):
+            for chances, wanted in ((answers[i], stated[:, i]), (read[i], true[:, i])):
                 shares.append(float(right(chances, wanted, groups).mean()))
-        told = int((asked[:, i] != UNTOLD).sum())
-        if told:
+        count = int((stated[:, i] != UNLABELLED).sum())
+        if count:
             drawn_, able, drawn_apart, able_apart = shares
-            found.append(Attribute(attribute.name, drawn_, able, _over(drawn_apart, able_apart), told))
-    return found
+            measured.append(Attribute(attribute.name, drawn_, able, _over(drawn_apart, able_apart), count))
+    return measured
 
 
 def _shown(portrait: Portrait) -> Tensor:
@@ -164,8 +166,8 @@ def _shown(portrait: Portrait) -> Tensor:
 
 def merged_words(reader: Reader) -> dict[str, str]:
     """Attribute -> the words that count as one, for people."""
-    told = {a.name: joined(a.words, reader.groups[i]) for i, a in enumerate(ATTRIBUTES)}
-    return {name: words for name, words in told.items() if words and name in SHOWN}
+    merged = {a.name: joined(a.words, reader.groups[i]) for i, a in enumerate(ATTRIBUTES)}
+    return {name: words for name, words in merged.items() if words and name in SHOWN}
 
 
 def brand_rows(portraits: Sequence[Portrait], reader: Reader, *, renders: int = RENDERS) -> list[Row]:
@@ -174,16 +176,16 @@ def brand_rows(portraits: Sequence[Portrait], reader: Reader, *, renders: int = 
     for name, words in merged.items():
         print(f"{name}: judged as one: {words}", flush=True)
     rows: list[Row] = []
-    for found in attributes(portraits, reader, renders=renders):
-        name = "framing (shot)" if found.name == "shot" else found.name
-        target = OBEYED if found.name in TARGETS else None
+    for attribute in attributes(portraits, reader, renders=renders):
+        name = "framing (shot)" if attribute.name == "shot" else attribute.name
+        target = OBEYED if attribute.name in TARGETS else None
         rows += [
-            Row(f"brand: {name} obeyed", found.ratio, "ratio", found.n, target),
-            Row(f"brand: {name}, right of portraits", found.drawn, "share", found.n),
-            Row(f"brand: {name}, right of renders", found.able, "share", renders),
+            Row(f"brand: {name} obeyed", attribute.ratio, "ratio", attribute.n, target),
+            Row(f"brand: {name}, right of portraits", attribute.drawn, "share", attribute.n),
+            Row(f"brand: {name}, right of renders", attribute.able, "share", renders),
         ]
-        if found.name in merged:
-            rows.append(Row(f"brand: {name} obeyed, every word apart", found.apart, "ratio", found.n))
+        if attribute.name in merged:
+            rows.append(Row(f"brand: {name} obeyed, every word apart", attribute.apart, "ratio", attribute.n))
     return rows
 
 

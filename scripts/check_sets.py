@@ -54,24 +54,30 @@ def subject_rows(faces: list[list[np.ndarray]], same: float, sizes: Sizes, seed:
     """Sets of one person with 0–40 % intruders, one or several: is the right person the subject?  `faces` are
     the embeddings of every person's photos."""
     rng = np.random.default_rng([seed, 17])
-    found = right = missed = false = 0
+    identified = right = missed = false = 0
     for _ in range(sizes.sets):
         me = int(rng.integers(len(faces)))
         mine = faces[me]
         intruders = int(rng.integers(0, int(len(mine) * MAX_INTRUDERS / (1 - MAX_INTRUDERS)) + 1))
         pool = [v for p, vectors in enumerate(faces) if p != me for v in vectors]
         others = [pool[int(i)] for i in rng.choice(len(pool), intruders, replace=False)]
-        told = find_subject(np.stack([*mine, *others]), same).is_subject
-        found += bool(
-            told[: len(mine)].mean() > 0.5
-            and told.sum() > 0
-            and told[: len(mine)].sum() > told[len(mine) :].sum()
+        chosen = find_subject(np.stack([*mine, *others]), same).is_subject
+        identified += bool(
+            chosen[: len(mine)].mean() > 0.5
+            and chosen.sum() > 0
+            and chosen[: len(mine)].sum() > chosen[len(mine) :].sum()
         )
-        right += int((~told[len(mine) :]).sum())
-        missed += int(told[len(mine) :].sum())
-        false += int((~told[: len(mine)]).sum())
+        right += int((~chosen[len(mine) :]).sum())
+        missed += int(chosen[len(mine) :].sum())
+        false += int((~chosen[: len(mine)]).sum())
     rows = [
-        Row("subject: found among 0–40 % intruders", found / sizes.sets, "share", sizes.sets, SUBJECT_TARGET)
+        Row(
+            "subject: found among 0–40 % intruders",
+            identified / sizes.sets,
+            "share",
+            sizes.sets,
+            SUBJECT_TARGET,
+        )
     ]
     return rows + two_rows("other_person", right, missed, false)
 
@@ -103,11 +109,11 @@ def copies(photos: list[bytes], analyzer: FaceAnalyzer, same: float) -> tuple[in
             every = [*after.kept, *after.holdout, *after.rejected]
         except TooFewPhotos as few:
             every = list(few.reports)
-    told = [r.photo.path.name for r in every if "near_duplicate" in r.codes]
+    flagged = [r.photo.path.name for r in every if "near_duplicate" in r.codes]
     wanted = {r.photo.path.name[:2] for r in reports if r.accepted and "copy" in r.photo.path.name}
     wanted &= {r.photo.path.stem for r in reports if r.accepted}
-    hit = {name[:2] for name in told} & wanted
-    return len(hit), len(wanted - hit), len(told) - len(hit)
+    hit = {name[:2] for name in flagged} & wanted
+    return len(hit), len(wanted - hit), len(flagged) - len(hit)
 
 
 def _copy(data: bytes, way: int) -> bytes:

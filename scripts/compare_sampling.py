@@ -52,16 +52,16 @@ def measured(
 ) -> dict[str, float]:
     """The columns of one setting."""
     people = [branded.opened(folder, per_shot, overrides) for folder in folders]
-    made = [branded.drawn(ctx) for ctx in people]
-    reports = [branded.reported(ctx, some) for ctx, some in zip(people, made, strict=True)]
-    found = {
-        "A": float(np.mean([_by_a(ctx, some) for ctx, some in zip(people, made, strict=True)])),
+    portraits = [branded.drawn(ctx) for ctx in people]
+    reports = [branded.reported(ctx, some) for ctx, some in zip(people, portraits, strict=True)]
+    figures = {
+        "A": float(np.mean([_by_a(ctx, some) for ctx, some in zip(people, portraits, strict=True)])),
         "B": float(np.mean([report.mean for report in reports])),
         "fail": 1 - float(np.mean([report.verified_rate for report in reports])),
         "copy": float(np.mean([report.copy_score for report in reports])),
     }
-    shown = branded.attributes([p for some in made for p in some], reader)
-    return found | {attribute.name: attribute.ratio for attribute in shown}
+    shown = branded.attributes([p for some in portraits for p in some], reader)
+    return figures | {attribute.name: attribute.ratio for attribute in shown}
 
 
 def _by_a(ctx: Context, portraits: Sequence[Portrait]) -> float:
@@ -80,20 +80,20 @@ def main() -> None:
     parser.add_argument("--classifiers", type=Path, default=WORK / FILE)
     parser.add_argument("--try", type=setting, action="append", dest="settings", metavar="NAME=KEY=VALUE ...")
     parser.add_argument("--json", type=Path, default=None)
-    given = parser.parse_args()
+    args = parser.parse_args()
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    reader = load(given.classifiers)
-    folders = [folder for _, folder in branded.people(given.people, FIRST_SEED, given.cohort)]
+    reader = load(args.classifiers)
+    folders = [folder for _, folder in branded.people(args.people, FIRST_SEED, args.cohort)]
     for name, words in branded.merged_words(reader).items():
         print(f"{name}: judged as one: {words}", flush=True)
     table: dict[str, dict[str, float]] = {}
-    for name, overrides in dict(given.settings or USUAL.items()).items():
-        table[name] = measured(folders, overrides, reader, given.per_shot)
+    for name, overrides in dict(args.settings or USUAL.items()).items():
+        table[name] = measured(folders, overrides, reader, args.per_shot)
         if len(table) == 1:
             print(" " * 28 + " ".join(f"{key[:8]:>8}" for key in table[name]), flush=True)
         print(f"{name:<28}" + " ".join(f"{value:8.3f}" for value in table[name].values()), flush=True)
-        if given.json is not None:
-            manifest.write_json_atomic(given.json, table)
+        if args.json is not None:
+            manifest.write_json_atomic(args.json, table)
 
 
 if __name__ == "__main__":

@@ -70,12 +70,12 @@ def take(person_seed: int, scene_seed: int, **fixed: object) -> Shot:
     return shot_of(render(sample_people([person_seed]), scenes, SIZE_PX, supersample=2))
 
 
-def shot_of(made: Render) -> Shot:
+def shot_of(render: Render) -> Shot:
     """The first picture of a render."""
-    x0, y0, x1, y1 = (float(v) for v in made.face_box_xyxy_px[0])
-    pixels = np.ascontiguousarray(made.image_BCHW[0].permute(1, 2, 0).cpu().numpy())
+    x0, y0, x1, y1 = (float(v) for v in render.face_box_xyxy_px[0])
+    pixels = np.ascontiguousarray(render.image_BCHW[0].permute(1, 2, 0).cpu().numpy())
     keypoints, landmarks = (
-        t[0].cpu().numpy().astype(np.float32) for t in (made.keypoints_px, made.landmarks_px)
+        t[0].cpu().numpy().astype(np.float32) for t in (render.keypoints_px, render.landmarks_px)
     )
     return Shot(pixels, keypoints, (x0, y0, x1, y1), landmarks)
 

@@ -56,14 +56,14 @@ def measure(people: Sequence[int], base: str | Path, pack: str, seed: int) -> li
     fidelity: list[tuple[float, float]] = []
     tables: list[list[tuple[float, float]]] = [[] for _ in finders]
     for person in people:
-        made = render_views(person, VIEWS, SIZE_PX, max_yaw_deg=55.0)
-        decoded = through(vae, made.image_BCHW)
-        error = (decoded.float() - made.image_BCHW.float()) / 127.5
-        box = torch.as_tensor(made.face_box_xyxy_px).float()
+        views = render_views(person, VIEWS, SIZE_PX, max_yaw_deg=55.0)
+        decoded = through(vae, views.image_BCHW)
+        error = (decoded.float() - views.image_BCHW.float()) / 127.5
+        box = torch.as_tensor(views.face_box_xyxy_px).float()
         fidelity.append((psnr(error), psnr_face(error, box)))
-        pairs = [p.permute(0, 2, 3, 1).contiguous().numpy() for p in (made.image_BCHW, decoded)]
-        found = [(k, subject_face(finders[-1].find(image))) for k, image in enumerate(pairs[0])]
-        points = {k: face.keypoints_px for k, face in found if face is not None}
+        pairs = [p.permute(0, 2, 3, 1).contiguous().numpy() for p in (views.image_BCHW, decoded)]
+        detections = [(k, subject_face(finders[-1].find(image))) for k, image in enumerate(pairs[0])]
+        points = {k: face.keypoints_px for k, face in detections if face is not None}
         if len(points) < 2:
             continue
         for finder, table in zip(finders, tables, strict=True):
@@ -89,10 +89,10 @@ def main() -> int:
     parser = arguments(__doc__ or "")
     parser.add_argument("--base", default="embedded")
     parser.add_argument("--face-pack", default="embedded")
-    given = parser.parse_args()
-    first = FIRST_SEED + 1000 * given.seed
-    people = range(first, first + PEOPLE[given.full])
-    return finish(measure(people, given.base, given.face_pack, given.seed), given.json)
+    args = parser.parse_args()
+    first = FIRST_SEED + 1000 * args.seed
+    people = range(first, first + PEOPLE[args.full])
+    return finish(measure(people, args.base, args.face_pack, args.seed), args.json)
 
 
 if __name__ == "__main__":

@@ -65,24 +65,24 @@ class Tally:
     false: Counter[str] = field(default_factory=Counter)
     photos: int = 0
 
-    def add(self, told: set[str], truth: str | None, level: Truth, may: tuple[str, ...], what: str) -> None:
-        """One photo: the codes told, and what it is (`truth` None: nothing is wrong with it)."""
+    def add(self, codes: set[str], truth: str | None, level: Truth, may: tuple[str, ...], what: str) -> None:
+        """One photo: the codes reported, and what it is (`truth` None: nothing is wrong with it)."""
         self.photos += 1
         if truth is not None and level == "bad":
-            (self.right if truth in told else self.missed)[truth] += 1
-            if truth not in told:
-                print(f"  {what}: missed, told {sorted(told) or 'nothing'}", flush=True)
+            (self.right if truth in codes else self.missed)[truth] += 1
+            if truth not in codes:
+                print(f"  {what}: missed, reported {sorted(codes) or 'nothing'}", flush=True)
         allowed = {truth, *may} if level != "good" else set()
-        for code in told - allowed:
+        for code in codes - allowed:
             self.false[code] += 1
-            print(f"  {what}: {code} was told wrongly", flush=True)
+            print(f"  {what}: {code} was reported wrongly", flush=True)
 
-    def to_json(self) -> parts.Made:
+    def to_json(self) -> parts.Result:
         """Plain dictionaries."""
         counts = {"right": dict(self.right), "missed": dict(self.missed), "false": dict(self.false)}
         return counts | {"photos": self.photos}
 
-    def include(self, part: parts.Made) -> None:
+    def include(self, part: parts.Result) -> None:
         """Add what `to_json` gave of another tally."""
         for mine, name in ((self.right, "right"), (self.missed, "missed"), (self.false, "false")):
             mine.update(part[name])
@@ -129,8 +129,8 @@ class Judge:
             for i in range(sizes.per_level):
                 pair = (_shot(what, 2 * i, seed, yaw_deg=5.0), _shot(what, 2 * i + 1, seed, yaw_deg=-5.0))
                 for share, truth in COMPANIONS:
-                    told = self.codes(jpeg(beside(*pair, share)))
-                    tally.add(told, "several_faces", truth, (), f"companion of {share:g}, {i}")
+                    codes = self.codes(jpeg(beside(*pair, share)))
+                    tally.add(codes, "several_faces", truth, (), f"companion of {share:g}, {i}")
         else:
             one = next(d for d in DEGRADATIONS if d.code == what)
             for i in range(sizes.per_level):
@@ -144,8 +144,8 @@ class Judge:
             if one.scene_field is not None or taken is None:
                 place = index * len(one.levels) + number if one.scene_field else index
                 taken = _shot(one.code, place, seed, **_scene(one, level, index))
-            told = self.codes(jpeg(one.spoil(taken, level)))
-            tally.add(told, one.code, truth, one.also, f"{one.code} at {level:g}, {index}")
+            codes = self.codes(jpeg(one.spoil(taken, level)))
+            tally.add(codes, one.code, truth, one.also, f"{one.code} at {level:g}, {index}")
 
 
 def photo_parts(sizes: Sizes) -> list[str]:
@@ -191,7 +191,7 @@ class Study:
     def _people(self) -> list[str]:
         return [f"people-{i}" for i in range(-(-self.sizes.people // PEOPLE_PART))]
 
-    def make(self, name: str) -> parts.Made:
+    def make(self, name: str) -> parts.Result:
         """One part, as plain JSON."""
         with tempfile.TemporaryDirectory() as folder:
             judge = Judge(self.analyzer, Path(folder))
@@ -199,7 +199,7 @@ class Study:
                 return judge.tally(name, self.sizes, self.seed).to_json()
             return {"people": list(self._look_at(int(name.removeprefix("people-")), judge))}
 
-    def _look_at(self, part: int, judge: Judge) -> Iterator[parts.Made]:
+    def _look_at(self, part: int, judge: Judge) -> Iterator[parts.Result]:
         begin = PEOPLE_PART * part
         for person in range(begin, min(begin + PEOPLE_PART, self.sizes.people)):
             photos = photos_of(person, self.sizes, self.seed)
@@ -207,12 +207,12 @@ class Study:
             faces = [r.face.embedding.tolist() for r in reports if r.face is not None]
             yield {"faces": faces, "copies": copies(photos, self.analyzer, self.same)}
 
-    def rows(self, made: list[parts.Made]) -> list[Row]:
+    def rows(self, results: list[parts.Result]) -> list[Row]:
         """The figures of all parts."""
         tally = Tally()
-        for part in made[: len(photo_parts(self.sizes))]:
+        for part in results[: len(photo_parts(self.sizes))]:
             tally.include(part)
-        people = [one for part in made[len(photo_parts(self.sizes)) :] for one in part["people"]]
+        people = [one for part in results[len(photo_parts(self.sizes)) :] for one in part["people"]]
         faces = [[np.asarray(v, np.float32) for v in one["faces"]] for one in people]
         right, missed, false = (sum(one["copies"][i] for one in people) for i in range(3))
         return [
@@ -227,18 +227,18 @@ def evaluate(sizes: Sizes, seed: int, work: Path | None = None, part: str | None
     """Every row, with the embedded pack; None when only a part was made."""
     study = Study(sizes, seed, FaceAnalyzer(resolve_pack()))
     name = "check-" + parts.key(study.analyzer.pack.digest, str(sizes), str(seed), sources=SOURCES)
-    made = parts.collect(study.names(), study.make, work=work, name=name, part=part)
-    return None if made is None else study.rows(made)
+    results = parts.collect(study.names(), study.make, work=work, name=name, part=part)
+    return None if results is None else study.rows(results)
 
 
 def main() -> None:
     parser = arguments(__doc__ or "")
     parts.add_arguments(parser)
-    given = parser.parse_args()
+    args = parser.parse_args()
     logging.disable(logging.WARNING)
     torch.set_num_threads(1)
-    rows = evaluate(FULL if given.full else QUICK, given.seed, given.work, given.part)
-    sys.exit(0 if rows is None else finish(rows, given.json))
+    rows = evaluate(FULL if args.full else QUICK, args.seed, args.work, args.part)
+    sys.exit(0 if rows is None else finish(rows, args.json))
 
 
 if __name__ == "__main__":

@@ -87,22 +87,22 @@ def check_rows(people: int, first_seed: int) -> list[Row]:
     for seed in range(first_seed, first_seed + people):
         folder = Path(tempfile.mkdtemp(prefix="check-"))
         try:
-            made = make_reference_set(seed, folder / "photos")
-            told = recipe.check(folder)
+            reference = make_reference_set(seed, folder / "photos")
+            summary = recipe.check(folder)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        rejected = {r["file"]: r["codes"] for r in told["photos"]["rejected"]}  # type: ignore[index]
+        rejected = {r["file"]: r["codes"] for r in summary["photos"]["rejected"]}  # type: ignore[index]
         wrong = [
             f"{f}: {code} was {rejected.get(f)}"
-            for f, code in made.planted.items()
+            for f, code in reference.planted.items()
             if code not in rejected.get(f, [])
         ]
-        unjust = [f"{f}: good, was {c}" for f, c in rejected.items() if f not in made.planted]
+        unjust = [f"{f}: good, was {c}" for f, c in rejected.items() if f not in reference.planted]
         for line in (*wrong, *unjust):
             print(f"  person {seed}, {line}", flush=True)
-        planted += len(made.planted)
-        caught += len(made.planted) - len(wrong)
-        good += len(made.truths) - len(made.planted)
+        planted += len(reference.planted)
+        caught += len(reference.planted) - len(wrong)
+        good += len(reference.truths) - len(reference.planted)
         lost += len(unjust)
     return [
         Row("check: planted photos rejected with their code", caught / planted, "share", planted, 1.0),
@@ -112,12 +112,12 @@ def check_rows(people: int, first_seed: int) -> list[Row]:
 
 def likeness_rows(members: list[Member]) -> list[Row]:
     """What the adapters of unseen people reach."""
-    said: list[dict[str, Any]] = [m.summary["likeness"] for m in members]
-    shares = [s["share_of_ceiling"] for s in said]
-    gains = [s["adapter_mean"] - s["base_mean"] for s in said]
-    found = float(np.mean([s["face_found_rate"] for s in said]))
-    copied = float(np.mean([s["copy_score"] for s in said]))
-    n = len(said)
+    likenesses: list[dict[str, Any]] = [m.summary["likeness"] for m in members]
+    shares = [s["share_of_ceiling"] for s in likenesses]
+    gains = [s["adapter_mean"] - s["base_mean"] for s in likenesses]
+    face_rate = float(np.mean([s["face_found_rate"] for s in likenesses]))
+    copied = float(np.mean([s["copy_score"] for s in likenesses]))
+    n = len(likenesses)
     spread = clustered_interval(shares, list(range(n))).ci95 if n > 1 else None
     return [
         Row("likeness: people above the base", float(np.mean([g > 0 for g in gains])), "share", n, 1.0),
@@ -125,14 +125,25 @@ def likeness_rows(members: list[Member]) -> list[Row]:
         Row("likeness: lowest share of ceiling", min(shares), "share", n, 0.75),
         Row(
             "likeness: mean similarity, adapter",
-            float(np.mean([s["adapter_mean"] for s in said])),
+            float(np.mean([s["adapter_mean"] for s in likenesses])),
             "cosine",
             n,
         ),
-        Row("likeness: mean similarity, base", float(np.mean([s["base_mean"] for s in said])), "cosine", n),
-        Row("likeness: mean ceiling", float(np.mean([s["ceiling"] for s in said])), "cosine", n),
-        Row("likeness: face found", found, "share", n * 16, 0.9),
-        Row("likeness: verified", float(np.mean([s["verified_rate"] for s in said])), "share", n * 16, 0.95),
+        Row(
+            "likeness: mean similarity, base",
+            float(np.mean([s["base_mean"] for s in likenesses])),
+            "cosine",
+            n,
+        ),
+        Row("likeness: mean ceiling", float(np.mean([s["ceiling"] for s in likenesses])), "cosine", n),
+        Row("likeness: face found", face_rate, "share", n * 16, 0.9),
+        Row(
+            "likeness: verified",
+            float(np.mean([s["verified_rate"] for s in likenesses])),
+            "share",
+            n * 16,
+            0.95,
+        ),
         Row("likeness: copy score", copied, "share", n * 16, COPIED_OF_RENDERS, at_most=True),
     ]
 
@@ -156,23 +167,23 @@ def obedience_rows(portraits: int, seed: int, classifiers: Path, *, full: bool) 
 def main() -> None:
     parser = arguments(__doc__ or "")
     parser.add_argument("--classifiers", type=Path, default=WORK / FILE, help="of scripts.studio.classifiers")
-    given = parser.parse_args()
-    sizes = FULL if given.full else QUICK
-    if given.full and not given.classifiers.is_file():
-        parser.error(f"no {given.classifiers}; run python -m scripts.studio.classifiers first")
+    args = parser.parse_args()
+    sizes = FULL if args.full else QUICK
+    if args.full and not args.classifiers.is_file():
+        parser.error(f"no {args.classifiers}; run python -m scripts.studio.classifiers first")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    table = Table(given.json)
+    table = Table(args.json)
     with tempfile.TemporaryDirectory() as folder:
         rows, demo = command_rows(Path(folder) / "demo")
     table.add(rows)
-    table.add(check_rows(sizes.check_people, 3000 + 100 * given.seed))
-    table.add(face_rows(given.full, given.seed))
-    table.add(obedience_rows(sizes.portraits, given.seed, given.classifiers, full=given.full))
-    cohort = train_cohort(sizes.cohort, first_seed=FIRST_SEED + 100 * given.seed, workers=sizes.workers)
+    table.add(check_rows(sizes.check_people, 3000 + 100 * args.seed))
+    table.add(face_rows(args.full, args.seed))
+    table.add(obedience_rows(sizes.portraits, args.seed, args.classifiers, full=args.full))
+    cohort = train_cohort(sizes.cohort, first_seed=FIRST_SEED + 100 * args.seed, workers=sizes.workers)
     table.add(likeness_rows(cohort or [demo]))
     if cohort:
         table.add(attainable_rows([(m.seed, m.folder) for m in cohort]))
-        table.add(adapter_rows([m.folder for m in cohort], load(given.classifiers)))
+        table.add(adapter_rows([m.folder for m in cohort], load(args.classifiers)))
     sys.exit(table.code())
 
 

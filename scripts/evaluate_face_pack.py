@@ -147,7 +147,7 @@ def _own(faces: list[Face], box: list[float]) -> Face | None:
 
 def whole_pictures(analyzer: FaceAnalyzer, pool: Pool) -> Measured:
     """Plain portraits of one person: found, spurious faces, landmarks, pose, and what the heads say."""
-    found = false = 0
+    detected = false = 0
     right = dict.fromkeys(("expression", *WORN), 0)
     light: list[float] = []
     landmark: list[float] = []
@@ -158,7 +158,7 @@ def whole_pictures(analyzer: FaceAnalyzer, pool: Pool) -> Measured:
         false += len(faces) - (face is not None)
         if face is None:
             continue
-        found += 1
+        detected += 1
         right["expression"] += face.expression == vocabulary.EXPRESSIONS[int(pool.expression[i])]
         for j, (name, words) in enumerate(WORN.items()):
             right[name] += getattr(face, name) == words[int(pool.worn[i, j])]
@@ -171,13 +171,13 @@ def whole_pictures(analyzer: FaceAnalyzer, pool: Pool) -> Measured:
             pose.append([abs(a - b) for a, b in zip(face.pose_deg, pool.pose[i].tolist(), strict=True)])
     mean_pose = np.asarray(pose).mean(0) if pose else np.full(3, np.nan)
     return {
-        "found": found / len(pool),
+        "found": detected / len(pool),
         "false_faces_per_picture": false / len(pool),
         "landmark_error": float(np.mean(landmark)) if landmark else float("nan"),
         "pitch_mae_deg": float(mean_pose[0]),
         "yaw_mae_deg": float(mean_pose[1]),
         "roll_mae_deg": float(mean_pose[2]),
-        **{name: count / max(1, found) for name, count in right.items()},
+        **{name: count / max(1, detected) for name, count in right.items()},
         "light_deg": float(np.mean(light)) if light else float("nan"),
         "pictures": len(pool),
     }
@@ -191,7 +191,7 @@ def recognition(pack: FacePack, first_seed: int, people: int, views: int) -> Mea
     the threshold that lets 1 stranger in 1,000 of these people through.
     """
     shown = calibrate.show(pack, first_seed, people, views)
-    row: Measured = {"people": people, "found": shown.found}
+    row: Measured = {"people": people, "found": shown.face_rate}
     for name, role, table in (("a", "select", shown.select), ("b", "report", shown.report)):
         flat = table.reshape(-1, table.shape[-1])
         seen = np.isfinite(flat[:, 0])
@@ -257,12 +257,12 @@ def _people_rows(pack: FacePack, sizes: Sizes, _: int, first: int) -> list[Row]:
     k, n = known["pictures"], known["portraits"]
     rows: list[Row] = []
     for name in "ab":
-        told = f"embedder {name.upper()}"
+        label = f"embedder {name.upper()}"
         rows += [
-            Row(f"{told}: AUC", known[f"auc_{name}"], "AUC", k, 0.98),
-            Row(f"{told}: true match at the pack's threshold", known[f"true_{name}"], "share", n, 0.97),
-            Row(f"{told}: false match at the pack's threshold", known[f"false_{name}"], "share", n),
-            Row(f"{told}: true match at 1e-3 of these people", known[f"true_here_{name}"], "share", n),
+            Row(f"{label}: AUC", known[f"auc_{name}"], "AUC", k, 0.98),
+            Row(f"{label}: true match at the pack's threshold", known[f"true_{name}"], "share", n, 0.97),
+            Row(f"{label}: false match at the pack's threshold", known[f"false_{name}"], "share", n),
+            Row(f"{label}: true match at 1e-3 of these people", known[f"true_here_{name}"], "share", n),
         ]
     return rows
 
@@ -284,10 +284,10 @@ def main() -> None:
     parser = arguments(__doc__ or "")
     parser.add_argument("--part", choices=PARTS, default=None, help="only this")
     parser.add_argument("--pack", default="embedded", help="embedded, or a folder")
-    given = parser.parse_args()
+    args = parser.parse_args()
     torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
-    rows = evaluate(resolve_pack(given.pack), FULL if given.full else QUICK, given.seed, given.part)
-    sys.exit(finish(rows, given.json))
+    rows = evaluate(resolve_pack(args.pack), FULL if args.full else QUICK, args.seed, args.part)
+    sys.exit(finish(rows, args.json))
 
 
 if __name__ == "__main__":

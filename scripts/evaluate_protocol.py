@@ -88,8 +88,8 @@ def _saved(folder: Path, images: np.ndarray, name: str) -> list[Path]:
 def _portraits(folder: Path, start: int, portraits: int) -> list[Path]:
     """Up to `FRESH` pictures, every scene new, so that none repeats a photo or another portrait."""
     count = min(FRESH, portraits - start)
-    made = copies.pictures(SPEED_SEED, count, first_scene=PHOTOS + start)
-    return _saved(folder, made, f"portrait-{start:04d}")
+    pictures = copies.pictures(SPEED_SEED, count, first_scene=PHOTOS + start)
+    return _saved(folder, pictures, f"portrait-{start:04d}")
 
 
 def _found(finder: FaceAnalyzer, paths: Sequence[Path]) -> float:
@@ -100,9 +100,9 @@ def _found(finder: FaceAnalyzer, paths: Sequence[Path]) -> float:
     return time.process_time() - started
 
 
-def parts(sizes: Sizes, given: argparse.Namespace, store: Store) -> dict[str, Callable[[], list[Row]]]:
+def parts(sizes: Sizes, args: argparse.Namespace, store: Store) -> dict[str, Callable[[], list[Row]]]:
     """Every part by its name; nothing is measured yet."""
-    seed, pack = given.seed, given.face_pack
+    seed, pack = args.seed, args.face_pack
 
     @cache
     def finder(role: Role) -> FaceAnalyzer:
@@ -118,9 +118,9 @@ def parts(sizes: Sizes, given: argparse.Namespace, store: Store) -> dict[str, Ca
         "groups": lambda: truth.group_rows(finder("report"), sizes.group_people, seed, store),
         "follow": lambda: truth.follow_rows((finder("select"), finder("report")), sizes.pairs, seed, store),
         "speed": lambda: [
-            Row(*told) for told in store.piece(f"speed-{sizes.portraits}", lambda: plain(speed()))
+            Row(*fields) for fields in store.piece(f"speed-{sizes.portraits}", lambda: plain(speed()))
         ],
-        "cohort": lambda: cohort.rows(given.cohort or cohort_folder(given.work)),
+        "cohort": lambda: cohort.rows(args.cohort or cohort_folder(args.work)),
     }
 
 
@@ -135,16 +135,16 @@ def main() -> None:
     parser.add_argument("--face-pack", default="embedded")
     parser.add_argument("--work", type=Path, default=Path("work"), help="finished pieces are kept here")
     parser.add_argument("--cohort", type=Path, help="a folder of trained people; today's of train_cohort")
-    given = parser.parse_args()
-    sizes = FULL if given.full else QUICK
-    key = manifest.digest([resolve_pack(given.face_pack).digest, given.seed])
-    available = parts(sizes, given, Store(given.work / "protocol", key))
+    args = parser.parse_args()
+    sizes = FULL if args.full else QUICK
+    key = manifest.digest([resolve_pack(args.face_pack).digest, args.seed])
+    available = parts(sizes, args, Store(args.work / "protocol", key))
     rows: list[Row] = []
-    for name in given.part or PARTS:
+    for name in args.part or PARTS:
         started = time.process_time()
         rows += available[name]()
         print(f"{name}: {time.process_time() - started:.0f} s of the processor", flush=True)
-    sys.exit(finish(rows, given.json) if rows else 0)
+    sys.exit(finish(rows, args.json) if rows else 0)
 
 
 if __name__ == "__main__":

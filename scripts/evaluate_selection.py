@@ -68,22 +68,22 @@ def rate_of(seed: int, hot: float) -> float:
 def study(seed: int, folder: Path, hot: float) -> oracle.Study:
     """Train one person, look at every checkpoint, and write the result; an interrupted one goes on."""
     kind = make_reference_set(seed, folder / "photos").subject
-    given = [*overrides_of(seed, hot), f"subject.kind={kind}"]
-    recipe.train(folder, overrides=given)
-    ctx = Context(open_likeness(folder, given))
-    told = ctx.journal.summary("select")["probes"]
-    probes = tuple(CheckpointScore(**(row | {"n": len(row["values"])})) for row in told)  # type: ignore[arg-type,operator,union-attr]
+    overrides = [*overrides_of(seed, hot), f"subject.kind={kind}"]
+    recipe.train(folder, overrides=overrides)
+    ctx = Context(open_likeness(folder, overrides))
+    rows = ctx.journal.summary("select")["probes"]
+    probes = tuple(CheckpointScore(**(row | {"n": len(row["values"])})) for row in rows)  # type: ignore[arg-type,operator,union-attr]
     fresh = fresh_photos(seed, ctx.reporter)
     truth = []
     for adapter in ctx.adapters:
         place = ctx.likeness.adapters / "oracle" / f"step-{adapter.step:06d}"
-        made = ctx.draw(adapter, oracle_shots(ctx), place)
-        items = [PortraitItem(p.path, p.shot.prompt) for p in made]
+        portraits = ctx.draw(adapter, oracle_shots(ctx), place)
+        items = [PortraitItem(p.path, p.shot.prompt) for p in portraits]
         truth.append(tuple(counted(s) for s in score_portraits(items, fresh, ctx.reporter)))
-    found = oracle.Study(seed, rate_of(seed, hot), probes, tuple(truth))
-    manifest.write_json_atomic(folder / RESULT, found.to_json())
+    result = oracle.Study(seed, rate_of(seed, hot), probes, tuple(truth))
+    manifest.write_json_atomic(folder / RESULT, result.to_json())
     shutil.rmtree(ctx.likeness.adapters)
-    return found
+    return result
 
 
 def oracle_shots(ctx: Context) -> list[Shot]:
@@ -145,19 +145,19 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="only those measured so far")
     parser.add_argument("--person", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.person is not None:
-        study(given.person, given.folder, given.hot)
+    args = parser.parse_args()
+    if args.person is not None:
+        study(args.person, args.folder, args.hot)
         return
-    folder = given.work / "selection" / f"{cohort_folder(given.work).name}-{given.hot:g}"
-    first = FIRST_SEED + 100 * given.seed
-    if not given.report:
-        people = given.people or (FULL if given.full else QUICK)
-        train_all(folder, range(first, first + people), given.hot, given.workers)
+    folder = args.work / "selection" / f"{cohort_folder(args.work).name}-{args.hot:g}"
+    first = FIRST_SEED + 100 * args.seed
+    if not args.report:
+        people = args.people or (FULL if args.full else QUICK)
+        train_all(folder, range(first, first + people), args.hot, args.workers)
     studies = [s for s in measured(folder) if first <= s.seed < first + 100]
     if not studies:
         sys.exit(f"nobody has been measured in {folder}")
-    sys.exit(finish(oracle.rows(studies), given.json))
+    sys.exit(finish(oracle.rows(studies), args.json))
 
 
 if __name__ == "__main__":

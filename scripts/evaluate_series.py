@@ -87,7 +87,7 @@ def linter_rows() -> list[Row]:
     """
     rows: list[Row] = []
     for name, kind in (("labelled_prompts.tsv", "labelled"), ("held_out_prompts.tsv", "second set")):
-        right = found = wanted = n = 0
+        right = flagged = wanted = n = 0
         for line in (LABELS / name).read_text(encoding="utf-8").splitlines():
             if not line or line.startswith("#"):
                 continue
@@ -95,8 +95,8 @@ def linter_rows() -> list[Row]:
             want = set() if codes == "-" else set(codes.split(","))
             w, h = (int(v) * 64 for v in aspect.split(":"))
             got = {r.code for r in lint(prompt, size_px=(w, h))}
-            right, found, wanted, n = right + len(got & want), found + len(got), wanted + len(want), n + 1
-        rows.append(Row(f"linter, {kind}: precision", right / found, "share", n))
+            right, flagged, wanted, n = right + len(got & want), flagged + len(got), wanted + len(want), n + 1
+        rows.append(Row(f"linter, {kind}: precision", right / flagged, "share", n))
         rows.append(Row(f"linter, {kind}: recall", right / wanted, "share", n))
     return rows
 
@@ -142,13 +142,13 @@ def again_rows(people: Sequence[Context], sizes: Sizes, progress: Progress) -> l
     across: list[float] = []
     for ctx in people:
         whole = max(BATCHES) * math.ceil(each / max(BATCHES))  # only full batches; a series has 8 or 24 shots
-        made = {size: _at_batch(ctx, whole, size)[:each] for size in BATCHES}
-        for size, portraits in made.items():
+        by_size = {size: _at_batch(ctx, whole, size)[:each] for size in BATCHES}
+        for size, portraits in by_size.items():
             for portrait in portraits:
                 name = f"again {size} {portrait.path} {manifest.sha256_file(portrait.path)[:12]}"
                 answer = progress.once(name, partial(made_again, portrait.path))
                 same.append(answer or 0.0)
-        for one, other in zip(*made.values(), strict=True):
+        for one, other in zip(*by_size.values(), strict=True):
             verdict = remake.compare(Image.open(one.path), Image.open(other.path), {})
             across.append(_EQUAL_DB if verdict.psnr_db is None else verdict.psnr_db)
     return [
@@ -191,13 +191,13 @@ def fix_rows(firsts: Sequence[Sequence[Portrait]], sizes: Sizes, progress: Progr
 def changed_outside(path: Path, region: Region) -> float | None:
     """Pixels that a fix changed outside its mask; None when it was not kept or there is no such region."""
     try:
-        said = editing.fix(path, None, [], region=region, strength=0.4, tries=1, changes={})
+        result = editing.fix(path, None, [], region=region, strength=0.4, tries=1, changes={})
     except InputError as error:
         print(f"{path.name}: {error.what}", flush=True)
         return None
-    if not said["file"]:
+    if not result["file"]:
         return None
-    fixed = Path(str(said["file"]))
+    fixed = Path(str(result["file"]))
     mask = edits.decode_mask(str(provenance.read_recipe(fixed)["mask_png"]))
     return float((_pixels(path) != _pixels(fixed)).any(-1)[mask == 0].sum())
 
@@ -214,13 +214,13 @@ def main() -> None:
     parser.add_argument("--classifiers", type=Path, default=WORK / FILE, help="of scripts.studio.classifiers")
     parser.add_argument("--work", type=Path, default=Path("work/series"), help="what was made again or fixed")
     parser.add_argument("-s", "--set", action="append", default=[], dest="overrides", help="of the drawing")
-    given = parser.parse_args()
-    sizes = FULL if given.full else QUICK
+    args = parser.parse_args()
+    sizes = FULL if args.full else QUICK
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    reader = load(given.classifiers)
-    folders = branded.people(given.people or sizes.people, FIRST_SEED + 100 * given.seed, given.cohort)
-    people = [branded.opened(folder, sizes.per_shot, given.overrides) for _, folder in folders]
-    progress = Progress(given.work / f"progress-{manifest.digest(given.overrides)[:8]}.json")
+    reader = load(args.classifiers)
+    folders = branded.people(args.people or sizes.people, FIRST_SEED + 100 * args.seed, args.cohort)
+    people = [branded.opened(folder, sizes.per_shot, args.overrides) for _, folder in folders]
+    progress = Progress(args.work / f"progress-{manifest.digest(args.overrides)[:8]}.json")
     firsts = [branded.drawn(ctx) for ctx in people]
     rows = linter_rows()
     rows += branded.brand_rows([p for some in firsts for p in some], reader, renders=sizes.renders)
@@ -230,7 +230,7 @@ def main() -> None:
     rows += best_rows(people, firsts)
     rows += again_rows(people, sizes, progress)
     rows += fix_rows(firsts, sizes, progress)
-    sys.exit(finish(rows, given.json))
+    sys.exit(finish(rows, args.json))
 
 
 if __name__ == "__main__":

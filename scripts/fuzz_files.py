@@ -359,7 +359,7 @@ def _peak_gib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
 
 
-def fuzz_part(name: str, seed: int) -> parts.Made:
+def fuzz_part(name: str, seed: int) -> parts.Result:
     """The part named after its first file: how many of each outcome, the slowest, growth of memory."""
     first, came = int(name), Counter[str]()
     slowest = Outcome(-1, "", 0.0)
@@ -377,15 +377,15 @@ def fuzz_part(name: str, seed: int) -> parts.Made:
     }
 
 
-def fuzz_rows(made: list[parts.Made]) -> list[Row]:
+def fuzz_rows(results: list[parts.Result]) -> list[Row]:
     """The figures of all parts."""
     came = Counter[str]()
-    for part in made:
+    for part in results:
         came.update(part["kinds"])
     count = came.total()
     bad = count - came["read"] - came["error"]
-    seconds, number = max(part["slowest"] for part in made)
-    growth = max(part["growth_gib"] for part in made)
+    seconds, number = max(part["slowest"] for part in results)
+    growth = max(part["growth_gib"] for part in results)
     return [
         Row("files: outcomes that are no typed error", bad, "files", count, 0, at_most=True),
         Row(f"files: slowest (file {number})", seconds, "s", count, MAX_SECONDS, at_most=True),
@@ -397,13 +397,13 @@ def fuzz_rows(made: list[parts.Made]) -> list[Row]:
 def main() -> None:
     parser = arguments(__doc__ or "")
     parts.add_arguments(parser)
-    given = parser.parse_args()
-    names = [f"{first:06d}" for first in range(0, FULL if given.full else QUICK, PART)]
-    name = "fuzz-files-" + parts.key(str(given.seed), sources=SOURCES)
-    made = parts.collect(
-        names, lambda one: fuzz_part(one, given.seed), work=given.work, name=name, part=given.part
+    args = parser.parse_args()
+    names = [f"{first:06d}" for first in range(0, FULL if args.full else QUICK, PART)]
+    name = "fuzz-files-" + parts.key(str(args.seed), sources=SOURCES)
+    results = parts.collect(
+        names, lambda one: fuzz_part(one, args.seed), work=args.work, name=name, part=args.part
     )
-    sys.exit(0 if made is None else finish(fuzz_rows(made), given.json))
+    sys.exit(0 if results is None else finish(fuzz_rows(results), args.json))
 
 
 if __name__ == "__main__":

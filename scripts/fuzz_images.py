@@ -184,7 +184,7 @@ def fuzz(count: int, seed: int, folder: Path, first: int = 0) -> Iterator[Outcom
         yield outcome(path, number)
 
 
-def fuzz_part(name: str, seed: int) -> parts.Made:
+def fuzz_part(name: str, seed: int) -> parts.Result:
     """The part named after its first file: how many of each outcome, the slowest file, peak memory."""
     first, kinds = int(name), Counter[str]()
     slowest = Outcome(-1, "", 0.0)
@@ -198,15 +198,15 @@ def fuzz_part(name: str, seed: int) -> parts.Made:
     return {"kinds": dict(kinds), "slowest": [slowest.seconds, slowest.number], "peak_gib": peak}
 
 
-def fuzz_rows(made: list[parts.Made]) -> list[Row]:
+def fuzz_rows(results: list[parts.Result]) -> list[Row]:
     """The figures of all parts."""
     kinds = Counter[str]()
-    for part in made:
+    for part in results:
         kinds.update(part["kinds"])
     count = kinds.total()
     bad = count - kinds["pixels"] - kinds["finding"]
-    seconds, number = max(part["slowest"] for part in made)
-    peak = max(part["peak_gib"] for part in made)
+    seconds, number = max(part["slowest"] for part in results)
+    peak = max(part["peak_gib"] for part in results)
     return [
         Row("fuzz: outcomes that are neither pixels nor a finding", bad, "files", count, 0, at_most=True),
         Row(f"fuzz: slowest (file {number})", seconds, "s", count, MAX_SECONDS, at_most=True),
@@ -218,13 +218,13 @@ def fuzz_rows(made: list[parts.Made]) -> list[Row]:
 def main() -> None:
     parser = arguments(__doc__ or "")
     parts.add_arguments(parser)
-    given = parser.parse_args()
-    names = [f"{first:06d}" for first in range(0, FULL if given.full else QUICK, PART)]
-    name = "fuzz-" + parts.key(str(given.seed), sources=SOURCES)
-    made = parts.collect(
-        names, lambda one: fuzz_part(one, given.seed), work=given.work, name=name, part=given.part
+    args = parser.parse_args()
+    names = [f"{first:06d}" for first in range(0, FULL if args.full else QUICK, PART)]
+    name = "fuzz-" + parts.key(str(args.seed), sources=SOURCES)
+    results = parts.collect(
+        names, lambda one: fuzz_part(one, args.seed), work=args.work, name=name, part=args.part
     )
-    sys.exit(0 if made is None else finish(fuzz_rows(made), given.json))
+    sys.exit(0 if results is None else finish(fuzz_rows(results), args.json))
 
 
 if __name__ == "__main__":

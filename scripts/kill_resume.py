@@ -181,21 +181,21 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=None, help="keep the state here, and go on from it")
     parser.add_argument("--minutes", type=float, default=1e6, help="stop after so long")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    given = parser.parse_args()
-    kills = given.kills if given.kills is not None else 200 if given.full else 20
+    args = parser.parse_args()
+    kills = args.kills if args.kills is not None else 200 if args.full else 20
     logging.getLogger("portrait_lora").setLevel(logging.ERROR)
     torch.set_num_threads(1)  # threads do not survive a fork
     with tempfile.TemporaryDirectory() as temporary:
-        work = given.work or Path(temporary)
+        work = args.work or Path(temporary)
         work.mkdir(parents=True, exist_ok=True)
-        told = work / "tally.json"
-        tally = Tally(given.seed)
-        if told.is_file():
-            tally = Tally(**json.loads(told.read_text(encoding="utf-8")))
-            if tally.seed != given.seed:
+        tally_file = work / "tally.json"
+        tally = Tally(args.seed)
+        if tally_file.is_file():
+            tally = Tally(**json.loads(tally_file.read_text(encoding="utf-8")))
+            if tally.seed != args.seed:
                 sys.exit(f"{work}: begun with --seed {tally.seed}")
-        _kill_and_resume(work, tally, kills, given.device, given.minutes)
-        sys.exit(finish(rows(tally, kills), given.json))
+        _kill_and_resume(work, tally, kills, args.device, args.minutes)
+        sys.exit(finish(rows(tally, kills), args.json))
 
 
 if __name__ == "__main__":

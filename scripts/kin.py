@@ -31,8 +31,8 @@ def people_of(seeds: Sequence[int]) -> People:
         return sample_people(seeds)
     thirds = sample_people([_FIRST_THIRD_SEED + seed for seed in own])
     share = torch.tensor([_share(seed) if seed >= FIRST_KIN_SEED else 0.0 for seed in seeds])
-    made = between(sample_people(own), thirds, share)
-    return People(tuple(seeds), MappingProxyType(dict(made.values)))
+    blended = between(sample_people(own), thirds, share)
+    return People(tuple(seeds), MappingProxyType(dict(blended.values)))
 
 
 def _share(seed: int) -> float:

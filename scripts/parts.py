@@ -16,7 +16,7 @@ from typing import Any
 from portrait_lora import manifest
 
 ROOT = Path(__file__).resolve().parents[1]
-Made = dict[str, Any]
+Result = dict[str, Any]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,8 +37,8 @@ def key(*facts: str, sources: Sequence[str]) -> str:
 
 
 def collect(
-    names: Sequence[str], make: Callable[[str], Made], *, work: Path | None, name: str, part: str | None
-) -> list[Made] | None:
+    names: Sequence[str], make: Callable[[str], Result], *, work: Path | None, name: str, part: str | None
+) -> list[Result] | None:
     """The result of every part in order; None when only some of them were to be made.
 
     Raises ValueError for a `part` that is not K/N with 1 <= K <= N, or without a folder.

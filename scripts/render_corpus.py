@@ -94,8 +94,8 @@ def render_batch(seeds: list[int], view: int, job: Job) -> tuple[dict[str, Tenso
 
 def _words(look: Any, edition: int) -> dict[str, Any]:
     """What is said of a picture; the first edition has no fields for later words."""
-    told = asdict(look)
-    return told if edition > 1 else {k: v for k, v in told.items() if k not in LATER_FIELDS}
+    words = asdict(look)
+    return words if edition > 1 else {k: v for k, v in words.items() if k not in LATER_FIELDS}
 
 
 def render_shard(job: Job) -> tuple[int, int, float]:
@@ -149,16 +149,16 @@ def people_apart(first_seed: int, count: int) -> list[int]:
     """The seeds that are left when nobody is too near to an earlier person; prints the distances."""
     from portrait_lora import synthetic
 
-    found = synthetic.spacing(synthetic.sample_people(range(first_seed, first_seed + count)))
-    if found.nearest:
-        near = found.nearest
+    spaced = synthetic.spacing(synthetic.sample_people(range(first_seed, first_seed + count)))
+    if spaced.nearest:
+        near = spaced.nearest
         print(
             f"smallest distance of {count} people: {near.apart:.3f} ({near.earlier}, {near.seed})", flush=True
         )
-    for near in found.too_near:
+    for near in spaced.too_near:
         print(f"left out: {near.seed}, {near.apart:.3f} from {near.earlier}", flush=True)
-    print(f"{len(found.kept)} people at least {synthetic.MIN_DISTANCE} apart", flush=True)
-    return list(found.kept)
+    print(f"{len(spaced.kept)} people at least {synthetic.MIN_DISTANCE} apart", flush=True)
+    return list(spaced.kept)
 
 
 def _check_settings(out: Path, settings: dict[str, int]) -> None:

@@ -64,8 +64,8 @@ class Table:
             print(_line(row, self._width), flush=True)
         self.rows += rows
         if self._json_file is not None:
-            told = [asdict(row) | {"met": row.met} for row in self.rows]
-            manifest.write_json_atomic(self._json_file, told)
+            entries = [asdict(row) | {"met": row.met} for row in self.rows]
+            manifest.write_json_atomic(self._json_file, entries)
 
     def code(self) -> int:
         """The exit code: 1 when any target was missed."""

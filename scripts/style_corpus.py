@@ -43,7 +43,7 @@ def write_shard(corpus: Corpus, picks: list[tuple[int, str]], file: Path) -> Non
     rows = [row for row, _ in picks]
     table: dict[str, Tensor] = {column: corpus.rows(column, rows) for column in COLUMNS}
     for style in vocabulary.STYLES:
-        mine = [place for place, (_, said) in enumerate(picks) if said == style]
+        mine = [place for place, (_, picked) in enumerate(picks) if picked == style]
         if mine:
             table["image"][mine] = styled(table["image"][mine], style, [rows[place] for place in mine])
     looks = [asdict(replace(corpus.looks[row], style=style)) for row, style in picks]

@@ -109,8 +109,8 @@ def _vae(out: Path) -> Any:
 @app.command()
 def tokenizer(out: Out = OUT) -> None:
     """Build the tokenizer."""
-    made = tokenizer_stage.write_tokenizer(out / "tokenizer")
-    print(f"tokenizer: {len(made)} tokens, at most {made.model_max_length} per prompt", flush=True)
+    tokens = tokenizer_stage.write_tokenizer(out / "tokenizer")
+    print(f"tokenizer: {len(tokens)} tokens, at most {tokens.model_max_length} per prompt", flush=True)
 
 
 @app.command()
@@ -202,8 +202,8 @@ def decoder(
     plan = Plan(steps, batch, lr, minutes, ema=0.995, betas=(0.9, 0.98))
     _without_limit(more, limit)
     pictures = Corpus(corpus, limit, *(more or ()))
-    asked = teacher_of(teacher, where) if teacher else None
-    vae_stage.train_decoder(pictures, _vae(out), out, plan, where, len(Corpus(corpus, limit)), asked)
+    likeness = teacher_of(teacher, where) if teacher else None
+    vae_stage.train_decoder(pictures, _vae(out), out, plan, where, len(Corpus(corpus, limit)), likeness)
 
 
 @app.command()

@@ -51,15 +51,15 @@ def cohort_folder(work: Path, overrides: Sequence[str] = ()) -> Path:
 
 def train_member(seed: int, folder: Path, overrides: Sequence[str], threads: int | None) -> Member:
     """Run or reuse one person.  Raises `RuntimeError` with the program's message when it fails."""
-    told = folder / "reports" / "run.json"
-    if not told.is_file():
+    summary = folder / "reports" / "run.json"
+    if not summary.is_file():
         command = [sys.executable, "-m", "portrait_lora.cli", "--quiet", "demo", "--out", str(folder)]
         command += ["--person-seed", str(seed), *(part for o in overrides for part in ("-s", o))]
         threaded = {"OMP_NUM_THREADS": str(threads)} if threads else {}
         done = subprocess.run(command, capture_output=True, text=True, env=os.environ | threaded)
         if done.returncode:
             raise RuntimeError(f"person {seed}: {done.stderr.strip()}")
-    return Member(seed, folder, json.loads(told.read_text(encoding="utf-8")))
+    return Member(seed, folder, json.loads(summary.read_text(encoding="utf-8")))
 
 
 def train_cohort(
@@ -80,10 +80,11 @@ def train_cohort(
         for job in jobs:
             member = job.result()
             members.append(member)
-            said = member.summary["likeness"]
+            likeness = member.summary["likeness"]
             print(
-                f"person {member.seed}: similarity {said['adapter_mean']:.3f} (base {said['base_mean']:.3f}, "
-                f"ceiling {said['ceiling']:.3f}), share {said['share_of_ceiling']:.2f}, "
+                f"person {member.seed}: similarity {likeness['adapter_mean']:.3f} "
+                f"(base {likeness['base_mean']:.3f}, ceiling {likeness['ceiling']:.3f}), "
+                f"share {likeness['share_of_ceiling']:.2f}, "
                 f"{member.summary['seconds']['total']:.0f} s",
                 flush=True,
             )
@@ -97,13 +98,13 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("work"))
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("-s", "--set", action="append", default=[], dest="overrides")
-    given = parser.parse_args()
+    args = parser.parse_args()
     train_cohort(
-        given.people,
-        first_seed=FIRST_SEED + 100 * given.seed,
-        work=given.work,
-        overrides=given.overrides,
-        workers=given.workers,
+        args.people,
+        first_seed=FIRST_SEED + 100 * args.seed,
+        work=args.work,
+        overrides=args.overrides,
+        workers=args.workers,
     )
 
 

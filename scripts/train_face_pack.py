@@ -63,10 +63,10 @@ def calibrated(out: Path, facts: dict[str, Any], people: int) -> dict[str, Any]:
         export.EMBEDDER_IDS["select"]: calibrate.threshold(shown.select),
         export.EMBEDDER_IDS["report"]: calibrate.threshold(shown.report),
     }
-    print("calibration:", json.dumps(limits), f"found {shown.found:.4f}", flush=True)
+    print("calibration:", json.dumps(limits), f"found {shown.face_rate:.4f}", flush=True)
     save_file(calibrate.gallery(pack), str(out / export.IMPOSTORS))
     (out / export.IMPOSTORS).chmod(0o644)
-    return {"calibration": limits, "found": shown.found, "people": people}
+    return {"calibration": limits, "found": shown.face_rate, "people": people}
 
 
 def taught(work: Path) -> dict[str, Any]:

@@ -33,6 +33,6 @@ def widths(page: Path, folder: Path, width_px: int) -> tuple[int, int]:
     frame = f'<iframe src="framed.html" width="{width_px}" height="800" style="border:0"></iframe>'
     host.write_text(f"<body><script>{_HEAR}</script>{frame}</body>", encoding="utf-8")
     dom = browse(host, "--dump-dom", f"--window-size={width_px + 100},900", "--virtual-time-budget=3000")
-    told = re.search(r"<title>(\d+)/(\d+)</title>", dom)
-    assert told is not None
-    return int(told[1]), int(told[2])
+    title = re.search(r"<title>(\d+)/(\d+)</title>", dom)
+    assert title is not None
+    return int(title[1]), int(title[2])

@@ -57,9 +57,9 @@ def write_papers(
     now = dt.datetime.now(dt.UTC)
 
     def begin(subject: x509.Name, public: object) -> x509.CertificateBuilder:
-        made = x509.CertificateBuilder(above, subject, public, x509.random_serial_number())  # type: ignore[arg-type]
+        builder = x509.CertificateBuilder(above, subject, public, x509.random_serial_number())  # type: ignore[arg-type]
         start, end = (now + dt.timedelta(days=d) for d in days)
-        return made.not_valid_before(start).not_valid_after(end)
+        return builder.not_valid_before(start).not_valid_after(end)
 
     authority = (
         begin(above, root.public_key())

@@ -42,12 +42,12 @@ _OPEN_CLIP = {
 
 def checkpoint_of(pipe: Any) -> Weights:
     """The weights of an SD 1.x or SDXL pipeline as one checkpoint."""
-    made = {f"model.diffusion_model.{k}": v for k, v in _unet(pipe.unet).items()}
-    made |= {f"first_stage_model.{_vae_name(k, pipe.vae)}": v for k, v in _vae(pipe.vae).items()}
+    tensors = {f"model.diffusion_model.{k}": v for k, v in _unet(pipe.unet).items()}
+    tensors |= {f"first_stage_model.{_vae_name(k, pipe.vae)}": v for k, v in _vae(pipe.vae).items()}
     if (second := getattr(pipe, "text_encoder_2", None)) is None:
-        return made | _clip(pipe.text_encoder, "cond_stage_model.transformer.")
-    made |= _clip(pipe.text_encoder, "conditioner.embedders.0.transformer.")
-    return made | {
+        return tensors | _clip(pipe.text_encoder, "cond_stage_model.transformer.")
+    tensors |= _clip(pipe.text_encoder, "conditioner.embedders.0.transformer.")
+    return tensors | {
         f"conditioner.embedders.1.model.{k}": v for k, v in _open_clip(second.state_dict()).items()
     }
 
@@ -65,13 +65,13 @@ def _unet(unet: Any) -> Weights:
 
 def _unet_name(name: str, step: int, up_blocks: Sequence[Any]) -> str:
     end = next((e for e in _UNET_ENDS if name.startswith(e)), None)
-    found = re.match(r"(down|up)_blocks\.(\d+)\.(resnets|attentions|downsamplers|upsamplers)\.(\d+)\.", name)
+    match = re.match(r"(down|up)_blocks\.(\d+)\.(resnets|attentions|downsamplers|upsamplers)\.(\d+)\.", name)
     if end is not None:
         head, rest = _UNET_ENDS[end], name.removeprefix(end)
     else:
-        assert found, name
-        way, block, kind, place = found[1], int(found[2]), found[3], int(found[4])
-        rest = name[found.end() :]
+        assert match, name
+        way, block, kind, place = match[1], int(match[2]), match[3], int(match[4])
+        rest = name[match.end() :]
         if kind == "downsamplers":
             head, rest = f"input_blocks.{(block + 1) * step}.0.", rest.replace("conv", "op")
         elif kind == "upsamplers":
@@ -111,7 +111,7 @@ def _bare(name: str) -> str:
 def _open_clip(state: Mapping[str, Tensor]) -> Weights:
     """OpenCLIP keeps query, key and value in one tensor, and the projection transposed."""
     plain = {_bare(k): v for k, v in state.items()}
-    made = {
+    tensors = {
         "positional_embedding": plain.pop("embeddings.position_embedding.weight"),
         "token_embedding.weight": plain.pop("embeddings.token_embedding.weight"),
         "text_projection": plain.pop("text_projection.weight").T,
@@ -122,7 +122,7 @@ def _open_clip(state: Mapping[str, Tensor]) -> Weights:
         block = name.replace("encoder.layers.", "transformer.resblocks.")
         if ".q_proj." in name:
             whole = torch.cat([plain[name.replace("q_proj", f"{x}_proj")] for x in "qkv"])
-            made[block.replace("self_attn.q_proj.", "attn.in_proj_")] = whole
+            tensors[block.replace("self_attn.q_proj.", "attn.in_proj_")] = whole
         elif ".k_proj." not in name and ".v_proj." not in name:
-            made[_renamed(block, _OPEN_CLIP)] = plain[name]
-    return made
+            tensors[_renamed(block, _OPEN_CLIP)] = plain[name]
+    return tensors

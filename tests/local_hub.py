@@ -143,18 +143,18 @@ class _Handler(BaseHTTPRequestHandler):
         elif trouble == "short":
             data = data[: len(data) // 2]
         start = 0
-        if asked := self.headers.get("Range"):
-            start = int(asked.removeprefix("bytes=").split("-")[0])
+        if span := self.headers.get("Range"):
+            start = int(span.removeprefix("bytes=").split("-")[0])
             headers = headers | {"Content-Range": f"bytes {start}-{len(data) - 1}/{len(data)}"}
         part = data[start:]
         if trouble == "cut":
-            self._head(206 if asked else 200, len(part), headers)
+            self._head(206 if span else 200, len(part), headers)
             self.wfile.write(part[: max(1, len(part) // 2)])
             self.wfile.flush()
             self.close_connection = True
             self.connection.close()
             return
-        self._bytes(206 if asked else 200, part, headers | {"Accept-Ranges": "bytes"}, body)
+        self._bytes(206 if span else 200, part, headers | {"Accept-Ranges": "bytes"}, body)
 
     def _status(self, status: int, code: str = "") -> None:
         headers = {"X-Error-Code": code} if code else {}

@@ -57,7 +57,7 @@ class Watch:
         """Begin to watch, in the background."""
         self._conductor = subprocess.Popen([sys.executable, "-m", "tests.silence", str(self.folder)])
 
-    def asked(self, name: str) -> list[str]:
+    def requests(self, name: str) -> list[str]:
         """The system calls of one program that look something up or send something."""
         last = time.monotonic() + SECONDS * 6
         while not (self.folder / ENDED).exists():

@@ -22,7 +22,7 @@ def call(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, env=os.environ | {"COLUMNS": "100"})
 
 
-def told(done: subprocess.CompletedProcess[str], code: int, *parts: str) -> None:
+def refused(done: subprocess.CompletedProcess[str], code: int, *parts: str) -> None:
     """The exit code, every part of the message, and no traceback."""
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
@@ -40,8 +40,8 @@ def test_help_lists_the_commands_and_stays_light():
 
 
 def test_wrong_use_is_exit_code_2():
-    told(call("frobnicate"), 2, "No such command")
-    told(call("check"), 2, "FOLDER")
+    refused(call("frobnicate"), 2, "No such command")
+    refused(call("check"), 2, "FOLDER")
 
 
 def test_config_show_and_schema(tmp_path: Path):
@@ -55,34 +55,34 @@ def test_an_unknown_key_and_a_wrong_type(tmp_path: Path):
     (tmp_path / "photos").mkdir()
     file = tmp_path / "likeness.yaml"
     file.write_text("seed: 1\ntrainning:\n  rank: 3\n")
-    told(call("run", tmp_path), 2, "likeness.yaml:2", "trainning", "Did you mean 'training'?")
+    refused(call("run", tmp_path), 2, "likeness.yaml:2", "trainning", "Did you mean 'training'?")
     file.write_text("training:\n  rank: many\n")
-    told(call("run", tmp_path), 2, "likeness.yaml:2", "training.rank", "'many'", "integer")
+    refused(call("run", tmp_path), 2, "likeness.yaml:2", "training.rank", "'many'", "integer")
 
 
 def test_an_empty_folder_and_a_missing_one(tmp_path: Path):
     (tmp_path / "photos").mkdir()
-    told(call("check", tmp_path), 3, "no photos in this folder", "got 0 files", "10-20 photos")
-    told(call("run", tmp_path / "absent"), 2, "not a likeness folder", "portrait-lora init")
-    told(call("check", tmp_path / "absent"), 2, "no such folder")
+    refused(call("check", tmp_path), 3, "no photos in this folder", "got 0 files", "10-20 photos")
+    refused(call("run", tmp_path / "absent"), 2, "not a likeness folder", "portrait-lora init")
+    refused(call("check", tmp_path / "absent"), 2, "no such folder")
 
 
 def test_a_folder_of_text_files(tmp_path: Path):
     (tmp_path / "photos").mkdir()
     for i in range(6):
         (tmp_path / "photos" / f"note_{i}.txt").write_text("hello")
-    told(call("check", tmp_path), 3, "no photos in this folder", "6 files, none of them a picture")
-    told(call("run", tmp_path), 3, "no photos in this folder", "6 files, none of them a picture")
+    refused(call("check", tmp_path), 3, "no photos in this folder", "6 files, none of them a picture")
+    refused(call("run", tmp_path), 3, "no photos in this folder", "6 files, none of them a picture")
 
 
 def test_an_unwritable_output_folder(tmp_path: Path):
     (tmp_path / "file").write_text("")
-    told(call("demo", "--out", tmp_path / "file" / "demo"), 2, "cannot write into this folder")
+    refused(call("demo", "--out", tmp_path / "file" / "demo"), 2, "cannot write into this folder")
 
 
 def test_a_folder_that_is_not_a_demo_is_left_alone(tmp_path: Path):
     (tmp_path / "precious.txt").write_text("keep")
-    told(call("demo", "--out", tmp_path), 2, "not empty", "--out")
+    refused(call("demo", "--out", tmp_path), 2, "not empty", "--out")
     assert [p.name for p in tmp_path.iterdir()] == ["precious.txt"]
 
 
@@ -101,7 +101,7 @@ def test_init_copies_and_never_touches_the_originals(tmp_path: Path):
     assert done.returncode == 0 and "Next: portrait-lora check" in done.stdout
     assert (folder / "photos" / "a b.jpg").read_bytes() == b"1"
     assert "kind: woman" in (folder / "likeness.yaml").read_text()
-    told(call("init", folder, "--photos", photos), 2, "already")
+    refused(call("init", folder, "--photos", photos), 2, "already")
 
 
 @pytest.mark.journey
@@ -114,7 +114,7 @@ def test_photos_without_the_studio_mark_are_refused(journey: Journey, tmp_path: 
             Image.open(photo).convert("RGB").save(tmp_path / "photos" / photo.name)  # the mark is lost
         except OSError:
             continue
-    told(call("check", tmp_path), 2, "synthetic studio", "--allow-synthetic-models")
+    refused(call("check", tmp_path), 2, "synthetic studio", "--allow-synthetic-models")
 
 
 @pytest.mark.journey

@@ -35,7 +35,7 @@ def test_an_override_can_change_the_base(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "parts"),
     [
         ("seed: 1\ntraining:\n  rnk: 3\n", ("likeness.yaml:3", "training.rnk", "Did you mean 'rank'?")),
         ("basee: embedded\n", ("likeness.yaml:1", "Did you mean 'base'?")),
@@ -46,11 +46,11 @@ def test_an_override_can_change_the_base(tmp_path: Path):
         ("a: [1\n", ("likeness.yaml:2", "not valid YAML")),
     ],
 )
-def test_errors_name_file_line_and_remedy(tmp_path: Path, text: str, said: tuple[str, ...]):
+def test_errors_name_file_line_and_remedy(tmp_path: Path, text: str, parts: tuple[str, ...]):
     with pytest.raises(ConfigError) as caught:
         config.load(write(tmp_path, text))
     assert caught.value.exit_code == EXIT_BAD_INPUT
-    for part in said:
+    for part in parts:
         assert part in str(caught.value)
 
 

@@ -41,9 +41,9 @@ def test_everything_that_is_copied_is_there_and_not_ignored() -> None:
 
 
 def test_what_the_package_is_built_from_is_copied_before_it_is_built() -> None:
-    told = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    wheel = told["tool"]["hatch"]["build"]["targets"]["wheel"]
-    needed = {"pyproject.toml", told["project"]["readme"], *told["project"]["license-files"]}
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    wheel = pyproject["tool"]["hatch"]["build"]["targets"]["wheel"]
+    needed = {"pyproject.toml", pyproject["project"]["readme"], *pyproject["project"]["license-files"]}
     needed |= {*wheel["packages"], *wheel["force-include"]}
     before: set[str] = set()
     for kind, rest in instructions():
@@ -75,9 +75,9 @@ def test_it_runs_as_somebody_with_little_power_and_starts_the_program() -> None:
     kinds = [kind for kind, _ in instructions()]
     assert kinds.index("USER") < kinds.index("ENTRYPOINT")
     assert all(kind not in kinds[kinds.index("USER") :] for kind in ("RUN", "COPY"))
-    told = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     (entry,) = (json.loads(rest) for rest in of("ENTRYPOINT"))
-    assert entry[0] in told["project"]["scripts"]
+    assert entry[0] in pyproject["project"]["scripts"]
     assert [json.loads(rest) for rest in of("CMD")] == [["doctor"]]
 
 

@@ -32,18 +32,18 @@ def test_every_command_of_the_guide_runs(
     monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
     for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"):
         monkeypatch.delenv(name, raising=False)
-    told = commands("bash")
-    assert len(told) >= 12
-    assert ["portrait-lora", "demo", "--out", "demo", "--person-seed", str(PERSON_SEED)] in told
-    for program, *arguments in told:
+    lines = commands("bash")
+    assert len(lines) >= 12
+    assert ["portrait-lora", "demo", "--out", "demo", "--person-seed", str(PERSON_SEED)] in lines
+    for program, *arguments in lines:
         assert program == "portrait-lora"
         code = cli._run(functools.partial(cli.app, arguments))
-        said = capsys.readouterr()
-        assert code == 0, f"{arguments}: {said.err}"
-        assert "Traceback" not in said.err
-        assert said.out.strip(), f"{arguments} said nothing"
+        output = capsys.readouterr()
+        assert code == 0, f"{arguments}: {output.err}"
+        assert "Traceback" not in output.err
+        assert output.out.strip(), f"{arguments} said nothing"
         if arguments[:2] == ["run", "demo"]:
-            assert "portraits in" in said.out
+            assert "portraits in" in output.out
     assert not (tmp_path / "me" / "photos").exists(), "forgotten with its photos"
     assert (tmp_path / "demo" / "photos").is_dir() and not (tmp_path / "demo" / "adapters").exists()
 
@@ -51,8 +51,8 @@ def test_every_command_of_the_guide_runs(
 def elsewhere() -> list[list[str]]:
     """Commands of the container and of the notebook cell: what stands behind `portrait-lora`."""
     lines = [*commands("text container"), *commands("text notebook")]
-    told = [[w.removeprefix("!") for w in line] for line in lines]
-    starts = [line for line in told if "portrait-lora" in line and line[:2] != ["docker", "build"]]
+    stripped = [[w.removeprefix("!") for w in line] for line in lines]
+    starts = [line for line in stripped if "portrait-lora" in line and line[:2] != ["docker", "build"]]
     return [line[line.index("portrait-lora") :] for line in starts]
 
 

@@ -56,10 +56,14 @@ def test_every_line_of_help_fits_80_columns(
 
 
 def test_completion_knows_the_commands() -> None:
-    asked = {"_PORTRAIT_LORA_COMPLETE": "complete_bash", "COMP_WORDS": "portrait-lora ge", "COMP_CWORD": "1"}
+    variables = {
+        "_PORTRAIT_LORA_COMPLETE": "complete_bash",
+        "COMP_WORDS": "portrait-lora ge",
+        "COMP_CWORD": "1",
+    }
     program = "import sys; sys.argv[0] = 'portrait-lora'; from portrait_lora import cli; cli.main()"
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, env=os.environ | asked
+        [sys.executable, "-c", program], capture_output=True, text=True, env=os.environ | variables
     )
     assert done.stdout.split() == ["generate"], done.stderr
 

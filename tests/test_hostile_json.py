@@ -35,8 +35,8 @@ HOSTILE = {
 
 
 def _checkpoints(folder: Path) -> object:
-    found = checkpoint.find(folder)
-    assert found == []
+    checkpoints = checkpoint.find(folder)
+    assert checkpoints == []
     raise ArtifactError("left out")
 
 

@@ -40,12 +40,12 @@ FIELDS = {
 
 
 def test_run_json_has_every_field(journey: Journey):
-    told = json.loads((journey.folder / "reports" / "run.json").read_text(encoding="utf-8"))
+    summary = json.loads((journey.folder / "reports" / "run.json").read_text(encoding="utf-8"))
     for section, names in FIELDS.items():
-        assert names <= set(told[section]), section
-    assert {"portraits", "device", "versions"} <= set(told)
-    assert told["portraits"] == 8
-    for value in told["likeness"].values():
+        assert names <= set(summary[section]), section
+    assert {"portraits", "device", "versions"} <= set(summary)
+    assert summary["portraits"] == 8
+    for value in summary["likeness"].values():
         assert isinstance(value, str | list) or math.isfinite(value)
 
 
@@ -102,9 +102,9 @@ def test_a_second_run_skips_everything_and_changes_nothing(journey: Journey):
     again = recipe.demo(journey.folder, PERSON_SEED, overrides=REDUCED)
     assert again["skipped"] == ["check", "prepare", "train", "select", "generate", "score"]
     assert again["likeness"] == journey.summary["likeness"]
-    told = {journey.folder / "reports" / n for n in ("run.json", "stages.json")}
+    records = {journey.folder / "reports" / n for n in ("run.json", "stages.json")}
     after = {p: p.stat().st_mtime_ns for p in journey.folder.rglob("*") if p.is_file()}
-    assert {p for p in before if after.get(p) != before[p]} <= told
+    assert {p for p in before if after.get(p) != before[p]} <= records
     assert set(after) == set(before)
 
 

@@ -15,9 +15,9 @@ def make(folder: Path, text: str = "x", inputs: dict[str, str] | None = None) ->
 
 def test_round_trip(tmp_path: Path):
     make(tmp_path / "out")
-    found = manifest.verify(tmp_path / "out")
-    assert found.kind == "test" and found.extra == {"note": 3}
-    assert list(found.files) == ["sub/f.txt"]
+    verified = manifest.verify(tmp_path / "out")
+    assert verified.kind == "test" and verified.extra == {"note": 3}
+    assert list(verified.files) == ["sub/f.txt"]
     assert manifest.is_current(tmp_path / "out", {"a": "1"})
     assert not manifest.is_current(tmp_path / "out", {"a": "2"})
     assert [p.name for p in tmp_path.iterdir()] == ["out"]

@@ -78,11 +78,11 @@ def build(world: Path) -> None:
 
 def photograph(world: Path) -> dict[str, str]:
     """Every file and link with what it holds."""
-    found: dict[str, str] = {}
+    contents: dict[str, str] = {}
     for path in removal.files_below(world):
         what = os.readlink(path) if path.is_symlink() else hashlib.sha256(path.read_bytes()).hexdigest()
-        found[path.relative_to(world).as_posix()] = what
-    return found
+        contents[path.relative_to(world).as_posix()] = what
+    return contents
 
 
 Act = Callable[[Path, str, str, bool], None]

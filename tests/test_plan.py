@@ -37,12 +37,12 @@ def test_a_dry_run_tells_and_trains_nothing(likeness: Path) -> None:
 
 
 def test_a_dry_run_for_programs(likeness: Path) -> None:
-    asked = ("-s", "device=cpu", "-s", "training.micro_batch=2", "-s", "training.gradient_checkpointing=on")
-    code, out = _invoke("train", str(likeness), "--dry-run", "--json", *asked)
-    told = json.loads(out)
-    assert code == 0 and told["fits"] and not told["prepared"]
-    assert (told["steps"], told["micro_batch"], told["gradient_checkpointing"]) == (450, 2, True)
-    assert told["seconds"] >= 0 and 0 < told["disk_gb"] < told["disk_free_gb"]
+    options = ("-s", "device=cpu", "-s", "training.micro_batch=2", "-s", "training.gradient_checkpointing=on")
+    code, out = _invoke("train", str(likeness), "--dry-run", "--json", *options)
+    plan = json.loads(out)
+    assert code == 0 and plan["fits"] and not plan["prepared"]
+    assert (plan["steps"], plan["micro_batch"], plan["gradient_checkpointing"]) == (450, 2, True)
+    assert plan["seconds"] >= 0 and 0 < plan["disk_gb"] < plan["disk_free_gb"]
 
 
 @pytest.fixture
@@ -62,12 +62,12 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_takes_months_or_does_not_fit_is_refused_with_what_would(
     likeness: Path, slow: None, base: str, words: tuple[str, ...]
 ) -> None:
-    given = ["-s", "device=cpu", "-s", f"base={base}", "-s", "mixed_precision=no"]
-    code, out = _invoke("train", str(likeness), "--dry-run", *given)
+    options = ["-s", "device=cpu", "-s", f"base={base}", "-s", "mixed_precision=no"]
+    code, out = _invoke("train", str(likeness), "--dry-run", *options)
     assert code == 2 and all(w in out for w in words)
     assert "a GPU with" in out and "base=sd15 (about" in out
     for command in ("run", "train"):
-        result = CliRunner().invoke(app, [command, str(likeness), "--i-am-the-subject", "--yes", *given])
+        result = CliRunner().invoke(app, [command, str(likeness), "--i-am-the-subject", "--yes", *options])
         error = str(result.exception)
         assert isinstance(result.exception, InputError) and result.exception.exit_code == 2
         assert all(w in error for w in words) and "base=sd15" in error
@@ -75,10 +75,10 @@ def test_what_takes_months_or_does_not_fit_is_refused_with_what_would(
 
 
 def test_a_long_run_is_allowed_when_it_is_wanted(likeness: Path, slow: None) -> None:
-    given = ["-s", "device=cpu", "-s", "base=sdxl", "-s", "max_training_hours=2000"]
-    code, out = _invoke("train", str(likeness), "--dry-run", *given)
+    options = ["-s", "device=cpu", "-s", "base=sdxl", "-s", "max_training_hours=2000"]
+    code, out = _invoke("train", str(likeness), "--dry-run", *options)
     assert code == 0 and "about 13 days" in out
-    code, out = _invoke("train", str(likeness), "--dry-run", *given[:-1], "max_training_hours=150")
+    code, out = _invoke("train", str(likeness), "--dry-run", *options[:-1], "max_training_hours=150")
     assert code == 2 and "training.exposures_per_photo=49 (about 6 days)" in out
 
 
@@ -87,14 +87,14 @@ def test_an_adapter_that_is_there_is_used_on_a_small_machine(likeness: Path, slo
     adapter = likeness / "adapters" / "main" / "adapter.safetensors"
     adapter.parent.mkdir(parents=True)
     adapter.write_bytes(b"an adapter")
-    given = ["-s", "device=cpu", "-s", "base=flux1-dev", "--i-am-the-subject", "--offline"]
-    result = CliRunner().invoke(app, ["run", str(likeness), *given])
+    options = ["-s", "device=cpu", "-s", "base=flux1-dev", "--i-am-the-subject", "--offline"]
+    result = CliRunner().invoke(app, ["run", str(likeness), *options])
     assert "not on this machine" in str(result.exception)
 
 
 def test_init_says_hours_and_days(likeness: Path, slow: None, tmp_path: Path) -> None:
-    given = ["-s", "device=cpu", "-s", "base=flux1-dev"]
-    code, out = _invoke("init", str(tmp_path / "new"), "--photos", str(likeness / "photos"), *given)
+    options = ["-s", "device=cpu", "-s", "base=flux1-dev"]
+    code, out = _invoke("init", str(tmp_path / "new"), "--photos", str(likeness / "photos"), *options)
     assert code == 0 and "training here: about 138 days" in out and "what would do: base=sd15 (about" in out
 
 

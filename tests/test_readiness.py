@@ -141,11 +141,11 @@ def test_init_chooses_and_says_why(call: Told, tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     noise(1).save(tmp_path / "photos" / "a.png")
     anna = tmp_path / "anna"
-    given = ("--photos", tmp_path / "photos", "--commercial", "--i-am-the-subject", "-s", "device=cpu")
-    assert call("init", anna, *given, "--json") == 0
-    told = json.loads(call.out)
-    assert [d["name"] for d in told["downloads"]] == ["sd15", "auraface"]
-    assert "commercial=true" in told["chosen"] and any("no GPU" in r for r in told["reasons"])
+    options = ("--photos", tmp_path / "photos", "--commercial", "--i-am-the-subject", "-s", "device=cpu")
+    assert call("init", anna, *options, "--json") == 0
+    summary = json.loads(call.out)
+    assert [d["name"] for d in summary["downloads"]] == ["sd15", "auraface"]
+    assert "commercial=true" in summary["chosen"] and any("no GPU" in r for r in summary["reasons"])
     settings = config.load(anna / "likeness.yaml")
     assert (settings.base, settings.face_pack, settings.commercial) == ("sd15", "auraface", True)
     assert (anna / consent.NAME).is_file()
@@ -163,8 +163,8 @@ def test_care_commands_answer_in_json(call: Told, tmp_path: Path) -> None:
     folder = make_likeness(tmp_path / "anna")
     consent.write(folder, consent.of_subject("Anna", dt.date.today()))
     assert call("models", "--json") == 0
-    told = json.loads(call.out)
-    assert len(told["models"]) >= 15 and len(told["face_packs"]) == 5
+    listing = json.loads(call.out)
+    assert len(listing["models"]) >= 15 and len(listing["face_packs"]) == 5
     assert call("export", folder, "--for", "kohya", "--json") == 0
     assert json.loads(call.out)["layers"] == 1
     assert call("inspect", folder / "exports" / "kohya" / "likeness.safetensors", "--json") == 0

@@ -122,13 +122,13 @@ def test_init_with_an_impossible_consent_leaves_nothing(tmp_path: Path):
     source, file = tmp_path / "source", tmp_path / "consent.yaml"
     source.mkdir()
     Image.new("RGB", (64, 64)).save(source / "a.jpg")
-    told = "who: Ann\npurposes: [training, portraits]\nstatement: yes I do\nuntil: '{}'\n"
-    file.write_text(told.format("2027-06-31"))
+    template = "who: Ann\npurposes: [training, portraits]\nstatement: yes I do\nuntil: '{}'\n"
+    file.write_text(template.format("2027-06-31"))
     words = ["init", str(tmp_path / "me"), "--photos", str(source), "--consent", str(file)]
     failed = CliRunner().invoke(app, words)
     assert isinstance(failed.exception, InputError) and "2027-06-31" in str(failed.exception)
     assert not (tmp_path / "me").exists()
-    file.write_text(told.format("2099-06-30"))
+    file.write_text(template.format("2099-06-30"))
     done = CliRunner().invoke(app, words, catch_exceptions=False)
     assert done.exit_code == 0 and (tmp_path / "me" / "consent.json").is_file()
 

@@ -31,25 +31,29 @@ def forged(**changes: object) -> dict[str, Any]:
     return {**GOOD, **changes}
 
 
-def made(**changes: object) -> dict[str, Any]:
-    return forged(made={**GOOD["made"], **changes})
+def with_conditions(value: object) -> dict[str, Any]:
+    return {**GOOD, "made": value}
+
+
+def conditions(**changes: object) -> dict[str, Any]:
+    return with_conditions({**GOOD["made"], **changes})
 
 
 FORGED: dict[str, dict[str, Any]] = {
-    "a million threads": made(threads=10**6),
-    "negative threads": made(threads=-1),
-    "a billion pictures": made(batch_size=10**9),
-    "no pictures": made(batch_size=0),
-    "index 99": made(batch_index=99),
-    "index of the size": made(batch_index=4),
-    "negative index": made(batch_index=-1),
-    "true index": made(batch_index=True),
-    "index in a recipe without a batch": forged(made={"batch_index": 1}),
-    "versions": made(versions={"torch": "x" * 300}),
-    "made is a list": forged(made=[]),
-    "made is null": forged(made=None),
+    "a million threads": conditions(threads=10**6),
+    "negative threads": conditions(threads=-1),
+    "a billion pictures": conditions(batch_size=10**9),
+    "no pictures": conditions(batch_size=0),
+    "index 99": conditions(batch_index=99),
+    "index of the size": conditions(batch_index=4),
+    "negative index": conditions(batch_index=-1),
+    "true index": conditions(batch_index=True),
+    "index in a recipe without a batch": with_conditions({"batch_index": 1}),
+    "versions": conditions(versions={"torch": "x" * 300}),
+    "made is a list": with_conditions([]),
+    "made is null": with_conditions(None),
     "huge": forged(size_px=[10**6, 10**6]),
-    "huge together": forged(size_px=[8192, 8192], made={"batch_size": 5}),
+    "huge together": with_conditions({"batch_size": 5}) | {"size_px": [8192, 8192]},
     "flat": forged(size_px=[0, 128]),
     "three sides": forged(size_px=[128, 128, 128]),
     "fraction": forged(size_px=[128.5, 128]),
@@ -69,7 +73,7 @@ FORGED: dict[str, dict[str, Any]] = {
     "box": forged(box_px=[0, 0, math.inf, 1]),
     "mask": forged(mask_png="A" * 10_000_000),
     "parent is text": forged(parent="x"),
-    "in the parent": forged(parent=forged(parent=made(threads=10**6))),
+    "in the parent": forged(parent=forged(parent=conditions(threads=10**6))),
 }
 
 

@@ -95,8 +95,8 @@ def test_what_nobody_recorded_stays(tmp_path: Path) -> None:
 def test_a_sidecar_is_a_record(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / f"{name}.png").write_bytes(name.encode())
-        told = {"recipe": {}, "sha256": manifest.sha256_file(tmp_path / f"{name}.png")}
-        (tmp_path / f"{name}.json").write_text(json.dumps(told))
+        record = {"recipe": {}, "sha256": manifest.sha256_file(tmp_path / f"{name}.png")}
+        (tmp_path / f"{name}.json").write_text(json.dumps(record))
     (tmp_path / "b.png").write_bytes(b"changed")
     assert removal.recorded(tmp_path) == {"a.png", "a.json"}
 
@@ -136,9 +136,9 @@ def test_a_rewritten_folder_keeps_the_files_of_others(tmp_path: Path) -> None:
     (folder / "notes").mkdir()
     (folder / "notes" / "mine.txt").write_text("mine")
     sealed(folder, a="2", b="2")
-    told = {p.relative_to(folder).as_posix(): p.read_text() for p in removal.files_below(folder)}
-    told.pop("manifest.json")
-    assert told == {"a.txt": "2", "b.txt": "2", "b.txt.kept-1": "my edit", "notes/mine.txt": "mine"}
+    contents = {p.relative_to(folder).as_posix(): p.read_text() for p in removal.files_below(folder)}
+    contents.pop("manifest.json")
+    assert contents == {"a.txt": "2", "b.txt": "2", "b.txt.kept-1": "my edit", "notes/mine.txt": "mine"}
     assert list(manifest.verify(folder).files) == ["a.txt", "b.txt"], "what is not ours is not sealed as ours"
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 

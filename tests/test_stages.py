@@ -8,11 +8,11 @@ from portrait_lora.stages import check
 
 @pytest.mark.parametrize("change", ["resolution_px", "pack", "photos"])
 def test_photos_are_checked_anew_when_what_the_check_depends_on_changes(change):
-    def inputs(**given) -> dict[str, str]:
+    def inputs(**changes) -> dict[str, str]:
         ctx: Any = SimpleNamespace(
-            photo_digests={"a.jpg": given.get("photos", "1")},
-            pack=SimpleNamespace(digest=given.get("pack", "p")),
-            base=SimpleNamespace(resolution_px=given.get("resolution_px", 128)),
+            photo_digests={"a.jpg": changes.get("photos", "1")},
+            pack=SimpleNamespace(digest=changes.get("pack", "p")),
+            base=SimpleNamespace(resolution_px=changes.get("resolution_px", 128)),
             digest=lambda *sections: ",".join(sections),
         )
         return check.photo_inputs(ctx)
@@ -32,6 +32,8 @@ def test_training_photos_are_found_by_name_or_else_by_their_bytes(tmp_path):
         (tmp_path / "photos" / name).write_bytes(data)
     ctx = Context(likeness.Likeness(tmp_path, load(None, [])))
     digests = ctx.photo_digests
-    asked = [("b.jpg", digests["a.jpg"]), ("Andr?.jpg", digests["renamed.jpg"]), ("gone.jpg", "0")]
-    crops: Any = [SimpleNamespace(source=name, source_sha256=digest) for name, digest in (*asked, asked[0])]
+    sources = [("b.jpg", digests["a.jpg"]), ("Andr?.jpg", digests["renamed.jpg"]), ("gone.jpg", "0")]
+    crops: Any = [
+        SimpleNamespace(source=name, source_sha256=digest) for name, digest in (*sources, sources[0])
+    ]
     assert [p.name for p in ctx.photos_of(crops)] == ["b.jpg", "gone.jpg", "renamed.jpg"]

@@ -32,9 +32,9 @@ from portrait_lora.errors import ArtifactError, InputError
 )
 def test_what_is_refused(text: str, words: str) -> None:
     started = time.process_time()
-    for given in (text, text.encode()):
+    for document in (text, text.encode()):
         with pytest.raises(ArtifactError, match=words) as caught:
-            strict_json.parse(given, "mine.json", "record")
+            strict_json.parse(document, "mine.json", "record")
         assert "mine.json" in str(caught.value)
     assert time.process_time() - started < 1.0
 

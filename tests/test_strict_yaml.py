@@ -47,8 +47,8 @@ def parse(text: str) -> object:
     ],
 )
 def test_what_a_text_means(text: str, value: object) -> None:
-    found = parse(text)
-    assert found == value and isinstance(found, bool) == isinstance(value, bool)
+    parsed = parse(text)
+    assert parsed == value and isinstance(parsed, bool) == isinstance(value, bool)
 
 
 @pytest.mark.parametrize("text", ["007", "2024", "1.10", "0x10", "1e3", "-0"])

@@ -18,6 +18,6 @@ def test_a_package_that_is_missing_is_told_and_not_stumbled_over(monkeypatch: py
         return real(name)
 
     monkeypatch.setattr(metadata, "version", version)
-    told = summaries.versions()
-    assert told["datasets"] == "not installed"
-    assert told["torch"] == real("torch") and set(summaries.PACKAGES) < set(told)
+    versions = summaries.versions()
+    assert versions["datasets"] == "not installed"
+    assert versions["torch"] == real("torch") and set(summaries.PACKAGES) < set(versions)

@@ -16,16 +16,16 @@ ROOT = Path(__file__).parents[1]
 
 
 def test_the_watch_sees_what_a_program_asks(watch: Watch) -> None:
-    assert watch.asked("talking"), "the two tests below would pass whatever we do"
+    assert watch.requests("talking"), "the two tests below would pass whatever we do"
 
 
 @pytest.mark.parametrize("store", ["empty", "full"])
 def test_half_a_minute_with_a_face_pack_open_asks_nothing(watch: Watch, store: str) -> None:
-    assert watch.asked(store) == []
+    assert watch.requests(store) == []
 
 
 def test_the_full_store_was_one(watch: Watch) -> None:
-    assert watch.asked("full") == []
+    assert watch.requests("full") == []
     (store,) = (watch.folder / "full" / STORE).rglob("onnxruntime.db")
     with sqlite3.connect(store) as opened:
         assert opened.execute("SELECT COUNT(*) FROM events").fetchone()[0] > 0

@@ -108,8 +108,8 @@ def test_what_is_worn_on_the_head_and_face_is_told():
     look = Look(
         subject="woman", skin="fair skin", glasses="sunglasses", hat="navy beanie", makeup="eye shadow"
     )
-    told = "portrait of a woman, fair skin, eye shadow, sunglasses, navy beanie"
-    assert vocabulary.sentence(look) == told
+    sentence = "portrait of a woman, fair skin, eye shadow, sunglasses, navy beanie"
+    assert vocabulary.sentence(look) == sentence
     bare = Look(subject="woman", hat=vocabulary.HATS[0], makeup=vocabulary.MAKEUP[0])
     assert vocabulary.sentence(bare) == "portrait of a woman"
 

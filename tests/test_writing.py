@@ -86,8 +86,8 @@ def test_errors_that_are_not_the_machines_are_left_alone() -> None:
     assert errors.of_system(FileNotFoundError(errno.ENOENT, "gone")) is None
     with pytest.raises(FileNotFoundError), errors.system_errors("x"):
         raise FileNotFoundError(errno.ENOENT, "gone")
-    told = errors.of_system(PermissionError(errno.EACCES, "denied", "file.txt"))
-    assert told is not None and told.where == "file.txt" and told.remedy
+    translated = errors.of_system(PermissionError(errno.EACCES, "denied", "file.txt"))
+    assert translated is not None and translated.where == "file.txt" and translated.remedy
 
 
 def test_long_names_and_names_that_are_no_text_are_written(tmp_path: Path) -> None:
@@ -106,10 +106,10 @@ def test_a_folder_is_sealed_only_with_what_was_meant(tmp_path: Path) -> None:
     folder.mkdir()
     for name in ("a.png", "mine.txt"):
         (folder / name).write_text(name)
-    made = manifest.finish(folder, kind="t", inputs={}, names=["a.png"])
-    assert list(made.files) == ["a.png"]
+    sealed = manifest.finish(folder, kind="t", inputs={}, names=["a.png"])
+    assert list(sealed.files) == ["a.png"]
     (folder / "mine.txt").write_text("changed by its owner")
-    assert manifest.verify(folder).digest == made.digest
+    assert manifest.verify(folder).digest == sealed.digest
     with pytest.raises(ArtifactError, match=r"b\.png: a file went away"):
         manifest.finish(folder, kind="t", inputs={}, names=["a.png", "b.png"])
     with pytest.raises(ArtifactError, match="went away"):
@@ -216,6 +216,6 @@ def test_a_command_that_is_stopped_says_so_and_tidies_up(tmp_path: Path, number:
     assert running.stdout is not None and running.stdout.readline() == "begun\n"
     time.sleep(0.1)
     running.send_signal(number)
-    _, said = running.communicate(timeout=30)
-    assert running.returncode == 130 and "run the same command again to go on" in said
+    _, stderr = running.communicate(timeout=30)
+    assert running.returncode == 130 and "run the same command again to go on" in stderr
     assert [p.name for p in tmp_path.iterdir()] == ["photos"]

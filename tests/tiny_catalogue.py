@@ -24,8 +24,8 @@ _IMAGE = ["[IMG]", "[IMG_BREAK]", "[IMG_END]"]
 
 def write_repository(repo: str, family: FamilyName, folder: Path) -> Path:
     """Write the model; siblings of one seed share their weights wherever their shapes agree."""
-    made = make_tiny(family, folder.with_name(f"{folder.name}-plain"))
-    pipe: Any = diffusers.DiffusionPipeline.from_pretrained(made)
+    plain = make_tiny(family, folder.with_name(f"{folder.name}-plain"))
+    pipe: Any = diffusers.DiffusionPipeline.from_pretrained(plain)
     pipe = PECULIAR.get(repo, lambda p: p)(pipe)
     pipe.save_pretrained(folder, safe_serialization=True)
     if isinstance(pipe, diffusers.Flux2Pipeline):  # the real one is a processor, which needs torchvision

@@ -177,10 +177,10 @@ def _grown(seen: Mapping[str, Any]) -> str:
 
 def _sampler(folder: Path) -> str:
     """The scheduler that ships, in words."""
-    told = read_json(folder / "scheduler" / "scheduler_config.json")
-    kind, order = told.get("algorithm_type", ""), told.get("solver_order", "")
-    name = told.get("_class_name", "unknown scheduler")
-    return f"`{name}` ({kind}, order {order}, {told.get('timestep_spacing')} timesteps)"
+    config = read_json(folder / "scheduler" / "scheduler_config.json")
+    kind, order = config.get("algorithm_type", ""), config.get("solver_order", "")
+    name = config.get("_class_name", "unknown scheduler")
+    return f"`{name}` ({kind}, order {order}, {config.get('timestep_spacing')} timesteps)"
 
 
 def _figures(out: Path, error: float | None) -> list[str]:

@@ -50,8 +50,8 @@ def extend(out: Path) -> int:
         if (name := f"{part}/{WORDS}") in tensors:
             tensors[name] = _padded(tensors[name], len(now))
     write_atomically(file, tensors, metadata)
-    for made in temporary.iterdir():
-        made.replace(out / "tokenizer" / made.name)
+    for written in temporary.iterdir():
+        written.replace(out / "tokenizer" / written.name)
     temporary.rmdir()
     state = json.loads((metadata or {})["state"])
     print(f"extended at step {state['step']}: {rows} -> {len(now)} word embeddings", flush=True)

@@ -71,7 +71,7 @@ def read_latents(out: Path, plain: int, total: int, which: str = LATENTS) -> Ten
         if count:
             table = load_file(out / name)
             if which not in table or len(table[which]) != count:
-                found = len(table[which]) if which in table else "no"
-                raise ValueError(f"{found} {which} in {name} for {count} pictures: repeat the stage latents")
+                stored = len(table[which]) if which in table else "no"
+                raise ValueError(f"{stored} {which} in {name} for {count} pictures: repeat the stage latents")
             parts.append(table[which])
     return parts[0] if len(parts) == 1 else torch.cat(parts)

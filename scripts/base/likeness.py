@@ -30,11 +30,11 @@ class Teacher:
         with torch.autocast(pictures.device.type, torch.bfloat16):
             return nn.functional.normalize(self._net(unit(crop)).float(), dim=1)
 
-    def unlikeness(self, made: Tensor, real: Tensor, landmarks: Tensor) -> Tensor:
+    def unlikeness(self, decoded: Tensor, real: Tensor, landmarks: Tensor) -> Tensor:
         """Mean of 1 - cosine between two versions of pictures; the gradient goes to `made` only."""
         with torch.no_grad():
             wanted = self.embed(real, landmarks)
-        return (1 - (self.embed(made, landmarks) * wanted).sum(1)).mean()
+        return (1 - (self.embed(decoded, landmarks) * wanted).sum(1)).mean()
 
 
 def teacher_of(folder: Path, device: torch.device) -> Teacher:

@@ -26,7 +26,7 @@ from .replay import Replayed
 
 CHECKPOINT: Final = "checkpoint.safetensors"
 Figures = dict[str, float | Tensor]
-Given = Callable[[int, torch.Generator], tuple[Tensor, ...]]
+TakeBatch = Callable[[int, torch.Generator], tuple[Tensor, ...]]
 """(step, generator) -> the tensors of the step."""
 Loss = Callable[..., tuple[Tensor, Figures]]
 """Those tensors -> (loss, figures to print: numbers, or tensors of one value, read when printed)."""
@@ -134,12 +134,14 @@ class Run:
         if (folder / CHECKPOINT).exists():
             self._load()
 
-    def train(self, given: Given, loss: Loss, on_checkpoint: Callable[[Run], None] | None = None) -> State:
+    def train(
+        self, take_batch: TakeBatch, loss: Loss, on_checkpoint: Callable[[Run], None] | None = None
+    ) -> State:
         """Train until the plan is fulfilled; SIGTERM or Ctrl-C saves and leaves with exit code 130."""
         before = {s: signal.signal(s, self._ask_to_stop) for s in (signal.SIGINT, signal.SIGTERM)}
         try:
             with self._stream():
-                self._loop(given, loss, on_checkpoint)
+                self._loop(take_batch, loss, on_checkpoint)
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -165,7 +167,7 @@ class Run:
             for p, a in zip(self.parameters, self.average, strict=True):
                 p.copy_(a)
 
-    def _loop(self, given: Given, loss: Loss, on_checkpoint: Callable[[Run], None] | None) -> None:
+    def _loop(self, take_batch: TakeBatch, loss: Loss, on_checkpoint: Callable[[Run], None] | None) -> None:
         plan, state = self.plan, self.state
         device = self.parameters[0].device
         saved, tick = state.seconds, time.monotonic()
@@ -181,7 +183,7 @@ class Run:
             self._set_lr(fraction)
             generator = torch.Generator(device).manual_seed(plan.seed * 1_000_003 + state.step)
             self._blend.fill_(1 - min(plan.ema, 1 - 1 / (state.step / 8 + 1.125)))
-            tensors = given(state.step, generator)
+            tensors = take_batch(state.step, generator)
             self._loss, figures = replayed(tensors) if replayed else update(*tensors)
             state.step += 1
             self._note(figures)

@@ -43,6 +43,6 @@ class Names(nn.Module):
         return self.layers(traits_NT)
 
 
-def told(states_NLD: Tensor, place_NL: Tensor, names_ND: Tensor) -> Tensor:
+def with_names(states_NLD: Tensor, place_NL: Tensor, names_ND: Tensor) -> Tensor:
     """The text encoder's answer with the names added where `place_NL` is 1."""
     return states_NLD + place_NL[..., None] * names_ND[:, None]

@@ -41,21 +41,21 @@ class Replayed:
         self._known: dict[tuple[torch.Size, ...], _Recorded] = {}
         self._seen: Counter[tuple[torch.Size, ...]] = Counter()
 
-    def __call__(self, given: Sequence[Tensor]) -> Answer:
-        shapes = tuple(t.shape for t in given)
+    def __call__(self, batch: Sequence[Tensor]) -> Answer:
+        shapes = tuple(t.shape for t in batch)
         if shapes not in self._known:
             self._seen[shapes] += 1
             if self._seen[shapes] <= _WARM:
-                return self._update(*given)
-            self._known[shapes] = self._record(given)
+                return self._update(*batch)
+            self._known[shapes] = self._record(batch)
         known = self._known[shapes]
-        for held, new in zip(known.inputs, given, strict=True):
+        for held, new in zip(known.inputs, batch, strict=True):
             held.copy_(new)
         known.graph.replay()
         return known.answer
 
-    def _record(self, given: Sequence[Tensor]) -> _Recorded:
-        inputs = tuple(t.clone() for t in given)
+    def _record(self, batch: Sequence[Tensor]) -> _Recorded:
+        inputs = tuple(t.clone() for t in batch)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, stream=torch.cuda.current_stream(), capture_error_mode="thread_local"):
             answer = self._update(*inputs)

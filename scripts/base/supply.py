@@ -72,8 +72,8 @@ class Stored:
         self._table: Table | None = Table(latents, boxes, who, corpus.looks, plain, corpus.size_px)
 
     def table(self) -> Table | None:
-        told, self._table = self._table, None
-        return told
+        whole, self._table = self._table, None
+        return whole
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,8 +33,8 @@ _PIECES: Final = re.compile(r"[^\W\d_]+|\d|[^\w\s]+")
 
 def pieces(words: tuple[str, ...]) -> tuple[str, ...]:
     """What CLIP's pre-tokenizer makes of the words, sorted, each once."""
-    found = {p for word in words for p in _PIECES.findall(word.lower())}
-    return tuple(sorted(found | {","}))
+    distinct = {p for word in words for p in _PIECES.findall(word.lower())}
+    return tuple(sorted(distinct | {","}))
 
 
 def merges_for(units: tuple[str, ...], begun: Sequence[tuple[str, str]] = ()) -> list[tuple[str, str]]:

@@ -17,7 +17,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from . import configs
 from .feed import NAMED, Batches, Feed
 from .loop import CHECKPOINT, Plan, Run, read_part, write_json
-from .names import Names, noun_ids, told
+from .names import Names, noun_ids, with_names
 from .preview import build_pipeline, draw, save_sheet
 from .supply import Supply, Table
 from .vae import face_weights
@@ -136,17 +136,17 @@ def noised(
     )
 
 
-def velocity_loss(modules: nn.ModuleDict, asked: Noised) -> tuple[Tensor, Tensor, Tensor]:
+def velocity_loss(modules: nn.ModuleDict, step: Noised) -> tuple[Tensor, Tensor, Tensor]:
     """(training loss, plain velocity error of samples without a name, and of those with one)."""
-    with torch.autocast(asked.noisy.device.type, torch.bfloat16):
-        states = modules["text"](asked.ids).last_hidden_state
-        states = told(states, asked.nouns, modules["names"](asked.traits))
-        output = modules["unet"](asked.noisy, asked.timesteps, states).sample
-    square = (output.float() - asked.velocity).square()
-    error = (square * asked.places).mean((1, 2, 3))
-    plain, named = square.detach().mean((1, 2, 3)), asked.nouns.amax(1)
+    with torch.autocast(step.noisy.device.type, torch.bfloat16):
+        states = modules["text"](step.ids).last_hidden_state
+        states = with_names(states, step.nouns, modules["names"](step.traits))
+        output = modules["unet"](step.noisy, step.timesteps, states).sample
+    square = (output.float() - step.velocity).square()
+    error = (square * step.places).mean((1, 2, 3))
+    plain, named = square.detach().mean((1, 2, 3)), step.nouns.amax(1)
     parts = [(plain * kind).sum() / kind.sum().clamp(min=1) for kind in (1 - named, named)]
-    return (error * asked.weight).mean(), parts[0], parts[1]
+    return (error * step.weight).mean(), parts[0], parts[1]
 
 
 def train_unet(
@@ -181,7 +181,7 @@ def train_unet(
 
     feed, nouns = feed_of(table), torch.tensor(noun_ids(tokenizer), device=device)
 
-    def given(number: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+    def take_batch(number: int, generator: torch.Generator) -> tuple[Tensor, ...]:
         nonlocal table, feed, looked
         if time.monotonic() - looked > LOOK_SECONDS:
             looked = time.monotonic()
@@ -196,14 +196,14 @@ def train_unet(
             z, places = narrowed(z, places, box, batch.width)
         ids = batch.ids.to(device)
         named = batch.named.to(device)[:, None] & torch.isin(ids, nouns)
-        asked = noised(z, Words(ids, named.float(), table.traits[rows]), alphas, generator, places)
-        return tuple(getattr(asked, field.name) for field in fields(asked))
+        step = noised(z, Words(ids, named.float(), table.traits[rows]), alphas, generator, places)
+        return tuple(getattr(step, field.name) for field in fields(step))
 
-    def loss(*asked: Tensor) -> tuple[Tensor, dict[str, float | Tensor]]:
-        total, error, named = velocity_loss(modules, Noised(*asked))
+    def loss(*inputs: Tensor) -> tuple[Tensor, dict[str, float | Tensor]]:
+        total, error, named = velocity_loss(modules, Noised(*inputs))
         return total, {"error": error, "named": named}
 
-    run.train(given, loss, lambda r: preview(r, vae(), tokenizer, out, shape, device))
+    run.train(take_batch, loss, lambda r: preview(r, vae(), tokenizer, out, shape, device))
 
 
 def preview(

@@ -76,11 +76,11 @@ def embeddings_for(table: Tensor, old: dict[str, int], new: dict[str, int]) -> T
     with a fixed seed.
     """
     generator = torch.Generator().manual_seed(0)
-    made = torch.randn(len(new), table.shape[1], generator=generator) * NEW_WORD_STD
+    extended = torch.randn(len(new), table.shape[1], generator=generator) * NEW_WORD_STD
     for token, row in new.items():
         if token in old:
-            made[row] = table[old[token]]
-    return made
+            extended[row] = table[old[token]]
+    return extended
 
 
 def ids_of(tokenizer: Path) -> dict[str, int]:

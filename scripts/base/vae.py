@@ -139,7 +139,7 @@ def train_encoder(corpus: Corpus, vae: AutoencoderKL, out: Path, plan: Plan, dev
     weight = 0.05 + pca["spread"].view(1, -1, 1, 1)
     skip = min(HOLDOUT_IMAGES, len(corpus) // 2)
 
-    def given(number: int, _: torch.Generator) -> tuple[Tensor, ...]:
+    def take_batch(number: int, _: torch.Generator) -> tuple[Tensor, ...]:
         return (corpus.pictures(epoch_rows(number, plan.batch, len(corpus), plan.seed, skip)).to(device),)
 
     def loss(x: Tensor) -> tuple[Tensor, Figures]:
@@ -148,7 +148,7 @@ def train_encoder(corpus: Corpus, vae: AutoencoderKL, out: Path, plan: Plan, dev
         error = (mean.float() - pca_encode(pca, x)).square()
         return (error * weight).mean() / weight.mean(), {"latent_error": error.detach().mean()}
 
-    run.train(given, loss)
+    run.train(take_batch, loss)
     run.use_average()
     fix_posterior(vae)
 
@@ -196,7 +196,7 @@ def train_decoder(
     boxes, keypoints, landmarks = (corpus.column(name) for name in ("box", "keypoints", "landmarks"))
     skip = min(HOLDOUT_IMAGES, len(corpus) // 2)
 
-    def given(number: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+    def take_batch(number: int, generator: torch.Generator) -> tuple[Tensor, ...]:
         index = epoch_rows(number, plan.batch, len(corpus), plan.seed, skip)
         x, z = corpus.pictures(index).to(device), latents[index].float().to(device)
         strength = LATENT_NOISE * torch.rand(len(z), 1, 1, 1, generator=generator, device=device)
@@ -214,7 +214,7 @@ def train_decoder(
             total, figures = total + LIKENESS_WEIGHT * unlike, figures | {"unlike": unlike.detach()}
         return total, figures
 
-    run.train(given, loss)
+    run.train(take_batch, loss)
     run.use_average()
     measure(corpus, vae, out, device)
 
@@ -240,12 +240,12 @@ def measure(corpus: Corpus, vae: AutoencoderKL, out: Path, device: torch.device)
         x = corpus.pictures(index).to(device)
         y = vae.decode(vae.encode(x).latent_dist.mean).sample.clamp(-1, 1)
         box = corpus.rows("box", index).to(device)
-        shown, found = [x, y], {"psnr": psnr(y - x), "psnr_face": psnr_face(y - x, box)}
+        shown, errors = [x, y], {"psnr": psnr(y - x), "psnr_face": psnr_face(y - x, box)}
         if pca is not None:
             linear = pca_decode(pca, pca_encode(pca, x))
             shown.insert(1, linear)
-            found["psnr_linear"] = psnr(linear - x)
-        for name, value in found.items():
+            errors["psnr_linear"] = psnr(linear - x)
+        for name, value in errors.items():
             rows.setdefault(name, []).extend([value] * len(index))
         sheet = sheet or [part[:8].cpu() for part in shown]
     figures: dict[str, Any] = {k: round(sum(v) / len(v), 2) for k, v in rows.items()}

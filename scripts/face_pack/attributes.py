@@ -62,18 +62,18 @@ def accuracy(net: nn.Module, pool: Pool) -> dict[str, float]:
             crop, affine = landmark_crop(pool.image[rows], pool.box[rows], None, LANDMARK_PX)
             answers.append(look(net, crop))
             spoilt = occluders.paint(crop, move(pool.landmarks[rows], invert(affine)), generator)
-            told = split_answer(look(net, spoilt.crop * spoilt.cut))[2].sigmoid()
-            painted.append((told, spoilt.covered))
+            predicted = split_answer(look(net, spoilt.crop * spoilt.cut))[2].sigmoid()
+            painted.append((predicted, spoilt.covered))
     logits, light, _ = split_answer(torch.cat(answers))
     right = {
         name: float((guess.argmax(1) == wanted)[wanted >= 0].float().mean())
         for name, guess, wanted in zip(GROUPS, logits, truth(pool).unbind(1), strict=True)
     }
     cosine = (light * F.normalize(pool.light, dim=1)).sum(1).clamp(-1, 1)
-    told, share = (torch.cat(part) for part in zip(*painted, strict=True))
+    predicted, share = (torch.cat(part) for part in zip(*painted, strict=True))
     clear = (share >= _BAD_SHARE) | (share <= _GOOD_SHARE)
-    sorted_right = ((told > _BETWEEN) == (share > _BETWEEN))[clear].float().mean()
-    covered = {"covered_mae": float((told - share).abs().mean()), "covered_right": float(sorted_right)}
+    sorted_right = ((predicted > _BETWEEN) == (share > _BETWEEN))[clear].float().mean()
+    covered = {"covered_mae": float((predicted - share).abs().mean()), "covered_right": float(sorted_right)}
     light_deg = float(cosine.acos().rad2deg().mean())
     return right | {"light_deg": light_deg, **covered, "n": float(len(pool))}
 

@@ -30,7 +30,7 @@ class Shown:
     report: Floats
 
     @property
-    def found(self) -> float:
+    def face_rate(self) -> float:
         return float(np.isfinite(self.select[..., 0]).mean())
 
 

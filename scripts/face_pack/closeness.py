@@ -70,12 +70,12 @@ def truth_of(seeds: Sequence[int], keep: Path | None = None, workers: int = 1) -
         if "albedo" in table and all(seed in row for seed in seeds):
             rows = torch.tensor([row[seed] for seed in seeds])
             return Truth(table["shape"][rows], table["albedo"][rows])
-    made = _truth_of(seeds, workers)
+    truth = _truth_of(seeds, workers)
     if keep:
         write_atomically(
-            keep, {"seed": torch.tensor(list(seeds)), "shape": made.shape, "albedo": made.albedo}
+            keep, {"seed": torch.tensor(list(seeds)), "shape": truth.shape, "albedo": truth.albedo}
         )
-    return made
+    return truth
 
 
 def _truth_of(seeds: Sequence[int], workers: int) -> Truth:
@@ -100,8 +100,8 @@ def _coordinates(rows: Tensor, pairs: tuple[Tensor, Tensor]) -> Tensor:
     rows = rows - rows.mean(0)
     torch.manual_seed(0)
     _, _, axes = torch.pca_lowrank(rows, q=min(_COORDINATES, len(rows)), center=False)
-    found, (a, b) = rows @ axes, pairs
-    return found / (found[a] - found[b]).norm(dim=1).median()
+    projected, (a, b) = rows @ axes, pairs
+    return projected / (projected[a] - projected[b]).norm(dim=1).median()
 
 
 def _seen(seed: int) -> tuple[np.ndarray, np.ndarray]:

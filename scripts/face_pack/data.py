@@ -24,7 +24,7 @@ TEMPLATE_112: Final = (
 """Where insightface puts the five keypoints in its 112 px crop."""
 HELD_OUT_SHARE: Final = 0.04
 """Of the people: the last ones, kept to look at progress with."""
-UNTOLD: Final = -100
+UNLABELLED: Final = -100
 """Label of what a network is not asked about; `cross_entropy` leaves it out."""
 
 
@@ -43,7 +43,7 @@ class Pool:
     person: Tensor  # (N,) long
     seed: Tensor  # (N,) long
     expression: Tensor  # (N,) long
-    worn: Tensor  # (N, 3) long: glasses, beard, lighting, each by its list of the vocabulary; else UNTOLD
+    worn: Tensor  # (N, 3) long: glasses, beard, lighting, each by its list of the vocabulary; else UNLABELLED
     light: Tensor  # (N, 3) unit, towards the key light
 
     def __len__(self) -> int:
@@ -107,15 +107,15 @@ def load_pool(folder: Path, limit: int | None = None) -> Pool:
 def worn_of(looks: Sequence[vocabulary.Look]) -> Tensor:
     """(N, 3) indices of the words for glasses, beard and lighting; unsaid means the first of the list.
 
-    A rig of the second edition is `UNTOLD`: the pack tells the first eight apart.
+    A rig of the second edition is `UNLABELLED`: the pack tells the first eight apart.
     """
     lists = (vocabulary.ALL_GLASSES, vocabulary.BEARDS, vocabulary.LIGHTINGS)
-    said = [(look.glasses, look.beard, look.lighting) for look in looks]
-    return torch.tensor([[_index_of(s or w[0], w) for w, s in zip(lists, row, strict=True)] for row in said])
+    words = [(look.glasses, look.beard, look.lighting) for look in looks]
+    return torch.tensor([[_index_of(s or w[0], w) for w, s in zip(lists, row, strict=True)] for row in words])
 
 
 def _index_of(word: str, words: Sequence[str]) -> int:
-    return words.index(word) if word in words else UNTOLD
+    return words.index(word) if word in words else UNLABELLED
 
 
 def unit(image: Tensor, std: float = 127.5) -> Tensor:

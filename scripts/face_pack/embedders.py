@@ -191,8 +191,8 @@ def _train_embedder(
         return share * (loss + CLOSENESS_WEIGHT * near) + TRAIT_WEIGHT * off, figures
 
     def evaluate() -> dict[str, float]:
-        found = auc(embed_pool(net, held.to(length.device)), held.person.to(length.device))
-        return {"auc": found, "people": float(len(held.person.unique()))}
+        area = auc(embed_pool(net, held.to(length.device)), held.person.to(length.device))
+        return {"auc": area, "people": float(len(held.person.unique()))}
 
     with length.device:
         torch.manual_seed(SEEDS[name])

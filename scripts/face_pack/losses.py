@@ -63,21 +63,21 @@ def giou(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def detector_loss(
-    found: list[tuple[Tensor, Tensor, Tensor]], batch: SceneBatch
+    outputs: list[tuple[Tensor, Tensor, Tensor]], batch: SceneBatch
 ) -> tuple[Tensor, dict[str, float]]:
     """Quality focal loss on the scores, generalised IoU on boxes, smooth L1 on keypoints."""
     height, width = batch.image.shape[-2:]
     points, strides, _ = anchors(height, width)
     slot, ignored = assign(batch, height, width)
-    score = torch.cat([s for s, _, _ in found], 1)
+    score = torch.cat([s for s, _, _ in outputs], 1)
     row, cell = (slot >= 0).nonzero(as_tuple=True)
     which = slot[row, cell]
     stride, point = strides[cell][:, None], points[cell]
-    box = torch.cat([b for _, b, _ in found], 1)[row, cell] * stride
+    box = torch.cat([b for _, b, _ in outputs], 1)[row, cell] * stride
     box = torch.cat([point - box[:, :2], point + box[:, 2:]], -1)
     truth = batch.box[row, which]
     iou, generalised = giou(box, truth)
-    marks = torch.cat([k for _, _, k in found], 1)[row, cell] * stride
+    marks = torch.cat([k for _, _, k in outputs], 1)[row, cell] * stride
     marks = marks.reshape(-1, 5, 2) + point[:, None]
     face = ((truth[:, 2] - truth[:, 0]) * (truth[:, 3] - truth[:, 1])).sqrt()[:, None, None]
     off = (marks - batch.keypoints[row, which]) / face

@@ -231,10 +231,10 @@ class DetectorOnnx(nn.Module):
         self.net = net
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        found = self.net(x)
-        scores = [torch.sigmoid(s).reshape(-1, 1) for s, _, _ in found]
-        boxes = [b.reshape(-1, 4) for _, b, _ in found]
-        points = [k.reshape(-1, 10) for _, _, k in found]
+        outputs = self.net(x)
+        scores = [torch.sigmoid(s).reshape(-1, 1) for s, _, _ in outputs]
+        boxes = [b.reshape(-1, 4) for _, b, _ in outputs]
+        points = [k.reshape(-1, 10) for _, _, k in outputs]
         return (*scores, *boxes, *points)
 
 

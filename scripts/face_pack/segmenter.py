@@ -113,7 +113,7 @@ def accuracy(net: nn.Module, pool: Pool, parts: Tensor) -> dict[str, float]:
     """Intersection over union of every part on plain pictures, and how the share covered is told."""
     net.eval()
     both, either = torch.zeros(2, len(PARTS))
-    told, share = [], []
+    predicted, share = [], []
     generator = torch.Generator().manual_seed(SEED)
     with torch.no_grad():
         for rows in torch.arange(len(pool)).split(_CHUNK):
@@ -125,14 +125,14 @@ def accuracy(net: nn.Module, pool: Pool, parts: Tensor) -> dict[str, float]:
                 both[k] += (a & b).sum()
                 either[k] += (a | b).sum()
             painted = occluders.paint(crop, move(pool.landmarks[rows], invert(affine)), generator)
-            told.append(covered_share(look(net, painted.crop * painted.cut)))
+            predicted.append(covered_share(look(net, painted.crop * painted.cut)))
             share.append(painted.covered)
-    guessed, true = torch.cat(told), torch.cat(share)
+    guessed, true = torch.cat(predicted), torch.cat(share)
     clear = (true >= _BAD_SHARE) | (true <= _GOOD_SHARE)
     right = ((guessed > _BETWEEN) == (true > _BETWEEN))[clear].float().mean()
-    found = {f"iou_{name}": float(v) for name, v in zip(PARTS, both / either.clamp(min=1), strict=True)}
+    overlaps = {f"iou_{name}": float(v) for name, v in zip(PARTS, both / either.clamp(min=1), strict=True)}
     covered = {"covered_mae": float((guessed - true).abs().mean()), "covered_right": float(right)}
-    return found | covered | {"n": float(len(pool))}
+    return overlaps | covered | {"n": float(len(pool))}
 
 
 def train_segmenter(
@@ -155,8 +155,8 @@ def train_segmenter(
         logits = look(net, crop)
         part = F.cross_entropy(logits[:, :-1], wanted, weights, ignore_index=-1)
         inside = F.binary_cross_entropy_with_logits(logits[:, -1], face)
-        told = covered_share(logits)
-        share = (told - painted.covered).abs().mean()
+        predicted = covered_share(logits)
+        share = (predicted - painted.covered).abs().mean()
         figures = {"parts": part.item(), "face": inside.item(), "covered": share.item()}
         return part + inside + share, figures
 

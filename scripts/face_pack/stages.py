@@ -56,8 +56,8 @@ def train_detector(pool: Pool, folder: Path, length: Length, batch: int = 32) ->
             count = batch * SCENE_PX[0] ** 2 // (2 * SCENE_PX[which] ** 2)
             scenes = composers[which].batch(count, generator)
         with torch.autocast(length.device.type, torch.bfloat16):
-            found = net(unit(scenes.image, 128.0))
-        return losses.detector_loss(found, scenes)
+            outputs = net(unit(scenes.image, 128.0))
+        return losses.detector_loss(outputs, scenes)
 
     with length.device:
         net = Detector().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]

@@ -38,8 +38,8 @@ def plain_pipeline(
     """A folder or a fetched repository as diffusers opens it."""
     there: dict[str, Any] = {"local_files_only": True, "revision": revision}
     dev = DiffusionPipeline.load_config(source, **there)["_class_name"] == Flux2Pipeline.__name__
-    given: dict[str, Any] = {"tokenizer": None} if dev else {}
-    pipe = DiffusionPipeline.from_pretrained(source, dtype=dtype, use_safetensors=True, **there, **given)
+    parts: dict[str, Any] = {"tokenizer": None} if dev else {}
+    pipe = DiffusionPipeline.from_pretrained(source, dtype=dtype, use_safetensors=True, **there, **parts)
     if dev:  # its processor needs torchvision, for pictures that nobody shows it here
         words = PreTrainedTokenizerFast.from_pretrained(source, subfolder="tokenizer", **there)
         pipe.register_modules(tokenizer=words)
@@ -72,26 +72,26 @@ def from_layout(family: FamilyName, latents: Tensor, shape: torch.Size) -> Tenso
 
 def observe(family: FamilyName, pipe: Any, prompts: list[str], noise: Tensor) -> Observed:
     """Run `pipe` for three steps without guidance and watch denoiser, scheduler and VAE."""
-    asked: list[tuple[Tensor, Tensor, Tensor]] = []
+    evaluated: list[tuple[Tensor, Tensor, Tensor]] = []
     stepped: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
     decoded: list[Tensor] = []
     step, decode = pipe.scheduler.step, pipe.vae.decode
 
-    def watch_step(answer: Tensor, timestep: Tensor, sample: Tensor, **given: Any) -> Any:
-        result = step(answer, timestep, sample, **given)
+    def watch_step(answer: Tensor, timestep: Tensor, sample: Tensor, **arguments: Any) -> Any:
+        result = step(answer, timestep, sample, **arguments)
         stepped.append((sample, timestep, answer, result[0]))
         return result
 
-    def watch_decode(latents: Tensor, **given: Any) -> Any:
+    def watch_decode(latents: Tensor, **arguments: Any) -> Any:
         decoded.append(latents)
-        return decode(latents, **given)
+        return decode(latents, **arguments)
 
     if family in ("sd15", "sdxl"):
         ask = pipe.unet.forward
 
-        def watch_unet(sample: Tensor, timestep: Tensor, **given: Any) -> Any:
-            result = ask(sample, timestep, **given)
-            asked.append((sample, timestep, result[0]))
+        def watch_unet(sample: Tensor, timestep: Tensor, **arguments: Any) -> Any:
+            result = ask(sample, timestep, **arguments)
+            evaluated.append((sample, timestep, result[0]))
             return result
 
         pipe.unet.forward = watch_unet
@@ -107,7 +107,7 @@ def observe(family: FamilyName, pipe: Any, prompts: list[str], noise: Tensor) ->
         output_type="pt",
         **guidance,
     )
-    sample, timestep, answer = asked[0] if asked else stepped[0][:3]
+    sample, timestep, answer = evaluated[0] if evaluated else stepped[0][:3]
     return Observed(
         from_layout(family, sample, noise.shape),
         timestep,

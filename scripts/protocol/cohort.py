@@ -15,25 +15,25 @@ from scripts.rows import Row
 
 def rows(folder: Path) -> list[Row]:
     """Of every `person-SEED` of a folder of `scripts.train_cohort` whose journey is finished."""
-    told = {
+    reports = {
         int(place.name.removeprefix("person-")): json.loads((place / "reports" / "drift.json").read_text())
         for place in sorted(folder.glob("person-*"))
         if (place / "reports" / "drift.json").is_file()
     }
-    if not told:
+    if not reports:
         print(f"cohort: nobody has finished in {folder}", flush=True)
         return []
-    people = [_person(seed, raw) for seed, raw in told.items()]
+    people = [_person(seed, raw) for seed, raw in reports.items()]
     portraits = sum(len(p.genuine) for p in people)
     flagged = [
-        raw["copy_score"] * len(raw["scores"]) for raw in told.values() if raw["copy_score"] is not None
+        raw["copy_score"] * len(raw["scores"]) for raw in reports.values() if raw["copy_score"] is not None
     ]
-    needed = [raw["needed"]["paired_prompts"] for raw in told.values() if raw.get("needed")]
-    found = [Row("trained: portraits flagged as copies", sum(flagged) / portraits, "share", portraits)]
+    needed = [raw["needed"]["paired_prompts"] for raw in reports.values() if raw.get("needed")]
+    table = [Row("trained: portraits flagged as copies", sum(flagged) / portraits, "share", portraits)]
     if needed:
         name = "trained: prompts for a difference of 0.02, median"
-        found.append(Row(name, float(np.median(needed)), "prompts", len(needed)))
-    return found + [
+        table.append(Row(name, float(np.median(needed)), "prompts", len(needed)))
+    return table + [
         Row(f"trained: {r.name}", r.value, r.unit, r.n, ci95=r.ci95) for r in rates_by_group(people)
     ]
 

@@ -66,11 +66,11 @@ def as_asked(person: int) -> list[Picture]:
     Nothing was trained, so none is a copy; but views, faces and light repeat, as they do in portraits.
     """
     who = sample_people([person])
-    made = [
+    renders = [
         render(who, sample_scenes([person * 100 + 70 + i], **layers), ASKED_PX).image_BCHW[0]
         for i, layers in enumerate(_asked())
     ]
-    return [p.permute(1, 2, 0).contiguous().numpy() for p in made]
+    return [p.permute(1, 2, 0).contiguous().numpy() for p in renders]
 
 
 @cache
@@ -107,8 +107,8 @@ class Counts:
 def count(finder: FaceAnalyzer, person: int) -> Counts:
     """A copy in which no face is found counts as missed."""
     rng = np.random.default_rng(person)
-    made = pictures(person, TRAINING + HOLDOUT + HONEST)
-    real = _views(finder, made[: TRAINING + HOLDOUT])
+    drawn = pictures(person, TRAINING + HOLDOUT + HONEST)
+    real = _views(finder, drawn[: TRAINING + HOLDOUT])
     training = [v for v in real[:TRAINING] if v is not None]
     holdout = [v for v in real[TRAINING:] if v is not None]
 
@@ -118,30 +118,31 @@ def count(finder: FaceAnalyzer, person: int) -> Counts:
 
     sources = range(0, TRAINING, 2)
     caught = {
-        kind: flagged([plant(kind, made[i], made[-1 - i % HONEST], rng) for i in sources]) for kind in PLANTS
+        kind: flagged([plant(kind, drawn[i], drawn[-1 - i % HONEST], rng) for i in sources])
+        for kind in PLANTS
     }
-    asked = as_asked(person)
-    wrong = flagged(made[TRAINING + HOLDOUT :])
-    return Counts(caught, len(sources), wrong, HONEST, flagged(asked), len(asked))
+    in_series = as_asked(person)
+    wrong = flagged(drawn[TRAINING + HOLDOUT :])
+    return Counts(caught, len(sources), wrong, HONEST, flagged(in_series), len(in_series))
 
 
 def rows(finder: FaceAnalyzer, people: int, seed: int, store: Store) -> list[Row]:
     """Shares flagged, over people that the settings of the copy search were not chosen on."""
     first = FIRST_SEED + 1000 * seed
-    found = [
-        Counts(**told)
-        for told in store.pieces(
+    counts = [
+        Counts(**fields)
+        for fields in store.pieces(
             f"copies-{seed}", people, 1, lambda part: [asdict(count(finder, first + i)) for i in part]
         )
     ]
-    planted = sum(c.planted for c in found)
-    caught = {kind: sum(c.caught[kind] for c in found) for kind in PLANTS}
+    planted = sum(c.planted for c in counts)
+    caught = {kind: sum(c.caught[kind] for c in counts) for kind in PLANTS}
     total = planted * len(PLANTS)
     return [
         Row("copies caught", sum(caught.values()) / total, "share", total, 0.99),
         *(Row(f"copies caught, {k}", n / planted, "share", planted) for k, n in caught.items()),
-        _wrong("any scene", sum(c.wrong for c in found), sum(c.honest for c in found)),
-        _wrong("as asked", sum(c.wrong_as_asked for c in found), sum(c.as_asked for c in found)),
+        _wrong("any scene", sum(c.wrong for c in counts), sum(c.honest for c in counts)),
+        _wrong("as asked", sum(c.wrong_as_asked for c in counts), sum(c.as_asked for c in counts)),
     ]
 
 

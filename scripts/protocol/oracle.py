@@ -96,16 +96,16 @@ def _cross_fitted(truth: np.ndarray) -> float:
 
 def rows(studies: Sequence[Study]) -> list[Row]:
     """Means over people, with intervals over people; targets hold for all of them together."""
-    found = [regrets(study) for study in studies]
-    n = len(found)
+    outcomes = [regrets(study) for study in studies]
+    n = len(outcomes)
 
     def row(name: str, field: str, target: float | None = None, *, at_most: bool = True) -> Row:
-        values = [float(getattr(r, field)) for r in found]
+        values = [float(getattr(r, field)) for r in outcomes]
         ci95 = clustered_interval(values, range(n)).ci95 if n > 1 else None
         unit = "share" if field == "saved" else "cosine"
         return Row(name, float(np.mean(values)), unit, n, target, at_most, ci95)
 
-    overfitted = float(np.mean([r.last > 0.01 for r in found]))
+    overfitted = float(np.mean([r.last > 0.01 for r in outcomes]))
     return [
         row("selection: regret", "chosen", 0.01),
         row("early stop: regret against the best up to the default's end", "early_of_default", 0.01),

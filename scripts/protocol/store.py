@@ -32,10 +32,10 @@ class Store:
         path = self.folder / manifest.digest([self.key, _code()])[:12] / f"{name}.json"
         if path.is_file():
             return json.loads(path.read_text(encoding="utf-8"))
-        found = work()
+        result = work()
         manifest.make_folder(path.parent)
-        manifest.write_json_atomic(path, found)
-        return found
+        manifest.write_json_atomic(path, result)
+        return result
 
     def pieces(self, name: str, count: int, size: int, work: Callable[[range], list[T]]) -> Iterator[T]:
         """What `work` finds for 0..count in pieces of `size`; a longer run reuses those of a shorter one."""

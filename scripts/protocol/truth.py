@@ -53,14 +53,14 @@ def follow_rows(analyzers: Sequence[FaceAnalyzer], pairs: int, seed: int, store:
         finally:
             torch.set_num_threads(before)
 
-    found = store.pieces(f"follow-{SERIES}-{HOLDOUT}-{seed}", pairs, PIECE, work)
-    table = np.array([row for row in found if None not in row], dtype=np.float64)
+    pieces = store.pieces(f"follow-{SERIES}-{HOLDOUT}-{seed}", pairs, PIECE, work)
+    table = np.array([row for row in pieces if None not in row], dtype=np.float64)
     rows: list[Row] = []
     for k, name in enumerate("AB"[: len(analyzers)]):
         for column, (what, target) in enumerate(_COMPARED, start=1):
             rank = float(-stats.spearmanr(table[:, 0], table[:, len(_COMPARED) * k + column]).statistic)
-            told = f"similarity of {what} follows identity, embedder {name}"
-            rows.append(Row(told, rank, "rank corr", len(table), target))
+            label = f"similarity of {what} follows identity, embedder {name}"
+            rows.append(Row(label, rank, "rank corr", len(table), target))
     return rows
 
 
@@ -115,8 +115,8 @@ def group_rows(
     def work(part: range) -> list[dict[str, object] | None]:
         return [_group_member(analyzer, first + i, limit) for i in part]
 
-    found = store.pieces(f"groups-{seed}-{role}", people, PIECE, work)
-    return rates_by_group([Person(**told) for told in found if told is not None])  # type: ignore[arg-type]
+    members = store.pieces(f"groups-{seed}-{role}", people, PIECE, work)
+    return rates_by_group([Person(**member) for member in members if member is not None])  # type: ignore[arg-type]
 
 
 def rates_by_group(people: Sequence[Person]) -> list[Row]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from portrait_lora import config
 from portrait_lora.vocabulary import LOOK_FIELDS, Look
 from scripts.rows import Row
-from scripts.studio.attributes import ATTRIBUTES, labels, said
+from scripts.studio.attributes import ATTRIBUTES, labels, prompted
 from scripts.studio.classifiers import Reader, right
 from scripts.studio.network import SIZE_PX
 
@@ -25,8 +25,8 @@ BASE_SUFFIX: Final = "-base"
 
 def look_of(layers: Mapping[str, str]) -> Look:
     """The layers of a shot as a look; the trigger is left out of the subject."""
-    told = {k: v for k, v in layers.items() if k in LOOK_FIELDS}
-    return said(Look(**told | {"subject": layers["subject"].split()[-1]}))
+    fields = {k: v for k, v in layers.items() if k in LOOK_FIELDS}
+    return prompted(Look(**fields | {"subject": layers["subject"].split()[-1]}))
 
 
 def middle(picture: Image.Image) -> Tensor:
@@ -42,14 +42,14 @@ def middle(picture: Image.Image) -> Tensor:
 def pairs(folder: Path, series: str) -> list[tuple[Look, Tensor, Tensor]]:
     """(look, with the adapter, without it) of every portrait of the series that has both."""
     bare = folder / "portraits" / f"{series}{BASE_SUFFIX}"
-    found: list[tuple[Look, Tensor, Tensor]] = []
+    compared: list[tuple[Look, Tensor, Tensor]] = []
     for file in sorted((folder / "portraits" / series).glob("*.png")):
         if not (bare / file.name).is_file():
             continue
         layers = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))["recipe"]["layers"]
         with Image.open(file) as ours, Image.open(bare / file.name) as theirs:
-            found.append((look_of(layers), middle(ours), middle(theirs)))
-    return found
+            compared.append((look_of(layers), middle(ours), middle(theirs)))
+    return compared
 
 
 def adapter_rows(folders: Sequence[Path], reader: Reader) -> list[Row]:

@@ -28,12 +28,12 @@ from scripts.train_cohort import FIRST_SEED, cohort_folder
 
 
 def share_of_ceiling(
-    finder: FaceAnalyzer, pictures: Sequence[np.ndarray], holdout: identity.ReferenceSet, said: dict
+    finder: FaceAnalyzer, pictures: Sequence[np.ndarray], holdout: identity.ReferenceSet, likeness: dict
 ) -> float:
     """Of pictures (H, W, 3), as the report of the person counts it; no face counts 0."""
     faces = [identity.subject_face(finder.find(np.ascontiguousarray(picture))) for picture in pictures]
     mean = float(np.mean([0.0 if f is None else (holdout.embeddings @ f.embedding).mean() for f in faces]))
-    return (mean - said["impostor"]) / (said["ceiling"] - said["impostor"])
+    return (mean - likeness["impostor"]) / (likeness["ceiling"] - likeness["impostor"])
 
 
 def attainable_rows(people: Sequence[tuple[int, Path]]) -> list[Row]:
@@ -44,14 +44,14 @@ def attainable_rows(people: Sequence[tuple[int, Path]]) -> list[Row]:
     plain: list[float] = []
     coded: list[float] = []
     for seed, folder in people:
-        said = json.loads((folder / "reports" / "run.json").read_text(encoding="utf-8"))["likeness"]
+        likeness = json.loads((folder / "reports" / "run.json").read_text(encoding="utf-8"))["likeness"]
         _, paths = load_dataset_folder(folder / "dataset")
         holdout = identity.embed_photos(paths, finder, min_faces=identity.MIN_HOLDOUT)[0]
         renders = as_asked(seed)
         stack = torch.from_numpy(np.stack(renders)).permute(0, 3, 1, 2)
         seen = roundtrips.through(vae, stack).permute(0, 2, 3, 1).numpy()
-        plain.append(share_of_ceiling(finder, renders, holdout, said))
-        coded.append(share_of_ceiling(finder, list(seen), holdout, said))
+        plain.append(share_of_ceiling(finder, renders, holdout, likeness))
+        coded.append(share_of_ceiling(finder, list(seen), holdout, likeness))
     who = list(range(len(people)))
     return [
         Row(name, float(np.mean(shares)), "share", len(shares), ci95=clustered_interval(shares, who).ci95)
@@ -67,13 +67,13 @@ def main() -> None:
     parser.add_argument("--people", type=int, default=30)
     parser.add_argument("--work", type=Path, default=Path("work"))
     parser.add_argument("--json", type=Path, help="write the rows to this file")
-    given = parser.parse_args()
-    folder = cohort_folder(given.work)
-    seeds = range(FIRST_SEED, FIRST_SEED + given.people)
+    args = parser.parse_args()
+    folder = cohort_folder(args.work)
+    seeds = range(FIRST_SEED, FIRST_SEED + args.people)
     people = [(s, f) for s in seeds if ((f := folder / f"person-{s}") / "reports" / "run.json").is_file()]
     if not people:
         parser.error(f"nobody has finished in {folder}; run python -m scripts.train_cohort first")
-    sys.exit(finish(attainable_rows(people), given.json))
+    sys.exit(finish(attainable_rows(people), args.json))
 
 
 if __name__ == "__main__":

@@ -14,9 +14,9 @@ from portrait_lora.vocabulary import Look
 
 PLAIN: Final = "plain"
 """The word of a picture without a style, which prompts do not say."""
-UNSAID: Final = ""
+UNSTATED: Final = ""
 MONOCHROME: Final = ("monochrome film",)
-UNTOLD: Final = -1
+UNLABELLED: Final = -1
 """Label of a picture of which an attribute cannot be said: the colour of a bald head, a woman's beard."""
 
 
@@ -37,8 +37,8 @@ class Attribute:
 
 def _hair(look: Look, words: tuple[str, ...]) -> str | None:
     """The style or the colour within `black short hair`."""
-    said = look.hair or ""
-    fitting = (w for w in words if said == w or said.startswith(f"{w} ") or said.endswith(f" {w}"))
+    hair = look.hair or ""
+    fitting = (w for w in words if hair == w or hair.startswith(f"{w} ") or hair.endswith(f" {w}"))
     return max(fitting, key=len, default=None)
 
 
@@ -61,7 +61,7 @@ def _backdrop(look: Look) -> str | None:
 
 def _hat(look: Look) -> str | None:
     """`beanie` of `navy beanie`.  Renders without a hat say nothing, prompts leave it open (see `said`)."""
-    if look.hat == UNSAID:
+    if look.hat == UNSTATED:
         return None
     return v.HATS[0] if look.hat in (None, v.HATS[0]) else _second(look.hat)
 
@@ -84,7 +84,7 @@ ATTRIBUTES: Final = (
     Attribute("garment", v.GARMENTS, lambda k: _second(k.wardrobe)),
     Attribute("garment colour", v.GARMENT_COLOURS, lambda k: _in_colour(k, _first(k.wardrobe))),
     Attribute("hat", v.HATS, _hat),
-    Attribute("style", (PLAIN, *v.STYLES), lambda k: None if k.style == UNSAID else k.style or PLAIN),
+    Attribute("style", (PLAIN, *v.STYLES), lambda k: None if k.style == UNSTATED else k.style or PLAIN),
     Attribute("subject", v.SUBJECTS, lambda k: k.subject, judged=False),
     Attribute("shot", v.SHOTS, lambda k: k.shot, judged=False),
     Attribute("hair style", v.HAIR_STYLES, lambda k: _hair(k, v.HAIR_STYLES), judged=False),
@@ -93,20 +93,20 @@ ATTRIBUTES: Final = (
 
 
 def labels(looks: Sequence[Look]) -> Tensor:
-    """(N, attributes) indices into the lists of words; `UNTOLD` where nothing can be said."""
+    """(N, attributes) indices into the lists of words; `UNLABELLED` where nothing can be said."""
     return torch.tensor(
-        [[a.words.index(w) if (w := a.of(look)) else UNTOLD for a in ATTRIBUTES] for look in looks]
+        [[a.words.index(w) if (w := a.of(look)) else UNLABELLED for a in ATTRIBUTES] for look in looks]
     ).reshape(len(looks), len(ATTRIBUTES))
 
 
-def said(look: Look) -> Look:
+def prompted(look: Look) -> Look:
     """What the prompt of a look says: bare chins and eyes are not mentioned, so nobody is held to them."""
     return replace(
         look,
         beard=None if look.beard in v.UNWORN else look.beard,
         glasses=None if look.glasses in v.UNWORN else look.glasses,
-        hat=UNSAID if look.hat in (None, *v.UNWORN) else look.hat,
-        style=look.style or UNSAID,
+        hat=UNSTATED if look.hat in (None, *v.UNWORN) else look.hat,
+        style=look.style or UNSTATED,
     )
 
 
@@ -116,5 +116,5 @@ def mirrored(wanted: Tensor) -> Tensor:
     for i, attribute in enumerate(ATTRIBUTES):
         if attribute.name in ("facing", "light side"):
             column = wanted[:, i]
-            out[:, i] = torch.where(column == UNTOLD, column, 1 - column)
+            out[:, i] = torch.where(column == UNLABELLED, column, 1 - column)
     return out

@@ -27,7 +27,7 @@ from scripts.base.loop import pick_device, write_atomically
 from scripts.corpus import Corpus
 from scripts.face_pack.loop import Plan, averaged, train
 from scripts.studio import network, roundtrips
-from scripts.studio.attributes import ATTRIBUTES, UNTOLD, labels
+from scripts.studio.attributes import ATTRIBUTES, UNLABELLED, labels
 from scripts.studio.merging import Groups, apart, group_of, merge, pooled
 
 NAME: Final = "classifiers"
@@ -64,15 +64,15 @@ class Reader:
 
 def right(chances: Tensor, wanted: Tensor, groups: Groups) -> Tensor:
     """(M,) 1 where the group of the word is the likeliest, for the M pictures that have a word."""
-    told = wanted != UNTOLD
+    labelled = wanted != UNLABELLED
     table = torch.tensor(group_of(chances.shape[1], groups))
-    return (pooled(chances[told], groups).argmax(1) == table[wanted[told]]).float()
+    return (pooled(chances[labelled], groups).argmax(1) == table[wanted[labelled]]).float()
 
 
 def balanced(chances: Tensor, wanted: Tensor, groups: Groups) -> float:
     """Mean over the groups of the share that is right, as if every group were equally common."""
-    told = wanted[wanted != UNTOLD]
-    group = torch.tensor(group_of(chances.shape[1], groups))[told]
+    known = wanted[wanted != UNLABELLED]
+    group = torch.tensor(group_of(chances.shape[1], groups))[known]
     hits = right(chances, wanted, groups)
     shares = [float(hits[group == g].mean()) for g in group.unique().tolist()]
     return sum(shares) / len(shares) if shares else float("nan")
@@ -136,10 +136,10 @@ def finish(net: nn.Module, corpus: Corpus, work: Path, steps: int) -> Path:
     _, held = split(corpus)
     wanted = labels([corpus.looks[i] for i in held.tolist()])
     chances = Reader(net, ()).read(corpus.rows("image", held))
-    told = wanted != UNTOLD
+    labelled = wanted != UNLABELLED
     groups = tuple(
-        merge(chance[told[:, i]], wanted[told[:, i], i])
-        if attribute.joinable and bool(told[:, i].any())
+        merge(chance[labelled[:, i]], wanted[labelled[:, i], i])
+        if attribute.joinable and bool(labelled[:, i].any())
         else apart(len(attribute.words))
         for i, (chance, attribute) in enumerate(zip(chances, ATTRIBUTES, strict=True))
     )

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from scripts.face_pack import augment
 from scripts.face_pack.nets import Residual, conv
-from scripts.studio.attributes import ATTRIBUTES, UNTOLD, mirrored
+from scripts.studio.attributes import ATTRIBUTES, UNLABELLED, mirrored
 
 SIZE_PX: Final = 128
 CHANNELS: Final = (32, 64, 112, 176)
@@ -60,7 +60,7 @@ def word_weights(wanted: Tensor) -> list[Tensor]:
     """Per attribute a weight for every word, larger for the rare ones, with mean 1 over the pictures."""
     weights: list[Tensor] = []
     for column, attribute in zip(wanted.unbind(1), ATTRIBUTES, strict=True):
-        counts = torch.bincount(column[column != UNTOLD], minlength=len(attribute.words)).float()
+        counts = torch.bincount(column[column != UNLABELLED], minlength=len(attribute.words)).float()
         weight = counts.clamp(min=1).rsqrt()
         weights.append(weight / ((weight * counts).sum() / counts.sum().clamp(min=1)).clamp(min=1e-6))
     return weights
@@ -74,9 +74,9 @@ def loss(logits: Sequence[Tensor], wanted: Tensor, weights: Sequence[Tensor]) ->
     total = torch.zeros((), device=wanted.device)
     for guess, column, weight, attribute in zip(logits, wanted.unbind(1), weights, ATTRIBUTES, strict=True):
         off = F.cross_entropy(
-            guess, column, weight, ignore_index=UNTOLD, label_smoothing=_SMOOTHING, reduction="sum"
+            guess, column, weight, ignore_index=UNLABELLED, label_smoothing=_SMOOTHING, reduction="sum"
         )
-        counted = (weight[column.clamp(min=0)] * (column != UNTOLD)).sum()
+        counted = (weight[column.clamp(min=0)] * (column != UNLABELLED)).sum()
         total = total + (1.0 if attribute.judged else _BESIDE) * off / counted.clamp(min=_TINY)
     return total
 

@@ -36,7 +36,7 @@ from portrait_lora.stages.context import sampler_of
 from portrait_lora.vocabulary import BEARDS, GLASSES, VIEWS
 from scripts.rows import Row, arguments, finish
 from scripts.studio import roundtrips
-from scripts.studio.attributes import ATTRIBUTES, UNTOLD, labels, said
+from scripts.studio.attributes import ATTRIBUTES, UNLABELLED, labels, prompted
 from scripts.studio.classifiers import FILE, WORK, Reader, joined, load, right
 from scripts.studio.merging import apart
 from scripts.studio.wanted import Wanted, draw_wanted
@@ -75,14 +75,16 @@ def draw_portraits(wanted: Wanted, folder: Path, overrides: Sequence[str], seed:
         for i, prompt in enumerate(wanted.prompts)
     ]
     settings = resolved.generate
-    made = sample.generate(family, None, shots, folder, sampler_of(settings), batch_size=settings.batch_size)
-    arrays = [np.asarray(Image.open(portrait.path).convert("RGB")) for portrait in made]
+    portraits = sample.generate(
+        family, None, shots, folder, sampler_of(settings), batch_size=settings.batch_size
+    )
+    arrays = [np.asarray(Image.open(portrait.path).convert("RGB")) for portrait in portraits]
     return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).contiguous()
 
 
 def attribute_rows(seen: Seen, wanted: Wanted, reader: Reader, *, judge: bool) -> list[Row]:
     """Per attribute: the classifier on renders, the same through the autoencoder, obeyed, and their ratio."""
-    every, asked = labels(wanted.looks), labels([said(look) for look in wanted.looks])
+    every, stated = labels(wanted.looks), labels([prompted(look) for look in wanted.looks])
     rows: list[Row] = []
     for i, attribute in enumerate(ATTRIBUTES):
         groups, name = reader.groups[i], attribute.name
@@ -91,7 +93,7 @@ def attribute_rows(seen: Seen, wanted: Wanted, reader: Reader, *, judge: bool) -
             name = f"{name} ({len(groups)} of {len(attribute.words)} words)"
         target = (ACCURACY, RATIO) if judge and attribute.judged else (None, None)
         own, soft = right(seen.renders[i], every[:, i], groups), right(seen.softly[i], every[:, i], groups)
-        obeyed, able = (right(part[i], asked[:, i], groups) for part in (seen.drawn, seen.renders))
+        obeyed, able = (right(part[i], stated[:, i], groups) for part in (seen.drawn, seen.renders))
         if not len(obeyed):
             continue
         ratio = float(obeyed.mean()) / max(float(able.mean()), 1e-6)
@@ -102,16 +104,16 @@ def attribute_rows(seen: Seen, wanted: Wanted, reader: Reader, *, judge: bool) -
             Row(f"obedience ratio: {name}", ratio, "ratio", len(obeyed), target[1]),
         ]
         if len(groups) < len(attribute.words):
-            rows.append(_apart_row(seen, asked[:, i], i))
+            rows.append(_apart_row(seen, stated[:, i], i))
     return rows
 
 
-def _apart_row(seen: Seen, asked: Tensor, i: int) -> Row:
+def _apart_row(seen: Seen, stated: Tensor, i: int) -> Row:
     """The ratio of attribute `i` when no words are joined."""
     groups = apart(len(ATTRIBUTES[i].words))
-    obeyed, able = (float(right(p[i], asked, groups).mean()) for p in (seen.drawn, seen.renders))
+    obeyed, able = (float(right(p[i], stated, groups).mean()) for p in (seen.drawn, seen.renders))
     name = f"obedience ratio: {ATTRIBUTES[i].name}, every word apart"
-    return Row(name, obeyed / max(able, 1e-6), "ratio", int((asked != UNTOLD).sum()))
+    return Row(name, obeyed / max(able, 1e-6), "ratio", int((stated != UNLABELLED).sum()))
 
 
 def unasked_rows(seen: Seen, wanted: Wanted) -> list[Row]:
@@ -120,7 +122,7 @@ def unasked_rows(seen: Seen, wanted: Wanted) -> list[Row]:
     for name, bare in (("beard", BEARDS[0]), ("glasses", GLASSES[0])):
         i = next(k for k, attribute in enumerate(ATTRIBUTES) if attribute.name == name)
         column = labels(wanted.looks)[:, i]
-        silent = (column != UNTOLD) & (column == ATTRIBUTES[i].words.index(bare))
+        silent = (column != UNLABELLED) & (column == ATTRIBUTES[i].words.index(bare))
         if bool(silent.any()):
             share = float((seen.drawn[i][silent].argmax(1) != ATTRIBUTES[i].words.index(bare)).float().mean())
             rows.append(Row(f"{name} drawn unasked", share, "share", int(silent.sum())))
@@ -139,22 +141,28 @@ def cascade_found(pictures: Tensor) -> list[bool]:
 
     cascade = Cascade(lbp_frontal_face_cascade_filename())
     side = (_CASCADE_PX, _CASCADE_PX)
-    found: list[bool] = []
+    detected: list[bool] = []
     for picture in pictures:
         enlarged = np.asarray(Image.fromarray(array(picture)).resize(side, Image.Resampling.BICUBIC))
         boxes = cascade.detect_multi_scale(
             img=enlarged, scale_factor=1.15, step_ratio=1, min_size=(60, 60), max_size=side
         )
-        found.append(len(boxes) > 0)
-    return found
+        detected.append(len(boxes) > 0)
+    return detected
 
 
 def face_rows(drawn: Tensor, wanted: Wanted, pack: str, *, judge: bool) -> list[Row]:
     """Faces found by the pack; frontal ones also by a cascade that knows nothing of the studio."""
     analyzer = open_analyzer(resolve_pack(pack), "report")
-    found = [bool(analyzer.find(array(picture))) for picture in drawn]
+    detected = [bool(analyzer.find(array(picture))) for picture in drawn]
     rows = [
-        Row("face found by the pack", float(np.mean(found)), "share", len(found), FOUND if judge else None)
+        Row(
+            "face found by the pack",
+            float(np.mean(detected)),
+            "share",
+            len(detected),
+            FOUND if judge else None,
+        )
     ]
     frontal = torch.tensor([look.view == VIEWS[0] for look in wanted.looks])
     try:
@@ -212,11 +220,11 @@ def main() -> None:
     parser.add_argument("--edition", type=int, choices=(1, 2), default=1, help="of the studio's words")
     parser.add_argument("--work", type=Path, default=WORK, help="where portraits are kept")
     parser.add_argument("-s", "--set", action="append", default=[], dest="overrides")
-    given = parser.parse_args()
+    args = parser.parse_args()
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    count = given.count or (FULL if given.full else QUICK)
-    rows = obedience_rows(count, given.seed, given.classifiers, given.work, given.overrides, given.edition)
-    sys.exit(finish(rows, given.json))
+    count = args.count or (FULL if args.full else QUICK)
+    rows = obedience_rows(count, args.seed, args.classifiers, args.work, args.overrides, args.edition)
+    sys.exit(finish(rows, args.json))
 
 
 if __name__ == "__main__":

@@ -51,10 +51,10 @@ def part_rows() -> list[Row]:
     rows += rows_of("What the segmenter sees", "", _seen(analyzer, list(plain)), PEOPLE)
     words = [f"{share:.0%} hidden" for share in SHARES]
     rows += rows_of("Things before the face", "", tiles(_stack(hidden), words), PEOPLE)
-    return rows + rows_of("What the segmenter sees", "", _seen(analyzer, hidden, told=True), PEOPLE)
+    return rows + rows_of("What the segmenter sees", "", _seen(analyzer, hidden, show_share=True), PEOPLE)
 
 
-def _seen(analyzer: FaceAnalyzer, images: list[npt.NDArray[np.uint8]], *, told: bool = False) -> Tiles:
+def _seen(analyzer: FaceAnalyzer, images: list[npt.NDArray[np.uint8]], *, show_share: bool = False) -> Tiles:
     labels, words, names = [], [], PARTS
     for image in images:
         face = next(iter(analyzer.find(image)), None) or analyzer.covered_face(image)
@@ -65,7 +65,7 @@ def _seen(analyzer: FaceAnalyzer, images: list[npt.NDArray[np.uint8]], *, told: 
             continue
         names = parts.names
         labels.append(parts.labels_HW)
-        words.append(f"{face.covered_share:.0%} seen" if told else "")
+        words.append(f"{face.covered_share:.0%} seen" if show_share else "")
     return tiles(_painted(labels, names), words)
 
 

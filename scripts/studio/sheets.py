@@ -81,7 +81,7 @@ def people_rows() -> list[Row]:
     """Who there is, and what a face can do."""
     seeds = [FIRST_SEED + i for i in range(2 * COLUMNS)]
     people = synthetic.sample_people(seeds)
-    told = [f"{v.SUBJECTS[int(p.female)]}, {colours.skin_words(p)}" for p in people.rows()]
+    titles = [f"{v.SUBJECTS[int(p.female)]}, {colours.skin_words(p)}" for p in people.rows()]
     clothes = [f"{c} {v.GARMENTS[i % 5]}" for i, c in enumerate((v.GARMENT_COLOURS * 2)[: len(seeds)])]
     yaws = (-70.0, -45.0, -25.0, 0.0, 25.0, 45.0, 70.0)
     views = [" ".join(filter(None, (v.view_of(y), v.facing_of(y)))) for y in yaws]
@@ -89,7 +89,7 @@ def people_rows() -> list[Row]:
     free = synthetic.sample_scenes([FIRST_SEED + 900 + i for i in range(COLUMNS)])
     restyled = synthetic.restyle(copies(_WOMAN, COLUMNS), [FIRST_SEED + 70 + i for i in range(COLUMNS)])
     varied = synthetic.render(restyled, free, TILE_PX, supersample=SUPERSAMPLE)
-    rows = rows_of("People", "one seed each", tiles(taken(people, wardrobe=clothes), told), COLUMNS)
+    rows = rows_of("People", "one seed each", tiles(taken(people, wardrobe=clothes), titles), COLUMNS)
     for seed in (_WOMAN, _MAN):
         faces = taken(copies(seed, len(v.EXPRESSIONS)), expression=list(v.EXPRESSIONS), head_fraction=0.72)
         rows += rows_of("Expressions", "", tiles(faces, v.EXPRESSIONS), COLUMNS)
@@ -139,9 +139,9 @@ def wider_rows() -> list[Row]:
     seeds = [FIRST_SEED + 950 + i for i in range(2 * COLUMNS)]
     people = synthetic.dressed(synthetic.restyle(synthetic.sample_people(seeds), seeds), seeds)
     free = synthetic.sample_scenes(seeds, edition=2)
-    made = synthetic.render(people, free, TILE_PX, supersample=SUPERSAMPLE)
-    told = [str(look.lighting) for look in made.looks]
-    return rows + rows_of("At random", "edition 2", tiles(made.image_BCHW, told), COLUMNS)
+    renders = synthetic.render(people, free, TILE_PX, supersample=SUPERSAMPLE)
+    titles = [str(look.lighting) for look in renders.looks]
+    return rows + rows_of("At random", "edition 2", tiles(renders.image_BCHW, titles), COLUMNS)
 
 
 def wardrobe_rows() -> list[Row]:

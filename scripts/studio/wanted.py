@@ -65,11 +65,11 @@ def _settings(count: int, generator: torch.Generator, *, later: bool) -> list[st
     """`grey seamless backdrop`; with later words half of them are places."""
     v = vocabulary
     kinds, colours = _dealt(v.BACKDROPS, count, generator), _dealt(v.BACKDROP_COLOURS, count, generator)
-    told = [f"{colour} {kind}" for colour, kind in zip(colours, kinds, strict=True)]
+    backdrops = [f"{colour} {kind}" for colour, kind in zip(colours, kinds, strict=True)]
     if not later:
-        return told
+        return backdrops
     places, placed = _dealt(v.PLACES, count, generator), _dealt(("yes", "no"), count, generator)
-    return [p if w == "yes" else t for p, t, w in zip(places, told, placed, strict=True)]
+    return [p if w == "yes" else t for p, t, w in zip(places, backdrops, placed, strict=True)]
 
 
 def draw_wanted(count: int, seed: int = 0, size_px: int = 128, edition: int = 1) -> Wanted:
@@ -100,9 +100,9 @@ def draw_wanted(count: int, seed: int = 0, size_px: int = 128, edition: int = 1)
     looks: list[Look] = []
     renders: list[Tensor] = []
     for rows in torch.arange(count).split(_BATCH):
-        made = synthetic.render(people.take(rows), scenes.take(rows), size_px, SUPERSAMPLE)
-        looks.extend(made.looks)
-        renders.append(made.image_BCHW)
+        batch = synthetic.render(people.take(rows), scenes.take(rows), size_px, SUPERSAMPLE)
+        looks.extend(batch.looks)
+        renders.append(batch.image_BCHW)
     shown = torch.cat(renders)
     if later:
         looks, shown = _styled(looks, shown, _dealt((*v.STYLES, *[""] * len(v.STYLES)), count, generator))

@@ -50,7 +50,7 @@ HEALTHY = Machine(
 )
 
 
-def found(checks: list[Check], name: str) -> Check:
+def failed(checks: list[Check], name: str) -> Check:
     """The check of this name that found something, with a remedy."""
     bad = [c for c in checks if c.name.startswith(name) and c.status != "ok"]
     assert bad, f"{name} not found among {checks}"
@@ -83,7 +83,7 @@ FACTS: dict[str, tuple[Machine, str, str]] = {
 def test_a_fault_that_this_machine_cannot_have_is_found(fault: str) -> None:
     machine, name, words = FACTS[fault]
     checks = doctor.judge_machine(machine, NEEDED, TESTED)
-    assert words in found(checks, name).observed
+    assert words in failed(checks, name).observed
     assert len([c for c in checks if c.status != "ok"]) == 1, "and nothing else"
 
 
@@ -197,9 +197,9 @@ def test_a_real_fault_of_the_machine_is_found(fault: str, bench: Bench) -> None:
     plant, name, words = REAL[fault]
     plant(bench)
     checks = bench.checks()
-    assert words in found(checks, name).observed
+    assert words in failed(checks, name).observed
     others = {c.name for c in checks if c.status != "ok"} - {"gpu", "versions"}
-    assert len(others - {found(checks, name).name}) == 0, "and nothing else"
+    assert len(others - {failed(checks, name).name}) == 0, "and nothing else"
 
 
 def test_this_installation_is_whole_and_logged_in(bench: Bench) -> None:
@@ -235,10 +235,10 @@ def test_a_damaged_base_and_pack_are_found(hub: Hub, tmp_path: Path, monkeypatch
     (pulled / packs.PACK_FILE).write_text("{")
     assert install.installed(known.KNOWN["buffalo_l"])
     checks = doctor.judge_models(hub)
-    assert "damaged" in found(checks, "embedded base").observed
-    found(checks, "face pack embedded")
-    found(checks, "face pack buffalo_l")
-    found(checks, "hub cache")
+    assert "damaged" in failed(checks, "embedded base").observed
+    failed(checks, "face pack embedded")
+    failed(checks, "face pack buffalo_l")
+    failed(checks, "hub cache")
 
 
 def _unknown_key(folder: Path) -> None:
@@ -271,7 +271,7 @@ def test_a_fault_of_a_likeness_is_found(fault: str, hub: Hub, tmp_path: Path) ->
     assert {c.status for c in doctor.judge_likeness(folder, hub)} == {"ok"}
     plant, name = FOLDER_FAULTS[fault]
     plant(folder)
-    found(doctor.judge_likeness(folder, hub), name)
+    failed(doctor.judge_likeness(folder, hub), name)
 
 
 def test_the_facts_are_gathered(hub: Hub) -> None:

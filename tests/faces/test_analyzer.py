@@ -158,9 +158,9 @@ def test_the_embedded_pack_knows_who_is_who() -> None:
         analyzer = FaceAnalyzer(pack, role)
         vectors = []
         for seed in (71, 72, 73, 74):
-            found = [analyzer.find(image) for image in render(seed, (0, 1))]
-            assert all(len(faces) == 1 for faces in found)
-            vectors.append([faces[0].embedding for faces in found])
+            detections = [analyzer.find(image) for image in render(seed, (0, 1))]
+            assert all(len(faces) == 1 for faces in detections)
+            vectors.append([faces[0].embedding for faces in detections])
         table = np.asarray(vectors)
         likeness = np.einsum("id,jd->ij", table[:, 0], table[:, 1])
         own = np.diag(likeness)

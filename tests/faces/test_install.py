@@ -55,7 +55,7 @@ def pack(server: LocalHub, monkeypatch: pytest.MonkeyPatch) -> KnownPack:
     det = network(server.repos["cv/det"]["det.onnx"], on_hub["cv/det"], "det.onnx")
     one = network(server.repos["maker/one"]["one.onnx"], on_hub["maker/one"], "one.onnx")
     two = network(server.repos["plain"]["two"], zipped, "pack/two.onnx")
-    made = KnownPack(
+    known_pack = KnownPack(
         "tiny",
         "opencv",
         det,
@@ -64,8 +64,8 @@ def pack(server: LocalHub, monkeypatch: pytest.MonkeyPatch) -> KnownPack:
         Embedder(two, "two", "arcface", 0.5, "made up"),
     )
     for module in (known, packs, table):
-        monkeypatch.setattr(module, "KNOWN", {"tiny": made})
-    return made
+        monkeypatch.setattr(module, "KNOWN", {"tiny": known_pack})
+    return known_pack
 
 
 def client(server: LocalHub, tmp_path: Path) -> Hub:
@@ -80,12 +80,12 @@ def test_a_pack_is_fetched_once_and_locked(server: LocalHub, pack: KnownPack, tm
     assert [m.source for m in locked] == [n.source.where for n in (pack.detector, pack.select.network)] + [
         pack.report.network.source.where
     ]
-    found = resolve_pack("tiny")
-    assert (found.backend, found.calibrated, found.threshold("select")) == ("opencv", False, 0.4)
-    assert found.folder == packs_home() / "tiny"
-    asked = len(server.log)
+    resolved = resolve_pack("tiny")
+    assert (resolved.backend, resolved.calibrated, resolved.threshold("select")) == ("opencv", False, 0.4)
+    assert resolved.folder == packs_home() / "tiny"
+    requests = len(server.log)
     install(pack, client(server, tmp_path))
-    assert len(server.log) == asked
+    assert len(server.log) == requests
     assert sorted(p.name for p in packs_home().iterdir()) == ["tiny"]
 
 
@@ -135,9 +135,9 @@ def test_other_bytes_under_a_known_name_are_refused(
     other = write_embedder(folder / installing.REPORT, 9)
     with pytest.raises(ArtifactError, match="changed"):
         resolve_pack("tiny")
-    told = json.loads((folder / "pack.json").read_text())
-    told["files"][installing.REPORT] = hashlib.sha256(other.read_bytes()).hexdigest()
-    (folder / "pack.json").write_text(json.dumps(told))
+    description = json.loads((folder / "pack.json").read_text())
+    description["files"][installing.REPORT] = hashlib.sha256(other.read_bytes()).hexdigest()
+    (folder / "pack.json").write_text(json.dumps(description))
     with pytest.raises(ArtifactError, match="not the face pack tiny"):
         resolve_pack("tiny")
 
@@ -155,10 +155,10 @@ def test_a_folder_of_that_name_in_the_working_directory_is_refused(
 def test_one_network_may_not_both_choose_and_judge(server: LocalHub, pack: KnownPack, tmp_path: Path) -> None:
     install(replace(pack), client(server, tmp_path))
     folder = packs_home() / "tiny"
-    told = json.loads((folder / "pack.json").read_text())
+    description = json.loads((folder / "pack.json").read_text())
     (folder / installing.REPORT).write_bytes((folder / installing.SELECT).read_bytes())
-    told["files"][installing.REPORT] = told["files"][installing.SELECT]
-    (folder / "pack.json").write_text(json.dumps(told))
+    description["files"][installing.REPORT] = description["files"][installing.SELECT]
+    (folder / "pack.json").write_text(json.dumps(description))
     with pytest.raises(ArtifactError, match="same network"):
         resolve_pack("tiny")
 
@@ -178,9 +178,9 @@ def test_the_table_says_what_each_pack_can_check() -> None:
 
 
 def test_the_known_packs_pair_two_networks_and_pin_every_byte() -> None:
-    for made in known.KNOWN.values():
-        assert made.select.network.sha256 != made.report.network.sha256
-        assert made.select.id != made.report.id
-        for one in made.networks:
+    for known_pack in known.KNOWN.values():
+        assert known_pack.select.network.sha256 != known_pack.report.network.sha256
+        assert known_pack.select.id != known_pack.report.id
+        for one in known_pack.networks:
             assert len(one.sha256) == 64 and len(one.source.commit) in (40, 64) and one.size > 0
-        assert {n.commercial for n in made.networks} == {made.commercial}
+        assert {n.commercial for n in known_pack.networks} == {known_pack.commercial}

@@ -113,12 +113,12 @@ def test_a_gallery_is_made_from_other_people(pack: FacePack, tmp_path: Path) -> 
             picture.save(people / str(person) / f"{i}.png")
         (people / str(person) / "note.txt").write_text("no picture")
     assert make_gallery(mine, people) == (5, 3)
-    made = resolve_pack(str(folder))
-    assert made.abilities["other people"] and made.digest != mine.digest
+    extended = resolve_pack(str(folder))
+    assert extended.abilities["other people"] and extended.digest != mine.digest
     for role in ("select", "report"):
-        table = OpenCvAnalyzer(made, role).impostor_embeddings()
+        table = OpenCvAnalyzer(extended, role).impostor_embeddings()
         assert table.shape == (5, 3, 16)
         assert np.allclose(np.linalg.norm(table, axis=-1), 1, atol=1e-5)
     shutil.rmtree(people / "5")
     with pytest.raises(InputError, match="too few other people"):
-        make_gallery(made, people)
+        make_gallery(extended, people)

@@ -29,7 +29,7 @@ def analyzer() -> FaceAnalyzer:
 
 
 @pytest.fixture(scope="module")
-def made() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def labelled() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A picture, its landmarks, and its parts."""
     people, scenes = synthetic.sample_people([SEED]), synthetic.sample_scenes([SEED])
     render = synthetic.render(people, scenes, SIDE, supersample=2)
@@ -38,33 +38,33 @@ def made() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def test_parts_agree_with_the_truth(
-    analyzer: FaceAnalyzer, made: tuple[np.ndarray, np.ndarray, np.ndarray]
+    analyzer: FaceAnalyzer, labelled: tuple[np.ndarray, np.ndarray, np.ndarray]
 ) -> None:
-    image, _, truth = made
+    image, _, truth = labelled
     parts = analyzer.parts(image, analyzer.find(image)[0])
     assert parts is not None and parts.labels_HW.shape == truth.shape
     seen = parts.labels_HW != NOT_SEEN
     assert seen.mean() > 0.5
     for name in ("backdrop", "skin", "hair"):
-        told, true = parts.where(name) & seen, (truth == PARTS.index(name)) & seen
-        assert (told & true).sum() / (told | true).sum() > 0.8, name
+        predicted, true = parts.where(name) & seen, (truth == PARTS.index(name)) & seen
+        assert (predicted & true).sum() / (predicted | true).sum() > 0.8, name
     assert not parts.where("no such part").any()
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.45])
 def test_the_share_covered_is_told(
-    analyzer: FaceAnalyzer, made: tuple[np.ndarray, np.ndarray, np.ndarray], share: float
+    analyzer: FaceAnalyzer, labelled: tuple[np.ndarray, np.ndarray, np.ndarray], share: float
 ) -> None:
-    image, landmarks, _ = made
+    image, landmarks, _ = labelled
     spoilt = covering.covered(image, landmarks, share, seed=1) if share else image
-    told = analyzer.find(spoilt)[0].covered_share
-    assert told == pytest.approx(share, abs=0.15)
+    covered = analyzer.find(spoilt)[0].covered_share
+    assert covered == pytest.approx(share, abs=0.15)
 
 
 def test_a_leaning_head_is_not_a_covered_one(
-    analyzer: FaceAnalyzer, made: tuple[np.ndarray, np.ndarray, np.ndarray]
+    analyzer: FaceAnalyzer, labelled: tuple[np.ndarray, np.ndarray, np.ndarray]
 ) -> None:
-    image, landmarks, truth = made
+    image, landmarks, truth = labelled
     for angle in (-40.0, 40.0):
         turn = cv2.getRotationMatrix2D((SIDE / 2, SIDE / 2), angle, 1.0)
         leaning = cv2.warpAffine(image, turn, (SIDE, SIDE), borderMode=cv2.BORDER_REPLICATE)
@@ -75,8 +75,8 @@ def test_a_leaning_head_is_not_a_covered_one(
         parts = analyzer.parts(leaning, face)
         assert parts is not None
         skin = cv2.warpAffine((truth == PARTS.index("skin")).astype(np.uint8), turn, (SIDE, SIDE)) > 0
-        told = parts.where("skin")
-        assert (told & skin).sum() / (told | skin).sum() > 0.75
+        predicted = parts.where("skin")
+        assert (predicted & skin).sum() / (predicted | skin).sum() > 0.75
         assert (parts.where("thing") & skin).sum() / skin.sum() < 0.05
 
 
@@ -100,9 +100,9 @@ def test_a_segmenter_of_another_shape_is_refused(tiny_pack: Path, tmp_path: Path
 
 
 def test_what_lies_beyond_the_picture_hides_nothing(
-    analyzer: FaceAnalyzer, made: tuple[np.ndarray, np.ndarray, np.ndarray]
+    analyzer: FaceAnalyzer, labelled: tuple[np.ndarray, np.ndarray, np.ndarray]
 ) -> None:
-    image, landmarks, _ = made
+    image, landmarks, _ = labelled
     cut = np.ascontiguousarray(image[:, : int(np.median(landmarks[:, 0])) + 12])
     faces = analyzer.find(cut)
     assert not faces or (faces[0].covered_share or 0) < 0.15
@@ -122,9 +122,9 @@ def test_training_labels_are_those_of_the_crop() -> None:
 
 
 def test_a_face_that_is_too_covered_to_be_sure_of_is_found_all_the_same(
-    made: tuple[np.ndarray, np.ndarray, np.ndarray],
+    labelled: tuple[np.ndarray, np.ndarray, np.ndarray],
 ) -> None:
-    image, landmarks, _ = made
+    image, landmarks, _ = labelled
     doubting = FaceAnalyzer(replace(resolve_pack(), det_thresh=0.999))
     spoilt = covering.covered(image, landmarks, 0.3, seed=1)
     assert not doubting.find(spoilt)

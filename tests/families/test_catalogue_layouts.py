@@ -61,15 +61,15 @@ def test_a_row_is_fetched_locked_and_verified(
 
 
 def test_repositories_differ_where_the_real_ones_do(written: Callable[[str], Files]) -> None:
-    def told(repo: str, file: str) -> dict[str, object]:
+    def config(repo: str, file: str) -> dict[str, object]:
         return json.loads(written(repo)[file])
 
     flux, klein = "black-forest-labs/FLUX.1", "black-forest-labs/FLUX.2-klein"
     transformer = "transformer/config.json"
-    assert told(f"{flux}-dev", transformer)["guidance_embeds"] is True
-    assert told(f"{flux}-schnell", transformer)["guidance_embeds"] is False
-    assert told(f"{klein}-4B", layout.INDEX)["is_distilled"] is True
-    assert not told(f"{klein}-base-4B", layout.INDEX).get("is_distilled")
-    assert told("black-forest-labs/FLUX.2-dev", layout.INDEX)["_class_name"] == "Flux2Pipeline"
-    assert told("black-forest-labs/FLUX.2-dev", layout.INDEX)["tokenizer"][1] == "PixtralProcessor"  # type: ignore[index]
+    assert config(f"{flux}-dev", transformer)["guidance_embeds"] is True
+    assert config(f"{flux}-schnell", transformer)["guidance_embeds"] is False
+    assert config(f"{klein}-4B", layout.INDEX)["is_distilled"] is True
+    assert not config(f"{klein}-base-4B", layout.INDEX).get("is_distilled")
+    assert config("black-forest-labs/FLUX.2-dev", layout.INDEX)["_class_name"] == "Flux2Pipeline"
+    assert config("black-forest-labs/FLUX.2-dev", layout.INDEX)["tokenizer"][1] == "PixtralProcessor"  # type: ignore[index]
     assert set(PECULIAR) <= set(FAMILY)

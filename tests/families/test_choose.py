@@ -10,8 +10,8 @@ from portrait_lora.training.preflight import memory_range_gb, usual_means
 
 
 def choice(memory_gb: float | None, *, device: str = "cuda", **more: bool) -> Choice:
-    given = {"bf16": True, "commercial": False, "studio_pictures": False} | more
-    return choose_base(device=device, memory_gb=memory_gb, plan=usual_means, **given)
+    options = {"bf16": True, "commercial": False, "studio_pictures": False} | more
+    return choose_base(device=device, memory_gb=memory_gb, plan=usual_means, **options)
 
 
 @pytest.mark.parametrize(

@@ -173,7 +173,7 @@ def test_pipelines_speak_one_language(fresh: Family, name: FamilyName) -> None:
     taken = inspect.signature(pipe.__call__).parameters
 
     def draw(scale: float) -> Tensor:
-        asked = {
+        arguments = {
             "prompt": list(PROMPTS),
             "negative_prompt": ["", "blurred"],
             "width": 96,
@@ -183,7 +183,7 @@ def test_pipelines_speak_one_language(fresh: Family, name: FamilyName) -> None:
             "generator": [torch.Generator().manual_seed(i) for i in range(2)],
             "output_type": "pt",
         }
-        return pipe(**{key: value for key, value in asked.items() if key in taken}).images
+        return pipe(**{key: value for key, value in arguments.items() if key in taken}).images
 
     with torch.no_grad():
         none, some = draw(1.0), draw(4.0)

@@ -144,9 +144,9 @@ def test_sdxl_without_an_index_is_not_taken_for_sd15(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_headers_name_the_architecture(family: FamilyName, base: str, architecture: str) -> None:
     adapter = Adapter(Path("a"), family, base, "", 4, 4.0, (), "ohwx", "", "", 1)
-    told = metadata(adapter, resolution_px=1024, prediction_type="velocity", licence="x")
-    assert told["modelspec.architecture"] == f"{architecture}/lora"
-    assert "modelspec.prediction_type" not in told
+    header = metadata(adapter, resolution_px=1024, prediction_type="velocity", licence="x")
+    assert header["modelspec.architecture"] == f"{architecture}/lora"
+    assert "modelspec.prediction_type" not in header
 
 
 def test_the_script_for_users_with_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -118,16 +118,16 @@ def test_hostile_model_folders_are_refused_and_the_canary_sleeps(
 
 
 def test_a_good_folder_passes(tiny_folder: Path) -> None:
-    found = layout.inspect(tiny_folder)
-    assert found.family == "sd15"
-    assert set(found.parts) == set(layout.SD_PARTS)
+    inspected = layout.inspect(tiny_folder)
+    assert inspected.family == "sd15"
+    assert set(inspected.parts) == set(layout.SD_PARTS)
 
 
 @pytest.mark.parametrize(("pipeline", "family"), sorted(layout.FAMILY_OF.items()))
 def test_every_architecture_has_its_family(pipeline: str, family: str) -> None:
     index = {"_class_name": pipeline, "vae": ["diffusers", "AutoencoderKL"], "image_encoder": [None, None]}
-    found = layout.parse_index(index, where="here")
-    assert (found.family, dict(found.parts)) == (family, {"vae": "AutoencoderKL"})
+    parsed = layout.parse_index(index, where="here")
+    assert (parsed.family, dict(parsed.parts)) == (family, {"vae": "AutoencoderKL"})
 
 
 def test_of_a_repository_only_what_is_needed_is_taken() -> None:
@@ -152,8 +152,8 @@ def test_of_a_repository_only_what_is_needed_is_taken() -> None:
         "unet/model.onnx",
         "vae_1_0/diffusion_pytorch_model.safetensors",
     )
-    found = layout.parse_index(index, where="here")
-    assert set(layout.wanted_files(found, names)) == {
+    parsed = layout.parse_index(index, where="here")
+    assert set(layout.wanted_files(parsed, names)) == {
         "model_index.json",
         "tokenizer/merges.txt",
         "tokenizer/vocab.json",
@@ -161,4 +161,4 @@ def test_of_a_repository_only_what_is_needed_is_taken() -> None:
         "unet/diffusion_pytorch_model.safetensors",
     }
     with pytest.raises(InputError, match="no safetensors"):
-        layout.wanted_files(found, [n for n in names if "safetensors" not in n])
+        layout.wanted_files(parsed, [n for n in names if "safetensors" not in n])

@@ -36,9 +36,9 @@ def state(tiny_sd15: SD15) -> dict[str, Tensor]:
     )
     for parameter in added.values():
         parameter.data += 0.1
-    found = lora.diffusers_state(tiny_sd15.denoiser, "unet")
+    weights = lora.diffusers_state(tiny_sd15.denoiser, "unet")
     tiny_sd15.load("none")
-    return found
+    return weights
 
 
 def renamed(state: dict[str, Tensor], old: str, new: str, *, every: int = 1) -> dict[str, Tensor]:
@@ -74,10 +74,12 @@ FOREIGN: dict[str, tuple[Any, str]] = {
 def test_foreign_adapters_are_refused_by_name(
     state: dict[str, Tensor], tiny_sd15: SD15, tmp_path: Path, kind: str, role: str
 ) -> None:
-    change, said = FOREIGN[kind]
+    change, message = FOREIGN[kind]
     path = tmp_path / "foreign.safetensors"
     save_file(change(state), path)
-    with pytest.raises(InputError, match=rf"foreign\.safetensors: the {role} adapter does not fit.*{said}"):
+    with pytest.raises(
+        InputError, match=rf"foreign\.safetensors: the {role} adapter does not fit.*{message}"
+    ):
         open_pipeline(tiny_sd15, None, Sampler(2, 1.0, **{role: StyleAdapter(path)}))  # type: ignore[arg-type]
 
 
@@ -107,7 +109,7 @@ def test_an_export_is_loaded_again_into_networks_without_weights(
 
 
 @pytest.mark.parametrize(
-    ("first", "said"),
+    ("first", "message"),
     [
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git-lfs pointer"),
         (b"\n<!DOCTYPE html><html><title>Sign in</title>", "web page"),
@@ -116,10 +118,10 @@ def test_an_export_is_loaded_again_into_networks_without_weights(
         (b'{"error":"Repository not found"}', "server's error"),
     ],
 )
-def test_files_of_another_kind_are_named(tmp_path: Path, first: bytes, said: str) -> None:
+def test_files_of_another_kind_are_named(tmp_path: Path, first: bytes, message: str) -> None:
     path = tmp_path / "x.safetensors"
     path.write_bytes(first)
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         read_header(path)
 
 
@@ -158,9 +160,11 @@ def test_a_picture_of_no_numbers_is_an_error_that_names_the_shot(
     def broken(number: float) -> Any:
         return lambda z, **more: (torch.full_like(decode(z, **more)[0], number),)
 
-    for number, said in ((float("nan"), "not finite"), (-9.0, "nothing but black")):
+    for number, message in ((float("nan"), "not finite"), (-9.0, "nothing but black")):
         monkeypatch.setattr(pipe.vae, "decode", broken(number))
-        with pytest.raises(PortraitError, match=rf"headshot_1, seed 5: the picture came out black.*{said}"):
+        with pytest.raises(
+            PortraitError, match=rf"headshot_1, seed 5: the picture came out black.*{message}"
+        ):
             from_text(pipe, [SHOT], Sampler(2, 1.0))
 
 

@@ -39,8 +39,8 @@ def test_what_the_library_writes_is_read(tmp_path: Path) -> None:
     kinds = [torch.float32, torch.float16, torch.bfloat16, torch.int8, torch.bool, torch.float8_e4m3fn]
     tensors = {f"t{i}": torch.zeros(i + 1, 3).to(kind) for i, kind in enumerate(kinds)}
     save_file(tensors, tmp_path / "a.safetensors", {"x": "y"})
-    found = read_header(tmp_path / "a.safetensors")
-    assert found.pop("__metadata__") == {"x": "y"} and found.keys() == tensors.keys()
+    header = read_header(tmp_path / "a.safetensors")
+    assert header.pop("__metadata__") == {"x": "y"} and header.keys() == tensors.keys()
     assert read_header(write(tmp_path / "b.safetensors", GOOD)) == GOOD
     assert read_header(write(tmp_path / "c.safetensors", {}, 0)) == {}
 

@@ -34,8 +34,8 @@ def test_predict_is_what_the_pipeline_computes_first(tmp_path: Path, kind: str) 
     calls: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
     inner = pipe.unet.forward
 
-    def spy(sample: torch.Tensor, timestep: torch.Tensor, **given: object) -> object:
-        answer = inner(sample, timestep, **given)
+    def spy(sample: torch.Tensor, timestep: torch.Tensor, **arguments: object) -> object:
+        answer = inner(sample, timestep, **arguments)
         calls.append((sample, timestep, answer[0]))
         return answer
 

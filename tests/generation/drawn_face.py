@@ -47,11 +47,11 @@ def face(
     )
 
 
-def picture(found: Face, px: int = 128) -> np.ndarray:
+def picture(face: Face, px: int = 128) -> np.ndarray:
     """A head, hair and shoulders in flat colours with a little grain on a grey ground."""
     rng = np.random.default_rng(3)
     image = np.full((px, px, 3), 128, np.uint8)
-    x0, y0, x1, y1 = found.box_xyxy_px
+    x0, y0, x1, y1 = face.box_xyxy_px
     middle, size = round((x0 + x1) / 2), x1 - x0
     cv2.ellipse(image, (middle, px), (round(1.1 * size), round(px - y1 + 4)), 0, 180, 360, (30, 40, 90), -1)
     cv2.ellipse(
@@ -67,6 +67,6 @@ def picture(found: Face, px: int = 128) -> np.ndarray:
         (205, 160, 140),
         -1,
     )
-    for x, y in np.asarray(found.keypoints_px)[:2]:
+    for x, y in np.asarray(face.keypoints_px)[:2]:
         cv2.circle(image, (round(x), round(y)), 3, (20, 20, 20), -1)
     return np.clip(image + rng.normal(0, 6, image.shape), 0, 255).astype(np.uint8)

@@ -43,15 +43,15 @@ def test_there_is_a_template_for_every_group() -> None:
     assert wanted <= names and len(names) == len(templates.TEMPLATES)
 
 
-@pytest.mark.parametrize("found", templates.TEMPLATES, ids=lambda t: t.name)
-def test_templates_pass_the_linter_and_fit_into_clip(found: looks.Template) -> None:
-    assert set(found.layers) <= set(LAYERS)
-    prompt = compose(found.layers, "ohwx woman")
+@pytest.mark.parametrize("template", templates.TEMPLATES, ids=lambda t: t.name)
+def test_templates_pass_the_linter_and_fit_into_clip(template: looks.Template) -> None:
+    assert set(template.layers) <= set(LAYERS)
+    prompt = compose(template.layers, "ohwx woman")
     assert lint(prompt, size_px=(300, 400)) == ()
     assert fit(prompt, 77, estimate_tokens)[1] == ()
-    w, h = aspect(found.aspect, Path("x"))
+    w, h = aspect(template.aspect, Path("x"))
     assert w <= h
-    for form in filter(None, (found.closed, found.wider)):
+    for form in filter(None, (template.closed, template.wider)):
         closed = compose(form, "ohwx woman")
         assert lint(closed, known=set(vocabulary.words()), size_px=(1, 1)) == ()
 
@@ -90,9 +90,9 @@ def test_composition_follows_the_family() -> None:
     assert compose(styled, "ohwx man") == f"cartoon {compose(layers, 'ohwx man')}"
     assert compose(styled, "ohwx man", "flux1").startswith("Cartoon frontal headshot of ohwx man.")
     assert compose(more, "ohwx man").startswith("frontal headshot of ohwx man, oil painting, navy suit")
-    told = compose(more, "ohwx man", "flux1")
-    assert told.startswith("Frontal headshot of ohwx man. Wearing navy suit. Light: rim lighting.")
-    assert told.endswith("Look: oil painting.")
+    prompt = compose(more, "ohwx man", "flux1")
+    assert prompt.startswith("Frontal headshot of ohwx man. Wearing navy suit. Light: rim lighting.")
+    assert prompt.endswith("Look: oil painting.")
 
 
 def test_what_stands_behind_the_limit_is_named() -> None:

@@ -51,9 +51,9 @@ def test_what_a_segmenter_saw_counts() -> None:
 
 
 def test_a_good_portrait_passes_and_says_what_it_cannot_tell() -> None:
-    told = _verdicts(IMAGE, [FACE])
-    assert told["light_direction"] is None and told["skin_texture"] is None
-    assert {v for k, v in told.items() if k not in ("light_direction", "skin_texture")} == {True}
+    verdicts = _verdicts(IMAGE, [FACE])
+    assert verdicts["light_direction"] is None and verdicts["skin_texture"] is None
+    assert {v for k, v in verdicts.items() if k not in ("light_direction", "skin_texture")} == {True}
 
 
 @pytest.mark.parametrize(

@@ -45,9 +45,9 @@ def _guided(family: SD15, adapter: Adapter | None, shots: list[Shot], identity: 
         if adapter is None:
             return ask().chunk(2)
         with in_two_terms(pipe.unet, identity, SAMPLER.guidance_scale, shots, 1000):
-            made = ask()
+            prediction = ask()
         assert "forward" not in vars(pipe.unet)
-        return made.chunk(2)
+        return prediction.chunk(2)
 
 
 def test_the_two_terms_are_those_of_the_sum(tiny_sd15: SD15, adapter: Adapter, shots: list[Shot]) -> None:
@@ -81,8 +81,8 @@ def test_only_plain_sums_in_float32_are_merged() -> None:
     def layer(*, dora: bool = False, half: bool = False) -> torch.nn.Module:
         net = torch.nn.Sequential(torch.nn.Linear(6, 6))
         config = LoraConfig(r=2, target_modules=["0"], use_dora=dora, init_lora_weights=False)
-        made = inject_adapter_in_model(config, net)[0]
-        return made.half() if half else made
+        adapted = inject_adapter_in_model(config, net)[0]
+        return adapted.half() if half else adapted
 
     plain, x = layer(), torch.randn(3, 6, generator=torch.Generator().manual_seed(0))
     merged = guidance._merged(plain)
@@ -132,12 +132,12 @@ def test_pictures_differ_say_so_and_are_made_again(
     usual = generate(tiny_sd15, adapter, shots, tmp_path / "usual", SAMPLER)
     for number, identity in enumerate((Identity(6.0), Identity(start=0.5), Identity(None, 0.2, "head"))):
         sampler = replace(SAMPLER, identity=identity)
-        made = generate(tiny_sd15, adapter, shots, tmp_path / str(number), sampler)[1].path
-        assert np.abs(_picture(made) - _picture(usual[1].path)).max() > 0
-        recipe = provenance.read_recipe(made)
+        path = generate(tiny_sd15, adapter, shots, tmp_path / str(number), sampler)[1].path
+        assert np.abs(_picture(path) - _picture(usual[1].path)).max() > 0
+        recipe = provenance.read_recipe(path)
         assert edits.sampler_of(recipe).identity == identity
         again = remake.remake(tiny_sd15, recipe, adapter, lambda _: None)
-        assert remake.compare(Image.open(made), again, recipe).same
+        assert remake.compare(Image.open(path), again, recipe).same
     assert "identity_scale" not in provenance.read_recipe(usual[0].path)
     bare = generate(tiny_sd15, None, shots[:1], tmp_path / "bare", replace(SAMPLER, identity=Identity(6.0)))[
         0

@@ -29,11 +29,11 @@ def test_precision_and_recall_on_labelled_prompts(name: str, n: int) -> None:
     rows = _rows(name)
     assert len(rows) == n
     assert {c for codes, _, _ in rows for c in codes} == set(linter.CODES) - UNLABELLED
-    right = found = wanted = 0
+    right = flagged = wanted = 0
     for codes, size, prompt in rows:
         got = {r.code for r in lint(prompt, size_px=size)}
-        right, found, wanted = right + len(got & codes), found + len(got), wanted + len(codes)
-    assert right / found >= 0.95
+        right, flagged, wanted = right + len(got & codes), flagged + len(got), wanted + len(codes)
+    assert right / flagged >= 0.95
     assert right / wanted >= 0.95
 
 

@@ -35,11 +35,11 @@ from tests.tiny_models import make_crops
 @pytest.fixture(scope="module")
 def accelerator(tiny_sd15: SD15, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("accelerator")
-    made = train(
+    result = train(
         tiny_sd15, make_crops(folder / "crops"), folder / "run", rank=2, alpha=2.0,
         target_modules="attention", learning_rate=5e-2, batch_size=2, steps=2, seed=3,
     )  # fmt: skip
-    return made.checkpoints[-1].path
+    return result.checkpoints[-1].path
 
 
 def _given(accelerator: Path, **more: object) -> GenerateConfig:
@@ -59,18 +59,18 @@ def test_a_preset_decides_scheduler_steps_guidance_and_lora(
     def draw(name: str, own: Sampler) -> Path:
         return generate(tiny_sd15, adapter, shots[:2], tmp_path / name, own, batch_size=2)[1].path
 
-    made, none = draw("made", sampler), draw("none", replace(sampler, accelerator=None))
+    accelerated, none = draw("made", sampler), draw("none", replace(sampler, accelerator=None))
     weak = draw("weak", sampler_of(_given(accelerator, accelerator_scale=0.2)))
     far = [
         float(np.abs(np.asarray(Image.open(p), float) - np.asarray(Image.open(none), float)).mean())
-        for p in (weak, made)
+        for p in (weak, accelerated)
     ]
     assert 0 < far[0] < far[1]
-    recipe = provenance.read_recipe(made)
+    recipe = provenance.read_recipe(accelerated)
     assert recipe["preset"] == "hyper-sd15-4" and recipe["num_inference_steps"] == 4
     assert recipe["scheduler_arguments"] == {"timestep_spacing": "trailing"}
     again = remake.remake(tiny_sd15, recipe, adapter, lambda digest: accelerator)
-    assert remake.compare(Image.open(made), again, recipe).same
+    assert remake.compare(Image.open(accelerated), again, recipe).same
     with pytest.raises(InputError, match="accelerator=FILE"):
         remake.remake(tiny_sd15, recipe, adapter, lambda digest: None)
 
@@ -81,18 +81,20 @@ def test_the_lcm_scheduler_can_be_had_by_name(tiny_sd15: SD15, accelerator: Path
 
 
 def test_the_family_s_own_scheduler_set_otherwise(tmp_path: Path, shots: list[Shot]) -> None:
-    found = presets.preset("lightning-qwen-8")
+    preset = presets.preset("lightning-qwen-8")
     family = open_family(resolve_base(make_tiny("qwen_image", tmp_path / "base")))
-    own = Sampler(2, found.guidance_scale)
-    quick = replace(own, preset=found.name, scheduler_arguments=found.arguments)
+    own = Sampler(2, preset.guidance_scale)
+    quick = replace(own, preset=preset.name, scheduler_arguments=preset.arguments)
     config = open_pipeline(family, None, quick).scheduler.config
     assert config["base_shift"] == config["max_shift"] == pytest.approx(np.log(3))
     assert open_pipeline(family, None, own).scheduler.config["max_shift"] == 0.9
-    made = [generate(family, None, shots[:1], tmp_path / n, s)[0].path for n, s in (("a", own), ("b", quick))]
-    assert made[0].read_bytes() != made[1].read_bytes()
-    recipe = provenance.read_recipe(made[1])
+    paths = [
+        generate(family, None, shots[:1], tmp_path / n, s)[0].path for n, s in (("a", own), ("b", quick))
+    ]
+    assert paths[0].read_bytes() != paths[1].read_bytes()
+    recipe = provenance.read_recipe(paths[1])
     assert remake.compare(
-        Image.open(made[1]), remake.remake(family, recipe, None, lambda d: None), recipe
+        Image.open(paths[1]), remake.remake(family, recipe, None, lambda d: None), recipe
     ).same
 
 
@@ -143,7 +145,7 @@ def test_what_is_not_set_leaves_digests_as_they_were(accelerator: Path) -> None:
 
 
 def test_a_negative_prompt_that_nobody_asks_is_told() -> None:
-    told = ignored_negative("hats", 1.0, "sdxl")
-    assert told is not None and "'hats'" in told.problem and "guidance above 1" in told.instead
+    remark = ignored_negative("hats", 1.0, "sdxl")
+    assert remark is not None and "'hats'" in remark.problem and "guidance above 1" in remark.instead
     assert ignored_negative("hats", 3.5, "flux1") is not None
     assert ignored_negative("hats", 5.0, "sdxl") is None and ignored_negative("", 1.0, "sdxl") is None

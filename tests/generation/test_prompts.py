@@ -69,10 +69,10 @@ def test_the_bare_base_and_described_people() -> None:
     bare = prompts.load_series("headshots", trigger="", subject="man", resolution_px=128)[0]
     assert bare.prompt.startswith("frontal headshot of a man, neutral, navy suit")
     traits = {"hair": "black short hair", "glasses": "no glasses"}
-    told = prompts.load_series("headshots", trigger="ohwx", subject="man", resolution_px=128, traits=traits)[
+    shot = prompts.load_series("headshots", trigger="ohwx", subject="man", resolution_px=128, traits=traits)[
         0
     ]
-    assert told.prompt.startswith("frontal headshot of ohwx man, black short hair, neutral, navy suit")
+    assert shot.prompt.startswith("frontal headshot of ohwx man, black short hair, neutral, navy suit")
 
 
 def test_grid_locked_layers_camera_and_aspect(tmp_path: Path) -> None:
@@ -133,11 +133,11 @@ def test_a_closed_base_is_told_which_way_a_head_faces_and_where_its_light_stands
         " lighting: rim lighting}\n"
         "  - {name: d, view: frontal, lighting: split lighting}\n",
     )
-    told = [
+    sentences = [
         {k: v for k, v in shot.layers if k in ("facing", "light_side")}
         for shot in prompts.load_series(path, trigger="ohwx", subject="man", resolution_px=64, closed=True)
     ]
-    assert told == [
+    assert sentences == [
         {"facing": "facing right", "light_side": "lit from the right"},
         {"facing": "facing left"},
         {"facing": "facing left", "light_side": "lit from the right"},

@@ -25,8 +25,8 @@ def portrait(tmp_path: Path) -> Path:
     path.parent.mkdir()
     pixels = np.linspace(0, 255, 64 * 64 * 3).reshape(64, 64, 3).astype(np.uint8)
     shot = Shot("01-classic", WORDS, "", (64, 64), 7, (("subject", "ohwx man"),))
-    made = Portrait(path, shot, 2, 3.0, 1.0, "a" * 64)
-    save.save(Image.fromarray(pixels), made, save.recipe_of(made, "embedded", "b" * 64, "ohwx"))
+    drawn = Portrait(path, shot, 2, 3.0, 1.0, "a" * 64)
+    save.save(Image.fromarray(pixels), drawn, save.recipe_of(drawn, "embedded", "b" * 64, "ohwx"))
     return path
 
 
@@ -51,8 +51,8 @@ def test_the_recipe_goes_along_when_it_is_asked_for(portrait: Path, tmp_path: Pa
     assert copy.stem == portrait.stem and provenance.source_type(copy) == "trainedAlgorithmicMedia"
     with Image.open(copy) as shown:
         comment = shown.getexif().get_ifd(0x8769).get(0x9286, b"") or b""
-        told = shown.info.get("parameters") or comment.removeprefix(b"UNICODE\0").decode("utf-16-be")
-    assert told.startswith(WORDS) and "Seed: 7" in told
+        parameters = shown.info.get("parameters") or comment.removeprefix(b"UNICODE\0").decode("utf-16-be")
+    assert parameters.startswith(WORDS) and "Seed: 7" in parameters
     assert str(tmp_path).encode() not in copy.read_bytes()
 
 

@@ -44,9 +44,9 @@ def files(tiny_sd15: SD15, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
 
 
 def _styled(files: tuple[Path, Path], scale: float = 1.0) -> StyleReference:
-    made = reference_of(str(files[0]), str(files[1].parent), scale)
-    assert made is not None
-    return made
+    reference = reference_of(str(files[0]), str(files[1].parent), scale)
+    assert reference is not None
+    return reference
 
 
 def _pixels(path: Path) -> np.ndarray:
@@ -57,8 +57,8 @@ def test_the_reference_shows_at_its_strength_and_leaves_nothing_behind(
     tiny_sd15: SD15, adapter: Adapter, shots: list[Shot], tmp_path: Path, files: tuple[Path, Path]
 ) -> None:
     def draw(name: str, sampler: Sampler) -> list[Path]:
-        made = generate(tiny_sd15, adapter, shots[:2], tmp_path / name, sampler, batch_size=2)
-        return [p.path for p in made]
+        drawn = generate(tiny_sd15, adapter, shots[:2], tmp_path / name, sampler, batch_size=2)
+        return [p.path for p in drawn]
 
     plain = draw("plain", SAMPLER)
     full = draw("full", replace(SAMPLER, reference=_styled(files)))
@@ -81,11 +81,11 @@ def test_the_reference_shows_at_its_strength_and_leaves_nothing_behind(
         remake.remake(tiny_sd15, recipe, adapter, lambda digest: None)
 
     source = Image.open(full[0]).convert("RGB")
-    told = edits.edit_recipe("vary", source, recipe, recipe, seed=5, strength=0.6)
-    sampler = remake.whole_sampler(told, known.get)
+    edit = edits.edit_recipe("vary", source, recipe, recipe, seed=5, strength=0.6)
+    sampler = remake.whole_sampler(edit, known.get)
     pipe = open_pipeline(tiny_sd15, adapter, sampler)
-    over = edits.apply_edit(pipe, source, told, 64, sampler)
-    begun = {k: v for k, v in told.items() if k != save.PARENT}
+    over = edits.apply_edit(pipe, source, edit, 64, sampler)
+    begun = {k: v for k, v in edit.items() if k != save.PARENT}
     assert remake.compare(over, remake.remake(tiny_sd15, begun, adapter, known.get, source), begun).same
 
 
@@ -94,17 +94,17 @@ def test_guidance_in_two_terms_knows_the_reference(
 ) -> None:
     one = replace(SAMPLER, unconditional="base", reference=_styled(files))
     two = replace(one, identity=Identity(scale=1.0))
-    made = [generate(tiny_sd15, adapter, shots[:2], tmp_path / n, s, batch_size=2)[1].path
+    paths = [generate(tiny_sd15, adapter, shots[:2], tmp_path / n, s, batch_size=2)[1].path
             for n, s in (("one", one), ("two", two))]  # fmt: skip
-    assert np.abs(_pixels(made[0]) - _pixels(made[1])).mean() > 0
+    assert np.abs(_pixels(paths[0]) - _pixels(paths[1])).mean() > 0
 
 
 def test_strength_nought_is_no_reference(files: tuple[Path, Path]) -> None:
-    given = GenerateConfig(
+    config = GenerateConfig(
         style_reference=str(files[0]), style_reference_adapter=str(files[1]), style_reference_scale=0
     )
-    assert sampler_of(given) == sampler_of(GenerateConfig())
-    assert sampler_of(given.model_copy(update={"style_reference_scale": 0.5})).reference == _styled(
+    assert sampler_of(config) == sampler_of(GenerateConfig())
+    assert sampler_of(config.model_copy(update={"style_reference_scale": 0.5})).reference == _styled(
         files, 0.5
     )
     with pytest.raises(ConfigError, match="needs an IP-Adapter"):
@@ -126,19 +126,19 @@ def test_what_does_not_fit_is_refused_and_spoils_nothing(
     with pytest.raises(InputError, match="does not fit this base"):
         load(files[1], write_encoder(tmp_path / "encoder", 12))
     tensors = load_file(files[1])
-    for name, kept, said in (
+    for name, kept, message in (
         ("short", {k: v for k, v in tensors.items() if "1.to_k_ip" not in k}, "does not fit"),
         ("other", {"lora_A.weight": torch.ones(1)}, "not an IP-Adapter"),
         ("face", {k: v for k, v in tensors.items() if k != "image_proj.proj.weight"}, "made for faces"),
     ):
         save_file(kept, tmp_path / f"{name}.safetensors")
-        with pytest.raises(InputError, match=said):
+        with pytest.raises(InputError, match=message):
             load(tmp_path / f"{name}.safetensors")
     (tmp_path / "text.png").write_text("no picture")
     with pytest.raises(InputError, match="cannot be read"):
         load(files[1], picture=tmp_path / "text.png")
-    made = generate(tiny_sd15, None, shots[:1], tmp_path / "a", SAMPLER)[0].path.read_bytes()
-    assert made == generate(tiny_sd15, None, shots[:1], tmp_path / "b", SAMPLER)[0].path.read_bytes()
+    first = generate(tiny_sd15, None, shots[:1], tmp_path / "a", SAMPLER)[0].path.read_bytes()
+    assert first == generate(tiny_sd15, None, shots[:1], tmp_path / "b", SAMPLER)[0].path.read_bytes()
 
 
 def test_pickles_and_halves_are_refused(tmp_path: Path, files: tuple[Path, Path]) -> None:

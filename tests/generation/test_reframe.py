@@ -87,31 +87,31 @@ def test_the_crop_is_the_last_edit_and_can_be_made_again(
     tiny_sd15: SD15, adapter: Adapter, shots: list[Shot], tmp_path: Path
 ) -> None:
     sampler, folder = Sampler(2, 2.0), tmp_path / "series"
-    made = generate(tiny_sd15, adapter, shots[:2], folder, sampler, batch_size=2)
-    plain = [p.path.read_bytes() for p in made]
+    portraits = generate(tiny_sd15, adapter, shots[:2], folder, sampler, batch_size=2)
+    plain = [p.path.read_bytes() for p in portraits]
     face = drawn_face.face(32, 26, 26)
     wanted = Target(0.42, 0.62, 1.25)
-    assert stage.reframed(_context(tiny_sd15, face), made, wanted) == []
-    recipe: dict[str, Any] = provenance.read_recipe(made[0].path)
+    assert stage.reframed(_context(tiny_sd15, face), portraits, wanted) == []
+    recipe: dict[str, Any] = provenance.read_recipe(portraits[0].path)
     assert recipe[save.ACTION] == "reframe" and recipe["framing"]["head_height"] == 0.62
     assert [step["action"] for step in save.history(recipe)] == ["generate", "reframe"]
-    assert provenance.source_type(made[0].path) == "trainedAlgorithmicMedia"
-    picture = Image.open(made[0].path).convert("RGB")
+    assert provenance.source_type(portraits[0].path) == "trainedAlgorithmicMedia"
+    picture = Image.open(portraits[0].path).convert("RGB")
     assert picture.size == shots[0].size_px
     again = remake.remake(tiny_sd15, recipe, adapter, lambda digest: None)
     assert remake.compare(picture, again, recipe).same
 
-    kept = [p.path.read_bytes() for p in made]
+    kept = [p.path.read_bytes() for p in portraits]
     assert kept[0] != plain[0]
     generate(tiny_sd15, adapter, shots[:2], folder, sampler, batch_size=2, framing=wanted.record)
-    stage.reframed(_context(tiny_sd15, face), made, wanted)
-    assert [p.path.read_bytes() for p in made] == kept  # neither drawn nor cropped twice
+    stage.reframed(_context(tiny_sd15, face), portraits, wanted)
+    assert [p.path.read_bytes() for p in portraits] == kept  # neither drawn nor cropped twice
     generate(tiny_sd15, adapter, shots[:2], folder, sampler, batch_size=2)
-    assert [p.path.read_bytes() for p in made] == plain  # drawn anew where no crop is asked for
+    assert [p.path.read_bytes() for p in portraits] == plain  # drawn anew where no crop is asked for
 
-    far = stage.reframed(_context(tiny_sd15, face), made[:1], Target(0.42, 0.9, 1.05))
+    far = stage.reframed(_context(tiny_sd15, face), portraits[:1], Target(0.42, 0.9, 1.05))
     assert "head height" in far[0] and "1.05" in far[0]
-    assert "no face" in stage.reframed(_context(tiny_sd15), made[1:], wanted)[0]
+    assert "no face" in stage.reframed(_context(tiny_sd15), portraits[1:], wanted)[0]
     broken = recipe | {"box_px": [-1, 0, 64, 64], save.CONDITIONS: conditions(tiny_sd15, 1, 0)}
     with pytest.raises(ArtifactError, match="leaves the picture"):
         remake.remake(tiny_sd15, broken, adapter, lambda digest: None)

@@ -37,13 +37,13 @@ def _read(path: Path) -> Image.Image:
 def test_made_again_to_the_bit(
     tiny_sd15: SD15, adapter: Adapter, shots: list[Shot], tmp_path: Path, batch_size: int
 ) -> None:
-    made = generate(tiny_sd15, adapter, shots, tmp_path, SAMPLER, batch_size=batch_size)
-    for portrait in made:
+    portraits = generate(tiny_sd15, adapter, shots, tmp_path, SAMPLER, batch_size=batch_size)
+    for portrait in portraits:
         recipe = provenance.read_recipe(portrait.path)
         again = remake.remake(tiny_sd15, recipe, adapter, _none)
         verdict = remake.compare(_read(portrait.path), again, recipe)
         assert verdict.same and verdict.psnr_db is None and verdict.changed_pixels == 0
-    sizes = [provenance.read_recipe(p.path)["made"]["batch_size"] for p in made]  # type: ignore[index]
+    sizes = [provenance.read_recipe(p.path)["made"]["batch_size"] for p in portraits]  # type: ignore[index]
     assert sizes == ([1] * 3 if batch_size == 1 else [2, 2, 1])
 
 
@@ -76,8 +76,8 @@ def _fixed(
 ) -> tuple[Image.Image, save.Recipe, np.ndarray]:
     mask = np.zeros((64, 64), np.uint8)
     mask[20:34, 10 + seed : 40 + seed] = 255
-    told = {"seed": seed, "strength": 0.6, "region": "eyes", "mask_png": edits.encode_mask(mask)}
-    recipe = edits.edit_recipe("fix", source, base, base, **told)
+    settings = {"seed": seed, "strength": 0.6, "region": "eyes", "mask_png": edits.encode_mask(mask)}
+    recipe = edits.edit_recipe("fix", source, base, base, **settings)
     pipe = drawing.open_pipeline(family, adapter, edits.sampler_of(base))
     return edits.apply_edit(pipe, source, recipe, 64), recipe, mask
 
@@ -88,13 +88,13 @@ def test_a_fix_changes_nothing_outside_its_mask_and_can_be_made_again(
     path = generate(tiny_sd15, adapter, shots[:1], tmp_path, SAMPLER)[0].path
     base, source = provenance.read_recipe(path), _read(path)
     for seed in range(5):
-        made, recipe, mask = _fixed(tiny_sd15, adapter, source, base, seed)
-        changed = (np.asarray(made) != np.asarray(source)).any(-1)
+        fixed, recipe, mask = _fixed(tiny_sd15, adapter, source, base, seed)
+        changed = (np.asarray(fixed) != np.asarray(source)).any(-1)
         assert changed[mask > 0].any() and not changed[mask == 0].any()
-    told = recipe | {save.CONDITIONS: conditions(tiny_sd15, 1, 0)}
-    again = remake.remake(tiny_sd15, told, adapter, _none)
-    assert remake.compare(made, again, told).same
-    save.write(made, tmp_path / "fixed.png", told)
+    complete = recipe | {save.CONDITIONS: conditions(tiny_sd15, 1, 0)}
+    again = remake.remake(tiny_sd15, complete, adapter, _none)
+    assert remake.compare(fixed, again, complete).same
+    save.write(fixed, tmp_path / "fixed.png", complete)
     history = json.loads((tmp_path / "fixed.json").read_text())["history"]
     assert [step["action"] for step in history] == ["generate", "fix"]
     assert history[1]["region"] == "eyes" and "parent" not in history[1]
@@ -111,8 +111,8 @@ def test_a_variation_keeps_the_composition_as_its_strength_says(tmp_path: Path) 
     away = []
     for strength in (0.2, 0.9):
         recipe = edits.edit_recipe("vary", source, base, base, seed=5, strength=strength)
-        made = edits.apply_edit(pipe, source, recipe, 128)
-        away.append(float(np.abs(np.asarray(made, float) - np.asarray(source, float)).mean()))
+        varied = edits.apply_edit(pipe, source, recipe, 128)
+        away.append(float(np.abs(np.asarray(varied, float) - np.asarray(source, float)).mean()))
     assert 1.5 * away[0] < away[1]
 
 
@@ -123,15 +123,15 @@ def test_a_variation_is_made_again_and_only_over_its_own_picture(
     base, source = provenance.read_recipe(path), _read(path)
     pipe = drawing.open_pipeline(tiny_sd15, adapter, edits.sampler_of(base))
     recipe = edits.edit_recipe("vary", source, base, base, seed=5, strength=0.4)
-    made = edits.apply_edit(pipe, source, recipe, 64)
+    varied = edits.apply_edit(pipe, source, recipe, 64)
     again = remake.remake(tiny_sd15, recipe, adapter, _none)
-    assert remake.compare(made, again, recipe).same
+    assert remake.compare(varied, again, recipe).same
     with pytest.raises(ArtifactError, match="not the picture that was edited"):
         edits.apply_edit(pipe, source.rotate(90), recipe, 64)
     foreign = {k: v for k, v in recipe.items() if k != "parent"}
     with pytest.raises(InputError, match="reference"):
         remake.remake(tiny_sd15, foreign, adapter, _none)
-    assert remake.compare(made, remake.remake(tiny_sd15, foreign, adapter, _none, source), foreign).same
+    assert remake.compare(varied, remake.remake(tiny_sd15, foreign, adapter, _none, source), foreign).same
 
 
 def test_schedulers_by_name(tiny_sd15: SD15, shots: list[Shot], tmp_path: Path) -> None:
@@ -159,14 +159,14 @@ def test_a_style_adapter_beside_the_identity(
     tiny_sd15: SD15, adapter: Adapter, shots: list[Shot], tmp_path: Path
 ) -> None:
     style = StyleAdapter(adapter.path, 1.5)
-    made = generate(tiny_sd15, adapter, shots[:1], tmp_path / "a", replace(SAMPLER, style=style))[0].path
+    path = generate(tiny_sd15, adapter, shots[:1], tmp_path / "a", replace(SAMPLER, style=style))[0].path
     bare = generate(tiny_sd15, adapter, shots[:1], tmp_path / "b", SAMPLER)[0].path
-    assert (np.asarray(_read(made)) != np.asarray(_read(bare))).any()
-    recipe = provenance.read_recipe(made)
+    assert (np.asarray(_read(path)) != np.asarray(_read(bare))).any()
+    recipe = provenance.read_recipe(path)
     with pytest.raises(InputError, match="style adapter of this picture is not at hand"):
         remake.remake(tiny_sd15, recipe, adapter, _none)
     again = remake.remake(tiny_sd15, recipe, adapter, lambda digest: adapter.path)
-    assert remake.compare(_read(made), again, recipe).same
+    assert remake.compare(_read(path), again, recipe).same
     broken = tmp_path / "style.safetensors"
     broken.write_bytes(b"x" * 64)
     with pytest.raises(InputError, match="does not fit"):

@@ -60,12 +60,12 @@ def test_the_bare_base_answers_the_empty_prompt_where_asked(
     assert torch.allclose(answer("adapter", adapter), both)  # nothing is left behind
 
     from_base = replace(SAMPLER, unconditional="base")
-    made = generate(tiny_sd15, adapter, shots[:1], tmp_path / "base", from_base)[0]
+    unguided = generate(tiny_sd15, adapter, shots[:1], tmp_path / "base", from_base)[0]
     usual = generate(tiny_sd15, adapter, shots[:1], tmp_path / "usual", SAMPLER)[0]
-    recipe = provenance.read_recipe(made.path)
+    recipe = provenance.read_recipe(unguided.path)
     assert recipe is not None and recipe["unconditional"] == "base"
     assert "unconditional" not in (provenance.read_recipe(usual.path) or {})
-    assert np.abs(_pixels([made]) - _pixels([usual])).max() > 1
+    assert np.abs(_pixels([unguided]) - _pixels([usual])).max() > 1
 
 
 def test_a_family_that_asks_twice_refuses_the_bare_base(
@@ -128,9 +128,9 @@ def test_sizes_may_differ_within_a_call(tiny_sd15: SD15, shots: list[Shot], tmp_
     from dataclasses import replace
 
     mixed = [replace(s, size_px=size) for s, size in zip(shots, ((64, 64), (48, 80), (64, 64)), strict=True)]
-    made = generate(tiny_sd15, None, mixed, tmp_path, SAMPLER)
-    assert [Image.open(p.path).size for p in made] == [(64, 64), (48, 80), (64, 64)]
-    assert [p.adapter_digest for p in made] == [None] * 3
+    portraits = generate(tiny_sd15, None, mixed, tmp_path, SAMPLER)
+    assert [Image.open(p.path).size for p in portraits] == [(64, 64), (48, 80), (64, 64)]
+    assert [p.adapter_digest for p in portraits] == [None] * 3
 
 
 def test_contact_sheet_is_a_page_that_holds_the_pictures(tmp_path: Path, shots: list[Shot]) -> None:

@@ -20,8 +20,8 @@ CLOSED = ("cinematic", "headshots", "drift", "grid", "professions", "cinematic-s
 
 
 def _load(series: str | Path, **more: object) -> list[Shot]:
-    given: dict[str, object] = {"trigger": "ohwx", "subject": "man", "resolution_px": 512} | more
-    return prompts.load_series(series, **given)  # type: ignore[arg-type]
+    settings: dict[str, object] = {"trigger": "ohwx", "subject": "man", "resolution_px": 512} | more
+    return prompts.load_series(series, **settings)  # type: ignore[arg-type]
 
 
 def _file(folder: Path, text: str, name: str = "mine.yaml") -> Path:

@@ -24,28 +24,28 @@ BEST_OF_TWO = (*SMALL, "generate.best_of=2", "generate.brand=example", "generate
 
 
 @pytest.fixture(scope="module")
-def made(journey: Journey, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, object]]:
+def generated(journey: Journey, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, object]]:
     folder = tmp_path_factory.mktemp("series") / "demo"
     shutil.copytree(journey.folder, folder)
     return folder, recipe.generate(folder, overrides=BEST_OF_TWO)
 
 
 @pytest.fixture
-def portrait(made: tuple[Path, dict[str, object]]) -> Path:
-    return sorted(Path(str(made[1]["folder"])).glob("*.png"))[0]
+def portrait(generated: tuple[Path, dict[str, object]]) -> Path:
+    return sorted(Path(str(generated[1]["folder"])).glob("*.png"))[0]
 
 
-def test_a_branded_best_of_two_is_sealed_checked_and_told(made: tuple[Path, dict[str, object]]) -> None:
-    folder, summary = made
+def test_a_branded_best_of_two_is_sealed_checked_and_told(generated: tuple[Path, dict[str, object]]) -> None:
+    folder, summary = generated
     series = Path(str(summary["folder"]))
     manifest.verify(series)
     pictures = sorted(series.glob("*.png"))
     assert summary["portraits"] == len(pictures) == 2
     chosen = json.loads((series / "choices.json").read_text())
     for path in pictures:
-        told = provenance.read_recipe(path)
-        assert told["seed"] == chosen[path.stem]
-        assert "navy suit, grey seamless backdrop, three-point lighting" in str(told["prompt"])
+        written = provenance.read_recipe(path)
+        assert written["seed"] == chosen[path.stem]
+        assert "navy suit, grey seamless backdrop, three-point lighting" in str(written["prompt"])
     checks = json.loads((series / "checklist.json").read_text())
     assert set(checks) == {p.name for p in pictures} and len(checks[pictures[0].name]) == 7
     page = Path(str(summary["gallery"])).read_text()
@@ -56,27 +56,27 @@ def test_a_branded_best_of_two_is_sealed_checked_and_told(made: tuple[Path, dict
     assert not list((folder / "portraits").glob(".*"))
 
 
-def test_the_report_says_that_portraits_were_chosen(made: tuple[Path, dict[str, object]]) -> None:
-    recipe.score(made[0], overrides=BEST_OF_TWO)
-    page = (made[0] / "reports" / "drift.html").read_text()
+def test_the_report_says_that_portraits_were_chosen(generated: tuple[Path, dict[str, object]]) -> None:
+    recipe.score(generated[0], overrides=BEST_OF_TWO)
+    page = (generated[0] / "reports" / "drift.html").read_text()
     assert "<dt>chosen by embedder A</dt><dd>best of 2</dd>" in page
 
 
 def test_a_portrait_is_made_again_to_the_bit(portrait: Path) -> None:
-    said = editing.reproduce(portrait, None, None, SMALL)
-    assert said["same"] is True and said["changed_pixels"] == 0
+    result = editing.reproduce(portrait, None, None, SMALL)
+    assert result["same"] is True and result["changed_pixels"] == 0
 
 
 def test_a_fix_stays_inside_its_mask_or_is_not_kept(portrait: Path) -> None:
     for region in ("eyes", "background"):
-        said = editing.fix(portrait, None, SMALL, region=region, strength=0.3, tries=2, changes={})  # type: ignore[arg-type]
-        if not said["kept"]:
-            assert said["file"] is None and Path(str(said["refused"])).is_file(), "it can be looked at"
+        result = editing.fix(portrait, None, SMALL, region=region, strength=0.3, tries=2, changes={})  # type: ignore[arg-type]
+        if not result["kept"]:
+            assert result["file"] is None and Path(str(result["refused"])).is_file(), "it can be looked at"
             continue
-        assert said["refused"] is None
-        assert said["changed_outside_mask"] == 0
-        assert said["similarity_after"] >= said["similarity_before"] - editing.IDENTITY_NOISE  # type: ignore[operator]
-        assert editing.reproduce(Path(str(said["file"])), None, None, SMALL)["same"] is True
+        assert result["refused"] is None
+        assert result["changed_outside_mask"] == 0
+        assert result["similarity_after"] >= result["similarity_before"] - editing.IDENTITY_NOISE  # type: ignore[operator]
+        assert editing.reproduce(Path(str(result["file"])), None, None, SMALL)["same"] is True
     manifest.verify(portrait.parent)
 
 
@@ -103,10 +103,10 @@ def test_a_fix_that_costs_likeness_is_shown_and_kept_when_asked(
 
 def test_variations_and_a_reference(portrait: Path, journey: Journey, tmp_path: Path) -> None:
     change = {"lighting": "rim lighting"}
-    said = editing.vary(portrait, None, SMALL, strength=0.4, count=2, changes=change)
-    files = [Path(row["file"]) for row in said["made"]]  # type: ignore[index,union-attr]
-    told = provenance.read_recipe(files[0])
-    assert "rim lighting" in str(told["prompt"]) and told["action"] == "vary"
+    result = editing.vary(portrait, None, SMALL, strength=0.4, count=2, changes=change)
+    files = [Path(row["file"]) for row in result["made"]]  # type: ignore[index,union-attr]
+    written = provenance.read_recipe(files[0])
+    assert "rim lighting" in str(written["prompt"]) and written["action"] == "vary"
     assert editing.reproduce(files[1], None, None, SMALL)["same"] is True
     root = portrait.parents[2]
     photo = next(iter(sorted((root / "dataset" / "train").glob("*.png"))))
@@ -141,21 +141,21 @@ def test_bad_pictures_are_told_apart(portrait: Path, tmp_path: Path) -> None:
 
 
 def test_a_large_series_is_asked_about_and_strict_means_strict(
-    made: tuple[Path, dict[str, object]], tmp_path: Path
+    generated: tuple[Path, dict[str, object]], tmp_path: Path
 ) -> None:
     with pytest.raises(TooManyPictures, match=r"10,000 pictures, about .* h at .* s each") as caught:
-        recipe.generate(made[0], overrides=[*SMALL, "generate.per_shot=5000"])
+        recipe.generate(generated[0], overrides=[*SMALL, "generate.per_shot=5000"])
     assert caught.value.exit_code == 2 and "--yes" in caught.value.remedy
     series = tmp_path / "mine.yaml"
     series.write_text("shots: [{view: frontal, shot: headshot, lighting: velvet lighting}]")
     with pytest.raises(ConfigError, match="velvet"):
-        recipe.generate(made[0], overrides=[*SMALL, f"generate.series={series}", "generate.strict=true"])
+        recipe.generate(generated[0], overrides=[*SMALL, f"generate.series={series}", "generate.strict=true"])
 
 
-def test_strengths_side_by_side(made: tuple[Path, dict[str, object]]) -> None:
-    said = scales.sweep(made[0], [0.5, 1.5], 1, SMALL)
-    assert [row["scale"] for row in said["rows"]] == [0.5, 1.5]  # type: ignore[index,union-attr]
-    assert Path(str(said["contact_sheet"])).is_file()
+def test_strengths_side_by_side(generated: tuple[Path, dict[str, object]]) -> None:
+    result = scales.sweep(generated[0], [0.5, 1.5], 1, SMALL)
+    assert [row["scale"] for row in result["rows"]] == [0.5, 1.5]  # type: ignore[index,union-attr]
+    assert Path(str(result["contact_sheet"])).is_file()
 
 
 def test_prompts_from_text_file_and_series(tmp_path: Path) -> None:
@@ -171,22 +171,22 @@ def test_prompts_from_text_file_and_series(tmp_path: Path) -> None:
 
 
 def test_a_brand_s_framing_is_cropped_to_and_made_again(
-    made: tuple[Path, dict[str, object]], tmp_path: Path
+    generated: tuple[Path, dict[str, object]], tmp_path: Path
 ) -> None:
     folder = tmp_path / "framed"
-    shutil.copytree(made[0], folder)
+    shutil.copytree(generated[0], folder)
     brand = tmp_path / "mine.yaml"
     brand.write_text("brand: mine\nframing: {head_height: 0.98}\n")
-    given = [*SMALL, f"generate.brand={brand}", "generate.reframe=true", "generate.reframe_limit=1.6"]
-    series = Path(str(recipe.generate(folder, overrides=given)["folder"]))
+    overrides = [*SMALL, f"generate.brand={brand}", "generate.reframe=true", "generate.reframe_limit=1.6"]
+    series = Path(str(recipe.generate(folder, overrides=overrides)["folder"]))
     pictures = sorted(series.glob("*.png"))
-    told = [provenance.read_recipe(path) for path in pictures]
-    cropped = [path for path, one in zip(pictures, told, strict=True) if one.get("action") == "reframe"]
+    recipes = [provenance.read_recipe(path) for path in pictures]
+    cropped = [path for path, one in zip(pictures, recipes, strict=True) if one.get("action") == "reframe"]
     assert cropped and manifest.verify(series) is not None
-    assert editing.reproduce(cropped[0], None, None, given)["same"] is True
-    varied = editing.vary(cropped[0], None, given, strength=0.3, count=1, changes={})
+    assert editing.reproduce(cropped[0], None, None, overrides)["same"] is True
+    varied = editing.vary(cropped[0], None, overrides, strength=0.3, count=1, changes={})
     again = Path(varied["made"][0]["file"])  # type: ignore[index,call-overload]
     assert "box_px" not in provenance.read_recipe(again)
-    assert editing.reproduce(again, None, None, given)["same"] is True
+    assert editing.reproduce(again, None, None, overrides)["same"] is True
     with pytest.raises(ConfigError, match="no framing to crop to"):
         recipe.generate(folder, overrides=[*SMALL, "generate.brand=example", "generate.reframe=true"])

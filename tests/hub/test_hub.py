@@ -56,9 +56,9 @@ def test_a_branch_becomes_a_commit_and_every_file_is_verified(server: LocalHub, 
         "config.json": hashlib.sha256(SMALL).hexdigest(),
         "unet/weights.safetensors": hashlib.sha256(BIG).hexdigest(),
     }
-    asked = len(server.log)
+    requests = len(server.log)
     assert hub.fetch(snapshot)[1] == digests
-    assert len(server.log) == asked, "what is here is not asked for again"
+    assert len(server.log) == requests, "what is here is not asked for again"
 
 
 def test_a_cut_connection_is_resumed(
@@ -165,12 +165,12 @@ def test_a_full_disk_is_seen_before_the_download(
 ) -> None:
     hub = client(server, tmp_path)
     snapshot = hub.resolve(REPO)
-    asked = len(server.log)
+    requests = len(server.log)
     usage = hubs.shutil.disk_usage(tmp_path)
     monkeypatch.setattr(hubs.shutil, "disk_usage", lambda p: usage._replace(free=1000))
     with pytest.raises(PortraitError, match="not enough room"):
         hub.fetch(snapshot)
-    assert len(server.log) == asked and not hub.cache.exists()
+    assert len(server.log) == requests and not hub.cache.exists()
 
 
 def test_names_that_lead_out_are_refused(server: LocalHub, tmp_path: Path) -> None:

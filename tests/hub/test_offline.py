@@ -48,8 +48,8 @@ print("sockets", len(events), sorted(set(events)))
 
 def test_offline_no_command_opens_a_socket(tmp_path: Path) -> None:
     folder = make_tiny_sd(tmp_path / "tiny")
-    found = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-    files = {name: data for name, data in found.items() if not name.startswith("source_tokenizer")}
+    contents = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    files = {name: data for name, data in contents.items() if not name.startswith("source_tokenizer")}
     repo = next(b for b in bases.BASES if b.name == "sd15").repo
     cache, me = tmp_path / "home" / "hub", tmp_path / "me"
     (me / "photos").mkdir(parents=True)
@@ -57,10 +57,10 @@ def test_offline_no_command_opens_a_socket(tmp_path: Path) -> None:
     (me / "likeness.yaml").write_text("base: sd15\n")
     with serving(LocalHub({repo: files})) as running:
         pulling.pull("sd15", me, Hub(running.address, cache, wait_s=0.0))
-        asked = len(running.log)
+        requests = len(running.log)
         env = {"HF_ENDPOINT": running.address, "HF_HOME": str(tmp_path / "home"), "PATH": os.environ["PATH"]}
         command = [sys.executable, "-c", OFFLINE, str(me)]
         done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert done.stdout.splitlines()[-1] == "sockets 0 []", done.stdout
-        assert len(running.log) == asked
+        assert len(running.log) == requests

@@ -68,8 +68,8 @@ def test_both_end_with_whole_files_and_each_is_fetched_once(slow: LocalHub, tmp_
     answers = [run.communicate(timeout=120) for run in runs]
     assert [run.returncode for run in runs] == [0, 0, 0], answers
     assert json.loads(answers[0][0]) == json.loads(answers[1][0]) and len(json.loads(answers[0][0])) == 5
-    asked = [path for kind, path, _ in slow.log if kind == "GET" and path.endswith(".safetensors")]
-    assert len(asked) == len(set(asked)) == len(PARTS)
+    downloads = [path for kind, path, _ in slow.log if kind == "GET" and path.endswith(".safetensors")]
+    assert len(downloads) == len(set(downloads)) == len(PARTS)
     assert not list(tmp_path.rglob("*.incomplete"))
 
 

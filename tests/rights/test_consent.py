@@ -32,8 +32,8 @@ def test_the_subject_agrees_for_a_year(tmp_path: Path) -> None:
     folder = make_likeness(tmp_path / "me")
     consent.write(folder, consent.of_subject("Anna", TODAY))
     require(folder, commercial=True)
-    found = consent.read(folder)
-    assert found is not None and found.until == "2027-11-21" and len(found.statement_sha256) == 64
+    agreement = consent.read(folder)
+    assert agreement is not None and agreement.until == "2027-11-21" and len(agreement.statement_sha256) == 64
     with pytest.raises(InputError, match="expired"):
         require(folder, today=dt.date(2027, 11, 22))
 

@@ -53,11 +53,16 @@ def test_signed_read_and_unchanged_to_the_eye(
     assert provenance.source_type(file) == "trainedAlgorithmicMedia"
     if kind == "PNG":
         assert provenance.read_recipe(file) == {"prompt": "secret words", "seed": 4}
-    found = credentials.read(after, kind)
-    assert found is not None and found.state == "valid" and not found.altered and found.problems == ()
-    assert found.signer == "Anna's studio, Example studio"
-    assert (found.algorithm, found.generator) == ("es256", f"portrait_lora {__version__}")
-    assert found.digital_source_type == "trainedAlgorithmicMedia" and found.signed_at is None
+    manifest = credentials.read(after, kind)
+    assert (
+        manifest is not None
+        and manifest.state == "valid"
+        and not manifest.altered
+        and manifest.problems == ()
+    )
+    assert manifest.signer == "Anna's studio, Example studio"
+    assert (manifest.algorithm, manifest.generator) == ("es256", f"portrait_lora {__version__}")
+    assert manifest.digital_source_type == "trainedAlgorithmicMedia" and manifest.signed_at is None
     trusted = credentials.read(after, kind, papers.authority.read_bytes())
     assert trusted is not None and trusted.state == "trusted"
 
@@ -68,25 +73,25 @@ def test_one_changed_pixel_byte_shows(kind: credentials.Format, signer: Signer) 
     start = {"PNG": b"IDAT", "JPEG": b"\xff\xda", "WEBP": b"VP8 "}[kind]
     place = data.rindex(start) + 200
     data[place] ^= 1
-    found = credentials.read(bytes(data), kind)
-    assert found is not None and found.state == "invalid" and found.altered
-    assert "assertion.dataHash.mismatch" in found.problems
+    manifest = credentials.read(bytes(data), kind)
+    assert manifest is not None and manifest.state == "invalid" and manifest.altered
+    assert "assertion.dataHash.mismatch" in manifest.problems
 
 
 def test_a_changed_statement_shows(signer: Signer) -> None:
     data = credentials.sign(picture("PNG"), "PNG", signer)
     forged = data.replace(b"trainedAlgorithmicMedia", b"digitalCaptureXXXXXXXXX")
     assert forged.count(b"digitalCaptureXXXXXXXXX") == 2 and len(forged) == len(data), "XMP and statement"
-    found = credentials.read(forged, "PNG")
-    assert found is not None and found.state == "invalid" and found.altered
+    manifest = credentials.read(forged, "PNG")
+    assert manifest is not None and manifest.state == "invalid" and manifest.altered
 
 
 def test_a_stranger_is_not_trusted(signer: Signer, tmp_path: Path) -> None:
     data = credentials.sign(picture("PNG"), "PNG", signer)
     stranger = write_papers(tmp_path).authority.read_bytes()
-    found = credentials.read(data, "PNG", stranger)
-    assert found is not None and found.state == "valid"
-    assert found.problems == ("signingCredential.untrusted",)
+    manifest = credentials.read(data, "PNG", stranger)
+    assert manifest is not None and manifest.state == "valid"
+    assert manifest.problems == ("signingCredential.untrusted",)
 
 
 def test_nothing_personal_is_added(signer: Signer) -> None:
@@ -120,8 +125,8 @@ def test_what_the_library_refuses_is_told(papers: Papers, signer: Signer) -> Non
 
 def test_damaged_credentials_are_told_not_raised(signer: Signer) -> None:
     data = credentials.sign(picture("PNG"), "PNG", signer)
-    found = credentials.read(data[:-30], "PNG")
-    assert found is not None and found.state == "invalid" and found.problems
+    manifest = credentials.read(data[:-30], "PNG")
+    assert manifest is not None and manifest.state == "invalid" and manifest.problems
 
 
 def test_without_the_extra(monkeypatch: pytest.MonkeyPatch, signer: Signer) -> None:

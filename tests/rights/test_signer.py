@@ -30,8 +30,8 @@ def test_the_algorithm_follows_from_the_key(tmp_path: Path) -> None:
         "ed25519": ed25519.Ed25519PrivateKey.generate(),
     }
     for algorithm, key in keys.items():
-        made = write_papers(tmp_path / algorithm, key)
-        signer = load_signer(made.chain, made.key)
+        papers = write_papers(tmp_path / algorithm, key)
+        signer = load_signer(papers.chain, papers.key)
         assert signer.algorithm == algorithm
         assert signer.subject == "O=Example studio,CN=Anna's studio"
         assert "PRIVATE" not in repr(signer)
@@ -66,26 +66,26 @@ def test_a_certificate_that_is_not_valid_now(tmp_path: Path) -> None:
 
 def test_a_certificate_for_something_else(tmp_path: Path) -> None:
     for i, usage in enumerate((None, ExtendedKeyUsageOID.SERVER_AUTH)):
-        made = write_papers(tmp_path / str(i), usage=usage)
+        papers = write_papers(tmp_path / str(i), usage=usage)
         with pytest.raises(InputError, match=r"not meant for signing pictures.*emailProtection"):
-            load_signer(made.chain, made.key)
+            load_signer(papers.chain, papers.key)
     for usage in ("1.3.6.1.4.1.62558.2.1", "1.3.6.1.5.5.7.3.36"):
-        made = write_papers(tmp_path / usage, usage=ObjectIdentifier(usage))
-        assert load_signer(made.chain, made.key).algorithm == "es256"
+        papers = write_papers(tmp_path / usage, usage=ObjectIdentifier(usage))
+        assert load_signer(papers.chain, papers.key).algorithm == "es256"
 
 
 def test_a_self_signed_certificate(tmp_path: Path) -> None:
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes
 
-    made = write_papers(tmp_path)
-    key = pem.load_pem_private_key(made.key.read_bytes(), None)
-    leaf = x509.load_pem_x509_certificates(made.chain.read_bytes())[0]
+    papers = write_papers(tmp_path)
+    key = pem.load_pem_private_key(papers.key.read_bytes(), None)
+    leaf = x509.load_pem_x509_certificates(papers.chain.read_bytes())[0]
     alone = x509.CertificateBuilder(leaf.subject, leaf.subject, leaf.public_key(), leaf.serial_number)
     alone = alone.not_valid_before(leaf.not_valid_before_utc).not_valid_after(leaf.not_valid_after_utc)
-    made.chain.write_bytes(alone.sign(key, hashes.SHA256()).public_bytes(pem.Encoding.PEM))  # type: ignore[arg-type]
+    papers.chain.write_bytes(alone.sign(key, hashes.SHA256()).public_bytes(pem.Encoding.PEM))  # type: ignore[arg-type]
     with pytest.raises(InputError, match="self-signed"):
-        load_signer(made.chain, made.key)
+        load_signer(papers.chain, papers.key)
 
 
 def test_files_that_are_something_else(papers: Papers, tmp_path: Path) -> None:

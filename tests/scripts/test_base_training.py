@@ -174,9 +174,9 @@ def test_export_loads_in_diffusers_without_arguments(
     assert f"`{folder_digest(target)}`" in card
     assert "sde-dpmsolver++, order 2, trailing" in card
     assert "2 steps, 4 samples" in card
-    told = card.replace("\n", " ")
-    assert ", 5 of other people with the words of the second edition" in told
-    assert ", and 3 of the first once more as cartoon, oil painting, monochrome film" in told
+    joined = card.replace("\n", " ")
+    assert ", 5 of other people with the words of the second edition" in joined
+    assert ", and 3 of the first once more as cartoon, oil painting, monochrome film" in joined
     assert "psnr" not in card and "None" not in card and "- dB" not in card
     for part in ("Data", "Recipe", "Sampler", "Figures", "Limits", "Licence", "Digest"):
         assert f"## {part}" in card
@@ -199,8 +199,8 @@ def test_a_shipped_base_goes_on_from_its_weights(
     write_atomically(again / latents_stage.LATENTS_FILE, load_file(out / latents_stage.LATENTS_FILE))
     decoded_on = tmp_path / "decoded on"
     export_stage.export(again, decoded_on, vae_stage.new_vae((8, 8, 8, 8), 1), Pictures(len(corpus)))
-    told, before = (json.loads((f / "training.json").read_text()) for f in (decoded_on, tmp_path / "base"))
-    assert told == before and told["last"]["samples"] == told["samples"] == 4
+    after, before = (json.loads((f / "training.json").read_text()) for f in (decoded_on, tmp_path / "base"))
+    assert after == before and after["last"]["samples"] == after["samples"] == 4
     assert "2 steps, 4 samples |" in (decoded_on / "CARD.md").read_text()
     train(corpus, again, steps=1)
     assert read_state(again / "unet").step == 1
@@ -212,22 +212,22 @@ def test_a_shipped_base_goes_on_from_its_weights(
 def test_one_command_gives_every_stage_the_later_pictures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: dict[str, list[object]] = {}
+    calls: dict[str, list[object]] = {}
     for stage in ("tokenizer", "pca", "encoder", "latents", "decoder", "unet", "export"):
-        told = asked.setdefault(stage, [])
-        monkeypatch.setattr(train_base, stage, lambda *a, _told=told, **_: _told.append(a))
+        stage_calls = calls.setdefault(stage, [])
+        monkeypatch.setattr(train_base, stage, lambda *a, _calls=stage_calls, **_: _calls.append(a))
     more = [tmp_path / "styles", tmp_path / "later"]
     train_base.everything(tmp_path / "corpus", more, tmp_path / "out")
-    assert all(asked.values())
-    assert [more in told for told in asked["latents"]] == [False, True]  # type: ignore[operator]
-    assert all(more in asked[stage][0] for stage in ("decoder", "unet", "export"))  # type: ignore[operator]
+    assert all(calls.values())
+    assert [more in stage_calls for stage_calls in calls["latents"]] == [False, True]  # type: ignore[operator]
+    assert all(more in calls[stage][0] for stage in ("decoder", "unet", "export"))  # type: ignore[operator]
 
 
 def test_words_that_are_new_begin_small_and_the_others_stay() -> None:
     table = torch.arange(6.0).reshape(3, 2) + 1
-    made = unpack_stage.embeddings_for(table, {"a": 0, "b": 1, "c": 2}, {"c": 0, "new": 1, "a": 2})
-    assert torch.equal(made[[0, 2]], table[[2, 0]])
-    assert 0 < made[1].abs().max() < 0.2
+    extended = unpack_stage.embeddings_for(table, {"a": 0, "b": 1, "c": 2}, {"c": 0, "new": 1, "a": 2})
+    assert torch.equal(extended[[0, 2]], table[[2, 0]])
+    assert 0 < extended[1].abs().max() < 0.2
 
 
 def test_the_face_counts_more_than_the_backdrop() -> None:
@@ -250,11 +250,11 @@ def test_the_teacher_sees_the_person_and_moves_the_made_picture_only(corpus: Cor
     torch.manual_seed(0)
     teacher = Teacher(EmbedderA(), CPU)
     real, landmarks = corpus.pictures([0, 1]), corpus.column("landmarks")[:2]
-    made = real.clone().requires_grad_()
-    assert teacher.unlikeness(made, real, landmarks).item() == pytest.approx(0, abs=1e-5)
-    unlike = teacher.unlikeness(made, real.flip(0).requires_grad_(), landmarks)
+    decoded = real.clone().requires_grad_()
+    assert teacher.unlikeness(decoded, real, landmarks).item() == pytest.approx(0, abs=1e-5)
+    unlike = teacher.unlikeness(decoded, real.flip(0).requires_grad_(), landmarks)
     unlike.backward()
-    assert unlike.item() > 0.01 and made.grad is not None and made.grad.abs().sum() > 0
+    assert unlike.item() > 0.01 and decoded.grad is not None and decoded.grad.abs().sum() > 0
 
 
 @pytest.mark.parametrize("taught", [False, True])
@@ -262,10 +262,10 @@ def test_the_decoder_learns_with_and_without_a_teacher(corpus: Corpus, tmp_path:
     torch.manual_seed(0)
     out = prepare(corpus, tmp_path / "out")
     plan = Plan(6, batch=2, lr=5e-3, warmup=1)
-    asked = Teacher(EmbedderA(), CPU) if taught else None
+    teacher = Teacher(EmbedderA(), CPU) if taught else None
     before = vae_stage.new_vae((8, 8, 8, 8), 1).decoder.conv_in.weight.detach().clone()
     vae = vae_stage.new_vae((8, 8, 8, 8), 1)
-    vae_stage.train_decoder(corpus, vae, out, plan, CPU, teacher=asked)
+    vae_stage.train_decoder(corpus, vae, out, plan, CPU, teacher=teacher)
     state = read_state(out / "decoder")
     assert state.finished and ("unlike" in (state.figures or {})) is taught
     assert not torch.equal(vae.decoder.conv_in.weight, before)
@@ -423,16 +423,16 @@ def test_styles_are_spread_over_the_corpus_and_told_in_front(corpus: Corpus, tmp
     assert rows == sorted(set(rows)) and max(b - a for a, b in itertools.pairwise(rows)) < 14
     file = tmp_path / "shard-00000.safetensors"
     style_corpus.write_shard(corpus, style_corpus.chosen(COUNT, 3, seed=0), file)
-    made = Corpus(tmp_path)
-    assert sorted(str(k.style) for k in made.looks) == sorted(vocabulary.STYLES)
+    styled = Corpus(tmp_path)
+    assert sorted(str(k.style) for k in styled.looks) == sorted(vocabulary.STYLES)
     for i, (row, style) in enumerate(style_corpus.chosen(COUNT, 3, seed=0)):
-        assert made.looks[i] == replace(corpus.looks[row], style=style)
-        assert made.captions()[i] == f"{style} {corpus.captions()[row]}"
-        assert torch.equal(made.rows("box", [i]), corpus.rows("box", [row]))
-        assert not torch.equal(made.rows("image", [i]), corpus.rows("image", [row]))
+        assert styled.looks[i] == replace(corpus.looks[row], style=style)
+        assert styled.captions()[i] == f"{style} {corpus.captions()[row]}"
+        assert torch.equal(styled.rows("box", [i]), corpus.rows("box", [row]))
+        assert not torch.equal(styled.rows("image", [i]), corpus.rows("image", [row]))
     draw = random.Random(0)
-    told = [training_caption(made.looks[0], draw) for _ in range(200)]
-    assert all(t.startswith(f"{made.looks[0].style} ") for t in told if t)
+    captions = [training_caption(styled.looks[0], draw) for _ in range(200)]
+    assert all(t.startswith(f"{styled.looks[0].style} ") for t in captions if t)
 
 
 def test_mirrors_swap_left_and_right_in_words_boxes_and_latents(corpus: Corpus, tmp_path: Path) -> None:
@@ -458,9 +458,9 @@ def test_batches_made_ahead_are_those_of_their_steps(corpus: Corpus, tmp_path: P
     batches = feed.Batches(corpus.looks, words, plan, feed.Mixture(COUNT, COUNT), mirrors=True)
     ahead = feed.Feed(batches, workers=2)
     for step in (3, 4, 5):
-        made, known = ahead.take(step), feed.Feed(batches, 0).take(step)
-        assert torch.equal(made.ids, known.ids) and torch.equal(made.rows, known.rows)
-        assert torch.equal(made.mirrored, known.mirrored) and made.width == known.width
+        prepared, known = ahead.take(step), feed.Feed(batches, 0).take(step)
+        assert torch.equal(prepared.ids, known.ids) and torch.equal(prepared.rows, known.rows)
+        assert torch.equal(prepared.mirrored, known.mirrored) and prepared.width == known.width
     flips = torch.cat([batches[step].mirrored for step in range(40)])
     assert 0.3 < flips.float().mean() < 0.7
     plain = feed.Batches(corpus.looks, words, plan, feed.Mixture(COUNT, COUNT), mirrors=False)
@@ -523,14 +523,14 @@ def test_replayed_steps_train_as_others_do(
     corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(unet_stage, "preview", lambda *_: None)
-    gpu, found = torch.device("cuda"), []
+    gpu, averages = torch.device("cuda"), []
     for replay in (False, True):
         out = prepare(corpus, tmp_path / str(replay))
         words, plan = load_tokenizer(out / "tokenizer"), Plan(12, batch=4, lr=1e-3, replay=replay)
         stored = supply.Stored(corpus, len(corpus), out, gpu)
         unet_stage.train_unet(stored, lambda: None, words, out, plan, SHAPE, gpu)  # type: ignore[arg-type, return-value]
-        found.append(read_part(out / "unet" / CHECKPOINT, "average"))
-    assert all(torch.allclose(found[0][k], found[1][k], atol=1e-3) for k in found[0])
+        averages.append(read_part(out / "unet" / CHECKPOINT, "average"))
+    assert all(torch.allclose(averages[0][k], averages[1][k], atol=1e-3) for k in averages[0])
 
 
 def test_the_card_tells_of_pictures_that_nobody_kept() -> None:
@@ -562,11 +562,11 @@ def test_a_name_stands_at_the_noun_alone_and_is_nothing_at_first(tmp_path: Path)
         "person",
         "",
     ]
-    states, given = torch.randn(3, TEXT_LENGTH, 128), traits([1, 2, 3], KEPT)
+    states, traits_NT = torch.randn(3, TEXT_LENGTH, 128), traits([1, 2, 3], KEPT)
     network = names.Names()
-    assert torch.equal(names.told(states, place, network(given)), states)
+    assert torch.equal(names.with_names(states, place, network(traits_NT)), states)
     torch.nn.init.ones_(network.layers[-1].bias)
-    moved = names.told(states, place, network(given)) - states
+    moved = names.with_names(states, place, network(traits_NT)) - states
     assert torch.equal(moved.abs().amax(2) > 0, place > 0)
 
 
@@ -576,12 +576,12 @@ def test_half_of_the_samples_are_told_with_a_name_that_may_stand_for_hair_and_sk
     plain = [training_caption(look, draw) for _ in range(400)]
     named = [training_caption(look, draw, named=True) for _ in range(400)]
 
-    def said(texts: list[str], clause: str) -> float:
+    def share_with(texts: list[str], clause: str) -> float:
         return sum(clause in text for text in texts) / len(texts)
 
     for clause in (look.hair, look.skin, look.beard):
-        assert clause and said(plain, clause) > 0.65 and 0.3 < said(named, clause) < 0.5
-    assert abs(said(named, str(look.expression)) - said(plain, str(look.expression))) < 0.1
+        assert clause and share_with(plain, clause) > 0.65 and 0.3 < share_with(named, clause) < 0.5
+    assert abs(share_with(named, str(look.expression)) - share_with(plain, str(look.expression))) < 0.1
     words = load_tokenizer(Path("portrait_lora/assets/base/tokenizer"))
     plan = Plan(9, batch=4, lr=1e-3)
     batches = feed.Batches(corpus.looks, words, plan, feed.Mixture(COUNT, COUNT), mirrors=False)

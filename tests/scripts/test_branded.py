@@ -27,11 +27,11 @@ class Answers:
     """In place of trained classifiers: answers to one question after another."""
 
     groups: list[Groups]
-    told: list[Tensor]
+    replies: list[Tensor]
 
     def read(self, pictures: Tensor) -> list[Tensor]:
         assert pictures.shape[1:] == (3, 128, 128)
-        return sure(self.told.pop(0))
+        return sure(self.replies.pop(0))
 
 
 @pytest.fixture
@@ -47,9 +47,9 @@ def test_renders_show_what_the_brand_says(portraits: list[Portrait]) -> None:
     looks = [look_of(dict(p.shot.layers)) for p in portraits[:2]]
     shown, pictures = branded.studio_pictures(looks, 3)
     assert pictures.shape == (3, 3, 128, 128)
-    for asked, seen in zip([*looks, looks[0]], shown, strict=True):
+    for look, seen in zip([*looks, looks[0]], shown, strict=True):
         for field in ("view", "shot", "expression", "wardrobe", "setting", "lighting"):
-            assert getattr(asked, field) == getattr(seen, field)
+            assert getattr(look, field) == getattr(seen, field)
 
 
 def test_the_classifiers_own_errors_are_taken_out(
@@ -78,10 +78,10 @@ def test_the_classifiers_own_errors_are_taken_out(
 
 
 def test_what_was_worked_out_is_kept(tmp_path: Path) -> None:
-    asked: list[str] = []
+    calls: list[str] = []
 
     def work() -> float:
-        asked.append("x")
+        calls.append("x")
         return 0.5
 
     file = tmp_path / "work" / "progress.json"
@@ -89,7 +89,7 @@ def test_what_was_worked_out_is_kept(tmp_path: Path) -> None:
     assert evaluate_series.Progress(file).once("a", work) == 0.5
     again = evaluate_series.Progress(file)
     assert again.once("a", work) == 0.5 and again.once("b", lambda: None) is None
-    assert evaluate_series.Progress(file).once("b", work) is None and asked == ["x"]
+    assert evaluate_series.Progress(file).once("b", work) is None and calls == ["x"]
 
 
 def test_people_of_a_cohort_are_those_that_are_finished(tmp_path: Path) -> None:
@@ -97,17 +97,17 @@ def test_people_of_a_cohort_are_those_that_are_finished(tmp_path: Path) -> None:
         (tmp_path / f"person-{seed}" / "reports").mkdir(parents=True)
         if seed != 2002:
             (tmp_path / f"person-{seed}" / "reports" / "run.json").write_text("{}")
-    found = branded.people(5, 0, tmp_path)
-    assert found == [(2001, tmp_path / "person-2001"), (2003, tmp_path / "person-2003")]
-    assert branded.people(1, 0, tmp_path) == found[:1]
+    finished = branded.people(5, 0, tmp_path)
+    assert finished == [(2001, tmp_path / "person-2001"), (2003, tmp_path / "person-2003")]
+    assert branded.people(1, 0, tmp_path) == finished[:1]
     with pytest.raises(FileNotFoundError, match="train_cohort"):
         branded.people(1, 0, tmp_path / "none")
 
 
 def test_settings_are_named() -> None:
     assert compare_sampling.setting("usual=") == ("usual", ())
-    name, given = compare_sampling.setting("a b=generate.guidance_scale=4 generate.identity_region=head")
-    assert (name, given) == ("a b", ("generate.guidance_scale=4", "generate.identity_region=head"))
+    name, overrides = compare_sampling.setting("a b=generate.guidance_scale=4 generate.identity_region=head")
+    assert (name, overrides) == ("a b", ("generate.guidance_scale=4", "generate.identity_region=head"))
     with pytest.raises(argparse.ArgumentTypeError):
         compare_sampling.setting("nothing")
 

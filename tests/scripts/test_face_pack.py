@@ -84,21 +84,21 @@ def test_closeness_agrees_with_the_protocols_truth() -> None:
     from scripts.protocol import distance
 
     seeds = [s for own in range(60_000, 60_012) for s in (own, kin_of(own))]
-    told = closeness.truth_of(seeds).distance(torch.arange(len(seeds)))
-    assert torch.equal(told.diagonal(), torch.zeros(len(seeds)))
+    distances = closeness.truth_of(seeds).distance(torch.arange(len(seeds)))
+    assert torch.equal(distances.diagonal(), torch.zeros(len(seeds)))
     pairs = [(2 * i, 2 * i + 1) for i in range(len(seeds) // 2)]
     scale = distance.stranger_scale(0, pairs=8)
     heads = [distance.head_of(people_of([seed])) for seed in seeds]
     known = [distance.distance(heads[i], heads[j], scale) for i, j in pairs]
-    assert stats.spearmanr([float(told[i, j]) for i, j in pairs], known).statistic > 0.95
+    assert stats.spearmanr([float(distances[i, j]) for i, j in pairs], known).statistic > 0.95
 
 
 def test_what_is_known_of_people_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "truth.safetensors"
-    made = closeness.truth_of([60_000, 60_001, 60_002], file)
+    truth = closeness.truth_of([60_000, 60_001, 60_002], file)
     monkeypatch.setattr(closeness, "_seen", lambda seed: pytest.fail(f"{seed} was reckoned again"))
     again = closeness.truth_of([60_002, 60_000], file)
-    assert torch.equal(again.shape, made.shape[[2, 0]]) and torch.equal(again.albedo, made.albedo[[2, 0]])
+    assert torch.equal(again.shape, truth.shape[[2, 0]]) and torch.equal(again.albedo, truth.albedo[[2, 0]])
 
 
 def test_closeness_loss_is_least_where_the_cosines_tell_the_truth() -> None:

@@ -15,11 +15,11 @@ from scripts.kin import kin_of, people_of
 
 def test_people_between_two_others_keep_what_has_no_degree():
     a, b = sample_people([1, 2]), sample_people([3, 4])
-    made = between(a, b, torch.tensor([0.0, 0.5]))
-    assert made.seeds == a.seeds
-    assert torch.equal(made.values["female"], a.values["female"])
-    assert torch.equal(made.values["moles"], a.values["moles"])
-    jaw = made.values["jaw_w"]
+    blends = between(a, b, torch.tensor([0.0, 0.5]))
+    assert blends.seeds == a.seeds
+    assert torch.equal(blends.values["female"], a.values["female"])
+    assert torch.equal(blends.values["moles"], a.values["moles"])
+    jaw = blends.values["jaw_w"]
     assert jaw[0] == a.values["jaw_w"][0]
     assert jaw[1] == pytest.approx(float(a.values["jaw_w"][1] + b.values["jaw_w"][1]) / 2, abs=1e-6)
 

@@ -15,21 +15,21 @@ NAMES = ["a", "b", "c"]
 
 
 def test_finished_parts_are_not_made_again(tmp_path: Path) -> None:
-    made: list[str] = []
+    computed: list[str] = []
 
-    def make(name: str) -> parts.Made:
-        made.append(name)
+    def make(name: str) -> parts.Result:
+        computed.append(name)
         return {"name": name}
 
-    def collect(part: str | None = None) -> list[parts.Made] | None:
+    def collect(part: str | None = None) -> list[parts.Result] | None:
         return parts.collect(NAMES, make, work=tmp_path, name="study", part=part)
 
     assert collect("1/2") is None
-    assert made == ["a", "c"]
+    assert computed == ["a", "c"]
     assert collect() == [{"name": n} for n in NAMES]
-    assert made == ["a", "c", "b"]
+    assert computed == ["a", "c", "b"]
     assert collect("2/2") is None
-    assert len(made) == 3
+    assert len(computed) == 3
 
 
 @pytest.mark.parametrize("part", ["0/2", "3/2", "1", "a/b"])
@@ -72,10 +72,10 @@ def test_every_part_of_the_check_can_be_named() -> None:
 
 
 def test_parts_of_the_fuzzing_become_rows() -> None:
-    made = [
+    parts = [
         {"kinds": {"pixels": 3, "finding": 7}, "slowest": [0.5, 11], "peak_gib": 0.2},
         {"kinds": {"finding": 9, "MemoryError": 1}, "slowest": [2.5, 12], "peak_gib": 0.4},
     ]
-    rows = fuzz_images.fuzz_rows(made)
+    rows = fuzz_images.fuzz_rows(parts)
     assert [r.met for r in rows] == [False, False, None, True]
     assert rows[1].name.endswith("(file 12)")

@@ -49,10 +49,10 @@ def test_interpolated_people_are_as_far_apart_as_they_should_be():
 def test_people_are_found_at_the_distance_asked_for(wanted: float):
     scale = distance.stranger_scale(0, pairs=10)
     a = sample_people([3])
-    someone, told = distance.at_distance(a, wanted, scale, first_other=40, step=1)
-    assert told == pytest.approx(wanted, abs=2e-3)
+    someone, reached = distance.at_distance(a, wanted, scale, first_other=40, step=1)
+    assert reached == pytest.approx(wanted, abs=2e-3)
     heads = distance.head_of(a), distance.head_of(someone)
-    assert distance.distance(*heads, scale) == pytest.approx(told, abs=1e-6)
+    assert distance.distance(*heads, scale) == pytest.approx(reached, abs=1e-6)
 
 
 def test_strangers_are_1_apart_in_the_middle_and_half_of_it_is_skin():
@@ -69,9 +69,9 @@ def test_strangers_are_1_apart_in_the_middle_and_half_of_it_is_skin():
 @pytest.mark.parametrize("kind", copies.PLANTS)
 def test_plants_change_the_picture_and_stay_pictures(kind: str):
     photo, other = drawn_scene(0), drawn_scene(1)
-    made = copies.plant(kind, photo, other, np.random.default_rng(0))
-    assert made.dtype == np.uint8 and made.ndim == 3
-    assert made.shape != photo.shape or not np.array_equal(made, photo)
+    planted = copies.plant(kind, photo, other, np.random.default_rng(0))
+    assert planted.dtype == np.uint8 and planted.ndim == 3
+    assert planted.shape != photo.shape or not np.array_equal(planted, photo)
 
 
 class Finder:
@@ -135,30 +135,30 @@ def test_a_threshold_from_photos_of_other_people(tmp_path: Path, monkeypatch: py
     arguments = ["calibrate_identity", str(tmp_path / "people"), "--references", "1", "--out", str(out)]
     monkeypatch.setattr(sys, "argv", arguments)
     assert calibrate_identity.main() == 2  # 6 comparisons cannot show one in a thousand
-    told = capsys.readouterr()
-    assert "too few impostor scores" in told.err and "lonely: 1 photos with a face" in told.out
+    output = capsys.readouterr()
+    assert "too few impostor scores" in output.err and "lonely: 1 photos with a face" in output.out
     monkeypatch.setattr(sys, "argv", [*arguments, "--false-match-rate", "0.5"])
     assert calibrate_identity.main() == 0
-    found = read_threshold(out, pack_digest="d")
-    assert (found.people, found.references, found.impostor_scores) == (3, 1, 6)
+    threshold = read_threshold(out, pack_digest="d")
+    assert (threshold.people, threshold.references, threshold.impostor_scores) == (3, 1, 6)
     assert "100.0% of the same people's photos reach it" in capsys.readouterr().out
 
 
 def test_pieces_are_measured_once(tmp_path: Path):
-    asked: list[int] = []
+    measured: list[int] = []
 
     def work(part: range) -> list[int]:
-        asked.extend(part)
+        measured.extend(part)
         return [i * i for i in part]
 
     store = Store(tmp_path, "pack")
     assert list(store.pieces("squares", 5, 2, work)) == [0, 1, 4, 9, 16]
     assert list(store.pieces("squares", 7, 2, work)) == [i * i for i in range(7)]
-    assert asked == [0, 1, 2, 3, 4, 4, 5, 6]  # only the last, shorter piece and what follows are new
+    assert measured == [0, 1, 2, 3, 4, 4, 5, 6]  # only the last, shorter piece and what follows are new
     list(Store(tmp_path, "another pack").pieces("squares", 2, 2, work))
-    assert asked[-2:] == [0, 1]
+    assert measured[-2:] == [0, 1]
     list(Store(None).pieces("squares", 1, 2, work))
-    assert asked[-1:] == [0]
+    assert measured[-1:] == [0]
 
 
 def trained(seed: int, likeness: list[float], noise: float = 0.02) -> oracle.Study:
@@ -176,11 +176,11 @@ def trained(seed: int, likeness: list[float], noise: float = 0.02) -> oracle.Stu
 def test_regret_of_those_who_choose():
     rising = [0.5 * (1 - np.exp(-i / 2)) for i in range(1, 16)]
     falling = [v - 0.02 * max(i - 6, 0) for i, v in enumerate(rising)]
-    found = [oracle.regrets(trained(seed, falling)) for seed in range(12)]
-    chosen, last = np.mean([r.chosen for r in found]), np.mean([r.last for r in found])
+    regrets = [oracle.regrets(trained(seed, falling)) for seed in range(12)]
+    chosen, last = np.mean([r.chosen for r in regrets]), np.mean([r.last for r in regrets])
     assert abs(chosen) < 0.02 < 0.1 < last
-    assert np.mean([r.highest for r in found]) >= chosen
-    assert all(0 <= r.saved < 1 for r in found)
+    assert np.mean([r.highest for r in regrets]) >= chosen
+    assert all(0 <= r.saved < 1 for r in regrets)
     rows = {row.name: row for row in oracle.rows([trained(seed, falling) for seed in range(4)])}
     assert rows["selection: regret"].n == 4
     assert rows["people whose last checkpoint is 0.01 below the best"].value == 1.0
@@ -213,8 +213,8 @@ def test_trained_people_by_group(tmp_path: Path):
 
 
 def test_what_the_series_asks_for_is_drawn_by_the_studio():
-    made = copies.as_asked(820_000)
-    assert len(made) == 8 and {picture.shape for picture in made} == {(128, 128, 3)}
+    pictures = copies.as_asked(820_000)
+    assert len(pictures) == 8 and {picture.shape for picture in pictures} == {(128, 128, 3)}
     assert all(set(layers) <= set(copies.ASKED) and "view" in layers for layers in copies._asked())
 
 

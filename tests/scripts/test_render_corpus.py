@@ -28,9 +28,9 @@ def rendered(folder: Path, edition: int) -> Corpus:
 
 def test_the_first_edition_says_what_it_always_said(tmp_path: Path) -> None:
     corpus = rendered(tmp_path / "one", 1)
-    told = json.loads((tmp_path / "one" / "shard-00000.json").read_text())["looks"]
-    assert all(not set(LATER_FIELDS) & set(look) for look in told)
-    assert [asdict(look) for look in corpus.looks] == [look | dict.fromkeys(LATER_FIELDS) for look in told]
+    looks = json.loads((tmp_path / "one" / "shard-00000.json").read_text())["looks"]
+    assert all(not set(LATER_FIELDS) & set(look) for look in looks)
+    assert [asdict(look) for look in corpus.looks] == [look | dict.fromkeys(LATER_FIELDS) for look in looks]
     later = set(vocabulary.editions()[2])
     assert not any(set(c.replace(",", "").split()) & later for c in corpus.captions())
 
@@ -68,9 +68,9 @@ def test_people_who_are_too_near_are_named_and_left_out(
         lambda p, real=synthetic.spacing: real(synthetic.People(tuple(range(6)), p.values)),
     )
     assert render_corpus.people_apart(FIRST_TRAINING_SEED, 6) == [0, 1, 2, 3]
-    told = capsys.readouterr().out
-    assert "smallest distance of 6 people: 0.000 (3, 4)" in told
-    assert "left out: 5, 0.000 from 3" in told and "4 people at least 0.5 apart" in told
+    output = capsys.readouterr().out
+    assert "smallest distance of 6 people: 0.000 (3, 4)" in output
+    assert "left out: 5, 0.000 from 3" in output and "4 people at least 0.5 apart" in output
 
 
 @pytest.mark.parametrize("worn", [{"beard": "full beard"}, {"makeup": vocabulary.MAKEUP[-1]}])

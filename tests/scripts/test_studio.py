@@ -20,7 +20,7 @@ from portrait_lora.vocabulary import Look
 from scripts.base.configs import PREVIEW_LOOKS
 from scripts.corpus import Corpus
 from scripts.studio import adapters, attainable, classifiers, network, obedience, pages, sheets
-from scripts.studio.attributes import ATTRIBUTES, PLAIN, UNTOLD, labels, mirrored, said
+from scripts.studio.attributes import ATTRIBUTES, PLAIN, UNLABELLED, labels, mirrored, prompted
 from scripts.studio.merging import apart, group_of, merge, pooled
 from scripts.studio.wanted import Wanted, draw_wanted
 from tests.scripts.test_base_training import write_shard
@@ -50,12 +50,12 @@ def wanted() -> Wanted:
 
 
 def test_every_field_of_a_look_is_read() -> None:
-    told = words_of(FULL)
-    assert told["hair colour"] == "light brown"
-    assert told["hair style"] == "side-parted hair"
-    assert (told["garment colour"], told["garment"]) == ("navy", "t-shirt")
-    assert (told["backdrop colour"], told["backdrop"]) == ("grey", "bokeh backdrop")
-    assert None not in told.values()
+    words = words_of(FULL)
+    assert words["hair colour"] == "light brown"
+    assert words["hair style"] == "side-parted hair"
+    assert (words["garment colour"], words["garment"]) == ("navy", "t-shirt")
+    assert (words["backdrop colour"], words["backdrop"]) == ("grey", "bokeh backdrop")
+    assert None not in words.values()
     empty = Look(**{f.name: None for f in fields(Look)} | {"subject": "woman"})
     bare = {"subject": "woman", "hat": vocabulary.HATS[0], "style": PLAIN}
     assert {k: v for k, v in words_of(empty).items() if v} == bare
@@ -70,10 +70,10 @@ def test_every_field_of_a_look_is_read() -> None:
 
 
 def test_nobody_is_held_to_what_the_prompt_leaves_out() -> None:
-    prompt = said(FULL)
+    prompt = prompted(FULL)
     assert (prompt.glasses, prompt.beard) == (None, "goatee")
-    assert labels([prompt])[0, NAMES.index("glasses")] == UNTOLD
-    assert labels([prompt])[0, NAMES.index("hat")] == UNTOLD != labels([FULL])[0, NAMES.index("hat")]
+    assert labels([prompt])[0, NAMES.index("glasses")] == UNLABELLED
+    assert labels([prompt])[0, NAMES.index("hat")] == UNLABELLED != labels([FULL])[0, NAMES.index("hat")]
 
 
 def test_a_mirror_swaps_left_and_right_alone() -> None:
@@ -122,14 +122,14 @@ def test_prompts_tell_their_renders(wanted: Wanted) -> None:
 
 def test_the_second_edition_asks_for_the_later_words() -> None:
     later = draw_wanted(12, seed=3, edition=2)
-    told = [words_of(look) for look in later.looks]
-    assert {t["rig"] for t in told} == set(vocabulary.ALL_LIGHTINGS)
-    assert sum(t["backdrop"] in vocabulary.PLACES for t in told) == 6
-    assert Counter(t["style"] for t in told) == {PLAIN: 6} | dict.fromkeys(vocabulary.STYLES, 2)
-    assert any(t["hat"] != vocabulary.HATS[0] for t in told)
+    words = [words_of(look) for look in later.looks]
+    assert {t["rig"] for t in words} == set(vocabulary.ALL_LIGHTINGS)
+    assert sum(t["backdrop"] in vocabulary.PLACES for t in words) == 6
+    assert Counter(t["style"] for t in words) == {PLAIN: 6} | dict.fromkeys(vocabulary.STYLES, 2)
+    assert any(t["hat"] != vocabulary.HATS[0] for t in words)
     assert later.prompts == tuple(vocabulary.sentence(look) for look in later.looks)
     grey = [bool((p.float().std(0) < 12).all()) for p in later.renders]
-    assert [t["style"] == "monochrome film" for t in told] == grey
+    assert [t["style"] == "monochrome film" for t in words] == grey
 
 
 def test_the_ratio_is_what_is_obeyed_of_what_can_be_seen(wanted: Wanted) -> None:
@@ -172,7 +172,7 @@ def test_joined_words_are_named_and_shown_apart_too(
 
 def test_what_an_adapter_costs_is_told_over_all_people(tmp_path: Path) -> None:
     layers = {"subject": "ohwx man", "view": "frontal", "wardrobe": "navy suit", "lighting": "rim lighting"}
-    assert adapters.look_of(layers) == said(
+    assert adapters.look_of(layers) == prompted(
         Look("man", view="frontal", wardrobe="navy suit", lighting="rim lighting")
     )
     for series, shade in (("headshots", 0), ("headshots-base", 255)):
@@ -212,9 +212,9 @@ def test_the_cascade_finds_faces_and_not_noise() -> None:
     frontal = synthetic.sample_scenes([1, 2, 3], view="frontal", lighting="three-point lighting")
     faces = synthetic.render(synthetic.sample_people([1, 2, 3]), frontal, 128).image_BCHW
     noise = torch.randint(0, 256, (2, 3, 128, 128), generator=torch.Generator().manual_seed(0)).byte()
-    found = obedience.cascade_found(torch.cat([faces, noise]))
-    assert sum(found[:3]) >= 2
-    assert not any(found[3:])
+    detected = obedience.cascade_found(torch.cat([faces, noise]))
+    assert sum(detected[:3]) >= 2
+    assert not any(detected[3:])
 
 
 def test_training_ends_in_classifiers_that_can_be_read(
@@ -272,15 +272,15 @@ def test_a_render_without_a_face_reaches_nothing() -> None:
             return [] if seen is None else [Face((0, 0, 8, 8), 1.0, np.zeros((5, 2)), seen, "b", 1.0, 1.0)]
 
     pictures = [np.full((8, 8, 3), grey, np.uint8) for grey in (1, 2, 3)]
-    said = {"ceiling": 0.9, "impostor": 0.1}
-    share = attainable.share_of_ceiling(Finder(), pictures, holdout, said)  # type: ignore[arg-type]
+    report = {"ceiling": 0.9, "impostor": 0.1}
+    share = attainable.share_of_ceiling(Finder(), pictures, holdout, report)  # type: ignore[arg-type]
     assert share == pytest.approx(((1 + 0.6 + 0) / 3 - 0.1) / 0.8)
 
 
 def test_the_loss_is_the_mean_over_what_is_told() -> None:
     generator = torch.Generator().manual_seed(0)
     wanted = torch.stack([torch.randint(-1, len(a.words), (12,), generator=generator) for a in ATTRIBUTES], 1)
-    wanted[:, 3] = UNTOLD
+    wanted[:, 3] = UNLABELLED
     logits = [torch.randn(12, len(a.words), generator=generator, requires_grad=True) for a in ATTRIBUTES]
     weights = [0.5 + torch.rand(len(a.words), generator=generator) for a in ATTRIBUTES]
     total = network.loss(logits, wanted, weights)
@@ -288,10 +288,10 @@ def test_the_loss_is_the_mean_over_what_is_told() -> None:
     assert [bool((guess.grad != 0).any()) for guess in logits] == [i != 3 for i in range(len(ATTRIBUTES))]
     expected = 0.0
     for i, attribute in enumerate(ATTRIBUTES):
-        told = wanted[:, i] != UNTOLD
-        if told.any():
+        labelled = wanted[:, i] != UNLABELLED
+        if labelled.any():
             off = torch.nn.functional.cross_entropy(
-                logits[i][told], wanted[told, i], weights[i], label_smoothing=network._SMOOTHING
+                logits[i][labelled], wanted[labelled, i], weights[i], label_smoothing=network._SMOOTHING
             )
             expected += off.item() * (1.0 if attribute.judged else network._BESIDE)
     assert total.item() == pytest.approx(expected, rel=1e-5)

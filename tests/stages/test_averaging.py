@@ -38,12 +38,12 @@ def change(state: dict[str, torch.Tensor], layer: str) -> torch.Tensor:
 @pytest.mark.parametrize("layer", [LINEAR, CONV])
 def test_it_is_the_mean_of_the_products(layer: str):
     states = [lora(seed) for seed in range(3)]
-    made = averaging.mean_of_products(states)
+    mean = averaging.mean_of_products(states)
     wanted = torch.stack([change(state, layer) for state in states]).mean(0)
-    torch.testing.assert_close(change(made, layer), wanted, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(change(mean, layer), wanted, atol=1e-5, rtol=1e-5)
     factors = {key: torch.stack([s[key] for s in states]).mean(0) for key in states[0]}
     assert not torch.allclose(change(factors, layer), wanted, atol=0.1)
-    assert made[f"{layer}.lora_A.weight"].shape[0] == 12
+    assert mean[f"{layer}.lora_A.weight"].shape[0] == 12
 
 
 def test_what_has_no_product_is_refused():
@@ -69,9 +69,9 @@ class Journey:
         self.adapters = [self.written(place / f"{step}.safetensors", step) for step in (100, 200, 300)]
 
     def written(self, path: Path, step: int) -> Adapter:
-        made = Adapter(path, "sd15", "tiny", "d", 4, 4.0, ("to_q",), "ohwx", "s", "c", step)
-        path.write_bytes(adapter_bytes(lora(step), made, BASE, "v_prediction"))
-        return made
+        adapter = Adapter(path, "sd15", "tiny", "d", 4, 4.0, ("to_q",), "ohwx", "s", "c", step)
+        path.write_bytes(adapter_bytes(lora(step), adapter, BASE, "v_prediction"))
+        return adapter
 
 
 class Probes:
@@ -96,16 +96,16 @@ def table(*means: float) -> list[CheckpointScore]:
 def test_it_is_kept_only_where_its_probes_are_better(tmp_path: Path, mean: float, copied: float, kept: bool):
     ctx: Any = Journey(tmp_path)
     probes: Any = Probes(mean, copied)
-    chosen, told = averaging.better_average(ctx, probes, table(0.1, 0.49, 0.5), ctx.adapters[1])
-    assert told["steps"] == [200, 300] and told["kept"] is kept
+    chosen, summary = averaging.better_average(ctx, probes, table(0.1, 0.49, 0.5), ctx.adapters[1])
+    assert summary["steps"] == [200, 300] and summary["kept"] is kept
     assert (chosen.path.parent.name == averaging.FOLDER) is kept
-    made = read_adapter(tmp_path / averaging.FOLDER / "adapter.safetensors")
-    assert (made.rank, made.alpha, made.step) == (8, 8.0, 300)
+    averaged = read_adapter(tmp_path / averaging.FOLDER / "adapter.safetensors")
+    assert (averaged.rank, averaged.alpha, averaged.step) == (8, 8.0, 300)
     wanted = (change(lora(200), LINEAR) + change(lora(300), LINEAR)) / 2
-    torch.testing.assert_close(change(load_file(made.path), LINEAR), wanted, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(change(load_file(averaged.path), LINEAR), wanted, atol=1e-5, rtol=1e-5)
 
 
 def test_one_good_checkpoint_is_no_average(tmp_path: Path):
     ctx: Any = Journey(tmp_path)
-    chosen, told = averaging.better_average(ctx, Probes(0.9), table(0.1, 0.2, 0.9), ctx.adapters[2])  # type: ignore[arg-type]
-    assert chosen is ctx.adapters[2] and told == {"steps": [300], "kept": False}
+    chosen, summary = averaging.better_average(ctx, Probes(0.9), table(0.1, 0.2, 0.9), ctx.adapters[2])  # type: ignore[arg-type]
+    assert chosen is ctx.adapters[2] and summary == {"steps": [300], "kept": False}

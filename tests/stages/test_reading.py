@@ -34,7 +34,7 @@ def copy(journey: Journey, tmp_path: Path) -> Path:
 
 
 def _run_and_watch(
-    folder: Path, given: list[str], monkeypatch: pytest.MonkeyPatch
+    folder: Path, overrides: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> tuple[dict[str, str], list[str]]:
     """A whole run: the digests of the portraits as they were scored, and what a second run skips."""
     scored: dict[str, str] = {}
@@ -45,8 +45,8 @@ def _run_and_watch(
         return look(finder, wanted)  # type: ignore[arg-type]
 
     monkeypatch.setattr(reports, "look", watched)
-    recipe.run(folder, overrides=given)
-    again: Any = recipe.run(folder, overrides=given)
+    recipe.run(folder, overrides=overrides)
+    again: Any = recipe.run(folder, overrides=overrides)
     return scored, again["skipped"]
 
 
@@ -55,9 +55,9 @@ def test_reframed_portraits_are_scored_as_delivered(
 ) -> None:
     brand = tmp_path / "mine.yaml"
     brand.write_text("brand: mine\nframing: {head_height: 0.98}\n")
-    given = [*SMALL, f"generate.brand={brand}", "generate.reframe=true", "generate.reframe_limit=1.6"]
-    scored, skipped = _run_and_watch(copy, given, monkeypatch)
-    ctx = Context(open_likeness(copy, given))
+    overrides = [*SMALL, f"generate.brand={brand}", "generate.reframe=true", "generate.reframe_limit=1.6"]
+    scored, skipped = _run_and_watch(copy, overrides, monkeypatch)
+    ctx = Context(open_likeness(copy, overrides))
     folder = ctx.likeness.portraits(ctx.series)
     pictures = sorted(folder.glob("*.png"))
     assert {p.name: _digest(p) for p in pictures} == scored and len(scored) == 2
@@ -67,23 +67,25 @@ def test_reframed_portraits_are_scored_as_delivered(
 
 
 def test_the_best_of_several_are_scored_as_delivered(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    given = [*SMALL, "generate.best_of=2"]
-    scored, skipped = _run_and_watch(copy, given, monkeypatch)
-    ctx = Context(open_likeness(copy, given))
+    overrides = [*SMALL, "generate.best_of=2"]
+    scored, skipped = _run_and_watch(copy, overrides, monkeypatch)
+    ctx = Context(open_likeness(copy, overrides))
     folder = ctx.likeness.portraits(ctx.series)
     assert {p.name: _digest(p) for p in folder.glob("*.png")} == scored and len(scored) == 2
     assert skipped == list(STAGES)
     chosen = json.loads((folder / series.CHOICES).read_text())
     assert {p.shot.name: p.shot.seed for p in series.delivered(ctx)} == chosen
-    told = {p.stem: provenance.read_recipe(p)["seed"] for p in folder.glob("*.png")}
-    assert told == chosen
+    seeds = {p.stem: provenance.read_recipe(p)["seed"] for p in folder.glob("*.png")}
+    assert seeds == chosen
 
 
 def test_the_best_is_kept_and_not_the_worst(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewest failed checks first, then likeness."""
     table = {"x": [(0, 0.2), (-2, 0.3)], "y": [(-1, 0.9), (0, 0.1)], "z": [(0, 0.4), (0, 0.7)]}
     monkeypatch.setattr(series, "holdout_of", lambda ctx: None)
-    monkeypatch.setattr(series, "_ranks", lambda ctx, made, holdout: [table[p.name][p.turn] for p in made])
+    monkeypatch.setattr(
+        series, "_ranks", lambda ctx, portraits, holdout: [table[p.name][p.turn] for p in portraits]
+    )
     rounds = [[SimpleNamespace(name=name, turn=k) for name in table] for k in (0, 1)]
     kept = series.best(None, rounds)  # type: ignore[arg-type]
     assert [p.turn for p in kept] == [0, 1, 1]  # type: ignore[attr-defined]
@@ -107,8 +109,8 @@ def test_a_folder_that_is_not_whole_is_not_scored(copy: Path) -> None:
 def test_a_report_is_made_anew_when_what_it_depends_on_changes(copy: Path, change: str) -> None:
     before = score.score_inputs(Context(open_likeness(copy, REDUCED)))
     assert before == score.score_inputs(Context(open_likeness(copy, REDUCED)))
-    given = {"clip": ["score.clip=mine"], "subject": ["subject.name=Ann"]}.get(change, [])
-    ctx = Context(open_likeness(copy, [*REDUCED, *given]))
+    overrides = {"clip": ["score.clip=mine"], "subject": ["subject.name=Ann"]}.get(change, [])
+    ctx = Context(open_likeness(copy, [*REDUCED, *overrides]))
     if change == "pack":
         ctx.__dict__["pack"] = SimpleNamespace(digest="another")
     if change == "select":

@@ -74,8 +74,8 @@ def test_a_report_of_pictures_that_are_gone_is_withdrawn_and_no_other(root: Path
     for name in ("drift.html", "drift.json", "run.json", "check.html"):
         manifest.write_text_atomic(ctx.likeness.reports / name, "x")
     outputs = {f"reports/{n}": manifest.sha256_file(page) for n in ("drift.html", "drift.json")}
-    said = {standing.SERIES: "headshots"}
-    ctx.journal.record("score", {"portraits": folder_digest(folder)}, 1.0, said, outputs)
+    summary = {standing.SERIES: "headshots"}
+    ctx.journal.record("score", {"portraits": folder_digest(folder)}, 1.0, summary, outputs)
     draw(context(root, "avatars"), "others")
     draw(context(root, "headshots"))  # the same again
     assert page.is_file()

@@ -40,21 +40,21 @@ class Disk:
             self.trained += EVERY
             if enough(adapter(self.at)):
                 break
-        made = tuple(adapter(s) for s in range(EVERY, self.at + 1, EVERY))
-        return TrainResult(made, self.at, self.at * BATCH, 0.1, None)
+        adapters = tuple(adapter(s) for s in range(EVERY, self.at + 1, EVERY))
+        return TrainResult(adapters, self.at, self.at * BATCH, 0.1, None)
 
 
 class Judge:
     """Likeness that grows with the given time constant, the same at every asking."""
 
     def __init__(self, tau: float):
-        self.tau, self.asked = tau, list[int]()
+        self.tau, self.scored = tau, list[int]()
 
-    def __call__(self, made: Adapter) -> CheckpointScore:
-        self.asked.append(made.step)
-        noise = np.random.default_rng(made.step).normal(0, 0.02, 8)
-        values = 0.5 * (1 - np.exp(-made.step / self.tau)) + np.linspace(-0.1, 0.1, 8) + noise
-        return CheckpointScore(made.step, float(values.mean()), 1.0, 8, tuple(values), 0.0)
+    def __call__(self, candidate: Adapter) -> CheckpointScore:
+        self.scored.append(candidate.step)
+        noise = np.random.default_rng(candidate.step).normal(0, 0.02, 8)
+        values = 0.5 * (1 - np.exp(-candidate.step / self.tau)) + np.linspace(-0.1, 0.1, 8) + noise
+        return CheckpointScore(candidate.step, float(values.mean()), 1.0, 8, tuple(values), 0.0)
 
 
 def ended(disk: Disk, judge: Judge) -> stopping.Stopped:
@@ -63,22 +63,22 @@ def ended(disk: Disk, judge: Judge) -> stopping.Stopped:
 
 def test_a_flat_curve_stops_and_nothing_beyond_is_trained():
     disk, judge = Disk(), Judge(80.0)
-    found = ended(disk, judge)
-    step = found.result.steps
-    assert 400 <= step < STEPS and disk.at == step and f"step {STEPS}" in found.reason
-    assert judge.asked == list(range(EVERY, step + 1, EVERY))
-    assert [a.step for a in found.result.checkpoints] == judge.asked
-    assert found.result.samples == step * BATCH
-    table = [Judge(80.0)(adapter(s)) for s in judge.asked]
+    stopped = ended(disk, judge)
+    step = stopped.result.steps
+    assert 400 <= step < STEPS and disk.at == step and f"step {STEPS}" in stopped.reason
+    assert judge.scored == list(range(EVERY, step + 1, EVERY))
+    assert [a.step for a in stopped.result.checkpoints] == judge.scored
+    assert stopped.result.samples == step * BATCH
+    table = [Judge(80.0)(adapter(s)) for s in judge.scored]
     assert stop_decision(table, last_step=STEPS).stop
     assert not stop_decision(table[:-1], last_step=STEPS).stop
 
 
 def test_a_steep_curve_is_trained_to_its_end():
     disk, judge = Disk(), Judge(900.0)
-    found = ended(disk, judge)
-    assert (found.result.steps, found.reason, disk.trained) == (STEPS, "", STEPS)
-    assert judge.asked == list(range(EVERY, STEPS + 1, EVERY))
+    stopped = ended(disk, judge)
+    assert (stopped.result.steps, stopped.reason, disk.trained) == (STEPS, "", STEPS)
+    assert judge.scored == list(range(EVERY, STEPS + 1, EVERY))
 
 
 @pytest.mark.parametrize("killed_at", [100, 300, 400, 600, STEPS])
@@ -137,23 +137,23 @@ def test_a_stopped_run_is_the_beginning_of_the_whole_run(
     drawn: list[str] = []
     real = stopping.train_until_enough
 
-    def watched(*given: Any, **more: Any) -> stopping.Stopped:
-        found = real(*given, **more)
+    def watched(*arguments: Any, **more: Any) -> stopping.Stopped:
+        outcome = real(*arguments, **more)
         drawn.extend(moments(folder.glob("adapters/.main-*/probes/*/*")))  # beside the finished adapter
-        return found
+        return outcome
 
     monkeypatch.setattr(stopping, "train_until_enough", watched)
     recipe.train(folder, overrides=[*few, "training.early_stop=true"])
-    told = json.loads((folder / "reports" / "stages.json").read_text())["train"]["summary"]
+    summary = json.loads((folder / "reports" / "stages.json").read_text())["train"]["summary"]
     checkpoints = folder / "adapters" / "main" / "checkpoints"
-    assert told["stopped_early"] and told["stop_reason"] == "enough of it"
-    assert len(told["checkpoints"]) == 4 == len(list(checkpoints.iterdir()))
+    assert summary["stopped_early"] and summary["stop_reason"] == "enough of it"
+    assert len(summary["checkpoints"]) == 4 == len(list(checkpoints.iterdir()))
     assert drawn == moments(folder.glob("adapters/main/probes/*/*"))  # select draws nothing again
     before = {p: manifest.sha256_file(p) for p in checkpoints.glob("*/adapter.safetensors")}
 
     recipe.train(folder, overrides=few)  # the same run without a stop goes on from there
-    told = json.loads((folder / "reports" / "stages.json").read_text())["train"]["summary"]
-    assert not told["stopped_early"] and told["resumed_from"] and len(told["checkpoints"]) == 5
+    summary = json.loads((folder / "reports" / "stages.json").read_text())["train"]["summary"]
+    assert not summary["stopped_early"] and summary["resumed_from"] and len(summary["checkpoints"]) == 5
     resumed = {p: manifest.sha256_file(p) for p in checkpoints.glob("*/adapter.safetensors")}
     assert before.items() <= resumed.items()
 
@@ -162,5 +162,9 @@ def test_a_stopped_run_is_the_beginning_of_the_whole_run(
     assert whole == resumed
 
     recipe.train(folder, overrides=[*few, "training.early_stop=true"])  # what is trained already is kept
-    told = json.loads((folder / "reports" / "stages.json").read_text())["train"]["summary"]
-    assert told["stopped_early"] and len(told["checkpoints"]) == 4 and len(list(checkpoints.iterdir())) == 5
+    summary = json.loads((folder / "reports" / "stages.json").read_text())["train"]["summary"]
+    assert (
+        summary["stopped_early"]
+        and len(summary["checkpoints"]) == 4
+        and len(list(checkpoints.iterdir())) == 5
+    )

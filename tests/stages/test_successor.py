@@ -94,11 +94,11 @@ def test_drawing_never_trains_over_an_adapter(copy: Path, command, setting: str,
 
 def test_another_base_and_changed_photos_are_named(copy: Path):
     inputs = copy / "adapters/main/inputs.json"
-    told = json.loads(inputs.read_text())
-    inputs.write_text(json.dumps(told | {"base": "0" * 64}))
+    recorded = json.loads(inputs.read_text())
+    inputs.write_text(json.dumps(recorded | {"base": "0" * 64}))
     with pytest.raises(InputError, match="got the base has other weights;"):
         recipe.generate(copy, overrides=REDUCED)
-    inputs.write_text(json.dumps(told))
+    inputs.write_text(json.dumps(recorded))
     captions = copy / "captions.csv"
     captions.write_text(captions.read_text().replace("ohwx", "ohwx, smiling", 1))
     with pytest.raises(InputError, match="photos, captions or crops have changed"):
@@ -113,11 +113,11 @@ def test_another_device_does_not_make_a_finished_adapter_another(copy: Path):
     sealed = manifest.read(run)
     assert sealed is not None
     manifest.finish(run, kind=sealed.kind, inputs=sealed.inputs, extra=sealed.extra)
-    told = json.loads(stages.read_text())
-    told["train"]["inputs"] |= elsewhere
-    digests = [folder_digest(run / "checkpoints" / n) for n in told["train"]["summary"]["checkpoints"]]
-    told["select"]["inputs"]["train"] = manifest.digest([told["train"]["inputs"], digests])
-    stages.write_text(json.dumps(told))
+    journal = json.loads(stages.read_text())
+    journal["train"]["inputs"] |= elsewhere
+    digests = [folder_digest(run / "checkpoints" / n) for n in journal["train"]["summary"]["checkpoints"]]
+    journal["select"]["inputs"]["train"] = manifest.digest([journal["train"]["inputs"], digests])
+    stages.write_text(json.dumps(journal))
     before = tree(copy / "adapters")
     assert recipe.generate(copy, overrides=REDUCED)["selected_step"]
     assert tree(copy / "adapters") == before

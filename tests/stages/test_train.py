@@ -17,16 +17,16 @@ def _crop(folder: Path, name: str, size_px: tuple[int, int]) -> CaptionedCrop:
 
 
 def test_class_pictures_are_drawn_by_the_bare_base_on_captions_without_the_trigger(tmp_path: Path) -> None:
-    asked: list[tuple[Adapter | None, list[Shot], Path]] = []
+    requests: list[tuple[Adapter | None, list[Shot], Path]] = []
 
     def draw(adapter: Adapter | None, shots: list[Shot], folder: Path, *, label: str) -> list[Portrait]:
-        asked.append((adapter, shots, folder))
-        made: list[Portrait] = []
+        requests.append((adapter, shots, folder))
+        drawn: list[Portrait] = []
         for shot in shots:
             path = tmp_path / f"{shot.name}.png"
             path.write_bytes(shot.prompt.encode())
-            made.append(Portrait(path, shot, 20, 3.0, 1.0, None))
-        return made
+            drawn.append(Portrait(path, shot, 20, 3.0, 1.0, None))
+        return drawn
 
     settings = TrainingConfig(prior_pictures=3)
     ctx: Any = SimpleNamespace(
@@ -36,7 +36,7 @@ def test_class_pictures_are_drawn_by_the_bare_base_on_captions_without_the_trigg
     )
     crops = [_crop(tmp_path, "smiling", (64, 64)), _crop(tmp_path, "serious", (48, 80))]
     pictures = train._class_pictures(ctx, crops)
-    ((adapter, shots, folder),) = asked
+    ((adapter, shots, folder),) = requests
     assert adapter is None and folder == tmp_path / "run/class"
     assert [s.prompt for s in shots] == [
         "frontal headshot of woman, smiling", "frontal headshot of woman, serious",
@@ -46,4 +46,4 @@ def test_class_pictures_are_drawn_by_the_bare_base_on_captions_without_the_trigg
     assert [p.bucket for p in pictures] == [(64, 64), (48, 80), (64, 64)]
     assert all(p.trigger == "" and p.caption == s.prompt for p, s in zip(pictures, shots, strict=True))
     ctx.config = SimpleNamespace(training=TrainingConfig(), seed=7)
-    assert train._class_pictures(ctx, crops) == [] and len(asked) == 1
+    assert train._class_pictures(ctx, crops) == [] and len(requests) == 1

@@ -23,13 +23,13 @@ class Numbered(str):
         return f"cpu:{RANK}"
 
 
-def note(event: str, given: tuple[Any, ...]) -> None:
+def note(event: str, arguments: tuple[Any, ...]) -> None:
     """Write down each attempt to change something below the likeness folder."""
-    changes = event in WRITES or (event == "open" and given[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
-    if changes and isinstance(given[0], str | os.PathLike) and os.fspath(given[0]).startswith(FOLDER):
+    changes = event in WRITES or (event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
+    if changes and isinstance(arguments[0], str | os.PathLike) and os.fspath(arguments[0]).startswith(FOLDER):
         with_flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         descriptor = os.open(os.environ["FOREIGN_WRITES"], with_flags)
-        os.write(descriptor, f"{event} {given[0]}\n".encode())
+        os.write(descriptor, f"{event} {arguments[0]}\n".encode())
         os.close(descriptor)
 
 

@@ -12,21 +12,21 @@ SEEDS = [3, 4, 5, 6, 7, 8]
 
 
 @pytest.fixture(scope="module")
-def made() -> tuple[synthetic.Render, torch.Tensor]:
+def rendered() -> tuple[synthetic.Render, torch.Tensor]:
     people, scenes = synthetic.sample_people(SEEDS), synthetic.sample_scenes(SEEDS)
     return synthetic.render(people, scenes, 96), part_labels(people, scenes, 96)
 
 
-def test_the_person_is_where_the_mask_says(made: tuple[synthetic.Render, torch.Tensor]) -> None:
-    render, labels = made
+def test_the_person_is_where_the_mask_says(rendered: tuple[synthetic.Render, torch.Tensor]) -> None:
+    render, labels = rendered
     assert labels.shape == (len(SEEDS), 96, 96) and labels.dtype == torch.uint8
     assert ((labels > BACKDROP) == (render.mask_BHW > 127)).float().mean() > 0.99
     for i in range(len(SEEDS)):
         assert {BACKDROP, SKIN} <= set(labels[i].unique().tolist()) <= set(range(len(PARTS)))
 
 
-def test_eyes_lie_between_their_landmarks(made: tuple[synthetic.Render, torch.Tensor]) -> None:
-    render, labels = made
+def test_eyes_lie_between_their_landmarks(rendered: tuple[synthetic.Render, torch.Tensor]) -> None:
+    render, labels = rendered
     for i in range(len(SEEDS)):
         y, x = (labels[i] == EYES).nonzero(as_tuple=True)
         if not len(y):
@@ -36,8 +36,8 @@ def test_eyes_lie_between_their_landmarks(made: tuple[synthetic.Render, torch.Te
         assert (y >= eyes[:, 1].min() - 1).all() and (y <= eyes[:, 1].max() + 1).all()
 
 
-def test_who_wears_glasses_or_no_hair_is_seen(made: tuple[synthetic.Render, torch.Tensor]) -> None:
-    render, labels = made
+def test_who_wears_glasses_or_no_hair_is_seen(rendered: tuple[synthetic.Render, torch.Tensor]) -> None:
+    render, labels = rendered
     for look, one in zip(render.looks, labels, strict=True):
         assert bool((one == GLASSES).any()) == (look.glasses != vocabulary.GLASSES[0])
         assert bool((one == HAIR).any()) == (look.hair != vocabulary.HAIR_STYLES[0])

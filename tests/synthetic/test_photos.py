@@ -11,41 +11,41 @@ CODES = ("no_face", "cut_off", "unreadable")
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, photos.ReferenceSet]:
+def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, photos.ReferenceSet]:
     folder = tmp_path_factory.mktemp("set") / "photos"
     return folder, photos.make_reference_set(5, folder, good=GOOD, bad=CODES)
 
 
-def test_names_and_codes(made: tuple[Path, photos.ReferenceSet]):
-    folder, told = made
-    assert sorted(p.name for p in folder.iterdir()) == [t.file for t in told.truths]
-    assert sorted(told.planted.values()) == sorted(CODES)
-    assert sum(t.code is None for t in told.truths) == GOOD
-    assert told.subject in ("man", "woman")
+def test_names_and_codes(written: tuple[Path, photos.ReferenceSet]):
+    folder, reference = written
+    assert sorted(p.name for p in folder.iterdir()) == [t.file for t in reference.truths]
+    assert sorted(reference.planted.values()) == sorted(CODES)
+    assert sum(t.code is None for t in reference.truths) == GOOD
+    assert reference.subject in ("man", "woman")
 
 
-def test_the_same_seed_gives_the_same_bytes(made: tuple[Path, photos.ReferenceSet], tmp_path: Path):
-    _, told = made
-    assert photos.make_reference_set(5, tmp_path, good=GOOD, bad=CODES) == told
+def test_the_same_seed_gives_the_same_bytes(written: tuple[Path, photos.ReferenceSet], tmp_path: Path):
+    _, reference = written
+    assert photos.make_reference_set(5, tmp_path, good=GOOD, bad=CODES) == reference
 
 
-def test_pictures_carry_the_studio_mark(made: tuple[Path, photos.ReferenceSet]):
-    folder, told = made
-    assert all(provenance.is_studio_picture(folder / t.file) for t in told.truths)
+def test_pictures_carry_the_studio_mark(written: tuple[Path, photos.ReferenceSet]):
+    folder, reference = written
+    assert all(provenance.is_studio_picture(folder / t.file) for t in reference.truths)
 
 
-def test_the_truncated_file_cannot_be_read(made: tuple[Path, photos.ReferenceSet]):
-    folder, told = made
-    broken = next(f for f, code in told.planted.items() if code == "unreadable")
+def test_the_truncated_file_cannot_be_read(written: tuple[Path, photos.ReferenceSet]):
+    folder, reference = written
+    broken = next(f for f, code in reference.planted.items() if code == "unreadable")
     with pytest.raises(OSError, match="truncated"), Image.open(folder / broken) as picture:
         picture.load()
 
 
-def test_truth_reads_back_and_notices_changes(made: tuple[Path, photos.ReferenceSet], tmp_path: Path):
-    folder, told = made
-    photos.write_truth(told, tmp_path / "studio.json")
-    assert photos.read_truth(tmp_path / "studio.json") == told
-    assert photos.is_whole(told, folder) and not photos.is_whole(told, tmp_path)
+def test_truth_reads_back_and_notices_changes(written: tuple[Path, photos.ReferenceSet], tmp_path: Path):
+    folder, reference = written
+    photos.write_truth(reference, tmp_path / "studio.json")
+    assert photos.read_truth(tmp_path / "studio.json") == reference
+    assert photos.is_whole(reference, folder) and not photos.is_whole(reference, tmp_path)
     begun = photos.ReferenceSet(1, "", (), {})  # told before the first photo is there
     (tmp_path / "empty").mkdir()
     assert not photos.is_whole(begun, tmp_path / "empty")

@@ -46,11 +46,11 @@ def test_shapes_types_and_words(batch):
     assert batch.image_BCHW.dtype == batch.mask_BHW.dtype == torch.uint8
     assert batch.visible_B68.dtype == torch.bool
     for look in batch.looks:
-        told = dataclasses.asdict(look)
-        assert (told.pop("facing") is None) == (look.view == "frontal")
-        assert (told.pop("light_side") is None) == (look.lighting not in vocabulary.SIDED_LIGHTINGS)
-        assert [told.pop(later) for later in ("style", "hat", "makeup")] == [None, None, None]
-        assert None not in told.values()
+        fields = dataclasses.asdict(look)
+        assert (fields.pop("facing") is None) == (look.view == "frontal")
+        assert (fields.pop("light_side") is None) == (look.lighting not in vocabulary.SIDED_LIGHTINGS)
+        assert [fields.pop(later) for later in ("style", "hat", "makeup")] == [None, None, None]
+        assert None not in fields.values()
         for name, words in LISTS.items():
             assert getattr(look, name) in words
         colour, style = look.hair.split(" ", 1) if look.hair != "bald head" else ("", look.hair)

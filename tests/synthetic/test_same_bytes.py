@@ -30,7 +30,7 @@ def digest(tensors: Iterable[Tensor]) -> str:
 
 
 @pytest.fixture(scope="module")
-def made() -> Render:
+def rendered() -> Render:
     return render(restyle(sample_people(SEEDS), SEEDS), sample_scenes(SEEDS), 64)
 
 
@@ -48,22 +48,25 @@ def test_people_are_those_of_before() -> None:
 
 
 def test_scenes_are_those_of_before() -> None:
-    for told, expected in (({}, "97d98438aee295ac"), (FIXED, "d75bb20d02275ec9")):
-        scenes = sample_scenes(SEEDS, **told)  # pyright: ignore[reportArgumentType]
+    for fixed, expected in (({}, "97d98438aee295ac"), (FIXED, "d75bb20d02275ec9")):
+        scenes = sample_scenes(SEEDS, **fixed)  # pyright: ignore[reportArgumentType]
         assert digest([getattr(scenes, k).double().mul(1e4).round() for k in FIELDS]) == expected
 
 
-def test_captions_are_those_of_before(made: Render) -> None:
-    told = "\n".join(vocabulary.sentence(look) for look in made.looks)
-    assert hashlib.sha256(told.encode()).hexdigest()[:16] == "c4c304dfe93148d4"
+def test_captions_are_those_of_before(rendered: Render) -> None:
+    captions = "\n".join(vocabulary.sentence(look) for look in rendered.looks)
+    assert hashlib.sha256(captions.encode()).hexdigest()[:16] == "c4c304dfe93148d4"
 
 
-def test_pictures_are_those_of_before(made: Render) -> None:
+def test_pictures_are_those_of_before(rendered: Render) -> None:
     people, scenes = restyle(sample_people(SEEDS), SEEDS), sample_scenes(SEEDS)
     labels = part_labels(people.take([0, 1]), scenes.take([0, 1]), 48)
     if torch.backends.cpu.get_cpu_capability() == KIND:
-        assert digest([made.image_BCHW, made.mask_BHW, made.visible_B68, labels]) == "9e862f1f9365c2c8"
-    means = made.image_BCHW.float().mean((2, 3))
+        assert (
+            digest([rendered.image_BCHW, rendered.mask_BHW, rendered.visible_B68, labels])
+            == "9e862f1f9365c2c8"
+        )
+    means = rendered.image_BCHW.float().mean((2, 3))
     torch.testing.assert_close(means, torch.tensor(MEANS), atol=0.3, rtol=0)
 
 

@@ -22,12 +22,12 @@ def renders() -> torch.Tensor:
 def test_a_style_is_a_function_of_picture_and_seed_and_keeps_the_face(
     renders: torch.Tensor, style: str
 ) -> None:
-    made = styles.styled(renders, style, [5, 6, 7])
-    assert made.shape == renders.shape and made.dtype == torch.uint8
-    assert torch.equal(styles.styled(renders[1:2], style, [6]), made[1:2])
-    assert (made.float() - renders.float()).abs().mean() > 4
+    styled = styles.styled(renders, style, [5, 6, 7])
+    assert styled.shape == renders.shape and styled.dtype == torch.uint8
+    assert torch.equal(styles.styled(renders[1:2], style, [6]), styled[1:2])
+    assert (styled.float() - renders.float()).abs().mean() > 4
     analyzer = FaceAnalyzer(resolve_pack())
-    for before, after in zip(renders, made, strict=True):
+    for before, after in zip(renders, styled, strict=True):
         faces = [analyzer.find(p.permute(1, 2, 0).contiguous().numpy()) for p in (before, after)]
         assert len(faces[1]) == 1
         apart = abs(faces[0][0].keypoints_px - faces[1][0].keypoints_px).max()
@@ -56,10 +56,10 @@ def test_painting_smooths_noise_and_keeps_an_edge() -> None:
     g = torch.Generator().manual_seed(0)
     flat = (torch.randn(1, 3, 96, 96, generator=g) * 18 + 90).clamp(0, 255)
     flat[..., 48:] += 90
-    made = styles.styled(flat.byte(), OIL, [0]).float()
-    fine = [p[..., 8:88, 8:40].diff(dim=-1).abs().mean() for p in (flat, made)]
+    painted = styles.styled(flat.byte(), OIL, [0]).float()
+    fine = [p[..., 8:88, 8:40].diff(dim=-1).abs().mean() for p in (flat, painted)]
     assert fine[1] < 0.7 * fine[0]
-    assert made[..., 56:90].mean() - made[..., 6:40].mean() > 60
+    assert painted[..., 56:90].mean() - painted[..., 6:40].mean() > 60
 
 
 def test_an_unknown_style_or_a_missing_seed_is_refused(renders: torch.Tensor) -> None:

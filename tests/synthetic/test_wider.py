@@ -108,8 +108,8 @@ def test_make_up_colours_lips_and_lids_only() -> None:
     plain = shown(worn(WOMAN), 96)
     lips, lids = shown(worn(WOMAN, makeup="red lipstick"), 96), shown(worn(WOMAN, makeup="eye shadow"), 96)
     mouth, brow = (plain.landmarks_px[0, i, 1].mean() for i in (slice(48, 68), slice(17, 27)))
-    for made, row in ((lips, mouth), (lids, brow)):
-        moved = (made.image_BCHW.int() - plain.image_BCHW.int()).abs().sum(1)[0]
+    for painted, row in ((lips, mouth), (lids, brow)):
+        moved = (painted.image_BCHW.int() - plain.image_BCHW.int()).abs().sum(1)[0]
         rows = (moved > 40).nonzero()[:, 0].float()
         assert len(rows) > 15 and (rows - row).abs().max() < 16
     assert lids.looks[0].makeup == "eye shadow" and plain.looks[0].makeup is None
@@ -119,15 +119,15 @@ def test_a_window_is_on_one_side_and_neon_has_two_colours() -> None:
     person = worn(WOMAN)
     faces = {}
     for light in ("window light", "neon lighting", "loop lighting", "clamshell lighting"):
-        made = shown(person, 96, lighting=light, setting="grey seamless backdrop", yaw_deg=0.0)
-        jaw, nose = made.landmarks_px[0, [2, 14], 0].tolist(), made.landmarks_px[0, 30]
-        face = made.image_BCHW[0, :, int(nose[1]) - 4 : int(nose[1]) + 6].float()
+        render = shown(person, 96, lighting=light, setting="grey seamless backdrop", yaw_deg=0.0)
+        jaw, nose = render.landmarks_px[0, [2, 14], 0].tolist(), render.landmarks_px[0, 30]
+        face = render.image_BCHW[0, :, int(nose[1]) - 4 : int(nose[1]) + 6].float()
         left, right = (
             face[..., int(jaw[0]) + 3 : int(nose[0]) - 3],
             face[..., int(nose[0]) + 3 : int(jaw[1]) - 3],
         )
         faces[light] = (left.mean((1, 2)), right.mean((1, 2)))
-        assert (made.looks[0].light_side is None) == (light in ("neon lighting", "clamshell lighting"))
+        assert (render.looks[0].light_side is None) == (light in ("neon lighting", "clamshell lighting"))
     left, right = faces["window light"]
     assert left.mean() > 1.5 * right.mean()
     left, right = faces["clamshell lighting"]
@@ -139,16 +139,16 @@ def test_a_window_is_on_one_side_and_neon_has_two_colours() -> None:
 def test_places_are_seeded_and_look_alike_at_any_size() -> None:
     small: dict[str, torch.Tensor] = {}
     for place in v.PLACES:
-        made = [
+        places = [
             render(sample_people([1]), sample_scenes([s], setting=place, centre=(9.0, 0.0)), px)
             .image_BCHW[0]
             .float()
             for s, px in ((3, 48), (3, 48), (4, 48), (3, (60, 96)))
         ]
-        assert torch.equal(made[0], made[1]) and (made[0] - made[2]).abs().mean() > 1
-        assert made[0].std() > 3 and made[3].shape == (3, 96, 60)
-        assert (made[0].mean((1, 2)) - made[3].mean((1, 2))).abs().max() < 25
-        small[place] = made[0].mean((1, 2))
+        assert torch.equal(places[0], places[1]) and (places[0] - places[2]).abs().mean() > 1
+        assert places[0].std() > 3 and places[3].shape == (3, 96, 60)
+        assert (places[0].mean((1, 2)) - places[3].mean((1, 2))).abs().max() < 25
+        small[place] = places[0].mean((1, 2))
     assert small["brick wall"][0] > 1.3 * small["brick wall"][2]
     assert small["blurred city at night"].mean() < 60 < 120 < small["marble wall"].mean()
 

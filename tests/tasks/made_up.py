@@ -45,10 +45,10 @@ def make_likeness(root: Path, *, studio: bool = False, base: str = "embedded", s
     adapter = Adapter(
         run / "adapter.safetensors", "sd15", base, "0" * 64, 4, 4.0, ("to_q",), "ohwx", "1" * 64, "2" * 64, 10
     )
-    told = adapter_file.metadata(adapter, resolution_px=128, prediction_type="epsilon", licence="x")
+    header = adapter_file.metadata(adapter, resolution_px=128, prediction_type="epsilon", licence="x")
     for name, keys in (("adapter", "lora_A"), ("adapter_comfy", "lora_down")):
         renamed = {k.replace("lora_A", keys): v for k, v in tensors.items()}
-        save_file(renamed, run / f"{name}.safetensors", metadata=told)
+        save_file(renamed, run / f"{name}.safetensors", metadata=header)
     manifest.finish(run, kind="adapter", inputs={})
     series = root / "portraits" / "headshots"
     series.mkdir(parents=True)

@@ -23,13 +23,13 @@ def person(
         for p in range(prompts)
         for k in range(2)
     ]
-    made = drift_report(
+    drift = drift_report(
         scores, [], holdout=("h1.jpg", "h2.jpg"), pack_digest=pack, threshold=0.42, false_match_rate=1e-3,
         ceiling=0.7, impostor=0.1, copy_score=float("nan"),
     )  # fmt: skip
     folder = place / name / "reports"
     folder.mkdir(parents=True)
-    write_drift_json(folder / "drift.json", made, PageNotes(subject=name, prompts_known=known))
+    write_drift_json(folder / "drift.json", drift, PageNotes(subject=name, prompts_known=known))
     return place / name
 
 

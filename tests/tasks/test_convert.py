@@ -57,8 +57,8 @@ def make_pipe(family: str, folder: Path) -> Any:
         config = pipe.text_encoder_2.config
         config.hidden_size = config.projection_dim = 24
         pipe.text_encoder_2 = transformers.CLIPTextModelWithProjection(config)
-    told = {**pipe.unet.config, **BLOCKS[family], "layers_per_block": 2, "norm_num_groups": 4}
-    pipe.unet = diffusers.UNet2DConditionModel.from_config(told)
+    settings = {**pipe.unet.config, **BLOCKS[family], "layers_per_block": 2, "norm_num_groups": 4}
+    pipe.unet = diffusers.UNet2DConditionModel.from_config(settings)
     pipe.vae = diffusers.AutoencoderKL.from_config({**pipe.vae.config, "layers_per_block": 2})
     for part in PARTS:
         if hasattr(pipe, part):
@@ -106,8 +106,8 @@ def test_every_weight_arrives(case: Case, tmp_path: Path) -> None:
             before, after = getattr(case.pipe, part).state_dict(), getattr(again, part).state_dict()
             assert before.keys() == after.keys()
             assert all(torch.equal(before[k], after[k]) for k in before), part
-    found = manifest.verify(out)
-    assert found.kind == "base" and found.inputs["checkpoint"] == manifest.sha256_file(case.file)
+    verified = manifest.verify(out)
+    assert verified.kind == "base" and verified.inputs["checkpoint"] == manifest.sha256_file(case.file)
     assert [p.name for p in tmp_path.iterdir()] == ["base"]
 
 
@@ -191,7 +191,7 @@ def test_what_is_refused(sd15: Case, tmp_path: Path, what: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("markers", "metadata", "config", "said"),
+    ("markers", "metadata", "config", "message"),
     [
         (("v_pred", "ztsnr"), "", "v_prediction", ""),
         (("ztsnr",), "v", "v_prediction", ""),
@@ -204,15 +204,15 @@ def test_what_is_refused(sd15: Case, tmp_path: Path, what: str) -> None:
     ],
 )
 def test_the_noise_process_of_the_file_is_kept_or_the_file_refused(
-    sd15: Case, tmp_path: Path, markers: tuple[str, ...], metadata: str, config: str, said: str
+    sd15: Case, tmp_path: Path, markers: tuple[str, ...], metadata: str, config: str, message: str
 ) -> None:
     like = shutil.copytree(sd15.like, tmp_path / "like")
     scheduler = like / "scheduler" / "scheduler_config.json"
     scheduler.write_text(json.dumps(json.loads(scheduler.read_text()) | {"prediction_type": config}))
     about = {"modelspec.prediction_type": metadata} if metadata else None
     save_file(sd15.weights | {m: torch.zeros(1) for m in markers}, tmp_path / "a.safetensors", metadata=about)
-    if said:
-        with pytest.raises(InputError, match=said):
+    if message:
+        with pytest.raises(InputError, match=message):
             convert(tmp_path / "a.safetensors", tmp_path / "base", OFFLINE, like=str(like))
         return
     convert(tmp_path / "a.safetensors", tmp_path / "base", OFFLINE, like=str(like))

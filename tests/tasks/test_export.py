@@ -38,10 +38,10 @@ def opened(tmp_path: Path) -> Likeness:
 )
 def test_every_tool_gets_its_layout(opened: Likeness, tmp_path: Path, tool: str, files: list[str]) -> None:
     out = tmp_path / "out"
-    told = export(opened, resolve_base("embedded"), tool, out, name="likeness")  # type: ignore[arg-type]
-    assert told["files"] == files
-    assert lora_layers(out / files[0]) == told["layers"] == 1
-    assert told["base"] == "embedded" and str(told["example_prompt"]).startswith(
+    summary = export(opened, resolve_base("embedded"), tool, out, name="likeness")  # type: ignore[arg-type]
+    assert summary["files"] == files
+    assert lora_layers(out / files[0]) == summary["layers"] == 1
+    assert summary["base"] == "embedded" and str(summary["example_prompt"]).startswith(
         "portrait photo of ohwx person"
     )
     assert exported_to(opened.root) == [out.resolve()]
@@ -91,8 +91,8 @@ def test_the_export_is_loaded_again_by_its_reader(opened: Likeness, tmp_path: Pa
 
 
 def test_portraits_only_when_asked(opened: Likeness, tmp_path: Path) -> None:
-    told = export(opened, SDXL, "diffusers", tmp_path / "out", name="x", portraits=True)
-    assert told["files"][2:] == ["images/portrait_0.png", "images/portrait_1.png"]  # type: ignore[index]
+    summary = export(opened, SDXL, "diffusers", tmp_path / "out", name="x", portraits=True)
+    assert summary["files"][2:] == ["images/portrait_0.png", "images/portrait_1.png"]  # type: ignore[index]
     assert "<Gallery />" in (tmp_path / "out" / "README.md").read_text()
     for picture in (tmp_path / "out" / "images").iterdir():
         assert provenance.source_type(picture) == provenance.TRAINED
@@ -116,10 +116,10 @@ def test_what_cannot_be_exported_is_told(opened: Likeness, tmp_path: Path) -> No
 
 def test_a_file_tells_how_it_was_made(opened: Likeness, tmp_path: Path) -> None:
     portrait = opened.root / "portraits" / "headshots" / "shot_1.png"
-    told = inspect_file(portrait)
-    assert told["digital_source_type"] == "trainedAlgorithmicMedia"
-    assert told["recipe"] == {"seed": 1, "prompt": "ohwx woman"}
-    assert told["sidecar"] == {"file": "shot_1.json", "matches": True, "versions": {"torch": "2"}}
+    facts = inspect_file(portrait)
+    assert facts["digital_source_type"] == "trainedAlgorithmicMedia"
+    assert facts["recipe"] == {"seed": 1, "prompt": "ohwx woman"}
+    assert facts["sidecar"] == {"file": "shot_1.json", "matches": True, "versions": {"torch": "2"}}
     adapter = inspect_file(opened.adapters / "adapter.safetensors")
     assert adapter["layers"] == 1 and "portrait_lora.trigger" in adapter["metadata"]  # type: ignore[operator]
     assert inspect_file(opened.root / "dataset")["kind"] == "dataset"
@@ -134,9 +134,9 @@ def test_a_file_tells_how_it_was_made(opened: Likeness, tmp_path: Path) -> None:
 
 def test_the_answers_people_look_for_come_first(opened: Likeness) -> None:
     portrait = opened.root / "portraits" / "headshots" / "shot_1.png"
-    told = "\n".join(in_words(inspect_file(portrait)))
-    assert "generated?  yes" in told and "changed?    no" in told and "signed?     no" in told
-    assert "prompt      ohwx woman" in told
+    text = "\n".join(in_words(inspect_file(portrait)))
+    assert "generated?  yes" in text and "changed?    no" in text and "signed?     no" in text
+    assert "prompt      ohwx woman" in text
     with portrait.open("ab") as stream:
         stream.write(b"more")
     assert "changed?    YES" in "\n".join(in_words(inspect_file(portrait)))

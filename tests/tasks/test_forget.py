@@ -64,9 +64,9 @@ def test_nothing_is_left_and_the_receipt_names_nobody(tmp_path: Path, home: Path
     assert sorted(p.name for p in folder.iterdir() if p.is_file()) == [RECEIPT]
     text = (folder / RECEIPT).read_text()
     assert "anna" not in text.lower()
-    told = json.loads(text)
-    assert told["files"]["photos"] == 3 and told["files"]["found by the search"] >= 5
-    assert len(told["consent_statement_sha256"]) == 64
+    contents = json.loads(text)
+    assert contents["files"]["photos"] == 3 and contents["files"]["found by the search"] >= 5
+    assert len(contents["consent_statement_sha256"]) == 64
 
 
 def test_without_photos_the_originals_stay(tmp_path: Path) -> None:

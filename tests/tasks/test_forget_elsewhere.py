@@ -63,8 +63,8 @@ def test_originals_stay_where_copies_were_published(tmp_path: Path) -> None:
     shutil.copytree(folder / "photos", originals)
     before = {p.name: p.read_bytes() for p in originals.iterdir()}
     portraits = [str(p) for p in sorted((folder / "portraits/headshots").glob("*.png"))]
-    said = RUN.invoke(app, ["publish", *portraits, "--out", str(originals)])
-    assert said.exit_code == 0 and len(names(originals)) == 5
+    result = RUN.invoke(app, ["publish", *portraits, "--out", str(originals)])
+    assert result.exit_code == 0 and len(names(originals)) == 5
     shown = RUN.invoke(app, ["forget", str(folder), "--photos", "--yes"])
     assert {p.name: p.read_bytes() for p in originals.iterdir()} == before
     assert str(originals / "portrait-001.jpg") in shown.output, "what was written there is listed, and goes"

@@ -56,8 +56,8 @@ def test_a_folder_of_pictures_is_judged(tmp_path: Path, pack: Path, monkeypatch:
     names = sorted(p.name for p in portraits.iterdir())
     rows = [f"{name},prompt {i % 2},same" for i, name in enumerate(names)]
     table.write_text("\ufeffFile,Prompt,Meaning\n" + "\n".join(rows), encoding="utf-8")
-    found = resolve_pack(str(pack))
-    own = Threshold(0.1, 1e-2, found.embedder_ids["report"], found.digest, 3, 9, 900, "test")
+    face_pack = resolve_pack(str(pack))
+    own = Threshold(0.1, 1e-2, face_pack.embedder_ids["report"], face_pack.digest, 3, 9, 900, "test")
     write_threshold(tmp_path / "threshold.json", own)
     summary = judge.score_folders(
         photos,

@@ -158,12 +158,12 @@ def test_a_free_prompt_is_drawn_noticed_and_scored(
     shutil.copytree(journey.folder, folder)
     quick = [v for s in journey_settings(folder) for v in ("-s", s)]
     assert run("generate", folder, "--prompt", "as an (astronaut:1.3)", "--json", *quick) == 0
-    said = json.loads(capsys.readouterr().out)
-    text = " ".join(said["remarks"])
+    summary = json.loads(capsys.readouterr().out)
+    text = " ".join(summary["remarks"])
     assert "(astronaut:1.3)" in text and "the base does not know" in text
-    name = Path(said["folder"]).name
-    assert said["portraits"] == 1 and (folder / "portraits" / f"{name}.yaml").is_file()
-    recipe = provenance.read_recipe(next(Path(said["folder"]).glob("01-*.png")))
+    name = Path(summary["folder"]).name
+    assert summary["portraits"] == 1 and (folder / "portraits" / f"{name}.yaml").is_file()
+    recipe = provenance.read_recipe(next(Path(summary["folder"]).glob("01-*.png")))
     assert str(recipe["prompt"]).endswith(" as an astronaut") and "ohwx" in str(recipe["prompt"])
     assert (folder / "portraits" / "headshots" / "contact_sheet.jpg").is_file(), "other series stay"
     assert run("generate", folder, "--prompt", "x", "--series", "drift") == 2

@@ -31,12 +31,12 @@ REPO, FAST = "maker/tiny", "maker/tiny-fast"
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """A repository in the hub's layout, with what must not be taken beside it."""
     folder = make_tiny_sd(tmp_path_factory.mktemp("hub") / "tiny")
-    found = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-    found = {name: data for name, data in found.items() if not name.startswith("source_tokenizer")}
-    found["unet/diffusion_pytorch_model.bin"] = b"pickle" * 1000
-    found["unet/diffusion_pytorch_model.fp16.safetensors"] = b"half" * 1000
-    found["README.md"] = b"# model"
-    return found
+    contents = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    contents = {name: data for name, data in contents.items() if not name.startswith("source_tokenizer")}
+    contents["unet/diffusion_pytorch_model.bin"] = b"pickle" * 1000
+    contents["unet/diffusion_pytorch_model.fp16.safetensors"] = b"half" * 1000
+    contents["README.md"] = b"# model"
+    return contents
 
 
 @pytest.fixture
@@ -75,9 +75,9 @@ def test_both_repositories_are_fetched_verified_and_locked(
     assert taken == {n for n in files if not n.endswith((".bin", ".md")) and ".fp16." not in n}
     assert not any("fp16" in path or path.endswith(".bin") for _, path, _ in server.log)
     assert pulling.needs(["tiny"], me, hub) == []
-    found = locked(base, me, hub)
-    assert (found.revision, found.generate_revision) == (server.commit(REPO), server.commit(FAST))
-    assert found.digest != base.digest
+    resolved = locked(base, me, hub)
+    assert (resolved.revision, resolved.generate_revision) == (server.commit(REPO), server.commit(FAST))
+    assert resolved.digest != base.digest
 
 
 def test_a_moved_branch_changes_nothing(
@@ -87,10 +87,10 @@ def test_a_moved_branch_changes_nothing(
     pulling.pull("tiny", me, hub)
     before = (me / locks.NAME).read_bytes()
     server.repos[REPO]["unet/config.json"] = b"{}"
-    asked = len(server.log)
+    requests = len(server.log)
     pulling.pull("tiny", me, hub)
     assert (me / locks.NAME).read_bytes() == before
-    assert len(server.log) == asked
+    assert len(server.log) == requests
 
 
 def test_what_is_locked_is_used_offline_and_loads(server: LocalHub, base: BaseModel, tmp_path: Path) -> None:
@@ -214,9 +214,9 @@ def test_a_disk_that_fills_up_on_the_way_leaves_nothing(
 
     hub, me, real = client(server, tmp_path), tmp_path / "me", huggingface_hub.hf_hub_download
 
-    def full(repo: str, name: str, **given: Any) -> str:
+    def full(repo: str, name: str, **options: Any) -> str:
         if not name.endswith(".safetensors"):
-            return real(repo, name, **given)
+            return real(repo, name, **options)
         blobs = hub.cache / f"models--{repo.replace('/', '--')}" / "blobs"
         (blobs / f"{etag(files[name])}.0.incomplete").write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device", str(blobs))

@@ -40,8 +40,8 @@ def series(tmp_path: Path) -> Path:
 
 def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
     code = cli._run(functools.partial(cli.app, [str(a) for a in arguments]))
-    said = capsys.readouterr()
-    return code, said.out, said.err
+    output = capsys.readouterr()
+    return code, output.out, output.err
 
 
 def test_the_command_signs_copies_and_inspect_shows_them(
@@ -49,16 +49,16 @@ def test_the_command_signs_copies_and_inspect_shows_them(
 ) -> None:
     files = sorted(series.glob("*.png"))
     code, out, _ = call(capsys, "sign", *files, *papers.options, "--json")
-    told = json.loads(out)
-    assert code == 0 and told["algorithm"] == "es256"
-    copies = [Path(row["signed"]) for row in told["pictures"]]
+    summary = json.loads(out)
+    assert code == 0 and summary["algorithm"] == "es256"
+    copies = [Path(row["signed"]) for row in summary["pictures"]]
     assert [c.parent.name for c in copies] == ["headshots-signed"] * 2
-    assert [manifest.sha256_file(c) for c in copies] == [row["sha256"] for row in told["pictures"]]
+    assert [manifest.sha256_file(c) for c in copies] == [row["sha256"] for row in summary["pictures"]]
     manifest.verify(series)
     assert all(inspect_file(f)["sidecar"]["matches"] for f in files)  # type: ignore[index]
     code, out, _ = call(capsys, "inspect", copies[0], "--json")
-    found = json.loads(out)["credentials"]
-    assert code == 0 and found["state"] == "valid" and found["signer"] == "Anna's studio, Example studio"
+    shown = json.loads(out)["credentials"]
+    assert code == 0 and shown["state"] == "valid" and shown["signer"] == "Anna's studio, Example studio"
     assert json.loads(out)["recipe"] == {"seed": 0, "prompt": "ohwx woman"}
     code, out, _ = call(capsys, "inspect", copies[0], "--trust", papers.authority)
     signed = next(line for line in out.splitlines() if line.startswith("  signed?"))
@@ -71,8 +71,8 @@ def test_an_altered_copy_is_reported(series: Path, signer: Signer) -> None:
     data = bytearray(copy.read_bytes())
     data[data.rindex(b"IDAT") + 100] ^= 1
     copy.write_bytes(data)
-    found = inspect_file(copy)["credentials"]
-    assert isinstance(found, dict) and found["state"] == "invalid" and found["altered"]
+    shown = inspect_file(copy)["credentials"]
+    assert isinstance(shown, dict) and shown["state"] == "invalid" and shown["altered"]
 
 
 def test_signing_again_replaces_only_signed_copies(series: Path, signer: Signer, tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_pictures_that_are_not_signed(
     edited = tmp_path / "shot_0.png"
     noise(2).save(edited, pnginfo=provenance.png_info(None))
     edited.with_suffix(".json").write_text((series / "shot_0.json").read_text())
-    for given, match in (
+    for pictures, match in (
         ([photo], "nothing says that this picture is generated"),
         ([text], "not a picture that can be signed"),
         ([bitmap], "PNG, JPEG or WebP"),
@@ -111,7 +111,7 @@ def test_pictures_that_are_not_signed(
         ([edited], "not the one its JSON file speaks of"),
     ):
         with pytest.raises(InputError, match=match):
-            sign_files([other, *given], signer, tmp_path / "out")
+            sign_files([other, *pictures], signer, tmp_path / "out")
     with pytest.raises(InputError, match="same name"):
         sign_files([file, other], signer, tmp_path / "out")
     with pytest.raises(InputError, match="sealed"):
@@ -126,8 +126,8 @@ def test_inspect_without_the_extra_names_it(
 ) -> None:
     copy = sign_files([series / "shot_0.png"], signer)[0].path
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    found = inspect_file(copy)["credentials"]
-    assert found == {"state": "not checked", "remedy": "pip install 'portrait-lora[c2pa]'"}
+    shown = inspect_file(copy)["credentials"]
+    assert shown == {"state": "not checked", "remedy": "pip install 'portrait-lora[c2pa]'"}
 
 
 def test_forget_finds_signed_copies_elsewhere(

@@ -38,32 +38,32 @@ def _make(folder: Path) -> Summary:
 
 @pytest.fixture
 def folders(tmp_path: Path) -> list[Path]:
-    made = [tmp_path / name for name in ("anna", "ben", "cara")]
-    for folder in made:
+    likenesses = [tmp_path / name for name in ("anna", "ben", "cara")]
+    for folder in likenesses:
         (folder / "photos").mkdir(parents=True)
         (folder / "likeness.yaml").write_text("base: embedded\n")
-    return made
+    return likenesses
 
 
 def test_everybody_is_on_one_sheet(
     folders: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(team, "framings", lambda ctx, made: [Framing(0.38, 0.7), Framing(0.4, 0.72)])
-    said = team.generate(folders, _make, tmp_path / "out", GIVEN)
-    assert [row["person"] for row in said["people"]] == ["anna", "ben", "cara"]  # type: ignore[index,union-attr]
-    assert said["failed"] == 1 and "no photos" in str(said["people"][2])  # type: ignore[index]
-    assert said["framing"] == {"eye_line_std": 0.01, "head_height_std": 0.01}
-    sheet = Path(str(said["contact_sheet"]))
+    monkeypatch.setattr(team, "framings", lambda ctx, portraits: [Framing(0.38, 0.7), Framing(0.4, 0.72)])
+    summary = team.generate(folders, _make, tmp_path / "out", GIVEN)
+    assert [row["person"] for row in summary["people"]] == ["anna", "ben", "cara"]  # type: ignore[index,union-attr]
+    assert summary["failed"] == 1 and "no photos" in str(summary["people"][2])  # type: ignore[index]
+    assert summary["framing"] == {"eye_line_std": 0.01, "head_height_std": 0.01}
+    sheet = Path(str(summary["contact_sheet"]))
     with Image.open(sheet) as page:
         assert page.height > page.width * 0.8  # two rows of two
     assert provenance.source_type(sheet) == "trainedAlgorithmicMedia"
-    assert json.loads((tmp_path / "out" / "team.json").read_text()) == said
+    assert json.loads((tmp_path / "out" / "team.json").read_text()) == summary
 
 
 def test_the_sheet_of_another_series_is_not_replaced(
     folders: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(team, "framings", lambda ctx, made: [])
+    monkeypatch.setattr(team, "framings", lambda ctx, portraits: [])
     team.generate(folders[:1], _make, tmp_path / "out", GIVEN)
     before = (tmp_path / "out" / "contact_sheet.jpg").read_bytes()
     other = [GIVEN[0], GIVEN[2]]  # the same series without the brand
@@ -78,6 +78,6 @@ def test_two_people_of_one_name_and_nobody_at_all(folders: list[Path], tmp_path:
     twin.mkdir(parents=True)
     with pytest.raises(InputError, match="one name"):
         team.generate([folders[0], twin], _make, tmp_path / "out", GIVEN)
-    said = team.generate(folders[2:], _make, tmp_path / "out", GIVEN)
-    assert said["failed"] == 1 and "contact_sheet" not in said and not (tmp_path / "out").exists()
-    assert said["framing"] == {"eye_line_std": None, "head_height_std": None}
+    summary = team.generate(folders[2:], _make, tmp_path / "out", GIVEN)
+    assert summary["failed"] == 1 and "contact_sheet" not in summary and not (tmp_path / "out").exists()
+    assert summary["framing"] == {"eye_line_std": None, "head_height_std": None}

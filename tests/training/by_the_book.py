@@ -32,9 +32,11 @@ def model_space(name: FamilyName, vae: Any, raw: Tensor) -> Tensor:
     return (raw - (config.get("shift_factor") or 0.0)) * config.scaling_factor
 
 
-def ask(name: FamilyName, net: Any, x: Tensor, level: float, told: PromptCondition, size: Geometry) -> Tensor:
+def ask(
+    name: FamilyName, net: Any, x: Tensor, level: float, condition: PromptCondition, size: Geometry
+) -> Tensor:
     """The answer to one noisy picture (1, C, H, W): epsilon, v, or the velocity from picture to noise."""
-    embeds, pooled = told.embeds_BLD, told.pooled_BD
+    embeds, pooled = condition.embeds_BLD, condition.pooled_BD
     height, width = x.shape[-2:]
     down = 8
     if name == "sd15":
@@ -47,8 +49,8 @@ def ask(name: FamilyName, net: Any, x: Tensor, level: float, told: PromptConditi
         return net(x, t, encoder_hidden_states=embeds, added_cond_kwargs=added).sample
     sigma = torch.tensor([level])
     if name == "sd35":
-        given = {"encoder_hidden_states": embeds, "pooled_projections": pooled}
-        return net(hidden_states=x, timestep=1000 * sigma, **given).sample
+        text = {"encoder_hidden_states": embeds, "pooled_projections": pooled}
+        return net(hidden_states=x, timestep=1000 * sigma, **text).sample
     if name == "flux1":
         answer = net(
             hidden_states=FluxPipeline._pack_latents(x, *x.shape),
@@ -73,7 +75,7 @@ def ask(name: FamilyName, net: Any, x: Tensor, level: float, told: PromptConditi
         ).sample
         grid = Flux2KleinPipeline._unpack_latents_with_ids(answer, places)
         return Flux2KleinPipeline._unpatchify_latents(grid)
-    assert told.mask_BL is not None and told.mask_BL.all()  # one prompt is never padded
+    assert condition.mask_BL is not None and condition.mask_BL.all()  # one prompt is never padded
     if name == "z_image":
         return -net([x[0].unsqueeze(1)], 1 - sigma, [embeds[0]]).sample[0].unsqueeze(0).squeeze(2)
     answer = net(
@@ -102,13 +104,13 @@ class PlainLora(nn.Module):
 def put_loras(net: nn.Module, starts: dict[str, Tensor], alpha: float) -> list[nn.Parameter]:
     """A LoRA round each named layer; their parameters."""
     net.requires_grad_(False)
-    made: list[nn.Parameter] = []
+    parameters: list[nn.Parameter] = []
     for name, down in starts.items():
         parent, _, leaf = name.rpartition(".")
         lora = PlainLora(net.get_submodule(name), down, alpha)
         setattr(net.get_submodule(parent), leaf, lora)
-        made += [lora.down, lora.up]
-    return made
+        parameters += [lora.down, lora.up]
+    return parameters
 
 
 class TextbookAdamW:

@@ -85,10 +85,10 @@ def a1111_name(family: str, key: str) -> str | None:
 
 def applied(file: dict[str, object], names: Iterable[set[str]]) -> tuple[int, set[str]]:
     """How many layers find up, down and alpha in the file, and the tensors that nobody looks for."""
-    found, left = 0, set(file)
+    complete, left = 0, set(file)
     for accepted in names:
         for name in accepted:
             keys = {f"{name}.{end}" for end in ("lora_down.weight", "lora_up.weight", "alpha")}
-            found += keys <= set(file)
+            complete += keys <= set(file)
             left -= keys | {f"{name}.dora_scale"}
-    return found, left
+    return complete, left

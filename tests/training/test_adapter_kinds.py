@@ -32,9 +32,9 @@ def _inputs() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return noisy, torch.tensor([500]), embeds
 
 
-@pytest.mark.parametrize("given", KINDS, ids=lambda given: "-".join(map(str, given.values())))
+@pytest.mark.parametrize("options", KINDS, ids=lambda options: "-".join(map(str, options.values())))
 def test_the_file_is_the_trained_model(
-    given: dict[str, object], tiny_sd15: SD15, tiny_folder: Path, tmp_path: Path
+    options: dict[str, object], tiny_sd15: SD15, tiny_folder: Path, tmp_path: Path
 ) -> None:
     noisy, level, embeds = _inputs()
     condition = PromptCondition(embeds)
@@ -44,7 +44,7 @@ def test_the_file_is_the_trained_model(
         bare = tiny_sd15.predict(noisy, level, condition, [])
     parameters = lora.add_adapter(
         tiny_sd15.denoiser, rank=4, alpha=2.0, seed=0,
-        target_modules=tiny_sd15.lora_layers.attention, **given,  # type: ignore[arg-type]
+        target_modules=tiny_sd15.lora_layers.attention, **options,  # type: ignore[arg-type]
     )  # fmt: skip
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -61,7 +61,7 @@ def test_the_file_is_the_trained_model(
         torch.testing.assert_close(pipe.unet(noisy, level, embeds).sample, trained, atol=1e-4, rtol=1e-4)
     injected = sum(bool(getattr(m, "lora_A", None)) for m in pipe.unet.modules())
     assert injected == sum(".lora_A." in key for key in state) > 0
-    if "blocks" in given:
+    if "blocks" in options:
         assert all(key.startswith(("unet.mid_block.", "unet.up_blocks.1.")) for key in state)
 
 

@@ -62,9 +62,15 @@ def test_training_uses_it_only_where_it_is_quicker_and_never_when_reckoning_agai
             return super().__enter__()  # type: ignore[no-any-return]
 
     monkeypatch.setattr(batch, "Float32Attention", Noted)
-    given = {"rank": 2, "alpha": 2.0, "target_modules": "attention", "learning_rate": 1e-2, "batch_size": 2}
+    settings = {
+        "rank": 2,
+        "alpha": 2.0,
+        "target_modules": "attention",
+        "learning_rate": 1e-2,
+        "batch_size": 2,
+    }
     train(
         tiny_sd15, make_crops(tmp_path / "crops"), tmp_path / "out", steps=2, checkpoint_steps=(2,), seed=5,
-        cache_dir=tmp_path / "cache", mixed_precision=precision, gradient_checkpointing=again, **given,
+        cache_dir=tmp_path / "cache", mixed_precision=precision, gradient_checkpointing=again, **settings,
     )  # fmt: skip
     assert bool(entered) is used

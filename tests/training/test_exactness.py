@@ -38,11 +38,11 @@ def crops(tmp_path: Path) -> list[CaptionedCrop]:
 @pytest.fixture
 def run(tiny_sd15: SD15, crops: list[CaptionedCrop], tmp_path: Path) -> Train:
     def call(out: str, **changes: object) -> TrainResult:
-        given = {
+        settings = {
             "rank": 2, "alpha": 2.0, "target_modules": "attention", "learning_rate": 1e-2, "batch_size": 2,
             "steps": 4, "checkpoint_steps": (2, 4), "seed": 5, "cache_dir": tmp_path / "cache",
         }  # fmt: skip
-        return train(tiny_sd15, crops, tmp_path / out, **(given | changes))  # type: ignore[arg-type]
+        return train(tiny_sd15, crops, tmp_path / out, **(settings | changes))  # type: ignore[arg-type]
 
     return call
 
@@ -116,16 +116,16 @@ def test_previews_change_nothing_and_true_ends_the_run(run: Train, tiny_sd15: SD
         pipe("ohwx", num_inference_steps=1, height=64, width=64, output_type="latent")
 
     assert _bytes(run("previewed", on_checkpoint=preview)) == _bytes(plain)
-    asked: list[int] = []
+    steps: list[int] = []
 
     def enough(adapter: Adapter) -> bool:
-        asked.append(adapter.step)
+        steps.append(adapter.step)
         return adapter.step == 2
 
     early = run("early", on_checkpoint=enough)
     assert (early.steps, early.samples, [a.step for a in early.checkpoints]) == (2, 4, [2])
     assert run("early", on_checkpoint=enough).steps == 2  # asked again, answered alike
-    assert asked == [2, 2]
+    assert steps == [2, 2]
     assert _bytes(run("early")) == _bytes(plain)
 
 

@@ -31,13 +31,13 @@ def crops(tmp_path: Path) -> list[CaptionedCrop]:
 @pytest.fixture
 def run(tiny_sd15: SD15, crops: list[CaptionedCrop], tmp_path: Path) -> Train:
     def call(out: str, **changes: object) -> TrainResult:
-        given = {
+        settings = {
             "rank": 4, "alpha": 2.0, "target_modules": "attention_and_conv", "learning_rate": 5e-3,
             "batch_size": 2, "steps": 6, "checkpoint_steps": (3, 6), "seed": 5, "caption_dropout": 0.3,
             "cache_dir": tmp_path / "cache", "weight_decay": 0.01, "dataset_digest": "d",
         }  # fmt: skip
-        given |= changes
-        return train(tiny_sd15, given.pop("crops", crops), tmp_path / out, **given)  # type: ignore[arg-type]
+        settings |= changes
+        return train(tiny_sd15, settings.pop("crops", crops), tmp_path / out, **settings)  # type: ignore[arg-type]
 
     return call
 
@@ -248,13 +248,13 @@ def test_outside_the_region_the_base_is_kept(
         return plain(answer, target, weight)
 
     monkeypatch.setattr(objective, "sample_loss", watched)
-    told = {"steps": 3, "checkpoint_steps": (), "warmup_steps": 0, "learn_region": "head"}
-    run("head", crops=[replace(c, head_path=mask) for c in crops[:2]], **told)
+    settings = {"steps": 3, "checkpoint_steps": (), "warmup_steps": 0, "learn_region": "head"}
+    run("head", crops=[replace(c, head_path=mask) for c in crops[:2]], **settings)
     below = [float(off[:, :, off.shape[2] // 2 :].square().mean()) for off in seen]
     above = [float(off[:, :, : off.shape[2] // 2].square().mean()) for off in seen]
     assert below[0] == 0 < below[2] < above[2]
     with pytest.raises(InputError, match="no mask says where the head is"):
-        run("none", crops=crops[:2], **told)
+        run("none", crops=crops[:2], **settings)
 
 
 def test_unknown_target_modules_are_an_error(run: Train) -> None:

@@ -15,11 +15,11 @@ def test_speed_and_time_left_come_from_the_last_steps(monkeypatch: pytest.Monkey
     now = [0.0]
     monkeypatch.setattr(pace.time, "monotonic", lambda: now[0])
     shown = pace.Pace(4, 1000)
-    told: dict[str, float | str] = {}
+    figures: dict[str, float | str] = {}
     for step in range(1, 41):
         now[0] += 10.0 if step <= 10 else 2.0  # slow at first: warming up
-        told = shown.after(step)
-    assert told == {"s/step": pytest.approx(2.0), "samples/s": pytest.approx(2.0), "left": "32 min"}
+        figures = shown.after(step)
+    assert figures == {"s/step": pytest.approx(2.0), "samples/s": pytest.approx(2.0), "left": "32 min"}
     assert [pace.duration(s) for s in (40, 720, 12_600)] == ["40 s", "12 min", "3.5 h"]
 
 
@@ -27,7 +27,7 @@ class Board:
     """Stands for accelerate's tracker of tensorboard."""
 
     def __init__(self, name: str, folder: str):
-        self.told: list[tuple[int, set[str]]] = []
+        self.logged: list[tuple[int, set[str]]] = []
         self.name, self.folder, self.open = name, folder, False
         BOARDS.append(self)
 
@@ -35,7 +35,7 @@ class Board:
         self.open = True
 
     def log(self, values: dict[str, float], step: int) -> None:
-        self.told.append((step, set(values)))
+        self.logged.append((step, set(values)))
 
     def finish(self) -> None:
         self.open = False
@@ -60,5 +60,5 @@ def test_numbers_go_to_the_file_and_to_tensorboard_where_it_is(
         }  # fmt: skip
         assert rows[1] == {"step": 2, "skipped": 1, "learning_rate": 1e-3}
     (board,) = BOARDS
-    assert board.told == [(1, {"loss", "weighted_loss", "learning_rate", "grad_norm"})]
+    assert board.logged == [(1, {"loss", "weighted_loss", "learning_rate", "grad_norm"})]
     assert board.folder == str(tmp_path / "True") and not board.open

@@ -46,9 +46,9 @@ def test_too_little_memory_is_said() -> None:
 
 
 def test_what_was_asked_for_stays() -> None:
-    asked = replace(JOB, weights="int8", checkpointing=False, micro_batch=2)
+    job = replace(JOB, weights="int8", checkpointing=False, micro_batch=2)
     for memory_gb in (141.0, 8.0, None):
-        means = choose_means(asked, memory_gb=memory_gb, default="bfloat16")
+        means = choose_means(job, memory_gb=memory_gb, default="bfloat16")
         assert (means.weights, means.gradient_checkpointing, means.micro_batch) == ("int8", False, 2)
 
 

@@ -40,11 +40,11 @@ def test_the_environment_changes_no_weight(
     crops = make_crops(tmp_path / "crops")
 
     def trained(name: str) -> bytes:
-        made = train(
+        result = train(
             tiny_sd15, crops, tmp_path / name, rank=2, alpha=2.0, target_modules="attention",
             learning_rate=1e-3, batch_size=2, steps=2, cache_dir=tmp_path / "cache",
         )  # fmt: skip
-        return made.checkpoints[-1].path.with_name("optimizer.safetensors").read_bytes()
+        return result.checkpoints[-1].path.with_name("optimizer.safetensors").read_bytes()
 
     plain = trained("plain")
     AcceleratorState._reset_state(reset_partial_state=True)

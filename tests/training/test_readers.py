@@ -50,8 +50,8 @@ def test_comfyui_finds_every_layer_of_every_family(name: str, tmp_path: Path) ->
     source, state = exported(name, tmp_path)
     layers = [k.removesuffix(".lora_A.weight") for k in state if k.endswith(".lora_A.weight")]
     file = load_file(lora.export_kohya(source, tmp_path / "comfy.safetensors"))
-    found, left = applied(file, (comfy_names(name, layer) for layer in layers))
-    assert (found, left) == (len(layers), set()) and found > 10
+    complete, left = applied(file, (comfy_names(name, layer) for layer in layers))
+    assert (complete, left) == (len(layers), set()) and complete > 10
     for layer in layers:
         (key,) = (n for n in comfy_names(name, layer) if f"{n}.alpha" in file)
         down, up = file[f"{key}.lora_down.weight"], file[f"{key}.lora_up.weight"]
@@ -70,13 +70,13 @@ def test_a_damaged_export_is_noticed_when_it_is_read_back(tmp_path: Path) -> Non
     file = load_file(path)
     assert read_back(source, path) == len(file) // 3
     key = "diffusion_model.layers.0.attention.to_q"
-    for change, said in (
+    for change, message in (
         ({f"{key}.alpha": torch.tensor(4.0)}, "changes a layer otherwise"),
         ({f"{key}.lora_down.weight": file[f"{key}.lora_down.weight"] * 1.01}, "changes a layer otherwise"),
         ({"lora_transformer_x.alpha": torch.tensor(4.0)}, "nobody looks for"),
     ):
         save_file(file | change, path)
-        with pytest.raises(ArtifactError, match=said):
+        with pytest.raises(ArtifactError, match=message):
             read_back(source, path)
     save_file({k: v for k, v in file.items() if not k.startswith(f"{key}.lora_up")}, path)
     with pytest.raises(ArtifactError, match="lacks a layer"):

@@ -27,12 +27,12 @@ PROMPT = "frontal headshot of ohwx woman, smiling"
 
 
 def run(family: Family, folder: Path, name: str, **changes: object) -> TrainResult:
-    given = {
+    settings = {
         "rank": 2, "alpha": 1.0, "target_modules": "attention", "learning_rate": 2e-2, "batch_size": 2,
         "steps": 4, "checkpoint_steps": (2,), "seed": 5, "caption_dropout": 0.2, "text_encoder": 0.5,
         "cache_dir": folder / "cache",
     }  # fmt: skip
-    return train(family, make_crops(folder / "crops"), folder / name, **(given | changes))  # type: ignore[arg-type]
+    return train(family, make_crops(folder / "crops"), folder / name, **(settings | changes))  # type: ignore[arg-type]
 
 
 def embeds(pipe: Any) -> torch.Tensor:
@@ -91,8 +91,8 @@ def test_a_killed_run_goes_on_to_the_same_bytes(tiny_sd15: SD15, tmp_path: Path)
 
 def test_its_rate_is_the_share_and_the_base_is_left_alone(tiny_sd15: SD15, tmp_path: Path) -> None:
     """Adam's first step moves every weight by its rate, whatever the gradient's size."""
-    made = run(tiny_sd15, tmp_path, "one", steps=1, checkpoint_steps=(), warmup_steps=0, weight_decay=0.0)
-    moved = load_file(made.checkpoints[-1].path.with_name("optimizer.safetensors"))
+    result = run(tiny_sd15, tmp_path, "one", steps=1, checkpoint_steps=(), warmup_steps=0, weight_decay=0.0)
+    moved = load_file(result.checkpoints[-1].path.with_name("optimizer.safetensors"))
     for prefix, rate in (("text_encoder.", 1e-2), ("down_blocks", 2e-2)):
         ups = [t for n, t in moved.items() if n.startswith(f"param/{prefix}") and ".lora_B." in n]
         assert float(torch.cat([t.flatten() for t in ups]).abs().max()) == pytest.approx(rate, rel=1e-3)

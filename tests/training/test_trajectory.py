@@ -45,16 +45,16 @@ def _reference(
     optimizer = TextbookAdamW(weights, DECAY, max_norm=1.0)
     losses: list[float] = []
     for step in range(STEPS):
-        total, told = torch.zeros(()), 0.0
+        total, mean = torch.zeros(()), 0.0
         for slot in range(BATCH):
             own = draw(recipe, encodings, family.schedule, step, slot)
             loss, weight = _one(name, pipe, encodings, own)
-            total, told = total + weight * loss / BATCH, told + loss.item() / BATCH
+            total, mean = total + weight * loss / BATCH, mean + loss.item() / BATCH
             if encodings.prior:
                 beside = draw_prior(recipe, encodings, family.schedule, step, slot)
                 loss, weight = _one(name, pipe, encodings, beside)
                 total = total + PRIOR * weight * loss / BATCH
-        losses.append(told)
+        losses.append(mean)
         optimizer.step(total, RATE * min(1.0, (step + 1) / WARM))
     return losses
 
@@ -101,8 +101,8 @@ def _masked(crops: list[CaptionedCrop], folder: Path) -> list[CaptionedCrop]:
 def test_twenty_steps_have_the_losses_of_the_equations(name: FamilyName, kind: str, tmp_path: Path) -> None:
     """With a mask, dropped captions, two sizes of picture, and pictures of the class (epsilon)."""
     folder = tmp_path / "base"
-    made = make_tiny_sd(folder, prediction_type=kind) if name == "sd15" else make_tiny(name, folder)
-    family = open_family(resolve_base(made))
+    base_folder = make_tiny_sd(folder, prediction_type=kind) if name == "sd15" else make_tiny(name, folder)
+    family = open_family(resolve_base(base_folder))
     crops = _masked(make_crops(tmp_path / "crops", ((64, 64), (64, 64), (48, 80))), tmp_path)
     prior = make_crops(tmp_path / "class", ((64, 64), (64, 64))) if kind == "epsilon" else []
     train(

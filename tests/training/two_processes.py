@@ -35,14 +35,14 @@ def train_twice(base: Path, folder: Path, name: str, crops: str) -> None:
     """
     torch.set_num_threads(1)
     family, pictures = SD15(resolve_base(base)), make_crops(folder / crops)
-    given = {
+    settings = {
         "rank": 2, "alpha": 2.0, "target_modules": "attention", "batch_size": 4, "micro_batch": 2, "steps": 4,
         "checkpoint_steps": (2, 4), "seed": 5, "cache_dir": folder / "cache",
     }  # fmt: skip
-    train(family, pictures, folder / name, learning_rate=1e-2, **given)  # type: ignore[arg-type]
+    train(family, pictures, folder / name, learning_rate=1e-2, **settings)  # type: ignore[arg-type]
     adamw, update._optimizer = update._optimizer, momentum
     try:
-        train(family, pictures, folder / f"{name}_momentum", learning_rate=0.3, text_encoder=0.5, **given)  # type: ignore[arg-type]
+        train(family, pictures, folder / f"{name}_momentum", learning_rate=0.3, text_encoder=0.5, **settings)  # type: ignore[arg-type]
     finally:
         update._optimizer = adamw
 
