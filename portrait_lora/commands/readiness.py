@@ -15,7 +15,6 @@ from portrait_lora.errors import InputError
 if TYPE_CHECKING:
     from portrait_lora.config import CaptionConfig, LikenessConfig
     from portrait_lora.hub.hub import Hub
-    from portrait_lora.rights.consent import Consent
     from portrait_lora.tasks.pull import Need
 
 OfflineOpt = Annotated[
@@ -31,25 +30,11 @@ ConsentOpt = Annotated[
 ]
 
 
-def stated_consent(subject: bool, file: Path | None, name: str) -> Consent | None:
-    """The consent of the two options, None without them.  Raises `InputError`; nothing is written."""
-    import datetime as dt
-
-    from portrait_lora.rights import consent
-
-    if subject and file:
-        raise InputError("two consents", where="--consent", needed="--i-am-the-subject or --consent FILE")
-    today = dt.date.today()
-    if subject:
-        return consent.of_subject(name, today)
-    return consent.of_file(file, today) if file else None
-
-
 def record_consent(folder: Path, subject: bool, file: Path | None, name: str) -> None:
     """Write consent.json when one of the two options was given."""
     from portrait_lora.rights import consent
 
-    if stated := stated_consent(subject, file, name):
+    if stated := consent.stated(subject, file, name):
         consent.write(folder, stated)
 
 

@@ -25,7 +25,6 @@ from portrait_lora.commands.readiness import (
     SubjectOpt,
     download_lines,
     record_consent,
-    stated_consent,
 )
 
 if TYPE_CHECKING:
@@ -46,10 +45,12 @@ def init(
     """Make a likeness folder: copies the photos, picks a base for this machine, writes likeness.yaml."""
     need_folder(photos, "such folder of photos", "a folder with 10-20 pictures")
     from portrait_lora import likeness, recipe, summaries
+    from portrait_lora.rights import consent as consents
+    from portrait_lora.tasks.propose import proposed_settings
 
     overrides, left_out = collect_overrides(settings), likeness.left_out(photos)
-    proposed, reasons = _proposed(photos, overrides, commercial)
-    stated_consent(subject, consent, "")  # refused before anything is copied
+    proposed, reasons = proposed_settings(photos, overrides, commercial=commercial)
+    consents.stated(subject, consent, "")  # refused before anything is copied
     summary = recipe.init(folder, photos, overrides=[*proposed, *overrides])
     record_consent(folder, subject, consent, "")
     cost, needs = recipe.plan_training(folder), _downloads(folder)
@@ -88,43 +89,6 @@ def _open_consent(folder: Path, commercial: bool) -> list[str]:
     except errors.PortraitError as error:
         return [f"  before training: {error.what}. {error.remedy}"]
     return []
-
-
-def _proposed(photos: Path, overrides: list[str], commercial: bool) -> tuple[list[str], list[str]]:
-    """Overrides for what the person has not settled, and why; they come before the person's own."""
-    from portrait_lora import config, device, provenance
-    from portrait_lora.families.choose import choose_base
-    from portrait_lora.pictures.reader import list_photos
-    from portrait_lora.training.preflight import usual_means
-
-    settled = config.load(None, overrides).model_dump()
-    named = {pair.partition("=")[0].strip() for pair in overrides}
-    proposed = ["commercial=true"] if commercial and "commercial" not in named else []
-    files = list_photos(photos) if photos.is_dir() else []
-    studio = bool(files) and all(not provenance.is_unmarked_picture(p) for p in files)
-    reasons: list[str] = []
-    if "base" not in named:
-        chosen = device.choose(str(settled["device"]))
-        choice = choose_base(
-            device=chosen.device,
-            memory_gb=device.gpu_memory_gb(chosen.device),
-            bf16=chosen.mixed_precision == "bf16",
-            commercial=commercial,
-            studio_pictures=studio,
-            plan=usual_means,
-        )
-        proposed += [f"base={choice.base.name}"]
-        if not studio:
-            proposed += [f"training.batch_size={choice.batch_size}"]
-            proposed += [f"mixed_precision={choice.mixed_precision}"]
-        what = f"base {choice.base.name} at {choice.base.resolution_px} px, batch {choice.batch_size}"
-        if choice.mixed_precision != "auto":
-            what += f", {choice.mixed_precision}"
-        reasons.append(f"{what}: {'; '.join(choice.reasons)}")
-    if "face_pack" not in named and not studio:
-        proposed.append("face_pack=auraface")
-        reasons.append("face pack auraface: its networks may be used commercially (no pose, no expression)")
-    return [p for p in proposed if p.partition("=")[0] not in named], reasons
 
 
 def models(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,7 +12,7 @@ from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.evaluation.compare import Measured
 from portrait_lora.evaluation.drift import counted
 from portrait_lora.evaluation.identity import verified
-from portrait_lora.records import DriftReport, IdentityScore
+from portrait_lora.records import DriftReport, IdentityScore, PromptDrift
 
 COLUMNS: Final = (
     "portrait",
@@ -90,3 +92,29 @@ def read_measured(path: Path) -> tuple[Measured, dict[str, object]]:
             remedy="Score first: portrait-lora score LIKENESS_DIR",
         ) from error
     return measured, raw
+
+
+def read_report(path: Path) -> DriftReport:
+    """The report of a `drift.json`; figures that were not measured are NaN.  Raises InputError."""
+    measured, raw = read_measured(path)
+    value: dict[str, Any] = {f.name: raw[f.name] for f in fields(DriftReport) if f.name in raw}
+    try:
+        value["prompts"] = tuple(
+            PromptDrift(**{**row, "ci95": None if row["ci95"] is None else tuple(row["ci95"])})
+            for row in value["prompts"]
+        )
+        low, high = value["ci95"]
+        value["ci95"] = (_number(low), _number(high))
+        for name in ("ceiling", "impostor", "base_mean", "copy_score"):
+            value[name] = _number(value[name])
+        value |= {"scores": measured.scores, "holdout": measured.holdout}
+        value["base_scores"] = tuple(IdentityScore(**row) for row in value["base_scores"])
+        return DriftReport(**value)
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            "a report of another version of this program", where=path, got=error, needed="a drift.json"
+        ) from error
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value

@@ -80,6 +80,19 @@ def of_file(path: Path, today: dt.date) -> Consent:
     )
 
 
+def stated(subject: bool, file: Path | None, name: str) -> Consent | None:
+    """The consent of the subject `name`, or that of a file; None for neither.  Nothing is written.
+
+    Raises `InputError` for both, and for a file that is no consent.
+    """
+    if subject and file:
+        raise InputError("two consents", where="--consent", needed="--i-am-the-subject or --consent FILE")
+    today = dt.date.today()
+    if subject:
+        return of_subject(name, today)
+    return of_file(file, today) if file else None
+
+
 def write(folder: Path, consent: Consent, photos: Path | None = None) -> Path:
     """Write `consent.json` into a likeness folder, for the photographs there (or in `photos`)."""
     digests = sorted({manifest.sha256_file(p) for p in photographs(photos or folder / "photos")})

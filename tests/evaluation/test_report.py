@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from portrait_lora.errors import InputError
 from portrait_lora.evaluation import page as page_words
 from portrait_lora.evaluation.drift import drift_report
 from portrait_lora.evaluation.page import verdict
@@ -21,6 +22,7 @@ from portrait_lora.evaluation.report import (
     write_drift_json,
 )
 from portrait_lora.evaluation.select import CheckpointScore
+from portrait_lora.evaluation.tables import read_report
 from portrait_lora.records import IdentityScore
 
 HOSTILE = "<script>alert('x')</script>\"><img src=x onerror=alert(1)> {{ 7 * 7 }} ohwx"
@@ -278,6 +280,18 @@ def test_json_is_plain_and_complete(tmp_path):
     assert value["holdout"] == list(HOLDOUT)
     assert value["copy_gap"] == 0.02
     assert "embedding" not in json.dumps(value)
+
+
+def test_a_report_is_read_again_as_it_was_written(tmp_path):
+    made = report(base=[], copy_score=float("nan"), impostor=float("nan"))
+    write_drift_json(tmp_path / "drift.json", made, PageNotes(copy_gap=0.02))
+    again = read_report(tmp_path / "drift.json")
+    assert repr(again) == repr(made)  # NaN is not equal to itself
+    raw = json.loads((tmp_path / "drift.json").read_text(encoding="utf-8"))
+    raw["prompts"][0]["median"] = 0.5
+    (tmp_path / "drift.json").write_text(json.dumps(raw))
+    with pytest.raises(InputError, match="another version"):
+        read_report(tmp_path / "drift.json")
 
 
 def test_json_has_no_share_without_a_gap_and_tells_the_gain(tmp_path):

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.journey
 @pytest.mark.parametrize("name", sorted(p.name for p in NOTEBOOKS.glob("*.ipynb")))
 def test_every_cell_runs(name: str, journey: Journey):
     book = json.loads((NOTEBOOKS / name).read_text(encoding="utf-8"))
-    space: dict[str, Any] = {"FOLDER": journey.folder, "PERSON_SEED": PERSON_SEED, "OVERRIDES": []}
+    space: dict[str, Any] = {"FOLDER": journey.folder, "PERSON_SEED": PERSON_SEED, "SETTINGS": []}
     ran = 0
     for cell in book["cells"]:
         if cell["cell_type"] != "code" or "parameters" in cell["metadata"].get("tags", []):

@@ -1,0 +1,49 @@
+"""The base model and face pack that `init` proposes for these photos on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from portrait_lora import config, device, provenance
+from portrait_lora.families.choose import choose_base
+from portrait_lora.pictures.reader import list_photos
+from portrait_lora.training.preflight import usual_means
+
+
+def proposed_settings(
+    photos: Path, overrides: Sequence[str], *, commercial: bool = False
+) -> tuple[list[str], list[str]]:
+    """Overrides `KEY=VALUE` for what the person has not settled, and why; they come before the person's own.
+
+    The base by the planner that trains, the face pack by its licence; pictures of the studio, and only
+    those, get the models that ship with the program.
+    """
+    settled = config.load(None, overrides).model_dump()
+    named = {pair.partition("=")[0].strip() for pair in overrides}
+    proposed = ["commercial=true"] if commercial and "commercial" not in named else []
+    files = list_photos(photos) if photos.is_dir() else []
+    studio = bool(files) and all(not provenance.is_unmarked_picture(p) for p in files)
+    reasons: list[str] = []
+    if "base" not in named:
+        chosen = device.choose(str(settled["device"]))
+        choice = choose_base(
+            device=chosen.device,
+            memory_gb=device.gpu_memory_gb(chosen.device),
+            bf16=chosen.mixed_precision == "bf16",
+            commercial=commercial,
+            studio_pictures=studio,
+            plan=usual_means,
+        )
+        proposed += [f"base={choice.base.name}"]
+        if not studio:
+            proposed += [f"training.batch_size={choice.batch_size}"]
+            proposed += [f"mixed_precision={choice.mixed_precision}"]
+        what = f"base {choice.base.name} at {choice.base.resolution_px} px, batch {choice.batch_size}"
+        if choice.mixed_precision != "auto":
+            what += f", {choice.mixed_precision}"
+        reasons.append(f"{what}: {'; '.join(choice.reasons)}")
+    if "face_pack" not in named and not studio:
+        proposed.append("face_pack=auraface")
+        reasons.append("face pack auraface: its networks may be used commercially (no pose, no expression)")
+    return [p for p in proposed if p.partition("=")[0] not in named], reasons
