@@ -98,7 +98,8 @@ def similarity(report: DriftReport) -> Plot:
     for i, (prompt, mean, ci95) in enumerate(rows):
         y, colour = top + 16 + _ROW_PX * i, _ACCENT if i else _INK
         words = prompt if len(prompt) <= _LETTERS else f"{prompt[: _LETTERS - 1]}…"
-        parts.append(_text(_LABEL_PX - 10, y + 4, words, anchor="end", small=True, bold=i == 0, title=prompt))
+        whole = "" if words == prompt else prompt
+        parts.append(_text(_LABEL_PX - 10, y + 4, words, anchor="end", small=True, bold=i == 0, title=whole))
         if ci95 is not None and all(map(math.isfinite, ci95)):
             parts.append(_line(axis.at(ci95[0]), y, axis.at(ci95[1]), y, colour))
         parts.append(f'<circle cx="{axis.at(mean)}" cy="{y}" r="4.5" fill="{colour}"/>')
