@@ -15,7 +15,7 @@ def test_auto_takes_what_is_there():
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
-def test_an_absent_device_is_told():
+def test_an_absent_device_is_an_error():
     with pytest.raises(InputError, match=r"device 'cuda:1' is not here.*auto, cpu"):
         device.choose("cuda:1")
 

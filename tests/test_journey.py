@@ -147,7 +147,7 @@ def copy(journey: Journey, tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_damaged_picture_is_made_again(copy: Path):
+def test_a_damaged_picture_is_regenerated(copy: Path):
     picture = next((copy / "portraits" / "headshots").glob("*.png"))
     before = picture.read_bytes()
     picture.write_bytes(b"not a picture")

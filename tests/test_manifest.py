@@ -63,7 +63,7 @@ def test_the_digest_follows_content(tmp_path: Path):
     assert a == b != c
 
 
-def test_unwritable_folder_is_told(tmp_path: Path):
+def test_an_unwritable_folder_is_reported(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot write"):
         manifest.make_folder(tmp_path / "file" / "below")

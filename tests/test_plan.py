@@ -28,7 +28,7 @@ def likeness(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_dry_run_tells_and_trains_nothing(likeness: Path) -> None:
+def test_a_dry_run_reports_and_trains_nothing(likeness: Path) -> None:
     code, out = _invoke("train", str(likeness), "--dry-run", "-s", "device=cpu")
     assert code == 0
     assert "450 steps of batch 4" in out and "memory: about" in out and "disk:   about" in out

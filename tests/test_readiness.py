@@ -51,7 +51,7 @@ def test_photographs_need_consent_before_anything_is_trained(call: Told, tmp_pat
         train.train(Context(open_likeness(folder)))
 
 
-def test_a_download_is_shown_and_asked_for(call: Told, tmp_path: Path) -> None:
+def test_a_download_is_shown_and_needs_confirmation(call: Told, tmp_path: Path) -> None:
     folder = make_likeness(tmp_path / "anna", base="sdxl")
     (folder / "likeness.yaml").write_text("base: sdxl\nface_pack: auraface\n")
     assert call("run", folder, "--i-am-the-subject") == 2
@@ -80,7 +80,7 @@ class Person:
 
 
 @pytest.mark.parametrize(("answer", "fetched"), [("n", []), ("y", ["sdxl", "auraface"])])
-def test_a_person_is_asked_and_the_answer_counts(
+def test_a_person_confirms_and_the_answer_counts(
     answer: str, fetched: list[str], call: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from portrait_lora.tasks import pull
@@ -96,7 +96,7 @@ def test_a_person_is_asked_and_the_answer_counts(
     assert taken == fetched
 
 
-def test_a_captioning_model_is_asked_for_like_a_base(call: Told, tmp_path: Path) -> None:
+def test_a_captioning_model_needs_confirmation_like_a_base(call: Told, tmp_path: Path) -> None:
     folder = make_likeness(tmp_path / "anna")
     blip = ("-s", "dataset.captions.captioner=blip")
     assert call("run", folder, "--i-am-the-subject", *blip) == 2
@@ -120,7 +120,7 @@ def test_one_name_shows_every_field_of_the_catalogue(base: BaseModel, call: Told
     assert json.loads(call.out)["model"]["unverified"] == list(base.unverified)
 
 
-def test_one_name_shows_everything_about_a_pack_and_a_typo_is_told(call: Told) -> None:
+def test_one_name_shows_everything_about_a_pack_and_a_typo_is_an_error(call: Told) -> None:
     assert call("models", "buffalo_l") == 0
     assert "no, not even for measuring" in call.out and "non-commercial research only" in call.out
     assert "selects with" in call.out and "antelopev2-glintr100" in call.out and "pose" in call.out

@@ -54,7 +54,7 @@ def test_the_figures_in_the_readme_are_those_of_the_rows() -> None:
         assert words in README, words
 
 
-def test_a_screen_stands_before_the_first_table_and_no_path_to_a_pack_is_asked_for() -> None:
+def test_a_screen_stands_before_the_first_table_and_no_path_to_a_pack_is_required() -> None:
     before = README.split("\n|")[0].splitlines()
     assert len(before) <= 66
     proven = README.split("## What is proven")[1].split("**Read on")[0]

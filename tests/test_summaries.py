@@ -9,7 +9,7 @@ import pytest
 from portrait_lora import summaries
 
 
-def test_a_package_that_is_missing_is_told_and_not_stumbled_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_reported_and_raises_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     real = metadata.version
 
     def version(name: str) -> str:

@@ -72,7 +72,7 @@ def test_a_turned_head_faces_the_way_of_its_yaw():
     assert vocabulary.sentence(look) == "profile portrait of a woman, facing left, red bun hair"
 
 
-def test_only_a_light_that_has_a_side_is_told_with_it():
+def test_only_a_light_with_a_side_is_described_with_it():
     side = vocabulary.light_side_of
     assert side("rembrandt lighting", -0.5) == "lit from the left"
     assert side("rim lighting", 0.5) == "lit from the right"
@@ -104,7 +104,7 @@ def test_words_of_earlier_editions_keep_their_places():
     assert hashlib.sha256(before).hexdigest().startswith("8cdab4d8109402ac")
 
 
-def test_what_is_worn_on_the_head_and_face_is_told():
+def test_what_is_worn_on_the_head_and_face_is_described():
     look = Look(
         subject="woman", skin="fair skin", glasses="sunglasses", hat="navy beanie", makeup="eye shadow"
     )

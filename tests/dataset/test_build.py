@@ -87,7 +87,7 @@ def test_large_held_out_photos_are_reduced_and_lose_their_metadata(tmp_path):
         assert b"camera maker" not in path.read_bytes()
 
 
-def test_the_folder_reads_back_as_it_was_made(built):
+def test_the_folder_reads_back_as_it_was_written(built):
     folder, crops = built
     assert load_dataset_folder(folder)[0] == crops
     rows = [json.loads(x) for x in (folder / "train/metadata.jsonl").read_text("utf-8").splitlines()]
@@ -215,7 +215,7 @@ def test_no_edit_is_lost_when_photos_are_renamed_removed_or_saved_again(tmp_path
     assert "4 lines belong to no photo" in caplog.text and "saved again" in caplog.text
 
 
-def test_words_written_while_the_crops_are_made_are_kept(curated, tmp_path):
+def test_words_written_while_the_crops_are_cut_are_kept(curated, tmp_path):
     table = tmp_path / "captions.csv"
 
     class Slow:
@@ -232,7 +232,7 @@ def test_words_written_while_the_crops_are_made_are_kept(curated, tmp_path):
     assert len(read_captions(table)) == len(crops)
 
 
-def test_the_inputs_tell_whether_anything_changed(curated, tmp_path):
+def test_the_inputs_show_whether_anything_changed(curated, tmp_path):
     table, folder = tmp_path / "captions.csv", tmp_path / "dataset"
     build_dataset(curated, folder, captions_csv=table, **OPTIONS)
     same = {"size_px": 64, "crops": 2, "trigger": "ohwx", "subject": "woman"}

@@ -51,7 +51,7 @@ def test_every_word_is_in_the_vocabulary():
             assert {w for clause in caption.split(", ") for w in clause.split()} <= known
 
 
-def test_what_the_pack_cannot_tell_is_left_out():
+def test_what_the_pack_cannot_measure_is_left_out():
     written = captions(made_up_face(SIZE, pose_deg=None, expression=None))
     assert written
     for caption in written:
@@ -154,7 +154,7 @@ def test_lines_without_a_photo_are_named_with_what_became_of_it():
     ]
 
 
-def test_a_light_with_a_side_is_told_with_it():
+def test_a_light_with_a_side_is_described_with_it():
     face = made_up_face(SIZE, lighting="rim lighting", light_direction=(-0.5, 0.5, 0.7))
     caption = captions(face)[0]
     assert caption.endswith("rim lighting") and ", lit from the left, " in caption

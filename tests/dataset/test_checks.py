@@ -93,7 +93,7 @@ def test_dark_lenses_are_seen_unless_the_head_is_turned_too_far(tmp_path):
     assert ("sunglasses", "not_checked") in {(f.code, f.severity) for f in report.findings}
 
 
-def test_a_covered_face_is_told_with_both_figures(tmp_path):
+def test_a_covered_face_is_reported_with_both_figures(tmp_path):
     report = check(tmp_path, made_up_face(covered_share=0.31))
     assert report.codes == ("occluded",)
     finding = next(f for f in report.findings if f.code == "occluded")
@@ -101,7 +101,7 @@ def test_a_covered_face_is_told_with_both_figures(tmp_path):
     assert "hides part of the face" in finding.advice
 
 
-def test_what_a_pack_can_tell_is_not_said_to_be_unchecked(tmp_path):
+def test_what_a_pack_can_measure_is_not_reported_as_unchecked(tmp_path):
     clear = made_up_face(covered_share=0.02, glasses="no glasses")
     assert check(tmp_path, clear).findings == ()
     worn = check(tmp_path, made_up_face(covered_share=0.02, glasses="round glasses"))
@@ -183,7 +183,7 @@ def test_a_pack_without_pose_says_so(tmp_path):
     assert ("extreme_pose", "not_checked") in {(f.code, f.severity) for f in report.findings}
 
 
-def test_faces_are_told_in_pixels_of_the_original(tmp_path):
+def test_faces_are_measured_in_pixels_of_the_original(tmp_path):
     size = (1600, 2000)
     report = check(tmp_path, made_up_face(size), size_px=size)
     assert report.photo.size_px == size
@@ -238,7 +238,7 @@ def test_face_luma_survives_boxes_outside_the_picture():
     assert face_luma(draw(0), face).size > 0
 
 
-def test_a_face_behind_something_is_told_as_covered_not_as_missing(tmp_path):
+def test_a_face_behind_something_is_reported_as_covered_not_as_missing(tmp_path):
     class Doubting(FixedFinder):
         def covered_face(self, image_rgb):
             return made_up_face(covered_share=0.4)
@@ -275,7 +275,7 @@ def test_accepted_photos_are_shown_to_whoever_asks_while_they_are_open(tmp_path)
     assert looks.of(bad.photo) is None
 
 
-def test_pictures_in_subfolders_are_told_of(tmp_path, caplog, monkeypatch):
+def test_pictures_in_subfolders_are_mentioned(tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(logging.getLogger("portrait_lora"), "propagate", True)
     (tmp_path / "holiday").mkdir()
     for name in ("x.jpg", "y.PNG", "notes.txt", ".hidden.jpg"):

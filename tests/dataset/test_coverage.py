@@ -84,7 +84,7 @@ def test_heads_that_are_all_level_get_a_wish_once_there_are_ten():
     assert coverage([*faces(*poses[2:]), *some_up]).advice == ("Add one photo with the chin a little down.",)
 
 
-def test_one_outfit_or_backdrop_in_most_photos_is_said_with_its_count():
+def test_one_outfit_or_backdrop_in_most_photos_is_reported_with_its_count():
     same, other = (20.0, 3.0, -15.0), (70.0, 40.0, 30.0)
     grey = [(float(30 * i), 0.0, 0.0) for i in range(6)]
     alike = [Surroundings(same, g) for g in grey]
@@ -96,7 +96,7 @@ def test_one_outfit_or_backdrop_in_most_photos_is_said_with_its_count():
     assert [(v.kind, v.groups) for v in grid.variety] == [("outfit", (3, 3))]
 
 
-def test_light_from_one_side_only_is_said():
+def test_light_from_one_side_only_is_reported():
     alike = [Surroundings(None, None, "from the left")] * 8
     assert any("8 photos are lit alike" in a for a in coverage([], alike).advice)
     assert coverage([], [*alike, Surroundings(None, None, "even")]).advice[-1:] != alike
@@ -112,7 +112,7 @@ def looks(*people, count=4):
     return out
 
 
-def test_two_looks_of_one_face_are_told_apart_by_name():
+def test_two_looks_of_one_face_are_distinguished_by_name():
     advice = " ".join(coverage(looks(1, 2), same_person_similarity=0.45).advice)
     assert "looks different in 4 photos" in advice
     assert "_0.jpg" in advice

@@ -103,7 +103,7 @@ def test_framings_take_the_buckets_in_turn_unless_one_leaves_the_photo():
     assert sizes == {(112, 144)}
 
 
-def test_framings_that_come_out_equal_are_given_once():
+def test_framings_that_come_out_equal_are_returned_once():
     assert len(framings(face_of(400, 500, 50, 64), 256)) == 1
     assert len(framings(face_of(400, 400, 200, 260), count=1)) == 1
     assert len(framings(face_of(400, 400, 200, 260), count=3)) == 3

@@ -27,7 +27,7 @@ def with_landmarks():
 
 @pytest.mark.parametrize("face", [made_up_face(), with_landmarks()])
 @pytest.mark.parametrize("stops", [0.0, 1.0, 3.0, 5.0])
-def test_the_ratio_of_the_two_sides_is_told_in_stops(face, stops):
+def test_the_ratio_of_the_two_sides_is_measured_in_stops(face, stops):
     assert contrast_stops(skin(0.4, 0.4 / 2**stops), face) == pytest.approx(stops, abs=0.12)
     assert contrast_stops(skin(0.4 / 2**stops, 0.4), face) == pytest.approx(stops, abs=0.12)
 

@@ -46,7 +46,7 @@ def test_every_exif_orientation_comes_out_upright(tmp_path, orientation, max_sid
     assert pixels[h - 4, 3].argmax() == 2
 
 
-def test_a_large_jpeg_is_decoded_small_but_its_size_is_told_in_full(tmp_path):
+def test_a_large_jpeg_is_decoded_small_but_its_full_size_is_reported(tmp_path):
     path = save(tmp_path / "big.jpg", draw(0, (1200, 1600)))
     photo, pixels = load_photo(path, 400)
     assert photo.size_px == (1200, 1600)

@@ -113,7 +113,7 @@ def test_the_check_says_how_far_a_head_leans(tmp_path, pose):
     assert "extreme_pose" not in check_photo(path, Upright(), CHECKS).codes
 
 
-def test_a_face_that_only_shows_from_farther_away_is_told_in_the_pixels_of_the_picture():
+def test_a_face_that_only_shows_from_farther_away_is_located_in_the_pixels_of_the_picture():
     image, finder = picture(0.0), Upright()
     near = finder.find(image)[0]
 

@@ -64,7 +64,7 @@ def test_pictures_below_the_table_are_found(tmp_path: Path) -> None:
     assert (imported.photos, imported.captions) == (3, 3)
 
 
-def test_rows_of_no_picture_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_rows_of_no_picture_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     source = pictures(tmp_path / "set")
     table(source, ["a.png", *(f"other_{i}.png" for i in range(10))])
     with caplog.at_level(logging.WARNING):
@@ -98,7 +98,7 @@ def test_text_files_find_their_picture(tmp_path: Path, name: str) -> None:
     )
 
 
-def test_a_captioner_that_was_asked_for_stays(tmp_path: Path) -> None:
+def test_an_explicit_captioner_stays(tmp_path: Path) -> None:
     source = pictures(tmp_path / "set")
     (source / "a.txt").write_text("words")
     recipe.init(tmp_path / "me", source, overrides=["dataset.captions.captioner=attributes"])

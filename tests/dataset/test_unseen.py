@@ -15,7 +15,7 @@ def blind(image):
     return []
 
 
-def test_a_burnt_out_picture_is_told_from_one_without_a_face():
+def test_a_burnt_out_picture_is_distinguished_from_one_without_a_face():
     burnt = np.clip(draw(0).astype(int) // 8 + 238, 0, 255).astype(np.uint8)
     finding = unseen(burnt, seen_with_contrast, CHECKS)
     assert finding is not None

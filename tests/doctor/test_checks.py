@@ -80,7 +80,7 @@ FACTS: dict[str, tuple[Machine, str, str]] = {
 
 
 @pytest.mark.parametrize("fault", sorted(FACTS))
-def test_a_fault_that_this_machine_cannot_have_is_found(fault: str) -> None:
+def test_a_simulated_fault_is_reported(fault: str) -> None:
     machine, name, words = FACTS[fault]
     checks = doctor.judge_machine(machine, NEEDED, TESTED)
     assert words in failed(checks, name).observed
@@ -193,7 +193,7 @@ REAL: dict[str, tuple[Callable[[Bench], object], str, str]] = {
 
 
 @pytest.mark.parametrize("fault", sorted(REAL))
-def test_a_real_fault_of_the_machine_is_found(fault: str, bench: Bench) -> None:
+def test_a_real_fault_of_the_machine_is_reported(fault: str, bench: Bench) -> None:
     plant, name, words = REAL[fault]
     plant(bench)
     checks = bench.checks()
@@ -221,7 +221,9 @@ def test_the_shipped_models_are_whole(hub: Hub) -> None:
     assert {c.status for c in doctor.judge_models(hub)} == {"ok"}
 
 
-def test_a_damaged_base_and_pack_are_found(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_base_and_pack_are_reported(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assets = Path(shutil.copytree(bases.ASSETS, tmp_path / "assets"))
     monkeypatch.setattr(bases, "ASSETS", assets)
     monkeypatch.setattr(packs, "embedded_folder", lambda: assets / "face_pack")
@@ -263,7 +265,7 @@ FOLDER_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("fault", sorted(FOLDER_FAULTS))
-def test_a_fault_of_a_likeness_is_found(fault: str, hub: Hub, tmp_path: Path) -> None:
+def test_a_fault_of_a_likeness_is_reported(fault: str, hub: Hub, tmp_path: Path) -> None:
     import datetime as dt
 
     folder = make_likeness(tmp_path / "anna")

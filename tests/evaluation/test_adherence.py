@@ -24,7 +24,7 @@ def test_what_a_prompt_asks_for():
     [(face(0, "smiling"), 1.0), (face(30, "smiling"), 0.5), (face(60, "neutral"), 0.0), (None, 0.0),
      (face(None, None), None), (face(None, "smiling"), 1.0)],
 )  # fmt: skip
-def test_share_of_what_was_asked(seen, met):
+def test_share_of_the_requested_attributes(seen, met):
     assert attribute_adherence("frontal headshot of ohwx man, smiling", seen) == met
 
 
@@ -32,7 +32,7 @@ def test_a_prompt_that_asks_for_nothing_cannot_be_judged():
     assert attribute_adherence("ohwx man by the sea", None) is None
 
 
-def test_every_attribute_that_is_asked_and_seen():
+def test_every_attribute_that_is_requested_and_seen():
     prompt = "frontal headshot of ohwx man, lit from the left, goatee, smiling, rembrandt lighting"
     one = replace(
         face(0, "smiling"), beard="goatee", lighting="split lighting", light_direction=(-0.8, 0.4, 0.4)

@@ -42,7 +42,7 @@ def test_no_difference_says_what_it_would_take():
     assert comparison.ci95[0] < 0 < comparison.ci95[1]
 
 
-def test_a_missing_face_counts_as_zero_and_the_unpaired_are_told():
+def test_a_missing_face_counts_as_zero_and_the_unpaired_are_reported():
     a = {"x": [0.5, None], "y": [0.5], "z": [0.5], "only a": [0.9]}
     b = {"x": [0.5, 0.5], "y": [0.5], "z": [0.5]}
     comparison = compare(measured("a", a), measured("b", b))

@@ -140,7 +140,7 @@ def test_a_threshold_belongs_to_its_pack(tmp_path):
         read_threshold(tmp_path / "t.json", pack_digest="d")
 
 
-def test_a_broken_report_is_told(tmp_path):
+def test_a_broken_report_is_an_error(tmp_path):
     (tmp_path / "drift.json").write_text('{"scores": [{}]}')
     with pytest.raises(InputError, match="not a report"):
         tables.read_measured(tmp_path / "drift.json")

@@ -154,7 +154,7 @@ def test_the_page_needs_nothing_from_outside(tmp_path):
     assert str(tmp_path) not in html
 
 
-def test_indicative_synthetic_and_checkpoints_are_said(tmp_path):
+def test_indicative_synthetic_and_checkpoints_are_stated(tmp_path):
     table = [CheckpointScore(s, 0.1 + s / 1000, 1.0, 3, (0.1, 0.2, 0.3)) for s in (100, 200)]
     plain = page(tmp_path)
     assert "Indicative." not in plain
@@ -294,7 +294,7 @@ def test_a_report_is_read_again_as_it_was_written(tmp_path):
         read_report(tmp_path / "drift.json")
 
 
-def test_json_has_no_share_without_a_gap_and_tells_the_gain(tmp_path):
+def test_json_has_no_share_without_a_gap_and_records_the_gain(tmp_path):
     write_drift_json(tmp_path / "drift.json", report(ceiling=0.05, impostor=0.05))
     value = json.loads((tmp_path / "drift.json").read_text(encoding="utf-8"))
     assert value["share_of_ceiling"] is None

@@ -80,7 +80,7 @@ def test_a_pack_without_the_attribute_network_leaves_its_fields_empty(
     assert (face.glasses, face.beard, face.lighting, face.light_direction) == (None, None, None, None)
 
 
-def test_an_attribute_network_of_another_width_is_told(pack: FacePack) -> None:
+def test_an_attribute_network_of_another_width_is_an_error(pack: FacePack) -> None:
     assert pack.attributes is not None
     fewer = replace(pack.attributes, groups={"glasses": vocabulary.GLASSES})
     with pytest.raises(ArtifactError, match="another number of values"):
@@ -117,7 +117,7 @@ def test_the_gallery_has_unit_rows_per_embedder(pack: FacePack) -> None:
     assert np.allclose(np.linalg.norm(gallery, axis=-1), 1, atol=1e-5)
 
 
-def test_wrong_arguments_are_told(pack: FacePack) -> None:
+def test_wrong_arguments_are_errors(pack: FacePack) -> None:
     with pytest.raises(InputError, match="embedder"):
         FaceAnalyzer(pack, "best")  # pyright: ignore[reportArgumentType]
     with pytest.raises(InputError, match="RGB"):
@@ -125,7 +125,7 @@ def test_wrong_arguments_are_told(pack: FacePack) -> None:
     assert FaceAnalyzer(pack).find(np.zeros((4, 4, 3), dtype=np.uint8)) == []
 
 
-def test_a_model_in_the_wrong_role_is_told(pack: FacePack) -> None:
+def test_a_model_in_the_wrong_role_is_an_error(pack: FacePack) -> None:
     with pytest.raises(ArtifactError, match="insightface chose another embedder"):
         FaceAnalyzer(replace(pack, embedder_select=pack.embedder_report, align="detector"))
 

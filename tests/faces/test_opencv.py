@@ -87,7 +87,7 @@ def test_the_door_opens_the_right_backend(pack: FacePack, tiny_pack: Path) -> No
     assert isinstance(open_analyzer(resolve_pack(str(tiny_pack)), "report"), FaceAnalyzer)
 
 
-def test_wrong_arguments_and_wrong_graphs_are_told(pack: FacePack, tmp_path: Path) -> None:
+def test_wrong_arguments_and_wrong_graphs_are_errors(pack: FacePack, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="embedder"):
         OpenCvAnalyzer(pack, "best")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="RGB"):
@@ -100,7 +100,7 @@ def test_wrong_arguments_and_wrong_graphs_are_told(pack: FacePack, tmp_path: Pat
         OpenCvAnalyzer(replace(pack, folder=tmp_path))
 
 
-def test_a_gallery_is_made_from_other_people(pack: FacePack, tmp_path: Path) -> None:
+def test_a_gallery_is_built_from_other_people(pack: FacePack, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(pack.folder, tmp_path / "pack"))
     mine, people = resolve_pack(str(folder)), tmp_path / "people"
     with pytest.raises(ArtifactError, match="portrait-lora gallery tiny"):

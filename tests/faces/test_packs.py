@@ -34,17 +34,17 @@ def test_digest_follows_the_files(tiny_pack: Path, tmp_path: Path) -> None:
     assert resolve_pack(str(other)).digest != resolve_pack(str(tiny_pack)).digest
 
 
-def test_a_missing_folder_is_told(tmp_path: Path) -> None:
+def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such face pack"):
         resolve_pack(str(tmp_path / "nowhere"))
 
 
-def test_a_folder_without_pack_json_is_told(tmp_path: Path) -> None:
+def test_a_folder_without_pack_json_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"pack\.json"):
         resolve_pack(str(tmp_path))
 
 
-def test_a_changed_file_is_told(tiny_pack: Path, tmp_path: Path) -> None:
+def test_a_changed_file_is_an_error(tiny_pack: Path, tmp_path: Path) -> None:
     other = copy_pack(tiny_pack, tmp_path / "p")
     file = other / "w_embedder_a.onnx"
     file.write_bytes(file.read_bytes() + b"x")
@@ -52,7 +52,7 @@ def test_a_changed_file_is_told(tiny_pack: Path, tmp_path: Path) -> None:
         resolve_pack(str(other))
 
 
-def test_a_missing_file_is_told(tiny_pack: Path, tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error(tiny_pack: Path, tmp_path: Path) -> None:
     other = copy_pack(tiny_pack, tmp_path / "p")
     (other / "det_synthetic.onnx").unlink()
     with pytest.raises(ArtifactError, match="missing"):
@@ -83,7 +83,7 @@ def test_a_v2_manifest_is_refused(tiny_pack: Path, tmp_path: Path) -> None:
         ({"det_size_px": "wide"}, ArtifactError, "lacks or misstates"),
     ],
 )
-def test_a_wrong_pack_json_is_told(
+def test_a_wrong_pack_json_is_an_error(
     tiny_pack: Path, tmp_path: Path, change: dict[str, Any], error: type[Exception], words: str
 ) -> None:
     other = copy_pack(tiny_pack, tmp_path / "p")
@@ -92,7 +92,7 @@ def test_a_wrong_pack_json_is_told(
         resolve_pack(str(other))
 
 
-def test_broken_json_is_told(tiny_pack: Path, tmp_path: Path) -> None:
+def test_broken_json_is_an_error(tiny_pack: Path, tmp_path: Path) -> None:
     other = copy_pack(tiny_pack, tmp_path / "p")
     (other / packs.PACK_FILE).write_text("{")
     with pytest.raises(ArtifactError, match="is damaged"):
@@ -106,7 +106,7 @@ def test_a_head_survives_json(tiny_pack: Path) -> None:
 
 
 @pytest.mark.parametrize("value", ["nose", 3])
-def test_an_unknown_alignment_is_told(tiny_pack: Path, tmp_path: Path, value: object) -> None:
+def test_an_unknown_alignment_is_an_error(tiny_pack: Path, tmp_path: Path, value: object) -> None:
     other = copy_pack(tiny_pack, tmp_path / "p")
     edit(other, {"align": value})
     with pytest.raises(ArtifactError, match="align"):

@@ -52,7 +52,7 @@ def test_parts_agree_with_the_truth(
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.45])
-def test_the_share_covered_is_told(
+def test_the_covered_share_is_measured(
     analyzer: FaceAnalyzer, labelled: tuple[np.ndarray, np.ndarray, np.ndarray], share: float
 ) -> None:
     image, landmarks, _ = labelled
@@ -121,7 +121,7 @@ def test_training_labels_are_those_of_the_crop() -> None:
     assert (beyond == -1).float().mean() > 0.5
 
 
-def test_a_face_that_is_too_covered_to_be_sure_of_is_found_all_the_same(
+def test_a_face_too_covered_to_be_certain_is_still_found(
     labelled: tuple[np.ndarray, np.ndarray, np.ndarray],
 ) -> None:
     image, landmarks, _ = labelled

@@ -72,7 +72,7 @@ def test_the_rows_that_the_issue_names_are_there() -> None:
     assert [set(row) for row in table()] == [set(table()[0])] * len(BASES)
 
 
-def test_a_single_file_is_told_how_to_become_a_folder(tmp_path: Path) -> None:
+def test_the_error_for_a_single_file_says_how_to_convert_it(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"x")
     with pytest.raises(InputError, match="portrait-lora convert"):
         resolve_base(tmp_path / "model.safetensors")

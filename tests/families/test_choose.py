@@ -22,7 +22,7 @@ def test_the_largest_that_fits(memory_gb: float, name: str) -> None:
     assert choice(memory_gb).base.name == name
 
 
-def test_the_reason_is_told() -> None:
+def test_the_reason_is_stated() -> None:
     assert "no GPU" in choice(None, device="cpu").reasons[0]
     assert "few" in choice(3).reasons[0]
     assert "int8 weights" in choice(16).reasons[0]

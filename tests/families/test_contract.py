@@ -85,7 +85,7 @@ def test_predict_and_model_space_are_those_of_the_pipeline(fresh: Family, name: 
     torch.testing.assert_close(fresh.to_model_space(seen.decoded), seen.drawn, atol=1e-5, rtol=1e-4)
 
 
-def test_a_batch_is_its_rows_and_everything_given_matters(fresh: Family, name: FamilyName) -> None:
+def test_a_batch_is_its_rows_and_every_input_matters(fresh: Family, name: FamilyName) -> None:
     """Two prompts of different length at two noise levels; then each input changed alone."""
     condition = encoded(fresh, PROMPTS)
     rows = [encoded(fresh, [prompt]) for prompt in PROMPTS]

@@ -25,7 +25,7 @@ from scripts.rows import load
 Tiny = Callable[[FamilyName], Family]
 
 
-def test_conditions_are_batched_with_padding_and_only_where_a_mask_tells() -> None:
+def test_conditions_are_batched_with_padding_only_where_a_mask_marks_it() -> None:
     short = PromptCondition(torch.ones(1, 2, 3), torch.ones(1, 2, dtype=torch.bool), torch.ones(1, 5))
     long = PromptCondition(torch.ones(2, 4, 3), torch.ones(2, 4, dtype=torch.bool), torch.ones(2, 5))
     both = PromptCondition.batch([short, long])

@@ -68,11 +68,11 @@ def test_a_good_portrait_passes_and_says_what_it_cannot_tell() -> None:
         ("nothing_cut", IMAGE, [face(110, 56, 48)]),
     ],
 )
-def test_faults_are_found(code: str, image: np.ndarray, faces: list) -> None:
+def test_faults_are_detected(code: str, image: np.ndarray, faces: list) -> None:
     assert _verdicts(image, faces)[code] is False
 
 
-def test_plastic_skin_is_told_from_the_persons_photos() -> None:
+def test_plastic_skin_is_judged_against_the_persons_photos() -> None:
     from portrait_lora.faces import quality
 
     aligned = quality.aligned_crop(IMAGE, np.asarray(FACE.keypoints_px))
@@ -91,7 +91,7 @@ def test_plastic_skin_is_told_from_the_persons_photos() -> None:
         ((0.98, 0.1, -0.1), False),
     ],
 )
-def test_the_light_comes_from_where_it_was_asked(light: tuple[float, float, float], good: bool) -> None:
+def test_the_light_comes_from_the_requested_side(light: tuple[float, float, float], good: bool) -> None:
     assert _verdicts(IMAGE, [face(light=light)])["light_direction"] is good
 
 

@@ -126,7 +126,7 @@ def test_equal_terms_are_guidance_as_ever_to_the_byte(
     assert [p.path.read_bytes() for p in usual] == [p.path.read_bytes() for p in equal]
 
 
-def test_pictures_differ_say_so_and_are_made_again(
+def test_pictures_differ_record_it_and_are_reproducible(
     tiny_sd15: SD15, adapter: Adapter, shots: list[Shot], tmp_path: Path
 ) -> None:
     usual = generate(tiny_sd15, adapter, shots, tmp_path / "usual", SAMPLER)

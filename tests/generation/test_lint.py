@@ -58,7 +58,7 @@ def test_every_remark_says_what_to_write_instead(prompt: str, code: str, instead
     assert remark.sentence.startswith(f"{code}: ")
 
 
-def test_a_closed_base_is_not_asked_for_words_that_it_lacks() -> None:
+def test_a_closed_base_is_prompted_only_with_words_it_knows() -> None:
     known = set(vocabulary.words())
     clean = "frontal close-up of ohwx man, neutral, navy suit, grey seamless backdrop, three-point lighting"
     assert lint(clean, known=known | {"ohwx", "man"}) == ()

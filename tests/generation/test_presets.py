@@ -122,7 +122,7 @@ def test_unknown_and_unfitting_presets_are_refused(
         open_pipeline(tiny_sd15, adapter, replace(Sampler(2, 1.0), accelerator=broken))
 
 
-def test_a_misfit_is_told_before_anything_is_computed(tmp_path: Path) -> None:
+def test_a_misfit_is_reported_before_anything_is_computed(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "likeness.yaml").write_text("base: embedded\n")
     ctx = Context(open_likeness(tmp_path, ["generate.preset=lcm-sdxl"]))
@@ -144,7 +144,7 @@ def test_what_is_not_set_leaves_digests_as_they_were(accelerator: Path) -> None:
     assert later(_given(accelerator)).keys() == {"preset", "accelerator"}
 
 
-def test_a_negative_prompt_that_nobody_asks_is_told() -> None:
+def test_an_ignored_negative_prompt_is_reported() -> None:
     remark = ignored_negative("hats", 1.0, "sdxl")
     assert remark is not None and "'hats'" in remark.problem and "guidance above 1" in remark.instead
     assert ignored_negative("hats", 3.5, "flux1") is not None

@@ -123,7 +123,7 @@ def test_an_unknown_series_names_the_nearest() -> None:
         _load("headshot")
 
 
-def test_a_closed_base_is_told_which_way_a_head_faces_and_where_its_light_stands(tmp_path: Path) -> None:
+def test_prompts_of_a_closed_base_state_the_facing_and_the_light_side(tmp_path: Path) -> None:
     path = _write(
         tmp_path,
         "series: mine\nshots:\n"

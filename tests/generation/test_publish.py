@@ -46,7 +46,7 @@ def test_the_mark_stays_and_nothing_leaks(portrait: Path, tmp_path: Path, kind: 
 
 
 @pytest.mark.parametrize("kind", ["jpeg", "webp", "png"])
-def test_the_recipe_goes_along_when_it_is_asked_for(portrait: Path, tmp_path: Path, kind: Format) -> None:
+def test_the_recipe_is_published_on_request(portrait: Path, tmp_path: Path, kind: Format) -> None:
     (copy,) = publish([portrait], tmp_path / "out", kind, keep_names=True, with_recipe=True)
     assert copy.stem == portrait.stem and provenance.source_type(copy) == "trainedAlgorithmicMedia"
     with Image.open(copy) as shown:

@@ -70,7 +70,7 @@ def test_what_would_leave_the_picture_or_enlarge_too_much_comes_as_near_as_it_ca
     assert reframe.crop_for(large, (PX, PX), Target(seen.eye_line, seen.head_height)) is None
 
 
-def test_a_brand_without_framing_is_told() -> None:
+def test_a_brand_without_framing_is_an_error() -> None:
     with pytest.raises(ConfigError, match="eye_line"):
         reframe.target_of(Brand("b", {"shot": "headshot"}), 1.25)
     with pytest.raises(ConfigError, match="no brand"):
@@ -83,7 +83,7 @@ def _context(family: SD15, *faces: Face) -> Context:
     )
 
 
-def test_the_crop_is_the_last_edit_and_can_be_made_again(
+def test_the_crop_is_the_last_edit_and_reproducible(
     tiny_sd15: SD15, adapter: Adapter, shots: list[Shot], tmp_path: Path
 ) -> None:
     sampler, folder = Sampler(2, 2.0), tmp_path / "series"

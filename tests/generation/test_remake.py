@@ -34,7 +34,7 @@ def _read(path: Path) -> Image.Image:
 
 
 @pytest.mark.parametrize("batch_size", [1, 2])
-def test_made_again_to_the_bit(
+def test_reproduced_bit_for_bit(
     tiny_sd15: SD15, adapter: Adapter, shots: list[Shot], tmp_path: Path, batch_size: int
 ) -> None:
     portraits = generate(tiny_sd15, adapter, shots, tmp_path, SAMPLER, batch_size=batch_size)
@@ -82,7 +82,7 @@ def _fixed(
     return edits.apply_edit(pipe, source, recipe, 64), recipe, mask
 
 
-def test_a_fix_changes_nothing_outside_its_mask_and_can_be_made_again(
+def test_a_fix_changes_nothing_outside_its_mask_and_is_reproducible(
     tiny_sd15: SD15, adapter: Adapter, shots: list[Shot], tmp_path: Path
 ) -> None:
     path = generate(tiny_sd15, adapter, shots[:1], tmp_path, SAMPLER)[0].path
@@ -116,7 +116,7 @@ def test_a_variation_keeps_the_composition_as_its_strength_says(tmp_path: Path) 
     assert 1.5 * away[0] < away[1]
 
 
-def test_a_variation_is_made_again_and_only_over_its_own_picture(
+def test_a_variation_is_reproduced_only_over_its_own_picture(
     tiny_sd15: SD15, adapter: Adapter, shots: list[Shot], tmp_path: Path
 ) -> None:
     path = generate(tiny_sd15, adapter, shots[:1], tmp_path, Sampler(6, 2.0))[0].path
@@ -196,12 +196,12 @@ def test_the_conditions_do_not_make_a_picture_stale(
 
 
 @pytest.mark.parametrize("text", ["", "no base64!", "aGVsbG8="])
-def test_a_damaged_mask_is_told(text: str) -> None:
+def test_a_damaged_mask_is_reported(text: str) -> None:
     with pytest.raises(ArtifactError, match="mask"):
         edits.decode_mask(text)
 
 
-def test_a_foreign_text_under_our_key_is_told_as_damage(tmp_path: Path) -> None:
+def test_a_foreign_text_under_our_key_is_reported_as_damage(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "likeness.yaml").write_text("base: embedded\n")
     info = PngInfo()

@@ -39,7 +39,7 @@ def test_same_seed_same_bytes_and_any_batch_size(
     assert [p.shot for p in a] == shots
 
 
-def test_the_bare_base_answers_the_empty_prompt_where_asked(
+def test_the_bare_base_answers_the_empty_prompt_on_request(
     tiny_sd15: SD15, adapter: Adapter, shots: list[Shot], tmp_path: Path
 ) -> None:
     generator = torch.Generator().manual_seed(0)
@@ -89,7 +89,7 @@ def test_the_adapter_and_its_scale_show(
     assert np.abs(base - full).max() > 2
 
 
-def test_each_picture_says_what_made_it(
+def test_each_picture_records_how_it_was_generated(
     tiny_sd15: SD15, adapter: Adapter, shots: list[Shot], tmp_path: Path
 ) -> None:
     portrait = generate(tiny_sd15, adapter, shots[:1], tmp_path, SAMPLER)[0]

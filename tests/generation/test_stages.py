@@ -35,7 +35,9 @@ def portrait(generated: tuple[Path, dict[str, object]]) -> Path:
     return sorted(Path(str(generated[1]["folder"])).glob("*.png"))[0]
 
 
-def test_a_branded_best_of_two_is_sealed_checked_and_told(generated: tuple[Path, dict[str, object]]) -> None:
+def test_a_branded_best_of_two_is_sealed_checked_and_recorded(
+    generated: tuple[Path, dict[str, object]],
+) -> None:
     folder, summary = generated
     series = Path(str(summary["folder"]))
     manifest.verify(series)
@@ -62,7 +64,7 @@ def test_the_report_says_that_portraits_were_chosen(generated: tuple[Path, dict[
     assert "<dt>chosen by embedder A</dt><dd>best of 2</dd>" in page
 
 
-def test_a_portrait_is_made_again_to_the_bit(portrait: Path) -> None:
+def test_a_portrait_is_reproduced_bit_for_bit(portrait: Path) -> None:
     result = editing.reproduce(portrait, None, None, SMALL)
     assert result["same"] is True and result["changed_pixels"] == 0
 
@@ -80,7 +82,7 @@ def test_a_fix_stays_inside_its_mask_or_is_not_kept(portrait: Path) -> None:
     manifest.verify(portrait.parent)
 
 
-def test_a_fix_that_costs_likeness_is_shown_and_kept_when_asked(
+def test_a_fix_that_costs_likeness_is_shown_and_kept_on_request(
     portrait: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from portrait_lora.commands import portraits as commands
@@ -120,7 +122,7 @@ def test_variations_and_a_reference(portrait: Path, journey: Journey, tmp_path: 
         editing.vary(portrait, None, SMALL, strength=0.4, count=1, changes={"lightning": "x"})
 
 
-def test_bad_pictures_are_told_apart(portrait: Path, tmp_path: Path) -> None:
+def test_bad_pictures_are_distinguished(portrait: Path, tmp_path: Path) -> None:
     root = portrait.parents[2]
     blank = tmp_path / "blank.png"
     Image.fromarray(np.full((128, 128, 3), 90, np.uint8)).save(blank)
@@ -140,7 +142,7 @@ def test_bad_pictures_are_told_apart(portrait: Path, tmp_path: Path) -> None:
         editing.reproduce(forged, root, None, SMALL)
 
 
-def test_a_large_series_is_asked_about_and_strict_means_strict(
+def test_a_large_series_needs_confirmation_and_strict_means_strict(
     generated: tuple[Path, dict[str, object]], tmp_path: Path
 ) -> None:
     with pytest.raises(TooManyPictures, match=r"10,000 pictures, about .* h at .* s each") as caught:
@@ -170,7 +172,7 @@ def test_prompts_from_text_file_and_series(tmp_path: Path) -> None:
         linting.lint_text("  ")
 
 
-def test_a_brand_s_framing_is_cropped_to_and_made_again(
+def test_a_brand_s_framing_is_cropped_to_and_reproducible(
     generated: tuple[Path, dict[str, object]], tmp_path: Path
 ) -> None:
     folder = tmp_path / "framed"

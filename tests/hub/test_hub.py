@@ -76,7 +76,7 @@ def test_a_cut_connection_is_resumed(
 
 
 @pytest.mark.parametrize("fault", ["wrong", "short"])
-def test_one_bad_answer_is_asked_again(server: LocalHub, tmp_path: Path, fault: str) -> None:
+def test_one_bad_response_is_retried(server: LocalHub, tmp_path: Path, fault: str) -> None:
     server.faults[f"{REPO}/unet/weights.safetensors"] = [fault]
     hub = client(server, tmp_path)
     folder, _ = hub.fetch(hub.resolve(REPO))
@@ -122,7 +122,7 @@ def test_a_passing_trouble_passes(server: LocalHub, tmp_path: Path, status: int)
         (500, 1, "whole files are kept"),
     ],
 )
-def test_a_lasting_trouble_is_told(
+def test_a_lasting_failure_is_reported(
     server: LocalHub, tmp_path: Path, status: int, code: int, words: str
 ) -> None:
     server.faults[f"api:{REPO}"] = [status] * 9
@@ -154,7 +154,7 @@ def test_an_unknown_model_and_revision(server: LocalHub, tmp_path: Path) -> None
         client(server, tmp_path).resolve(REPO, "v9")
 
 
-def test_an_unreachable_hub_is_told(tmp_path: Path) -> None:
+def test_an_unreachable_hub_is_reported(tmp_path: Path) -> None:
     with pytest.raises(PortraitError, match="cannot be reached") as caught:
         Hub("http://127.0.0.1:9", tmp_path, wait_s=0.0).resolve(REPO)
     assert caught.value.exit_code == 1

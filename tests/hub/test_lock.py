@@ -36,13 +36,13 @@ def test_what_is_written_is_read_back_in_the_same_bytes(tmp_path: Path) -> None:
         % ("a" * 40),
     ],
 )
-def test_a_damaged_lock_is_told(tmp_path: Path, text: str) -> None:
+def test_a_damaged_lock_is_an_error(tmp_path: Path, text: str) -> None:
     (tmp_path / locks.NAME).write_text(text)
     with pytest.raises(ArtifactError, match="lock cannot be read"):
         locks.read(tmp_path)
 
 
-def test_changed_short_and_missing_files_are_told(tmp_path: Path) -> None:
+def test_changed_short_and_missing_files_are_reported(tmp_path: Path) -> None:
     path, memory = tmp_path / "unet" / "w.safetensors", tmp_path / "memory.json"
     with pytest.raises(ArtifactError, match="missing"):
         locks.verify(model(), tmp_path)

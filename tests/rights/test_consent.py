@@ -115,7 +115,7 @@ def test_an_incomplete_file_is_refused(tmp_path: Path, text: str) -> None:
         consent.of_file(tmp_path / "consent.yaml", TODAY)
 
 
-def test_a_damaged_record_is_told(tmp_path: Path) -> None:
+def test_a_damaged_record_is_an_error(tmp_path: Path) -> None:
     good = asdict(consent.of_subject("Anna", TODAY))
     assert consent.write(tmp_path, consent.of_subject("Anna", TODAY)).is_file() and consent.read(tmp_path)
     wrong = [good | {"until": None}, good | {"until": 20270131}, good | {"purposes": [7]}, {"who": "x"}, []]

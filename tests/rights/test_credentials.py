@@ -116,14 +116,14 @@ def test_an_authority_that_does_not_answer(signer: Signer) -> None:
     assert not isinstance(caught.value, InputError)
 
 
-def test_what_the_library_refuses_is_told(papers: Papers, signer: Signer) -> None:
+def test_what_the_library_refuses_is_reported(papers: Papers, signer: Signer) -> None:
     wrong = Signer(signer.chain_pem, papers.key.read_bytes(), "es384", signer.subject)
     with pytest.raises(InputError, match="cannot sign content credentials") as caught:
         credentials.sign(picture("PNG"), "PNG", wrong)
     assert "PRIVATE" not in str(caught.value)
 
 
-def test_damaged_credentials_are_told_not_raised(signer: Signer) -> None:
+def test_damaged_credentials_are_reported_not_raised(signer: Signer) -> None:
     data = credentials.sign(picture("PNG"), "PNG", signer)
     manifest = credentials.read(data[:-30], "PNG")
     assert manifest is not None and manifest.state == "invalid" and manifest.problems

@@ -246,7 +246,7 @@ def test_eyes_count_more_than_cheeks_for_the_decoder() -> None:
     assert torch.equal(weights[..., 110:, :], face[..., 110:, :])
 
 
-def test_the_teacher_sees_the_person_and_moves_the_made_picture_only(corpus: Corpus) -> None:
+def test_the_teacher_sees_the_person_and_moves_the_decoded_picture_only(corpus: Corpus) -> None:
     torch.manual_seed(0)
     teacher = Teacher(EmbedderA(), CPU)
     real, landmarks = corpus.pictures([0, 1]), corpus.column("landmarks")[:2]
@@ -272,7 +272,7 @@ def test_the_decoder_learns_with_and_without_a_teacher(corpus: Corpus, tmp_path:
     assert json.loads((out / "vae.json").read_text())["psnr"] > 0
 
 
-def test_round_trips_are_made_anew_for_another_autoencoder(corpus: Corpus, tmp_path: Path) -> None:
+def test_round_trips_are_repeated_for_another_autoencoder(corpus: Corpus, tmp_path: Path) -> None:
     rows, file = torch.tensor([0, 3]), tmp_path / "seen.safetensors"
     one, other = (vae_stage.new_vae((8, 8, 8, 8), 1, seed).eval() for seed in (0, 1))
     first = roundtrips.cached(file, corpus, rows, one, noise=0.0, seed=0)
@@ -406,7 +406,7 @@ def styled_folder(corpus: Corpus, folder: Path) -> Path:
     return folder / "styled"
 
 
-def test_the_share_asked_of_the_samples_is_of_the_other_pictures() -> None:
+def test_the_requested_share_of_samples_is_of_the_other_pictures() -> None:
     plan = Plan(1, batch=32, lr=1e-3)
     mixed, alone = feed.Mixture(640, 690, 0.1), feed.Mixture(640, 640, 0.1)
     rows = torch.cat([feed.drawn_rows(step, plan, mixed) for step in range(100)])
@@ -416,7 +416,7 @@ def test_the_share_asked_of_the_samples_is_of_the_other_pictures() -> None:
     assert sorted(plain.tolist()) == list(range(640))
 
 
-def test_styles_are_spread_over_the_corpus_and_told_in_front(corpus: Corpus, tmp_path: Path) -> None:
+def test_styles_are_spread_over_the_corpus_and_lead_the_caption(corpus: Corpus, tmp_path: Path) -> None:
     picks = style_corpus.chosen(2400, 360, seed=0)
     assert Counter(style for _, style in picks) == dict.fromkeys(vocabulary.STYLES, 120)
     rows = [row for row, _ in picks]
@@ -452,7 +452,7 @@ def test_mirrors_swap_left_and_right_in_words_boxes_and_latents(corpus: Corpus, 
     assert not torch.equal(seen, plain) and not torch.equal(seen, plain.flip(-1))
 
 
-def test_batches_made_ahead_are_those_of_their_steps(corpus: Corpus, tmp_path: Path) -> None:
+def test_batches_prepared_ahead_are_those_of_their_steps(corpus: Corpus, tmp_path: Path) -> None:
     write_tokenizer(tmp_path / "tokenizer")
     words, plan = load_tokenizer(tmp_path / "tokenizer"), Plan(9, batch=4, lr=1e-3)
     batches = feed.Batches(corpus.looks, words, plan, feed.Mixture(COUNT, COUNT), mirrors=True)
@@ -533,7 +533,7 @@ def test_replayed_steps_train_as_others_do(
     assert all(torch.allclose(averages[0][k], averages[1][k], atol=1e-3) for k in averages[0])
 
 
-def test_the_card_tells_of_pictures_that_nobody_kept() -> None:
+def test_the_card_mentions_pictures_that_nobody_kept() -> None:
     from scripts.base.card import _grown
 
     assert _grown({}) == "" and _grown({"pictures": 9, "mirrors": True, "grown": False}) == ""
@@ -570,7 +570,7 @@ def test_a_name_stands_at_the_noun_alone_and_is_nothing_at_first(tmp_path: Path)
     assert torch.equal(moved.abs().amax(2) > 0, place > 0)
 
 
-def test_half_of_the_samples_are_told_with_a_name_that_may_stand_for_hair_and_skin(corpus: Corpus) -> None:
+def test_half_of_the_captions_have_a_name_that_may_stand_for_hair_and_skin(corpus: Corpus) -> None:
     draw = random.Random(0)
     look = next(k for k in PREVIEW_LOOKS if k.beard and k.skin)
     plain = [training_caption(look, draw) for _ in range(400)]
@@ -589,7 +589,7 @@ def test_half_of_the_samples_are_told_with_a_name_that_may_stand_for_hair_and_sk
     assert abs(share - feed.NAMED) < 0.12
 
 
-def test_names_are_learnt_where_they_tell_something(
+def test_names_are_learnt_where_they_are_informative(
     corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(unet_stage, "preview", lambda *_: None)

@@ -137,7 +137,7 @@ def test_a_batch_shows_everybody_twice(pool: data.Pool) -> None:
     )
 
 
-def test_relatives_come_in_pairs_behind_those_to_be_told_apart(pool: data.Pool) -> None:
+def test_relatives_come_in_pairs_behind_those_to_be_distinguished(pool: data.Pool) -> None:
     own = embedders.seeds_of(pool)
     near = replace(pool.take(pool.person < 2), seed=torch.tensor([kin_of(own[0])] * 2 + [kin_of(own[1])] * 2))
     album = embedders.album_of(pool, near)
@@ -313,7 +313,7 @@ def test_overlap() -> None:
     assert evaluate_face_pack.overlap((0, 0, 1, 1), (2, 2, 3, 3)) == 0
 
 
-def test_the_card_tells_where_the_pack_comes_from(tmp_path: Path) -> None:
+def test_the_card_states_where_the_pack_comes_from(tmp_path: Path) -> None:
     torch.manual_seed(0)
     export.export_net("landmarks", Landmarks(), tmp_path / export.FILES["landmarks"])
     facts = {"det_size_px": 256, "thresholds": {"synthetic-a": 0.4}}

@@ -24,7 +24,7 @@ def test_people_between_two_others_keep_what_has_no_degree():
     assert jaw[1] == pytest.approx(float(a.values["jaw_w"][1] + b.values["jaw_w"][1]) / 2, abs=1e-6)
 
 
-def test_relatives_lie_at_all_distances_and_are_found_again():
+def test_relatives_lie_at_all_distances_and_are_reproducible():
     own = list(range(60))
     people, kin = people_of(own), people_of([kin_of(seed) for seed in own])
     strangers = sample_people(own)

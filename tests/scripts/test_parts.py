@@ -14,7 +14,7 @@ from scripts.evaluate_check import Study, Tally
 NAMES = ["a", "b", "c"]
 
 
-def test_finished_parts_are_not_made_again(tmp_path: Path) -> None:
+def test_finished_parts_are_not_repeated(tmp_path: Path) -> None:
     computed: list[str] = []
 
     def make(name: str) -> parts.Result:

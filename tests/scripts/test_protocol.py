@@ -46,7 +46,7 @@ def test_interpolated_people_are_as_far_apart_as_they_should_be():
 
 
 @pytest.mark.parametrize("wanted", [0.0, 0.05, 0.5, 1.0])
-def test_people_are_found_at_the_distance_asked_for(wanted: float):
+def test_people_are_found_at_the_requested_distance(wanted: float):
     scale = distance.stranger_scale(0, pairs=10)
     a = sample_people([3])
     someone, reached = distance.at_distance(a, wanted, scale, first_other=40, step=1)

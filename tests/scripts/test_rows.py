@@ -14,7 +14,7 @@ def test_a_missed_target_fails_the_script(tmp_path: Path, capsys: pytest.Capture
     assert "MISSED" in capsys.readouterr().out
 
 
-def test_rows_are_told_and_kept_as_they_come(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_rows_are_printed_and_kept_as_they_come(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     table = Table(tmp_path / "rows.json")
     table.add([Row("first", 0.9, "share", 3, 0.8)])
     assert "first" in capsys.readouterr().out

@@ -107,7 +107,7 @@ def test_words_are_joined_only_where_they_are_confused() -> None:
     assert len(merge(torch.rand(200, 4, generator=torch.Generator().manual_seed(0)), truth)) == 2
 
 
-def test_prompts_tell_their_renders(wanted: Wanted) -> None:
+def test_prompts_describe_their_renders(wanted: Wanted) -> None:
     assert wanted.renders.shape == (8, 3, 128, 128)
     assert wanted.prompts == tuple(vocabulary.sentence(look) for look in wanted.looks)
     colours = {c for look in wanted.looks if (c := words_of(look)["hair colour"])}
@@ -170,7 +170,7 @@ def test_joined_words_are_named_and_shown_apart_too(
     assert "three-point lighting = rembrandt lighting" in capsys.readouterr().out
 
 
-def test_what_an_adapter_costs_is_told_over_all_people(tmp_path: Path) -> None:
+def test_what_an_adapter_costs_is_averaged_over_all_people(tmp_path: Path) -> None:
     layers = {"subject": "ohwx man", "view": "frontal", "wardrobe": "navy suit", "lighting": "rim lighting"}
     assert adapters.look_of(layers) == prompted(
         Look("man", view="frontal", wardrobe="navy suit", lighting="rim lighting")
@@ -199,7 +199,7 @@ def test_what_an_adapter_costs_is_told_over_all_people(tmp_path: Path) -> None:
     assert adapters.adapter_rows([tmp_path / "none"], classifiers.Reader(Light(), groups)) == []
 
 
-def test_glasses_that_nobody_asked_for_are_counted(wanted: Wanted) -> None:
+def test_unprompted_glasses_are_counted(wanted: Wanted) -> None:
     drawn = labels(wanted.looks)
     glasses = NAMES.index("glasses")
     silent = drawn[:, glasses] == 0
@@ -277,7 +277,7 @@ def test_a_render_without_a_face_reaches_nothing() -> None:
     assert share == pytest.approx(((1 + 0.6 + 0) / 3 - 0.1) / 0.8)
 
 
-def test_the_loss_is_the_mean_over_what_is_told() -> None:
+def test_the_loss_is_the_mean_over_the_labelled() -> None:
     generator = torch.Generator().manual_seed(0)
     wanted = torch.stack([torch.randint(-1, len(a.words), (12,), generator=generator) for a in ATTRIBUTES], 1)
     wanted[:, 3] = UNLABELLED

@@ -106,7 +106,7 @@ def test_a_folder_that_is_not_whole_is_not_scored(copy: Path) -> None:
 
 
 @pytest.mark.parametrize("change", ["pack", "clip", "subject", "select", "portraits", "dataset"])
-def test_a_report_is_made_anew_when_what_it_depends_on_changes(copy: Path, change: str) -> None:
+def test_a_report_is_rebuilt_when_what_it_depends_on_changes(copy: Path, change: str) -> None:
     before = score.score_inputs(Context(open_likeness(copy, REDUCED)))
     assert before == score.score_inputs(Context(open_likeness(copy, REDUCED)))
     overrides = {"clip": ["score.clip=mine"], "subject": ["subject.name=Ann"]}.get(change, [])

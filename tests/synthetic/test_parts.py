@@ -52,6 +52,6 @@ def test_a_neckline_shows_skin_below_the_neck() -> None:
     assert rows[SKIN].max() > rows[CLOTHES].min()
 
 
-def test_as_many_scenes_as_people_are_asked() -> None:
+def test_there_must_be_as_many_scenes_as_people() -> None:
     with pytest.raises(ValueError, match="2 people but 1 scenes"):
         part_labels(synthetic.sample_people([1, 2]), synthetic.sample_scenes([1]))

@@ -73,7 +73,7 @@ def test_unknown_items_are_refused() -> None:
 
 
 @pytest.mark.parametrize("hat", ["beanie", "brimmed hat"])
-def test_a_hat_covers_hair_and_forehead_and_is_told(hat: str) -> None:
+def test_a_hat_covers_hair_and_forehead_and_is_recorded(hat: str) -> None:
     bare, hatted = worn(WOMAN), worn(WOMAN, hat=f"teal {hat}")
     scene = sample_scenes([5], **PLAIN, head_fraction=0.6)  # pyright: ignore[reportArgumentType]
     before, after = (part_labels(p, scene, 96)[0] for p in (bare, hatted))

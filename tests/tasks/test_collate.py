@@ -55,7 +55,7 @@ def test_people_side_by_side_with_groups(tmp_path: Path):
     assert json.dumps(summary)
 
 
-def test_wrong_use_is_told(tmp_path: Path):
+def test_wrong_use_is_an_error(tmp_path: Path):
     folder = person(tmp_path, "ann", 0.0)
     with pytest.raises(InputError, match="no report here"):
         compare.report_file(tmp_path / "absent")

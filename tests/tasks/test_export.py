@@ -90,7 +90,7 @@ def test_the_export_is_loaded_again_by_its_reader(opened: Likeness, tmp_path: Pa
     assert export(opened, SDXL, "diffusers", tmp_path / "sdxl", name="x")["reloaded"] is False  # not here
 
 
-def test_portraits_only_when_asked(opened: Likeness, tmp_path: Path) -> None:
+def test_portraits_only_on_request(opened: Likeness, tmp_path: Path) -> None:
     summary = export(opened, SDXL, "diffusers", tmp_path / "out", name="x", portraits=True)
     assert summary["files"][2:] == ["images/portrait_0.png", "images/portrait_1.png"]  # type: ignore[index]
     assert "<Gallery />" in (tmp_path / "out" / "README.md").read_text()
@@ -99,7 +99,7 @@ def test_portraits_only_when_asked(opened: Likeness, tmp_path: Path) -> None:
         assert b"ohwx" not in picture.read_bytes() and provenance.RECIPE_KEY not in Image.open(picture).info
 
 
-def test_what_cannot_be_exported_is_told(opened: Likeness, tmp_path: Path) -> None:
+def test_what_cannot_be_exported_is_an_error(opened: Likeness, tmp_path: Path) -> None:
     base = resolve_base("embedded")
     with pytest.raises(InputError, match="cannot read this family"):
         export(opened, replace(SDXL, family="flux2"), "kohya", tmp_path / "out", name="x")
@@ -114,7 +114,7 @@ def test_what_cannot_be_exported_is_told(opened: Likeness, tmp_path: Path) -> No
     assert not (tmp_path / "out").exists()
 
 
-def test_a_file_tells_how_it_was_made(opened: Likeness, tmp_path: Path) -> None:
+def test_a_file_shows_how_it_was_generated(opened: Likeness, tmp_path: Path) -> None:
     portrait = opened.root / "portraits" / "headshots" / "shot_1.png"
     facts = inspect_file(portrait)
     assert facts["digital_source_type"] == "trainedAlgorithmicMedia"

@@ -88,7 +88,7 @@ def test_exports_elsewhere_are_searched(tmp_path: Path) -> None:
     assert [p.name for p in elsewhere.iterdir()] == ["other.safetensors"]
 
 
-def test_records_go_with_the_portraits_and_adapters_they_tell_of(tmp_path: Path) -> None:
+def test_records_go_with_the_portraits_and_adapters_they_describe(tmp_path: Path) -> None:
     folder, shared = make_likeness(tmp_path / "anna"), tmp_path / "ComfyUI"
     shared.mkdir()
     shutil.copy(folder / "portraits/headshots/shot_0.png", shared / "p.png")
@@ -170,7 +170,7 @@ def test_a_folder_that_is_no_likeness_is_left_alone(tmp_path: Path) -> None:
         plan(tmp_path / "precious", photos=True)
 
 
-def test_what_cannot_be_removed_is_told_and_the_rest_goes(
+def test_what_cannot_be_removed_is_reported_and_the_rest_goes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, real = make_likeness(tmp_path / "anna"), removal.remove_whole

@@ -124,7 +124,7 @@ def test_a_damaged_record_is_no_record(tmp_path: Path) -> None:
     assert names(out) == ["likeness.json", "likeness.safetensors"]
 
 
-def test_resized_and_saved_again_is_found_and_asked_about(tmp_path: Path) -> None:
+def test_a_resized_and_resaved_copy_is_found_and_needs_confirmation(tmp_path: Path) -> None:
     from PIL import Image, ImageFilter
 
     folder = make_likeness(tmp_path / "anna")
@@ -146,7 +146,7 @@ def test_resized_and_saved_again_is_found_and_asked_about(tmp_path: Path) -> Non
     )
 
 
-def test_copies_of_kept_photos_are_not_asked_about(tmp_path: Path) -> None:
+def test_copies_of_kept_photos_need_no_confirmation(tmp_path: Path) -> None:
     from PIL import Image, ImageFilter
 
     folder, mine = make_likeness(tmp_path / "anna"), tmp_path / "mine"

@@ -7,6 +7,6 @@ from portrait_lora.tasks import sweep
 
 
 @pytest.mark.parametrize("over", ["adapter_scale", "adapter_scale=", "rank=1,2", "=1"])
-def test_what_cannot_be_swept_is_told(over: str):
+def test_what_cannot_be_swept_is_an_error(over: str):
     with pytest.raises(InputError, match="--over"):
         sweep.run(Path("nowhere"), over)

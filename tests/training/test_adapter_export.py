@@ -102,7 +102,7 @@ def test_kohya_keys_and_shapes(trained: TrainResult, tmp_path: Path) -> None:
     )
 
 
-def test_the_header_tells_what_it_must_and_leaks_nothing(trained: TrainResult) -> None:
+def test_the_header_states_what_it_must_and_leaks_nothing(trained: TrainResult) -> None:
     adapter = trained.checkpoints[-1]
     meta = read_header(adapter.path)["__metadata__"]
     assert meta["modelspec.architecture"] == "stable-diffusion-v1/lora"
@@ -116,7 +116,7 @@ def test_the_header_tells_what_it_must_and_leaks_nothing(trained: TrainResult) -
     assert (adapter.rank, adapter.alpha, adapter.step) == (4, 2.0, 4)
 
 
-def test_a_cut_file_and_a_foreign_file_are_told_apart(trained: TrainResult, tmp_path: Path) -> None:
+def test_a_cut_file_and_a_foreign_file_are_distinguished(trained: TrainResult, tmp_path: Path) -> None:
     cut = tmp_path / "cut.safetensors"
     cut.write_bytes(trained.checkpoints[-1].path.read_bytes()[:-5])
     with pytest.raises(ArtifactError, match="cut short"):

@@ -181,7 +181,7 @@ def test_a_short_run_gone_wrong_says_so(run: Train, tmp_path: Path, steps: int) 
     assert not list((tmp_path / "wrong/checkpoints").glob(f"step-{steps:06d}"))
 
 
-def test_a_full_disk_is_told_and_costs_nothing(
+def test_a_full_disk_is_reported_and_costs_nothing(
     run: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = run("plain")

@@ -211,7 +211,7 @@ def test_caption_dropout_and_order_are_even(
     assert min(counts[1:]) >= 7
 
 
-def test_a_mask_changes_the_loss_only_when_asked(
+def test_a_mask_changes_the_loss_only_on_request(
     run: Train, crops: list[CaptionedCrop], tmp_path: Path
 ) -> None:
     from PIL import Image

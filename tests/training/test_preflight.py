@@ -39,13 +39,13 @@ def test_what_is_chosen_fits_and_is_the_first_that_does(memory_gb: float) -> Non
         assert means.weights == "nf4" and f"{memory_gb:.0f} GB" in means.reason
 
 
-def test_too_little_memory_is_said() -> None:
+def test_too_little_memory_is_reported() -> None:
     means = choose_means(replace(JOB, base=FLUX), memory_gb=6.0, default="bfloat16")
     assert not means.fits and "run out of memory" in means.reason
     assert (means.weights, means.gradient_checkpointing, means.micro_batch) == ("nf4", True, 1)
 
 
-def test_what_was_asked_for_stays() -> None:
+def test_explicit_settings_stay() -> None:
     job = replace(JOB, weights="int8", checkpointing=False, micro_batch=2)
     for memory_gb in (141.0, 8.0, None):
         means = choose_means(job, memory_gb=memory_gb, default="bfloat16")
