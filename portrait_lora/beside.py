@@ -26,7 +26,7 @@ def written(path: Path, data: bytes, mode: int) -> Iterator[Path]:
 
     What is left of it at the end is removed.
     """
-    _sweep(path)
+    sweep(path)
     descriptor, part, held = _begun(path)
     with held:
         try:
@@ -54,8 +54,8 @@ def _begun(path: Path) -> tuple[int, Path, holding.Hold]:
         os.close(descriptor)  # between its making and its holding another writer took it for a leftover
 
 
-def _sweep(path: Path) -> None:
-    """Remove parts of `path` whose writers were killed.
+def sweep(path: Path) -> None:
+    """Remove parts of `path` whose writers were killed, as `written` does first.
 
     Where the system knows no locks nobody can tell, and they stay.
     """

@@ -251,8 +251,8 @@ def writing(
 def new_folder(folder: Path) -> Iterator[Path]:
     """Yield a temporary sibling folder for files that will be the user's: without a manifest.
 
-    It takes its name when the body is through; before, or when that raises, nothing is there.  Raises
-    `InputError` when something has the name by then, unless it is an empty folder.
+    It takes its name when the body is through; before, or when that raises, nothing is there.  A folder of
+    that name that is empty, or holds the very same files, is no obstacle; else `InputError` is raised.
     """
     replacing.clean_leftovers(make_folder(folder.parent))
     with system_errors(folder), replacing.temporary_folder(folder.parent, folder.name) as part:
@@ -268,6 +268,8 @@ def new_folder(folder: Path) -> Iterator[Path]:
         except OSError as error:
             if not folder.exists():
                 raise
+            if folder.is_dir() and digest_folder(folder) == digest_folder(part):
+                return  # the same was done before
             raise InputError("there is something of this name already", where=folder) from error
         _fsync(folder.parent)
 

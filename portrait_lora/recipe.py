@@ -71,21 +71,26 @@ def demo(out: Path, person_seed: int, *, overrides: Sequence[str] = (), force: b
 def init(folder: Path, photos: Path, *, overrides: Sequence[str] = ()) -> Summary:
     """Make a likeness folder from a folder of pictures; the originals are copied, never touched.
 
-    Stopped anywhere, the same call does it again: `photos/` is there with every picture, or not at all.
+    Stopped anywhere, also at its very end, the same call does it again: `photos/` is there with every
+    picture, or not at all.  Raises `InputError` where another likeness is.
     """
     _lead()
     if not photos.is_dir():
         raise InputError("no such folder of photos", where=photos, needed="a folder with 10-20 pictures")
     files = likeness.photo_files(photos)
-    if (folder / "photos").exists() and not _only_config_missing(folder, files):
-        raise InputError("there is a likeness here already", where=folder, remedy="Choose another folder.")
+    taken = InputError("there is a likeness here already", where=folder, remedy="Choose another folder.")
+    if (folder / "photos").exists() and not _holds(folder / "photos", files):
+        raise taken
     if not files:
         got = ", ".join(["0 files", *likeness.left_out(photos)])
         raise PhotosError("no photos in this folder", where=photos, got=got, needed="10-20 pictures")
     captions = _captions_among(photos, files)
     came = ["dataset.captions.captioner=sidecar"] if captions else []
-    resolved = config.load(None, [*came, *overrides])
-    if not (folder / "photos").exists():
+    resolved, file = config.load(None, [*came, *overrides]), folder / config.FILE_NAME
+    if (folder / "photos").exists():
+        if file.exists() and file.read_bytes() != config.short(resolved, folder).encode():
+            raise taken
+    else:
         with manifest.new_folder(folder / "photos") as part:
             for file in files:
                 shutil.copyfile(file, part / file.name)
@@ -106,13 +111,11 @@ def _captions_among(folder: Path, files: Sequence[Path]) -> int:
     return sum(bool(sidecars.caption_of(picture, rows)) for picture in pictures)
 
 
-def _only_config_missing(folder: Path, files: Sequence[Path]) -> bool:
-    """Whether an `init` of these very pictures was stopped before it wrote likeness.yaml."""
-    there = sorted(p for p in (folder / "photos").iterdir() if p.is_file())
-    return (
-        not (folder / config.FILE_NAME).exists()
-        and [p.name for p in there] == [p.name for p in files]
-        and all(manifest.sha256_file(a) == manifest.sha256_file(b) for a, b in zip(there, files, strict=True))
+def _holds(photos: Path, files: Sequence[Path]) -> bool:
+    """Whether a folder holds copies of these very files and nothing else, as a finished `init` leaves it."""
+    there = likeness.photo_files(photos)
+    return [p.name for p in there] == [p.name for p in files] and all(
+        manifest.sha256_file(a) == manifest.sha256_file(b) for a, b in zip(there, files, strict=True)
     )
 
 

@@ -91,8 +91,10 @@ def test_init_that_was_stopped_is_repeated(tmp_path: Path, monkeypatch: pytest.M
     recipe.init(tmp_path / "me", source)
     assert sorted(tree(tmp_path / "me")) == ["likeness.yaml", *(f"photos/{i}.jpg" for i in range(4))]
     before = tree(tmp_path / "me")
+    assert recipe.init(tmp_path / "me", source)["photos"] == 4  # stopped at its very end
+    assert tree(tmp_path / "me") == before
     with pytest.raises(InputError, match="likeness here already"):
-        recipe.init(tmp_path / "me", source)
+        recipe.init(tmp_path / "me", source, overrides=["seed=4"])
     (tmp_path / "me" / "likeness.yaml").unlink()
     (source / "0.jpg").write_bytes(b"another picture")
     with pytest.raises(InputError, match="likeness here already"):

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import io
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
@@ -15,7 +16,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from portrait_lora import manifest, provenance
+from portrait_lora import beside, manifest, provenance
 from portrait_lora.config import FILE_NAME
 from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.generation.save import a1111_parameters
@@ -40,6 +41,7 @@ def publish(
 ) -> list[Path]:
     """Copies in `out`, numbered unless `keep_names`; an existing file is never replaced.
 
+    A copy that is there already, byte for byte, is taken as it is: stopped anywhere, the same call goes on.
     `with_recipe` puts the prompt and the settings into the copy, as A1111 writes them.  All files are judged
     before the first is written: `InputError` for one that is missing or not marked as generated, whose name
     is taken, or whose person's consent has ended; `ArtifactError` where a recipe was asked for and there is
@@ -49,17 +51,40 @@ def publish(
         consent.require_valid(root)
     marks: list[provenance.SourceType] = [_mark(file) for file in files]
     all_parameters = [_parameters(file) if with_recipe else "" for file in files]
-    names = _names(files, out, SUFFIXES[kind]) if keep_names else _numbers(out)
+    suffix = SUFFIXES[kind]
+    each = [
+        partial(_bytes, file, kind, quality, mark, parameters)
+        for file, mark, parameters in zip(files, marks, all_parameters, strict=True)
+    ]
+    if keep_names:
+        _refuse_taken(files, out, suffix, each)
+    numbers, numbered = _numbers(out), sorted(out.glob(f"portrait-*{suffix}"))
     manifest.make_folder(out, shared=True)
     copies: list[Path] = []
+    made: list[Path] = []
     try:
-        for file, mark, parameters in zip(files, marks, all_parameters, strict=True):
-            copies.append(_write(_bytes(file, kind, quality, mark, parameters), out, SUFFIXES[kind], names))
+        for file, bytes_of in zip(files, each, strict=True):
+            data = bytes_of()
+            known = [out / f"{file.stem}{suffix}"] if keep_names else numbered
+            copy = next((p for p in known if p not in copies and _holds(p, data)), None)
+            if copy is not None:
+                beside.sweep(copy)  # it may have been stopped before its part was gone
+            else:
+                copy = _write(data, out, suffix, iter([file.stem]) if keep_names else numbers)
+                made.append(copy)
+            copies.append(copy)
     except BaseException:  # all of them or none
-        for copy in copies:
+        for copy in made:
             copy.unlink(missing_ok=True)  # our own, of a moment ago
         raise
     return copies
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    try:
+        return path.stat().st_size == len(data) and path.read_bytes() == data
+    except OSError:
+        return False
 
 
 def _write(data: bytes, out: Path, suffix: str, names: Iterator[str]) -> Path:
@@ -94,13 +119,13 @@ def _parameters(file: Path) -> str:
         raise ArtifactError("the recipe of the picture is damaged", where=file, got=repr(error)) from error
 
 
-def _names(files: Sequence[Path], out: Path, suffix: str) -> Iterator[str]:
-    """The files' own names.  Raises `InputError` unless all of them are free."""
+def _refuse_taken(files: Sequence[Path], out: Path, suffix: str, each: Sequence[Callable[[], bytes]]) -> None:
+    """Raise `InputError` unless the files' own names are free, or those of the same copies."""
     stems = [file.stem for file in files]
-    for stem in stems:
-        if (out / f"{stem}{suffix}").exists() or stems.count(stem) > 1:
-            raise _taken(out / f"{stem}{suffix}")
-    return iter(stems)
+    for stem, bytes_of in zip(stems, each, strict=True):
+        target = out / f"{stem}{suffix}"
+        if stems.count(stem) > 1 or (target.exists() and not _holds(target, bytes_of())):
+            raise _taken(target)
 
 
 def _numbers(out: Path) -> Iterator[str]:

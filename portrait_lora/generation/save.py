@@ -141,5 +141,17 @@ def is_current(path: Path, recipe: Mapping[str, object], framing: Mapping[str, o
         return False
 
 
+def is_of(path: Path, recipe: Mapping[str, object]) -> bool:
+    """Whether the recipe inside a picture is this one under whatever conditions, and nobody changed it since.
+
+    A picture whose sidecar is still missing counts: its writer was stopped between the two.
+    """
+    try:
+        same = _deciding(provenance.read_recipe(path)) == _deciding(recipe)
+        return same and (not sidecar_of(path).exists() or is_current(path, recipe))
+    except ArtifactError:
+        return False
+
+
 def _deciding(recipe: Mapping[str, object]) -> str:
     return manifest.canonical({key: value for key, value in recipe.items() if key != CONDITIONS})

@@ -83,7 +83,7 @@ def vary(
         action = "vary" if opened.recipe else "reference"
         recipe = edits.edit_recipe(action, opened.picture, opened.recipe, base, **told)
         made = edits.apply_edit(pipe, opened.picture, recipe, ctx.base.resolution_px, sampler)
-        target = _free(folder, f"{_stem(path, opened)}-vary")
+        target = _place(folder, f"{_stem(path, opened)}-vary", recipe)
         rows.append(
             {"file": str(_write(ctx, made, target, recipe)), "similarity": _similarity(ctx, references, made)}
         )
@@ -175,10 +175,11 @@ def fix(
     if best is None:
         return summary
     if not kept:
-        refused = _free(_edits_folder(opened), f"{path.stem}-{region}-refused")
+        refused = _place(_edits_folder(opened), f"{path.stem}-{region}-refused", best[2])
         return summary | {"refused": str(_write(ctx, best[1], refused, best[2]))}
     changed = (np.asarray(best[1]) != np.asarray(opened.picture)).any(axis=-1)
-    file = _write(ctx, best[1], _free(_edits_folder(opened), f"{path.stem}-{region}"), best[2])
+    target = _place(_edits_folder(opened), f"{path.stem}-{region}", best[2])
+    file = _write(ctx, best[1], target, best[2])
     outside = int((changed & (mask == 0)).sum())
     return summary | {"file": str(file), "changed_outside_mask": outside}
 
@@ -195,10 +196,13 @@ def _edits_folder(opened: Opened) -> Path:
     return manifest.make_folder(opened.ctx.likeness.portraits(f"{series}-edits"))
 
 
-def _free(folder: Path, stem: str) -> Path:
-    """The first file name with that beginning that is not taken."""
+def _place(folder: Path, stem: str, recipe: save.Recipe) -> Path:
+    """The first file name with that beginning that is not taken, or that has just this edit already.
+
+    An edit that was stopped, or is asked for again, does not get a second name.
+    """
     number = 1
-    while (path := folder / f"{stem}-{number}.png").exists():
+    while (path := folder / f"{stem}-{number}.png").exists() and not save.is_of(path, recipe):
         number += 1
     return path
 

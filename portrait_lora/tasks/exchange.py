@@ -19,13 +19,16 @@ _KINDS: Final = get_args(SubjectConfig.model_fields["kind"].annotation)
 def import_dataset(source: Path, root: Path, overrides: Sequence[str] = ()) -> Summary:
     """Copy pictures and captions into `root/photos` and write a likeness.yaml that uses them.
 
-    Raises InputError, and then nothing is left in `root`; stopped anywhere, the same call does it again.
+    Raises InputError, and then nothing is left in `root`; stopped anywhere, also at its very end, the same
+    call does it again.
     """
     from portrait_lora.dataset import kohya
 
     photos, file = root / "photos", root / likeness.FILE_NAME
-    if photos.is_dir() and any(photos.iterdir()):
-        raise InputError("a likeness lives here already", where=root, needed="a new folder")
+    taken = InputError("a likeness lives here already", where=root, needed="a new folder")
+    lives = photos.is_dir() and any(photos.iterdir())
+    if lives and not file.exists():
+        raise taken
     load(None, overrides)
     with manifest.new_folder(photos) as part:
         made = kohya.import_dataset(source, part)
@@ -39,7 +42,8 @@ def import_dataset(source: Path, root: Path, overrides: Sequence[str] = ()) -> S
         own += [f"subject.kind={kind}"] if kind in _KINDS else []
         config = load(None, [*own, *overrides])
         if file.exists() and file.read_text(encoding="utf-8", errors="replace") != short(config, root):
-            raise InputError("another configuration is here already", where=file, needed="a new folder")
+            other = InputError("another configuration is here already", where=file, needed="a new folder")
+            raise taken if lives else other
         likeness.write_config(root, config)  # before the photos take their name: the retry finds it equal
     return {
         "photos": made.photos,

@@ -56,8 +56,9 @@ def export(
     copies = [out / "images" / f"portrait_{i}.png" for i in range(len(shown))]
     beside = {"kohya": [target.with_suffix(".json")], "diffusers": [out / "README.md"], "comfy": []}[tool]
     files = [target, *beside, *copies]
-    with outside.writing(likeness.root, files):
-        reloaded = _write(likeness, base, tool, source, files, dict(zip(copies, shown, strict=True)), name)
+    with outside.writing(likeness.root, files) as parts:
+        pictures = dict(zip([parts[copy] for copy in copies], shown, strict=True))
+        reloaded = _write(likeness, base, tool, source, [parts[f] for f in files], pictures, name)
     subject = likeness.config.subject
     return {
         "tool": tool,

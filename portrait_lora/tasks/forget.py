@@ -108,7 +108,8 @@ def survey(folder: Path, *, photos: bool, also: Sequence[Path] = ()) -> Survey:
     held = _hold(root)
     rows = [r for r in outside.written_for(root) if not r.path.is_relative_to(root)]
     written = [row for row in rows if row.is_as_written]
-    changed = [row.path for row in rows if row not in written and row.path.exists()]
+    as_written = {row.file for row in written}  # an export that was killed leaves a row for the bytes before
+    changed = [row.path for row in rows if row.file not in as_written and row.path.exists()]
     out = Survey(held, targets, written, changed, Found(), [], (root / PLAN).is_file())
     for target in [*targets, *(row.path for row in written)]:
         _remember(root, target, out)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from filelock import FileLock, Timeout
 
-from portrait_lora import log, manifest, removal
+from portrait_lora import log, manifest, removal, replacing
 from portrait_lora.errors import InputError
 
 NOTED: Final = "exports.json"
@@ -82,19 +82,29 @@ def noted(root: Path) -> tuple[str, list[Path]]:
 
 
 @contextmanager
-def writing(root: Path, targets: Sequence[Path]) -> Iterator[None]:
-    """Around the writing of `targets` for the likeness in `root`: guards files of others, then records.
+def writing(root: Path, targets: Sequence[Path]) -> Iterator[Mapping[Path, Path]]:
+    """Around the writing of `targets`, which lie below the folder of the first, for the likeness in `root`.
 
-    One process at a time.  Raises `InputError` for a target outside `root` that is there and was not written
-    by this program, or was changed since; inside `root` such a file is set aside.
+    Yields where each is to be written meanwhile.  Files are recorded before they take their names: killed
+    anywhere, none is there that the record does not know.  One process at a time.  Raises `InputError` for a
+    target outside `root` that is there and was not written by this program, or was changed since; inside
+    `root` such a file is set aside.
     """
     with _alone():
         ours = {row.file for row in everything() if row.is_as_written}
         for target in targets:
             if os.path.lexists(target) and str(target.resolve()) not in ours:
                 _make_way(root, target)
-        yield
-        _note(root, [t for t in targets if t.is_file()])
+        out = targets[0].parent
+        replacing.clean_leftovers(out)
+        with replacing.temporary_folder(out, "export") as part:
+            yield (parts := {target: part / target.relative_to(out) for target in targets})
+            written = {target: at for target, at in parts.items() if at.is_file()}
+            _note(root, written, replaced=False)
+            for target, at in written.items():
+                manifest.make_folder(target.parent, shared=True)
+                os.replace(at, target)
+            _note(root, {target: target for target in written})
 
 
 def _make_way(root: Path, target: Path) -> None:
@@ -111,20 +121,21 @@ def _make_way(root: Path, target: Path) -> None:
 def record(root: Path, files: Sequence[Path]) -> None:
     """Record files that were written for the likeness in `root`; a record that cannot be kept is told."""
     with _alone():
-        _note(root, files)
+        _note(root, {file: file for file in files})
 
 
-def _note(root: Path, files: Sequence[Path]) -> None:
+def _note(root: Path, files: Mapping[Path, Path], *, replaced: bool = True) -> None:
+    """Record files (name -> where the bytes are); rows of what had these names go when it was `replaced`."""
     here = root.resolve()
     own, folders = noted(root)
     own = own or uuid.uuid4().hex
-    rows = [Written(str(here), own, str(f.resolve()), manifest.sha256_file(f)) for f in files]
+    rows = [Written(str(here), own, str(f.resolve()), manifest.sha256_file(at)) for f, at in files.items()]
     outside = {str(f.resolve().parent) for f in files if not f.resolve().is_relative_to(here)}
     if outside:
         value = {"id": own, "folders": sorted(outside | {str(p) for p in folders})}
         manifest.write_text_atomic(root / NOTED, json.dumps(value, indent=2) + "\n")
-    replaced = {row.file for row in rows}
-    _keep([*(row for row in everything() if row.file not in replaced), *rows])
+    gone = {row.file for row in rows} if replaced else set[str]()
+    _keep([*(row for row in everything() if row.file not in gone and row not in rows), *rows])
 
 
 def strike_out(rows: Sequence[Written]) -> None:

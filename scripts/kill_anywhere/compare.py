@@ -6,21 +6,23 @@ import json
 import os
 import re
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from portrait_lora import manifest
 
-TIMED: Final = frozenset(
-    (
-        "seconds", "seconds_per_portrait", "on", "date", "fetched", "peak_memory_mb",
-        "resumed", "resumed_from", "skipped",
-    )
-)  # fmt: skip
-"""Keys of JSON files whose values tell of time, or of how often a run was interrupted."""
-RANDOM: Final = "id"
-"""Key of the random name of a likeness folder, in `exports.json` and in the user's record of exports."""
-_NAMED: Final = ("exports.json", "outside.json")
+LEFT_OUT: Final[Mapping[str, frozenset[str]]] = {
+    "stages.json": frozenset(["seconds", "seconds_per_portrait", "resumed_from"]),
+    "run.json": frozenset(["seconds", "skipped", "peak_memory_mb"]),
+    "forgotten.json": frozenset(["on", "resumed"]),
+    "exports.json": frozenset(["id"]),
+    "outside.json": frozenset(["id"]),
+}
+"""File -> keys whose values tell of time, of how often a run was interrupted, or the folder's random name."""
+_OF_SERIES: Final = re.compile(r"(reports/)?series-[^/]*\.(json|html)")
+"""Seconds by picture, and the page that shows their mean where it is known."""
+_EACH: Final = re.compile(r" · \d+(\.\d+)? s each")
 
 
 def contents(root: Path) -> dict[str, str]:
@@ -44,20 +46,17 @@ def different(found: dict[str, str], expected: dict[str, str]) -> list[str]:
 
 
 def _digest(path: Path) -> str:
-    if path.suffix == ".json":
-        try:
-            value: object = json.loads(path.read_bytes())
-        except ValueError:
-            return manifest.sha256_file(path)
-        if re.fullmatch(r"series-.*\.json", path.name) and isinstance(value, dict):
-            value = sorted(value)  # seconds by picture
-        return manifest.digest(_timeless(value, TIMED | {RANDOM} if path.name in _NAMED else TIMED))
-    if path.suffix == ".html":
-        return manifest.digest(re.sub(r"\d+(\.\d+)? s\b", "", path.read_text(encoding="utf-8")))
+    if path.name in LEFT_OUT:
+        return manifest.digest(_timeless(json.loads(path.read_bytes()), LEFT_OUT[path.name]))
+    if _OF_SERIES.fullmatch(path.name):
+        text = path.read_text(encoding="utf-8")
+        return manifest.digest(sorted(json.loads(text)) if path.suffix == ".json" else _EACH.sub("", text))
     return manifest.sha256_file(path)
 
 
 def _timeless(value: object, without: frozenset[str]) -> object:
+    """A JSON value without these keys, and without the digests of files that tell of time."""
     if isinstance(value, dict):
-        return {k: _timeless(v, without) for k, v in value.items() if k not in without}
+        kept = {k: v for k, v in value.items() if k not in without}
+        return {k: "" if _OF_SERIES.fullmatch(k) else _timeless(v, without) for k, v in kept.items()}
     return [_timeless(v, without) for v in value] if isinstance(value, list) else value

@@ -50,10 +50,13 @@ def test_a_prepared_likeness_goes_out_and_comes_in_under_its_own_names(likeness,
     assert config["subject"]["trigger"] == "sks" and config["subject"]["kind"] == "woman"
     assert config["dataset"]["captions"]["captioner"] == "sidecar"
     assert config["seed"] == 3
-    with pytest.raises(InputError, match="lives here already"):
-        CliRunner().invoke(
-            app, ["dataset", "import", str(tmp_path / "out"), str(tmp_path / "bea")], catch_exceptions=False
-        )
+    again = ["dataset", "import", tmp_path / "out", tmp_path / "bea"]
+    assert call(*again, "-s", "seed=3") == text  # stopped at its very end, it was given once more
+    assert "lives here already" in refused(*again)
+    next(p for p in (tmp_path / "bea/photos").iterdir()).write_bytes(b"another photo")
+    assert "already" in refused(*again, "-s", "seed=3")
+    (tmp_path / "bea/likeness.yaml").unlink()
+    assert "lives here already" in refused(*again)
 
 
 def kohya_set(folder, subject="10_sks woman", names=("a.png", "b.png")):

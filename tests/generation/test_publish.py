@@ -15,6 +15,7 @@ from portrait_lora.errors import ArtifactError, InputError, PortraitError
 from portrait_lora.generation import save
 from portrait_lora.generation.publish import Format, publish
 from portrait_lora.records import Portrait, Shot
+from tests.killed import killed_at
 
 WORDS = "frontal headshot of ohwx man, navy suit"
 
@@ -59,10 +60,40 @@ def test_the_recipe_is_published_on_request(portrait: Path, tmp_path: Path, kind
 def test_names_are_numbered_and_never_replaced(portrait: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert [p.name for p in publish([portrait] * 2, out)] == ["portrait-001.jpg", "portrait-002.jpg"]
-    assert [p.name for p in publish([portrait], out)] == ["portrait-003.jpg"]
-    publish([portrait], out, keep_names=True)
+    (out / "portrait-002.jpg").write_bytes(b"changed since")
+    names = ["portrait-001.jpg", "portrait-003.jpg"]
+    assert [p.name for p in publish([portrait] * 2, out)] == names
+    assert (out / "portrait-002.jpg").read_bytes() == b"changed since"
+    (copy,) = publish([portrait], out, keep_names=True)
+    copy.write_bytes(b"changed since")
     with pytest.raises(InputError, match="name is taken"):
         publish([portrait], out, keep_names=True)
+
+
+@pytest.mark.parametrize("keep_names", [False, True])
+@pytest.mark.parametrize("kind", ["jpeg", "webp", "png"])
+def test_killed_anywhere_and_given_again_it_ends_as_if_nothing_had_been(
+    portrait: Path, tmp_path: Path, kind: Format, keep_names: bool
+) -> None:
+    second = portrait.with_name("02-second.png")
+    second.write_bytes(portrait.read_bytes())
+
+    def work(out: Path) -> list[str]:
+        return [p.name for p in publish([portrait, second], out, kind, keep_names=keep_names)]
+
+    told = work(tmp_path / "whole")
+    step, killed = 1, True
+    while killed:
+        out = tmp_path / f"killed-{step}"
+        killed = killed_at(step, lambda out=out: work(out))
+        assert work(out) == told == work(out)  # also when it was through already
+        assert tree(out) == tree(tmp_path / "whole")
+        step += 1
+    assert step > 4
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in folder.iterdir()}
 
 
 def test_what_is_not_ours_is_refused_before_anything_is_written(portrait: Path, tmp_path: Path) -> None:
@@ -110,7 +141,7 @@ def test_a_full_disk_leaves_none_of_the_copies(
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(PortraitError, match="the disk is full"):
-        publish([portrait] * 4, tmp_path / "out")
+        publish([portrait] * 5, tmp_path / "out")
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["portrait-001.jpg"]
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import json
+import shutil
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +17,12 @@ from portrait_lora import provenance
 from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.families.adapter_file import lora_layers
 from portrait_lora.families.catalog import BASES, resolve_base
+from portrait_lora.families.lora_readers import Tool
 from portrait_lora.likeness import Likeness, open_likeness
+from portrait_lora.tasks import outside
 from portrait_lora.tasks.export import DIFFUSERS_NAME, card, export, exported_to
 from portrait_lora.tasks.inspect import in_words, inspect_file
+from tests.killed import killed_at
 from tests.tasks.made_up import make_likeness
 
 SDXL = next(b for b in BASES if b.name == "sdxl")
@@ -145,3 +150,40 @@ def test_the_answers_people_look_for_come_first(opened: Likeness) -> None:
     adapter = "\n".join(in_words(inspect_file(opened.adapters / "adapter.safetensors")))
     assert "a LoRA of 1 layers for sd15" in adapter and "trigger     ohwx" in adapter
     assert in_words(inspect_file(opened.root / "dataset"))[0].endswith("1 files, all as they were written")
+
+
+@pytest.mark.parametrize("tool", ["comfy", "kohya", "diffusers"])
+@pytest.mark.parametrize("before", [False, True])
+def test_killed_anywhere_and_given_again_it_takes_its_own_files_for_its_own(
+    opened: Likeness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tool: Tool, before: bool
+) -> None:
+    """Also over an earlier export of other bytes; the record then knows what is there, and nothing else."""
+    base, state, out = resolve_base("embedded"), tmp_path / "state", tmp_path / "out"
+    monkeypatch.setenv("XDG_STATE_HOME", str(state))
+
+    def work() -> None:
+        export(opened, base, tool, out, name="likeness", portraits=True)
+
+    def tree(folder: Path) -> dict[str, bytes]:
+        return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+    work()
+    whole = tree(out)
+    monkeypatch.setattr(outside, "_alone", nullcontext)  # its lock lives as long as a forked parent
+    step, killed = 1, True
+    while killed:
+        for folder in (out, state):
+            shutil.rmtree(folder, ignore_errors=True)
+        if before:
+            work()
+            for path in [p for p in out.rglob("*") if p.is_file()]:
+                path.write_bytes(b"as an earlier version wrote it")
+                outside.record(opened.root, [path])
+        killed = killed_at(step, work)
+        work()
+        assert tree(out) == whole
+        rows = outside.written_for(opened.root)
+        assert sorted(row.file for row in rows) == sorted(str(out / name) for name in whole)
+        assert all(row.is_as_written for row in rows)
+        step += 1
+    assert step > 8
