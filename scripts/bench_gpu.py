@@ -45,7 +45,7 @@ SDXL_SECONDS: Final = 37.0
 
 @dataclass(frozen=True, slots=True)
 class Full:
-    """A network as its makers built it, and the sizes of what it is given."""
+    """A network as its makers built it, and the sizes of its inputs."""
 
     net: Callable[[bool], nn.Module]
     channels: int

@@ -7,8 +7,8 @@ python -m scripts.bench_training --full   5 runs of 60 steps: the figures of rec
 the manner of diffusers' training example: in every step it opens the photos, resizes them, and runs VAE and
 text encoder.  All three take their steps in turn, one each, so that whatever else the machine does falls on
 all alike; a step of ours is everything from one question to the denoiser to the next, records included.
-Loading is not counted.  The medians over the runs are told by the clock, and by the CPU's own count of what
-this process was given: on a machine that does nothing else the two agree.
+Loading is not counted.  The medians over the runs are stated in wall-clock time, and in the CPU time of
+this process: on a machine that does nothing else the two agree.
 """
 
 from __future__ import annotations

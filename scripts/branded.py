@@ -1,8 +1,8 @@
-"""The branded series of a trained person: drawn, looked at, and held against what the brand asks for.
+"""The branded series of a trained person: drawn, looked at, and held against what the brand prescribes.
 
 Whether a portrait shows a word is for the classifiers of `scripts.studio.classifiers` to say.  They err, so
-the same is asked of renders of the same words, and the one share is set over the other, as
-`scripts.studio.obedience` does; words that they cannot tell apart count as one and are named.
+the same is measured on renders of the same words, and the one share is set over the other, as
+`scripts.studio.obedience` does; words that they cannot distinguish count as one and are named.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ def two_rows(code: str, right: int, missed: int, false: int) -> list[Row]:
 
 def copies(photos: list[bytes], analyzer: FaceAnalyzer, same: float) -> tuple[int, int, int]:
     """A set with copies of three of its photos (smaller, softer, re-encoded, a little brighter): how many
-    were told, how many not, and how many photos were told that are no copies."""
+    were reported, how many not, and how many photos were reported that are no copies."""
     with tempfile.TemporaryDirectory() as name:
         here = Path(name)
         for i, data in enumerate(photos):

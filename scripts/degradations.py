@@ -2,7 +2,7 @@
 
 Each degradation has levels that are bad, levels that are good and levels between, which are not scored.
 Blur is the σ of a Gaussian in pixels of the aligned 112 px face; exposure is in stops (EV) of linear light;
-what covers a face is told as its share of the hull of the 68 landmarks.
+what covers a face is measured as its share of the hull of the 68 landmarks.
 Pictures are RGB uint8 HWC.
 """
 
@@ -205,7 +205,7 @@ DEGRADATIONS: Final = (
         also=("no_face", "extreme_pose"),
     ),
     Degradation(
-        # Fixed after the training of the network that tells it had begun, before anything was measured: at a
+        # Fixed after the training of its network had begun, before anything was measured: at a
         # quarter, mouth and chin or an eye and a cheek are gone; a thing that only touches the face, or a
         # finger on its rim, does no harm.
         "occluded", ((0.0, "good"), (0.04, "good"), (0.12, "between"), (0.28, "bad"), (0.4, "bad")), hide,

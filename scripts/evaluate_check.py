@@ -98,7 +98,7 @@ class Tally:
 
 
 class Judge:
-    """Writes a picture into a folder and tells which codes the check finds."""
+    """Writes a picture into a folder and returns the codes that the check finds."""
 
     def __init__(self, analyzer: FaceAnalyzer, folder: Path):
         self.analyzer, self.path, self.settings = analyzer, folder / "photo.jpg", check_of(CheckConfig())
@@ -173,7 +173,7 @@ def _scene(one: Degradation, level: float, index: int) -> dict[str, object]:
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """What is measured with which pack; every part is made from its name."""
+    """What is measured with which pack; every part is measured by its name."""
 
     sizes: Sizes
     seed: int
@@ -224,7 +224,7 @@ class Study:
 
 
 def evaluate(sizes: Sizes, seed: int, work: Path | None = None, part: str | None = None) -> list[Row] | None:
-    """Every row, with the embedded pack; None when only a part was made."""
+    """Every row, with the embedded pack; None when only a part was measured."""
     study = Study(sizes, seed, FaceAnalyzer(resolve_pack()))
     name = "check-" + parts.key(study.analyzer.pack.digest, str(sizes), str(seed), sources=SOURCES)
     results = parts.collect(study.names(), study.make, work=work, name=name, part=part)

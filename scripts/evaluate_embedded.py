@@ -3,7 +3,7 @@
 python -m scripts.evaluate_embedded           one person, the one of the demo; few scenes
 python -m scripts.evaluate_embedded --full    the figures of record (30 people, 2,000 scenes, 600 portraits)
 
-Every part is told, and written to `--json`, as soon as it is measured; people and portraits are kept in
+Every part is printed, and written to `--json`, as soon as it is measured; people and portraits are kept in
 `work`.  Prompt obedience needs the classifiers of `python -m scripts.studio.classifiers`; a quick run without
 them leaves it out.
 """
@@ -49,7 +49,7 @@ class Sizes:
 DEMO = 7
 """The person of the demo; the only one of a quick run."""
 COPIED_OF_RENDERS = 0.013
-"""Share of new renders of a person, asked for as the portraits are, that are taken for copies: what
+"""Share of new renders of a person, prompted as the portraits are, that are taken for copies: what
 `scripts.evaluate_protocol --part copies` finds."""
 QUICK = Sizes(check_people=2, cohort=0, workers=2, portraits=obedience.QUICK)
 FULL = Sizes(check_people=20, cohort=30, workers=2, portraits=obedience.FULL)
@@ -155,7 +155,7 @@ def face_rows(full: bool, seed: int) -> list[Row]:
 
 
 def obedience_rows(portraits: int, seed: int, classifiers: Path, *, full: bool) -> list[Row]:
-    """Whether the base draws what is asked; nothing in a quick run without the classifiers."""
+    """Whether the base draws what is prompted; nothing in a quick run without the classifiers."""
     if not full and not classifiers.is_file():
         print(
             f"prompt obedience left out: no {classifiers} (python -m scripts.studio.classifiers)", flush=True

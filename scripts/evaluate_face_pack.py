@@ -146,7 +146,7 @@ def _own(faces: list[Face], box: list[float]) -> Face | None:
 
 
 def whole_pictures(analyzer: FaceAnalyzer, pool: Pool) -> Measured:
-    """Plain portraits of one person: found, spurious faces, landmarks, pose, and what the heads say."""
+    """Plain portraits of one person: found, spurious faces, landmarks, pose, and what the heads predict."""
     detected = false = 0
     right = dict.fromkeys(("expression", *WORN), 0)
     light: list[float] = []
@@ -184,7 +184,7 @@ def whole_pictures(analyzer: FaceAnalyzer, pool: Pool) -> Measured:
 
 
 def recognition(pack: FacePack, first_seed: int, people: int, views: int) -> Measured:
-    """How both embedders tell people apart whose hair, beard and glasses change from picture to picture.
+    """How both embedders distinguish people whose hair, beard and glasses change from picture to picture.
 
     AUC over all pairs of pictures in which a face was found; and, by the protocol's statistic (a portrait to
     four photos), the shares of true and of false matches at the pack's own threshold, and of true ones at

@@ -101,7 +101,7 @@ def oracle_shots(ctx: Context) -> list[Shot]:
 
 
 def fresh_photos(seed: int, finder: Analyzer) -> ReferenceSet:
-    """Photos of the person that nobody was given, seen by embedder B."""
+    """Photos of the person that no run was trained on, seen by embedder B."""
     people = sample_people([seed]).take([0] * FRESH_PHOTOS)
     scenes = sample_scenes([90_000_000 + seed * 100 + i for i in range(FRESH_PHOTOS)], max_yaw_deg=50.0)
     pictures = render(people, scenes, PHOTO_PX).image_BCHW.permute(0, 2, 3, 1).numpy()

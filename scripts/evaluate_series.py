@@ -1,10 +1,10 @@
 """Every figure that a portrait series promises, measured on unseen people of the synthetic studio.
 
-python -m scripts.evaluate_series           2 people, 8 shots each, 10 pictures made again
-python -m scripts.evaluate_series --full    the figures of record: 10 people, 24 shots each, 100 made again
+python -m scripts.evaluate_series           2 people, 8 shots each, 10 pictures reproduced
+python -m scripts.evaluate_series --full    the figures of record: 10 people, 24 shots each, 100 reproduced
 
-People come from `scripts.train_cohort`, or from a folder that it made (`--cohort`).  Their own series are
-left alone.  What is drawn stays in their folders, and what was made again or fixed is written down in
+People come from `scripts.train_cohort`, or from a folder that it wrote (`--cohort`).  Their own series are
+left alone.  What is drawn stays in their folders, and what was reproduced or fixed is recorded in
 `--work`: an interrupted evaluation goes on where it stopped.  Obedience is judged by classifiers, see
 `scripts.branded`.
 """
@@ -136,7 +136,7 @@ def _spread(values: Sequence[float]) -> tuple[float, float] | None:
 
 
 def again_rows(people: Sequence[Context], sizes: Sizes, progress: Progress) -> list[Row]:
-    """Made again to the bit, drawn at batch 1 and at batch 4; and the one against the other."""
+    """Reproduced bit for bit, drawn at batch 1 and at batch 4; and the one against the other."""
     each = math.ceil(sizes.again / len(people) / len(BATCHES))
     same: list[float] = []
     across: list[float] = []

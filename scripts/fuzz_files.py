@@ -6,7 +6,7 @@ python -m scripts.fuzz_files --seed 3   other mutations
     ... --work FOLDER --part 1/2        in parts of 2,000, kept in FOLDER; the last call is without --part
 
 YAML, JSON, CSV, headers of safetensors files, PNG chunks and XMP packets.  Every mutation is a function of
-(seed, number), so a failure is made again from its number alone.
+(seed, number), so a failure is reproduced from its number alone.
 """
 
 from __future__ import annotations
@@ -282,7 +282,7 @@ MUTATIONS = (_flip, _drop, _truncate, _repeat, _insert, _insert, _replace_word)
 def mutated(kind: Kind, seed: int, number: int) -> bytes:
     """The bytes of one mutated file: up to three mutations.
 
-    In most files lengths and checksums are made right, so that what lies behind them is reached.
+    In most files lengths and checksums are corrected, so that what lies behind them is reached.
     """
     rng = np.random.default_rng([seed, number])
     data = bytearray(kind.seeds[int(rng.integers(len(kind.seeds)))])

@@ -5,7 +5,7 @@ python -m scripts.fuzz_images --full    100,000 files
 python -m scripts.fuzz_images --seed 3  other mutations
     ... --work FOLDER --part 1/2        in parts of 2,000, kept in FOLDER; the last call is without --part
 
-Every mutation is a function of (seed, number), so a failure is made again from its number alone.
+Every mutation is a function of (seed, number), so a failure is reproduced from its number alone.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def _repeat(data: bytearray, rng: np.random.Generator) -> bytearray:
 
 
 def _png_size(data: bytearray, rng: np.random.Generator) -> bytearray:
-    """Another width and height in a PNG, with the checksum made right: a bomb that looks whole."""
+    """Another width and height in a PNG, with the checksum corrected: a bomb that looks whole."""
     if data[:4] != b"\x89PNG":
         return _extremes(data, rng)
     import zlib

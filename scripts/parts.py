@@ -39,7 +39,7 @@ def key(*facts: str, sources: Sequence[str]) -> str:
 def collect(
     names: Sequence[str], make: Callable[[str], Result], *, work: Path | None, name: str, part: str | None
 ) -> list[Result] | None:
-    """The result of every part in order; None when only some of them were to be made.
+    """The result of every part in order; None when only some of them were to be computed.
 
     Raises ValueError for a `part` that is not K/N with 1 <= K <= N, or without a folder.
     """

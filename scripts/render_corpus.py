@@ -93,7 +93,7 @@ def render_batch(seeds: list[int], view: int, job: Job) -> tuple[dict[str, Tenso
 
 
 def _words(look: Any, edition: int) -> dict[str, Any]:
-    """What is said of a picture; the first edition has no fields for later words."""
+    """What is recorded of a picture; the first edition has no fields for later words."""
     words = asdict(look)
     return words if edition > 1 else {k: v for k, v in words.items() if k not in LATER_FIELDS}
 

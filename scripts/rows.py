@@ -13,7 +13,7 @@ from portrait_lora import manifest
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One figure; `at_most` tells the direction of the target; `met` is None without a target."""
+    """One figure; `at_most` is the direction of the target; `met` is None without a target."""
 
     name: str
     value: float
@@ -49,9 +49,9 @@ def finish(rows: Sequence[Row], json_file: Path | None) -> int:
 
 
 class Table:
-    """Rows of a long measurement, told as soon as they are known: a stop loses nothing that was measured.
+    """Rows of a long measurement, printed as soon as they are known: a stop loses nothing that was measured.
 
-    Each lot is printed, and `json_file`, where one is asked for, always holds all rows so far.
+    Each lot is printed, and `json_file`, where there is one, always holds all rows so far.
     """
 
     def __init__(self, json_file: Path | None, width: int = 64) -> None:
@@ -59,7 +59,7 @@ class Table:
         self._json_file, self._width = json_file, width
 
     def add(self, rows: Sequence[Row]) -> None:
-        """Tell some more."""
+        """Print and record more rows."""
         for row in rows:
             print(_line(row, self._width), flush=True)
         self.rows += rows

@@ -37,7 +37,7 @@ class Member:
 
 
 def cohort_folder(work: Path, overrides: Sequence[str] = ()) -> Path:
-    """The folder of all members made with today's base, pack and recipe."""
+    """The folder of all members trained with today's base, pack and recipe."""
     resolved = config.load(None, overrides)
     key = manifest.digest(
         {

@@ -70,7 +70,7 @@ def calibrated(out: Path, facts: dict[str, Any], people: int) -> dict[str, Any]:
 
 
 def taught(work: Path) -> dict[str, Any]:
-    """How many people the embedders learnt to tell apart: A's margin has a centre for each of its half."""
+    """How many people the embedders learnt to distinguish: A's margin has a centre for each of its half."""
     return {"embedder_people": 2 * len(averaged(work, "embedder-a", "margin.")["weight"])}
 
 

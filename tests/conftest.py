@@ -1,4 +1,4 @@
-"""One reduced journey on the embedded default, made once, serves every end-to-end test."""
+"""One reduced journey on the embedded default, run once, serves every end-to-end test."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def watch(pytestconfig: pytest.Config) -> silence.Watch:
 
 @dataclass(frozen=True)
 class Journey:
-    """The likeness folder of the reduced demo and what it said."""
+    """The likeness folder of the reduced demo and what it printed."""
 
     folder: Path
     summary: dict[str, Any]

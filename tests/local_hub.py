@@ -19,7 +19,7 @@ LARGE = 1000
 
 @dataclass
 class LocalHub:
-    """Repositories by name, each a mapping of path → bytes; what was asked is kept in `log`."""
+    """Repositories by name, each a mapping of path → bytes; requests are kept in `log`."""
 
     repos: dict[str, dict[str, bytes]] = field(default_factory=dict)
     faults: dict[str, list[str | int]] = field(default_factory=dict)

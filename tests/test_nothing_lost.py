@@ -1,4 +1,4 @@
-"""No command removes or changes a file that it does not own, whatever names, words and paths it is given.
+"""No command removes or changes a file that it does not own, whatever its names, words and paths.
 
 Every case begins with a small world on disk (two likeness folders with files of others between their own, a
 folder with equal copies, a forged lock and note), lets a command work on it with hostile words, and compares

@@ -1,4 +1,4 @@
-"""What stands between a person and an hour of training is said before it: consent, rights, downloads."""
+"""What stands between a person and an hour of training is stated before it: consent, rights, downloads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a picture is told to the UNet in training: mostly in full, never with the trigger."""
+"""How a picture is captioned for the UNet in training: mostly in full, never with the trigger."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NAME_ONLY: Final = 0.5
 
 
 def training_caption(look: Look, draw: random.Random, named: bool = False) -> str:
-    """A caption of the picture in which some of what could be said is left out."""
+    """A caption of the picture in which some of what could be mentioned is left out."""
     if draw.random() < WHOLE_DROPOUT:
         return ""
     if named and draw.random() < NAME_ONLY:

@@ -132,7 +132,7 @@ def read_json(file: Path) -> dict[str, Any]:
 
 
 def write_card(out: Path, folder: Path, pictures: Pictures, done: Mapping[str, Any]) -> None:
-    """Write the card of the model in `folder`, trained in `out`; `done` is what `export.totals` tells.
+    """Write the card of the model in `folder`, trained in `out`; `done` is what `export.totals` returns.
 
     Figures that were not measured are left out.
     """

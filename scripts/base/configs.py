@@ -1,4 +1,4 @@
-"""What the embedded base is made of: sizes, noise schedule and the prompts of the preview sheet."""
+"""What the embedded base consists of: sizes, noise schedule and the prompts of the preview sheet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a step of the UNet is given: which pictures, told how.  A batch is a function of its step alone."""
+"""Which pictures and captions a step of the UNet trains on.  A batch is a function of its step alone."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .loop import Plan, epoch_rows
 WIDTHS: Final = (configs.LATENT_SIDE,) * 8 + (12, 11)
 """Columns of latents a batch is trained on: mostly squares, some 3:4 and 2:3 uprights."""
 NAMED: Final = 0.5
-"""Share of the samples that are told whom they show (`names.py`)."""
+"""Share of the samples that come with the name of whom they show (`names.py`)."""
 _STEPS: Final = 10**9
 _AHEAD: Final = 4
 """Batches that a worker keeps ready."""
@@ -38,7 +38,7 @@ class Mixture:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Rows (N,) of the pictures, which of them are seen in a mirror and which are told with a name, token ids
+    """Rows (N,) of the pictures, which of them are seen in a mirror and which have a name, token ids
     (N, length) and columns."""
 
     rows: Tensor
@@ -108,7 +108,7 @@ class Feed:
         self._ready: Iterator[Batch] | None = None
 
     def take(self, step: int) -> Batch:
-        """The batch of the step after the last one asked for, or of the first one asked for."""
+        """The batch of the step after the last one requested, or of the first one requested."""
         if not self._workers:
             return self._batches[step]
         if self._ready is None:

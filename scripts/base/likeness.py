@@ -31,7 +31,7 @@ class Teacher:
             return nn.functional.normalize(self._net(unit(crop)).float(), dim=1)
 
     def unlikeness(self, decoded: Tensor, real: Tensor, landmarks: Tensor) -> Tensor:
-        """Mean of 1 - cosine between two versions of pictures; the gradient goes to `made` only."""
+        """Mean of 1 - cosine between two versions of pictures; the gradient goes to `decoded` only."""
         with torch.no_grad():
             wanted = self.embed(real, landmarks)
         return (1 - (self.embed(decoded, landmarks) * wanted).sum(1)).mean()

@@ -289,7 +289,7 @@ _LAST_ORDER: dict[tuple[int, int], Tensor] = {}
 
 
 def _order(count: int, seed: int) -> Tensor:
-    """One permutation, kept until another is asked for."""
+    """One permutation, kept until another is needed."""
     if (count, seed) not in _LAST_ORDER:
         _LAST_ORDER.clear()
         _LAST_ORDER[count, seed] = torch.randperm(count, generator=torch.Generator().manual_seed(seed))

@@ -1,4 +1,4 @@
-"""Who a picture shows, told to the UNet beside the words.
+"""Who a picture shows, as an input of the UNet beside the words.
 
 A base that saw real pictures knows the names of many people, and somebody new is learnt into what names
 already do (Yuan et al. 2023, "Inserting Anybody in Diffusion Models via Celeb Basis").  The people of the

@@ -30,7 +30,7 @@ class _Recorded:
 
 
 class Replayed:
-    """`update`, recorded once for every shape of what it is given.
+    """`update`, recorded once for every shape of its inputs.
 
     It must neither wait for the GPU nor depend on numbers outside tensors.  What it answers is overwritten by
     the next step.  Everything happens on one stream, that of whoever calls.

@@ -26,7 +26,7 @@ FOLDER = "unet"
 PICTURES: Final = "pictures.json"
 """What the run saw, for the card."""
 LOOK_SECONDS: Final = 40.0
-"""How often a supply is asked whether it has grown."""
+"""How often a supply is checked for growth."""
 NOISE_FLOOR: Final = 0.25
 """Least weight of a step: where little but noise is left, light, pose and backdrop are decided."""
 
@@ -85,11 +85,11 @@ def narrowed(z: Tensor, places: Tensor, box: Tensor, width: int) -> tuple[Tensor
 
 @dataclass(frozen=True, slots=True)
 class Noised:
-    """What one step asks of the network: N noisy latents at their timesteps, told by token ids (N, L), and
+    """What one step asks of the network: N noisy latents at their timesteps, captions as token ids (N, L), and
     the velocities (N, C, h, w) that it is to answer, weighted by place (N, 1, h, w) and by sample (N,).
 
     `nouns` (N, L) is 1 where a name stands, all 0 for samples without one; `traits` (N, T) are what names are
-    made of."""
+    computed from."""
 
     noisy: Tensor
     timesteps: Tensor
@@ -103,7 +103,7 @@ class Noised:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """How the pictures of a step are told: `ids`, `nouns` and `traits` as in `Noised`."""
+    """The captions of a step's pictures: `ids`, `nouns` and `traits` as in `Noised`."""
 
     ids: Tensor
     nouns: Tensor

@@ -52,7 +52,7 @@ def look(net: nn.Module, crop: Tensor) -> Tensor:
 
 def accuracy(net: nn.Module, pool: Pool) -> dict[str, float]:
     """Share right per group and the mean angle between the key lights in degrees, on plain pictures; and how
-    the share covered is told, with things painted on (`covered_right`: bad from good faces, halfway)."""
+    well the covered share is measured, with things painted on (`covered_right`: bad from good, halfway)."""
     net.eval()
     answers: list[Tensor] = []
     painted: list[tuple[Tensor, Tensor]] = []

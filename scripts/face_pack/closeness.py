@@ -25,7 +25,7 @@ from scripts.kin import people_of
 from scripts.protocol.distance import head_of
 
 _EVERY: Final = 6
-"""Vertices lie so dense that every sixth tells shape and colour."""
+"""Vertices lie so dense that every sixth represents shape and colour."""
 _COORDINATES: Final = 40
 _PAIRS: Final = 4096
 REACH: Final = 0.55

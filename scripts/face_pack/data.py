@@ -25,7 +25,7 @@ TEMPLATE_112: Final = (
 HELD_OUT_SHARE: Final = 0.04
 """Of the people: the last ones, kept to look at progress with."""
 UNLABELLED: Final = -100
-"""Label of what a network is not asked about; `cross_entropy` leaves it out."""
+"""Label of what a network does not learn; `cross_entropy` leaves it out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ def load_pool(folder: Path, limit: int | None = None) -> Pool:
 def worn_of(looks: Sequence[vocabulary.Look]) -> Tensor:
     """(N, 3) indices of the words for glasses, beard and lighting; unsaid means the first of the list.
 
-    A rig of the second edition is `UNLABELLED`: the pack tells the first eight apart.
+    A rig of the second edition is `UNLABELLED`: the pack distinguishes the first eight.
     """
     lists = (vocabulary.ALL_GLASSES, vocabulary.BEARDS, vocabulary.LIGHTINGS)
     words = [(look.glasses, look.beard, look.lighting) for look in looks]
@@ -175,7 +175,7 @@ def warp(images: Tensor, affine: Tensor, height: int, width: int) -> Tensor:
 
 
 def aligned(images: Tensor, keypoints: Tensor, generator: torch.Generator | None, noise: float) -> Tensor:
-    """(B, 3, 56, 56) in 0..255 as the embedders see it; keypoints shake when a generator is given."""
+    """(B, 3, 56, 56) in 0..255 as the embedders see it; keypoints shake when there is a generator."""
     template = torch.tensor(TEMPLATE_112, device=keypoints.device)
     if generator is not None:
         spread = (keypoints - keypoints.mean(1, keepdim=True)).square().sum(-1).mean(1).sqrt()
@@ -210,7 +210,7 @@ def box_crop(
     images: Tensor, box: Tensor, generator: torch.Generator | None, side_px: int, context: float
 ) -> tuple[Tensor, Tensor]:
     """Crops (B, 3, side, side) of `context` × the longer side of the boxes, and their affines to the
-    pictures; they shift, grow and turn a little when a generator is given."""
+    pictures; they shift, grow and turn a little when there is a generator."""
     size = (box[:, 2:] - box[:, :2]).amax(1)
     centre = (box[:, :2] + box[:, 2:]) / 2
     angle = torch.zeros(len(box))

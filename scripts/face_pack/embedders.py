@@ -71,7 +71,7 @@ def seeds_of(pool: Pool) -> list[int]:
 class Album:
     """The pictures of a pool by person; `relatives` (R, 2) are people who are near to each other.
 
-    The first `named` people are those whom an embedder is to tell apart; behind them come relatives.
+    The first `named` people are those whom an embedder is to distinguish; behind them come relatives.
     """
 
     pool: Pool
@@ -121,7 +121,7 @@ def places_of(pool: Pool) -> Places:
 
 
 def centres(net: nn.Module, album: Album) -> Tensor:
-    """(named, D) embeddings of one picture of everybody whom the embedder is to tell apart."""
+    """(named, D) embeddings of one picture of everybody whom the embedder is to distinguish."""
     places = places_of(album.pool)
     return embed_pool(net, album.pool.take(places.order[places.first[: album.named]]))
 

@@ -77,7 +77,7 @@ def below_neck(pool: Pool, n: int, size: int, generator: torch.Generator) -> Ten
 
 
 def background(pool: Pool, n: int, size: int, generator: torch.Generator) -> Tensor:
-    """Flat, graded, noisy, cluttered or made of cloth."""
+    """Flat, graded, noisy, cluttered or of cloth."""
     half = size // 2
     colour = augment.rand((n, 3, 1, 1), generator, 0, 255)
     x = colour + fractal(n, half, generator) * augment.rand((n, 1, 1, 1), generator) ** 2 * 70
@@ -95,7 +95,7 @@ def background(pool: Pool, n: int, size: int, generator: torch.Generator) -> Ten
 
 
 def _cut_outs(pool: Pool, rows: Tensor, faceless: Tensor) -> Tensor:
-    """(K, 4, S, S): people with their coverage; where asked, the face is painted over with its own tone."""
+    """(K, 4, S, S): people with their coverage; on request, the face is painted over with its own tone."""
     image, alpha = pool.image[rows].float(), pool.mask[rows].float()[:, None] / 255
     if faceless.any():
         box, size = pool.box[rows], pool.size_px

@@ -1,6 +1,6 @@
 """The network that says of every pixel around a face what it shows, and where the face is, covered or not.
 
-What hides a face is told from the two together: the share of the face's place that shows a thing.
+What hides a face follows from the two together: the share of the face's place that shows a thing.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def covered_share(logits: Tensor) -> Tensor:
 
 
 def accuracy(net: nn.Module, pool: Pool, parts: Tensor) -> dict[str, float]:
-    """Intersection over union of every part on plain pictures, and how the share covered is told."""
+    """Intersection over union of every part on plain pictures, and how well the covered share is measured."""
     net.eval()
     both, either = torch.zeros(2, len(PARTS))
     predicted, share = [], []

@@ -66,7 +66,7 @@ def train_detector(pool: Pool, folder: Path, length: Length, batch: int = 32) ->
 
 
 def train_landmarks(pool: Pool, folder: Path, length: Length, batch: int = 64) -> None:
-    """Crops around jittered boxes; what tells expressions apart (gaps of lids, lips, brows) counts extra."""
+    """Crops around jittered boxes; what shows expressions (gaps of lids, lips, brows) counts extra."""
     fit, held = (part.to(length.device) for part in split(pool))
     weight = torch.ones(68, 1, device=length.device)
     weight[36:] = 2.0

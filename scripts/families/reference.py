@@ -1,4 +1,4 @@
-"""What diffusers' own pipelines compute, told in the families' one layout and sign; none of our code."""
+"""What diffusers' own pipelines compute, in the families' one layout and sign; none of our code."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ UNGUIDED: dict[FamilyName, dict[str, float]] = {
 
 @dataclass
 class Observed:
-    """One run: what the denoiser was given and gave first, the clock, and what was decoded at the end."""
+    """One run: the denoiser's first input and output, the clock, and what was decoded at the end."""
 
     noisy: Tensor
     timestep: Tensor
     answer: Tensor
     timesteps: Tensor
     drawn: Tensor  # the last latents in model space
-    decoded: Tensor  # the same as the VAE was given them
+    decoded: Tensor  # the same as they reached the VAE
 
 
 def plain_pipeline(

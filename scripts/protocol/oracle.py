@@ -1,8 +1,8 @@
 """What choosing a checkpoint costs against somebody who knows the person.
 
 In the studio the person can be photographed again, so every checkpoint's likeness is known better than its
-probes tell: embedder B, new prompts and seeds, new photos.  The oracle keeps the best by that.  A best among
-noisy values looks better than it is, so it is found on half of the portraits and its gain taken from the
+probes show: embedder B, new prompts and seeds, new photos.  The oracle keeps the best by that.  A best among
+noisy values looks better than it is, so it is chosen on half of the portraits and its gain taken from the
 other half, and the other way round.
 """
 

@@ -26,7 +26,7 @@ class Store:
     key: str = ""
 
     def piece(self, name: str, work: Callable[[], T]) -> T:
-        """What `work` finds, or found in an earlier run."""
+        """What `work` returns, or returned in an earlier run."""
         if self.folder is None:
             return work()
         path = self.folder / manifest.digest([self.key, _code()])[:12] / f"{name}.json"

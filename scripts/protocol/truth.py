@@ -83,7 +83,7 @@ def _measured_pair(analyzers: Sequence[FaceAnalyzer], i: int, seed: int, scale: 
 
 
 def _faces(analyzer: FaceAnalyzer, images: np.ndarray) -> list[Face | None]:
-    """Who is shown, found once for both embedders: the keypoints belong to the pack."""
+    """Who is shown, detected once for both embedders: the keypoints belong to the pack."""
     return [subject_face(analyzer.find(np.ascontiguousarray(image))) for image in images]
 
 

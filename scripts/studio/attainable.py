@@ -1,4 +1,4 @@
-"""What the best of all adapters could reach: new renders of trained people, asked for as their portraits are.
+"""What the best of all adapters could reach: new renders of trained people, prompted as their portraits are.
 
 python -m scripts.studio.attainable --people 30     of today's cohort (scripts.train_cohort)
 

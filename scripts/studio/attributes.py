@@ -1,4 +1,4 @@
-"""What a picture of the studio can be asked for, as closed lists of words."""
+"""What a picture of the studio can be prompted with, as closed lists of words."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PLAIN: Final = "plain"
 UNSTATED: Final = ""
 MONOCHROME: Final = ("monochrome film",)
 UNLABELLED: Final = -1
-"""Label of a picture of which an attribute cannot be said: the colour of a bald head, a woman's beard."""
+"""Label of a picture that has no value of an attribute: the colour of a bald head, a woman's beard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Attribute:
     """One head of the classifier.
 
     `judged`: the base has a target on it; the others are shown beside.  `joinable`: words that the classifier
-    cannot tell apart may count as one.
+    cannot distinguish may count as one.
     """
 
     name: str
@@ -51,7 +51,7 @@ def _second(phrase: str | None) -> str | None:
 
 
 def _in_colour(look: Look, word: str | None) -> str | None:
-    """Nothing is said of colours in a monochrome picture."""
+    """A monochrome picture has no word for a colour."""
     return None if look.style in MONOCHROME else word
 
 
@@ -60,7 +60,7 @@ def _backdrop(look: Look) -> str | None:
 
 
 def _hat(look: Look) -> str | None:
-    """`beanie` of `navy beanie`.  Renders without a hat say nothing, prompts leave it open (see `said`)."""
+    """`beanie` of `navy beanie`.  Without a hat renders say nothing, prompts leave it open (`prompted`)."""
     if look.hat == UNSTATED:
         return None
     return v.HATS[0] if look.hat in (None, v.HATS[0]) else _second(look.hat)
@@ -93,7 +93,7 @@ ATTRIBUTES: Final = (
 
 
 def labels(looks: Sequence[Look]) -> Tensor:
-    """(N, attributes) indices into the lists of words; `UNLABELLED` where nothing can be said."""
+    """(N, attributes) indices into the lists of words; `UNLABELLED` where there is no word."""
     return torch.tensor(
         [[a.words.index(w) if (w := a.of(look)) else UNLABELLED for a in ATTRIBUTES] for look in looks]
     ).reshape(len(looks), len(ATTRIBUTES))

@@ -1,12 +1,12 @@
-"""Train the classifiers that say whether a portrait shows what its prompt asked for.
+"""Train the classifiers that say whether a portrait shows what its prompt says.
 
 python -m scripts.studio.classifiers --corpus work/corpus --work work/studio
 python -m scripts.studio.classifiers --more work/corpus_styles --more work/corpus_wider     later words too
 
 They learn from renders and are shown a part of them through the base's autoencoder, mirrored, moved and
 blurred, so that they read drawn portraits too.  Every twentieth person is held out; on them it is
-decided which lighting rigs cannot be told apart and count as one.  An interrupted training goes on where it
-stopped, and the same number of steps in one go gives the same weights.  The result stays in `--work`.
+decided which lighting rigs cannot be distinguished and count as one.  An interrupted training goes on where
+it stopped, and the same number of steps in one go gives the same weights.  The result stays in `--work`.
 """
 
 from __future__ import annotations

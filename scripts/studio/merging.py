@@ -1,4 +1,4 @@
-"""Words that cannot be told apart are judged as one, and the table says which."""
+"""Words that cannot be distinguished are judged as one, and the table says which."""
 
 from __future__ import annotations
 

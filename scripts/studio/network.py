@@ -67,9 +67,9 @@ def word_weights(wanted: Tensor) -> list[Tensor]:
 
 
 def loss(logits: Sequence[Tensor], wanted: Tensor, weights: Sequence[Tensor]) -> Tensor:
-    """Cross entropy summed over the attributes; what is not told does not count.
+    """Cross entropy summed over the attributes; what is not labelled does not count.
 
-    It never asks how many are told, for which a GPU would have to be waited for once per attribute.
+    It never counts how many are labelled: that would wait for the GPU once per attribute.
     """
     total = torch.zeros((), device=wanted.device)
     for guess, column, weight, attribute in zip(logits, wanted.unbind(1), weights, ATTRIBUTES, strict=True):

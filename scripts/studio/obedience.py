@@ -4,9 +4,9 @@ python -m scripts.studio.obedience           24 portraits, a look without target
 python -m scripts.studio.obedience --full    the figures of record: 600 portraits
 python -m scripts.studio.obedience --full --edition 2    the same with the later words and the styles
 
-Every prompt tells all that can be said of a picture that the studio could take of somebody unseen, and that
+Every prompt describes in full a picture that the studio could take of somebody unseen, and that
 picture is rendered too: what the classifiers get right of the renders is what a base that always obeys would
-reach.  Rigs that they cannot tell apart count as one and are named.  Beards and glasses count only where the
+reach.  Rigs that they cannot distinguish count as one and are named.  Beards and glasses count only where the
 prompt names them.
 """
 
@@ -152,7 +152,7 @@ def cascade_found(pictures: Tensor) -> list[bool]:
 
 
 def face_rows(drawn: Tensor, wanted: Wanted, pack: str, *, judge: bool) -> list[Row]:
-    """Faces found by the pack; frontal ones also by a cascade that knows nothing of the studio."""
+    """Faces detected by the pack; frontal ones also by a cascade that knows nothing of the studio."""
     analyzer = open_analyzer(resolve_pack(pack), "report")
     detected = [bool(analyzer.find(array(picture))) for picture in drawn]
     rows = [

@@ -33,7 +33,7 @@ def rows_of(title: str, note: str, shown: Tiles, columns: int) -> list[Row]:
 
 
 def write_page(path: Path, title: str, rows: Sequence[Row], *, drawn: bool) -> None:
-    """Write the page.  `drawn` says that a trained model made pictures on it; otherwise they are renders."""
+    """Write the page.  `drawn` says that a trained model drew pictures on it; otherwise they are renders."""
     with tempfile.TemporaryDirectory() as folder:
         rough = Path(folder) / "page.jpg"
         write_overview(rough, title, rows)

@@ -57,7 +57,7 @@ _PLAIN: Final[dict[str, Override]] = {
 
 
 def taken(people: People, **scene: Override) -> Tensor:
-    """Everybody in a plain headshot, changed as asked: (N, 3, 160, 160) uint8."""
+    """Everybody in a plain headshot, with these changes: (N, 3, 160, 160) uint8."""
     seeds = [FIRST_SEED + 500 + i for i in range(len(people))]
     scenes = synthetic.sample_scenes(seeds, **(_PLAIN | scene))  # pyright: ignore[reportArgumentType]
     return synthetic.render(people, scenes, TILE_PX, supersample=SUPERSAMPLE).image_BCHW

@@ -1,4 +1,4 @@
-"""What is asked of the base: the words of pictures that the studio can take, with those pictures beside.
+"""What the base should draw: the words of pictures that the studio can take, with those pictures beside.
 
 Every word of a list comes as often as the others, except where the world forbids it: beards are men's, hair
 goes with sex, and its colour with the skin.
@@ -29,7 +29,7 @@ _BATCH: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """N prompts, the looks they tell, and a render of each."""
+    """N prompts, the looks they describe, and a render of each."""
 
     looks: tuple[Look, ...]
     prompts: tuple[str, ...]

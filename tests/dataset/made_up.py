@@ -83,7 +83,7 @@ def save(path: Path, pixels: ImageArray, **options) -> Path:
 
 
 class FixedFinder:
-    """Finds the same faces, given in pixels of `size_px`, in whatever size the picture comes."""
+    """Finds the same faces, in pixels of `size_px`, in whatever size the picture comes."""
 
     embedder_id = "made_up"
 

@@ -1,4 +1,4 @@
-"""Long pictures: faces are found in windows, each once, where they are."""
+"""Long pictures: faces are detected in windows, each once, where they are."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ EYES = np.array([(-40.0, -50.0), (40.0, -50.0)])
 
 
 def picture(lean_deg, centre=(260, 300), light=1.0):
-    """Two coloured eyes that tell where an upright head would be, leaning clockwise by `lean_deg`."""
+    """Two coloured eyes that show where an upright head would be, leaning clockwise by `lean_deg`."""
     image = np.full((640, 520, 3), 140, np.uint8)
     c, s = np.cos(np.radians(lean_deg)), np.sin(np.radians(lean_deg))
     for eye, colour in zip(EYES @ np.array([(c, s), (-s, c)]) + centre, (RED, BLUE), strict=True):

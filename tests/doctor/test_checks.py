@@ -1,7 +1,7 @@
 """Faults planted one at a time: the doctor finds each, names it, and says what to do.
 
 Most are real: files, folders, variables and servers as a user would have them.  What this machine cannot have
-(another Python, a GPU, a full disk) is told to the doctor as facts.
+(another Python, a GPU, a full disk) reaches the doctor as facts.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ HEALTHY = Machine(
 
 
 def failed(checks: list[Check], name: str) -> Check:
-    """The check of this name that found something, with a remedy."""
+    """The check of this name that failed, with a remedy."""
     bad = [c for c in checks if c.name.startswith(name) and c.status != "ok"]
     assert bad, f"{name} not found among {checks}"
     assert bad[0].remedy, bad[0]

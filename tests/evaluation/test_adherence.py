@@ -40,7 +40,7 @@ def test_every_attribute_that_is_requested_and_seen():
     other = replace(one, expression=None, light_direction=(0.8, 0.4, 0.4))
     rows = {row.attribute: row for row in obeyed([(prompt, one), (prompt, other), (prompt, None)])}
     assert rows["view"] == Obeyed("view", 3, pytest.approx(2 / 3))
-    assert rows["expression"] == Obeyed("expression", 2, 0.5)  # once it cannot be told
+    assert rows["expression"] == Obeyed("expression", 2, 0.5)  # once it cannot be determined
     assert rows["beard"].rate == pytest.approx(2 / 3)
     assert rows["lighting"].rate == 0
     assert rows["side of the light"].rate == pytest.approx(1 / 3)

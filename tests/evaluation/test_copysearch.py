@@ -1,4 +1,4 @@
-"""A picture is found again through what people and tools do to it; another picture of the face is not."""
+"""A picture is recognised through what people and tools do to it; another picture of the face is not."""
 
 import cv2
 import numpy as np

@@ -27,7 +27,7 @@ def image() -> np.ndarray:
 
 
 def test_a_pack_may_say_nothing_of_covered_faces(pack: FacePack, image: np.ndarray, tmp_path: Path) -> None:
-    """Packs from before tell one number less and have no `covered` in pack.json."""
+    """Packs from before return one number less and have no `covered` in pack.json."""
     import torch
 
     from scripts.face_pack import attributes, export

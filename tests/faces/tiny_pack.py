@@ -1,4 +1,4 @@
-"""A face pack of random networks in the layout that insightface expects, made in a second."""
+"""A face pack of random networks in the layout that insightface expects, built in a second."""
 
 from __future__ import annotations
 

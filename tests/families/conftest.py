@@ -20,7 +20,7 @@ from portrait_lora.records import FamilyName
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[FamilyName], Family]:
-    """The tiny base of a family, made once."""
+    """The tiny base of a family, built once."""
 
     @cache
     def opened(name: FamilyName) -> Family:

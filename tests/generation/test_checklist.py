@@ -1,4 +1,4 @@
-"""Masks that lie where they should, and checks that tell good portraits from bad ones."""
+"""Masks that lie where they should, and checks that distinguish good portraits from bad ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A negative prompt that nobody is asked gets a remark; the pipelines' own signatures say which."""
+"""A negative prompt without effect gets a remark; the pipelines' own signatures say which."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Copies for others: the mark stays, nothing else comes along unless it is asked for."""
+"""Copies for others: the mark stays, nothing else comes along without a request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A picture that lends its style: seen at its strength, made again to the bit, refused where it cannot be.
+"""A picture that lends its style: seen at its strength, reproduced bit for bit, refused where it cannot be.
 
 Everything is random and tiny: this shows that the pieces are put together rightly, not that a style is lent.
 """

@@ -1,4 +1,4 @@
-"""Heads at one height: the nearest crop, what it cannot reach, and the same picture made again."""
+"""Heads at one height: the nearest crop, what it cannot reach, and the same picture reproduced."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_the_crop_is_the_last_edit_and_reproducible(
     stage.reframed(_context(tiny_sd15, face), portraits, wanted)
     assert [p.path.read_bytes() for p in portraits] == kept  # neither drawn nor cropped twice
     generate(tiny_sd15, adapter, shots[:2], folder, sampler, batch_size=2)
-    assert [p.path.read_bytes() for p in portraits] == plain  # drawn anew where no crop is asked for
+    assert [p.path.read_bytes() for p in portraits] == plain  # drawn anew without a crop
 
     far = stage.reframed(_context(tiny_sd15, face), portraits[:1], Target(0.42, 0.9, 1.05))
     assert "head height" in far[0] and "1.05" in far[0]

@@ -1,4 +1,4 @@
-"""Pictures made again, to the bit; edits that leave the rest alone; recipes that other tools read."""
+"""Pictures reproduced bit for bit; edits that leave the rest alone; recipes that other tools read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures: reproducible, independent of the batch, marked, and not made twice."""
+"""Pictures: reproducible, independent of the batch, marked, and not drawn twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lock says which bytes; other bytes are told."""
+"""The lock says which bytes; other bytes are an error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Offline means no socket at all, whatever is asked for."""
+"""Offline means no socket at all, whatever the command."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ import functools, sys
 import urllib3.util.connection  # asks the machine once, when imported, whether it has IPv6; sends nothing
 events = []
 network = ("socket.", "http.", "urllib.", "ftplib.")
-sys.addaudithook(lambda event, given: events.append(event) if event.startswith(network) else None)
+sys.addaudithook(lambda event, arguments: events.append(event) if event.startswith(network) else None)
 from pathlib import Path
 from portrait_lora import cli
 me = sys.argv[1]
-for told, code in (
+for arguments, code in (
     (["doctor", "--offline", "--quick"], 0),
     (["models", "sd15"], 0),
     (["pull", "sd15", "--into", me, "--offline"], 0),
@@ -34,7 +34,7 @@ for told, code in (
     (["run", me, "--offline", "--yes", "--i-am-the-subject", "-s", "face_pack=auraface"], 2),
     (["run", me, "--offline", "--yes", "-s", "dataset.captions.captioner=blip"], 2),
 ):
-    assert cli._run(functools.partial(cli.app, told)) == code, told
+    assert cli._run(functools.partial(cli.app, arguments)) == code, arguments
 from portrait_lora.families import catalog, open_family
 from portrait_lora.families.pinned import locked
 family = open_family(locked(catalog.resolve_base("sd15"), Path(me)))

@@ -1,4 +1,4 @@
-"""What the licences mean is said before training, and commercial use is refused where it is forbidden."""
+"""What the licences mean is stated before training, and commercial use is refused where it is forbidden."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said of the autoencoder, on vectors whose answer is known, and on two people."""
+"""The figures of the autoencoder, on vectors whose answer is known, and on two people."""
 
 from __future__ import annotations
 

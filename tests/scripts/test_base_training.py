@@ -141,7 +141,7 @@ def train(corpus: Corpus, out: Path, steps: int) -> None:
 
 
 def prepare(corpus: Corpus, out: Path) -> Path:
-    """What the UNet stage needs, made up."""
+    """What the UNet stage needs, with made-up contents."""
     write_tokenizer(out / "tokenizer")
     g = torch.Generator().manual_seed(0)
     latents = torch.randn(len(corpus), 16, 16, 16, generator=g).half()

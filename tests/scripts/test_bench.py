@@ -1,4 +1,4 @@
-"""The benchmarks measure what they say; how fast it is is not asked here."""
+"""The benchmarks measure what they say; how fast it is does not matter here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is painted before faces hides as much of them as is said."""
+"""What is painted before faces hides as much of them as is stated."""
 
 from __future__ import annotations
 

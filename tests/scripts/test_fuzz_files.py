@@ -1,4 +1,4 @@
-"""Some hundred mutated files end in a value or a typed error; each is made again from its number."""
+"""Some hundred mutated files end in a value or a typed error; each is reproduced from its number."""
 
 from collections import Counter
 from pathlib import Path

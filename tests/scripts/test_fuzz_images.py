@@ -1,4 +1,4 @@
-"""Two thousand mutated files end in pixels or a finding; each is made again from its number."""
+"""Two thousand mutated files end in pixels or a finding; each is reproduced from its number."""
 
 from collections import Counter
 

@@ -1,4 +1,4 @@
-"""The gallery page tells of every look."""
+"""The gallery page shows every look."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Parts are made once, shared, and put together in order."""
+"""Parts are computed once, shared, and put together in order."""
 
 from __future__ import annotations
 

@@ -183,7 +183,7 @@ def test_what_an_adapter_costs_is_averaged_over_all_people(tmp_path: Path) -> No
     Image.new("RGB", (96, 160)).save(tmp_path / "portraits" / "headshots" / "02.png")
 
     class Light(torch.nn.Module):
-        """Sees what was asked for in white pictures, and the last word of every list in black ones."""
+        """Sees what was prompted in white pictures, and the last word of every list in black ones."""
 
         def forward(self, x: Tensor) -> Tensor:
             right = sure(labels([adapters.look_of(layers)]))

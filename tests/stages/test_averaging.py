@@ -75,7 +75,7 @@ class Journey:
 
 
 class Probes:
-    """Gives the average the score it is told to."""
+    """Gives the average a fixed score."""
 
     def __init__(self, mean: float, copy_score: float = 0.0) -> None:
         self.row = CheckpointScore(300, mean, 1.0, 2, (mean, mean), copy_score, 0.9)

@@ -1,4 +1,4 @@
-"""Stages read what lies there: the portraits that are scored are those delivered, whatever made them."""
+"""Stages read what lies there: the portraits that are scored are those delivered, whatever produced them."""
 
 from __future__ import annotations
 

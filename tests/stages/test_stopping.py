@@ -45,7 +45,7 @@ class Disk:
 
 
 class Judge:
-    """Likeness that grows with the given time constant, the same at every asking."""
+    """Likeness that grows with time constant `tau`, the same at every call."""
 
     def __init__(self, tau: float):
         self.tau, self.scored = tau, list[int]()

@@ -1,4 +1,4 @@
-"""From the configuration to what training is given."""
+"""From the configuration to the arguments of training."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """One of several processes of a whole command, on CPUs as on GPUs: each has a device of its own number.
 
-The arguments are those of `portrait-lora`; what a process but the first writes is told in `$FOREIGN_WRITES`.
+The arguments are those of `portrait-lora`; `$FOREIGN_WRITES` lists what any process but the first writes.
 """
 
 from __future__ import annotations

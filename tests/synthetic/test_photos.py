@@ -46,7 +46,7 @@ def test_truth_reads_back_and_notices_changes(written: tuple[Path, photos.Refere
     photos.write_truth(reference, tmp_path / "studio.json")
     assert photos.read_truth(tmp_path / "studio.json") == reference
     assert photos.is_whole(reference, folder) and not photos.is_whole(reference, tmp_path)
-    begun = photos.ReferenceSet(1, "", (), {})  # told before the first photo is there
+    begun = photos.ReferenceSet(1, "", (), {})  # recorded before the first photo is there
     (tmp_path / "empty").mkdir()
     assert not photos.is_whole(begun, tmp_path / "empty")
     (tmp_path / "broken.json").write_text("{")

@@ -1,4 +1,4 @@
-"""What the studio made before its second edition keeps its bytes."""
+"""What the studio rendered before its second edition keeps its bytes."""
 
 from __future__ import annotations
 

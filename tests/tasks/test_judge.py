@@ -1,4 +1,4 @@
-"""Pictures from any tool: judged with a real pack of random networks, and every bad input told."""
+"""Pictures from any tool: judged with a real pack of random networks, and every bad input reported."""
 
 from pathlib import Path
 

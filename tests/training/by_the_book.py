@@ -1,4 +1,4 @@
-"""The reference: each base asked through diffusers alone, LoRA and AdamW in the words of their papers.
+"""The reference: each base called through diffusers alone, LoRA and AdamW in the words of their papers.
 
 Nothing of `portrait_lora` computes here.  One picture at a time, no peft, no accelerate.
 """

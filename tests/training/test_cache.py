@@ -1,4 +1,4 @@
-"""Captions stay with their pictures; damaged entries are made anew."""
+"""Captions stay with their pictures; damaged entries are computed anew."""
 
 from __future__ import annotations
 

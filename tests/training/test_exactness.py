@@ -124,7 +124,7 @@ def test_previews_change_nothing_and_true_ends_the_run(run: Train, tiny_sd15: SD
 
     early = run("early", on_checkpoint=enough)
     assert (early.steps, early.samples, [a.step for a in early.checkpoints]) == (2, 4, [2])
-    assert run("early", on_checkpoint=enough).steps == 2  # asked again, answered alike
+    assert run("early", on_checkpoint=enough).steps == 2  # called again, stopped alike
     assert steps == [2, 2]
     assert _bytes(run("early")) == _bytes(plain)
 

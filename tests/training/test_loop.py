@@ -231,7 +231,7 @@ def test_a_mask_changes_the_loss_only_on_request(
 def test_outside_the_region_the_base_is_kept(
     run: Train, crops: list[CaptionedCrop], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At first the adapter says nothing, so that only the region has a loss; the bare base is asked bare."""
+    """At first the adapter changes nothing, so that only the region has a loss; the bare base runs bare."""
     from PIL import Image
 
     mask = tmp_path / "head.png"

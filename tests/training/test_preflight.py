@@ -1,4 +1,4 @@
-"""What is planned for a machine: it fits if anything does, and nothing asked for is changed."""
+"""What is planned for a machine: it fits if anything does, and no explicit setting is changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An export for another program is found by it layer by layer, and changes there what it changed here."""
+"""An export for another program is read by it layer by layer, and changes there what it changed here."""
 
 from __future__ import annotations
 
