@@ -85,8 +85,8 @@ def narrowed(z: Tensor, places: Tensor, box: Tensor, width: int) -> tuple[Tensor
 
 @dataclass(frozen=True, slots=True)
 class Noised:
-    """What one step asks of the network: N noisy latents at their timesteps, captions as token ids (N, L), and
-    the velocities (N, C, h, w) that it is to answer, weighted by place (N, 1, h, w) and by sample (N,).
+    """What one step asks of the network: N noisy latents at their timesteps, captions as token ids (N, L),
+    and the velocities (N, C, h, w) that it is to answer, weighted by place (N, 1, h, w) and by sample (N,).
 
     `nouns` (N, L) is 1 where a name stands, all 0 for samples without one; `traits` (N, T) are what names are
     computed from."""
