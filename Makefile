@@ -28,9 +28,10 @@ lint: $(STAMP)
 test: $(STAMP) lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-# docs/figures.md from docs/figures.json.
+# docs/figures.md from docs/figures.json, the tree of docs/architecture.md from the package.
 figures: $(STAMP)
 	$(BIN)/python -m scripts.figures
+	$(BIN)/python -m scripts.architecture
 
 clean:
 	rm -rf $(VENV) demo work build dist

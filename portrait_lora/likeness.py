@@ -21,7 +21,7 @@ WORST_FIRST: Final = "worst_first.jpg"
 
 @dataclass(frozen=True, slots=True)
 class Likeness:
-    """Paths and configuration of one person (DESIGN section 8)."""
+    """Paths and configuration of one person (docs/architecture.md)."""
 
     root: Path
     config: LikenessConfig

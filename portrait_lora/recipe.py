@@ -54,7 +54,7 @@ def score(folder: Path, *, overrides: Sequence[str] = (), force: bool = False) -
 
 
 def run(folder: Path, *, overrides: Sequence[str] = (), force: bool = False) -> Summary:
-    """Everything; the summary is `reports/run.json` (DESIGN section 8)."""
+    """Everything; the summary is `reports/run.json` (docs/architecture.md)."""
     return _run(open_likeness(folder, overrides), force)
 
 

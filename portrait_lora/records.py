@@ -281,5 +281,5 @@ class DriftReport:
 
     @property
     def share_of_ceiling(self) -> float:
-        """(mean - impostor) / (ceiling - impostor), NaN when `impostor` is (no figure): DESIGN section 6."""
+        """(mean - impostor) / (ceiling - impostor), NaN when `impostor` is (no figure): docs/protocol.md."""
         return (self.mean - self.impostor) / max(self.ceiling - self.impostor, 1e-6)

@@ -17,7 +17,8 @@ import numpy as np
 
 from portrait_lora import likeness
 from portrait_lora.errors import InputError, PortraitError
-from portrait_lora.evaluation.calibration import (
+from portrait_lora.evaluation.similarity import embed_photos
+from portrait_lora.evaluation.thresholds import (
     SCORES_PER_FALSE_MATCH,
     Threshold,
     Trials,
@@ -26,7 +27,6 @@ from portrait_lora.evaluation.calibration import (
     threshold_at,
     write_threshold,
 )
-from portrait_lora.evaluation.identity import embed_photos
 from portrait_lora.faces import FaceAnalyzer, resolve_pack
 from portrait_lora.records import FloatArray
 

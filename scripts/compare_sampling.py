@@ -20,7 +20,7 @@ from typing import Final
 import numpy as np
 
 from portrait_lora import manifest
-from portrait_lora.evaluation import identity
+from portrait_lora.evaluation import similarity
 from portrait_lora.records import Portrait
 from portrait_lora.stages.context import Context
 from portrait_lora.stages.series import holdout_of
@@ -65,8 +65,8 @@ def measured(
 
 
 def _by_a(ctx: Context, portraits: Sequence[Portrait]) -> float:
-    items = [identity.PortraitItem(p.path, p.shot.prompt) for p in portraits]
-    scores = identity.score_portraits(items, holdout_of(ctx), ctx.finder)
+    items = [similarity.PortraitItem(p.path, p.shot.prompt) for p in portraits]
+    scores = similarity.score_portraits(items, holdout_of(ctx), ctx.finder)
     return float(np.mean([0.0 if s.similarity is None else s.similarity for s in scores]))
 
 

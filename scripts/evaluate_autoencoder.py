@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from portrait_lora.evaluation.identity import subject_face
+from portrait_lora.evaluation.similarity import subject_face
 from portrait_lora.faces import FaceAnalyzer
 from portrait_lora.faces.packs import resolve_pack
 from scripts.base.vae import psnr, psnr_face

@@ -25,7 +25,7 @@ import numpy as np
 from PIL import Image
 
 from portrait_lora import manifest
-from portrait_lora.evaluation import identity
+from portrait_lora.evaluation import similarity
 from portrait_lora.evaluation.measure import Wanted, look
 from portrait_lora.faces import FaceAnalyzer, resolve_pack
 from portrait_lora.faces.packs import Role
@@ -64,7 +64,7 @@ def speed_rows(finder: FaceAnalyzer, portraits: int) -> list[Row]:
     with tempfile.TemporaryDirectory() as place:
         photos = _saved(Path(place), copies.pictures(SPEED_SEED, PHOTOS), "photo")
         paths = [p for start in range(0, portraits, FRESH) for p in _portraits(Path(place), start, portraits)]
-        items = [identity.PortraitItem(p, f"prompt {i % 8}") for i, p in enumerate(paths)]
+        items = [similarity.PortraitItem(p, f"prompt {i % 8}") for i, p in enumerate(paths)]
         bare = _found(finder, paths[::2])
         started = time.process_time()
         looked = look(finder, Wanted(photos[:4], photos[4:], items))
@@ -96,7 +96,7 @@ def _found(finder: FaceAnalyzer, paths: Sequence[Path]) -> float:
     """Seconds of the processor for decode + detect + embed."""
     started = time.process_time()
     for path in paths:
-        finder.find(identity.read_rgb(path))
+        finder.find(similarity.read_rgb(path))
     return time.process_time() - started
 
 

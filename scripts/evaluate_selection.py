@@ -26,9 +26,9 @@ from typing import Final
 import numpy as np
 
 from portrait_lora import config, manifest, recipe
+from portrait_lora.evaluation.checkpoint_choice import CheckpointScore
 from portrait_lora.evaluation.drift import counted
-from portrait_lora.evaluation.identity import PortraitItem, ReferenceSet, score_portraits, subject_face
-from portrait_lora.evaluation.select import CheckpointScore
+from portrait_lora.evaluation.similarity import PortraitItem, ReferenceSet, score_portraits, subject_face
 from portrait_lora.faces.opening import Analyzer
 from portrait_lora.generation.prompts import load_series
 from portrait_lora.likeness import open_likeness

@@ -21,7 +21,7 @@ from PIL import Image
 
 from portrait_lora import log
 from portrait_lora.errors import InputError
-from portrait_lora.evaluation.identity import read_rgb
+from portrait_lora.evaluation.similarity import read_rgb
 
 USUAL: Final = "openai/clip-vit-base-patch32"
 """The model that published CLIP scores mostly name; 0.6 GB, MIT."""

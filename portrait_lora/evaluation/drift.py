@@ -30,7 +30,7 @@ import numpy.typing as npt
 from scipy.special import stdtrit
 
 from portrait_lora.errors import InputError
-from portrait_lora.evaluation.identity import verified
+from portrait_lora.evaluation.similarity import verified
 from portrait_lora.records import DriftReport, IdentityScore, PromptDrift
 
 Values = npt.NDArray[np.float64]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from portrait_lora.evaluation.select import CheckpointScore
+from portrait_lora.evaluation.checkpoint_choice import CheckpointScore
 from portrait_lora.records import DriftReport
 
 WIDE_PX: Final = 920

@@ -10,10 +10,10 @@ from PIL import Image
 from threadpoolctl import threadpool_limits
 
 from portrait_lora.errors import InputError
-from portrait_lora.evaluation import drift, identity, overview, protocol
-from portrait_lora.evaluation.calibration import Threshold
+from portrait_lora.evaluation import drift, overview, protocol, similarity
 from portrait_lora.evaluation.clip import ClipAdherence, clip_adherence
 from portrait_lora.evaluation.copyview import View, view
+from portrait_lora.evaluation.thresholds import Threshold
 from portrait_lora.faces.opening import Analyzer
 from portrait_lora.faces.pack import FacePack
 from portrait_lora.records import DriftReport, Face, FloatArray
@@ -28,8 +28,8 @@ class Wanted:
 
     holdout: Sequence[Path]
     training: Sequence[Path]
-    portraits: Sequence[identity.PortraitItem]
-    base: Sequence[identity.PortraitItem] = ()
+    portraits: Sequence[similarity.PortraitItem]
+    base: Sequence[similarity.PortraitItem] = ()
     meanings: Mapping[str, str] = field(default_factory=dict)
     repeated: Sequence[tuple[str, str]] = ()
     lenient: bool = False
@@ -55,7 +55,7 @@ class PhotosSeen:
         self.views: list[View] = []
         self.heads: list[Image.Image] = []
 
-    def __call__(self, path: Path, image: identity.RGBImage, face: Face | None) -> None:
+    def __call__(self, path: Path, image: similarity.RGBImage, face: Face | None) -> None:
         if face is not None:
             self.heads.append(overview.head_square(image, face))
             self.views.append(view(image, face.keypoints_px))
@@ -64,17 +64,17 @@ class PhotosSeen:
 class PortraitsSeen:
     """The face and the view of every portrait, under its name."""
 
-    def __init__(self, items: Sequence[identity.PortraitItem]) -> None:
+    def __init__(self, items: Sequence[similarity.PortraitItem]) -> None:
         self._items = {item.path: item for item in items}
         self.seen: list[protocol.Seen] = []
         self.unreadable: list[str] = []
 
-    def __call__(self, path: Path, image: identity.RGBImage, face: Face | None) -> None:
+    def __call__(self, path: Path, image: similarity.RGBImage, face: Face | None) -> None:
         around = None if face is None else view(image, face.keypoints_px)
         item = self._items[path]
         self.seen.append(protocol.Seen(item.label, item.prompt, face, around))
 
-    def broken(self, item: identity.PortraitItem, error: InputError) -> None:
+    def broken(self, item: similarity.PortraitItem, error: InputError) -> None:
         self.seen.append(protocol.Seen(item.label, item.prompt, None, None))
         self.unreadable.append(item.label)
 
@@ -89,16 +89,16 @@ def look(finder: Analyzer, wanted: Wanted) -> Looked:
 def _look(finder: Analyzer, wanted: Wanted) -> Looked:
     pack = finder.pack
     real, trained = PhotosSeen(), PhotosSeen()
-    holdout, skipped = identity.embed_photos(
-        wanted.holdout, finder, min_faces=identity.MIN_HOLDOUT, on_face=real
+    holdout, skipped = similarity.embed_photos(
+        wanted.holdout, finder, min_faces=similarity.MIN_HOLDOUT, on_face=real
     )
     training, skipped_too = _training(wanted.training, finder, trained, holdout)
     portraits = PortraitsSeen(wanted.portraits)
     on_unreadable = portraits.broken if wanted.lenient else None
-    scores = identity.score_portraits(
+    scores = similarity.score_portraits(
         wanted.portraits, holdout, finder, on_face=portraits, on_unreadable=on_unreadable
     )
-    base_scores = identity.score_portraits(wanted.base, holdout, finder) if wanted.base else ()
+    base_scores = similarity.score_portraits(wanted.base, holdout, finder) if wanted.base else ()
     impostors = None if pack.impostors is None else finder.impostor_embeddings()
     floor, floor_source = _floor(pack, impostors, holdout)
     sources = (
@@ -113,7 +113,7 @@ def _look(finder: Analyzer, wanted: Wanted) -> Looked:
         pack_digest=pack.digest,
         threshold=limit,
         false_match_rate=rate,
-        ceiling=identity.ceiling(training, holdout),
+        ceiling=similarity.ceiling(training, holdout),
         impostor=floor,
         impostor_source=floor_source,
         copy_score=float("nan") if copied is None else copied.score,
@@ -135,10 +135,12 @@ def _look(finder: Analyzer, wanted: Wanted) -> Looked:
     return Looked(report, extras, tuple(real.heads), names)
 
 
-def _floor(pack: FacePack, impostors: FloatArray | None, holdout: identity.ReferenceSet) -> tuple[float, str]:
+def _floor(
+    pack: FacePack, impostors: FloatArray | None, holdout: similarity.ReferenceSet
+) -> tuple[float, str]:
     """What strangers reach and where that is known from: a gallery, else what is published; NaN without."""
     if impostors is not None:
-        return identity.impostor(impostors, holdout), f"gallery of {len(impostors)} people"
+        return similarity.impostor(impostors, holdout), f"gallery of {len(impostors)} people"
     published = pack.published("report")
     if published is not None:
         return published.mean, f"published calibration of {pack.name}: {published.source}"
@@ -163,11 +165,11 @@ def _threshold(finder: Analyzer, own: Threshold | None) -> tuple[float, float]:
 
 
 def _training(
-    paths: Sequence[Path], finder: Analyzer, seen: PhotosSeen, holdout: identity.ReferenceSet
-) -> tuple[identity.ReferenceSet, tuple[tuple[str, object], ...]]:
+    paths: Sequence[Path], finder: Analyzer, seen: PhotosSeen, holdout: similarity.ReferenceSet
+) -> tuple[similarity.ReferenceSet, tuple[tuple[str, object], ...]]:
     """The training photos; an empty set of the right width when there are none."""
     if paths:
-        embeddings, skipped = identity.embed_photos(paths, finder, on_face=seen)
+        embeddings, skipped = similarity.embed_photos(paths, finder, on_face=seen)
         if len(embeddings):
             return embeddings, skipped
-    return identity.ReferenceSet(holdout.embeddings[:0], (), finder.embedder_id), ()
+    return similarity.ReferenceSet(holdout.embeddings[:0], (), finder.embedder_id), ()

@@ -19,7 +19,7 @@ from scipy.optimize import linear_sum_assignment
 from portrait_lora.errors import InputError
 from portrait_lora.evaluation.copysearch import Gallery, screen_fields, unit_rows
 from portrait_lora.evaluation.copyview import FIELD_PX, Floats, View
-from portrait_lora.evaluation.identity import ReferenceSet
+from portrait_lora.evaluation.similarity import ReferenceSet
 
 PERCENTILE: Final = 0.99
 MIN_REAL_PHOTOS: Final = 3

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from portrait_lora import manifest, provenance
-from portrait_lora.evaluation.identity import RGBImage
+from portrait_lora.evaluation.similarity import RGBImage
 from portrait_lora.records import Face
 
 _PAPER: Final = (250, 248, 244)

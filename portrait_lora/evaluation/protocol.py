@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from portrait_lora.evaluation import groups, identity, memorization
+from portrait_lora.evaluation import groups, memorization, similarity
 from portrait_lora.evaluation.adherence import Obeyed, mean_adherence, obeyed
 from portrait_lora.evaluation.clip import ClipAdherence
 from portrait_lora.evaluation.copyview import View
@@ -87,10 +87,10 @@ def extras(
     report: DriftReport,
     portraits: Sequence[Seen],
     *,
-    training: identity.ReferenceSet,
-    holdout: identity.ReferenceSet,
+    training: similarity.ReferenceSet,
+    holdout: similarity.ReferenceSet,
     photo_views: Sequence[View],
-    impostors: identity.FloatArray | None,
+    impostors: similarity.FloatArray | None,
     copied: Copies | None,
     meanings: Mapping[str, str] | None = None,
     unreadable: Sequence[str] = (),
@@ -107,13 +107,13 @@ def extras(
         gap = memorization.similarity_gap(np.stack(embedded), training, holdout)
     return Extras(
         protocol=VERSION,
-        ceiling_pose_matched=identity.pose_matched_ceiling(
+        ceiling_pose_matched=similarity.pose_matched_ceiling(
             training, holdout, [s.yaw_deg for s in scores if s.yaw_deg is not None]
         ),
-        real_scores=tuple(identity.real_scores(training, holdout).tolist()),
+        real_scores=tuple(similarity.real_scores(training, holdout).tolist()),
         impostor_scores=()
         if impostors is None
-        else tuple(identity.impostor_scores(impostors, holdout).ravel().tolist()),
+        else tuple(similarity.impostor_scores(impostors, holdout).ravel().tolist()),
         by_view=tuple(groups.by_view(scores, report.threshold)),
         by_face_size=tuple(groups.by_face_size(scores, report.threshold)),
         adherence=mean_adherence((s.prompt, s.face) for s in portraits),

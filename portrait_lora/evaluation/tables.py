@@ -11,7 +11,7 @@ from portrait_lora import csv_file, manifest, strict_json
 from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.evaluation.compare import Measured
 from portrait_lora.evaluation.drift import counted
-from portrait_lora.evaluation.identity import verified
+from portrait_lora.evaluation.similarity import verified
 from portrait_lora.records import DriftReport, IdentityScore, PromptDrift
 
 COLUMNS: Final = (

@@ -12,7 +12,7 @@ Decisions that hold for all seven families:
 - Prompts.  `embeds_BLD` always; `mask_BL` (True where there is a token) where prompts differ in length;
   `pooled_BD` where the family has one.  Cached rows are batched with `PromptCondition.batch`, which pads.
 - Precision.  `weights` says how the frozen weights are held; it may be set before `load`.  `predict` takes
-  and gives float32 whatever it is, so the objective never sees it.
+  and gives float32 whatever it is, so the loss never sees it.
 
 Shape legend: B pictures, C latent channels, H W latent rows and columns (for pixels: picture rows and
 columns), L text tokens, D embedding width, T steps of the noise schedule.

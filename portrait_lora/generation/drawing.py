@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal, cast
 
-import diffusers
 import numpy as np
 import torch
 from diffusers import AutoPipelineForImage2Image, AutoPipelineForInpainting
@@ -28,19 +27,9 @@ from portrait_lora.families.lora_loading import load_lora
 from portrait_lora.generation.guidance import AS_ONE, Identity, in_two_terms, share_layers
 from portrait_lora.generation.presets import Argument, fitting
 from portrait_lora.generation.reference import StyleReference, load, read_picture
+from portrait_lora.generation.schedulers import with_scheduler
 from portrait_lora.records import Adapter, Shot
 
-SCHEDULERS: Final = {
-    "dpm++": ("DPMSolverMultistepScheduler", "DPM++ 2M"),
-    "dpm++-sde": ("DPMSolverSDEScheduler", "DPM++ SDE"),
-    "euler": ("EulerDiscreteScheduler", "Euler"),
-    "euler-a": ("EulerAncestralDiscreteScheduler", "Euler a"),
-    "heun": ("HeunDiscreteScheduler", "Heun"),
-    "ddim": ("DDIMScheduler", "DDIM"),
-    "unipc": ("UniPCMultistepScheduler", "UniPC"),
-    "lcm": ("LCMScheduler", "LCM"),
-}
-"""Name -> (class of diffusers, what A1111 calls it)."""
 STYLE_NAME: Final = "style"
 ACCELERATOR_NAME: Final = "accelerator"
 Unconditional = Literal["adapter", "base"]
@@ -88,11 +77,6 @@ class Sampler:
         )
 
 
-def common_name(scheduler: str) -> str:
-    """What other programs call a scheduler of ours."""
-    return SCHEDULERS[scheduler][1] if scheduler in SCHEDULERS else "DPM++ 2M"
-
-
 def open_pipeline(family: Family, adapter: Adapter | None, sampler: Sampler) -> Any:
     """The pipeline with adapters at their strengths and the scheduler asked for.
 
@@ -120,7 +104,7 @@ def open_pipeline(family: Family, adapter: Adapter | None, sampler: Sampler) -> 
             _guide_from_base(family, pipe)
     if sampler.reference is not None:
         load(family, pipe, sampler.reference)
-    return _with_scheduler(pipe, sampler.scheduler, sampler.scheduler_arguments)
+    return with_scheduler(pipe, sampler.scheduler, sampler.scheduler_arguments)
 
 
 def _guide_from_base(family: Family, pipe: Any) -> None:
@@ -150,31 +134,6 @@ def _load_beside(pipe: Any, path: Path, name: str) -> None:
 
 def _got(error: PortraitError) -> str:
     return f" ({error.got})" if error.got else ""
-
-
-def _with_scheduler(pipe: Any, name: str, arguments: Sequence[tuple[str, Argument]]) -> Any:
-    """A pipeline that shares everything but the scheduler: that of the name, or its own set otherwise."""
-    if not name and not arguments:
-        return pipe
-    kind = _scheduler_class(pipe, name) if name else type(pipe.scheduler)
-    scheduler = kind.from_config(pipe.scheduler.config, **dict(arguments))
-    return _quiet(type(pipe).from_pipe(pipe, scheduler=scheduler))
-
-
-def _scheduler_class(pipe: Any, name: str) -> Any:
-    if name not in SCHEDULERS:
-        known = ", ".join(SCHEDULERS)
-        raise InputError("unknown scheduler", where="generate.scheduler", got=name, needed=known)
-    kind = SCHEDULERS[name][0]
-    fits = {c.__name__ for c in getattr(pipe.scheduler, "compatibles", [])}
-    if SCHEDULERS["ddim"][0] in fits:  # the same noise process; diffusers leaves it out of its list
-        fits.add(SCHEDULERS["lcm"][0])
-    if kind not in fits:
-        needed = ", ".join(k for k, (c, _) in SCHEDULERS.items() if c in fits) or "its own"
-        raise InputError(
-            "this family cannot use the scheduler", where="generate.scheduler", got=name, needed=needed
-        )
-    return getattr(diffusers, kind)
 
 
 def check_size(family: Family, size_px: tuple[int, int]) -> None:

@@ -23,7 +23,7 @@ Argument = str | float | bool | None
 class Preset:
     """How pictures are drawn in few steps.
 
-    `scheduler` is a name of `drawing.SCHEDULERS`, or empty for the family's own; `arguments` change its
+    `scheduler` is a name of `schedulers.SCHEDULERS`, or empty for the family's own; `arguments` change its
     configuration.  `accelerator` is where the LoRA is published: `owner/name/file`; `scale` its strength.
     """
 

@@ -16,11 +16,11 @@ from portrait_lora.generation import save
 from portrait_lora.generation.drawing import (
     Sampler,
     check_size,
-    common_name,
     from_text,
     open_pipeline,
 )
 from portrait_lora.generation.guidance import AS_ONE
+from portrait_lora.generation.schedulers import common_name
 from portrait_lora.records import Adapter, Portrait, Shot
 
 Drawn = Callable[[Portrait, float], None]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from portrait_lora import log, manifest
 from portrait_lora.errors import InputError
-from portrait_lora.evaluation.select import CheckpointScore, good_checkpoints, passes
+from portrait_lora.evaluation.checkpoint_choice import CheckpointScore, good_checkpoints, passes
 from portrait_lora.likeness import Summary
 from portrait_lora.records import Adapter
 from portrait_lora.stages.context import Context

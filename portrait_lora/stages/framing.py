@@ -51,16 +51,16 @@ def _one(ctx: Context, path: Path, wanted: Target) -> str:
     """What is missing at the end; empty when nothing is."""
     from PIL import Image
 
-    from portrait_lora.evaluation import identity
+    from portrait_lora.evaluation import similarity
     from portrait_lora.generation import reframe, save
-    from portrait_lora.generation.drawing import common_name
     from portrait_lora.generation.sample import conditions
+    from portrait_lora.generation.schedulers import common_name
 
     recipe = provenance.read_recipe(path)
     if recipe.get(save.ACTION) == reframe.ACTION:
         return _told(cast(Mapping[str, float], recipe[reframe.MISSED]), wanted)
-    image = identity.read_rgb(path)
-    face = identity.subject_face(ctx.finder.find(image))
+    image = similarity.read_rgb(path)
+    face = similarity.subject_face(ctx.finder.find(image))
     if face is None:
         return "no face, so not framed"
     picture = Image.fromarray(image)

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from portrait_lora.dataset.build import load_dataset_folder
-from portrait_lora.evaluation import identity, protocol
+from portrait_lora.evaluation import protocol, similarity
 from portrait_lora.evaluation.adherence import mean_adherence
+from portrait_lora.evaluation.checkpoint_choice import CheckpointScore, checkpoint_score
 from portrait_lora.evaluation.measure import PhotosSeen, PortraitsSeen
-from portrait_lora.evaluation.select import CheckpointScore, checkpoint_score
 from portrait_lora.faces.opening import Analyzer
 from portrait_lora.generation import prompts
 from portrait_lora.records import Adapter
@@ -23,15 +23,15 @@ class Probe:
         """Raises PhotosError with fewer than two held-out photos in which a face is found."""
         self._finder = finder
         self._held, self._trained = PhotosSeen(), PhotosSeen()
-        self._holdout, _ = identity.embed_photos(
-            holdout, finder, min_faces=identity.MIN_HOLDOUT, on_face=self._held
+        self._holdout, _ = similarity.embed_photos(
+            holdout, finder, min_faces=similarity.MIN_HOLDOUT, on_face=self._held
         )
-        self._training, _ = identity.embed_photos(training, finder, on_face=self._trained)
+        self._training, _ = similarity.embed_photos(training, finder, on_face=self._trained)
 
-    def score(self, step: int, items: Sequence[identity.PortraitItem]) -> CheckpointScore:
+    def score(self, step: int, items: Sequence[similarity.PortraitItem]) -> CheckpointScore:
         """The row of one checkpoint for `choose_checkpoint` and `stop_decision`."""
         seen = PortraitsSeen(items)
-        scores = identity.score_portraits(items, self._holdout, self._finder, on_face=seen)
+        scores = similarity.score_portraits(items, self._holdout, self._finder, on_face=seen)
         copied = protocol.copies(
             seen.seen, self._trained.views, self._held.views, self._training.names, len(items)
         )
@@ -63,4 +63,4 @@ class Checkpoints:
         """The row of one checkpoint, from the pictures in `probes/step-000400/`, or `probes/name/`."""
         folder = self._ctx.run_folder / "probes" / (name or f"step-{adapter.step:06d}")
         made = self._ctx.draw(adapter, self._shots, folder, label=f"probe {name or f'step {adapter.step}'}")
-        return self._probe.score(adapter.step, [identity.PortraitItem(p.path, p.shot.prompt) for p in made])
+        return self._probe.score(adapter.step, [similarity.PortraitItem(p.path, p.shot.prompt) for p in made])

@@ -11,9 +11,9 @@ from PIL import Image
 
 from portrait_lora import summaries
 from portrait_lora.dataset.build import load_dataset_folder
-from portrait_lora.evaluation import identity, overview, page, report, tables
+from portrait_lora.evaluation import drift_page, drift_words, overview, similarity, tables
+from portrait_lora.evaluation.checkpoint_choice import CheckpointScore
 from portrait_lora.evaluation.measure import Wanted, look
-from portrait_lora.evaluation.select import CheckpointScore
 from portrait_lora.likeness import Summary
 from portrait_lora.records import DriftReport, IdentityScore, Portrait
 from portrait_lora.stages.sampling import steps_and_guidance
@@ -28,7 +28,7 @@ def measure(ctx: Context, portraits: Sequence[Portrait], bare: Sequence[Portrait
     wanted = wanted_of(ctx, portraits, bare)
     found = look(ctx.reporter, wanted)
     made, notes = found.report, _notes(ctx)
-    report.write_drift_html(
+    drift_page.write_drift_html(
         folder.reports / "drift.html",
         made,
         portraits={p.path.name: p.path for p in portraits},
@@ -37,7 +37,7 @@ def measure(ctx: Context, portraits: Sequence[Portrait], bare: Sequence[Portrait
         notes=notes,
         extras=found.extras,
     )
-    report.write_drift_json(folder.reports / "drift.json", made, notes, found.extras)
+    drift_page.write_drift_json(folder.reports / "drift.json", made, notes, found.extras)
     tables.write_csv(folder.reports / "drift.csv", made)
     tables.write_parquet(folder.reports / "drift.parquet", made)
     _overview(folder.reports / "likeness.jpg", made, found.heads, portraits, bare)
@@ -89,17 +89,17 @@ def _overview(
     overview.write_overview(path, "How much of the face survived", [real, base, ours])
 
 
-def _items(portraits: Sequence[Portrait]) -> list[identity.PortraitItem]:
-    return [identity.PortraitItem(p.path, p.shot.prompt) for p in portraits]
+def _items(portraits: Sequence[Portrait]) -> list[similarity.PortraitItem]:
+    return [similarity.PortraitItem(p.path, p.shot.prompt) for p in portraits]
 
 
-def _notes(ctx: Context) -> report.PageNotes:
+def _notes(ctx: Context) -> drift_page.PageNotes:
     select = ctx.journal.summary("select")
     training = ctx.journal.summary("train")
     generate = ctx.config.generate
     steps, guidance = steps_and_guidance(generate)
     rows: list[dict[str, object]] = list(select["probes"])  # pyright: ignore[reportArgumentType]
-    return report.PageNotes(
+    return drift_page.PageNotes(
         subject=ctx.config.subject.name,
         settings={
             "base": ctx.base.label,
@@ -128,8 +128,8 @@ def likeness_block(made: DriftReport, *, prompts_known: bool = True) -> Summary:
         "mean_of_found": made.mean_of_found,
         "ci95": list(made.ci95),
         "prompts": len(made.prompts) if prompts_known else None,
-        "no_interval": page.interval_missing(made, prompts_known),
-        "passing": page.passing(made),
+        "no_interval": drift_words.interval_missing(made, prompts_known),
+        "passing": drift_words.passing(made),
         "base_mean": _known(made.base_mean),
         "ceiling": made.ceiling,
         "impostor": _known(made.impostor),

@@ -26,7 +26,7 @@ def _checkpoint_digests(ctx: Context) -> list[str]:
 
 
 def _select(ctx: Context) -> Summary:
-    from portrait_lora.evaluation.select import choose_checkpoint
+    from portrait_lora.evaluation.checkpoint_choice import choose_checkpoint
     from portrait_lora.stages import averaging
     from portrait_lora.stages.probing import Checkpoints
     from portrait_lora.training import adapter as lora

@@ -16,7 +16,7 @@ from portrait_lora.stages.context import Context
 from portrait_lora.stages.sampling import steps_and_guidance
 
 if TYPE_CHECKING:
-    from portrait_lora.evaluation.identity import ReferenceSet
+    from portrait_lora.evaluation.similarity import ReferenceSet
     from portrait_lora.generation.checklist import Check
     from portrait_lora.records import Portrait, Shot
 
@@ -98,10 +98,10 @@ def lint_shots(ctx: Context) -> list[str]:
 def holdout_of(ctx: Context) -> ReferenceSet:
     """The held-out photos, seen by embedder A."""
     from portrait_lora.dataset.build import load_dataset_folder
-    from portrait_lora.evaluation import identity
+    from portrait_lora.evaluation import similarity
 
     _, paths = load_dataset_folder(ctx.likeness.dataset)
-    return identity.embed_photos(paths, ctx.finder, min_faces=identity.MIN_HOLDOUT)[0]
+    return similarity.embed_photos(paths, ctx.finder, min_faces=similarity.MIN_HOLDOUT)[0]
 
 
 def delivered(ctx: Context) -> list[Portrait]:
@@ -207,12 +207,12 @@ def _timed(ctx: Context, shots: Sequence[Shot], folder: Path, timings: dict[str,
 
 def _ranks(ctx: Context, portraits: Sequence[Portrait], holdout: ReferenceSet) -> list[tuple[int, float]]:
     """(minus failed checks, similarity) of each; larger is better."""
-    from portrait_lora.evaluation import identity
+    from portrait_lora.evaluation import similarity
     from portrait_lora.generation.checklist import failures
 
     checks = check_all(ctx, portraits)
-    items = [identity.PortraitItem(p.path, p.shot.prompt) for p in portraits]
-    scores = identity.score_portraits(items, holdout, ctx.finder)
+    items = [similarity.PortraitItem(p.path, p.shot.prompt) for p in portraits]
+    scores = similarity.score_portraits(items, holdout, ctx.finder)
     return [
         (
             -sum(code in _GATING for code in failures(checks[p.path.name])),
@@ -224,7 +224,7 @@ def _ranks(ctx: Context, portraits: Sequence[Portrait], holdout: ReferenceSet) -
 
 def check_all(ctx: Context, portraits: Sequence[Portrait]) -> dict[str, tuple[Check, ...]]:
     """The checklist of every portrait, by file name."""
-    from portrait_lora.evaluation.identity import read_rgb
+    from portrait_lora.evaluation.similarity import read_rgb
     from portrait_lora.generation.brand import load_brand
     from portrait_lora.generation.checklist import check_portrait
 
@@ -242,7 +242,7 @@ def check_all(ctx: Context, portraits: Sequence[Portrait]) -> dict[str, tuple[Ch
 def photo_texture(ctx: Context, portraits: Sequence[Portrait]) -> float | None:
     """Median skin texture of the held-out photos, reduced to the scale of the portraits."""
     from portrait_lora.dataset.build import load_dataset_folder
-    from portrait_lora.evaluation.identity import read_rgb
+    from portrait_lora.evaluation.similarity import read_rgb
     from portrait_lora.faces import quality
     from portrait_lora.generation.checklist import skin_texture
 
@@ -260,7 +260,7 @@ def photo_texture(ctx: Context, portraits: Sequence[Portrait]) -> float | None:
 
 def _scale(ctx: Context, portrait: Portrait) -> float | None:
     """Pixels of the portrait per pixel of the aligned crop."""
-    from portrait_lora.evaluation.identity import read_rgb
+    from portrait_lora.evaluation.similarity import read_rgb
     from portrait_lora.faces import quality
 
     faces = ctx.finder.find(read_rgb(portrait.path))

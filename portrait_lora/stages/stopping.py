@@ -14,7 +14,12 @@ from typing import TYPE_CHECKING
 from portrait_lora import log
 from portrait_lora.config import TrainingConfig
 from portrait_lora.errors import ConfigError
-from portrait_lora.evaluation.select import MIN_TO_STOP, CheckpointScore, StopDecision, stop_decision
+from portrait_lora.evaluation.checkpoint_choice import (
+    MIN_TO_STOP,
+    CheckpointScore,
+    StopDecision,
+    stop_decision,
+)
 from portrait_lora.records import Adapter, TrainResult
 from portrait_lora.stages.context import Context
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from portrait_lora import csv_file, manifest
 from portrait_lora.errors import InputError
-from portrait_lora.evaluation import compare, groups, page, tables
+from portrait_lora.evaluation import compare, drift_words, groups, tables
 
 
 def report_file(given: Path) -> Path:
@@ -98,8 +98,8 @@ def _measured(row: Any) -> dict[str, Any]:
 def _no_interval(raw: Mapping[str, Any]) -> str:
     """Why the interval of a report should not be shown; empty when it may."""
     if not raw.get("prompts_known", True):
-        return page.NO_PROMPTS
-    return "" if len(raw["prompts"]) >= page.MIN_PROMPTS else page.TOO_FEW
+        return drift_words.NO_PROMPTS
+    return "" if len(raw["prompts"]) >= drift_words.MIN_PROMPTS else drift_words.TOO_FEW
 
 
 def _own_name(given: Path) -> str:
@@ -168,7 +168,7 @@ def collation_lines(summary: Mapping[str, Any]) -> list[str]:
     share = summary["share_of_ceiling"]
     if len(summary["people"]) > 1 and share["mean"] is not None:
         low, high = share["ci95"]
-        enough = share["clusters"] >= page.MIN_PROMPTS
+        enough = share["clusters"] >= drift_words.MIN_PROMPTS
         shown = f"[{low:.2f}, {high:.2f}]" if enough else "(too few people for an interval)"
         lines.append(f"share of ceiling over people: {share['mean']:.2f} {shown}")
     for label, rows in summary["groups"].items():

@@ -11,7 +11,7 @@ from PIL import Image
 
 from portrait_lora import manifest
 from portrait_lora.errors import ArtifactError, ConfigError, InputError
-from portrait_lora.evaluation import identity
+from portrait_lora.evaluation import similarity
 from portrait_lora.generation import drawing, edits, prompts, regions, remake, save
 from portrait_lora.generation.compose import LAYERS
 from portrait_lora.generation.sample import extra_of
@@ -30,7 +30,7 @@ def reproduce(path: Path, likeness: Path | None, source: Path | None, overrides:
     """Make the picture again and compare; nothing is written."""
     opened = open_picture(path, likeness, overrides)
     ctx, recipe = opened.ctx, recipe_of(opened)
-    begun = Image.fromarray(identity.read_rgb(source)) if source else None
+    begun = Image.fromarray(similarity.read_rgb(source)) if source else None
     try:
         again = remake.remake(ctx.family, recipe, adapter_of(ctx, recipe), find_style(ctx), begun)
     except ArtifactError as error:
@@ -184,9 +184,9 @@ def fix(
     return summary | {"file": str(file), "changed_outside_mask": outside}
 
 
-def _similarity(ctx: Context, references: identity.ReferenceSet, picture: Image.Image) -> float | None:
+def _similarity(ctx: Context, references: similarity.ReferenceSet, picture: Image.Image) -> float | None:
     """Mean cosine of the largest face to the held-out photos by embedder A; None without a face."""
-    face = identity.subject_face(ctx.finder.find(np.asarray(picture.convert("RGB"))))
+    face = similarity.subject_face(ctx.finder.find(np.asarray(picture.convert("RGB"))))
     return None if face is None else round(float((references.embeddings @ face.embedding).mean()), 5)
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from portrait_lora import manifest, provenance, strict_json
 from portrait_lora.config import FILE_NAME
 from portrait_lora.errors import ArtifactError, InputError
-from portrait_lora.evaluation import identity
+from portrait_lora.evaluation import similarity
 from portrait_lora.generation import remake, save
 from portrait_lora.generation.reference import reference_of
 from portrait_lora.likeness import open_likeness
@@ -43,7 +43,7 @@ def open_picture(path: Path, likeness: Path | None, overrides: Sequence[str]) ->
         )
     ctx = Context(open_likeness(root, overrides))
     consent.require_valid(root)
-    picture = Image.fromarray(identity.read_rgb(path))
+    picture = Image.fromarray(similarity.read_rgb(path))
     try:
         recipe = provenance.read_recipe(path)
     except ArtifactError as error:
@@ -75,7 +75,7 @@ def recipe_of(opened: Opened) -> save.Recipe:
 
 
 def face_of(opened: Opened) -> Face:
-    face = identity.subject_face(opened.ctx.finder.find(np.asarray(opened.picture)))
+    face = similarity.subject_face(opened.ctx.finder.find(np.asarray(opened.picture)))
     if face is None:
         raise InputError(
             "no face in this picture", where=opened.path, needed="a portrait with a visible face"

@@ -15,9 +15,9 @@ from typing import Final
 
 from portrait_lora import likeness, manifest, provenance, summaries
 from portrait_lora.errors import InputError, PhotosError
-from portrait_lora.evaluation import identity, page, report, tables
-from portrait_lora.evaluation.calibration import read_threshold
+from portrait_lora.evaluation import drift_page, drift_words, similarity, tables
 from portrait_lora.evaluation.measure import Looked, Wanted, look
+from portrait_lora.evaluation.thresholds import read_threshold
 from portrait_lora.faces.packs import FacePack, resolve_pack
 from portrait_lora.likeness import Summary
 from portrait_lora.stages.reports import likeness_block
@@ -62,21 +62,21 @@ def score_folders(
     if threshold_file is not None:
         wanted = _with_threshold(wanted, pack, threshold_file)
     found = look(open_analyzer(pack, "report"), wanted)
-    notes = report.PageNotes(
+    notes = drift_page.PageNotes(
         subject=name or portraits.name,
         settings={"face pack": f"{pack.name} ({pack.licence})", "portraits": str(portraits.name)},
         versions=summaries.versions(),
         synthetic=pack.synthetic,
         not_verified=_caveats(wanted, found, prompts_csv),
-        words=page.OTHER_TOOL_TRAINING if wanted.training else page.OTHER_TOOL,
+        words=drift_words.OTHER_TOOL_TRAINING if wanted.training else drift_words.OTHER_TOOL,
         prompts_known=prompts_csv is not None,
     )
     manifest.make_folder(out)
     real = {p.name: p for p in wanted.holdout}
-    report.write_drift_html(
+    drift_page.write_drift_html(
         out / "drift.html", found.report, portraits=paths, holdout=real, notes=notes, extras=found.extras
     )
-    report.write_drift_json(out / "drift.json", found.report, notes, found.extras)
+    drift_page.write_drift_json(out / "drift.json", found.report, notes, found.extras)
     tables.write_csv(out / "drift.csv", found.report)
     tables.write_parquet(out / "drift.parquet", found.report)
     return {
@@ -131,12 +131,12 @@ def plan(
     """What will be measured, and where each portrait lies.  Raises InputError, PhotosError."""
     real, _ = _distinct(_readable(_pictures(photos, "photos")))
     given = _distinct(_readable(_pictures(training, "training photos")))[0] if training else []
-    if len(real) < identity.MIN_HOLDOUT:
+    if len(real) < similarity.MIN_HOLDOUT:
         raise PhotosError(
             "too few photos to compare with",
             where=photos,
             got=f"{len(real)} readable and different",
-            needed=identity.MIN_HOLDOUT,
+            needed=similarity.MIN_HOLDOUT,
             remedy="Add photos of the person that the tool was not given.",
         )
     digests = {manifest.sha256_file(p) for p in given}
@@ -154,7 +154,7 @@ def plan(
     if not made:
         raise InputError("no portraits in this folder", where=portraits, needed="JPEG, PNG or WebP files")
     prompts = _prompts(prompts_csv, [p.name for p in (*made, *(portraits / later for later, _ in repeated))])
-    items = [identity.PortraitItem(p, prompts.by_file.get(p.name, ALL_ONE_PROMPT)) for p in made]
+    items = [similarity.PortraitItem(p, prompts.by_file.get(p.name, ALL_ONE_PROMPT)) for p in made]
     wanted = Wanted(real, given, items, (), prompts.meanings, repeated, lenient=True)
     return wanted, {p.name: p for p in made}
 
@@ -171,7 +171,7 @@ def _readable(paths: Sequence[Path]) -> list[Path]:
     kept: list[Path] = []
     for path in paths:
         try:
-            identity.read_rgb(path)
+            similarity.read_rgb(path)
         except InputError:
             continue
         kept.append(path)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from portrait_lora.evaluation import identity
+from portrait_lora.evaluation import similarity
 from portrait_lora.generation import sample
 from portrait_lora.generation.contact_sheet import contact_sheet
 from portrait_lora.likeness import Summary, open_likeness
@@ -34,8 +34,8 @@ def sweep(folder: Path, scales: Sequence[float], shots: int, overrides: Sequence
             replace(sampler_of(settings), adapter_scale=scale),
             batch_size=settings.batch_size,
         )
-        items = [identity.PortraitItem(p.path, p.shot.prompt) for p in made]
-        found = [s.similarity for s in identity.score_portraits(items, holdout, ctx.finder)]
+        items = [similarity.PortraitItem(p.path, p.shot.prompt) for p in made]
+        found = [s.similarity for s in similarity.score_portraits(items, holdout, ctx.finder)]
         mean = float(np.mean([0.0 if v is None else v for v in found]))
         columns.append(made)
         rows.append(

@@ -9,7 +9,7 @@ from typing import Final
 
 from portrait_lora import config, csv_file, manifest
 from portrait_lora.errors import ConfigError, InputError
-from portrait_lora.evaluation import compare, drift, identity
+from portrait_lora.evaluation import compare, drift, similarity
 from portrait_lora.likeness import Summary, open_likeness
 from portrait_lora.records import Adapter, IdentityScore
 from portrait_lora.stages.context import Context, sampler_of
@@ -44,7 +44,7 @@ def run(folder: Path, over: str, overrides: Sequence[str] = ()) -> Summary:
     ctx = Context(open_likeness(folder, given))
     values = _values(ctx, key, [part.strip() for part in text.split(",") if part.strip()])
     photos = wanted_of(ctx, [], []).holdout
-    holdout, _ = identity.embed_photos(photos, ctx.reporter, min_faces=identity.MIN_HOLDOUT)
+    holdout, _ = similarity.embed_photos(photos, ctx.reporter, min_faces=similarity.MIN_HOLDOUT)
     table = [(value, _scores(ctx, folder, given, key, value, holdout)) for value in values]
     first = table[0]
     rows: list[Summary] = []
@@ -87,7 +87,7 @@ def _values(ctx: Context, key: str, texts: Sequence[str]) -> list[Value]:
 
 
 def _scores(
-    ctx: Context, folder: Path, given: Sequence[str], key: str, value: Value, holdout: identity.ReferenceSet
+    ctx: Context, folder: Path, given: Sequence[str], key: str, value: Value, holdout: similarity.ReferenceSet
 ) -> tuple[IdentityScore, ...]:
     """Draw the drift series at one value and score it with embedder B."""
     from portrait_lora.generation import sample
@@ -102,8 +102,8 @@ def _scores(
         sampler_of(settings),
         batch_size=settings.batch_size,
     )
-    items = [identity.PortraitItem(p.path, p.shot.prompt) for p in made]
-    return identity.score_portraits(items, holdout, ctx.reporter)
+    items = [similarity.PortraitItem(p.path, p.shot.prompt) for p in made]
+    return similarity.score_portraits(items, holdout, ctx.reporter)
 
 
 def _matrix(key: str, table: Sequence[tuple[Value, Sequence[IdentityScore]]]) -> str:

@@ -82,12 +82,12 @@ def _refuse_another_sheet(out: Path, overrides: Sequence[str]) -> str:
 
 def framings(ctx: Context, portraits: Sequence[Portrait]) -> list[Framing]:
     """Eye line and head height of the portraits with a face."""
-    from portrait_lora.evaluation import identity
+    from portrait_lora.evaluation import similarity
 
     found: list[Framing] = []
     for portrait in portraits:
-        image = identity.read_rgb(portrait.path)
-        face = identity.subject_face(ctx.finder.find(image))
+        image = similarity.read_rgb(portrait.path)
+        face = similarity.subject_face(ctx.finder.find(image))
         if face is not None:
             found.append(framing(face, image.shape[0]))
     return found

@@ -1,1 +1,1 @@
-"""Training: cached encodings, the objective, the adapter, checkpoints and one loop."""
+"""Training: cached encodings, the loss, the adapter, checkpoints and one loop."""

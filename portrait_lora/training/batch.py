@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from portrait_lora.families.family import Family, PromptCondition
-from portrait_lora.training import cache, objective
+from portrait_lora.training import cache, loss, loss_weights
 from portrait_lora.training.adapter import bare
 from portrait_lora.training.attention import Float32Attention
 from portrait_lora.training.draws import Draw
@@ -60,9 +60,9 @@ def loss_sums(
     plain = torch.zeros((), device=family.device)
     for group in groups.values():
         loss_B, level_B = sample_losses(family, recipe, encodings, group)
-        weight_B = objective.snr_weight(family.schedule, level_B, recipe.snr_gamma)
+        weight_B = loss_weights.snr_weight(family.schedule, level_B, recipe.snr_gamma)
         prior_B = torch.tensor([d.prior for d in group], device=family.device)
-        weight_B = weight_B * objective.prior_weight(prior_B, recipe.prior_weight)
+        weight_B = weight_B * loss_weights.prior_weight(prior_B, recipe.prior_weight)
         total = total + (loss_B * weight_B).sum() / slots
         plain = plain + loss_B.detach()[~prior_B].sum() / slots
     return total, plain
@@ -80,19 +80,19 @@ def sample_losses(
     latents_BCHW = family.to_model_space(latents_BCHW.to(device))
     noise_BCHW = torch.stack([d.noise_CHW for d in group]).to(device)
     level_B = torch.tensor([d.noise_level for d in group], device=device)
-    noisy_BCHW = objective.add_noise(schedule, latents_BCHW, noise_BCHW, level_B)
+    noisy_BCHW = loss.add_noise(schedule, latents_BCHW, noise_BCHW, level_B)
     places = [s.geometry for s in chosen]
-    target_BCHW = objective.target(schedule, latents_BCHW, noise_BCHW, level_B)
+    target_BCHW = loss.target(schedule, latents_BCHW, noise_BCHW, level_B)
     if recipe.learn_region != "picture":
         with bare(family.denoiser), torch.no_grad(), _precision(family, recipe):
             cached = _cached_prompts(family, encodings, group)
             bare_BCHW = family.predict(noisy_BCHW, level_B, cached, places)
-        target_BCHW = objective.target_within(_masks(chosen, device), target_BCHW, bare_BCHW)
+        target_BCHW = loss.target_within(_masks(chosen, device), target_BCHW, bare_BCHW)
     with _precision(family, recipe):
         condition = _condition(family, recipe, encodings, group)
         answer_BCHW = family.predict(noisy_BCHW, level_B, condition, places)
     weight_B1HW = _place_weights(chosen, recipe.background_weight, device)
-    return objective.sample_loss(answer_BCHW, target_BCHW, weight_B1HW), level_B
+    return loss.sample_loss(answer_BCHW, target_BCHW, weight_B1HW), level_B
 
 
 def _condition(
@@ -114,7 +114,7 @@ def _place_weights(
 ) -> Tensor | None:
     if background_weight >= 1.0:
         return None
-    return objective.place_weights(_masks(chosen, device), background_weight)
+    return loss_weights.place_weights(_masks(chosen, device), background_weight)
 
 
 def _masks(chosen: Sequence[cache.EncodedSample], device: torch.device) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from portrait_lora import manifest
 from portrait_lora.families.family import FlowSchedule, NoiseSchedule
-from portrait_lora.training import cache, objective
+from portrait_lora.training import cache, loss
 from portrait_lora.training.recipe import Recipe
 
 
@@ -34,12 +34,12 @@ def draw(
     """
     index = _turn(recipe, "order", len(encodings.samples), step, slot)
     sample = encodings.samples[index]
-    u = objective.draw_uniform(_generator(recipe.seed, "timestep", step))
+    u = loss.draw_uniform(_generator(recipe.seed, "timestep", step))
     own = _generator(recipe.seed, "sample", step, slot, sample.key)
     level = _level(recipe, schedule, sample, u, slot)
     noise_CHW = torch.randn(sample.mean_CHW.shape, generator=own)
     posterior_CHW = torch.randn(sample.mean_CHW.shape, generator=own)
-    dropped = objective.draw_uniform(own) < recipe.caption_dropout
+    dropped = loss.draw_uniform(own) < recipe.caption_dropout
     return Draw(sample, level, noise_CHW, posterior_CHW, dropped)
 
 
@@ -48,7 +48,7 @@ def draw_prior(
 ) -> Draw:
     """The picture of the class that stands beside a slot; its caption is never dropped."""
     sample = encodings.prior[_turn(recipe, "prior order", len(encodings.prior), step, slot)]
-    u = objective.draw_uniform(_generator(recipe.seed, "prior timestep", step))
+    u = loss.draw_uniform(_generator(recipe.seed, "prior timestep", step))
     own = _generator(recipe.seed, "prior", step, slot, sample.key)
     level = _level(recipe, schedule, sample, u, slot)
     noise_CHW = torch.randn(sample.mean_CHW.shape, generator=own)
@@ -67,11 +67,11 @@ def _level(
     recipe: Recipe, schedule: NoiseSchedule | FlowSchedule, sample: cache.EncodedSample, u: float, slot: int
 ) -> float:
     if isinstance(schedule, NoiseSchedule):
-        return objective.stratified_timestep(schedule.steps, u, slot, recipe.batch_size)
-    quantile = objective.stratified(u, slot, recipe.batch_size)
-    sigma = objective.logit_normal_sigma(quantile) if recipe.timesteps == "logit_normal" else quantile
+        return loss.stratified_timestep(schedule.steps, u, slot, recipe.batch_size)
+    quantile = loss.stratified(u, slot, recipe.batch_size)
+    sigma = loss.logit_normal_sigma(quantile) if recipe.timesteps == "logit_normal" else quantile
     height, width = sample.mean_CHW.shape[-2:]
-    return objective.shifted_sigma(sigma, recipe.timestep_shift or schedule.shift_for(height, width))
+    return loss.shifted_sigma(sigma, recipe.timestep_shift or schedule.shift_for(height, width))
 
 
 def _generator(*key: object) -> torch.Generator:

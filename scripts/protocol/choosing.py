@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from portrait_lora.evaluation.select import CheckpointScore, choose_checkpoint, stop_decision
+from portrait_lora.evaluation.checkpoint_choice import CheckpointScore, choose_checkpoint, stop_decision
 from scripts.protocol.store import Store
 from scripts.rows import Row
 

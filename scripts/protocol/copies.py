@@ -13,8 +13,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from portrait_lora.evaluation.copyview import View, view
-from portrait_lora.evaluation.identity import subject_face
 from portrait_lora.evaluation.memorization import copy_report
+from portrait_lora.evaluation.similarity import subject_face
 from portrait_lora.faces import FaceAnalyzer
 from portrait_lora.generation.prompts import load_series
 from portrait_lora.synthetic import render, sample_people, sample_scenes

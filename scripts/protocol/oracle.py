@@ -14,8 +14,8 @@ from typing import Final
 
 import numpy as np
 
+from portrait_lora.evaluation.checkpoint_choice import CheckpointScore, choose_checkpoint, stop_decision
 from portrait_lora.evaluation.drift import clustered_interval
-from portrait_lora.evaluation.select import CheckpointScore, choose_checkpoint, stop_decision
 from scripts.rows import Row
 
 DEFAULT_EXPOSURES: Final = 100

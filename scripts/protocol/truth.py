@@ -11,7 +11,7 @@ import torch
 from scipy import stats
 
 from portrait_lora.evaluation.groups import Person, group_rates
-from portrait_lora.evaluation.identity import ReferenceSet, impostor_scores, real_scores, subject_face
+from portrait_lora.evaluation.similarity import ReferenceSet, impostor_scores, real_scores, subject_face
 from portrait_lora.faces import FaceAnalyzer
 from portrait_lora.faces.packs import Role
 from portrait_lora.records import Face

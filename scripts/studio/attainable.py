@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from portrait_lora.dataset.build import load_dataset_folder
-from portrait_lora.evaluation import identity
+from portrait_lora.evaluation import similarity
 from portrait_lora.evaluation.drift import clustered_interval
 from portrait_lora.faces import FaceAnalyzer, resolve_pack
 from scripts.protocol.copies import as_asked
@@ -28,10 +28,10 @@ from scripts.train_cohort import FIRST_SEED, cohort_folder
 
 
 def share_of_ceiling(
-    finder: FaceAnalyzer, pictures: Sequence[np.ndarray], holdout: identity.ReferenceSet, likeness: dict
+    finder: FaceAnalyzer, pictures: Sequence[np.ndarray], holdout: similarity.ReferenceSet, likeness: dict
 ) -> float:
     """Of pictures (H, W, 3), as the report of the person counts it; no face counts 0."""
-    faces = [identity.subject_face(finder.find(np.ascontiguousarray(picture))) for picture in pictures]
+    faces = [similarity.subject_face(finder.find(np.ascontiguousarray(picture))) for picture in pictures]
     mean = float(np.mean([0.0 if f is None else (holdout.embeddings @ f.embedding).mean() for f in faces]))
     return (mean - likeness["impostor"]) / (likeness["ceiling"] - likeness["impostor"])
 
@@ -46,7 +46,7 @@ def attainable_rows(people: Sequence[tuple[int, Path]]) -> list[Row]:
     for seed, folder in people:
         likeness = json.loads((folder / "reports" / "run.json").read_text(encoding="utf-8"))["likeness"]
         _, paths = load_dataset_folder(folder / "dataset")
-        holdout = identity.embed_photos(paths, finder, min_faces=identity.MIN_HOLDOUT)[0]
+        holdout = similarity.embed_photos(paths, finder, min_faces=similarity.MIN_HOLDOUT)[0]
         renders = as_asked(seed)
         stack = torch.from_numpy(np.stack(renders)).permute(0, 3, 1, 2)
         seen = roundtrips.through(vae, stack).permute(0, 2, 3, 1).numpy()

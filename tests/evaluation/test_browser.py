@@ -2,7 +2,7 @@
 
 import pytest
 
-from portrait_lora.evaluation.report import write_drift_html
+from portrait_lora.evaluation.drift_page import write_drift_html
 from tests.browser import BROWSER, browse, widths
 from tests.evaluation.test_protocol import EXTRAS, REPORT
 

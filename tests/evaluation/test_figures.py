@@ -6,8 +6,8 @@ from itertools import pairwise
 import pytest
 
 from portrait_lora.evaluation import figures
+from portrait_lora.evaluation.checkpoint_choice import CheckpointScore
 from portrait_lora.evaluation.drift import drift_report
-from portrait_lora.evaluation.select import CheckpointScore
 from portrait_lora.records import IdentityScore
 
 

@@ -6,7 +6,6 @@ from scipy import stats
 
 from portrait_lora.errors import InputError
 from portrait_lora.evaluation.copyview import view
-from portrait_lora.evaluation.identity import ReferenceSet
 from portrait_lora.evaluation.memorization import (
     LIMITS,
     copy_report,
@@ -15,6 +14,7 @@ from portrait_lora.evaluation.memorization import (
     match_threshold,
     similarity_gap,
 )
+from portrait_lora.evaluation.similarity import ReferenceSet
 from tests.evaluation.drawn import KEYPOINTS, PLANTS, drawn_scene, plant
 
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from portrait_lora.errors import InputError
-from portrait_lora.evaluation import charts, page, protocol, tables
-from portrait_lora.evaluation.calibration import Threshold, read_threshold, write_threshold
+from portrait_lora.evaluation import charts, drift_words, protocol, tables
 from portrait_lora.evaluation.copyview import view
 from portrait_lora.evaluation.drift import drift_report
-from portrait_lora.evaluation.identity import ReferenceSet
+from portrait_lora.evaluation.similarity import ReferenceSet
+from portrait_lora.evaluation.thresholds import Threshold, read_threshold, write_threshold
 from portrait_lora.records import Face, IdentityScore
 from tests.evaluation.drawn import KEYPOINTS, drawn_scene
 
@@ -79,7 +79,7 @@ def test_too_few_real_photos_have_no_copy_score():
 
 
 def test_the_page_tells_it_in_words():
-    remarks = " ".join(page.remarks(EXTRAS))
+    remarks = " ".join(drift_words.remarks(EXTRAS))
     for words in (
         "p1.png (t0.png)",
         "p7.png: cannot be read",
@@ -87,9 +87,9 @@ def test_the_page_tells_it_in_words():
         "p0.png: has a face too",
     ):
         assert words in remarks
-    facts = page.set_facts(EXTRAS)
+    facts = drift_words.set_facts(EXTRAS)
     assert {"View and expression as asked", "Diversity", "Drift over paraphrases"} <= set(facts)
-    assert page.named([str(i) for i in range(9)]) == "0, 1, 2, 3, 4 and 4 more"
+    assert drift_words.named([str(i) for i in range(9)]) == "0, 1, 2, 3, 4 and 4 more"
 
 
 def test_the_charts_hold_every_value():

@@ -1,4 +1,4 @@
-"""The contract of DESIGN section 5, held by every family on a tiny random base, without the network."""
+"""The contract of docs/architecture.md, held by every family on a tiny random base, without the network."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from portrait_lora import provenance
-from portrait_lora.evaluation.report import thumbnail_uri
+from portrait_lora.evaluation.drift_page import thumbnail_uri
 from portrait_lora.generation.gallery import write_gallery
 from portrait_lora.records import Portrait, Shot
 from tests.browser import BROWSER, browse

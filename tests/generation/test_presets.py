@@ -20,9 +20,10 @@ from portrait_lora.families import open_family
 from portrait_lora.families.catalog import resolve_base
 from portrait_lora.families.sd15 import SD15
 from portrait_lora.generation import presets, remake
-from portrait_lora.generation.drawing import SCHEDULERS, Sampler, StyleAdapter, open_pipeline
+from portrait_lora.generation.drawing import Sampler, StyleAdapter, open_pipeline
 from portrait_lora.generation.lint import ignored_negative
 from portrait_lora.generation.sample import generate
+from portrait_lora.generation.schedulers import SCHEDULERS
 from portrait_lora.likeness import open_likeness
 from portrait_lora.records import Adapter, Shot
 from portrait_lora.stages.context import Context

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from portrait_lora import likeness, provenance
-from portrait_lora.evaluation import identity
+from portrait_lora.evaluation import similarity
 from portrait_lora.faces import impostors
 from portrait_lora.generation.reference import read_picture
 from portrait_lora.pictures import heif, jpeg
@@ -158,7 +158,7 @@ def test_everybody_reads_the_same_pixels(tmp_path: Path, monkeypatch: pytest.Mon
     assert [p.name for p in judge._pictures(tmp_path, "photos")] == sorted(names)
     for name in names:
         checked = load_photo(tmp_path / name)[1]
-        assert np.array_equal(checked, identity.read_rgb(tmp_path / name)), name
+        assert np.array_equal(checked, similarity.read_rgb(tmp_path / name)), name
         assert np.array_equal(checked, by_gallery[name]), name
         assert np.array_equal(checked, np.asarray(read_picture(tmp_path / name))), name
 

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from portrait_lora import config
-from portrait_lora.evaluation.calibration import read_threshold
-from portrait_lora.evaluation.select import CheckpointScore
+from portrait_lora.evaluation.checkpoint_choice import CheckpointScore
+from portrait_lora.evaluation.thresholds import read_threshold
 from portrait_lora.records import Face
 from portrait_lora.synthetic import People, between, sample_people
 from scripts import calibrate_identity, evaluate_selection

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from portrait_lora import provenance, synthetic, vocabulary
-from portrait_lora.evaluation.identity import ReferenceSet
+from portrait_lora.evaluation.similarity import ReferenceSet
 from portrait_lora.records import Face
 from portrait_lora.vocabulary import Look
 from scripts.base.configs import PREVIEW_LOOKS

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from portrait_lora.errors import InputError
-from portrait_lora.evaluation.select import CheckpointScore
+from portrait_lora.evaluation.checkpoint_choice import CheckpointScore
 from portrait_lora.families.adapter_file import read_adapter
 from portrait_lora.records import Adapter
 from portrait_lora.stages import averaging

@@ -14,7 +14,7 @@ import pytest
 
 from portrait_lora import config, manifest, recipe
 from portrait_lora.errors import ConfigError
-from portrait_lora.evaluation.select import CheckpointScore, StopDecision, stop_decision
+from portrait_lora.evaluation.checkpoint_choice import CheckpointScore, StopDecision, stop_decision
 from portrait_lora.records import Adapter, TrainResult
 from portrait_lora.stages import stopping, train
 from tests.conftest import REDUCED, Journey

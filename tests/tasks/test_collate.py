@@ -9,7 +9,7 @@ import pytest
 
 from portrait_lora.errors import InputError
 from portrait_lora.evaluation.drift import drift_report
-from portrait_lora.evaluation.report import PageNotes, write_drift_json
+from portrait_lora.evaluation.drift_page import PageNotes, write_drift_json
 from portrait_lora.records import IdentityScore
 from portrait_lora.tasks import compare
 

@@ -8,8 +8,8 @@ from PIL import Image
 
 from portrait_lora.errors import InputError, PhotosError
 from portrait_lora.evaluation import measure
-from portrait_lora.evaluation.calibration import Threshold, write_threshold
 from portrait_lora.evaluation.clip import ClipAdherence
+from portrait_lora.evaluation.thresholds import Threshold, write_threshold
 from portrait_lora.faces.packs import resolve_pack
 from portrait_lora.tasks import judge
 from tests.evaluation.drawn import drawn_scene

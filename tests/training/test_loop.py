@@ -17,7 +17,7 @@ from portrait_lora import manifest
 from portrait_lora.errors import InputError, Interrupted
 from portrait_lora.families.sd15 import SD15
 from portrait_lora.records import Adapter, CaptionedCrop, TrainResult
-from portrait_lora.training import checkpoint, objective
+from portrait_lora.training import checkpoint, loss
 from portrait_lora.training.run import checkpoint_schedule, steps_for, train
 
 Train = Callable[..., TrainResult]
@@ -239,7 +239,7 @@ def test_outside_the_region_the_base_is_kept(
     picture.paste(255, (0, 0, 64, 32))
     picture.save(mask)
     seen: list[torch.Tensor] = []
-    plain = objective.sample_loss
+    plain = loss.sample_loss
 
     def watched(
         answer: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None = None
@@ -247,7 +247,7 @@ def test_outside_the_region_the_base_is_kept(
         seen.append(answer.detach().float() - target)
         return plain(answer, target, weight)
 
-    monkeypatch.setattr(objective, "sample_loss", watched)
+    monkeypatch.setattr(loss, "sample_loss", watched)
     settings = {"steps": 3, "checkpoint_steps": (), "warmup_steps": 0, "learn_region": "head"}
     run("head", crops=[replace(c, head_path=mask) for c in crops[:2]], **settings)
     below = [float(off[:, :, off.shape[2] // 2 :].square().mean()) for off in seen]

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from portrait_lora.errors import InputError, PhotosError
-from portrait_lora.evaluation.identity import (
+from portrait_lora.evaluation.similarity import (
     MIN_HOLDOUT,
     PortraitItem,
     ReferenceSet,

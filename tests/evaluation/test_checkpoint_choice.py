@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from portrait_lora.errors import InputError
-from portrait_lora.evaluation.select import (
+from portrait_lora.evaluation.checkpoint_choice import (
     CheckpointScore,
     checkpoint_score,
     choose_checkpoint,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from portrait_lora.errors import InputError
-from portrait_lora.evaluation.calibration import mean_of_k, tar_at_far, threshold_at
+from portrait_lora.evaluation.thresholds import mean_of_k, tar_at_far, threshold_at
 
 
 def test_threshold_interpolates_between_order_statistics():

@@ -12,16 +12,11 @@ import pytest
 from PIL import Image
 
 from portrait_lora.errors import InputError
-from portrait_lora.evaluation import page as page_words
+from portrait_lora.evaluation import drift_words
+from portrait_lora.evaluation.checkpoint_choice import CheckpointScore
 from portrait_lora.evaluation.drift import drift_report
-from portrait_lora.evaluation.page import verdict
-from portrait_lora.evaluation.report import (
-    PageNotes,
-    thumbnail_uri,
-    write_drift_html,
-    write_drift_json,
-)
-from portrait_lora.evaluation.select import CheckpointScore
+from portrait_lora.evaluation.drift_page import PageNotes, thumbnail_uri, write_drift_html, write_drift_json
+from portrait_lora.evaluation.drift_words import verdict
 from portrait_lora.evaluation.tables import read_report
 from portrait_lora.records import IdentityScore
 
@@ -171,7 +166,7 @@ def test_extreme_reports_still_make_a_page(tmp_path):
     html = page(tmp_path, report(scores=lost, base=[], copy_score=float("nan")))
     assert "No face was found in any portrait" in html
     assert "not measured" in html
-    assert page_words.TOO_FEW in html
+    assert drift_words.TOO_FEW in html
     assert "nan" not in Outline(html).text.lower()
     flat = report(ceiling=0.05, impostor=0.05)
     assert "cannot carry a measurement" in verdict(flat)
@@ -209,25 +204,25 @@ def test_an_interval_is_shown_from_four_prompts_on(tmp_path, prompts):
     interval = f"{drift.ci95[0]:.3f} to {drift.ci95[1]:.3f}"
     assert (interval in text) is shown and ("interval" in verdict(drift)) is shown
     assert ('<line class="whisker"' in html) is shown
-    assert ("Too few prompts." in text) is not shown and (page_words.TOO_FEW in text) is not shown
+    assert ("Too few prompts." in text) is not shown and (drift_words.TOO_FEW in text) is not shown
 
 
 def test_without_prompts_there_is_no_interval_anywhere(tmp_path):
     drift = report(scores=[replace(s, prompt="all portraits") for s in over(8).scores], base=[])
-    html = page(tmp_path, drift, PageNotes(prompts_known=False, words=page_words.OTHER_TOOL))
+    html = page(tmp_path, drift, PageNotes(prompts_known=False, words=drift_words.OTHER_TOOL))
     text = Outline(html).text
-    assert "No interval." in text and page_words.NO_PROMPTS in text
+    assert "No interval." in text and drift_words.NO_PROMPTS in text
     assert f"{drift.ci95[0]:.3f} to {drift.ci95[1]:.3f}" not in text and '<i class="span"' not in html
 
 
 def test_of_pictures_of_another_tool_nothing_is_claimed_that_nobody_knows(tmp_path):
     drift = over(8)
-    foreign = Outline(page(tmp_path, drift, PageNotes(words=page_words.OTHER_TOOL, synthetic=True))).text
+    foreign = Outline(page(tmp_path, drift, PageNotes(words=drift_words.OTHER_TOOL, synthetic=True))).text
     for claim in ("this adapter", "has not seen", "held out before", "a training photo", "that made and"):
         assert claim not in foreign.lower(), claim
     assert "Whether the tool was given some of them is not known." in foreign
     assert "The same prompts and seeds without the adapter" not in foreign
-    named = Outline(page(tmp_path, drift, PageNotes(words=page_words.OTHER_TOOL_TRAINING))).text
+    named = Outline(page(tmp_path, drift, PageNotes(words=drift_words.OTHER_TOOL_TRAINING))).text
     assert "a photo that the tool was given" in named and "is not known" not in named
     own = Outline(page(tmp_path, drift)).text
     assert "this adapter has not seen them" in own and "this person and this adapter" in own

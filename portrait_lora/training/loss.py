@@ -1,7 +1,7 @@
-"""The training objective: what is asked of a denoiser, at which noise, and how errors weigh.  Pure functions.
+"""The loss: what is asked of a denoiser, and at which noise.  Pure functions; weights are in `loss_weights`.
 
 Variance-preserving bases answer epsilon or v, flow-matching bases a velocity.  The whole loss of a step is
-the mean over its slots of weight × mean squared error, with `snr_weight`, `place_weights` and the weight of
+the mean over its slots of weight × mean squared error, with the weights of noise levels, places and
 prior preservation: L = E[w |answer - target|^2] + lambda E[w' |answer' - target'|^2] over pictures of the
 person and of the class (Ruiz et al. 2023, eq. 2).
 
@@ -54,20 +54,6 @@ def target(
     return signal_B111 * noise_BCHW - sigma_B111 * latents_BCHW
 
 
-def snr_weight(schedule: NoiseSchedule | FlowSchedule, timestep_B: Tensor, gamma: float) -> Tensor:
-    """Min-SNR weight of each sample: min(SNR, gamma) / SNR for epsilon, / (SNR + 1) for v.
-
-    Hang et al. 2023, section 3.4; SNR = a_t / (1 - a_t).  Flow matching weighs by how often a noise level
-    is drawn instead (Esser et al. 2024, section 3.1): 1 for every sample.
-    """
-    if isinstance(schedule, FlowSchedule):
-        return torch.ones_like(timestep_B, dtype=torch.float32)
-    a_B = schedule.alphas_cumprod_T.to(timestep_B.device)[timestep_B].double()
-    snr_B = a_B / (1.0 - a_B).clamp(min=1e-12)
-    divisor_B = snr_B if schedule.prediction_type == "epsilon" else snr_B + 1.0
-    return (snr_B.clamp(max=gamma) / divisor_B.clamp(min=1e-12)).float()
-
-
 def sample_loss(answer_BCHW: Tensor, target_BCHW: Tensor, weight_B1HW: Tensor | None = None) -> Tensor:
     """Mean squared error of each sample, (B,) float32.
 
@@ -79,11 +65,6 @@ def sample_loss(answer_BCHW: Tensor, target_BCHW: Tensor, weight_B1HW: Tensor | 
         mean_B111 = weight_B1HW.mean(dim=(1, 2, 3), keepdim=True).clamp(min=1e-6)
         error_BCHW = error_BCHW * (weight_B1HW / mean_B111)
     return error_BCHW.mean(dim=(1, 2, 3))
-
-
-def place_weights(mask_B1HW: Tensor, background_weight: float) -> Tensor:
-    """1 on the person, `background_weight` (0..1) elsewhere, mixed by the mask's coverage."""
-    return mask_B1HW + background_weight * (1.0 - mask_B1HW)
 
 
 def target_within(mask_B1HW: Tensor, target_BCHW: Tensor, bare_BCHW: Tensor) -> Tensor:
@@ -98,11 +79,6 @@ def target_within(mask_B1HW: Tensor, target_BCHW: Tensor, bare_BCHW: Tensor) -> 
 def _shares(schedule: NoiseSchedule, timestep_B: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
     a_B111 = schedule.alphas_cumprod_T.to(like.device)[timestep_B].view(-1, 1, 1, 1)
     return a_B111.sqrt().to(like.dtype), (1.0 - a_B111).sqrt().to(like.dtype)
-
-
-def prior_weight(prior_B: Tensor, weight: float) -> Tensor:
-    """1 for pictures of the person, lambda for pictures of the class (Ruiz et al. 2023, eq. 2)."""
-    return torch.where(prior_B, weight, 1.0)
 
 
 def logit_normal_sigma(quantile: float, mean: float = 0.0, std: float = 1.0) -> float:

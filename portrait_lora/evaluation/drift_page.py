@@ -15,12 +15,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
 from portrait_lora import manifest, provenance
-from portrait_lora.evaluation import charts, figures
-from portrait_lora.evaluation import page as page_words
+from portrait_lora.evaluation import charts, drift_words, figures
+from portrait_lora.evaluation.checkpoint_choice import CheckpointScore
 from portrait_lora.evaluation.drift import by_prompt, estimate, gain_over_base
-from portrait_lora.evaluation.identity import verified
 from portrait_lora.evaluation.protocol import Extras
-from portrait_lora.evaluation.select import CheckpointScore
+from portrait_lora.evaluation.similarity import verified
 from portrait_lora.pictures.reader import UnreadablePhoto, load_photo
 from portrait_lora.records import DriftReport, IdentityScore, PromptDrift
 
@@ -48,7 +47,7 @@ class PageNotes:
     synthetic: bool = False
     made_at: str = ""
     not_verified: Sequence[str] = ()
-    words: page_words.Wording = page_words.TRAINED_HERE
+    words: drift_words.Wording = drift_words.TRAINED_HERE
     prompts_known: bool = True
 
 
@@ -109,14 +108,14 @@ def write_drift_html(
     page = template.render(
         report=report,
         notes=page_notes,
-        headlines=page_words.headlines(report, gap, extras, page_notes.words, page_notes.prompts_known),
-        verdict=page_words.verdict(report, page_notes.prompts_known),
+        headlines=drift_words.headlines(report, gap, extras, page_notes.words, page_notes.prompts_known),
+        verdict=drift_words.verdict(report, page_notes.prompts_known),
         words=page_notes.words,
         no_interval=_no_interval(report, page_notes),
-        min_prompts=page_words.MIN_PROMPTS,
-        rate_words=page_words.rate_words(report),
-        set_facts=page_words.set_facts(extras) if extras else {},
-        remarks=page_words.remarks(extras) if extras else [],
+        min_prompts=drift_words.MIN_PROMPTS,
+        rate_words=drift_words.rate_words(report),
+        set_facts=drift_words.set_facts(extras) if extras else {},
+        remarks=drift_words.remarks(extras) if extras else [],
         bins=[("View", extras.by_view), ("Face size", extras.by_face_size)] if extras else [],
         protocol=extras.protocol if extras else "",
         indicative=len(report.holdout) < INDICATIVE_BELOW,
@@ -167,7 +166,7 @@ def _scale(report: DriftReport, notes: PageNotes, width: int) -> figures.Scale:
 
 
 def _no_interval(report: DriftReport, notes: PageNotes) -> str:
-    return page_words.interval_missing(report, notes.prompts_known)
+    return drift_words.interval_missing(report, notes.prompts_known)
 
 
 def _worst(
