@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test lint setup figures clean
+.PHONY: demo test lint setup figures docs clean
 
 setup: $(STAMP)
 
@@ -33,5 +33,10 @@ figures: $(STAMP)
 	$(BIN)/python -m scripts.figures
 	$(BIN)/python -m scripts.architecture
 
+# The documentation as a site, in site/; every link and anchor is looked at.
+docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	$(BIN)/python -m mkdocs build --strict
+
 clean:
-	rm -rf $(VENV) demo work build dist
+	rm -rf $(VENV) demo work build dist site

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -56,3 +57,10 @@ def test_a_link_that_leads_nowhere_is_found(tmp_path: Path) -> None:
     (tmp_path / "b.md").write_text("[x](a.md#two) [y](c.md) [z](https://example.invalid/no) ![p](no.jpg)\n")
     assert broken(tmp_path / "a.md") == []
     assert broken(tmp_path / "b.md") == ["a.md#two", "c.md", "no.jpg"]
+
+
+def test_the_site_shows_every_page_and_loads_nothing_from_elsewhere() -> None:
+    site = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    shown = [file for entry in site["nav"] for file in entry.values()]
+    assert sorted(shown) == sorted(page.name for page in (ROOT / "docs").glob("*.md"))
+    assert site["theme"]["font"] is False and "extra_javascript" not in site and "extra_css" not in site
