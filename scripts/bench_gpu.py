@@ -28,14 +28,15 @@ from diffusers import DDPMScheduler, Flux2Transformer2DModel, UNet2DConditionMod
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from portrait_lora.config import TrainingConfig
 from portrait_lora.families import open_family
 from portrait_lora.families.bases import BASES
 from portrait_lora.families.family import FlowSchedule, Geometry, NoiseSchedule, PromptCondition
 from portrait_lora.records import Adapter
+from portrait_lora.stages.configured import recipe_of
 from portrait_lora.training.cache import EncodedSample, Encodings
 from portrait_lora.training.loop import Run
 from portrait_lora.training.memory import use_checkpointing
-from portrait_lora.training.recipe import Recipe
 from scripts.rows import Row, arguments, finish
 
 WARM: Final = 3
@@ -146,12 +147,14 @@ def seconds_per_step(
     family: Any, encoded: Encodings, way: Way, steps: int, out_dir: Path
 ) -> tuple[float, float]:
     """After warm-up; and TFLOP per sample, counted on the model as the adapter left it."""
-    names, base, last = family.lora_layers.attention, family.base, WARM + steps + 1
-    recipe = Recipe(
-        16, 16.0, names, 1e-4, way.batch, last, 0, 0, "constant", 0.0, 5.0, 1.0, "bf16", 1.0, 0.0,
-        weights="bfloat16",
+    base, last = family.base, WARM + steps + 1
+    settings = TrainingConfig(batch_size=way.batch, warmup_steps=0, caption_dropout=0.0)
+    recipe = recipe_of(settings, steps=last, seed=0, mixed_precision="bf16")
+    about = Adapter(
+        path=out_dir, family=base.family, base=base.name, base_digest=base.digest, rank=recipe.rank,
+        alpha=recipe.alpha, target_modules=recipe.target_modules(family), trigger="ohwx", dataset_digest="",
+        config_digest="", step=0,
     )  # fmt: skip
-    about = Adapter(out_dir, base.family, base.name, base.digest, 16, 16.0, names, "ohwx", "", "", 0)
     run = Run(family, encoded, out_dir, recipe, about, Accelerator(cpu=family.device.type == "cpu"))
     counted = tflop(family, encoded)
     run.updater.forget_gradients()

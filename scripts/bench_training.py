@@ -28,10 +28,12 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
+from portrait_lora.config import TrainingConfig
 from portrait_lora.families import open_family
 from portrait_lora.families.catalog import resolve_base
 from portrait_lora.families.family import Family, NoiseSchedule, PromptCondition
 from portrait_lora.records import CaptionedCrop
+from portrait_lora.stages.configured import recipe_of
 from portrait_lora.training import cache
 from portrait_lora.training.adapter import add_adapter
 from portrait_lora.training.run import train
@@ -147,10 +149,11 @@ def in_turn(crops: list[CaptionedCrop], work: Path, run: int, steps: int) -> dic
         return ask(*inputs)  # type: ignore[arg-type]
 
     family.predict = predict  # type: ignore[method-assign]
-    train(
-        family, crops, work / f"run{run}", rank=RANK, alpha=float(RANK), batch_size=BATCH, learning_rate=RATE,
-        target_modules="attention_and_conv", steps=WARM + steps + 1, cache_dir=work / "cache",
-    )  # fmt: skip
+    settings = TrainingConfig(
+        rank=RANK, alpha=RANK, batch_size=BATCH, learning_rate=RATE, targets="attention_and_conv"
+    )
+    recipe = recipe_of(settings, steps=WARM + steps + 1, seed=0, mixed_precision="no")
+    train(family, crops, work / f"run{run}", recipe, cache_dir=work / "cache")
     assert calls == WARM + steps + 1
     return spent
 

@@ -30,9 +30,11 @@ import torch
 from PIL import Image
 
 from portrait_lora import manifest
+from portrait_lora.config import TrainingConfig
 from portrait_lora.families import open_family
 from portrait_lora.families.catalog import resolve_base
 from portrait_lora.records import CaptionedCrop
+from portrait_lora.stages.configured import recipe_of
 from portrait_lora.training import cache
 from portrait_lora.training.run import train
 from scripts.rows import Row, arguments, finish
@@ -122,13 +124,17 @@ def _kill_and_resume(work: Path, tally: Tally, kills: int, device: str, minutes:
     """Go on until `kills` are done and the last run has ended, or the time is up."""
     crops = make_crops(work / "crops", 4, tally.seed)
     family = open_family(resolve_base("embedded"), device)
+    settings = TrainingConfig(rank=4, alpha=4.0, learning_rate=1e-3, batch_size=1)
 
     def run_into(folder: Path) -> None:
         train(
-            family, crops, folder, rank=4, alpha=4.0, target_modules="attention", learning_rate=1e-3,
-            batch_size=1, steps=STEPS, checkpoint_steps=range(SAVE_EVERY, STEPS, SAVE_EVERY),
-            seed=tally.seed, cache_dir=work / "cache",
-        )  # fmt: skip
+            family,
+            crops,
+            folder,
+            recipe_of(settings, steps=STEPS, seed=tally.seed, mixed_precision="no"),
+            checkpoint_steps=range(SAVE_EVERY, STEPS, SAVE_EVERY),
+            cache_dir=work / "cache",
+        )
 
     undisturbed, until = work / "undisturbed", time.monotonic() + 60 * minutes
     in_child(lambda: cache.encode(family, crops, work / "cache"))  # a GPU cannot be shared over a fork

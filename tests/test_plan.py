@@ -75,7 +75,8 @@ def test_what_takes_months_or_does_not_fit_is_refused_with_what_would(
 
 
 def test_a_long_run_is_allowed_when_it_is_wanted(likeness: Path, slow: None) -> None:
-    options = ["-s", "device=cpu", "-s", "base=sdxl", "-s", "max_training_hours=2000"]
+    options = ["-s", "device=cpu", "-s", "mixed_precision=no", "-s", "base=sdxl"]
+    options += ["-s", "max_training_hours=2000"]
     code, out = _invoke("train", str(likeness), "--dry-run", *options)
     assert code == 0 and "about 13 days" in out
     code, out = _invoke("train", str(likeness), "--dry-run", *options[:-1], "max_training_hours=150")

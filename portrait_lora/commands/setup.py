@@ -113,7 +113,7 @@ def models(
 def _base_rows() -> list[dict[str, Any]]:
     """The catalogue, each row with the GPU memory that the planner reckons: least and quickest, in GB."""
     from portrait_lora.families import catalog
-    from portrait_lora.training.preflight import memory_range_gb
+    from portrait_lora.stages.usual import memory_range_gb
 
     ranges = {b.name: [round(v, 1) for v in memory_range_gb(b)] for b in catalog.BASES}
     return [{**row, "training_memory_gb": ranges[str(row["name"])]} for row in catalog.table()]

@@ -30,7 +30,7 @@ class Way(Protocol):
 
 
 Planner = Callable[[BaseModel, float, int], Way]
-"""(base, GPU memory in GB, batch size) -> how it would be trained: `training.preflight.usual_means`."""
+"""(base, GPU memory in GB, batch size) -> how it would be trained: `stages.usual.usual_means`."""
 
 
 @dataclass(frozen=True, slots=True)

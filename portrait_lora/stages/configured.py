@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from portrait_lora.dataset.curate import CurateSettings
     from portrait_lora.dataset.findings import CheckSettings
-    from portrait_lora.settings import CheckConfig, CurateConfig
+    from portrait_lora.families.base_model import BaseModel
+    from portrait_lora.settings import CheckConfig, CurateConfig, TrainingConfig
+    from portrait_lora.training.preflight import Job
+    from portrait_lora.training.recipe import Mixed, Recipe
 
 
 def check_of(settings: CheckConfig, *, least_side_px: int = 0) -> CheckSettings:
@@ -27,3 +30,50 @@ def curate_of(settings: CurateConfig, *, same_person_similarity: float) -> Curat
     from portrait_lora.dataset.curate import CurateSettings
 
     return CurateSettings(**settings.model_dump(), same_person_similarity=same_person_similarity)
+
+
+def recipe_of(settings: TrainingConfig, *, steps: int, seed: int, mixed_precision: Mixed) -> Recipe:
+    """What decides the weights of a training of so many steps.  Raises `InputError` as `Recipe` does."""
+    from portrait_lora.training.recipe import Recipe
+
+    return Recipe(
+        rank=settings.rank,
+        alpha=settings.alpha,
+        targets=settings.targets,
+        learning_rate=settings.learning_rate,
+        batch_size=settings.batch_size,
+        steps=steps,
+        seed=seed,
+        warmup_steps=settings.warmup_steps,
+        schedule=settings.schedule,
+        caption_dropout=settings.caption_dropout,
+        snr_gamma=settings.snr_gamma,
+        background_weight=settings.background_weight,
+        mixed_precision=mixed_precision,
+        blocks=settings.blocks,
+        adapter_kind=settings.adapter,
+        rank_stabilised=settings.rank_stabilised,
+        dora=settings.dora,
+        optimizer=settings.optimizer,
+        ema_decay=settings.ema_decay,
+        prior_weight=settings.prior_weight,
+        timesteps=settings.timesteps,
+        timestep_shift=settings.timestep_shift,
+        text_encoder=settings.text_encoder,
+        learn_region=settings.learn_region,
+    )
+
+
+def job_of(settings: TrainingConfig, base: BaseModel, recipe: Recipe) -> Job:
+    """The training as it is planned for a machine: the recipe, what is kept of it, and how it may be done."""
+    from portrait_lora.training.preflight import Job
+
+    return Job(
+        base=base,
+        recipe=recipe,
+        checkpoints=settings.checkpoints,
+        prior=settings.prior_pictures > 0,
+        weights=settings.weights,
+        checkpointing=settings.gradient_checkpointing,
+        micro_batch=settings.micro_batch,
+    )

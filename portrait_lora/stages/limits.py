@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from portrait_lora import device
 from portrait_lora.errors import InputError
 from portrait_lora.likeness import Summary
+from portrait_lora.stages import configured
 from portrait_lora.stages.context import is_whole
 from portrait_lora.summaries import duration
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from portrait_lora.records import CaptionedCrop
     from portrait_lora.stages.context import Context
     from portrait_lora.training.preflight import Job, Means
+    from portrait_lora.training.recipe import Recipe
 
 _FEWEST_EXPOSURES: Final = 30
 """A run shortened below this many sights of every photo is not proposed: too little is learnt."""
@@ -69,6 +71,7 @@ def problems(ctx: Context, means: Means, needs: Estimate) -> list[str]:
 def would_fit(ctx: Context, job: Job, needs: Estimate) -> list[str]:
     """What would: fewer exposures, other bases on this machine, a GPU with more memory; the nearest first."""
     from portrait_lora.families.bases import BASES
+    from portrait_lora.stages.usual import memory_range_gb
     from portrait_lora.training import preflight
 
     most, here = ctx.config.max_training_hours * 3600, ctx.device.device
@@ -84,7 +87,7 @@ def would_fit(ctx: Context, job: Job, needs: Estimate) -> list[str]:
         seconds = preflight.seconds_needed(other, means, needs.tflops)
         if means.fits and seconds <= most:
             found.append(f"base={base.name} ({duration(seconds)}, {means.memory_gb:.0f} GB)")
-    least, quickest = preflight.memory_range_gb(job.base)
+    least, quickest = memory_range_gb(job.base)
     if not here.startswith("cuda") or (needs.memory_available_gb or 0) < least:
         found.append(
             f"a GPU with {math.ceil(least)} GB (with nf4 weights), {math.ceil(quickest)} GB for full speed"
@@ -195,23 +198,12 @@ def plan(ctx: Context) -> Summary:
 
 def job_of(ctx: Context, steps: int) -> Job:
     """The training that the configuration asks for."""
-    from portrait_lora.training.preflight import Job
+    return configured.job_of(ctx.config.training, ctx.base, recipe_of(ctx, steps))
 
-    settings = ctx.config.training
-    return Job(
-        base=ctx.base,
-        steps=steps,
-        batch_size=settings.batch_size,
-        rank=settings.rank,
-        everything=settings.targets == "attention_and_conv",
-        checkpoints=settings.checkpoints,
-        optimizer=settings.optimizer,
-        ema=settings.ema_decay > 0,
-        prior=settings.prior_pictures > 0,
-        text_encoder=settings.text_encoder > 0,
-        bare=settings.learn_region != "picture",
-        mixed_precision=ctx.device.mixed_precision,
-        weights=settings.weights,
-        checkpointing=settings.gradient_checkpointing,
-        micro_batch=settings.micro_batch,
+
+def recipe_of(ctx: Context, steps: int) -> Recipe:
+    """What decides the weights of that training, on this device."""
+    config = ctx.config
+    return configured.recipe_of(
+        config.training, steps=steps, seed=config.seed, mixed_precision=ctx.device.mixed_precision
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 from portrait_lora import config, device, provenance
 from portrait_lora.families.choose import choose_base
 from portrait_lora.pictures.reader import list_photos
-from portrait_lora.training.preflight import usual_means
+from portrait_lora.stages.usual import usual_means
 
 
 def proposed_settings(

@@ -52,7 +52,10 @@ def add_adapters(family: Family, recipe: Recipe) -> dict[str, nn.Parameter]:
         "rank_stabilised": recipe.rank_stabilised, "dora": recipe.dora,
     }  # fmt: skip
     parameters = add_adapter(
-        family.denoiser, target_modules=recipe.target_modules, blocks=recipe.blocks, **chosen
+        family.denoiser,
+        target_modules=recipe.target_modules(family),
+        blocks=recipe.blocks_in(family),
+        **chosen,
     )
     for name, encoder in _text_encoders(family, recipe).items():
         layers = family.lora_layers.text

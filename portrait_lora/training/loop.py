@@ -40,7 +40,7 @@ class Run:
     ):  # fmt: skip
         self.family, self.recipe, self.accelerator = family, recipe, accelerator
         self.encodings, self.about = encodings, about
-        self.settings = recipe.settings(family.base.digest, encodings)
+        self.settings = recipe.settings(family, encodings)
         self.checkpoints, self.metrics = out_dir / CHECKPOINTS, out_dir / METRICS
         self.micro_batch = recipe.batch_size // accelerator.num_processes
         self.step, self.updating = 0, False

@@ -11,13 +11,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from portrait_lora.families import default_weights
 from portrait_lora.families.base_model import BaseModel
 from portrait_lora.records import FamilyName
 
 if TYPE_CHECKING:  # tables and proposals are reckoned without torch
     from portrait_lora.families.family import Weights
-    from portrait_lora.training.recipe import Mixed, OptimizerName
+    from portrait_lora.training.recipe import Mixed, OptimizerName, Recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,7 @@ _BYTES: Final[Mapping[Weights, float]] = {
 _BYTES_TRAINED: Final[Mapping[OptimizerName, int]] = {"adamw": 16, "adamw8bit": 10, "prodigy": 24}
 _QUANTISED: Final[tuple[Weights, ...]] = ("int8", "nf4")
 _OVERHEAD_GB: Final = 1.5
-_SPARE: Final = 0.92
+SPARE: Final = 0.92
 """The share of a GPU's memory that may be planned with."""
 _TRAIN_OVER_FORWARD: Final = 2.2
 _RECOMPUTED_OVER_FORWARD: Final = 3.0
@@ -57,26 +56,20 @@ _EFFICIENCY: Final = 0.45
 """Share of a large matrix product's speed that a denoiser reaches."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What is asked for; `weights`, `checkpointing` and `micro_batch` may be left to `choose_means`."""
+    """What is asked for; `weights`, `checkpointing` and `micro_batch` may be left to `choose_means`.
+
+    `prior`: pictures of the class are learnt beside those of the person.
+    """
 
     base: BaseModel
-    steps: int
-    batch_size: int
-    rank: int
-    everything: bool
+    recipe: Recipe
     checkpoints: int
-    optimizer: OptimizerName = "adamw"
-    ema: bool = False
-    prior: bool = False
-    bare: bool = False
-    """The bare base answers too: one more forward pass."""
-    text_encoder: bool = False
-    mixed_precision: Mixed = "no"
-    weights: Weights | Literal["auto"] = "auto"
-    checkpointing: bool | Literal["auto"] = "auto"
-    micro_batch: int | None = None
+    prior: bool
+    weights: Weights | Literal["auto"]
+    checkpointing: bool | Literal["auto"]
+    micro_batch: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +92,11 @@ def choose_means(job: Job, *, memory_gb: float | None, default: Weights, gpu: bo
     """
     if memory_gb is None:
         weights = default if job.weights == "auto" else job.weights
-        micro = min(job.micro_batch or job.batch_size, job.batch_size)
+        micro = min(job.micro_batch or job.recipe.batch_size, job.recipe.batch_size)
         checkpointing = job.checkpointing is True
         need = memory_needed_gb(job, weights, checkpointing, micro)
         return Means(weights, checkpointing, micro, need, True, "the memory of this machine is not known")
-    room = memory_gb * _SPARE
+    room = memory_gb * SPARE
     first: Means | None = None
     for weights, checkpointing, micro in _ways(job, default, gpu):
         need = memory_needed_gb(job, weights, checkpointing, micro)
@@ -122,7 +115,7 @@ def _ways(job: Job, default: Weights, gpu: bool = True) -> Iterator[tuple[Weight
     """All ways that leave what was asked for as it is, the quickest first."""
     held: list[Weights] = [default, *(_QUANTISED if gpu else ())] if job.weights == "auto" else [job.weights]
     twice = [False, True] if job.checkpointing == "auto" else [job.checkpointing]
-    micros = [min(job.micro_batch or job.batch_size, job.batch_size)]
+    micros = [min(job.micro_batch or job.recipe.batch_size, job.recipe.batch_size)]
     while job.micro_batch is None and micros[-1] > 1:
         micros.append((micros[-1] + 1) // 2)
     return ((w, c, m) for w in held for c in twice for m in micros)
@@ -131,7 +124,7 @@ def _ways(job: Job, default: Weights, gpu: bool = True) -> Iterator[tuple[Weight
 def _explained(way: Means, first: Means, memory_gb: float) -> Means:
     have = f"{memory_gb:.0f} GB"
     if not way.fits:
-        room = f"{memory_gb * _SPARE:.1f} of {have} can be planned with"
+        room = f"{memory_gb * SPARE:.1f} of {have} can be planned with"
         reason = f"even this needs about {way.memory_gb:.1f} GB and {room}: expect to run out of memory"
     elif way == first:
         reason = f"the quickest way needs about {way.memory_gb:.0f} GB of {have}"
@@ -147,47 +140,38 @@ def memory_needed_gb(job: Job, weights: Weights, checkpointing: bool, micro_batc
     cost = _cost(job.base)
     kept = cost.recomputed_gb if checkpointing else cost.kept_gb
     samples = micro_batch * (2 if job.prior else 1)
-    activations = kept * samples * (2.0 if job.mixed_precision == "no" and weights == "float32" else 1.0)
-    trained = adapter_parameters(job) * (_BYTES_TRAINED[job.optimizer] + 4 * job.ema) / 1e9
-    beside = _TEXT_B.get(job.base.family, 0.0) if job.text_encoder and not job.base.synthetic else 0.0
+    activations = (
+        kept * samples * (2.0 if job.recipe.mixed_precision == "no" and weights == "float32" else 1.0)
+    )
+    trained = adapter_parameters(job) * _bytes_trained(job) / 1e9
+    beside = _TEXT_B.get(job.base.family, 0.0) if job.recipe.text_encoder and not job.base.synthetic else 0.0
     held = (job.base.parameters_b + beside) * _BYTES[weights]
     return held + trained + activations + _OVERHEAD_GB
-
-
-def usual_job(base: BaseModel, batch_size: int = 1) -> Job:
-    """Rank 16 on the attentions in bf16: what tables and proposals are reckoned with."""
-    return Job(base, 1, batch_size, 16, False, 1, mixed_precision="bf16")
-
-
-def usual_means(base: BaseModel, memory_gb: float, batch_size: int = 1) -> Means:
-    """How the usual job is done on a GPU with this much memory."""
-    default = default_weights(base, "cuda")
-    return choose_means(usual_job(base, batch_size), memory_gb=memory_gb, default=default)
-
-
-def memory_range_gb(base: BaseModel) -> tuple[float, float]:
-    """GPU memory, in GB of the card, that the usual job takes at least, and that its quickest way takes."""
-    least, quickest = usual_means(base, 0.0), usual_means(base, 1e6)
-    return least.memory_gb / _SPARE, quickest.memory_gb / _SPARE
 
 
 def adapter_parameters(job: Job) -> float:
     """Roughly: 23 million at rank 16 on SDXL's attentions; twice that on everything."""
     size = max(job.base.parameters_b, 0.01) / 2.6
-    return 23e6 * job.rank / 16 * size ** (2 / 3) * (2.2 if job.everything else 1.0)
+    wide = 2.2 if job.recipe.targets == "attention_and_conv" else 1.0
+    return 23e6 * job.recipe.rank / 16 * size ** (2 / 3) * wide
+
+
+def _bytes_trained(job: Job) -> int:
+    """Per parameter: itself, its gradient, the optimizer's state, and the running average."""
+    return _BYTES_TRAINED[job.recipe.optimizer] + 4 * (job.recipe.ema_decay > 0)
 
 
 def disk_needed_gb(job: Job) -> float:
     """All checkpoints with their optimizer's state."""
-    each = adapter_parameters(job) * (4 + _BYTES_TRAINED[job.optimizer] - 4 + 4 * job.ema)
+    each = adapter_parameters(job) * _bytes_trained(job)
     return job.checkpoints * each / 1e9
 
 
 def seconds_needed(job: Job, means: Means, tflops: float) -> float:
     """Training alone, without loading and without selection; `tflops` is the device's speed in TFLOP/s."""
     over = _RECOMPUTED_OVER_FORWARD if means.gradient_checkpointing else _TRAIN_OVER_FORWARD
-    samples = job.steps * job.batch_size * (2 if job.prior else 1)
-    over += 1.0 if job.bare else 0.0
+    samples = job.recipe.steps * job.recipe.batch_size * (2 if job.prior else 1)
+    over += 0.0 if job.recipe.learn_region == "picture" else 1.0  # the bare base answers too
     return samples * _cost(job.base).forward_tflop * over / (tflops * _EFFICIENCY)
 
 

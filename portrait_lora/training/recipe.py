@@ -7,37 +7,44 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, cast
+from typing import TYPE_CHECKING, Final, Literal, cast
 
 from portrait_lora import manifest
 from portrait_lora.errors import InputError
-from portrait_lora.families.family import Weights
-from portrait_lora.training import cache
+
+if TYPE_CHECKING:  # what a training will need is reckoned from its recipe without torch
+    from portrait_lora.families.family import Family
+    from portrait_lora.training.cache import Encodings, Region
 
 Schedule = Literal["constant", "linear", "cosine"]
 Mixed = Literal["no", "bf16", "fp16"]
 OptimizerName = Literal["adamw", "adamw8bit", "prodigy"]
 AdapterKind = Literal["lora", "lokr", "loha"]
 Timesteps = Literal["logit_normal", "uniform"]
+Targets = Literal["attention", "attention_and_conv"]
 
+IDENTITY: Final = ("identity",)
+"""Stands for the blocks that a family says carry who is shown."""
 _AT_LEAST_ONE: Final = ("rank", "batch_size", "steps")
 _ABOVE_ZERO: Final = ("alpha", "learning_rate", "snr_gamma", "max_grad_norm")
 _FRACTIONS: Final = ("caption_dropout", "background_weight", "text_encoder")
 _NOT_NEGATIVE: Final = ("warmup_steps", "weight_decay", "prior_weight", "ema_decay")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """The numbers of a run that decide its weights; `settings` also names its data.
+    """What is asked of a training, as far as it decides the weights; `settings` also names its data.
 
-    `timestep_shift` None stands for the shift of the base's own scheduler.  `text_encoder` is the learning
-    rate of an adapter on the text encoders as a share of `learning_rate`; 0 stands for none.  Raises
-    `InputError` for a number that cannot work.
+    `batch_size` counts over all processes.  `background_weight` below 1 lowers the loss outside the person's
+    mask.  `blocks` are beginnings of layer names that the adapter keeps to.  `timestep_shift` None stands for
+    the shift of the base's own scheduler.  `text_encoder` is the learning rate of an adapter on the text
+    encoders as a share of `learning_rate`; 0 stands for none.  `learn_region` "person" or "head" keeps what
+    lies outside to what the bare base answers.  Raises `InputError` for a number that cannot work.
     """
 
     rank: int
     alpha: float
-    target_modules: tuple[str, ...]
+    targets: Targets
     learning_rate: float
     batch_size: int
     steps: int
@@ -48,20 +55,19 @@ class Recipe:
     snr_gamma: float
     background_weight: float
     mixed_precision: Mixed
-    max_grad_norm: float
-    weight_decay: float
-    blocks: tuple[str, ...] = ()
-    adapter_kind: AdapterKind = "lora"
-    rank_stabilised: bool = False
-    dora: bool = False
-    optimizer: OptimizerName = "adamw"
-    ema_decay: float = 0.0
-    prior_weight: float = 0.0
-    timesteps: Timesteps = "logit_normal"
-    timestep_shift: float | None = None
-    weights: Weights = "float32"
-    text_encoder: float = 0.0
-    learn_region: cache.Region = "picture"
+    max_grad_norm: float = 1.0
+    weight_decay: float = 1e-3
+    blocks: tuple[str, ...]
+    adapter_kind: AdapterKind
+    rank_stabilised: bool
+    dora: bool
+    optimizer: OptimizerName
+    ema_decay: float
+    prior_weight: float
+    timesteps: Timesteps
+    timestep_shift: float | None
+    text_encoder: float
+    learn_region: Region
 
     def __post_init__(self) -> None:
         for names, least, needed in (
@@ -95,15 +101,45 @@ class Recipe:
             return self.learning_rate * warm * 0.5 * (1.0 + math.cos(math.pi * (step - 1) / self.steps))
         return self.learning_rate * warm
 
-    def settings(self, base: str, encodings: cache.Encodings) -> dict[str, object]:
-        """What must be equal for a run to go on; a constant rate may be given more steps."""
-        numbers: dict[str, object] = {name: getattr(self, name) for name in self.__slots__}
+    def target_modules(self, family: Family) -> tuple[str, ...]:
+        """`targets` in a family: endings of layer names."""
+        layers = family.lora_layers
+        return {"attention": layers.attention, "attention_and_conv": layers.everything}[self.targets]
+
+    def blocks_in(self, family: Family) -> tuple[str, ...]:
+        """`blocks` in a family, with `IDENTITY` resolved: beginnings of layer names."""
+        if self.blocks != IDENTITY:
+            return self.blocks
+        if not family.lora_layers.identity_blocks:
+            raise InputError(
+                f"no identity blocks are known for {family.base.name}",
+                where="training.blocks",
+                remedy="Name the blocks yourself, or leave the list empty.",
+            )
+        return family.lora_layers.identity_blocks
+
+    def settings(self, family: Family, encodings: Encodings) -> dict[str, object]:
+        """What must be equal for a run to go on; a constant rate may be given more steps.
+
+        Written into every checkpoint, so names and order stay as they are.
+        """
+        numbers: dict[str, object] = {}
+        for name in self.__slots__:
+            if name == "targets":
+                numbers["target_modules"] = self.target_modules(family)
+            elif name == "text_encoder":
+                numbers |= {"weights": family.weights, "text_encoder": self.text_encoder}
+            else:
+                numbers[name] = getattr(self, name)
+        numbers |= {"blocks": self.blocks_in(family), "base": family.base.digest}
+        if not encodings.prior:
+            numbers["prior_weight"] = 0.0
         if self.schedule == "constant":
             del numbers["steps"]
-        data = manifest.digest(
+        numbers["samples"] = manifest.digest(
             [[[s.key, s.caption, s.mask_key] for s in kind] for kind in (encodings.samples, encodings.prior)]
         )
-        return cast(dict[str, object], json.loads(json.dumps({**numbers, "base": base, "samples": data})))
+        return cast(dict[str, object], json.loads(json.dumps(numbers)))
 
 
 def refuse_other_settings(old: Mapping[str, object], new: Mapping[str, object], where: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from portrait_lora.families.catalog import BASES
 from portrait_lora.families.choose import Choice, choose_base
-from portrait_lora.training.preflight import memory_range_gb, usual_means
+from portrait_lora.stages.usual import memory_range_gb, usual_means
 
 
 def choice(memory_gb: float | None, *, device: str = "cuda", **more: bool) -> Choice:

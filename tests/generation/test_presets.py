@@ -28,7 +28,7 @@ from portrait_lora.likeness import open_likeness
 from portrait_lora.records import Adapter, Shot
 from portrait_lora.stages.context import Context
 from portrait_lora.stages.sampling import later, sampler_of
-from portrait_lora.training.run import train
+from tests.recipes import train_with
 from tests.tiny_families import make_tiny
 from tests.tiny_models import make_crops
 
@@ -36,9 +36,9 @@ from tests.tiny_models import make_crops
 @pytest.fixture(scope="module")
 def accelerator(tiny_sd15: SD15, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("accelerator")
-    result = train(
+    result = train_with(
         tiny_sd15, make_crops(folder / "crops"), folder / "run", rank=2, alpha=2.0,
-        target_modules="attention", learning_rate=5e-2, batch_size=2, steps=2, seed=3,
+        targets="attention", learning_rate=5e-2, batch_size=2, steps=2, seed=3,
     )  # fmt: skip
     return result.checkpoints[-1].path
 

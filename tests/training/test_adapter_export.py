@@ -16,16 +16,16 @@ from portrait_lora.families.family import PromptCondition
 from portrait_lora.families.sd15 import SD15
 from portrait_lora.records import TrainResult
 from portrait_lora.training import adapter as lora
-from portrait_lora.training.run import train
+from tests.recipes import train_with
 
 
 @pytest.fixture(scope="module")
 def trained(tiny_sd15: SD15, tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
     """rank 4, alpha 2: a loader that forgets the scale applies double strength."""
     folder = tmp_path_factory.mktemp("run")
-    return train(
+    return train_with(
         tiny_sd15, make_crops(folder / "crops"), folder / "run", rank=4, alpha=2.0,
-        target_modules="attention_and_conv", learning_rate=5e-2, batch_size=2, steps=4, seed=3,
+        targets="attention_and_conv", learning_rate=5e-2, batch_size=2, steps=4, seed=3,
     )  # fmt: skip
 
 
@@ -128,8 +128,8 @@ def test_a_cut_file_and_a_foreign_file_are_distinguished(trained: TrainResult, t
 
 
 def test_the_same_seed_gives_the_same_bytes(trained: TrainResult, tiny_sd15: SD15, tmp_path: Path) -> None:
-    again = train(
+    again = train_with(
         tiny_sd15, make_crops(tmp_path / "crops"), tmp_path / "run", rank=4, alpha=2.0,
-        target_modules="attention_and_conv", learning_rate=5e-2, batch_size=2, steps=4, seed=3,
+        targets="attention_and_conv", learning_rate=5e-2, batch_size=2, steps=4, seed=3,
     )  # fmt: skip
     assert again.checkpoints[-1].path.read_bytes() == trained.checkpoints[-1].path.read_bytes()

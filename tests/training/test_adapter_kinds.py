@@ -14,7 +14,7 @@ from portrait_lora.errors import InputError
 from portrait_lora.families.family import PromptCondition
 from portrait_lora.families.sd15 import SD15
 from portrait_lora.training import adapter as lora
-from portrait_lora.training.run import train
+from tests.recipes import train_with
 
 KINDS: tuple[dict[str, object], ...] = (
     {"rank_stabilised": True},
@@ -96,16 +96,16 @@ def test_dora_warns_and_its_kohya_layout_is_the_formula_that_comfyui_applies(
 
 def test_lokr_and_loha_keep_to_linear_layers(tiny_sd15: SD15, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="linear layers only"):
-        train(
+        train_with(
             tiny_sd15, make_crops(tmp_path / "crops"), tmp_path / "run", rank=2, alpha=2.0, batch_size=1,
-            target_modules="attention_and_conv", learning_rate=1e-3, steps=1, adapter_kind="loha",
+            targets="attention_and_conv", learning_rate=1e-3, steps=1, adapter_kind="loha",
         )  # fmt: skip
 
 
 def test_lokr_trains_through_the_loop_and_back_into_our_pipeline(tiny_sd15: SD15, tmp_path: Path) -> None:
-    result = train(
+    result = train_with(
         tiny_sd15, make_crops(tmp_path / "crops"), tmp_path / "run", rank=2, alpha=2.0, batch_size=1,
-        target_modules="attention", learning_rate=1e-2, steps=2, adapter_kind="lokr",
+        targets="attention", learning_rate=1e-2, steps=2, adapter_kind="lokr",
     )  # fmt: skip
     adapter = result.checkpoints[-1]
     pipe = tiny_sd15.pipeline(adapter)  # raises when not every layer went in

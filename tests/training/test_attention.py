@@ -14,7 +14,7 @@ from portrait_lora.families.sd15 import SD15
 from portrait_lora.training import batch
 from portrait_lora.training.attention import Float32Attention
 from portrait_lora.training.recipe import Mixed
-from portrait_lora.training.run import train
+from tests.recipes import train_with
 
 
 def _attend(query: torch.Tensor) -> torch.Tensor:
@@ -65,11 +65,11 @@ def test_training_uses_it_only_where_it_is_quicker_and_never_when_reckoning_agai
     settings = {
         "rank": 2,
         "alpha": 2.0,
-        "target_modules": "attention",
+        "targets": "attention",
         "learning_rate": 1e-2,
         "batch_size": 2,
     }
-    train(
+    train_with(
         tiny_sd15, make_crops(tmp_path / "crops"), tmp_path / "out", steps=2, checkpoint_steps=(2,), seed=5,
         cache_dir=tmp_path / "cache", mixed_precision=precision, gradient_checkpointing=again, **settings,
     )  # fmt: skip

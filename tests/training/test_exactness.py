@@ -24,7 +24,7 @@ from portrait_lora.families.sd15 import SD15
 from portrait_lora.records import Adapter, CaptionedCrop, TrainResult
 from portrait_lora.training import batch, cache, update
 from portrait_lora.training.disk import only_run
-from portrait_lora.training.run import train
+from tests.recipes import train_with
 from tests.training.two_processes import LATE, train_twice
 
 Train = Callable[..., TrainResult]
@@ -39,10 +39,10 @@ def crops(tmp_path: Path) -> list[CaptionedCrop]:
 def run(tiny_sd15: SD15, crops: list[CaptionedCrop], tmp_path: Path) -> Train:
     def call(out: str, **changes: object) -> TrainResult:
         settings = {
-            "rank": 2, "alpha": 2.0, "target_modules": "attention", "learning_rate": 1e-2, "batch_size": 2,
+            "rank": 2, "alpha": 2.0, "targets": "attention", "learning_rate": 1e-2, "batch_size": 2,
             "steps": 4, "checkpoint_steps": (2, 4), "seed": 5, "cache_dir": tmp_path / "cache",
         }  # fmt: skip
-        return train(tiny_sd15, crops, tmp_path / out, **(settings | changes))  # type: ignore[arg-type]
+        return train_with(tiny_sd15, crops, tmp_path / out, **(settings | changes))
 
     return call
 

@@ -12,8 +12,8 @@ from tiny_models import make_crops
 
 from portrait_lora.families.sd15 import SD15
 from portrait_lora.training import cache
-from portrait_lora.training.run import train
 from scripts.kill_resume import in_child
+from tests.recipes import train_with
 
 KILLS = 5
 
@@ -32,8 +32,8 @@ def test_five_kills_leave_no_trace(one_thread: None, tiny_sd15: SD15, tmp_path: 
     cache.encode(tiny_sd15, crops, tmp_path / "cache")
 
     def run_into(name: str) -> None:
-        train(
-            tiny_sd15, crops, tmp_path / name, rank=2, alpha=2.0, target_modules="attention", batch_size=1,
+        train_with(
+            tiny_sd15, crops, tmp_path / name, rank=2, alpha=2.0, targets="attention", batch_size=1,
             learning_rate=1e-3, steps=8, checkpoint_steps=range(1, 8), cache_dir=tmp_path / "cache",
         )  # fmt: skip
 

@@ -18,7 +18,8 @@ from portrait_lora.errors import InputError, Interrupted
 from portrait_lora.families.sd15 import SD15
 from portrait_lora.records import Adapter, CaptionedCrop, TrainResult
 from portrait_lora.training import checkpoint, loss
-from portrait_lora.training.run import checkpoint_schedule, steps_for, train
+from portrait_lora.training.run import checkpoint_schedule, steps_for
+from tests.recipes import train_with
 
 Train = Callable[..., TrainResult]
 
@@ -32,12 +33,12 @@ def crops(tmp_path: Path) -> list[CaptionedCrop]:
 def run(tiny_sd15: SD15, crops: list[CaptionedCrop], tmp_path: Path) -> Train:
     def call(out: str, **changes: object) -> TrainResult:
         settings = {
-            "rank": 4, "alpha": 2.0, "target_modules": "attention_and_conv", "learning_rate": 5e-3,
+            "rank": 4, "alpha": 2.0, "targets": "attention_and_conv", "learning_rate": 5e-3,
             "batch_size": 2, "steps": 6, "checkpoint_steps": (3, 6), "seed": 5, "caption_dropout": 0.3,
             "cache_dir": tmp_path / "cache", "weight_decay": 0.01, "dataset_digest": "d",
         }  # fmt: skip
         settings |= changes
-        return train(tiny_sd15, settings.pop("crops", crops), tmp_path / out, **settings)  # type: ignore[arg-type]
+        return train_with(tiny_sd15, settings.pop("crops", crops), tmp_path / out, **settings)
 
     return call
 
@@ -257,9 +258,9 @@ def test_outside_the_region_the_base_is_kept(
         run("none", crops=crops[:2], **settings)
 
 
-def test_unknown_target_modules_are_an_error(run: Train) -> None:
+def test_blocks_without_a_layer_are_an_error(run: Train) -> None:
     with pytest.raises(InputError, match="no layer"):
-        run("run", target_modules=("to_nowhere",))
+        run("run", blocks=("to_nowhere",))
 
 
 def test_steps_and_checkpoints_follow_from_the_photos() -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from portrait_lora.config import TrainingConfig
 from portrait_lora.families.catalog import BASES
+from portrait_lora.stages.configured import job_of
 from portrait_lora.training.preflight import (
     Job,
     choose_means,
@@ -15,10 +18,17 @@ from portrait_lora.training.preflight import (
     memory_needed_gb,
     seconds_needed,
 )
+from tests.recipes import recipe
 
 SDXL = next(b for b in BASES if b.name == "sdxl")
 FLUX = next(b for b in BASES if b.name == "flux1-dev")
-JOB = Job(SDXL, 400, 4, 16, False, 4, mixed_precision="bf16")
+RECIPE = recipe(steps=400, batch_size=4, rank=16, mixed_precision="bf16")
+JOB = job_of(TrainingConfig(checkpoints=4), SDXL, RECIPE)
+
+
+def asking(**changes: Any) -> Job:
+    """The job with another recipe."""
+    return replace(JOB, recipe=replace(RECIPE, **changes))
 
 
 def test_a_large_gpu_gets_the_quickest_way() -> None:
@@ -29,7 +39,7 @@ def test_a_large_gpu_gets_the_quickest_way() -> None:
 
 @pytest.mark.parametrize("memory_gb", [80.0, 24.0, 16.0, 13.0])
 def test_what_is_chosen_fits_and_is_the_first_that_does(memory_gb: float) -> None:
-    job = replace(JOB, base=FLUX, batch_size=2)
+    job = replace(asking(batch_size=2), base=FLUX)
     means = choose_means(job, memory_gb=memory_gb, default="bfloat16")
     assert means.fits and means.memory_gb <= memory_gb
     assert means.memory_gb == memory_needed_gb(
@@ -53,7 +63,7 @@ def test_explicit_settings_stay() -> None:
 
 
 def test_a_machine_without_a_gpu_saves_memory_but_quantises_nothing() -> None:
-    job = replace(JOB, mixed_precision="no")
+    job = asking(mixed_precision="no")
     small = choose_means(job, memory_gb=25.0, default="float32", gpu=False)
     assert small.fits and small.weights == "float32" and small.gradient_checkpointing
     large = choose_means(replace(job, base=FLUX), memory_gb=25.0, default="float32", gpu=False)
@@ -61,7 +71,7 @@ def test_a_machine_without_a_gpu_saves_memory_but_quantises_nothing() -> None:
 
 
 def test_memory_that_is_not_known_changes_nothing() -> None:
-    means = choose_means(replace(JOB, mixed_precision="no"), memory_gb=None, default="float32")
+    means = choose_means(asking(mixed_precision="no"), memory_gb=None, default="float32")
     assert (means.weights, means.gradient_checkpointing, means.micro_batch) == ("float32", False, 4)
 
 
@@ -69,12 +79,12 @@ def test_estimates_grow_with_the_job() -> None:
     means = choose_means(JOB, memory_gb=141.0, default="bfloat16")
     # SDXL at 1024 px: 14.6 TFLOP per sample counted on the model; at half speed 37 ms on 790 TFLOP/s.
     assert seconds_needed(JOB, means, 790.0) == pytest.approx(400 * 4 * 0.0418, rel=0.1)
-    assert seconds_needed(replace(JOB, steps=800), means, 790.0) == 2 * seconds_needed(JOB, means, 790.0)
+    assert seconds_needed(asking(steps=800), means, 790.0) == 2 * seconds_needed(JOB, means, 790.0)
     assert 0.2 < disk_needed_gb(JOB) / JOB.checkpoints < 0.4
-    assert disk_needed_gb(replace(JOB, rank=32)) == pytest.approx(2 * disk_needed_gb(JOB))
+    assert disk_needed_gb(asking(rank=32)) == pytest.approx(2 * disk_needed_gb(JOB))
     twice = replace(JOB, prior=True)
     assert memory_needed_gb(twice, "bfloat16", False, 2) == memory_needed_gb(JOB, "bfloat16", False, 4)
-    text = memory_needed_gb(replace(JOB, text_encoder=True), "bfloat16", False, 4)
+    text = memory_needed_gb(asking(text_encoder=0.5), "bfloat16", False, 4)
     assert 1.0 < text - memory_needed_gb(JOB, "bfloat16", False, 4) < 2.0  # SDXL's two encoders stay
 
 

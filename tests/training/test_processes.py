@@ -12,7 +12,7 @@ from tiny_models import make_crops
 from portrait_lora.device import DeviceChoice
 from portrait_lora.families.sd15 import SD15
 from portrait_lora.training import processes
-from portrait_lora.training.run import train
+from tests.recipes import train_with
 
 
 @pytest.fixture
@@ -40,8 +40,8 @@ def test_the_environment_changes_no_weight(
     crops = make_crops(tmp_path / "crops")
 
     def trained(name: str) -> bytes:
-        result = train(
-            tiny_sd15, crops, tmp_path / name, rank=2, alpha=2.0, target_modules="attention",
+        result = train_with(
+            tiny_sd15, crops, tmp_path / name, rank=2, alpha=2.0, targets="attention",
             learning_rate=1e-3, batch_size=2, steps=2, cache_dir=tmp_path / "cache",
         )  # fmt: skip
         return result.checkpoints[-1].path.with_name("optimizer.safetensors").read_bytes()

@@ -20,19 +20,19 @@ from portrait_lora.families.parts import injected
 from portrait_lora.families.sd15 import SD15
 from portrait_lora.records import Adapter, TrainResult
 from portrait_lora.training import adapter as lora
-from portrait_lora.training.run import train
 from scripts.families.reference import plain_pipeline
+from tests.recipes import train_with
 
 PROMPT = "frontal headshot of ohwx woman, smiling"
 
 
 def run(family: Family, folder: Path, name: str, **changes: object) -> TrainResult:
     settings = {
-        "rank": 2, "alpha": 1.0, "target_modules": "attention", "learning_rate": 2e-2, "batch_size": 2,
+        "rank": 2, "alpha": 1.0, "targets": "attention", "learning_rate": 2e-2, "batch_size": 2,
         "steps": 4, "checkpoint_steps": (2,), "seed": 5, "caption_dropout": 0.2, "text_encoder": 0.5,
         "cache_dir": folder / "cache",
     }  # fmt: skip
-    return train(family, make_crops(folder / "crops"), folder / name, **(settings | changes))  # type: ignore[arg-type]
+    return train_with(family, make_crops(folder / "crops"), folder / name, **(settings | changes))
 
 
 def embeds(pipe: Any) -> torch.Tensor:

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from portrait_lora.training.recipe import Recipe
 from portrait_lora.training.update import Updater
+from tests.recipes import recipe
 
-RECIPE = Recipe(1, 1.0, (), 0.1, 1, 100, 0, 10, "constant", 0.0, 5.0, 1.0, "no", 1.0, 0.0)
+RECIPE = recipe(learning_rate=0.1, steps=100, weight_decay=0.0)
 CPU = torch.device("cpu")
 
 

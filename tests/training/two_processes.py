@@ -14,7 +14,7 @@ from portrait_lora.families.catalog import resolve_base
 from portrait_lora.families.sd15 import SD15
 from portrait_lora.training import update
 from portrait_lora.training.recipe import Recipe
-from portrait_lora.training.run import train
+from tests.recipes import train_with
 from tests.tiny_models import make_crops
 
 LATE = Path("checkpoints/step-000004")
@@ -36,13 +36,14 @@ def train_twice(base: Path, folder: Path, name: str, crops: str) -> None:
     torch.set_num_threads(1)
     family, pictures = SD15(resolve_base(base)), make_crops(folder / crops)
     settings = {
-        "rank": 2, "alpha": 2.0, "target_modules": "attention", "batch_size": 4, "micro_batch": 2, "steps": 4,
+        "rank": 2, "alpha": 2.0, "targets": "attention", "batch_size": 4, "micro_batch": 2, "steps": 4,
         "checkpoint_steps": (2, 4), "seed": 5, "cache_dir": folder / "cache",
     }  # fmt: skip
-    train(family, pictures, folder / name, learning_rate=1e-2, **settings)  # type: ignore[arg-type]
+    train_with(family, pictures, folder / name, learning_rate=1e-2, **settings)
     adamw, update._optimizer = update._optimizer, momentum
     try:
-        train(family, pictures, folder / f"{name}_momentum", learning_rate=0.3, text_encoder=0.5, **settings)  # type: ignore[arg-type]
+        settings |= {"learning_rate": 0.3, "text_encoder": 0.5}
+        train_with(family, pictures, folder / f"{name}_momentum", **settings)
     finally:
         update._optimizer = adamw
 
