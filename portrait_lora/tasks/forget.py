@@ -7,26 +7,23 @@ folder, and any resized one, is named and goes only when that is asked for.  The
 
 from __future__ import annotations
 
-import base64
 import datetime as dt
 import gc
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from portrait_lora import holding, log, manifest, removal, replacing
+from portrait_lora import holding, log, manifest, removal, replacing, strict_json
 from portrait_lora.config import FILE_NAME
 from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.faces.known import packs_home
 from portrait_lora.hub import lock
 from portrait_lora.rights import consent
 from portrait_lora.tasks import outside, remains
-from portrait_lora.tasks.remains import Found, Mark
+from portrait_lora.tasks.forget_plan import GIVEN, PLAN, Survey, recall, write_down
+from portrait_lora.tasks.remains import Found
 
 RECEIPT: Final = "forgotten.json"
-PLAN: Final = ".forgetting.json"
 MADE: Final = (
     "dataset",
     "adapters",
@@ -37,7 +34,6 @@ MADE: Final = (
     "photos_check",
     "captions.csv",
 )
-GIVEN: Final = ("photos", FILE_NAME, consent.NAME, "studio.json")
 NOT_SEEN: Final = (
     "inside archives and disk images",
     "as base64 or other text",
@@ -49,35 +45,8 @@ NOT_SEEN: Final = (
 _LOOKED_AT: Final = frozenset({"photos", "portraits", "train", "holdout"})
 """Folders whose pictures show the person; masks and sheets do not."""
 _MOST_LOOKS: Final = 300
+FOUND: Final = "found by the search"
 _log = log.get(__name__)
-
-
-@dataclass(slots=True)
-class Survey:
-    """What `forget` would do: nothing has been removed yet.
-
-    `targets` are files and folders of the likeness folder; `written` files elsewhere that the user's own
-    record names; `changed` such that are not as they were written, and stay.  `found` says where else bytes
-    of the person lie, `alike` which pictures look like removed ones.  The folder is held while this lives.
-    """
-
-    held: holding.Hold
-
-    targets: list[Path]
-    written: list[outside.Written]
-    changed: list[Path]
-    found: Found
-    alike: list[Path]
-    resumed: bool
-    files: dict[str, tuple[str, int]] = field(default_factory=dict)
-    marks: list[Mark] = field(default_factory=list)
-    looks: list[tuple[bool, bytes]] = field(default_factory=list)
-
-    @property
-    def copies(self) -> list[Path]:
-        """What goes only when `copies` is said."""
-        recorded = {row.path for row in self.written}
-        return [p for p in dict.fromkeys([*self.found.outside, *self.alike]) if p not in recorded]
 
 
 def plan(folder: Path, *, photos: bool) -> list[Path]:
@@ -85,7 +54,7 @@ def plan(folder: Path, *, photos: bool) -> list[Path]:
 
     Raises `InputError` when this is no likeness folder.
     """
-    begun = (folder / PLAN).is_file()
+    begun = (folder / PLAN).is_file() or (folder / RECEIPT).is_file()
     known = begun or (folder / "photos").is_dir() or (folder / FILE_NAME).is_file()
     if folder.is_symlink() or not known:
         raise InputError("not a likeness folder", where=folder, needed=f"photos/ or {FILE_NAME}")
@@ -113,13 +82,19 @@ def survey(folder: Path, *, photos: bool, also: Sequence[Path] = ()) -> Survey:
     out = Survey(held, targets, written, changed, Found(), [], (root / PLAN).is_file())
     for target in [*targets, *(row.path for row in written)]:
         _remember(root, target, out)
-    _recall(root, photos, out)
-    others = [packs_home().parent, *(p.resolve() for p in also), *(row.path.parent for row in written)]
+    out.statement = _statement(root)
+    recall(root, photos, out)
+    # rows of files that are gone count too: an interrupted run has removed them, and not searched there again
+    others = [packs_home().parent, *(p.resolve() for p in also), *(row.path.parent for row in rows)]
     others = [p for p in dict.fromkeys(others) if p != Path(p.anchor)]
     kept = [*targets, root / RECEIPT, root / PLAN, outside.state_file().parent]
     kept += [] if photos else [root / "photos"]
     kept += [row.path for row in written]
     out.found = remains.search(root, others, kept, out.marks)
+    out.searched = max(out.searched, out.found.searched)  # what was found is there no more
+    stays = [*kept, *out.found.inside]
+    recalled = [p for p in out.records if p.is_file() and not any(p.is_relative_to(k) for k in stays)]
+    out.records = [*dict.fromkeys([*remains.records_beside(out.found.inside), *recalled])]
     out.alike = _alike(root, photos, others, kept, out)
     return out
 
@@ -129,17 +104,39 @@ def forget(
 ) -> dict[str, object]:
     """Remove, search again, write the receipt; what the receipt says.  `seen` is the survey that was shown.
 
+    Where an earlier call left nothing to remove, its receipt stands.
     `copies`: the copies outside the folder and those that only look alike go too.  Raises what `survey` does,
     and `ArtifactError` when something stayed, after everything else was removed and the receipt was written.
     """
     root = folder.resolve()
     now = seen or survey(root, photos=photos, also=also)
     with now.held:
-        statement = _statement(root)
-        _write_down(root, now)
-        failed = _remove(root, now, copies)
+        receipt = None if now.resumed else _standing_receipt(root, now, photos=photos)
+        if receipt is None:
+            for path in [*now.found.inside, *(now.copies if copies else ())]:
+                name = path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+                now.files[name] = (FOUND, path.stat().st_size if path.exists() else 0)
+            write_down(root, now)
+            failed = _remove(root, now, copies)
+            receipt = _prove(root, now, failed, photos=photos, copies=copies)
+        removal.remove_file(root / PLAN, owner=root)
         outside.strike_out([row for row in outside.written_for(root) if not row.path.exists()])
-        return _prove(root, now, failed, statement, photos=photos, copies=copies)
+        return receipt
+
+
+def _standing_receipt(root: Path, now: Survey, *, photos: bool) -> dict[str, object] | None:
+    """What a `forget` said that removed all there was; None when there is something to remove."""
+    if now.targets or now.written or now.found.inside or now.copies:
+        return None
+    try:
+        receipt = strict_json.load_object(root / RECEIPT, "receipt")
+    except ArtifactError:
+        return None
+    numbers = [receipt.get(key) for key in ("copies_left", "searched_files", "not_searched")]
+    files = receipt.get("files")
+    numbers += files.values() if isinstance(files, dict) else [None]
+    whole = all(isinstance(number, int) for number in numbers)
+    return receipt if whole and (receipt.get("photos_removed") or not photos) else None
 
 
 def _hold(root: Path) -> holding.Hold:
@@ -158,6 +155,8 @@ def _hold(root: Path) -> holding.Hold:
 
 def _remember(root: Path, target: Path, out: Survey) -> None:
     """Count a target's files, and keep stretches and small pictures of them."""
+    if target.name.startswith((f".{PLAN}.", f".{RECEIPT}.")):  # of a `forget` that was killed
+        return
     kind = "written elsewhere"
     if target.is_relative_to(root):
         kind = target.name if target.name in (*MADE, *GIVEN, lock.NAME) else "unfinished writes"
@@ -199,49 +198,14 @@ def _alike(root: Path, photos: bool, others: Sequence[Path], kept: Sequence[Path
     return remains.lookalikes(looks, [look for p in stay if (look := remains.look_of(p))], candidates)
 
 
-def _write_down(root: Path, now: Survey) -> None:
-    """Everything that a second run needs, before the first removal."""
-    value = {
-        "format": 1,
-        "files": {name: list(what) for name, what in now.files.items()},
-        "marks": [
-            {"stretches": [s.hex() for s in m.stretches], "page": m.page, "original": m.original}
-            for m in now.marks
-        ],
-        "looks": [{"original": o, "png": base64.b85encode(look).decode()} for o, look in now.looks],
-    }
-    manifest.write_text_atomic(root / PLAN, json.dumps(value))  # ASCII: names may be no UTF-8
-
-
-def _recall(root: Path, photos: bool, out: Survey) -> None:
-    """Add what an interrupted `forget` wrote down; marks of photos only when photos are to go now."""
-    try:
-        raw: Any = json.loads((root / PLAN).read_text(encoding="utf-8"))
-        gone = {str(n): (str(k), int(s)) for n, (k, s) in raw["files"].items() if photos or k not in GIVEN}
-        marks = [
-            Mark(tuple(bytes.fromhex(s) for s in m["stretches"]), bool(m["page"]), bool(m["original"]))
-            for m in raw["marks"]
-        ]
-        looks = [(bool(one["original"]), base64.b85decode(one["png"])) for one in raw["looks"]]
-    except FileNotFoundError:
-        return
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        _log.warning("%s is damaged, so copies of what it speaks of are not found: %s", root / PLAN, error)
-        return
-    out.files = gone | out.files
-    out.marks += [m for m in marks if m not in out.marks and (photos or not m.original) and all(m.stretches)]
-    out.looks += [one for one in looks if one not in out.looks and (photos or not one[0])]
-
-
 def _remove(root: Path, now: Survey, copies: bool) -> list[Path]:
     """Remove everything that is to go, whatever fails; what could not be removed."""
-    beside = [*remains.records_beside(now.found.inside)]
-    inside = [*now.targets, *now.found.inside, *beside]
-    failed = [p for p in dict.fromkeys(inside) if not _gone(p, root)]
+    # what lies elsewhere first: the folder's name in the record of exports is one of its own files
     more = [*now.copies, *remains.records_beside(now.copies)] if copies else []
-    for path in dict.fromkeys([*(row.path for row in now.written if row.is_as_written), *more]):
-        failed += [] if _gone(path, path.parent) else [path]
-    return failed
+    elsewhere = [*(row.path for row in now.written if row.is_as_written), *more]
+    failed = [p for p in dict.fromkeys(elsewhere) if not _gone(p, p.parent)]
+    inside = [*now.targets, *now.found.inside, *now.records]
+    return failed + [p for p in dict.fromkeys(inside) if not _gone(p, root)]
 
 
 def _gone(path: Path, owner: Path) -> bool:
@@ -253,27 +217,22 @@ def _gone(path: Path, owner: Path) -> bool:
     return True
 
 
-def _prove(
-    root: Path, now: Survey, failed: list[Path], statement: str | None, *, photos: bool, copies: bool
-) -> dict[str, object]:
+def _prove(root: Path, now: Survey, failed: list[Path], *, photos: bool, copies: bool) -> dict[str, object]:
     """Search once more, and write the receipt."""
     kept = [root / RECEIPT, root / PLAN] + ([] if photos else [root / "photos"])
     left = remains.search(root, [], kept, now.marks)
-    extra = {*now.found.inside, *(now.copies if copies else ())}
     counts: dict[str, int] = {}
     sizes: dict[str, int] = {}
     for name, (kind, size) in now.files.items():
         if not (root / name).exists():
             counts[kind], sizes[kind] = counts.get(kind, 0) + 1, sizes.get(kind, 0) + size
-    if gone := [p for p in extra if not p.exists()]:
-        counts["found by the search"] = len(gone)
     receipt: dict[str, object] = {
         "format": 1,
         "on": dt.date.today().isoformat(),
         "photos_removed": photos,
         "files": counts,
         "bytes": sizes,
-        "searched_files": now.found.searched,
+        "searched_files": now.searched,
         "residual_files": len(left.inside),
         "not_removed": len(failed),
         "copies_left": 0 if copies else len(now.copies),
@@ -282,7 +241,7 @@ def _prove(
         "archives": len(now.found.opaque),
         "not_seen": list(NOT_SEEN),
         "resumed": now.resumed,
-        "consent_statement_sha256": statement,
+        "consent_statement_sha256": now.statement,
     }
     manifest.write_json_atomic(root / RECEIPT, receipt)
     stayed = [*failed, *left.inside]
@@ -293,7 +252,6 @@ def _prove(
             got=f"{len(stayed)} files or folders; everything else was removed",
             remedy="Change its permissions and run the command again: it goes on.",
         )
-    removal.remove_file(root / PLAN, owner=root)
     return receipt
 
 

@@ -33,7 +33,7 @@ def commands(world: Path, address: str) -> dict[str, Work]:
     me, portrait = str(world / "me"), str(world / "me/portraits/headshots/01-classic.png")
     few = [word for setting in FEW for word in ("-s", setting)]
     return {
-        "init": command("init", me, "--photos", str(world / "originals"), *few),
+        "init": command("init", me, "--photos", str(world / "originals"), "--i-am-the-subject", *few),
         "check": command("check", me),
         "prepare": command("prepare", me),
         "train": command("train", me),

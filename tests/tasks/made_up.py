@@ -56,6 +56,7 @@ def make_likeness(root: Path, *, studio: bool = False, base: str = "embedded", s
         picture = series / f"shot_{i}.png"
         noise(own + 20 + i).save(picture, pnginfo=provenance.png_info({"seed": i, "prompt": "ohwx woman"}))
         sidecar = {"recipe": {"seed": i}, "sha256": manifest.sha256_file(picture), "versions": {"torch": "2"}}
+        sidecar["digital_source_type"] = provenance.TRAINED
         picture.with_suffix(".json").write_text(json.dumps(sidecar))
     (root / "reports").mkdir()
     (root / "reports" / "check.html").write_text("<html>anna_0.png</html>")
