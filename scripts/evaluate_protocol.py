@@ -65,11 +65,11 @@ def speed_rows(finder: FaceAnalyzer, portraits: int) -> list[Row]:
         photos = _saved(Path(place), copies.pictures(SPEED_SEED, PHOTOS), "photo")
         paths = [p for start in range(0, portraits, FRESH) for p in _portraits(Path(place), start, portraits)]
         items = [similarity.PortraitItem(p, f"prompt {i % 8}") for i, p in enumerate(paths)]
-        bare = _found(finder, paths[::2])
+        bare = _analysis_seconds(finder, paths[::2])
         started = time.process_time()
         looked = look(finder, Wanted(photos[:4], photos[4:], items))
         whole = time.process_time() - started
-        bare += _found(finder, paths[1::2])
+        bare += _analysis_seconds(finder, paths[1::2])
     copied = 0 if looked.extras.copies is None else len(looked.extras.copies.copied)
     return [
         Row("scoring over decode + detect + embed", whole / bare, "times", portraits, 1.2, at_most=True),
@@ -92,7 +92,7 @@ def _portraits(folder: Path, start: int, portraits: int) -> list[Path]:
     return _saved(folder, pictures, f"portrait-{start:04d}")
 
 
-def _found(finder: FaceAnalyzer, paths: Sequence[Path]) -> float:
+def _analysis_seconds(finder: FaceAnalyzer, paths: Sequence[Path]) -> float:
     """Seconds of the processor for decode + detect + embed."""
     started = time.process_time()
     for path in paths:

@@ -146,7 +146,7 @@ def again_rows(people: Sequence[Context], sizes: Sizes, progress: Progress) -> l
         for size, portraits in by_size.items():
             for portrait in portraits:
                 name = f"again {size} {portrait.path} {manifest.sha256_file(portrait.path)[:12]}"
-                answer = progress.once(name, partial(made_again, portrait.path))
+                answer = progress.once(name, partial(reproduced, portrait.path))
                 same.append(answer or 0.0)
         for one, other in zip(*by_size.values(), strict=True):
             verdict = remake.compare(Image.open(one.path), Image.open(other.path), {})
@@ -157,7 +157,7 @@ def again_rows(people: Sequence[Context], sizes: Sizes, progress: Progress) -> l
     ]
 
 
-def made_again(path: Path) -> float:
+def reproduced(path: Path) -> float:
     """1 when `reproduce` finds the picture the same to the bit."""
     return float(editing.reproduce(path, None, None, [])["same"] is True)
 

@@ -29,7 +29,7 @@ def test_the_import_is_light_and_typed() -> None:
     assert resources.files("portrait_lora").joinpath("py.typed").is_file()
 
 
-def test_the_name_is_found_in_the_package_when_it_is_asked_for() -> None:
+def test_the_package_resolves_the_name_on_first_use() -> None:
     assert portrait_lora.Likeness is Likeness
     with pytest.raises(AttributeError, match="no attribute 'Portrait'"):
         portrait_lora.Portrait  # type: ignore[attr-defined]  # noqa: B018
@@ -111,7 +111,7 @@ def test_training_for_sale_on_research_models_is_refused(tmp_path: Path) -> None
             start()
 
 
-def test_what_is_not_made_yet_names_the_method_that_makes_it(photos: Path, tmp_path: Path) -> None:
+def test_a_missing_result_names_the_method_that_produces_it(photos: Path, tmp_path: Path) -> None:
     me = Likeness.create(tmp_path / "me", photos)
     for read, method in (
         (lambda: me.adapter, "train"),
@@ -125,7 +125,7 @@ def test_what_is_not_made_yet_names_the_method_that_makes_it(photos: Path, tmp_p
             read()
 
 
-def test_a_damaged_record_of_training_is_told(tmp_path: Path) -> None:
+def test_a_damaged_record_of_training_is_an_error(tmp_path: Path) -> None:
     me = Likeness.open(make_likeness(tmp_path / "anna"))
     metrics = me.folder / "adapters" / "main" / "metrics.jsonl"
     for text in ("", '{"step": 1}\n', "half a li"):

@@ -20,7 +20,7 @@ from portrait_lora.rights import consent
 from tests.tasks.made_up import make_likeness, noise
 
 
-class Told:
+class Command:
     """Exit code and output of one command, run in this process."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str]):
@@ -35,15 +35,15 @@ class Told:
 
 
 @pytest.fixture
-def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Told:
+def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
     monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "home" / "hub"))
     for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"):
         monkeypatch.setenv(name, "0")  # set, so that what --offline sets is undone
-    return Told(capsys)
+    return Command(capsys)
 
 
-def test_photographs_need_consent_before_anything_is_trained(call: Told, tmp_path: Path) -> None:
+def test_photographs_need_consent_before_anything_is_trained(call: Command, tmp_path: Path) -> None:
     from portrait_lora.stages import Context, train
 
     folder = make_likeness(tmp_path / "anna")
@@ -51,7 +51,7 @@ def test_photographs_need_consent_before_anything_is_trained(call: Told, tmp_pat
         train.train(Context(open_likeness(folder)))
 
 
-def test_a_download_is_shown_and_needs_confirmation(call: Told, tmp_path: Path) -> None:
+def test_a_download_is_shown_and_needs_confirmation(call: Command, tmp_path: Path) -> None:
     folder = make_likeness(tmp_path / "anna", base="sdxl")
     (folder / "likeness.yaml").write_text("base: sdxl\nface_pack: auraface\n")
     assert call("run", folder, "--i-am-the-subject") == 2
@@ -81,7 +81,7 @@ class Person:
 
 @pytest.mark.parametrize(("answer", "fetched"), [("n", []), ("y", ["sdxl", "auraface"])])
 def test_a_person_confirms_and_the_answer_counts(
-    answer: str, fetched: list[str], call: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    answer: str, fetched: list[str], call: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from portrait_lora.tasks import pull
 
@@ -96,7 +96,7 @@ def test_a_person_confirms_and_the_answer_counts(
     assert taken == fetched
 
 
-def test_a_captioning_model_needs_confirmation_like_a_base(call: Told, tmp_path: Path) -> None:
+def test_a_captioning_model_needs_confirmation_like_a_base(call: Command, tmp_path: Path) -> None:
     folder = make_likeness(tmp_path / "anna")
     blip = ("-s", "dataset.captions.captioner=blip")
     assert call("run", folder, "--i-am-the-subject", *blip) == 2
@@ -108,7 +108,7 @@ def test_a_captioning_model_needs_confirmation_like_a_base(call: Told, tmp_path:
 
 
 @pytest.mark.parametrize("base", catalog.BASES, ids=lambda b: b.name)
-def test_one_name_shows_every_field_of_the_catalogue(base: BaseModel, call: Told) -> None:
+def test_one_name_shows_every_field_of_the_catalogue(base: BaseModel, call: Command) -> None:
     assert call("models", base.name) == 0
     for part in (base.repo, base.generate_repo, base.licence, base.licence_url, base.terms, base.recipe):
         assert part in call.out
@@ -120,7 +120,7 @@ def test_one_name_shows_every_field_of_the_catalogue(base: BaseModel, call: Told
     assert json.loads(call.out)["model"]["unverified"] == list(base.unverified)
 
 
-def test_one_name_shows_everything_about_a_pack_and_a_typo_is_an_error(call: Told) -> None:
+def test_one_name_shows_everything_about_a_pack_and_a_typo_is_an_error(call: Command) -> None:
     assert call("models", "buffalo_l") == 0
     assert "no, not even for measuring" in call.out and "non-commercial research only" in call.out
     assert "selects with" in call.out and "antelopev2-glintr100" in call.out and "pose" in call.out
@@ -128,7 +128,7 @@ def test_one_name_shows_everything_about_a_pack_and_a_typo_is_an_error(call: Tol
     assert "Did you mean 'sd15'" in call.err
 
 
-def test_the_rights_are_shown_and_commercial_use_is_refused(call: Told, tmp_path: Path) -> None:
+def test_the_rights_are_shown_and_commercial_use_is_refused(call: Command, tmp_path: Path) -> None:
     settings = config.load(None, ["base=flux1-dev", "commercial=true"])
     with pytest.raises(Exception, match="commercial use is asked for"):
         readiness.show_rights(settings)
@@ -137,7 +137,7 @@ def test_the_rights_are_shown_and_commercial_use_is_refused(call: Told, tmp_path
         readiness.record_consent(tmp_path, True, tmp_path / "x", "")
 
 
-def test_init_chooses_and_says_why(call: Told, tmp_path: Path) -> None:
+def test_init_chooses_and_says_why(call: Command, tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     noise(1).save(tmp_path / "photos" / "a.png")
     anna = tmp_path / "anna"
@@ -159,7 +159,7 @@ def test_init_chooses_and_says_why(call: Told, tmp_path: Path) -> None:
     assert (settings.base, settings.face_pack, settings.training.rank) == ("z-image", "sface", 32)
 
 
-def test_care_commands_answer_in_json(call: Told, tmp_path: Path) -> None:
+def test_care_commands_answer_in_json(call: Command, tmp_path: Path) -> None:
     folder = make_likeness(tmp_path / "anna")
     consent.write(folder, consent.of_subject("Anna", dt.date.today()))
     assert call("models", "--json") == 0

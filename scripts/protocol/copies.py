@@ -25,9 +25,9 @@ Picture = npt.NDArray[np.uint8]
 FIRST_SEED: Final = 820_000
 TRAINING, HOLDOUT, HONEST = 12, 3, 8
 SIZE_PX: Final = 192
-ASKED_PX: Final = 128
+SERIES_PX: Final = 128
 """As large as the embedded base draws."""
-ASKED: Final = ("view", "expression", "wardrobe", "setting", "lighting")
+PROMPTED: Final = ("view", "expression", "wardrobe", "setting", "lighting")
 PLANTS: Final = ("re-encoded", "rescaled", "flipped", "regraded", "re-cropped", "blended 80:20")
 
 
@@ -60,31 +60,31 @@ def pictures(seed: int, count: int, *, first_scene: int = 0) -> Picture:
     return render(people, scenes, SIZE_PX).image_BCHW.permute(0, 2, 3, 1).contiguous().numpy()
 
 
-def as_asked(person: int) -> list[Picture]:
-    """New pictures of the person, taken by the studio itself as the headshot series asks for them.
+def series_pictures(person: int) -> list[Picture]:
+    """New pictures of the person, taken by the studio itself as the headshot series prompts them.
 
     Nothing was trained, so none is a copy; but views, faces and light repeat, as they do in portraits.
     """
     who = sample_people([person])
     renders = [
-        render(who, sample_scenes([person * 100 + 70 + i], **layers), ASKED_PX).image_BCHW[0]
-        for i, layers in enumerate(_asked())
+        render(who, sample_scenes([person * 100 + 70 + i], **layers), SERIES_PX).image_BCHW[0]
+        for i, layers in enumerate(_series_layers())
     ]
     return [p.permute(1, 2, 0).contiguous().numpy() for p in renders]
 
 
 @cache
-def _asked() -> list[dict[str, str]]:
+def _series_layers() -> list[dict[str, str]]:
     shots = load_series(
         "headshots",
         trigger="",
         subject="person",
-        resolution_px=ASKED_PX,
+        resolution_px=SERIES_PX,
         per_shot=1,
         family="sd15",
         closed=True,
     )
-    return [{name: words for name, words in shot.layers if name in ASKED} for shot in shots]
+    return [{name: words for name, words in shot.layers if name in PROMPTED} for shot in shots]
 
 
 def _views(finder: FaceAnalyzer, images: list[Picture] | Picture) -> list[View | None]:
@@ -121,7 +121,7 @@ def count(finder: FaceAnalyzer, person: int) -> Counts:
         kind: flagged([plant(kind, drawn[i], drawn[-1 - i % HONEST], rng) for i in sources])
         for kind in PLANTS
     }
-    in_series = as_asked(person)
+    in_series = series_pictures(person)
     wrong = flagged(drawn[TRAINING + HOLDOUT :])
     return Counts(caught, len(sources), wrong, HONEST, flagged(in_series), len(in_series))
 

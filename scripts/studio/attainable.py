@@ -21,7 +21,7 @@ from portrait_lora.dataset.build import load_dataset_folder
 from portrait_lora.evaluation import similarity
 from portrait_lora.evaluation.drift import clustered_interval
 from portrait_lora.faces import FaceAnalyzer, resolve_pack
-from scripts.protocol.copies import as_asked
+from scripts.protocol.copies import series_pictures
 from scripts.rows import Row, finish
 from scripts.studio import roundtrips
 from scripts.train_cohort import FIRST_SEED, cohort_folder
@@ -47,7 +47,7 @@ def attainable_rows(people: Sequence[tuple[int, Path]]) -> list[Row]:
         likeness = json.loads((folder / "reports" / "run.json").read_text(encoding="utf-8"))["likeness"]
         _, paths = load_dataset_folder(folder / "dataset")
         holdout = similarity.embed_photos(paths, finder, min_faces=similarity.MIN_HOLDOUT)[0]
-        renders = as_asked(seed)
+        renders = series_pictures(seed)
         stack = torch.from_numpy(np.stack(renders)).permute(0, 3, 1, 2)
         seen = roundtrips.through(vae, stack).permute(0, 2, 3, 1).numpy()
         plain.append(share_of_ceiling(finder, renders, holdout, likeness))

@@ -153,8 +153,8 @@ def finish(net: nn.Module, corpus: Corpus, work: Path, steps: int) -> Path:
             balanced(chances[i], wanted[:, i], apart(len(attribute.words))),
             balanced(softly[i], wanted[few, i], groups[i]),
         ]
-        told_so = joined(attribute.words, groups[i])
-        print(f"{attribute.name:<16} " + "  ".join(f"{f:.3f}" for f in figures) + f"  {told_so}", flush=True)
+        merged = joined(attribute.words, groups[i])
+        print(f"{attribute.name:<16} " + "  ".join(f"{f:.3f}" for f in figures) + f"  {merged}", flush=True)
     facts = {"groups": json.dumps(groups), "steps": str(steps)}
     write_atomically(work / FILE, dict(net.state_dict()), facts)
     return work / FILE

@@ -45,7 +45,7 @@ QUICK: Final = 24
 FULL: Final = 600
 ACCURACY: Final = 0.95
 RATIO: Final = 0.95
-FOUND: Final = 0.99
+DETECTED: Final = 0.99
 CASCADE_SLACK: Final = 0.05
 """How much rarer than on renders a cascade of others may find the drawn faces."""
 _CASCADE_PX: Final = 192
@@ -134,7 +134,7 @@ def array(picture_CHW: Tensor) -> Picture:
     return np.ascontiguousarray(picture_CHW.permute(1, 2, 0).numpy())
 
 
-def cascade_found(pictures: Tensor) -> list[bool]:
+def cascade_detects(pictures: Tensor) -> list[bool]:
     """Whether scikit-image's LBP cascade for frontal faces finds one in each picture (N, 3, H, W) uint8."""
     from skimage.data import lbp_frontal_face_cascade_filename
     from skimage.feature import Cascade
@@ -161,12 +161,12 @@ def face_rows(drawn: Tensor, wanted: Wanted, pack: str, *, judge: bool) -> list[
             float(np.mean(detected)),
             "share",
             len(detected),
-            FOUND if judge else None,
+            DETECTED if judge else None,
         )
     ]
     frontal = torch.tensor([look.view == VIEWS[0] for look in wanted.looks])
     try:
-        shares = [float(np.mean(cascade_found(part[frontal]))) for part in (drawn, wanted.renders)]
+        shares = [float(np.mean(cascade_detects(part[frontal]))) for part in (drawn, wanted.renders)]
     except ImportError:
         print("scikit-image is not installed: its cascade is left out (pip install scikit-image)", flush=True)
         return rows

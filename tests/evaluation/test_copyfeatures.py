@@ -7,13 +7,13 @@ from portrait_lora.evaluation.copyview import FIELD_PX, SQUARE_PX, view
 from tests.evaluation.drawn import KEYPOINTS, drawn_scene
 
 VIEWS = [view(drawn_scene(i), KEYPOINTS) for i in range(4)]
-FOUND = [features(v) for v in VIEWS]
+FEATURES = [features(v) for v in VIEWS]
 
 
 def test_a_moved_picture_says_how_far():
     shift = np.float32([6.0, -4.0])
     moved = features(view(drawn_scene(0), KEYPOINTS + shift))
-    transform = movement(FOUND[0], moved)
+    transform = movement(FEATURES[0], moved)
     span = float(np.ptp(KEYPOINTS, axis=0).max())
     field_px = shift * FIELD_PX / (4 * 1.05 * span)
     assert transform is not None
@@ -23,6 +23,6 @@ def test_a_moved_picture_says_how_far():
 
 def test_another_picture_and_a_flat_one_do_not_agree():
     flat = features(view(np.full((128, 128, 3), 128, np.uint8), KEYPOINTS / 2))
-    assert len(flat.points) == 0 and movement(flat, FOUND[0]) is None
+    assert len(flat.points) == 0 and movement(flat, FEATURES[0]) is None
     noise = np.random.default_rng(0).integers(0, 255, (192, 192, 3)).astype(np.uint8)
-    assert movement(FOUND[0], features(view(noise, KEYPOINTS))) is None
+    assert movement(FEATURES[0], features(view(noise, KEYPOINTS))) is None

@@ -278,10 +278,10 @@ def test_json_is_plain_and_complete(tmp_path):
 
 
 def test_a_report_is_read_again_as_it_was_written(tmp_path):
-    made = report(base=[], copy_score=float("nan"), impostor=float("nan"))
-    write_drift_json(tmp_path / "drift.json", made, PageNotes(copy_gap=0.02))
+    drift = report(base=[], copy_score=float("nan"), impostor=float("nan"))
+    write_drift_json(tmp_path / "drift.json", drift, PageNotes(copy_gap=0.02))
     again = read_report(tmp_path / "drift.json")
-    assert repr(again) == repr(made)  # NaN is not equal to itself
+    assert repr(again) == repr(drift)  # NaN is not equal to itself
     raw = json.loads((tmp_path / "drift.json").read_text(encoding="utf-8"))
     raw["prompts"][0]["median"] = 0.5
     (tmp_path / "drift.json").write_text(json.dumps(raw))

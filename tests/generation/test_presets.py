@@ -43,14 +43,14 @@ def accelerator(tiny_sd15: SD15, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return result.checkpoints[-1].path
 
 
-def _given(accelerator: Path, **more: object) -> GenerateConfig:
+def _config(accelerator: Path, **more: object) -> GenerateConfig:
     return GenerateConfig.model_validate({"preset": "hyper-sd15-4", "accelerator": str(accelerator), **more})
 
 
 def test_a_preset_decides_scheduler_steps_guidance_and_lora(
     tiny_sd15: SD15, adapter: Adapter, shots: list[Shot], tmp_path: Path, accelerator: Path
 ) -> None:
-    sampler = sampler_of(_given(accelerator))
+    sampler = sampler_of(_config(accelerator))
     assert (sampler.steps, sampler.guidance_scale, sampler.scheduler) == (4, 1.0, "ddim")
     pipe = open_pipeline(tiny_sd15, adapter, sampler)
     assert isinstance(pipe.scheduler, diffusers.DDIMScheduler)
@@ -61,7 +61,7 @@ def test_a_preset_decides_scheduler_steps_guidance_and_lora(
         return generate(tiny_sd15, adapter, shots[:2], tmp_path / name, own, batch_size=2)[1].path
 
     accelerated, none = draw("made", sampler), draw("none", replace(sampler, accelerator=None))
-    weak = draw("weak", sampler_of(_given(accelerator, accelerator_scale=0.2)))
+    weak = draw("weak", sampler_of(_config(accelerator, accelerator_scale=0.2)))
     far = [
         float(np.abs(np.asarray(Image.open(p), float) - np.asarray(Image.open(none), float)).mean())
         for p in (weak, accelerated)
@@ -77,7 +77,7 @@ def test_a_preset_decides_scheduler_steps_guidance_and_lora(
 
 
 def test_the_lcm_scheduler_can_be_had_by_name(tiny_sd15: SD15, accelerator: Path) -> None:
-    sampler = sampler_of(_given(accelerator, preset="lcm-sd15"))
+    sampler = sampler_of(_config(accelerator, preset="lcm-sd15"))
     assert isinstance(open_pipeline(tiny_sd15, None, sampler).scheduler, diffusers.LCMScheduler)
 
 
@@ -103,11 +103,11 @@ def test_unknown_and_unfitting_presets_are_refused(
     tiny_sd15: SD15, adapter: Adapter, accelerator: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match="Did you mean 'lcm-sdxl'"):
-        sampler_of(_given(accelerator, preset="lcm-sdx"))
+        sampler_of(_config(accelerator, preset="lcm-sdx"))
     with pytest.raises(ConfigError, match="Known: lcm-sd15"):
         presets.preset("quick")
     with pytest.raises(ConfigError, match=r"another family.*needed lcm-sd15, hyper-sd15-4, hyper-sd15-8"):
-        open_pipeline(tiny_sd15, adapter, sampler_of(_given(accelerator, preset="lcm-sdxl")))
+        open_pipeline(tiny_sd15, adapter, sampler_of(_config(accelerator, preset="lcm-sdxl")))
     with pytest.raises(ConfigError, match="no preset for this family"):
         presets.fitting("lcm-sdxl", "z_image")
     with pytest.raises(ConfigError, match="without a preset"):
@@ -116,7 +116,7 @@ def test_unknown_and_unfitting_presets_are_refused(
         sampler_of(GenerateConfig(preset="hyper-sd15-4"))
     (tmp_path / "a.bin").write_bytes(b"x")
     with pytest.raises(InputError, match="pickled"):
-        sampler_of(_given(tmp_path / "a.bin"))
+        sampler_of(_config(tmp_path / "a.bin"))
     (tmp_path / "a.safetensors").write_bytes(b"x" * 16)
     broken = StyleAdapter(tmp_path / "a.safetensors")
     with pytest.raises(InputError, match="accelerator adapter does not fit"):
@@ -142,7 +142,7 @@ def test_the_table_is_sound() -> None:
 
 def test_what_is_not_set_leaves_digests_as_they_were(accelerator: Path) -> None:
     assert later(GenerateConfig(reframe=True)) == {}
-    assert later(_given(accelerator)).keys() == {"preset", "accelerator"}
+    assert later(_config(accelerator)).keys() == {"preset", "accelerator"}
 
 
 def test_an_ignored_negative_prompt_is_reported() -> None:

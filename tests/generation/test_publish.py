@@ -72,7 +72,7 @@ def test_names_are_numbered_and_never_replaced(portrait: Path, tmp_path: Path) -
 
 @pytest.mark.parametrize("keep_names", [False, True])
 @pytest.mark.parametrize("kind", ["jpeg", "webp", "png"])
-def test_killed_anywhere_and_given_again_it_ends_as_if_nothing_had_been(
+def test_killed_anywhere_and_rerun_it_ends_as_if_nothing_had_been(
     portrait: Path, tmp_path: Path, kind: Format, keep_names: bool
 ) -> None:
     second = portrait.with_name("02-second.png")
@@ -81,12 +81,12 @@ def test_killed_anywhere_and_given_again_it_ends_as_if_nothing_had_been(
     def work(out: Path) -> list[str]:
         return [p.name for p in publish([portrait, second], out, kind, keep_names=keep_names)]
 
-    told = work(tmp_path / "whole")
+    expected = work(tmp_path / "whole")
     step, killed = 1, True
     while killed:
         out = tmp_path / f"killed-{step}"
         killed = killed_at(step, lambda out=out: work(out))
-        assert work(out) == told == work(out)  # also when it was through already
+        assert work(out) == expected == work(out)  # also when it was through already
         assert tree(out) == tree(tmp_path / "whole")
         step += 1
     assert step > 4

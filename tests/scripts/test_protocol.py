@@ -213,9 +213,9 @@ def test_trained_people_by_group(tmp_path: Path):
 
 
 def test_what_the_series_asks_for_is_drawn_by_the_studio():
-    pictures = copies.as_asked(820_000)
+    pictures = copies.series_pictures(820_000)
     assert len(pictures) == 8 and {picture.shape for picture in pictures} == {(128, 128, 3)}
-    assert all(set(layers) <= set(copies.ASKED) and "view" in layers for layers in copies._asked())
+    assert all(set(layers) <= set(copies.PROMPTED) and "view" in layers for layers in copies._series_layers())
 
 
 def test_every_second_person_learns_faster_and_finished_people_are_read(tmp_path: Path):

@@ -26,7 +26,7 @@ def rendered(folder: Path, edition: int) -> Corpus:
     return Corpus(folder)
 
 
-def test_the_first_edition_says_what_it_always_said(tmp_path: Path) -> None:
+def test_the_first_edition_keeps_its_words(tmp_path: Path) -> None:
     corpus = rendered(tmp_path / "one", 1)
     looks = json.loads((tmp_path / "one" / "shard-00000.json").read_text())["looks"]
     assert all(not set(LATER_FIELDS) & set(look) for look in looks)

@@ -212,7 +212,7 @@ def test_the_cascade_finds_faces_and_not_noise() -> None:
     frontal = synthetic.sample_scenes([1, 2, 3], view="frontal", lighting="three-point lighting")
     faces = synthetic.render(synthetic.sample_people([1, 2, 3]), frontal, 128).image_BCHW
     noise = torch.randint(0, 256, (2, 3, 128, 128), generator=torch.Generator().manual_seed(0)).byte()
-    detected = obedience.cascade_found(torch.cat([faces, noise]))
+    detected = obedience.cascade_detects(torch.cat([faces, noise]))
     assert sum(detected[:3]) >= 2
     assert not any(detected[3:])
 

@@ -34,8 +34,8 @@ class Disk:
         self.at, self.trained = until, 0
 
     def __call__(self, enough: Callable[[Adapter], bool]) -> TrainResult:
-        asked_again = bool(self.at) and self.at < STEPS and enough(adapter(self.at))
-        while self.at < STEPS and not asked_again:
+        already_enough = bool(self.at) and self.at < STEPS and enough(adapter(self.at))
+        while self.at < STEPS and not already_enough:
             self.at += EVERY
             self.trained += EVERY
             if enough(adapter(self.at)):

@@ -154,7 +154,7 @@ def test_the_answers_people_look_for_come_first(opened: Likeness) -> None:
 
 @pytest.mark.parametrize("tool", ["comfy", "kohya", "diffusers"])
 @pytest.mark.parametrize("before", [False, True])
-def test_killed_anywhere_and_given_again_it_takes_its_own_files_for_its_own(
+def test_killed_anywhere_and_rerun_it_takes_its_own_files_for_its_own(
     opened: Likeness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tool: Tool, before: bool
 ) -> None:
     """Also over an earlier export of other bytes; the record then knows what is there, and nothing else."""

@@ -15,13 +15,13 @@ from portrait_lora.likeness import Summary, open_likeness
 from portrait_lora.stages.context import Context
 from portrait_lora.tasks import team
 
-GIVEN = ["generate.series=avatars", "generate.brand=example", "generate.per_shot=1"]
+OVERRIDES = ["generate.series=avatars", "generate.brand=example", "generate.per_shot=1"]
 
 
 def _make(folder: Path) -> Summary:
     if folder.name == "cara":
         raise InputError("no photos in this folder", where=folder)
-    ctx = Context(open_likeness(folder, GIVEN))
+    ctx = Context(open_likeness(folder, OVERRIDES))
     series = ctx.likeness.portraits(ctx.series)
     series.mkdir(parents=True, exist_ok=True)
     for shot in ctx.shots:
@@ -49,7 +49,7 @@ def test_everybody_is_on_one_sheet(
     folders: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(team, "framings", lambda ctx, portraits: [Framing(0.38, 0.7), Framing(0.4, 0.72)])
-    summary = team.generate(folders, _make, tmp_path / "out", GIVEN)
+    summary = team.generate(folders, _make, tmp_path / "out", OVERRIDES)
     assert [row["person"] for row in summary["people"]] == ["anna", "ben", "cara"]  # type: ignore[index,union-attr]
     assert summary["failed"] == 1 and "no photos" in str(summary["people"][2])  # type: ignore[index]
     assert summary["framing"] == {"eye_line_std": 0.01, "head_height_std": 0.01}
@@ -64,20 +64,20 @@ def test_the_sheet_of_another_series_is_not_replaced(
     folders: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(team, "framings", lambda ctx, portraits: [])
-    team.generate(folders[:1], _make, tmp_path / "out", GIVEN)
+    team.generate(folders[:1], _make, tmp_path / "out", OVERRIDES)
     before = (tmp_path / "out" / "contact_sheet.jpg").read_bytes()
-    other = [GIVEN[0], GIVEN[2]]  # the same series without the brand
+    other = [OVERRIDES[0], OVERRIDES[2]]  # the same series without the brand
     with pytest.raises(InputError, match="another series: got avatars--example; needed avatars"):
         team.generate(folders[:1], _make, tmp_path / "out", other)
     assert (tmp_path / "out" / "contact_sheet.jpg").read_bytes() == before
-    team.generate(folders[:1], _make, tmp_path / "out", GIVEN)
+    team.generate(folders[:1], _make, tmp_path / "out", OVERRIDES)
 
 
 def test_two_people_of_one_name_and_nobody_at_all(folders: list[Path], tmp_path: Path) -> None:
     twin = tmp_path / "other" / "anna"
     twin.mkdir(parents=True)
     with pytest.raises(InputError, match="one name"):
-        team.generate([folders[0], twin], _make, tmp_path / "out", GIVEN)
-    summary = team.generate(folders[2:], _make, tmp_path / "out", GIVEN)
+        team.generate([folders[0], twin], _make, tmp_path / "out", OVERRIDES)
+    summary = team.generate(folders[2:], _make, tmp_path / "out", OVERRIDES)
     assert summary["failed"] == 1 and "contact_sheet" not in summary and not (tmp_path / "out").exists()
     assert summary["framing"] == {"eye_line_std": None, "head_height_std": None}
