@@ -25,19 +25,18 @@ from pathlib import Path
 
 import torch
 
-from scripts.kill_anywhere.children import Work, in_child
 from scripts.kill_anywhere.compare import different
-from scripts.kill_anywhere.journey import commands, hub, load_libraries, make_originals
-from scripts.kill_anywhere.trials import Tally, kill_command, restore, undisturbed
+from scripts.kill_anywhere.journey import commands, hub, load_libraries, make_start
+from scripts.kill_anywhere.trials import Tally, Undisturbed, kill_command, undisturbed
 from scripts.rows import Row, Table, arguments
 
 
 def measure(work: Path, names: Sequence[str], kills: int, seed: int, table: Table) -> None:
     """Go through the commands, and kill those of these names (all, when none is named)."""
-    world, before = work / "world", work / "before"
+    world, before, after = work / "world", work / "before", work / "after"
     before.mkdir(parents=True)
     load_libraries()
-    make_originals(before / "originals", seed)
+    make_start(before, seed)
     tallies: list[Tally] = []
     with hub(work) as address:
         every = commands(world, address)
@@ -45,15 +44,16 @@ def measure(work: Path, names: Sequence[str], kills: int, seed: int, table: Tabl
             sys.exit(f"no such command: {', '.join(sorted(unknown))}; there are {', '.join(every)}")
         wanted = [name for name in every if name in names] if names else list(every)
         for name, job in every.items():
+            expected = undisturbed(job, before, world)
+            again = undisturbed(job, before, world) if name in wanted else expected
+            os.rename(world, after)
             if name in wanted:
                 share = _share(kills, len(wanted), wanted.index(name))
-                tallies.append(
-                    _kill_one(name, job, before, world, share, random.Random(f"{seed} {name}"), table)
-                )
-            restore(before, world)
-            in_child(job, world)
+                tally = kill_command(job, before, world, expected, share, random.Random(f"{seed} {name}"))
+                table.add(_rows(name, expected, again, tally))
+                tallies.append(tally)
             shutil.rmtree(before)
-            os.rename(world, before)
+            os.rename(after, before)
             if name == wanted[-1]:
                 break
     total = sum(tally.kills for tally in tallies)
@@ -67,29 +67,19 @@ def measure(work: Path, names: Sequence[str], kills: int, seed: int, table: Tabl
     )
 
 
-def _kill_one(
-    name: str, job: Work, before: Path, world: Path, kills: int, rng: random.Random, table: Table
-) -> Tally:
-    expected = undisturbed(job, before, world)
-    again = undisturbed(job, before, world)
-    odd = different(dict(again.files), dict(expected.files))
-    print(
-        f"# {name}: exit {expected.code}, {expected.events} changes, {expected.seconds:.1f} s {' '.join(odd)}"
-    )
-    tally = kill_command(job, before, world, expected, kills, rng)
-    for line in tally.differences:
+def _rows(name: str, expected: Undisturbed, again: Undisturbed, tally: Tally) -> list[Row]:
+    """The figures of one command; what differed is printed."""
+    print(f"# {name}: exit {expected.code}, {expected.events} changes, {expected.seconds:.1f} s")
+    odd = different(again.files, expected.files)
+    for line in [*([f"undisturbed: {', '.join(odd[:8])}"] if odd else []), *tally.differences]:
         print(f"#   {line}")
-    table.add(
-        [
-            Row(
-                f"{name}: twice alike undisturbed", float(not odd and again.code == expected.code), "", 2, 1.0
-            ),
-            Row(f"{name}: exit 0", float(expected.code == 0), "", 1, 1.0),
-            Row(f"{name}: ends alike", tally.same / max(tally.ends, 1), "share", tally.ends, 1.0),
-            Row(f"{name}: kills", tally.kills, "", tally.kills, kills),
-        ]
-    )
-    return tally
+    alike = float(not odd and again.code == expected.code)
+    return [
+        Row(f"{name}: twice alike undisturbed", alike, "", 2, 1.0),
+        Row(f"{name}: exit 0", float(expected.code == 0), "", 1, 1.0),
+        Row(f"{name}: ends alike", tally.same / max(tally.ends, 1), "share", tally.ends, 1.0),
+        Row(f"{name}: kills", tally.kills, "", tally.kills),
+    ]
 
 
 def _share(kills: int, parts: int, number: int) -> int:

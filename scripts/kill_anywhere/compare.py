@@ -40,7 +40,7 @@ def contents(root: Path) -> dict[str, str]:
     return found
 
 
-def different(found: dict[str, str], expected: dict[str, str]) -> list[str]:
+def different(found: Mapping[str, str], expected: Mapping[str, str]) -> list[str]:
     """The paths that only one of the two has, or that differ."""
     return sorted(n for n in {*found, *expected} if found.get(n) != expected.get(n))
 

@@ -12,6 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+import yaml
+
 from portrait_lora import cli
 from scripts.kill_anywhere.children import Work
 
@@ -20,7 +22,9 @@ FEW: Final = (
     "training.exposures_per_photo=1", "training.checkpoints=2", "select.probes=1", "generate.per_shot=1",
     "generate.num_inference_steps=1", "generate.batch_size=4",
 )  # fmt: skip
-GOOD_PHOTOS: Final = 8
+GOOD_PHOTOS: Final = 6
+SERIES: Final = "headshots"
+SHOTS: Final = ("classic", "rembrandt", "golden")
 _ADAPTER: Final = ("-s", "training.learning_rate=0.001", "-s", "select.probes=2")
 
 
@@ -31,7 +35,7 @@ def commands(world: Path, address: str) -> dict[str, Work]:
     """
     os.environ["XDG_STATE_HOME"] = str(world / "state")
     me, portrait = str(world / "me"), str(world / "me/portraits/headshots/01-classic.png")
-    few = [word for setting in FEW for word in ("-s", setting)]
+    few = [word for setting in (*FEW, f"generate.series={world / SERIES}.yaml") for word in ("-s", setting)]
     return {
         "init": command("init", me, "--photos", str(world / "originals"), "--i-am-the-subject", *few),
         "check": command("check", me),
@@ -106,8 +110,18 @@ def hub(work: Path) -> Iterator[str]:
         os.waitpid(child, 0)
 
 
-def make_originals(folder: Path, seed: int) -> None:
-    """A few photos of a made-up person, one of which is refused."""
+def make_start(root: Path, seed: int) -> None:
+    """What there is before the first command: a few photos of a made-up person, and a short series."""
+    made = yaml.safe_load(
+        (Path(__file__).parents[2] / "configs/series" / f"{SERIES}.yaml").read_text("utf-8")
+    )
+    made["shots"] = [shot for shot in made["shots"] if shot["name"] in SHOTS]
+    (root / f"{SERIES}.yaml").write_text(yaml.safe_dump(made), "utf-8")
+    _make_originals(root / "originals", seed)
+
+
+def _make_originals(folder: Path, seed: int) -> None:
+    """Photos, one of which is refused."""
     from portrait_lora.synthetic.photos import make_reference_set
 
     planted = make_reference_set(seed, folder).planted

@@ -99,7 +99,7 @@ def kill_command(
         if not killed:
             continue
         tally.ends += 1
-        odd = different(contents(world), dict(expected.files))
+        odd = different(contents(world), expected.files)
         if code == expected.code and not odd:
             tally.same += 1
         else:
