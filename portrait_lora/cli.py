@@ -33,11 +33,11 @@ def _print_version(requested: bool) -> None:
 
 @app.callback()
 def root(
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="say more, and show tracebacks")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="verbose log, with tracebacks")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="hide progress")] = False,
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="print the version and leave"),
+        typer.Option("--version", callback=_print_version, is_eager=True, help="print the version and exit"),
     ] = False,
 ) -> None:
     """Options of every command."""
@@ -65,13 +65,13 @@ def _report(error: errors.PortraitError) -> int:
 
 
 def main() -> None:
-    """Run the command line and leave with one of the stable exit codes."""
+    """Run the command line and exit with one of the stable exit codes."""
     _stop_as_by_hand()
     sys.exit(_run(_follow if processes.follows() else app))
 
 
 def _follow(**_: object) -> None:
-    """One of several processes that is not the first: whatever the command, it only trains along."""
+    """Take part in training as a secondary process of a distributed run, whatever the command."""
     from portrait_lora import recipe
 
     log.configure(quiet=True)
@@ -79,7 +79,7 @@ def _follow(**_: object) -> None:
 
 
 def _stop_as_by_hand() -> None:
-    """A scheduler's SIGTERM and a closed terminal end a command as Ctrl-C does, tidily."""
+    """SIGTERM and a closed terminal end a command in the same orderly way as Ctrl-C."""
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # `nohup` is left alone
@@ -110,7 +110,9 @@ def _run(call: Callable[..., object]) -> int:
             raise
         message = f"{type(error).__name__}: {error}"
         return _report(
-            errors.PortraitError(f"something unforeseen failed ({message})", remedy="See it with --verbose.")
+            errors.PortraitError(
+                f"unexpected error ({message})", remedy="Run with --verbose for the traceback."
+            )
         )
     if code == errors.EXIT_INTERRUPTED:  # how typer hands a KeyboardInterrupt on
         return _interrupted()
@@ -118,8 +120,8 @@ def _run(call: Callable[..., object]) -> int:
 
 
 def _interrupted(why: str = "") -> int:
-    """A stop that was asked for: no error.  `why` is the sentence of a question answered with no."""
-    usual = "Interrupted. What was finished is saved; run the same command again to go on."
+    """Report a requested stop, which is no error.  `why` is the sentence for a question answered with no."""
+    usual = "Interrupted. Finished work is saved; run the same command again to continue."
     terminal.say(why or usual, err=True)
     return errors.EXIT_INTERRUPTED
 

@@ -70,10 +70,10 @@ def configs_dir() -> Path:
 def load(
     file: Path | None, overrides: Sequence[str] = (), *, defaults: Mapping[str, object] | None = None
 ) -> LikenessConfig:
-    """One validated configuration.
+    """Load and validate a configuration.
 
     `overrides` are `dotted.key=value` with YAML values.  Raises `ConfigError` for an unreadable file,
-    an unknown key (with the nearest known one) or a value of the wrong type, naming file and line.
+    an unknown key (suggesting the nearest one) or an invalid value, with file and line.
     """
     own, nodes = _read(file) if file else ({}, None)
     override_tree = _overrides(overrides)
@@ -146,7 +146,7 @@ def _differing(own: Tree, usual: Tree, path: str) -> Tree:
 
 
 def _commented(tree: Tree, model: object, indent: str = "") -> list[str]:
-    """The YAML lines of a mapping; a key on one line gets its meaning beside it."""
+    """The YAML lines of a mapping; one-line keys get their description as a comment."""
     lines: list[str] = []
     known = model.model_fields if isinstance(model, type) and issubclass(model, BaseModel) else {}
     for key, value in tree.items():
@@ -166,7 +166,7 @@ def _read(path: Path) -> tuple[Tree, yaml.Node | None]:
         return {}, None
     if not isinstance(tree, dict):
         raise ConfigError(
-            "not a configuration", where=path, got=type(tree).__name__, needed="keys and values"
+            "not a configuration", where=path, got=type(tree).__name__, needed="a mapping of keys to values"
         )
     return _sections(cast(Tree, tree), LikenessConfig), nodes
 
@@ -251,4 +251,4 @@ def _explain(
         hint = f"Did you mean {close[0]!r}?" if close else f"Known here: {', '.join(known)}."
         return ConfigError(f"unknown configuration key {key!r}", where=where, remedy=hint)
     needed = error["msg"][0].lower() + error["msg"][1:]
-    return ConfigError(f"the value of {key!r} is wrong", where=where, got=repr(error["input"]), needed=needed)
+    return ConfigError(f"invalid value of {key!r}", where=where, got=repr(error["input"]), needed=needed)

@@ -93,7 +93,7 @@ def refuse(recipe: Mapping[str, object], where: object = "") -> None:
     current: object = recipe
     while current is not None:
         if not isinstance(current, Mapping) or (edits := edits + 1) > _MAX_EDITS:
-            _damaged(where, "parent", current, f"at most {_MAX_EDITS} recipes of edits")
+            _damaged(where, "parent", current, f"at most {_MAX_EDITS} edits")
         one = cast(Mapping[str, object], current)
         conditions = one.get("made", {})
         _within(one, _LIMITS, where)
@@ -120,4 +120,5 @@ def _fits(recipe: Mapping[str, object], conditions: Mapping[str, object], where:
 
 def _damaged(where: object, key: str, got: object, needed: str) -> NoReturn:
     shown = repr(got)[:80]
-    raise ArtifactError(f"the recipe of the picture is damaged: {key}", where=where, got=shown, needed=needed)
+    what = f"the generation record of the picture is damaged: {key}"
+    raise ArtifactError(what, where=where, got=shown, needed=needed)

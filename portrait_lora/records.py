@@ -1,4 +1,4 @@
-"""Every frozen value that crosses a wing of the house.  Imports numpy at most, never torch.
+"""The frozen records that wings exchange.  Imports numpy at most, never torch.
 
 Shape legend: D embedding width.  Units stand in names: `_px` pixels of the upright picture
 (origin top left), `_deg` degrees.  Arrays are made read-only on construction.
@@ -37,11 +37,11 @@ class Photo:
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """One face found in a picture.
+    """One detected face.
 
     `pose_deg` is (pitch, yaw, roll): positive pitch looks up, positive yaw turns towards the right of
     the picture, positive roll leans clockwise.  `sharpness` is the variance of the Laplacian of the
-    aligned 112 px crop in grey levels squared.  None stands for "this pack cannot tell".
+    aligned 112 px crop in grey levels squared.  None means that the face pack has no model for it.
     """
 
     box_xyxy_px: tuple[float, float, float, float]
@@ -68,25 +68,25 @@ class Face:
 
 
 NOT_SEEN = 255
-"""Label of the pixels that a segmenter did not look at."""
+"""Label of pixels outside the segmenter's crop."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What every pixel of a picture shows: `labels_HW` indexes `names` (or is NOT_SEEN)."""
+    """A segmentation: `labels_HW` indexes `names` (or is NOT_SEEN)."""
 
     names: tuple[str, ...]
     labels_HW: npt.NDArray[np.uint8]
 
     def where(self, *names: str) -> npt.NDArray[np.bool_]:
-        """(H, W) the pixels that show one of these; a name it does not know is nowhere."""
+        """(H, W) mask of the pixels with one of these labels; unknown names match none."""
         known = [i for i, name in enumerate(self.names) if name in names]
         return np.isin(self.labels_HW, known)
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One remark on one photo: what was measured, what was asked, what to do."""
+    """One finding on one photo: the measured value, the threshold, and advice."""
 
     code: str
     severity: Severity
@@ -97,7 +97,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class PhotoReport:
-    """A photo, the face of its subject (None when there is none) and what was found."""
+    """A photo, the face of its subject (None without one) and its findings."""
 
     photo: Photo
     face: Face | None
@@ -115,14 +115,14 @@ class PhotoReport:
 
 @dataclass(frozen=True, slots=True)
 class Variety:
-    """How the accepted photos fall into groups that look alike in one respect."""
+    """Groups of accepted photos that are alike in one respect."""
 
     kind: Literal["outfit", "backdrop", "light"]
     groups: tuple[int, ...]  # photos per group, largest first
 
     @property
     def photos(self) -> int:
-        """The photos that show it at all."""
+        """The number of photos that show it at all."""
         return sum(self.groups)
 
 
@@ -173,7 +173,7 @@ class CaptionedCrop:
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """A trained LoRA file and everything it came from."""
+    """A trained LoRA file and its origin."""
 
     path: Path
     family: FamilyName
@@ -190,9 +190,9 @@ class Adapter:
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
-    """What `train` leaves behind: one adapter per checkpoint, oldest first; `samples` seen over all steps.
+    """The result of training: one adapter per checkpoint, oldest first; `samples` over all steps.
 
-    `final_loss` is None where no step is on record.
+    `final_loss` is None without a recorded step.
     """
 
     checkpoints: tuple[Adapter, ...]
@@ -204,7 +204,7 @@ class TrainResult:
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """One picture to make; the layers are those of the prompt book, in its order."""
+    """One picture to generate; the layers are those of the prompt book, in order."""
 
     name: str
     prompt: str
@@ -216,7 +216,7 @@ class Shot:
 
 @dataclass(frozen=True, slots=True)
 class Portrait:
-    """One picture made; `adapter_digest` is None for the bare base model."""
+    """One generated picture; `adapter_digest` is None for the bare base model."""
 
     path: Path
     shot: Shot
@@ -228,9 +228,9 @@ class Portrait:
 
 @dataclass(frozen=True, slots=True)
 class IdentityScore:
-    """Mean cosine of one portrait to the held-out photos; None when no face was found in it.
+    """Mean cosine of one portrait to the held-out photos; None when no face was detected.
 
-    Of the scored face: `yaw_deg`, `face_px` (longer side of its box); `faces` counts all that were found.
+    Of the scored face: `yaw_deg`, `face_px` (longer side of its box); `faces` counts all detected faces.
     """
 
     portrait: str
@@ -258,7 +258,7 @@ class PromptDrift:
 
 @dataclass(frozen=True, slots=True)
 class DriftReport:
-    """How much of the identity survived.  `mean` counts a portrait without a face as 0."""
+    """The identity drift of one adapter.  `mean` counts a portrait without a face as 0."""
 
     embedder_id: str
     pack_digest: str

@@ -107,7 +107,7 @@ def test_training_for_sale_on_research_models_is_refused(tmp_path: Path) -> None
     settings = ["commercial=true", "base=flux1-dev"]
     me = Likeness.open(make_likeness(tmp_path / "anna", studio=True), settings=settings)
     for start in (me.train, me.run):
-        with pytest.raises(InputError, match="commercial use is asked for"):
+        with pytest.raises(InputError, match="commercial use is requested"):
             start()
 
 

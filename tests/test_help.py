@@ -138,4 +138,4 @@ def test_the_next_command_keeps_the_overrides() -> None:
 def test_removing_without_a_question_says_so_in_its_own_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("forget", "-h") == 0
     text = " ".join(capsys.readouterr().out.split())
-    assert "do not ask: remove" in text and "download" not in text
+    assert "remove without asking" in text and "download" not in text

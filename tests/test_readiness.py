@@ -47,7 +47,7 @@ def test_photographs_need_consent_before_anything_is_trained(call: Command, tmp_
     from portrait_lora.stages import Context, train
 
     folder = make_likeness(tmp_path / "anna")
-    with pytest.raises(Exception, match="nobody's consent"):
+    with pytest.raises(Exception, match="no consent is recorded"):
         train.train(Context(open_likeness(folder)))
 
 
@@ -61,7 +61,7 @@ def test_a_download_is_shown_and_needs_confirmation(call: Command, tmp_path: Pat
     recorded = consent.read(folder)
     assert recorded is not None and recorded.by == "subject"
     assert call("run", folder, "--offline") == 2
-    assert "network is switched off" in call.err
+    assert "network is disabled" in call.err
     assert os.environ["HF_HUB_OFFLINE"] == "1"
     assert not (folder / "portrait-lora.lock").exists()
 
@@ -104,7 +104,7 @@ def test_a_captioning_model_needs_confirmation_like_a_base(call: Command, tmp_pa
     assert "hf download Salesforce/blip-image-captioning-base" in call.err
     own = "dataset.captions.model=me/mine"
     assert call("run", folder, "--offline", *blip, "-s", own) == 2
-    assert "me/mine: size not known" in call.err and "switched off" in call.err
+    assert "me/mine: size not known" in call.err and "network is disabled" in call.err
 
 
 @pytest.mark.parametrize("base", catalog.BASES, ids=lambda b: b.name)
@@ -130,7 +130,7 @@ def test_one_name_shows_everything_about_a_pack_and_a_typo_is_an_error(call: Com
 
 def test_the_rights_are_shown_and_commercial_use_is_refused(call: Command, tmp_path: Path) -> None:
     settings = config.load(None, ["base=flux1-dev", "commercial=true"])
-    with pytest.raises(Exception, match="commercial use is asked for"):
+    with pytest.raises(Exception, match="commercial use is requested"):
         readiness.show_rights(settings)
     readiness.show_rights(config.load(None, []))
     with pytest.raises(Exception, match="two consents"):
@@ -154,7 +154,7 @@ def test_init_chooses_and_says_why(call: Command, tmp_path: Path) -> None:
         call("init", ben, "--photos", tmp_path / "photos", "-s", "base=z-image", "-s", "face_pack=sface") == 0
     )
     assert "before training: " in call.out and "--i-am-the-subject" in call.out, "what is asked for later"
-    assert "to be downloaded first:" in call.out and "sface: about" in call.out
+    assert "downloads needed first:" in call.out and "sface: about" in call.out
     settings = config.load(ben / "likeness.yaml")
     assert (settings.base, settings.face_pack, settings.training.rank) == ("z-image", "sface", 32)
 

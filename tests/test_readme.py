@@ -109,5 +109,5 @@ def test_the_blocks_run_in_a_clean_clone(journey: Journey, tmp_path: Path) -> No
         and "pytest" in (clone / "made.txt").read_text()
     )
     assert len(list((clone / "me" / "photos").iterdir())) == len(list(pictures.iterdir()))
-    assert (clone / "me" / "consent.json").is_file() and "nothing to fetch" in done.stdout
+    assert (clone / "me" / "consent.json").is_file() and "nothing to download" in done.stdout
     assert done.stdout.rstrip().endswith("Next: portrait-lora run me")

@@ -79,7 +79,7 @@ FORGED: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("case", FORGED)
 def test_a_forged_recipe_is_refused(case: str) -> None:
-    with pytest.raises(ArtifactError, match="the recipe of the picture is damaged"):
+    with pytest.raises(ArtifactError, match="the generation record of the picture is damaged"):
         recipe_limits.refuse(FORGED[case], "a.png")
 
 

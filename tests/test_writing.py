@@ -217,5 +217,5 @@ def test_a_command_that_is_stopped_says_so_and_tidies_up(tmp_path: Path, number:
     time.sleep(0.1)
     running.send_signal(number)
     _, stderr = running.communicate(timeout=30)
-    assert running.returncode == 130 and "run the same command again to go on" in stderr
+    assert running.returncode == 130 and "run the same command again to continue" in stderr
     assert [p.name for p in tmp_path.iterdir()] == ["photos"]

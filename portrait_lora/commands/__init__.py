@@ -1,1 +1,1 @@
-"""The commands, by what they are for; each module registers its own and imports what is heavy inside them."""
+"""The commands, grouped by use; each module registers its own and imports heavy libraries inside them."""

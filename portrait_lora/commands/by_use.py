@@ -1,4 +1,4 @@
-"""The list of commands in `--help`, grouped by what they are for; plain text, so that it comes at once."""
+"""The list of commands in `--help`, grouped by use; plain text, so that it prints at once."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from portrait_lora.commands.options import DATA, PANELS
 
 
 class CommandsByUse(TyperGroup):
-    """A group whose commands stand under the headings of `PANELS`, their first sentence in full."""
+    """A command group that lists its commands under the headings of `PANELS`, with their first sentence."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Write one section per panel; a command without one stands under the last but one."""
+        """Write one section per panel; a command without a panel goes into the last but one."""
         rows: dict[str, list[tuple[str, str]]] = {panel: [] for panel in PANELS}
         for name in self.list_commands(ctx):
             command = self.get_command(ctx, name)
@@ -28,5 +28,5 @@ class CommandsByUse(TyperGroup):
 
 
 def _first_sentence(text: str) -> str:
-    """Up to the first full stop that ends a sentence, on one line."""
+    """The first sentence, on one line."""
     return " ".join(text.split("\n\n")[0].split()).split(". ")[0].rstrip(".")

@@ -1,4 +1,4 @@
-"""Looking after models, machine and person: from `pull` and `convert` to `inspect` and `forget`."""
+"""Models, machine and personal data: from `pull` and `convert` to `inspect` and `forget`."""
 
 from __future__ import annotations
 
@@ -27,18 +27,20 @@ from portrait_lora.errors import EXIT_FAILED, InputError
 def pull(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME]...", help="bases and face packs; default: what --into asks for"),
+        typer.Argument(
+            metavar="[NAME]...", help="base models and face packs; default: those that --into needs"
+        ),
     ] = None,
     into: Annotated[
-        Path, typer.Option("--into", help="likeness folder whose portrait-lora.lock is written")
+        Path, typer.Option("--into", help="likeness folder in which to write portrait-lora.lock")
     ] = Path("."),
     archive: Annotated[
-        Path | None, typer.Option("--from", metavar="FILE", help="a face pack's zip that is here already")
+        Path | None, typer.Option("--from", metavar="FILE", help="zip of a face pack, downloaded before")
     ] = None,
     offline: OfflineOpt = False,
     as_json: JsonOpt = False,
 ) -> None:
-    """Fetch models, verify every byte, and lock commit and sha256 of every file."""
+    """Download models, verify every byte, and lock the commit and sha256 of every file."""
     from portrait_lora.tasks import pull as pulling
 
     hub = open_hub(offline)
@@ -58,7 +60,7 @@ def pull(
     lines = [
         f"{r['name']}: {r['source']}@{str(r['commit'])[:12]}, {r['files']} files, verified" for r in rows
     ]
-    lines = lines or [f"{', '.join(wanted)}: nothing to fetch"]
+    lines = lines or [f"{', '.join(wanted)}: nothing to download"]
     answer({"models": rows, "lock": str(into / "portrait-lora.lock")}, as_json, lines, _after_pull(into))
 
 
@@ -67,36 +69,40 @@ def _after_pull(into: Path) -> str:
 
 
 def convert(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="a checkpoint of SD 1.x or SDXL, safetensors")],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="the folder to make, for `base: DIR`")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="checkpoint of SD 1.x or SDXL (.safetensors)")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="folder to write, for `base: DIR`")],
     like: Annotated[
         str | None,
-        typer.Option("--like", metavar="NAME|DIR", help="whose configuration it has; default: sd15 or sdxl"),
+        typer.Option(
+            "--like", metavar="NAME|DIR", help="base model with the same configuration; default: sd15 or sdxl"
+        ),
     ] = None,
     into: Annotated[
-        Path, typer.Option("--into", help="likeness folder whose portrait-lora.lock names the commit")
+        Path, typer.Option("--into", help="likeness folder whose portrait-lora.lock has the commit")
     ] = Path("."),
     offline: OfflineOpt = False,
     as_json: JsonOpt = False,
 ) -> None:
-    """Make a folder of a checkpoint in one file, as A1111 and ComfyUI use them; once per checkpoint."""
+    """Convert a single-file checkpoint (A1111, ComfyUI) to diffusers format; once per checkpoint."""
     need_file(file, "checkpoint", "a .safetensors file")
     from portrait_lora.tasks.convert import convert as make
 
     family = make(file, out, open_hub(offline), like=like, into=into)
-    lines = [f"{out}: {family}, every weight taken from {file.name}"]
+    lines = [f"{out}: {family}, all weights from {file.name}"]
     answer({"folder": str(out), "family": family}, as_json, lines, f"portrait-lora run DIR -s base={out}")
 
 
 def gallery(
-    pack: Annotated[str, typer.Argument(metavar="PACK", help="a fetched face pack, or the folder of one")],
+    pack: Annotated[
+        str, typer.Argument(metavar="PACK", help="name of a downloaded face pack, or its folder")
+    ],
     people: Annotated[
         Path, typer.Option("--people", help="folder with one subfolder of pictures per person")
     ],
     as_json: JsonOpt = False,
 ) -> None:
-    """Give a face pack its gallery of other people, which scores are read against."""
-    need_folder(people, "such folder of people", "a subfolder of pictures each")
+    """Build a face pack's impostor gallery: other people, against whom scores are read."""
+    need_folder(people, "such folder of people", "one subfolder of pictures per person")
     from portrait_lora.faces import resolve_pack
     from portrait_lora.faces.impostors import make_gallery
 
@@ -111,13 +117,13 @@ def gallery(
 
 def doctor(
     folder: Annotated[
-        Path | None, typer.Argument(metavar="[LIKENESS_DIR]", help="look at this likeness folder too")
+        Path | None, typer.Argument(metavar="[LIKENESS_DIR]", help="also check this likeness folder")
     ] = None,
     offline: OfflineOpt = False,
-    quick: Annotated[bool, typer.Option("--quick", help="without the self-test")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="skip the self-test")] = False,
     as_json: JsonOpt = False,
 ) -> None:
-    """Look at Python, packages, GPU, disk, hub, models; run the embedded models for a few seconds."""
+    """Check Python, packages, GPU, disk, hub and models; run the embedded models for a few seconds."""
     need_folder(folder, "such folder", "a likeness folder")
     from portrait_lora.doctor import checks as doctors
     from portrait_lora.doctor.machine import probe
@@ -133,7 +139,7 @@ def doctor(
         lines.append(f"{check.status:<5} {check.name}: {check.observed}")
         lines += [f"      → {check.remedy}"] if check.remedy else []
     failed = sum(check.status == "fail" for check in checks)
-    lines += ["", f"{failed} to be mended first" if failed else "Nothing stands in the way."]
+    lines += ["", f"{failed} to fix first" if failed else "No problems."]
     following = f"portrait-lora run {folder}" if folder else "portrait-lora demo"
     answer(summary, as_json, lines, "" if failed else following)
     if not summary["healthy"]:
@@ -143,21 +149,19 @@ def doctor(
 def export(
     folder: FolderArg,
     tool: Annotated[
-        Literal["comfy", "kohya", "diffusers"], typer.Option("--for", help="the program that will load it")
+        Literal["comfy", "kohya", "diffusers"], typer.Option("--for", help="program that will load it")
     ],
     out: Annotated[
         Path | None, typer.Option("--out", help="default: exports/ in the likeness folder")
     ] = None,
-    name: Annotated[
-        str, typer.Option("--name", help="file name; the person's name is never used")
-    ] = "likeness",
+    name: Annotated[str, typer.Option("--name", help="file name; never the person's name")] = "likeness",
     portraits: Annotated[
-        bool, typer.Option("--with-portraits", help="show portraits on the model card")
+        bool, typer.Option("--with-portraits", help="include portraits in the model card")
     ] = False,
     settings: SetOpt = None,
     as_json: JsonOpt = False,
 ) -> None:
-    """Write the adapter in the layout another program reads, with a sidecar or a model card."""
+    """Write the adapter in another program's format, with a sidecar or a model card."""
     need_likeness(folder)
     from portrait_lora.families import catalog, pinned
     from portrait_lora.likeness import open_likeness
@@ -173,22 +177,22 @@ def export(
     summary = write(opened, base, tool, target, name=name, portraits=portraits)
     files = ", ".join(map(str, summary["files"] if isinstance(summary["files"], list) else []))
     lines = [f"{files} in {target}: {summary['layers']} layers, trigger {summary['trigger']!r}"]
-    lines.append(f"It belongs in: {summary['place']}, with the base {summary['base']}")
+    lines.append(f"Put it into {summary['place']}; base model: {summary['base']}")
     lines.append(f"Try: {summary['example_prompt']}")
     answer(summary, as_json, lines, f"portrait-lora inspect {target / files.split(', ')[0]}")
 
 
 def inspect(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="a picture, a LoRA, or a folder of this program")
+        Path, typer.Argument(metavar="FILE", help="a picture, a LoRA, or a folder written by this program")
     ],
     trust: Annotated[
         Path | None,
-        typer.Option("--trust", metavar="PEM", help="certificates of authorities whose signatures you trust"),
+        typer.Option("--trust", metavar="PEM", help="certificates of trusted authorities (PEM)"),
     ] = None,
     as_json: JsonOpt = False,
 ) -> None:
-    """Show what a file says of how it was made, whether it was changed since, and whether it is signed."""
+    """Show how a file was generated, whether it has changed since, and whether it is signed."""
     if not file.exists():
         raise InputError("no such file", where=file)
     need_file(trust, "file of certificates")
@@ -208,17 +212,18 @@ def _shown(key: str, value: object, depth: int = 0) -> list[str]:
 
 def forget(
     folder: FolderArg,
-    photos: Annotated[bool, typer.Option("--photos", help="the photos and settings too")] = False,
+    photos: Annotated[bool, typer.Option("--photos", help="also remove photos and settings")] = False,
     copies: Annotated[
-        bool, typer.Option("--copies", help="copies outside the folder, and resized ones, too; see the list")
+        bool,
+        typer.Option("--copies", help="also remove listed copies outside the folder, and resized copies"),
     ] = False,
     also: Annotated[
-        list[Path] | None, typer.Option("--also", metavar="DIR", help="search this folder too; repeatable")
+        list[Path] | None, typer.Option("--also", metavar="DIR", help="also search this folder; repeatable")
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="do not ask: remove at once, for good")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="remove without asking")] = False,
     as_json: JsonOpt = False,
 ) -> None:
-    """Remove what was made of the photos (and they too, when asked), search for remains, leave a receipt."""
+    """Remove everything derived from the photos (or the photos too), search for copies, leave a receipt."""
     need_folder(folder, "such folder", "a likeness folder")
     from portrait_lora.tasks import forget as forgetting
     from portrait_lora.tasks.forget_words import after, before
@@ -227,10 +232,14 @@ def forget(
     terminal.say("\n".join(before(folder, seen, copies=copies)), err=True)
     if not yes:
         if not sys.stdin.isatty():
-            raise InputError("nobody can be asked", where=folder, remedy="Add --yes to remove it.")
-        confirm("This cannot be undone. Go on?", "Nothing was removed.")
+            raise InputError(
+                "cannot prompt: stdin is not a terminal",
+                where=folder,
+                remedy="Add --yes to remove without asking.",
+            )
+        confirm("This cannot be undone. Continue?", "Nothing was removed.")
         if seen.copies and not copies:
-            copies = typer.confirm("The copies outside and the pictures that look alike too?", err=True)
+            copies = typer.confirm("Also remove the copies outside and the similar pictures?", err=True)
     receipt = forgetting.forget(folder, photos=photos, copies=copies, seen=seen)
     following = "" if photos else f"portrait-lora forget {folder} --photos"
     answer(receipt, as_json, after(folder, receipt), following)

@@ -1,4 +1,4 @@
-"""`dataset import` and `dataset export`: what other trainers read and write."""
+"""`dataset import` and `dataset export`: datasets of other trainers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def import_(
     settings: SetOpt = None,
     as_json: JsonOpt = False,
 ) -> None:
-    """Make a likeness folder from another trainer's dataset: pictures, captions, trigger and class word."""
+    """Create a likeness folder from another trainer's dataset: pictures, captions, trigger and class word."""
     need_folder(
         source, "such folder", "folders such as `10_sks person`, or a metadata.jsonl beside the pictures"
     )
@@ -28,31 +28,33 @@ def import_(
     summary = exchange.import_dataset(source, folder, collect_overrides(settings))
     lines = [f"{summary['photos']} photos and {summary['captions']} captions copied to {folder / 'photos'}"]
     if summary["rows_without_picture"]:
-        lines.append(f"  {summary['rows_without_picture']} rows of metadata.jsonl fit no picture")
+        lines.append(f"  {summary['rows_without_picture']} rows of metadata.jsonl match no picture")
     if summary["passed_over"]:
-        lines.append(f"  links are not followed: {summary['passed_over']} left out")
+        lines.append(f"  symbolic links are not followed: {summary['passed_over']} skipped")
     answer(summary, as_json, lines, f"portrait-lora check {folder}")
 
 
 def export(
     folder: FolderArg,
-    out: Annotated[Path, typer.Option("--out", help="folder to write; new, or an earlier export")],
-    target: Annotated[Literal["kohya"], typer.Option("--for", help="which trainer will read it")] = "kohya",
-    repeats: Annotated[int, typer.Option("--repeats", min=1, max=1000, help="in the folder's name")] = 10,
+    out: Annotated[Path, typer.Option("--out", help="output folder; new, or an earlier export")],
+    target: Annotated[Literal["kohya"], typer.Option("--for", help="trainer that will read it")] = "kohya",
+    repeats: Annotated[
+        int, typer.Option("--repeats", min=1, max=1000, help="repeats per epoch, part of the folder's name")
+    ] = 10,
     as_json: JsonOpt = False,
 ) -> None:
-    """Write the prepared training crops for another trainer; held-out photos stay out of it."""
+    """Write the prepared training crops for another trainer; held-out photos are excluded."""
     need_likeness(folder)
     from portrait_lora.tasks import exchange
 
     summary = exchange.export_dataset(folder, out, repeats)
     lines = [f"{summary['crops']} crops with captions in {summary['folder']}"]
-    answer({"for": target, **summary}, as_json, lines, f"give {Path(str(summary['folder'])).parent} to kohya")
+    answer({"for": target, **summary}, as_json, lines, f"pass {Path(str(summary['folder'])).parent} to kohya")
 
 
 def register(app: typer.Typer) -> None:
     """Add the group."""
-    group = typer.Typer(help="Datasets of other trainers, in and out.", no_args_is_help=True)
+    group = typer.Typer(help="Import and export datasets of other trainers.", no_args_is_help=True)
     group.command("import")(import_)
     group.command("export")(export)
     app.add_typer(group, name="dataset", rich_help_panel=DATA)

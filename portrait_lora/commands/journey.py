@@ -26,9 +26,9 @@ from portrait_lora.commands.readiness import ConsentOpt, OfflineOpt, SubjectOpt,
 
 
 def demo(
-    out: Annotated[Path, typer.Option("--out", help="folder to make the likeness in")] = Path("demo"),
+    out: Annotated[Path, typer.Option("--out", help="folder for the likeness")] = Path("demo"),
     person_seed: Annotated[
-        int, typer.Option("--person-seed", min=0, max=9999, help="which made-up person")
+        int, typer.Option("--person-seed", min=0, max=9999, help="seed of the made-up person")
     ] = 7,
     settings: SetOpt = None,
     force: ForceOpt = False,
@@ -49,7 +49,7 @@ def check(
     allow_synthetic: SyntheticOpt = False,
     as_json: JsonOpt = False,
 ) -> None:
-    """Look at every photo: face, sharpness, sameness, angle and expression coverage."""
+    """Check every photo: face, identity, sharpness, duplicates; coverage of angles and expressions."""
     need_folder(folder, "such folder", "a likeness folder, or a folder of photos")
     from portrait_lora import recipe, summaries
 
@@ -61,7 +61,7 @@ def check(
 
 
 def _after_check(folder: Path, overrides: list[str], summary: Summary) -> str:
-    """What helps now: more photos, a likeness folder, or the next stage."""
+    """The next step: more photos, a likeness folder, or the next stage."""
     likeness = (folder / "photos").is_dir()
     if not summary["enough"]:
         place = folder / "photos" if likeness else folder
@@ -78,7 +78,7 @@ def prepare(
     allow_synthetic: SyntheticOpt = False,
     as_json: JsonOpt = False,
 ) -> None:
-    """Hold photos out, crop and caption the others."""
+    """Hold out some photos for scoring; crop and caption the others."""
     need_likeness(folder)
     from portrait_lora import recipe, summaries
 
@@ -96,12 +96,10 @@ def train(
     consent: ConsentOpt = None,
     yes: YesOpt = False,
     offline: OfflineOpt = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="say what training would need and take, and stop")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only estimate memory and time")] = False,
     as_json: JsonOpt = False,
 ) -> None:
-    """Train the LoRA and choose its checkpoint on held-out photos."""
+    """Train the LoRA and select its checkpoint on held-out photos."""
     need_likeness(folder)
     from portrait_lora import recipe, summaries
 
@@ -127,7 +125,7 @@ def run(
     offline: OfflineOpt = False,
     as_json: JsonOpt = False,
 ) -> None:
-    """Everything: check, prepare, train, select, generate, score.  Done stages are skipped."""
+    """Run all stages: check, prepare, train, select, generate, score.  Finished stages are skipped."""
     need_likeness(folder)
     from portrait_lora import recipe, summaries
 

@@ -26,35 +26,43 @@ def score(
         Path | None, typer.Argument(metavar="[LIKENESS_DIR]", help="folder with photos/ and likeness.yaml")
     ] = None,
     photos: Annotated[
-        Path | None, typer.Option("--photos", help="real photos of the person, for pictures from any tool")
+        Path | None, typer.Option("--photos", help="real photos of the person, to score pictures of any tool")
     ] = None,
-    portraits: Annotated[Path | None, typer.Option("--portraits", help="the pictures to judge")] = None,
+    portraits: Annotated[Path | None, typer.Option("--portraits", help="pictures to score")] = None,
     prompts: Annotated[
-        Path | None, typer.Option("--prompts", help="CSV with file,prompt and maybe meaning (paraphrases)")
+        Path | None,
+        typer.Option("--prompts", help="CSV with file,prompt and optionally meaning (for paraphrases)"),
     ] = None,
     training: Annotated[
-        Path | None, typer.Option("--training", help="photos that the tool was given, kept apart")
+        Path | None,
+        typer.Option("--training", help="photos that the tool was trained on, other than --photos"),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="where the report goes (default: beside the portraits)")
+        Path | None, typer.Option("--out", help="output folder of the report (default: beside the portraits)")
     ] = None,
     face_pack: Annotated[str, typer.Option("--face-pack", help="a known pack, or a folder")] = "embedded",
     threshold: Annotated[
-        Path | None, typer.Option("--threshold", help="file of scripts/calibrate_identity.py")
+        Path | None,
+        typer.Option("--threshold", help="threshold file written by scripts/calibrate_identity.py"),
     ] = None,
     clip: Annotated[
-        str | None, typer.Option("--clip", help="also judge prompts by this CLIP model: a folder or hub name")
+        str | None,
+        typer.Option(
+            "--clip", help="also measure prompt adherence with this CLIP model: a folder or hub name"
+        ),
     ] = None,
     over: Annotated[
         str | None,
-        typer.Option("--over", metavar="KEY=A,B,C", help="also measure drift over a sampler setting"),
+        typer.Option(
+            "--over", metavar="KEY=A,B,C", help="also measure drift over the values of a sampler setting"
+        ),
     ] = None,
     settings: SetOpt = None,
     force: ForceOpt = False,
     allow_synthetic: SyntheticOpt = False,
     as_json: JsonOpt = False,
 ) -> None:
-    """Measure how much of the identity survived, prompt by prompt."""
+    """Measure how well identity is preserved, prompt by prompt."""
     if folder is not None:
         _only_standalone(photos=photos, portraits=portraits, prompts=prompts, training=training)
         need_likeness(folder)
@@ -69,7 +77,7 @@ def score(
         answer(summary, as_json, lines, f"open {page}")
         return
     if photos is None or portraits is None:
-        raise typer.BadParameter("give a LIKENESS_DIR, or both --photos DIR and --portraits DIR")
+        raise typer.BadParameter("pass a LIKENESS_DIR, or both --photos DIR and --portraits DIR")
     for place, what in ((photos, "folder of photos"), (portraits, "folder of portraits")):
         need_folder(place, what, "a folder of pictures")
     need_folder(training, "folder of training photos", "a folder of pictures")
@@ -95,7 +103,7 @@ def score(
 def _only_standalone(**options: Path | None) -> None:
     for name, value in options.items():
         if value is not None:
-            raise typer.BadParameter(f"--{name} judges pictures from elsewhere: leave LIKENESS_DIR out")
+            raise typer.BadParameter(f"--{name} is for pictures of other tools: omit LIKENESS_DIR")
 
 
 def _score_likeness(folder: Path, over: str | None, overrides: list[str], force: bool) -> Summary:
@@ -114,7 +122,7 @@ def compare(
     b: Annotated[Path, typer.Argument(metavar="B", help="another, with the same held-out photos")],
     as_json: JsonOpt = False,
 ) -> None:
-    """Which of two adapters is more like the person, and by how much, with its interval."""
+    """Compare the likeness of two adapters: difference and confidence interval."""
     _need_reports([a, b])
     from portrait_lora.tasks import compare as collating
 
@@ -123,13 +131,13 @@ def compare(
 
 
 def _need_reports(places: list[Path]) -> None:
-    """Raise `InputError` for the first place that is neither a file nor a folder."""
+    """Raise `InputError` for the first path that is neither a file nor a folder."""
     for place in places:
         if not place.exists():
             raise InputError(
-                "no report here",
+                "no report in this folder",
                 where=place,
-                got="nothing there",
+                got="no such file or folder",
                 needed="a likeness folder or a drift.json",
                 remedy=f"Score first: portrait-lora score {place}",
             )
@@ -140,12 +148,12 @@ def report(
         list[Path], typer.Argument(metavar="REPORT...", help="likeness folders or drift.json files")
     ],
     groups: Annotated[
-        Path | None, typer.Option("--groups", help="CSV with name and labels such as skin_tone,age,sex")
+        Path | None, typer.Option("--groups", help="CSV with name and group labels such as skin_tone,age,sex")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="also write a row per person to this CSV")] = None,
     as_json: JsonOpt = False,
 ) -> None:
-    """Several measured people side by side, with error rates by group where labels are given."""
+    """Compare several people side by side, with error rates by group if labels are provided."""
     _need_reports(reports)
     need_file(groups, "table of groups", "CSV with name and labels")
     from portrait_lora.tasks import compare as collating

@@ -1,4 +1,4 @@
-"""Arguments that commands share, and how they answer."""
+"""Arguments that commands share, and their output."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Summary = Mapping[str, object]
 START, PORTRAITS, MEASURE = "Start here", "Portraits", "Measure"
 MODELS, DATA, RIGHTS = "Models and this machine", "Data and settings", "Rights and exchange"
 PANELS = (START, PORTRAITS, MEASURE, MODELS, DATA, RIGHTS)
-"""The groups of `--help`, in their order."""
+"""The headings of `--help`, in order."""
 
 FolderArg = Annotated[
     Path, typer.Argument(metavar="LIKENESS_DIR", help="folder with photos/ and likeness.yaml")
@@ -26,22 +26,20 @@ SetOpt = Annotated[
     typer.Option("--set", "-s", metavar="KEY=VALUE", help="override one configuration value"),
 ]
 JsonOpt = Annotated[bool, typer.Option("--json", help="print a machine-readable summary on stdout")]
-ForceOpt = Annotated[bool, typer.Option("--force", help="do the stage again even when nothing has changed")]
+ForceOpt = Annotated[bool, typer.Option("--force", help="repeat the stage even if nothing has changed")]
 SyntheticOpt = Annotated[
     bool,
-    typer.Option(
-        "--allow-synthetic-models", help="let the embedded synthetic models look at real photographs"
-    ),
+    typer.Option("--allow-synthetic-models", help="allow the embedded synthetic models on real photographs"),
 ]
 
 
 def collect_overrides(pairs: list[str] | None, allow_synthetic: bool = False) -> list[str]:
-    """The `KEY=VALUE` overrides of a command, its own switches included."""
+    """The `KEY=VALUE` overrides of a command, including its own switches."""
     return [*(pairs or []), *(["allow_synthetic_models=true"] if allow_synthetic else [])]
 
 
 def answer(summary: Summary, as_json: bool, lines: list[str], following: str) -> None:
-    """The result on stdout: JSON for programs, or a few lines and the next command for people."""
+    """Print the result on stdout: JSON, or a few lines and the next command."""
     if as_json:
         terminal.say(terminal.json_text(summary, indent=2))
         return
@@ -52,12 +50,12 @@ def answer(summary: Summary, as_json: bool, lines: list[str], following: str) ->
 
 
 def following(command: str, folder: Path, overrides: list[str]) -> str:
-    """The next command over the same folder, with the overrides that this one had."""
+    """The next command for the same folder, with the same overrides."""
     words = ["portrait-lora", command, str(folder), *(part for pair in overrides for part in ("-s", pair))]
     return shlex.join(words)
 
 
 def confirm(question: str, declined: str) -> None:
-    """Ask on the terminal.  Raises `typer.Abort` with the sentence `declined` for a no."""
+    """Ask on the terminal.  Raises `typer.Abort` with the sentence `declined` if the answer is no."""
     if not typer.confirm(terminal.block(question), err=True):
         raise typer.Abort(declined)

@@ -1,4 +1,4 @@
-"""Before a journey: consent, rights, and models, each asked for before it matters, never an hour later."""
+"""Preconditions of a run: consent, rights and models, checked before the work starts."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ if TYPE_CHECKING:
     from portrait_lora.hub.hub import Hub
     from portrait_lora.tasks.pull import Need
 
-OfflineOpt = Annotated[
-    bool, typer.Option("--offline", help="open no connection; use only what is on this machine")
-]
-YesOpt = Annotated[bool, typer.Option("--yes", "-y", help="do not ask; download what is needed")]
+OfflineOpt = Annotated[bool, typer.Option("--offline", help="use only local files; open no connection")]
+YesOpt = Annotated[bool, typer.Option("--yes", "-y", help="download what is needed without asking")]
 SubjectOpt = Annotated[
-    bool, typer.Option("--i-am-the-subject", help="the photos show me, and I agree: recorded in consent.json")
+    bool,
+    typer.Option("--i-am-the-subject", help="the photos show me and I consent; recorded in consent.json"),
 ]
 ConsentOpt = Annotated[
     Path | None,
-    typer.Option("--consent", metavar="FILE", help="YAML: who, purposes, until, statement (of the person)"),
+    typer.Option(
+        "--consent", metavar="FILE", help="YAML with the person's consent: who, purposes, until, statement"
+    ),
 ]
 
 
 def record_consent(folder: Path, subject: bool, file: Path | None, name: str) -> None:
-    """Write consent.json when one of the two options was given."""
+    """Write consent.json if one of the two options was used."""
     from portrait_lora.rights import consent
 
     if stated := consent.stated(subject, file, name):
@@ -48,9 +49,9 @@ def get_ready(
     offline: bool,
     scores: bool = False,
 ) -> None:
-    """Consent recorded, rights shown, models on this machine; raises `InputError` for what is in the way.
+    """Record consent, show rights, download models; raises `InputError` for an unmet precondition.
 
-    A folder that is no likeness folder is left to the journey's own message.
+    A folder that is not a likeness folder is reported by the run itself.
     """
     from portrait_lora import config
 
@@ -75,7 +76,7 @@ def get_ready(
 
 
 def _refuse_what_does_not_fit(folder: Path, overrides: list[str]) -> None:
-    """A base too large for this machine is refused before it is downloaded; training looks once more."""
+    """Refuse a base too large for this machine before it is downloaded; training checks again."""
     from portrait_lora import likeness
     from portrait_lora.stages import Context, limits
 
@@ -85,16 +86,16 @@ def _refuse_what_does_not_fit(folder: Path, overrides: list[str]) -> None:
 
 
 def _name_the_floor(name: str) -> None:
-    """Say now, not after training, what the figure of other people will be where there is no gallery."""
+    """If the face pack has no impostor gallery, report before training which impostor figure will be used."""
     from portrait_lora.faces.packs import resolve_pack
 
     pack = resolve_pack(name)
     if pack.impostors is not None:
         return
     published = pack.published("report")
-    what = "published figures stand in for it" if published else "the share of ceiling will not be measured"
+    what = "published figures are used instead" if published else "the share of ceiling will not be reported"
     terminal.say(
-        f"Face pack {pack.name} has no gallery of other people: {what}.  A sharper figure, any time later: "
+        f"Face pack {pack.name} has no impostor gallery: {what}.  For a better figure, at any time: "
         f"portrait-lora gallery {name} --people DIR\n",
         err=True,
     )
@@ -103,9 +104,9 @@ def _name_the_floor(name: str) -> None:
 def fetch_missing(
     names: list[str], folder: Path, *, yes: bool, offline: bool, captions: CaptionConfig | None = None
 ) -> None:
-    """Pull what is missing, after showing size and time and asking.
+    """Download missing models, after showing size and time and asking for confirmation.
 
-    A captioning model is asked about like the others; its library fetches it at the first caption.
+    A captioning model is included in the question; its library downloads it at the first caption.
     """
     from portrait_lora.hub.hub import Hub
     from portrait_lora.tasks import pull
@@ -120,7 +121,7 @@ def fetch_missing(
         first = [*needs, *words][0].name
         how = f"portrait-lora pull {first} --into {folder}" if needs else f"hf download {first}"
         raise InputError(
-            "this model is not on this machine, and the network is switched off",
+            "this model is not on this machine, and the network is disabled",
             where=first,
             remedy=f"Run without --offline and HF_HUB_OFFLINE: {how}",
         )
@@ -137,14 +138,14 @@ def _show(needs: list[Need]) -> None:
 
 
 def download_lines(needs: list[Need]) -> list[str]:
-    """Size, time, licence and page of each download, for people."""
+    """Print size, time, licence and page of each download."""
     import math
 
     from portrait_lora.tasks.pull import MEGABYTES_PER_SECOND
 
     lines: list[str] = []
     for need in needs:
-        gated = "; its licence has to be accepted on the page first" if need.gated else ""
+        gated = "; accept its licence on that page first" if need.gated else ""
         time = f"about {need.minutes:.0f} min at {MEGABYTES_PER_SECOND:.0f} MB/s"
         size = f"about {need.gigabytes:.1f} GB, {time if need.minutes >= 1 else 'under a minute'}"
         lines.append(f"  {need.name}: {'size not known' if math.isnan(need.gigabytes) else size}")
@@ -158,16 +159,16 @@ def _ask(needs: list[Need], words: list[Need], folder: Path) -> None:
         first = [f"portrait-lora pull {names} --into {folder}"] if needs else []
         fetch = " && ".join([*first, *(f"hf download {need.name}" for need in words)])
         raise InputError(
-            "a download is needed, and nobody can be asked",
+            "a download is needed; cannot prompt: stdin is not a terminal",
             where=folder,
             got=f"{' '.join(need.name for need in [*needs, *words])} not on this machine",
-            remedy=f"Add --yes, or fetch first: {fetch}",
+            remedy=f"Add --yes, or download first: {fetch}",
         )
-    confirm("Go on?", "Nothing was downloaded.")
+    confirm("Continue?", "Nothing was downloaded.")
 
 
 def show_rights(settings: LikenessConfig) -> None:
-    """The rights table on stderr; `InputError` when commercial use is asked for and not allowed."""
+    """Print the rights table on stderr; `InputError` when commercial use is requested and not allowed."""
     from portrait_lora.rights import table as rights
     from portrait_lora.tasks.rights_of import rights_of
 

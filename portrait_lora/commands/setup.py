@@ -1,4 +1,4 @@
-"""Setting up: `init`, `models` and `config show|schema`."""
+"""Setup: `init`, `models` and `config show|schema`."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ if TYPE_CHECKING:
 
 def init(
     folder: FolderArg,
-    photos: Annotated[Path, typer.Option("--photos", help="folder of 10-20 pictures of one person")],
+    photos: Annotated[Path, typer.Option("--photos", help="folder with 10-20 pictures of one person")],
     settings: SetOpt = None,
     commercial: Annotated[
-        bool, typer.Option("--commercial", help="the portraits will be sold or used for a business")
+        bool, typer.Option("--commercial", help="the portraits will be used commercially")
     ] = False,
     subject: SubjectOpt = False,
     consent: ConsentOpt = None,
     as_json: JsonOpt = False,
 ) -> None:
-    """Make a likeness folder: copies the photos, picks a base for this machine, writes likeness.yaml."""
+    """Create a likeness folder: copy the photos, choose a base for this machine, write likeness.yaml."""
     need_folder(photos, "such folder of photos", "a folder with 10-20 pictures")
     from portrait_lora import likeness, recipe, summaries
     from portrait_lora.rights import consent as consents
@@ -56,12 +56,12 @@ def init(
     cost, needs = recipe.plan_training(folder), _downloads(folder)
     lines = [
         f"{summary['photos']} files copied to {folder / 'photos'}; settings in {folder / 'likeness.yaml'}",
-        *([f"  {summary['captions']} captions came with them and are used"] if summary["captions"] else []),
-        *(f"  not copied: {name}; move them up to use them" for name in left_out),
+        *([f"  {summary['captions']} captions copied with them"] if summary["captions"] else []),
+        *(f"  not copied: subfolder {name}; move its photos up to use them" for name in left_out),
         *(f"  {reason}" for reason in reasons),
         *_open_consent(folder, commercial),
         *summaries.of_cost(cost),
-        *(["  to be downloaded first:", *(f"  {line}" for line in download_lines(needs))] if needs else []),
+        *(["  downloads needed first:", *(f"  {line}" for line in download_lines(needs))] if needs else []),
     ]
     following = f"portrait-lora check {folder}"
     summary |= {"chosen": proposed, "reasons": reasons, "subfolders": left_out, "training": cost}
@@ -70,7 +70,7 @@ def init(
 
 
 def _downloads(folder: Path) -> list[Need]:
-    """What the settings name and this machine lacks; nothing is asked of the network."""
+    """The configured models that are not on this machine; uses no network."""
     from portrait_lora.hub.hub import Hub
     from portrait_lora.likeness import open_likeness
     from portrait_lora.tasks import pull
@@ -80,7 +80,7 @@ def _downloads(folder: Path) -> list[Need]:
 
 
 def _open_consent(folder: Path, commercial: bool) -> list[str]:
-    """What training will ask for, said now."""
+    """The preconditions of training, reported early."""
     from portrait_lora import errors
     from portrait_lora.rights import consent
 
@@ -93,11 +93,11 @@ def _open_consent(folder: Path, commercial: bool) -> list[str]:
 
 def models(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="everything about one base or face pack")
+        str | None, typer.Argument(metavar="[NAME]", help="all details of one base model or face pack")
     ] = None,
     as_json: JsonOpt = False,
 ) -> None:
-    """The base models and face packs this program knows, with their licence and needs."""
+    """List the supported base models and face packs, with licence and memory needs."""
     from portrait_lora import summaries
     from portrait_lora.faces.table import pack_lines, pack_table
 
@@ -111,7 +111,7 @@ def models(
 
 
 def _base_rows() -> list[dict[str, Any]]:
-    """The catalogue, each row with the GPU memory that the planner reckons: least and quickest, in GB."""
+    """The catalogue, each row with the planner's estimate of GPU memory in GB: least and quickest."""
     from portrait_lora.families import catalog
     from portrait_lora.stages.usual import memory_range_gb
 
@@ -120,7 +120,7 @@ def _base_rows() -> list[dict[str, Any]]:
 
 
 def _one_model(name: str, as_json: bool) -> None:
-    """One row in full; `embedded` is the base of that name."""
+    """One row in full; `embedded` means the base of that name."""
     from portrait_lora import config, summaries
     from portrait_lora.faces.table import pack_details, pack_table
     from portrait_lora.families import catalog

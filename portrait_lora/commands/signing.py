@@ -16,24 +16,23 @@ def sign(
         list[Path], typer.Argument(metavar="FILE...", help="generated PNG, JPEG or WebP pictures")
     ],
     certificate: Annotated[
-        Path, typer.Option("--certificate", metavar="PEM", help="your certificate, then those above it")
+        Path, typer.Option("--certificate", metavar="PEM", help="PEM certificate chain, yours first")
     ],
-    key: Annotated[Path, typer.Option("--key", metavar="PEM", help="the private key of your certificate")],
+    key: Annotated[Path, typer.Option("--key", metavar="PEM", help="private key of your certificate (PEM)")],
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="default: signed/ beside the picture")
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="output folder (default: signed/ beside the picture)"),
     ] = None,
-    title: Annotated[
-        str | None, typer.Option("--title", help="a title to put into the credentials; without it, none")
-    ] = None,
+    title: Annotated[str | None, typer.Option("--title", help="title to put into the credentials")] = None,
     timestamp: Annotated[
         str | None,
         typer.Option(
-            "--timestamp", metavar="URL", help="time-stamp authority to ask; without it, no network"
+            "--timestamp", metavar="URL", help="URL of a time-stamp authority; without it no network is used"
         ),
     ] = None,
     as_json: JsonOpt = False,
 ) -> None:
-    """Write signed copies of pictures: C2PA content credentials that say they are generated."""
+    """Write signed copies of pictures, with C2PA content credentials that declare them generated."""
     need_files(files, "picture")
     need_file(certificate, "certificate")
     need_file(key, "private key")

@@ -1,7 +1,7 @@
 """The `dataset/` folder: Hugging Face imagefolders `train/` and `holdout/`, `masks/` (the person),
 `heads/`, and a manifest.
 
-`holdout/` holds whole upright photos (reduced) because scoring looks for the faces itself.
+`holdout/` has whole upright photos (downscaled), because scoring detects the faces itself.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ METADATA: Final = "metadata.jsonl"
 HOLDOUT_SIDE_PX: Final = 1024
 _REMEDY: Final = "Run: portrait-lora prepare"
 Sizes = int | tuple[int, int] | Sequence[tuple[int, int]]
-"""A side, a size (W, H), or the buckets that the framings of a photo take in turn."""
+"""A side, a size (W, H), or buckets through which the framings of a photo cycle."""
 
 
 def crop_name(report: PhotoReport, index: int) -> str:
@@ -52,12 +52,12 @@ def build_dataset(
     crops_per_photo: int = 2,
     captions_csv: Path | None = None,
 ) -> list[CaptionedCrop]:
-    """Write the folder in one go and return the training crops, in the order of their names.
+    """Write the folder atomically and return the training crops, sorted by name.
 
-    `captions_csv` is read when it exists and its captions win; crops it does not name are added to it, a
-    renamed photo keeps its captions, and lines of photos that are gone stay, with a warning.
-    `captioner_id` names the captioner in the manifest.  The originals are only read.  Raises InputError for
-    a broken captions file, or a photo that vanished or changed since it was checked.
+    `captions_csv`, if it exists, takes precedence; missing crops are added to it, a renamed photo keeps its
+    captions, and lines of removed photos stay, with a warning.  `captioner_id` is the captioner in the
+    manifest.  The originals are only read.  Raises InputError for a malformed captions file, or a photo that
+    was removed or changed since it was checked.
     """
     sizes = as_sizes(size_px)
     writer = captioner or AttributesCaptioner(trigger, subject)
@@ -91,13 +91,13 @@ def build_dataset(
 
 
 def _edited(captions_csv: Path | None, known: set[str]) -> dict[str, str]:
-    """The captions that are there, under the names of today's crops."""
+    """The existing captions, by the names of the current crops."""
     there = captions_csv is not None and captions_csv.exists()
     return follow_photos(read_captions(captions_csv), known) if captions_csv and there else {}
 
 
 def _settle_captions(captions_csv: Path | None, known: set[str], rows: Sequence[dict[str, Any]]) -> None:
-    """Add what is new to the file; what was written there while the crops were made wins in the rows too."""
+    """Add new captions to the file; edits made in it meanwhile also take precedence in the rows."""
     edited = _edited(captions_csv, known)
     for row in rows:
         row["text"] = edited.get(row["file_name"], row["text"])
@@ -105,7 +105,7 @@ def _settle_captions(captions_csv: Path | None, known: set[str], rows: Sequence[
     if captions_csv is not None and (not captions_csv.exists() or captions != read_captions(captions_csv)):
         write_captions(captions_csv, captions)
     if captions_csv is not None and (alone := without_photo(captions, known)):
-        text = "%s: %d lines belong to no photo and stay as they are, such as %s"
+        text = "%s: %d lines match no photo and are kept, such as %s"
         log.get(__name__).warning(text, captions_csv.name, len(alone), "; ".join(alone[:4]))
 
 
@@ -119,7 +119,7 @@ def dataset_inputs(
     subject: str,
     captioner_id: str = "attributes",
 ) -> dict[str, str]:
-    """What the manifest's `inputs` say: compare with `manifest.is_current` to see whether to build again."""
+    """The manifest's `inputs`, for `manifest.is_current`."""
     groups = {"kept": curated.kept, "holdout": curated.holdout, "rejected": curated.rejected}
     inputs = {k: manifest.digest([(r.photo.path.name, r.photo.sha256) for r in v]) for k, v in groups.items()}
     there = captions_csv is not None and captions_csv.is_file()
@@ -177,13 +177,13 @@ def _row(name: str, report: PhotoReport, framing: Framing, caption: str) -> dict
 
 
 def _pixels(report: PhotoReport, max_side_px: int | None = None) -> ImageArray:
-    """The photo's pixels; InputError unless it is still the file that was checked."""
+    """The photo's pixels; InputError if the file has changed since the check."""
     width, height = report.photo.size_px
     remedy = "Run: portrait-lora check"
     try:
         photo, pixels = load_photo(report.photo.path, max_side_px, max_pixels=max(1, width * height))
     except UnreadablePhoto as error:
-        what = "the photo went away or was damaged since the check"
+        what = "the photo was removed or damaged since the check"
         raise InputError(what, where=report.photo.path, got=error.what, remedy=remedy) from error
     if photo.sha256 != report.photo.sha256:
         raise InputError("the photo changed since the check", where=report.photo.path, remedy=remedy)
@@ -228,7 +228,7 @@ def load_dataset_folder(folder: Path, *, verify: bool = True) -> tuple[list[Capt
     """
     dataset = manifest.read(folder)
     if dataset is None:
-        raise ArtifactError("no finished dataset", where=folder, remedy=_REMEDY)
+        raise ArtifactError("no complete dataset", where=folder, remedy=_REMEDY)
     if dataset.kind != KIND:
         raise ArtifactError(
             "not a dataset folder", where=folder, got=dataset.kind, needed=KIND, remedy=_REMEDY

@@ -1,6 +1,6 @@
-"""Captions: written from what a face pack and the pixels tell, or by a person.
+"""Captions: generated from a face pack's attributes and the pixels, or written by the user.
 
-Hair, skin, beard and glasses are left out on purpose: what the caption does not name, the trigger learns.
+Hair, skin, beard and glasses are omitted on purpose: the trigger learns what the caption does not name.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ BACKDROP_RGB: Final[Mapping[str, tuple[int, int, int]]] = {
     "pink": (214, 168, 172),
 }
 UNSURE_LAB: Final = 34.0
-"""A colour further than this from every named one (CIE76) is not named."""
+"""Maximum distance (CIE76) to the nearest named colour; beyond, no colour is named."""
 SEAMLESS_SPREAD: Final = 4.0
 GRADIENT_SPREAD: Final = 9.0
-"""Spread of the backdrop's lightness (10th to 90th percentile over two) up to which it is plain."""
+"""Maximum spread of lightness (half of 10th to 90th percentile) of a plain backdrop."""
 SPLIT_RATIO: Final = 2.6
 CHEST_SHARE: Final = 0.4
-"""Room below the chin, in face heights, from which a crop shows what is worn."""
+"""Minimum height below the chin, in face heights, for a crop to show clothes."""
 _HEADER: Final = ["file", "caption"]
 _CROP: Final = re.compile(r"(.+)-([0-9a-f]{6})-(\d+\.png)")
 _ENCODING: Final = "utf-8-sig"  # Excel writes the mark and reads it
@@ -75,7 +75,7 @@ class AttributesCaptioner:
     subject: str
 
     def caption(self, image_rgb: ImageArray, face: Face, crop: Framing) -> str:
-        """Everything that is clear; what is doubtful is left out."""
+        """Everything that is clear; doubtful attributes are omitted."""
         return vocabulary.sentence(self.look(image_rgb, face, crop))
 
     def look(self, image_rgb: ImageArray, face: Face, crop: Framing) -> vocabulary.Look:
@@ -97,7 +97,7 @@ class AttributesCaptioner:
 
 
 def _nearest(lab: np.ndarray, named_rgb: Mapping[str, tuple[int, int, int]]) -> str | None:
-    """The name of the nearest colour; None when every one is far.  Lightness weighs half: light varies."""
+    """The name of the nearest colour; None when all are far.  Lightness has half weight."""
     names = list(named_rgb)
     table = to_lab(np.array([named_rgb[n] for n in names], dtype=np.uint8))
     apart = np.linalg.norm((table - lab) * np.array([0.5, 1.0, 1.0]), axis=1)
@@ -106,7 +106,7 @@ def _nearest(lab: np.ndarray, named_rgb: Mapping[str, tuple[int, int, int]]) -> 
 
 
 def wardrobe_of(image_rgb: ImageArray, face: Face, crop: Framing) -> str | None:
-    """`navy shirt`: the colour below the chin where the crop shows it; the cut is not known."""
+    """`navy shirt`: the colour below the chin, if the crop shows it; the garment type is unknown."""
     _, y0, _, y1 = face.box_xyxy_px
     if y1 + CHEST_SHARE * (y1 - y0) > crop.box_xyxy_px[3]:
         return None
@@ -118,7 +118,7 @@ def wardrobe_of(image_rgb: ImageArray, face: Face, crop: Framing) -> str | None:
 
 
 def setting_of(image_rgb: ImageArray, face: Face) -> str | None:
-    """`grey seamless backdrop`: colour and evenness of what is beside the head."""
+    """`grey seamless backdrop`: colour and evenness of the area beside the head."""
     pixels = backdrop_pixels(image_rgb, face)
     if len(pixels) < 30:
         return None
@@ -131,7 +131,7 @@ def setting_of(image_rgb: ImageArray, face: Face) -> str | None:
 
 
 def lighting_of(image_rgb: ImageArray, face: Face) -> str | None:
-    """Split, high-key or low-key light where the picture is clear about it, else None."""
+    """Split, high-key or low-key light if it is clear, else None."""
     crop = np.asarray(aligned_crop(image_rgb, face.keypoints_px, 112), dtype=np.float32)
     luma = crop @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
     left, right = float(luma[30:100, 22:52].mean()), float(luma[30:100, 60:90].mean())
@@ -148,12 +148,12 @@ def lighting_of(image_rgb: ImageArray, face: Face) -> str | None:
 
 
 def write_captions(path: Path, captions: Mapping[str, str]) -> None:
-    """Write `captions.csv` (file,caption), sorted by file, in one go."""
+    """Write `captions.csv` (file,caption) atomically, sorted by file."""
     manifest.write_bytes_atomic(path, csv_file.text_of(_HEADER, sorted(captions.items())).encode("utf-8"))
 
 
 def read_captions(path: Path) -> dict[str, str]:
-    """The captions of `captions.csv`, whether or not their crops exist; commas or semicolons between columns.
+    """The captions of `captions.csv`, whether or not their crops exist; separated by comma or semicolon.
 
     Raises InputError with the line for broken quoting, wrong columns, an empty caption or a file named twice.
     """
@@ -168,12 +168,12 @@ def read_captions(path: Path) -> dict[str, str]:
     captions: dict[str, str] = {}
     try:
         if [c.strip().lower() for c in next(reader, [])] != _HEADER:
-            raise _bad(path, 1, "the first line must name the columns", first.strip(), "file,caption")
+            raise _bad(path, 1, "the first line must be the column names", first.strip(), "file,caption")
         for row in reader:
             if any(cell.strip() for cell in row):
                 file, caption = _row(path, reader.line_num, row)
                 if file in captions:
-                    raise _bad(path, reader.line_num, "a file is named twice", file, "one line per file")
+                    raise _bad(path, reader.line_num, "a file occurs twice", file, "one line per file")
                 captions[file] = caption
     except csv.Error as error:
         raise _bad(path, reader.line_num, "broken quoting", str(error), 'file,"caption"') from error
@@ -181,9 +181,9 @@ def read_captions(path: Path) -> dict[str, str]:
 
 
 def follow_photos(captions: Mapping[str, str], known: Collection[str]) -> dict[str, str]:
-    """The captions under the crop names of today: a renamed photo is known again by its digest.
+    """The captions by current crop name: a renamed photo is recognised by its digest.
 
-    A line whose photo is gone stays as it is: the photo may come back.
+    A line without a photo is kept: the photo may come back.
     """
     lost = {_tail(name): name for name in captions if name not in known and _tail(name)}
     moved = {name: lost[_tail(name)] for name in known if name not in captions and _tail(name) in lost}
@@ -192,7 +192,7 @@ def follow_photos(captions: Mapping[str, str], known: Collection[str]) -> dict[s
 
 
 def without_photo(captions: Mapping[str, str], known: Collection[str]) -> list[str]:
-    """One sentence for every line of `captions` whose crop is not `known`."""
+    """One sentence for every line of `captions` whose crop is not in `known`."""
     by_place = {_place(name): name for name in known}
     sentences = []
     for name in sorted(set(captions) - set(known)):
@@ -221,10 +221,10 @@ def _row(path: Path, line: int, row: list[str]) -> tuple[str, str]:
         raise _bad(path, line, "wrong number of columns", str(len(row)), 'two: file,"caption" with quotes')
     file, caption = csv_file.uncell(row[0].strip()), csv_file.uncell(" ".join(row[1].split()))
     if not caption:
-        raise _bad(path, line, "the caption is empty", file, "some words, or no line at all")
+        raise _bad(path, line, "the caption is empty", file, "a caption, or no line at all")
     return file, caption
 
 
 def _bad(path: Path, line: int, what: str, got: str, needed: str) -> InputError:
-    remedy = "Mend that line; the others stay as they are."
+    remedy = "Correct that line; the others are kept."
     return InputError(what, where=f"{path}:{line}", got=got, needed=needed, remedy=remedy)

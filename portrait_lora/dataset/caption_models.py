@@ -1,7 +1,7 @@
 """Captions by a vision-language model through transformers; nothing is loaded before the first caption.
 
-The model describes the picture; its words for the person give way to trigger and class word.  Weights are
-fetched from where `transformers` finds them (its cache, a folder, or the hub), which the log announces.
+The model describes the picture; its words for the person are replaced by trigger and class word.  Weights
+are loaded by `transformers` (from its cache, a folder, or the hub), which is logged.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MODELS: Final = {
     "florence2": "florence-community/Florence-2-base",
     "blip": "Salesforce/blip-image-captioning-base",
 }
-"""What is used when the configuration names no model: MIT and BSD licences, about 0.5 and 1 GB."""
+"""The default models: MIT and BSD licences, about 0.5 and 1 GB."""
 _PROMPTS: Final = {"florence2": "<DETAILED_CAPTION>", "blip": None}
 _MAX_NEW_TOKENS: Final = 80
 _FILLER: Final = re.compile(
@@ -39,12 +39,12 @@ _PERSON: Final = re.compile(
 )
 
 Describe = Callable[[ImageArray], str]
-"""From the RGB pixels of a crop to a sentence."""
+"""Describes the RGB pixels of a crop in a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelCaptioner:
-    """Lets `describe` see the crop and names the subject by trigger and class word."""
+    """Captions by `describe`, with the subject named by trigger and class word."""
 
     trigger: str
     subject: str
@@ -56,14 +56,14 @@ class ModelCaptioner:
 
 
 def name_subject(description: str, subject: str) -> str:
-    """The description without "the image shows", with the first person in it called `subject`."""
+    """The description without "the image shows", with its first person replaced by `subject`."""
     text = _FILLER.sub("", " ".join(description.split())).strip(" .")
     named, count = _PERSON.subn(subject, text, count=1)
     return named if count else f"{subject}, {text}" if text else subject
 
 
 def transformers_describer(kind: str, model: str = "") -> Describe:
-    """A describer that opens its model at the first picture.  Raises InputError when it cannot be had."""
+    """A `Describe` that loads its model at the first picture.  Raises InputError when it cannot be loaded."""
     return lambda pixels: _open(kind, model or MODELS[kind])(pixels)
 
 
@@ -72,12 +72,12 @@ def _open(kind: str, model: str) -> Describe:
     import torch
     import transformers
 
-    log.get(__name__).info("captions by %s; it is downloaded when it is not here yet", model)
+    log.get(__name__).info("captions by %s; it is downloaded if it is not cached", model)
     try:
         processor: Any = transformers.AutoProcessor.from_pretrained(model)
         network: Any = transformers.AutoModelForImageTextToText.from_pretrained(model).eval()
     except Exception as error:  # hub, files and configuration fail in many ways
-        remedy = "Give a folder or another name as dataset.captions.model, or use captioner: attributes."
+        remedy = "Set dataset.captions.model to a folder or another name, or use captioner: attributes."
         raise InputError(
             "the captioning model cannot be loaded", where=model, got=type(error).__name__, remedy=remedy
         ) from error

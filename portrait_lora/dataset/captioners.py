@@ -1,4 +1,4 @@
-"""Which captioner writes: the built-in one, files that came with the photos, or a vision-language model."""
+"""Choice of captioner: the built-in one, files beside the photos, or a vision-language model."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def choose_captioner(kind: str, *, trigger: str, subject: str, words: str = "", 
 
 @dataclass(frozen=True, slots=True)
 class WordsCaptioner:
-    """Another captioner's text with the user's own words at its end."""
+    """Another captioner's text with the user's own words appended."""
 
     first: Captioner
     words: str
 
     def caption(self, image_rgb: ImageArray, face: Face, crop: Framing) -> str:
-        """`…, red beard`; nothing is said twice."""
+        """`…, red beard`; nothing is repeated."""
         text = self.first.caption(image_rgb, face, crop)
         return text if self.words.lower() in text.lower() else f"{text}, {self.words}"
 
@@ -53,7 +53,7 @@ class SidecarCaptioner:
     otherwise: Captioner
 
     def caption(self, image_rgb: ImageArray, face: Face, crop: Framing) -> str:
-        """The sidecar's text on one line.  Raises InputError when a file cannot be understood."""
+        """The sidecar's text on one line.  Raises InputError when a file cannot be parsed."""
         rows = read_metadata(crop.source.parent / METADATA)
         text = caption_of(crop.source, rows)
         return text or self.otherwise.caption(image_rgb, face, crop)

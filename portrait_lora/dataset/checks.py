@@ -1,4 +1,4 @@
-"""The photo check: decode, find the face of the subject, say what is wrong.
+"""The photo check: decode, detect the subject's face, report findings.
 
 A bad photo is data, not an exception.  The thresholds and the findings are in `findings`.
 """
@@ -37,11 +37,11 @@ Progress = Callable[[str, int], AbstractContextManager[Callable[..., Any]]]
 
 
 Seen = Callable[[Photo, ImageArray, Face], None]
-"""Told of every accepted photo while its reduced pixels are at hand; the face is in those pixels."""
+"""Called for every accepted photo with its downscaled pixels and the face in those pixels."""
 
 
 class FaceFinder(Protocol):
-    """What the checks need of a face pack."""
+    """The part of a face pack that the checks use."""
 
     @property
     def embedder_id(self) -> str: ...
@@ -51,7 +51,7 @@ class FaceFinder(Protocol):
         ...
 
     def covered_face(self, image_rgb: ImageArray) -> Face | None:
-        """The surest face that is doubted because a thing hides part of it."""
+        """The most confident low-score face that is partly covered by an object."""
         ...
 
 
@@ -62,9 +62,9 @@ def check_folder(
     progress: Progress = log.progress,
     seen: Seen | None = None,
 ) -> list[PhotoReport]:
-    """A report for every picture of `folder`, in the order of their names; nothing there is written.
+    """A report for every picture of `folder`, sorted by name; nothing is written there.
 
-    Subfolders are not read; when they hold pictures, the log says so.  Raises InputError when the folder
+    Subfolders are not read; pictures in them are logged.  Raises InputError when the folder
     cannot be read.
     """
     paths = list_photos(folder)
@@ -79,14 +79,14 @@ def check_folder(
 
 def _tell_of_subfolders(left_out: Iterable[tuple[str, int]]) -> None:
     for name, count in left_out:
-        text = "%d pictures in the subfolder %r are not looked at; move them up to use them"
+        text = "%d pictures in the subfolder %r are ignored; move them up to use them"
         log.get(__name__).warning(text, count, name)
 
 
 def check_photo(
     path: Path, analyzer: FaceFinder, settings: CheckSettings, seen: Seen | None = None
 ) -> PhotoReport:
-    """Decode one photo, find the face of its subject and say what is wrong with it."""
+    """Decode one photo, detect its subject's face and report findings."""
     most = int(settings.max_megapixels * 1e6)
     try:
         photo, image = load_photo(path, DETECT_SIDE_PX, max_pixels=most, quick=True)
@@ -127,9 +127,9 @@ def unreadable(error: UnreadablePhoto) -> PhotoReport:
 def _closer_look(
     photo: Photo, image: ImageArray, face: Face, analyzer: FaceFinder, scale: float
 ) -> tuple[Face, ImageArray, Face]:
-    """The face in pixels of the original, and the picture (with the face in it) that shows it best.
+    """The face in pixels of the original, and the picture (with the face in it) of the best resolution.
 
-    A small face in a large photo is looked at again at full size, so that reduction is not taken for blur.
+    A small face in a large photo is examined again at full size, so that downscaling does not count as blur.
     """
     if scale > 1.05 and face.size_px < 160.0:
         _, full = load_photo(photo.path, max_pixels=max(1, photo.size_px[0] * photo.size_px[1]))

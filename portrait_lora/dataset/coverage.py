@@ -1,7 +1,7 @@
-"""How varied the photos are, and what to add, in words a photographer would use.
+"""Coverage: how varied the photos are, and what to add, in a photographer's words.
 
-The bins follow the sign of the yaw: negative faces the left of the picture and shows the left cheek of a
-mirror image, which is the subject's own right turn; the advice speaks to the subject ("your left").
+The bins follow the sign of the yaw: negative faces the left of the picture, which for the subject is a turn
+to the right; the advice addresses the subject ("your left").
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ UNKNOWN: Final = "unknown"
 EXPRESSION_BINS: Final = (*vocabulary.EXPRESSIONS, UNKNOWN)
 
 SAME_SHARE: Final = 0.6
-"""From this share on, one outfit or backdrop is said to leak into the portraits."""
+"""Minimum share of photos with one outfit or backdrop for the warning that it will leak into portraits."""
 _TURNS: Final = {
     "left three-quarter": "turned a little to your right",
     "frontal": "facing the camera",
@@ -40,7 +40,7 @@ _PERIOD_LEAST: Final = 3
 
 
 def yaw_bin(face: Face | None) -> str:
-    """The word of `YAW_BINS` for a face, `unknown` without a pose."""
+    """The bin of `YAW_BINS` for a face, `unknown` without a pose."""
     if face is None or face.pose_deg is None:
         return UNKNOWN
     yaw = face.pose_deg[1]
@@ -49,7 +49,7 @@ def yaw_bin(face: Face | None) -> str:
 
 
 def pitch_bin(face: Face | None) -> str:
-    """The word of `PITCH_BINS` for a face, `unknown` without a pose."""
+    """The bin of `PITCH_BINS` for a face, `unknown` without a pose."""
     if face is None or face.pose_deg is None:
         return UNKNOWN
     pitch = face.pose_deg[0]
@@ -57,7 +57,7 @@ def pitch_bin(face: Face | None) -> str:
 
 
 def expression_bin(face: Face | None) -> str:
-    """The word of `EXPRESSION_BINS` for a face."""
+    """The bin of `EXPRESSION_BINS` for a face."""
     known = face is not None and face.expression in vocabulary.EXPRESSIONS
     return face.expression if known and face is not None and face.expression else UNKNOWN
 
@@ -69,7 +69,7 @@ def coverage(
 ) -> Coverage:
     """Counts per yaw × pitch × expression over the accepted photos of `reports`, gaps and advice.
 
-    `same_person_similarity` lets it say when the faces fall into two looks, as from different years.
+    `same_person_similarity` enables the advice on faces that form two groups, as from different years.
     """
     accepted = [r for r in reports if r.accepted]
     faces = [r.face for r in accepted]
@@ -101,11 +101,11 @@ def coverage(
 def _gaps(
     table: np.ndarray, yaws: tuple[str, ...], expressions: tuple[str, ...]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The empty bins worth filling, and sentences that ask for what is short."""
+    """The empty bins worth filling, and advice on what to add."""
     per_yaw = dict(zip(yaws, table.sum(axis=1), strict=True))
     per_expression = dict(zip(expressions, table.sum(axis=0), strict=True))
     if table.sum() and per_yaw.get(UNKNOWN, 0) == table.sum():
-        return (), ("This face pack does not measure the pose; look yourself that the views vary.",)
+        return (), ("This face pack does not measure the pose; check yourself that the views vary.",)
     can_tell = per_expression.get(UNKNOWN, 0) < max(table.sum(), 1)
     wanted = [w for w in ("neutral", "smiling") if can_tell and per_expression[w] == 0]
     short = {view: int(n - per_yaw[view]) for view, n in _WISHES.items() if per_yaw[view] < n}
@@ -130,7 +130,7 @@ def _as_manner(expression: str) -> str:
 
 
 def _pitches(cells: np.ndarray, pitches: tuple[str, ...]) -> list[str]:
-    """A wish for raised and lowered heads once there are enough photos to have other wishes met."""
+    """Advice on raised and lowered heads, once there are enough photos for the more important views."""
     per_pitch = dict(zip(pitches, cells.sum(axis=(0, 2)), strict=True))
     if cells.sum() < _PITCH_WISH_FROM or per_pitch.get(UNKNOWN, 0):
         return []
@@ -166,7 +166,7 @@ def _spread(faces: Sequence[Face]) -> float | None:
 
 
 def _periods(accepted: Sequence[PhotoReport], same_person_similarity: float | None) -> list[str]:
-    """A remark when the faces that look at the camera fall into two groups, of three photos or more each."""
+    """Advice when the frontal faces form two groups of at least three photos each."""
     if same_person_similarity is None:
         return []
     open_faces = [

@@ -1,7 +1,7 @@
 """Head-and-shoulders framings around a face, the crops themselves and soft person masks.
 
-Boxes are (x0, y0, x1, y1) in pixels of the upright original and may reach beyond it; what lies outside
-is filled by mirroring the border.
+Boxes are (x0, y0, x1, y1) in pixels of the upright original and may extend beyond it; the outside is
+filled by mirroring at the border.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from portrait_lora.records import Face
 HEAD_PER_FACE: Final = 1.14
 """Height of the head (crown to chin) over the height of the face box."""
 HAIR_SHARE: Final = 0.20
-"""How far the hair reaches above the face box, in face heights."""
+"""Height of the hair above the face box, in face heights."""
 BACK_SHARE: Final = 0.22
-"""How far the middle of the head lies behind that of the face box in full profile, in face heights."""
+"""Offset of the head's centre behind that of the face box in full profile, in face heights."""
 CLOSE_FRACTION: Final = 0.76
 WIDE_FRACTION: Final = 0.64
 CLOSE_UP_FROM: Final = 0.71
-"""Head height over picture height from which a crop is called a close-up."""
+"""Minimum head height over picture height of a close-up."""
 MAX_FRACTION: Final = 0.86
 HEADROOM: Final = 0.07
-"""Room above the hair, in crop heights."""
+"""Headroom above the hair, in crop heights."""
 MAX_ENLARGEMENT: Final = 1.5
 
 
@@ -53,7 +53,7 @@ class Framing:
 
     @property
     def scale(self) -> float:
-        """Crop pixels per pixel of the original; above 1 the picture is enlarged."""
+        """Crop pixels per pixel of the original; above 1 the picture is upscaled."""
         return self.size_px[1] / (self.box_xyxy_px[3] - self.box_xyxy_px[1])
 
 
@@ -66,16 +66,16 @@ def as_size(size_px: int | tuple[int, int]) -> tuple[int, int]:
 
 
 def bucket_sizes(resolution_px: int, aspects: Sequence[str] = ("1:1",)) -> list[tuple[int, int]]:
-    """(W, H) for every aspect `W:H`: the area of a square of `resolution_px`, sides that latents allow.
+    """(W, H) for every aspect ratio `W:H`: the area of a square of `resolution_px`, in latent multiples.
 
-    Raises InputError for something that is no aspect.
+    Raises InputError for an invalid aspect ratio.
     """
     step = 64 if resolution_px >= 512 else 8
     sizes = []
     for aspect in aspects:
         wide, sep, tall = aspect.partition(":")
         if not sep or not wide.isdecimal() or not tall.isdecimal() or min(int(wide), int(tall)) < 1:
-            raise InputError("not an aspect", where="dataset.aspects", got=aspect, needed="such as 3:4")
+            raise InputError("not an aspect ratio", where="dataset.aspects", got=aspect, needed="such as 3:4")
         stretch = (int(wide) / int(tall)) ** 0.5
         width, height = (
             max(step, round(side / step) * step)
@@ -86,7 +86,7 @@ def bucket_sizes(resolution_px: int, aspects: Sequence[str] = ("1:1",)) -> list[
 
 
 def face_height(face: Face) -> float:
-    """The height of the face in pixels, guarded against squashed boxes."""
+    """The height of the face in pixels, corrected for squashed boxes."""
     x0, y0, x1, y1 = face.box_xyxy_px
     return max(y1 - y0, 1.05 * (x1 - x0), 1.0)
 
@@ -103,10 +103,10 @@ def frame(
     sizes_px: int | tuple[int, int] | Sequence[tuple[int, int]],
     count: int = 2,
 ) -> list[Framing]:
-    """Up to `count` different framings from close to wide; fewer when the photo allows no difference.
+    """Up to `count` different framings from close to wide; fewer if the photo does not allow them.
 
-    Several sizes (buckets) are taken in turn; one that would leave the photo is passed over for the size
-    that stays in it, when there is one.
+    Framings cycle through several sizes (buckets); one that would exceed the photo is replaced by a size
+    that does not, if there is one.
     """
     sizes = as_sizes(sizes_px)
     if count == 1:
@@ -143,7 +143,7 @@ def _framing(
 
 
 def _outside(box: tuple[int, int, int, int], photo_size_px: tuple[int, int]) -> int:
-    """The longest stretch by which a box leaves the photo, in pixels."""
+    """The largest distance by which a box exceeds the photo, in pixels."""
     width, height = photo_size_px
     return max(0, -box[0], -box[1], box[2] - width, box[3] - height)
 
@@ -156,7 +156,7 @@ def _differs(a: Framing, b: Framing) -> bool:
 def _box(
     photo_size_px: tuple[int, int], face: Face, size_px: tuple[int, int], fraction: float
 ) -> tuple[int, int, int, int]:
-    """The crop box: as asked, never enlarging too much, inside the photo where the head allows it."""
+    """The crop box: as requested, but limited in upscaling, and inside the photo if the head allows it."""
     width, height = photo_size_px
     ratio = size_px[0] / size_px[1]
     head = HEAD_PER_FACE * face_height(face)
@@ -173,21 +173,21 @@ def _box(
 
 
 def _inside(start: float, length: int, limit: int) -> int:
-    """Shift an interval into [0, limit]; centre the overhang when it is longer than that."""
+    """Shift an interval into [0, limit]; centre it when it is longer than that."""
     if length > limit:
         return -((length - limit) // 2)
     return int(min(max(round(start), 0), limit - length))
 
 
 def render_crop(image_rgb: ImageArray, framing: Framing) -> ImageArray:
-    """The finished crop, (H, W, 3) uint8; mirrored borders where the box leaves the picture."""
+    """The finished crop, (H, W, 3) uint8; mirrored where the box exceeds the picture."""
     part = cut(image_rgb, framing.box_xyxy_px)
     resized = Image.fromarray(part).resize(framing.size_px, Image.Resampling.LANCZOS)
     return np.array(resized, dtype=np.uint8)
 
 
 def cut(image_rgb: ImageArray, box_xyxy_px: tuple[int, int, int, int]) -> ImageArray:
-    """The pixels of a box, mirrored where it leaves the picture."""
+    """The pixels of a box, mirrored where it exceeds the picture."""
     x0, y0, x1, y1 = box_xyxy_px
     height, width = image_rgb.shape[:2]
     part = image_rgb[max(y0, 0) : min(y1, height), max(x0, 0) : min(x1, width)]
@@ -198,13 +198,13 @@ def cut(image_rgb: ImageArray, box_xyxy_px: tuple[int, int, int, int]) -> ImageA
 
 
 def person_mask(face: Face, framing: Framing) -> ImageArray:
-    """A soft guess at where the person is in the crop, (H, W) uint8: head ellipse, neck and shoulders."""
+    """An estimated soft mask of the person in the crop, (H, W) uint8: head ellipse, neck and shoulders."""
     torso = ((0.42, 0.75), (1.25, 1.1), (1.45, 3.5), (-1.45, 3.5), (-1.25, 1.1), (-0.42, 0.75))
     return _soft_mask(face, framing, ((-0.34, 0.3), (0.34, 0.3), *torso))
 
 
 def head_mask(face: Face, framing: Framing) -> ImageArray:
-    """The same of head and neck only: what is the person's own, whatever is worn."""
+    """The same for head and neck only, without clothes."""
     return _soft_mask(face, framing, ((-0.34, 0.3), (0.34, 0.3), (0.36, 0.75), (-0.36, 0.75)))
 
 
@@ -235,9 +235,9 @@ def _soft_mask(face: Face, framing: Framing, outline: Sequence[tuple[float, floa
 
 
 def save_png(path: Path, pixels: ImageArray, *, studio: bool = False) -> None:
-    """A PNG of (H, W) or (H, W, 3) pixels and nothing else: no EXIF, no profile, no text.
+    """A PNG of (H, W) or (H, W, 3) pixels without EXIF, profile or text.
 
-    Only one that comes from a `studio` picture carries the synthetic studio's mark, bound to its pixels.
+    Only crops of a `studio` picture carry the synthetic studio's mark, bound to the pixels.
     """
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="PNG", optimize=False)

@@ -1,4 +1,4 @@
-"""Which photos make the set: the subject's own, each picture once, some held out before training.
+"""Curation: the subject's photos without duplicates, some of them held out before training.
 
 All decisions are deterministic: they depend on the reports and on the bytes of the photos only.
 """
@@ -39,7 +39,7 @@ class CurateSettings:
 
 
 class TooFewPhotos(PhotosError):
-    """Not enough usable photos; `reports` carries every photo with all its findings, for the report page."""
+    """Not enough usable photos; `reports` has every photo with all its findings, for the report page."""
 
     def __init__(self, reports: Sequence[PhotoReport], settings: CurateSettings, doubt: str = "") -> None:
         self.reports = tuple(reports)
@@ -50,7 +50,7 @@ class TooFewPhotos(PhotosError):
             doubt or "not enough usable photos",
             got=f"{len(usable)} of {len(reports)}",
             needed=f"at least {settings.min_photos}",
-            remedy=f"Add clear photos of the subject alone, or mend these.{more}",
+            remedy=f"Add clear photos of the subject alone, or fix these.{more}",
         )
 
 
@@ -61,10 +61,10 @@ def curate(
     looks: Looks | None = None,
     load: Loader | None = None,
 ) -> CuratedSet:
-    """Add `near_duplicate`, `other_person` and `surplus` findings and split what is left.
+    """Add `near_duplicate`, `other_person` and `surplus` findings and split the remaining photos.
 
     `kept` (for training), `holdout` and `rejected` are disjoint and together are all of `reports`.
-    Photos that `looks` has not seen are opened with `load`, which gives upright RGB pixels at any size; one
+    Photos that are not in `looks` are opened with `load`, which returns upright RGB pixels at any size; one
     that has become unreadable since the check is rejected as such.  Raises TooFewPhotos (exit code 3).
     """
     _one_embedder(reports)
@@ -78,7 +78,7 @@ def curate(
         marked = _mark_surplus(marked, seen, settings)
         usable = [i for i, r in enumerate(marked) if r.accepted]
     if len(usable) < settings.few_photos:
-        text = "only %d usable photos: it works, but the likeness and its figures are better from %d on"
+        text = "only %d usable photos: this works, but likeness and measurements are better with %d or more"
         log.get(__name__).warning(text, len(usable), settings.few_photos)
     return _split(marked, usable, seen, settings)
 
@@ -116,7 +116,7 @@ def _load(report: PhotoReport) -> ImageArray:
 def _look_at(
     reports: Sequence[PhotoReport], known: Looks, load: Loader
 ) -> tuple[list[PhotoReport], list[Look | None]]:
-    """The look of every accepted photo; photos that vanished or changed are now `unreadable`."""
+    """The look of every accepted photo; photos that were removed or changed are now `unreadable`."""
     after, looks = list(reports), [known.of(r.photo) if r.accepted else None for r in reports]
     for i, report in enumerate(reports):
         if looks[i] is None and report.accepted and report.face is not None:
@@ -144,7 +144,7 @@ def with_finding(report: PhotoReport, finding: Finding) -> PhotoReport:
 def _mark_duplicates(
     reports: list[PhotoReport], looks: list[Look | None], settings: CurateSettings
 ) -> list[PhotoReport]:
-    """Of each group of near-duplicates the sharpest stays; the others say which one that is."""
+    """Keep the sharpest of each group of near-duplicates; the others' findings name it."""
     limits = (settings.duplicate_frame, settings.duplicate_face, settings.duplicate_embedding)
     kept: list[int] = []
     beaten_by: dict[int, tuple[int, float]] = {}
@@ -201,8 +201,8 @@ def _mark_others(reports: list[PhotoReport], settings: CurateSettings) -> list[P
 def _mark_surplus(
     reports: list[PhotoReport], looks: list[Look | None], settings: CurateSettings
 ) -> list[PhotoReport]:
-    """Keep `max_photos`: drawn over the cells of yaw × pitch × expression in turn, within a cell from the
-    outfit that has given least, then the sharpest."""
+    """Keep `max_photos`: cycling over the cells of yaw × pitch × expression, within a cell from the outfit
+    with the fewest kept photos, then the sharpest."""
     usable = [i for i, r in enumerate(reports) if r.accepted]
     outfits = _outfits(usable, looks)
     chosen: set[int] = set()
@@ -230,7 +230,7 @@ def _mark_surplus(
 
 
 def _outfits(usable: Sequence[int], looks: Sequence[Look | None]) -> dict[int, str]:
-    """A name for the outfit of every usable photo; "" where none shows."""
+    """A name for the outfit of every usable photo; "" if none is visible."""
     shown: list[int] = []
     colours: list[tuple[float, float, float]] = []
     for i in usable:
@@ -265,9 +265,9 @@ def choose_holdout(
 ) -> list[int]:
     """Indices of the photos to hold out, spread over yaw bins and expressions.
 
-    The next photo comes from the view that is most plentiful for what it already gave; the last photo of
-    a view is left to training as long as there is another choice, and so are `linked` photos, which resemble
-    another one too closely.  Independent of the order and the names.
+    The next photo comes from the view with the most photos relative to those already held out; the last photo
+    of a view is left for training if possible, and so are `linked` photos, which resemble another one too
+    closely.  Independent of order and names.
     """
     left, held = set(range(len(accepted))), []
     while len(held) < min(count, len(accepted)):

@@ -1,8 +1,8 @@
-"""Whether two photos are the same picture: copies, re-encodings, resized or softened versions, bursts.
+"""Duplicate detection: copies, re-encodings, resized or softened versions, bursts.
 
-A copy that was cropped, squared, framed, mirrored or taken as a screenshot has another frame, and keypoints
-jitter between copies.  So the aligned faces are also laid over each other (`overlay`): two different photos
-never fit to the pixel.
+A copy that was cropped, squared, framed, mirrored or captured as a screenshot has another frame, and
+keypoints jitter between copies.  So the aligned faces are also registered (`overlay`): two different photos
+never match to the pixel.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from portrait_lora.records import Face, FloatArray, Photo
 FRAME_SIDE: Final = 48
 FACE_SIDE: Final = 40
 SHARPNESS_TIE: Final = 0.05
-"""Sharpness within this share counts as equal; then the larger picture wins."""
+"""Sharpness within this factor counts as equal; then the larger picture is better."""
 
 
 OTHER_EXPRESSION_FACE: Final = 0.997
-"""Correlation of the aligned faces from which two pictures are one although their expressions differ."""
+"""Correlation of the aligned faces from which pictures are duplicates although expressions differ."""
 
 
 OTHER_EMBEDDING_FIT: Final = 0.995
-"""Faces laid over each other that agree this much are one although the embedder doubts it (grey copies)."""
+"""Correlation of registered faces from which the embedder is overruled (grey copies)."""
 LINKED_FIT: Final = 0.975
 """Different photos of studio people reach 0.968, copies 0.985 and more (docs/log.md)."""
 MIRRORED_FIT: Final = 0.99
@@ -46,7 +46,7 @@ CLOSE_EMBEDDING: Final = 0.80
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a photo looks like, small: normalised pixels of the frame and of the aligned face."""
+    """A photo's descriptor: normalised small pixels of the frame and of the aligned face."""
 
     photo: Photo
     frame: FloatArray  # (FRAME_SIDE²,) zero mean, unit norm
@@ -61,7 +61,7 @@ class Look:
 
 
 def look_of(photo: Photo, image_rgb: ImageArray, face: Face) -> Look:
-    """The look of a picture; `face` is in its pixels, `photo` tells the full size."""
+    """The look of a picture; `face` is in its pixels, `photo` has the full size."""
     crop = np.asarray(aligned_crop(image_rgb, face.keypoints_px, 112), dtype=np.uint8)
     aligned, inside = aligned_luma(image_rgb, face.keypoints_px)
     width, height = photo.size_px
@@ -80,22 +80,22 @@ def look_of(photo: Photo, image_rgb: ImageArray, face: Face) -> Look:
 
 
 class Looks:
-    """The looks of photos, taken while their pixels are at hand, so that no file is decoded twice."""
+    """The looks of photos, computed while their pixels are in memory, so that no file is decoded twice."""
 
     def __init__(self) -> None:
         self._taken: dict[tuple[Path, str], Look] = {}
 
     def see(self, photo: Photo, image_rgb: ImageArray, face: Face) -> None:
-        """Remember the look of a picture; `face` is in its pixels."""
+        """Store the look of a picture; `face` is in its pixels."""
         self._taken[photo.path, photo.sha256] = look_of(photo, image_rgb, face)
 
     def of(self, photo: Photo) -> Look | None:
-        """The look of these very bytes; None when they were not seen."""
+        """The look of exactly these bytes; None if unknown."""
         return self._taken.get((photo.path, photo.sha256))
 
 
 def _normalised(image_rgb: ImageArray, side: int) -> FloatArray:
-    """Grey, `side`×`side`, softened so that focus and noise do not matter, zero mean, unit norm."""
+    """Grey, `side`×`side`, blurred so that focus and noise do not matter, zero mean, unit norm."""
     grey = cv2.cvtColor(np.ascontiguousarray(image_rgb), cv2.COLOR_RGB2GRAY).astype(np.float32)
     small = cv2.GaussianBlur(cv2.resize(grey, (side, side), interpolation=cv2.INTER_AREA), (0, 0), 0.8)
     flat = small.ravel() - small.mean()
@@ -103,12 +103,12 @@ def _normalised(image_rgb: ImageArray, side: int) -> FloatArray:
 
 
 def same_picture(a: Look, b: Look, limits: tuple[float, float, float]) -> float | None:
-    """The correlation of frames, or of faces laid over, when `a` and `b` are near-duplicates, else None.
+    """The correlation of frames, or of registered faces, when `a` and `b` are near-duplicates, else None.
 
-    `limits` are the least correlation of frames (and of faces laid over each other), of aligned faces, and
-    the least cosine of embeddings.
-    The same bytes are duplicates whatever they show; another expression makes another picture of an
-    otherwise equal one, unless the faces agree to the pixel and the words were wrong.
+    `limits` are the minimum correlation of frames (and of registered faces), of aligned faces, and the
+    minimum cosine of embeddings.
+    The same bytes are always duplicates; pictures with different expressions are not, unless the faces match
+    to the pixel, so that the predicted expressions must be wrong.
     """
     if a.photo.sha256 and a.photo.sha256 == b.photo.sha256:
         return 1.0
@@ -125,7 +125,7 @@ def same_picture(a: Look, b: Look, limits: tuple[float, float, float]) -> float 
 
 
 def resemblance(a: Look, b: Look) -> float:
-    """How well the faces of two photos fit to the pixel, 0..1, either way round; 0 when far from it."""
+    """Correlation of the registered faces of two photos, 0..1, also mirrored; 0 when they are far apart."""
     straight = float(a.face @ b.face)
     mirrored = float(a.face @ b.face.reshape(FACE_SIDE, FACE_SIDE)[:, ::-1].ravel())
     screened = max(straight, mirrored)
@@ -143,14 +143,14 @@ def resemblance(a: Look, b: Look) -> float:
 
 
 def linked(looks: Sequence[Look | None], limits: tuple[float, float, float]) -> frozenset[int]:
-    """Indices of the photos that resemble another one too much to stand on both sides of the holdout."""
+    """Indices of the photos that resemble another one too much to be split between training and holdout."""
     pairs = itertools.combinations([(i, look) for i, look in enumerate(looks) if look is not None], 2)
     close = min(LINKED_FIT, limits[0])
     return frozenset(n for (i, a), (j, b) in pairs if resemblance(a, b) >= close for n in (i, j))
 
 
 def sharper(a: Look | None, b: Look | None) -> bool:
-    """Whether `a` is the one to keep: the sharper; of equals the larger; then the first by name."""
+    """Whether `a` is the one to keep: the sharper; then the larger; then the first by name."""
     assert a is not None and b is not None
     if abs(a.sharpness - b.sharpness) > SHARPNESS_TIE * max(a.sharpness, b.sharpness, 1e-6):
         return a.sharpness > b.sharpness

@@ -1,6 +1,6 @@
-"""What is wrong with a photo, one finding at a time: a stable code, what was measured, what was asked.
+"""The findings of the photo check: a stable code, the measured value, the threshold.
 
-A bad photo is data, not an exception.  Lengths are pixels of the upright original unless said; luma is
+A bad photo is data, not an exception.  Lengths are pixels of the upright original unless stated; luma is
 0..255; angles are degrees.
 """
 
@@ -38,19 +38,19 @@ NEEDS: Final[Mapping[str, str]] = {
     "occluded": "a model for covered faces",
     "sunglasses": "five keypoints for dark lenses; a model for glasses to rule them out",
 }
-"""Every code a finding can carry, and what must be there to tell; codes never change their meaning."""
+"""Every finding code, and what it needs; codes never change their meaning."""
 
 CODES: Final = tuple(NEEDS)
 NO_GLASSES: Final = GLASSES[0]
 
 
 DETECT_SIDE_PX: Final = 1280
-"""The longer side of the picture that the detector sees."""
+"""The longer side of the detector's input."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckSettings:
-    """The thresholds of the per-photo checks; the usual ones are those of the configuration."""
+    """The thresholds of the per-photo checks; the defaults are those of the configuration."""
 
     min_face_px: float  # longer side of the face box in the original
     min_side_px: int  # shorter side of the picture
@@ -80,8 +80,11 @@ def of_face(
     *,
     hidden: bool = False,
 ) -> Iterator[Finding]:
-    """Everything that one face and its pixels tell.  `face` is in pixels of the original, `view_face` in
-    those of `view`, which shows it best.  `hidden`: only lifted shadows show it, so hard light rejects."""
+    """All findings from one face and its pixels.
+
+    `face` is in pixels of the original, `view_face` in those of `view`, which has the best resolution.
+    `hidden`: only lifted shadows show the face, so hard light rejects.
+    """
     yield from low_resolution(photo, settings)
     small = list(_face_too_small(face, settings))
     yield from small
@@ -93,18 +96,18 @@ def of_face(
     yield from _extreme_pose(face, settings)
     yield from _sunglasses(aligned, face, settings)
     if hidden:
-        yield not_checked("occluded", "The face is too dark to tell what hides it.")
+        yield not_checked("occluded", "The face is too dark to see what covers it.")
     else:
         yield from _occluded(face, settings)
 
 
 def not_checked(code: str, advice: str) -> Finding:
-    """The finding for what cannot be told."""
+    """The finding for what cannot be checked."""
     return Finding(code, "not_checked", None, None, advice)
 
 
 def several_faces(faces: list[Face], settings: CheckSettings) -> Iterator[Finding]:
-    """`faces` are all that were found, largest first."""
+    """`faces` are all detected faces, largest first."""
     if len(faces) > 1:
         share = faces[1].size_px / max(faces[0].size_px, 1e-6)
         if share >= settings.several_faces_ratio:
@@ -129,12 +132,12 @@ def _face_too_small(face: Face, settings: CheckSettings) -> Iterator[Finding]:
 
 
 def _blurred(aligned: ImageArray, view_face: Face, settings: CheckSettings) -> Iterator[Finding]:
-    """Asks less of faces that the alignment had to enlarge: their edges widen by that alone."""
+    """More tolerant for faces that the alignment upscales, which widens their edges."""
     enlarged = 1.0 / max(source_px_per_aligned_px(view_face.keypoints_px), 1e-3)
     limit = float(np.hypot(settings.max_blur_px, 0.45 * np.sqrt(max(0.0, enlarged**2 - 1))))
     measured = blur_px(aligned)
     if measured > limit:
-        advice = "The face is out of focus or moved. Use a sharper photo."
+        advice = "The face is out of focus or blurred by motion. Use a sharper photo."
         yield Finding("blurred", "reject", measured, limit, advice)
 
 
@@ -158,9 +161,9 @@ def _exposure(image: ImageArray, face: Face, settings: CheckSettings, harsh: Sev
     highlight = float(np.percentile(luma, 95))
     blown, crushed = float(np.mean(luma >= 250.0)), float(np.mean(luma <= 12.0))
     dark = "The face is too dark. Use a photo with light on the face."
-    bright = "The face is burnt out. Use a photo with softer light or less exposure."
+    bright = "The face is overexposed. Use a photo with softer light or less exposure."
     hard = "Much of the face is pure black or white. A photo in softer light teaches more."
-    sided = "One side of the face lies in the dark. A photo in softer light teaches more."
+    sided = "One side of the face is in the dark. A photo in softer light teaches more."
     clipped, contrast = blown + crushed, contrast_stops(image, face)
     if contrast > settings.max_contrast_stops and highlight >= settings.min_highlight:
         yield Finding("harsh_contrast", harsh, contrast, settings.max_contrast_stops, sided)
@@ -177,7 +180,7 @@ def _exposure(image: ImageArray, face: Face, settings: CheckSettings, harsh: Sev
 
 
 def _cut_off(photo: Photo, face: Face, settings: CheckSettings) -> Iterator[Finding]:
-    """The room between the face (box, keypoints, landmarks) and the nearest border, in face sizes."""
+    """The distance from the face (box, keypoints, landmarks) to the nearest border, in face sizes."""
     width, height = photo.size_px
     x0, y0, x1, y1 = face.box_xyxy_px
     points = [np.array([[x0, y0], [x1, y1]]), face.keypoints_px]
@@ -195,14 +198,16 @@ _UPSIDE_DOWN_DEG: Final = 135.0
 
 
 def _extreme_pose(face: Face, settings: CheckSettings) -> Iterator[Finding]:
-    """Turned, tilted or leaning too far; without a pose model, the line of the eyes tells the last."""
+    """Turned, tilted or leaning too far; without a pose model only the last, from the line of the eyes."""
     roll = roll_deg(face)
     limits = [(abs(roll), settings.max_roll_deg, _leaning(roll))]
     if face.pose_deg is not None:
         pitch, yaw = abs(face.pose_deg[0]), abs(face.pose_deg[1])
-        limits.append((yaw, settings.max_yaw_deg, "The head is turned away too far. Use a calmer pose."))
         limits.append(
-            (pitch, settings.max_pitch_deg, "The head is tilted up or down too far. Use a calmer pose.")
+            (yaw, settings.max_yaw_deg, "The head is turned away too far. Use a less extreme pose.")
+        )
+        limits.append(
+            (pitch, settings.max_pitch_deg, "The head is tilted up or down too far. Use a less extreme pose.")
         )
     over = [(angle / limit, angle, limit, advice) for angle, limit, advice in limits if angle > limit]
     if over:
@@ -213,30 +218,32 @@ def _extreme_pose(face: Face, settings: CheckSettings) -> Iterator[Finding]:
 
 
 def _leaning(roll: float) -> str:
-    """What to do about a roll; positive leans clockwise, so the picture must turn to the left."""
+    """Advice on a roll; positive leans clockwise, so the picture must be turned to the left."""
     if abs(roll) >= _UPSIDE_DOWN_DEG:
-        return "The picture seems to lie upside down. Turn it and save it again."
+        return "The picture seems to be upside down. Turn it and save it again."
     if abs(roll) >= _ON_ITS_SIDE_DEG:
         way = "left" if roll > 0 else "right"
-        return f"The picture seems to lie on its side. Turn it to the {way} and save it again."
-    return "The head is leaning too far. Turn the picture until the head is upright, or use a calmer pose."
+        return f"The picture seems to be on its side. Turn it to the {way} and save it again."
+    return (
+        "The head is leaning too far. Turn the picture until the head is upright, or use a less extreme pose."
+    )
 
 
 def _occluded(face: Face, settings: CheckSettings) -> Iterator[Finding]:
     if face.covered_share is None:
-        yield not_checked("occluded", "This face pack cannot tell; look for yourself.")
+        yield not_checked("occluded", "This face pack cannot check this; look for yourself.")
     elif face.covered_share > settings.max_covered_share:
-        advice = "Something hides part of the face. Use a photo without hands, mask or cup before it."
+        advice = "Something covers part of the face. Use a photo without hands, mask or cup in front of it."
         yield Finding("occluded", "reject", face.covered_share, settings.max_covered_share, advice)
 
 
 SUNGLASSES_MAX_YAW_DEG: Final = 40.0
-"""Beyond, the aligned crop no longer has the eyes where they are looked for."""
+"""Beyond this yaw the aligned crop no longer has the eyes at the expected place."""
 
 
 def _sunglasses(aligned: ImageArray, face: Face, settings: CheckSettings) -> Iterator[Finding]:
-    """Dark eyes reject; bright ones prove nothing, as lenses let light through or move the keypoints, unless
-    a model for glasses sees none."""
+    """Dark eyes reject; bright ones prove nothing, as lenses let light through or shift the keypoints, unless
+    a model for glasses predicts none."""
     yaw = face.pose_deg[1] if face.pose_deg is not None else 0.0
     measured = eye_brightness(aligned, yaw)
     if abs(yaw) <= SUNGLASSES_MAX_YAW_DEG and measured < settings.min_eye_brightness:

@@ -1,8 +1,8 @@
-"""Datasets of other trainers: kohya's `10_sks person/` folders in and out, Hugging Face imagefolders in.
+"""Datasets of other trainers: import and export of kohya's `10_sks person/` folders, import of imagefolders.
 
 Layout read and written: one folder per subject, named `REPEATS_TRIGGER CLASS`, with a `.txt` of the same
-name beside each picture (kohya-ss/sd-scripts, train_README).  Pictures are copied byte for byte; nothing
-of the source is changed.
+name beside each picture (kohya-ss/sd-scripts, train_README).  Pictures are copied byte for byte; the
+source is not changed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ IMAGES: Final = "img"
 MASKS: Final = "masks"
 _FOLDER: Final = re.compile(r"^(\d+)_(\S+)(?: (.+))?$")
 _MAX_REPEATS: Final = 1000
-"""`2024_anna` is a year and a name, not two thousand repeats of a trigger."""
+"""Maximum of REPEATS: `2024_anna` is a year and a name."""
 _NEEDED: Final = "folders such as `10_sks person`, or captions or a metadata.jsonl beside the pictures"
 _MOST_NAME_BYTES: Final = 255
 """Of a file name on the usual disks."""
@@ -34,7 +34,7 @@ _MOST_NAME_BYTES: Final = 255
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What an import brought; `trigger` and `subject` are empty when the source does not name them."""
+    """The result of an import; `trigger` and `subject` are empty when the source does not name them."""
 
     photos: int
     captions: int
@@ -53,10 +53,9 @@ class _Source:
 def export_kohya(
     crops: Sequence[CaptionedCrop], folder: Path, *, trigger: str, subject: str, repeats: int = 10
 ) -> Path:
-    """Write `img/REPEATS_TRIGGER CLASS/*.png` with captions, and `masks/`; the folder of the pictures.
+    """Write `img/REPEATS_TRIGGER CLASS/*.png` with captions, and `masks/`; returns the pictures' folder.
 
-    Held-out photos are not part of it.  Raises InputError when `folder` holds anything else than an
-    earlier export.
+    Held-out photos are excluded.  Raises InputError when `folder` contains anything but an earlier export.
     """
     if not crops:
         raise InputError(
@@ -64,9 +63,9 @@ def export_kohya(
         )
     if folder.exists() and not _is_export(folder):
         raise InputError(
-            "this folder holds other things",
+            "this folder contains other files",
             where=folder,
-            needed="a new folder, or one that an export made",
+            needed="a new folder, or an earlier export",
             remedy="Choose another --out.",
         )
     name = f"{repeats}_{_safe(trigger)} {_safe(subject)}"
@@ -123,9 +122,9 @@ def import_dataset(source: Path, photos: Path) -> Imported:
 
 
 def _subject_of(source: Path) -> tuple[list[Path], str, str]:
-    """The folders that hold the pictures, trigger and class word.
+    """The folders that contain the pictures, trigger and class word.
 
-    What is inside counts before the folder's own name, which may be a date or a project.
+    Subfolders take precedence over the folder's own name, which may be a date or a project.
     """
     inside = source / IMAGES if (source / IMAGES).is_dir() else source
     tables = [folder for folder in (source / "train", source) if (folder / METADATA).is_file()]
@@ -135,7 +134,7 @@ def _subject_of(source: Path) -> tuple[list[Path], str, str]:
         subjects = sorted({(m[2], m[3] or "") for _, m in named})
         if len(subjects) > 1:
             got = ", ".join(" ".join(s).strip() for s in subjects)
-            remedy = "Give the folder of one subject alone."
+            remedy = "Pass the folder of one subject."
             raise InputError("several subjects in one dataset", where=source, got=got, remedy=remedy)
         if named:
             return [p for p, _ in named], *subjects[0]
@@ -158,7 +157,7 @@ def _pictures(folder: Path) -> Iterator[_Source]:
 
 
 def _photos(folder: Path) -> list[Path]:
-    """The photos of a folder, and of those below it that rows of its metadata name."""
+    """The photos of a folder, and those below it that its metadata lists."""
     rows = read_metadata(folder / METADATA)
     parents = {PurePosixPath(name.replace("\\", "/")).parent for name in rows}
     below = sorted(p for p in parents if p.parts and not p.is_absolute() and ".." not in p.parts)
@@ -177,7 +176,7 @@ def _warn_of_strangers(folder: Path) -> int:
 
 
 def _free_name(name: str, taken: set[str]) -> str:
-    """The name, or one with a number when a picture (or its caption file) of that name is there already."""
+    """The name, or one with a number if a picture (or its caption file) of that name exists."""
     stem, suffix = Path(name).stem, Path(name).suffix
     number = 1
     while stem.lower() in taken:

@@ -1,4 +1,4 @@
-"""How hard the light on a face is: stops between its lit and its shadowed side."""
+"""Contrast of the light on a face: stops between its lit and its shadowed side."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ELLIPSE: Final = (0.8, 1.1)
 _LEAST_SIDE: Final = 0.2
 _GAP: Final = 0.05
 _FLOOR: Final = 1.5e-4
-"""Half a code value of eight-bit sRGB: what is darker is black whatever the light was."""
+"""Half a code value of eight-bit sRGB: darker values are black."""
 _LUMINANCE: Final = np.array([0.2126, 0.7152, 0.0722], dtype=np.float32)  # ITU-R BT.709
 _SPLITS: Final = 9
 _BLACK: Final = 2.4e-3
@@ -29,10 +29,10 @@ _LEAST_STRIP: Final = 0.2
 def contrast_stops(image_rgb: ImageArray, face: Face) -> float:
     """log2 of the luminance of the brighter side of the face over that of the other.
 
-    The skin inside the landmarks (around the five keypoints for packs without) is parted across the line
-    of the eyes, at the place where the medians of both parts differ most; each part is at least a fifth of
-    it.  Medians and parts from top to bottom, so that beards, dark glasses and shaded eyes, which are on
-    both sides, count for little.  A side that is black counts even where the landmarks leave it out.
+    The skin inside the landmarks (around the five keypoints for packs without) is split across the line of
+    the eyes, where the medians of both parts differ most; each part is at least a fifth of it.  Medians of
+    parts from top to bottom, so that beards, dark glasses and shaded eyes, which are on both sides, have
+    little effect.  A black side counts even where the landmarks leave it out.
     """
     points = _outline(face)
     low, high = points.min(axis=0), points.max(axis=0)
@@ -53,10 +53,10 @@ def contrast_stops(image_rgb: ImageArray, face: Face) -> float:
 
 
 def _beside(image_rgb: ImageArray, points: np.ndarray, face_stops: float) -> float:
-    """Stops from the face down to the black beside it; 0 when not just one of its sides is black.
+    """Stops from the face down to the black beside it; 0 unless exactly one side is black.
 
-    A face finder takes the lit half of a face for a profile.  Then the dark half lies beside the landmarks,
-    and so does the black of neck and shoulder, which a dark backdrop behind a true profile would not reach.
+    A detector mistakes the lit half of a face for a profile.  Then the dark half is beside the landmarks, and
+    so is the black of neck and shoulder, where the dark backdrop of a true profile would not be.
     """
     low, high = points.min(axis=0), points.max(axis=0)
     wide, tall = high - low
@@ -77,7 +77,7 @@ def _beside(image_rgb: ImageArray, points: np.ndarray, face_stops: float) -> flo
 
 
 def _step(stops: np.ndarray, share: float) -> float:
-    """Difference of the medians of both sides of a place, a little on either side of it left out."""
+    """Difference of the medians on both sides of a position, with a small gap."""
     left, right = (int(np.clip(share + side * _GAP, 0.02, 0.98) * len(stops)) for side in (-1, 1))
     return float(np.median(stops[: max(left, 1)]) - np.median(stops[min(right, len(stops) - 1) :]))
 

@@ -1,8 +1,8 @@
-"""Laying one aligned face over another, to see whether both are the same pixels.
+"""Registration of one aligned face with another, to test whether both have the same pixels.
 
-The five keypoints of two copies differ by a pixel or two; an affine movement found by enhanced correlation
-(Evangelidis & Psarakis, "Parametric image alignment", PAMI 2008) takes that out.  Light that was changed
-evenly drops out of the correlation.
+The five keypoints of two copies differ by a pixel or two; an affine transform by enhanced correlation (ECC,
+Evangelidis & Psarakis, "Parametric image alignment", PAMI 2008) corrects that.  Uniform changes of light
+cancel out in the correlation.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Mask = npt.NDArray[np.bool_]
 SIDE: Final = 64
 _SOFTEN_PX: Final = 1.0
 _EDGE: Final = np.ones((5, 5), np.uint8)
-"""The softening carries what lies outside this far in."""
+"""Erosion kernel: the blur carries the outside this far inwards."""
 _INSIDE: Final = 253
 _STOP: Final = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 30, 1e-4)
 _MIN_COVERED: Final = 0.3
@@ -30,9 +30,9 @@ _FLAT: Final = 1.0
 
 
 def aligned_luma(image_rgb: ImageArray, keypoints_px: FloatArray) -> tuple[FloatArray, Mask]:
-    """The aligned face as (SIDE, SIDE) luma, and which of it lies inside the picture.
+    """The aligned face as (SIDE, SIDE) luma, and the mask of its part inside the picture.
 
-    It is reduced before it is turned, so that nothing aliases.
+    It is downscaled before it is rotated, to avoid aliasing.
     """
     scale = min(1.0, 1.0 / max(source_px_per_aligned_px(keypoints_px), 1e-3))
     height, width = image_rgb.shape[:2]
@@ -50,9 +50,9 @@ def aligned_luma(image_rgb: ImageArray, keypoints_px: FloatArray) -> tuple[Float
 
 
 def laid_over(a: FloatArray, a_inside: Mask, b: FloatArray, b_inside: Mask) -> float:
-    """The correlation 0..1 of two (SIDE, SIDE) faces after the movement that fits them best; 0 for none.
+    """The correlation 0..1 of two (SIDE, SIDE) faces after the best transform; 0 for none.
 
-    Only what lies inside both pictures counts.
+    Only the overlap of both pictures counts.
     """
     if a_inside.sum() > b_inside.sum():  # the smaller one is sought in the other
         a, a_inside, b, b_inside = b, b_inside, a, a_inside

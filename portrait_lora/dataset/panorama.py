@@ -1,6 +1,6 @@
-"""Finding faces in very long pictures: a panorama that is reduced as a whole leaves its faces a few pixels.
+"""Face detection in very long pictures: downscaling a whole panorama would leave faces a few pixels wide.
 
-Windows of twice the shorter side, each overlapping half of the next, are looked at one by one.
+It uses windows of twice the shorter side, each overlapping half of the next.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from portrait_lora.dataset.photos import ImageArray
 from portrait_lora.records import Face, readonly
 
 LONG: Final = 2.5
-"""Longer over shorter side from which a picture is looked at in windows."""
+"""Minimum ratio of longer to shorter side for windows."""
 _SAME_PLACE: Final = 0.5
 
 Find = Callable[[ImageArray], list[Face]]
 
 
 def is_long(size_px: tuple[int, int]) -> bool:
-    """Whether a picture of this size (W, H) is looked at in windows."""
+    """Whether a picture of this size (W, H) is processed in windows."""
     return max(size_px) > LONG * min(size_px)
 
 
 def side_px(size_px: tuple[int, int], detect_side_px: int) -> int:
-    """The longer side to reduce a long picture to, so that a window's longer side is `detect_side_px`."""
+    """The longer side to downscale a long picture to, so that a window's longer side is `detect_side_px`."""
     return min(max(size_px), round(detect_side_px / 2 * max(size_px) / min(size_px)))
 
 
@@ -66,7 +66,7 @@ def _moved(face: Face, offset_px: tuple[int, int]) -> Face:
 
 
 def _each_once(faces: list[Face]) -> list[Face]:
-    """Of faces in one place the surest; a window's border cuts faces, which the next window sees whole."""
+    """Non-maximum suppression: a face cut by one window's border is whole in the next."""
     kept: list[Face] = []
     for face in sorted(faces, key=lambda f: (-f.score, f.box_xyxy_px)):
         if not any(_overlap(face, other) > _SAME_PLACE for other in kept):

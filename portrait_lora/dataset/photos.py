@@ -1,4 +1,4 @@
-"""Photos as the dataset reads them: the program's one reader, under the name this room calls it by."""
+"""Photos as the dataset reads them: the program's picture reader."""
 
 from portrait_lora.pictures.reader import (
     FORMATS,

@@ -1,7 +1,7 @@
-"""`check.html`: one self-contained page that shows every photo, its verdict and why.
+"""`check.html`: one self-contained page with every photo, its verdict and the reasons.
 
-Thumbnails are embedded as data URIs; nothing is loaded from anywhere.  The page shows the subject's
-photos, so it belongs beside them and nowhere else.
+Thumbnails are embedded as data URIs; nothing is loaded from elsewhere.  The page shows the subject's
+photos, so it should stay beside them.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ _WITHOUT_FIGURES: Final = {"no_face", "unreadable"}
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One finding in words."""
+    """One finding as text."""
 
     code: str
     title: str
@@ -105,7 +105,7 @@ def write_check_html(
 ) -> None:
     """Write the page.  Without `curated` (too few photos) it shows `reports` as they are.
 
-    The order of the photos is that of `reports`; the findings of curation replace those given there.
+    The order of the photos is that of `reports`; the findings of curation replace those in it.
     """
     final = _final(curated, reports)
     held = {r.photo.path for r in curated.holdout} if curated else set()
@@ -209,7 +209,7 @@ def _card(report: PhotoReport, held: bool) -> Card:
 
 
 def _printable(name: str) -> str:
-    """A file name as valid Unicode: bytes that are not become question marks."""
+    """A file name as valid Unicode: invalid bytes become question marks."""
     return name.encode("utf-8", "replace").decode("utf-8")
 
 
@@ -246,7 +246,7 @@ def _number(value: float) -> str:
 
 
 def _thumbnail(report: PhotoReport) -> str:
-    """A small upright JPEG with the mark of a drawn picture and no other metadata, as data: URI; or empty."""
+    """A small upright JPEG as a data: URI, with only the mark of a synthetic picture, if any; else empty."""
     width, height = report.photo.size_px
     if width == 0:
         return ""

@@ -1,9 +1,9 @@
-"""A second look where the face finder saw nothing, or nothing it is sure of.
+"""A second detection pass for photos without a confident face.
 
-Finders know upright, evenly lit, sharp faces.  A head that leans, a picture on its side, a face half in the
-dark and one out of focus are faces all the same: they are looked for in turned and in lifted copies and, for
-blur is narrower from far away, as a smaller part of a larger picture; and told in the pixels of the picture
-as it is.  At most eleven looks more, none for a face found with confidence.
+Detectors are trained on upright, evenly lit, sharp faces.  Leaning heads, pictures on their side, faces half
+in the dark and blurred faces are searched for in rotated copies, in copies with lifted shadows, and (because
+blur matters less at a smaller scale) in a copy with extended borders.  Results are in pixels of the original
+picture.  At most eleven more passes, none for a face detected with confidence.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from portrait_lora.records import Face, FloatArray, readonly
 Find = Callable[[ImageArray], list[Face]]
 
 SURE_SCORE: Final = 0.75
-"""Upright faces in usable light score more (0.8 and above measured), chance finds in turned ones less."""
+"""Upright faces in usable light score more (measured: from 0.8), false positives in rotated copies less."""
 _CLEARER: Final = 0.1
 _TURNS_DEG: Final = (45.0, -45.0, 90.0, -90.0, 135.0, -135.0, 180.0)
 _SHADOW_LUMA: Final = 24
 _SHADOW_SHARE: Final = 0.1
 _MARGIN: Final = 0.25
 _LIFTS: Final = (0.5, 0.3)
-"""Exponents on the code values; the second is for sides of which a camera keeps a few code values only."""
+"""Exponents on the code values; the second is for sides with only a few code values."""
 
 
 def second_look(image: ImageArray, faces: list[Face], find: Find) -> tuple[list[Face], bool]:
-    """The faces to go on with, largest first, and whether only lifted shadows show them.
+    """The faces to use, largest first, and whether only lifted shadows reveal them.
 
-    `found` are those of a first look at the RGB `image`; they stay when it was sure, or when no other look
-    is surer of its largest face (a turned one clearly so).
+    `faces` are those of a first pass over the RGB `image`; they are kept if it was confident, or if no other
+    pass is more confident of its largest face (a rotated one by a margin).
     """
     faces = faces or _farther(image, find)
     if faces and faces[0].score >= SURE_SCORE:
@@ -56,7 +56,7 @@ def second_look(image: ImageArray, faces: list[Face], find: Find) -> tuple[list[
 
 
 def _farther(image: ImageArray, find: Find) -> list[Face]:
-    """Faces of the picture with its edges drawn out by a quarter on every side."""
+    """Faces of the picture with its borders extended by a quarter on every side."""
     down, across = (round(side * _MARGIN) for side in image.shape[:2])
     copy = cv2.copyMakeBorder(image, down, down, across, across, cv2.BORDER_REPLICATE)
     back = np.array([[1.0, 0.0, -across], [0.0, 1.0, -down]])
@@ -65,13 +65,13 @@ def _farther(image: ImageArray, find: Find) -> list[Face]:
 
 
 def _middle_is_inside(face: Face, image: ImageArray) -> bool:
-    """What is drawn out of the edges is no face."""
+    """Whether the centre of the face is inside the original picture."""
     x0, y0, x1, y1 = face.box_xyxy_px
     return 0 < (x0 + x1) / 2 < image.shape[1] and 0 < (y0 + y1) / 2 < image.shape[0]
 
 
 def _lifted(image: ImageArray, find: Find) -> list[Face]:
-    """Faces with the shadows made brighter; what is measured of their light is that of the picture."""
+    """Faces in a copy with lifted shadows; their brightness is measured in the original."""
     luma = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
     if float(np.mean(luma <= _SHADOW_LUMA)) < _SHADOW_SHARE:
         return []
@@ -89,7 +89,7 @@ def _lifted(image: ImageArray, find: Find) -> list[Face]:
 
 
 def _turned(image: ImageArray, find: Find) -> list[Face]:
-    """Faces of the turn that shows the largest one best, then of the turn that sets that one upright."""
+    """Faces of the best-scoring rotation, then of the rotation that makes that face upright."""
     best: list[Face] = []
     angle_deg = 0.0
     for turn in _TURNS_DEG:
@@ -106,7 +106,7 @@ def _turned(image: ImageArray, find: Find) -> list[Face]:
 
 
 def _find_turned(image: ImageArray, angle_deg: float, find: Find) -> list[Face]:
-    """Faces of the picture turned counter-clockwise, in pixels of the picture as it is."""
+    """Faces of the picture rotated counter-clockwise, in pixels of the original."""
     height, width = image.shape[:2]
     turn = cv2.getRotationMatrix2D((width / 2, height / 2), angle_deg, 1.0)
     cosine, sine = abs(turn[0, 0]), abs(turn[0, 1])
@@ -144,7 +144,7 @@ def _face_back(face: Face, back: np.ndarray, angle_deg: float) -> Face:
 
 
 def roll_deg(face: Face) -> float:
-    """How far the head leans clockwise, -180..180: the pack's own measure, else the line of the eyes."""
+    """Clockwise roll of the head, -180..180: from the pack's pose, else the line of the eyes."""
     if face.pose_deg is not None:
         return face.pose_deg[2]
     across = face.keypoints_px[1] - face.keypoints_px[0]

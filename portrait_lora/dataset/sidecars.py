@@ -1,6 +1,6 @@
-"""Captions that came with photos: which text file, or which row of a `metadata.jsonl`, is that of a picture.
+"""Sidecar captions: the text file, or the row of a `metadata.jsonl`, of a picture.
 
-Trainers name both in many ways: `a.txt`, `a.TXT`, `a.jpg.txt`, `./a.jpg`, `train/a.jpg`, `C:\\data\\a.jpg`;
+Trainers use many naming schemes: `a.txt`, `a.TXT`, `a.jpg.txt`, `./a.jpg`, `train/a.jpg`, `C:\\data\\a.jpg`;
 and one system writes é as one character where another writes two.
 """
 
@@ -26,14 +26,14 @@ _log = log.get(__name__)
 
 
 def caption_of(photo: Path, rows: Mapping[str, str]) -> str:
-    """The text beside a photo, else that of its row; empty without either.  Raises InputError."""
+    """The caption file's text, else that of its row; empty without either.  Raises InputError."""
     file = caption_file(photo)
     text = " ".join(read_text(file).split()) if file else ""
     return text or row_of(photo, rows)
 
 
 def caption_file(photo: Path) -> Path | None:
-    """`a.txt`, `a.caption` or `a.jpg.txt` of `a.jpg`, whatever their case; links are not followed."""
+    """`a.txt`, `a.caption` or `a.jpg.txt` of `a.jpg`, case-insensitive; symbolic links are not followed."""
     exact = [photo.with_suffix(suffix) for suffix in SUFFIXES]
     # os.path: a name too long to exist is no file, where Path raises
     if exact_match := next((p for p in exact if os.path.isfile(p) and not os.path.islink(p)), None):
@@ -45,14 +45,14 @@ def caption_file(photo: Path) -> Path | None:
 
 
 def row_of(photo: Path, rows: Mapping[str, str]) -> str:
-    """The caption of the row that names this photo; empty when none does, or several that say different."""
+    """The caption of the row of this photo; empty without one, or with several that differ."""
     fitting = _fitting(photo, rows)
     captions = {rows[name] for name in fitting}
     return captions.pop() if len(captions) == 1 else ""
 
 
 def _fitting(photo: Path, rows: Mapping[str, str]) -> list[str]:
-    """The rows whose path ends as the photo's does; of several those that agree in most folders."""
+    """The rows whose path ends like the photo's; of several those with the longest common suffix."""
     parts = _parts(str(photo))
     agreeing = {name: _agree(parts, _parts(name)) for name in _by_name(rows).get(parts[-1], ())}
     most = max(agreeing.values(), default=0)
@@ -62,17 +62,17 @@ def _fitting(photo: Path, rows: Mapping[str, str]) -> list[str]:
 
 
 def warn_of_strangers(table: Path, rows: Mapping[str, str], photos: Iterable[Path]) -> int:
-    """How many rows of a table name none of these photos; told in a warning."""
+    """The number of rows that match none of these photos; logged as a warning."""
     met = {name for photo in photos for name in _fitting(photo, rows)}
     strange = [name for name in rows if name not in met]
     if strange:
-        text = "%s: %d of %d rows fit no picture, such as %r; a row names its picture in `file_name`"
+        text = "%s: %d of %d rows match no picture, such as %r; `file_name` must be the picture's path"
         _log.warning(text, table, len(strange), len(rows), strange[0][:100])
     return len(strange)
 
 
 def read_text(path: Path) -> str:
-    """A UTF-8 text file, its mark left out.  Raises InputError."""
+    """The content of a UTF-8 text file, without its byte order mark.  Raises InputError."""
     return _text(path, _MAX_BYTES)
 
 
@@ -81,7 +81,7 @@ def _text(path: Path, most: int) -> str:
         with path.open("rb") as stream:
             data = stream.read(most + 1)
         if len(data) > most:
-            raise InputError("too large for a text", where=path, needed=f"at most {most} bytes")
+            raise InputError("too large for a text file", where=path, needed=f"at most {most} bytes")
         return data.decode(_ENCODING).replace("\r\n", "\n").replace("\r", "\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError("not UTF-8 text", where=path, remedy="Save it as UTF-8.") from error
@@ -90,8 +90,8 @@ def _text(path: Path, most: int) -> str:
 def read_metadata(path: Path) -> Mapping[str, str]:
     """File name → caption of a Hugging Face `metadata.jsonl`; empty without one.
 
-    The caption is the value of `text`, `caption` or `prompt`.  Raises InputError with the line that is no
-    JSON object.
+    The caption is the value of `text`, `caption` or `prompt`.  Raises InputError with the line that is not
+    a JSON object.
     """
     if not path.is_file() or path.is_symlink():
         return {}
@@ -113,7 +113,7 @@ def _parsed(path: Path, _changed_ns: int) -> Mapping[str, str]:
 
 @lru_cache(maxsize=4)
 def _texts(folder: Path, _changed_ns: int) -> Mapping[str, Path]:
-    """The caption files of a folder by their plain names; of two that differ in case the first one."""
+    """The caption files of a folder by normalised name; of two that differ in case the first one."""
     files: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in SUFFIXES and path.is_file() and not path.is_symlink():
@@ -130,7 +130,7 @@ def _by_name(rows: Mapping[str, str]) -> Mapping[str, Sequence[str]]:
 
 
 def _agree(one: Sequence[str], two: Sequence[str]) -> int:
-    """In how many parts two paths agree, from their ends."""
+    """The number of equal path components, from the end."""
     count = 0
     for a, b in zip(reversed(one), reversed(two), strict=False):
         if a != b:
@@ -144,7 +144,7 @@ def _parts(name: str) -> tuple[str, ...]:
 
 
 def _plain(name: str) -> str:
-    """The same for every way of writing an accent, and for either case."""
+    """Normalised for Unicode composition and case."""
     return _composed(name).casefold()
 
 

@@ -1,4 +1,4 @@
-"""Who the subject is: the largest group of mutually similar faces.  N faces, D embedding width."""
+"""Identification of the subject: the largest group of mutually similar faces.  N faces, D embedding width."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 from portrait_lora.records import FloatArray
 
 SHARE_OF_THRESHOLD: Final = 0.65
-"""Of a pack's verification threshold: the average cosine from which photos are grouped.  Profiles and hard
-light take the subject's own photos below the threshold itself."""
+"""Fraction of a pack's verification threshold: the average cosine from which photos are grouped.  Profiles
+and hard light take the subject's own photos below the threshold itself."""
 _MILD: Final = 0.7
-"""An unusual view of the subject may fall to this share of the similarity when the group itself is wide."""
+"""An unusual view of the subject may fall to this fraction of the similarity in a diverse group."""
 _STRICT: Final = 1.5
-"""Asked in a group of alike photos: strangers reach more than the similarity itself, and the least alike of
-720 photos of 60 synthetic people still lay a fifth above the limit that this makes."""
+"""In a homogeneous group the limit is higher: strangers exceed the similarity itself, and the least similar
+of 720 photos of 60 synthetic people was still a fifth above this limit."""
 _SPREADS: Final = 3.5
 
 
@@ -40,7 +40,7 @@ def find_subject(embeddings_ND: FloatArray, same_person_similarity: float) -> Su
     """Split unit-norm embeddings into the subject and others.
 
     The core is the largest cluster of average linkage cut at the threshold.  A face belongs to the
-    subject when it resembles the closer half of the core; the cut follows the core's own spread, within
+    subject when it resembles the closer half of the core; the threshold follows the core's spread, within
     [0.7, 1.5] × `same_person_similarity`, so that a profile of the subject stays and a stranger does not,
     not even one whom the linkage drew into the core.
     """
@@ -62,7 +62,7 @@ def _threshold(of_core: np.ndarray, same_person: float) -> float:
 
 
 def _to_core(cosines_N: np.ndarray, core: list[int], me: int) -> float:
-    """Mean of the larger half of the cosines to the core, myself left out; 1 for a core of myself."""
+    """Mean of the larger half of the cosines to the core without the face itself; 1 for a core of one."""
     others = np.sort(cosines_N[[j for j in core if j != me]])[::-1]
     return float(others[: max(1, (len(others) + 1) // 2)].mean()) if len(others) else 1.0
 

@@ -1,4 +1,4 @@
-"""What is around a face: the colours of clothes and backdrop, and where the light comes from."""
+"""The surroundings of a face: colours of clothes and backdrop, and direction of the light."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from portrait_lora.records import Face, FloatArray, Variety
 ALIKE_LAB: Final = 12.0
 """Colours closer than this on average (CIE76 in Lab) count as the same outfit or backdrop."""
 SIDE_LIGHT_STOPS: Final = 0.6
-"""A face half brighter than the other by this many stops of luma is lit from that side."""
+"""Minimum difference in stops of luma between the halves of a face that is lit from one side."""
 _ENOUGH_PIXELS: Final = 20_000
 Light = Literal["from the left", "even", "from the right"]
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """Mean colours around a face, CIE Lab (L 0..100), None where the picture does not show them; and the
-    side, as seen, that the light on the face comes from."""
+    """Mean colours around a face, CIE Lab (L 0..100), None if they are not visible; and the side
+    of the picture that the light on the face comes from."""
 
     clothes_lab: tuple[float, float, float] | None
     backdrop_lab: tuple[float, float, float] | None
@@ -34,7 +34,7 @@ class Surroundings:
 
 
 def group_sizes(surroundings: Sequence[Surroundings]) -> tuple[Variety, ...]:
-    """How many photos share an outfit, a backdrop, a side of light; what no photo shows is left out."""
+    """Numbers of photos that share an outfit, a backdrop, a side of light; omitted if no photo shows it."""
     varieties: list[Variety] = []
     clothes = [s.clothes_lab for s in surroundings if s.clothes_lab is not None]
     backdrops = [s.backdrop_lab for s in surroundings if s.backdrop_lab is not None]
@@ -50,15 +50,15 @@ def _sizes(groups: Sequence[Sequence[int]]) -> tuple[int, ...]:
 
 
 def colour_groups(colours_lab: Sequence[tuple[float, float, float]]) -> list[list[int]]:
-    """Indices of the colours that are alike: average linkage cut at `ALIKE_LAB`."""
+    """Groups of indices of similar colours: average linkage cut at `ALIKE_LAB`."""
     table = np.asarray(colours_lab, dtype=np.float64).reshape(-1, 3)
     apart = np.linalg.norm(table[:, None] - table[None], axis=-1)
     return average_linkage(-apart, -ALIKE_LAB)
 
 
 def surroundings_of(image_rgb: ImageArray, face: Face, aligned_rgb: ImageArray | None = None) -> Surroundings:
-    """Colours of clothes and backdrop; the face is in pixels of this very picture.  The light is read from
-    the aligned 112 px crop when there is one."""
+    """Colours of clothes and backdrop; the face is in pixels of this picture.  The light is estimated
+    from the aligned 112 px crop, if any."""
     return Surroundings(
         mean_lab(clothes_pixels(image_rgb, face)),
         mean_lab(backdrop_pixels(image_rgb, face)),

@@ -1,7 +1,7 @@
-"""Why no face was found: too little light for one, or so much that only its eyes are left.
+"""Reason for a missing face: too dark, or so overexposed that only the eyes are left.
 
-A picture that is mostly dark or burnt is looked at again with its code values spread; a face that appears
-then is there, and the light is what is wrong with the photo.
+A picture that is mostly dark or overexposed is searched again with its code values stretched; if a face
+appears, the exposure is the problem.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from portrait_lora.records import Face, Finding
 Find = Callable[[ImageArray], list[Face]]
 
 DARK_PICTURE_HIGHLIGHT: Final = 110.0
-"""98th percentile of the luma: below, a picture without a face is brightened and looked at again."""
+"""98th percentile of the luma below which a picture without a face is brightened and searched again."""
 BURNT_PICTURE_SHARE: Final = 0.1
-"""From this share of pixels without any colour left, it is darkened and looked at again."""
+"""Fraction of blown-out pixels from which it is darkened and searched again."""
 _BURNT: Final = 250
 _FROM_LEVELS: Final = (220, 150, 245)
-"""Code values that become black; what lies above is spread over the whole range."""
+"""Code values that become black; those above are stretched over the whole range."""
 
 
 def unseen(image: ImageArray, find: Find, settings: CheckSettings) -> Finding | None:
-    """The finding for an RGB picture in which no face was found; None when light is not the reason."""
+    """The finding for an RGB picture without a detected face; None when exposure is not the reason."""
     return _too_dark(image, find, settings) or _burnt_out(image, find, settings)
 
 
@@ -41,7 +41,7 @@ def _too_dark(image: ImageArray, find: Find, settings: CheckSettings) -> Finding
     if not faces:
         return None
     luma = float(face_luma(image, faces[0]).mean())
-    advice = "The picture is so dark that the face is hardly there. Use a photo with light on the face."
+    advice = "The picture is so dark that the face is hardly visible. Use a photo with light on the face."
     return Finding("under_exposed", "reject", luma, settings.min_brightness, advice)
 
 
@@ -55,6 +55,8 @@ def _burnt_out(image: ImageArray, find: Find, settings: CheckSettings) -> Findin
             blown = float(np.mean(face_luma(image, faces[0]) >= float(_BURNT)))
             if blown <= settings.max_blown_share:
                 return None
-            advice = "The picture is so bright that the face is hardly there. Use a photo with softer light."
+            advice = (
+                "The picture is so bright that the face is hardly visible. Use a photo with softer light."
+            )
             return Finding("over_exposed", "reject", blown, settings.max_blown_share, advice)
     return None

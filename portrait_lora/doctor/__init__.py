@@ -1,1 +1,1 @@
-"""The machine examined: packages, devices, models, and a journey of one step."""
+"""Checks of this machine: packages, devices, models, and a self-test."""

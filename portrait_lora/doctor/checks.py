@@ -1,6 +1,6 @@
-"""Can this machine do the work, and if not, what to do: every finding names its remedy.
+"""Checks whether this machine is ready; every failed check has a remedy.
 
-`judge_machine` looks at facts, `judge_models` and `judge_likeness` at files; `selftest.py` runs the embedded
+`judge_machine` checks facts, `judge_models` and `judge_likeness` check files; `selftest.py` runs the embedded
 models for a few seconds.
 """
 
@@ -40,7 +40,7 @@ _HEADLESS: Final = "pip uninstall -y opencv-python-headless && pip install --for
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at; `remedy` is empty only when all is well."""
+    """The result of one check; `remedy` is empty only when there is no problem."""
 
     name: str
     status: Status
@@ -72,7 +72,7 @@ def judge_machine(
 
 
 def judge_models(hub: Hub) -> list[Check]:
-    """The embedded models and every pulled face pack, byte for byte."""
+    """Checksums of the embedded models and of every downloaded face pack."""
     checks = [_attempt("embedded base", _embedded_base), _attempt("face pack embedded", packs.resolve_pack)]
     for known in KNOWN.values():
         if installed(known):
@@ -80,7 +80,7 @@ def judge_models(hub: Hub) -> list[Check]:
     damaged = sorted(p.name for p in hub.cache.glob("models--*/blobs/*.incomplete"))
     if damaged:
         remedy = f"Remove the *.incomplete files below {hub.cache}."
-        checks.append(Check("hub cache", "warn", f"{len(damaged)} downloads were broken off", remedy))
+        checks.append(Check("hub cache", "warn", f"{len(damaged)} incomplete downloads", remedy))
     return checks
 
 
@@ -102,7 +102,7 @@ def judge_likeness(folder: Path, hub: Hub) -> list[Check]:
         checks.append(_attempt("consent", ask))
     stale = sorted(p.name for p in folder.rglob(".writing-*"))
     if stale:
-        remedy = f"No run is going on? Then remove {folder / stale[0]}."
+        remedy = f"If nothing is running, remove {folder / stale[0]}."
         checks.append(Check("unfinished writes", "warn", f"{len(stale)} folders", remedy))
     return checks
 
@@ -111,12 +111,12 @@ def _base(name: str, folder: Path, hub: Hub) -> None:
     pinned.locked(catalog.resolve_base(name), folder, hub)
     missing = pull.needs([name], folder, hub)
     if missing:
-        gated = " Its licence has to be accepted first." if missing[0].gated and hub.token is None else ""
+        gated = " Its licence must be accepted first." if missing[0].gated and hub.token is None else ""
         raise PortraitError(
             "the base model is not on this machine",
             where=name,
             needed=f"about {missing[0].gigabytes:.0f} GB",
-            remedy=f"Fetch it with: portrait-lora pull {name} --into {folder}.{gated}",
+            remedy=f"Download it with: portrait-lora pull {name} --into {folder}.{gated}",
         )
 
 
@@ -127,7 +127,7 @@ def _embedded_base() -> None:
         n for n, d in digests.items() if not (folder / n).is_file() or manifest.sha256_file(folder / n) != d
     ]
     if wrong:
-        remedy = "Install portrait-lora again."
+        remedy = "Reinstall portrait-lora."
         raise PortraitError("the embedded base is damaged", where=folder / wrong[0], remedy=remedy)
 
 
@@ -137,7 +137,7 @@ def _attempt(name: str, call: Callable[[], object]) -> Check:
     except PortraitError as error:
         return _failed(name, error)
     except (OSError, ValueError) as error:
-        return Check(name, "fail", f"{type(error).__name__}: {error}", "Install portrait-lora again.")
+        return Check(name, "fail", f"{type(error).__name__}: {error}", "Reinstall portrait-lora.")
     return Check(name, "ok", "present and verified")
 
 
@@ -153,7 +153,7 @@ def _python(m: Machine) -> Check:
 
 
 def _packages(m: Machine, needed: list[str], tested: Mapping[str, str]) -> list[Check]:
-    """Missing, too old, or damaged packages; those of another version than the tested one in one warning."""
+    """Missing, outdated or damaged packages; one warning for versions other than the tested ones."""
     checks: list[Check] = []
     other: list[str] = []
     wanted = [r for r in map(Requirement, needed) if r.marker is None or r.marker.evaluate({"extra": ""})]
@@ -167,11 +167,11 @@ def _packages(m: Machine, needed: list[str], tested: Mapping[str, str]) -> list[
             other.append(f"{need.name} {version} (tested: {pinned})")
     for name, file in m.damaged.items():
         remedy = f"pip install --force-reinstall --no-deps '{name}=={m.versions.get(name, '')}'"
-        checks.append(Check(f"package {name}", "fail", f"{file} is missing or was changed", remedy))
+        checks.append(Check(f"package {name}", "fail", f"{file} is missing or modified", remedy))
     if other:
-        remedy = "Should something fail: pip install -c constraints.txt portrait-lora"
+        remedy = "If something fails: pip install -c constraints.txt portrait-lora"
         checks.append(Check("versions", "warn", ", ".join(other), remedy))
-    return checks or [Check("packages", "ok", f"{len(wanted)} requirements met, in the tested versions")]
+    return checks or [Check("packages", "ok", f"{len(wanted)} requirements met, in tested versions")]
 
 
 def _opencv(m: Machine) -> Check:
@@ -194,14 +194,14 @@ def _gpu(m: Machine) -> list[Check]:
 def _no_gpu(m: Machine) -> tuple[Status, str, str]:
     if m.driver and not m.cuda_build:
         remedy = "Install the CUDA build: pip install --force-reinstall torch -c constraints.txt"
-        return "fail", "an NVIDIA driver, and a torch without CUDA", remedy
+        return "fail", "NVIDIA driver present, but torch is built without CUDA", remedy
     if m.cuda_build and not m.driver:
-        remedy = "Install the NVIDIA driver; in a container start it with --gpus all."
-        return "warn", "a torch with CUDA, and no driver", remedy
+        remedy = "Install the NVIDIA driver; start a container with --gpus all."
+        return "warn", "torch has CUDA, but there is no NVIDIA driver", remedy
     if m.driver:
-        remedy = "Update the driver, and see whether nvidia-smi lists the GPU."
-        return "fail", "the driver is there, torch finds no GPU", remedy
-    return "warn", "none", "The embedded models run on a CPU; real base models want a GPU."
+        remedy = "Update the driver, and check that nvidia-smi lists the GPU."
+        return "fail", "NVIDIA driver present, but torch finds no GPU", remedy
+    return "warn", "none", "The embedded models run on a CPU; real base models need a GPU."
 
 
 def _precision(m: Machine) -> Check:
@@ -221,7 +221,7 @@ def _disks(m: Machine) -> list[Check]:
     checks: list[Check] = []
     for place, free in m.free_gb.items():
         low = free < MIN_FREE_GB
-        remedy = "Make room, or let HF_HOME point to a larger disk." if low else ""
+        remedy = "Free some space, or set HF_HOME to a folder on a larger disk." if low else ""
         checks.append(Check(f"disk ({place})", "fail" if low else "ok", f"{free:.1f} GB free", remedy))
     return checks
 
@@ -229,22 +229,22 @@ def _disks(m: Machine) -> list[Check]:
 def _folders(m: Machine) -> list[Check]:
     bad = [path for path, can in m.writable.items() if not can]
     if not bad:
-        return [Check("folders", "ok", "can be written")]
-    remedy = "Change the permissions, or let HF_HOME point to a folder of yours."
-    return [Check("folders", "fail", f"{path} cannot be written", remedy) for path in bad]
+        return [Check("folders", "ok", "writable")]
+    remedy = "Change the permissions, or set HF_HOME to a folder that you can write."
+    return [Check("folders", "fail", f"{path} is not writable", remedy) for path in bad]
 
 
 def _hub(m: Machine) -> Check:
     if m.offline:
-        return Check("hub", "ok", "switched off; only what is here will be used")
+        return Check("hub", "ok", "disabled; only local files are used")
     if m.online is False:
-        remedy = "Check the connection or HF_ENDPOINT; work without it: --offline."
-        return Check("hub", "warn", "cannot be reached", remedy)
+        remedy = "Check the connection or HF_ENDPOINT; or work --offline."
+        return Check("hub", "warn", "unreachable", remedy)
     if m.login == "refused":
-        return Check("hub", "fail", "refuses the token", "Take a new one: hf auth login (or HF_TOKEN).")
-    reached = "reachable" if m.online else "not asked"
+        return Check("hub", "fail", "rejects the token", "Create a new one: hf auth login (or HF_TOKEN).")
+    reached = "reachable" if m.online else "not checked"
     if m.login == "none":
-        remedy = "Needed for gated models (* in `portrait-lora models`) only: hf auth login"
+        remedy = "Only needed for gated models (* in `portrait-lora models`): hf auth login"
         return Check("hub", "warn", f"{reached}, not logged in", remedy)
     return Check(
         "hub", "ok", f"{reached}, logged in" if m.login == "accepted" else f"{reached}, a token is set"
@@ -253,11 +253,11 @@ def _hub(m: Machine) -> Check:
 
 def _shadows(m: Machine) -> list[Check]:
     shadows = [name for name in KNOWN if (m.working_folder / name).exists()]
-    remedy = "Rename it: insightface would take it for the face pack of that name."
+    remedy = "Rename it: insightface would mistake it for the face pack of that name."
     return [Check("working folder", "fail", str(m.working_folder / name), remedy) for name in shadows]
 
 
 def summary(checks: list[Check]) -> Mapping[str, object]:
-    """For programs."""
+    """The checks as a JSON value."""
     rows = [{"name": c.name, "status": c.status, "found": c.observed, "remedy": c.remedy} for c in checks]
     return {"healthy": not any(c.status == "fail" for c in checks), "checks": rows}

@@ -1,4 +1,4 @@
-"""The installed packages as they lie on the disk: versions, damaged files, versions tested together."""
+"""Installed packages: versions, damaged files, versions tested together."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def versions() -> dict[str, str]:
 
 
 def damaged(names: Iterable[str]) -> dict[str, str]:
-    """Packages of which an installed file is gone or of another size: name → the first such file."""
+    """Packages with an installed file that is missing or has another size: name → the first such file."""
     problems: dict[str, str] = {}
     for name in names:
         try:
@@ -40,7 +40,7 @@ def damaged(names: Iterable[str]) -> dict[str, str]:
 
 
 def _wrong_file(one: metadata.Distribution) -> str:
-    """By the sizes in RECORD; compiled Python is made anew and does not count."""
+    """The first file that differs from its size in RECORD; compiled Python is regenerated and ignored."""
     for file, _, size in csv.reader((one.read_text("RECORD") or "").splitlines()):
         if not size or file.endswith(".pyc"):
             continue
@@ -51,7 +51,7 @@ def _wrong_file(one: metadata.Distribution) -> str:
 
 
 def tested() -> Mapping[str, str]:
-    """The versions that were tested together, by normalised name; empty when the list is not here."""
+    """The versions that were tested together, by normalised name; empty when the list is missing."""
     here = Path(__file__).resolve()
     for path in (here.parents[1] / "constraints.txt", here.parents[2] / "constraints.txt"):
         if path.is_file():

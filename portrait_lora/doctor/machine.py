@@ -1,4 +1,4 @@
-"""The facts about this machine that decide whether the program can work; gathered once, judged elsewhere."""
+"""The facts about this machine that the checks need; collected once, judged elsewhere."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from portrait_lora.faces.known import packs_home
 from portrait_lora.hub.hub import Hub
 
 Login = Literal["none", "token", "accepted", "refused"]
-"""No token, a token that was not tried, and what the hub says of it."""
+"""No token, a token that was not tried, and the hub's verdict on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +48,12 @@ class Machine:
 
 
 def requirements() -> list[str]:
-    """What the installed program asks for, as in its metadata."""
+    """The requirements in the metadata of the installed program."""
     return metadata.requires("portrait-lora") or []
 
 
 def probe(hub: Hub, *, network: bool) -> Machine:
-    """Look at this machine; with `network` the hub is asked for a sign of life (3 seconds at most)."""
+    """Collect the facts; with `network` the hub is contacted too (3 seconds at most)."""
     cuda_build, gpu, gpu_memory_gb, bf16, torch_error = _torch()
     cache, here = hub.cache, Path.cwd()
     online = network and not hub.offline
@@ -104,7 +104,7 @@ def _free_gb(path: Path) -> float:
 
 
 def _writable(path: Path) -> bool:
-    """Whether a file can be made there: tried, because permissions do not tell everything."""
+    """Whether a file can be created there: tried, because permissions are not conclusive."""
     try:
         with tempfile.TemporaryFile(dir=_existing(path)):
             return True
@@ -120,7 +120,7 @@ def _login(hub: Hub) -> Login:
 
 
 def _answer(address: str, token: str | None) -> int | None:
-    """The HTTP status of an address; None when nobody answers."""
+    """The HTTP status of a URL; None when there is no response."""
     if importlib.util.find_spec("httpx2") is None:
         return None
     import httpx2

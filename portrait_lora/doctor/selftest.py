@@ -1,4 +1,4 @@
-"""A few seconds on the embedded models: a face is rendered, found, encoded and looked at by the denoiser."""
+"""A self-test of a few seconds on the embedded models: a face is rendered, detected, encoded and denoised."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _T = TypeVar("_T")
 
 
 def self_test() -> float:
-    """Run it; the seconds it took.  Raises `PortraitError` naming the room that does not work."""
+    """Run it; returns the seconds taken.  Raises `PortraitError` naming the part that fails."""
     started = time.monotonic()
     picture = _room("the studio", _render)
     _room("the face pack", lambda: _find(picture))
@@ -31,7 +31,7 @@ def _room(name: str, call: Callable[[], _T]) -> _T:
     except PortraitError:
         raise
     except Exception as error:
-        remedy = "Install portrait-lora again; if it stays so, report what --verbose shows."
+        remedy = "Reinstall portrait-lora; if this recurs, report the output of --verbose."
         raise PortraitError(f"{name} does not work", got=repr(error), remedy=remedy) from error
 
 
@@ -71,11 +71,11 @@ def _encode(picture: Uint8Image) -> None:
         answer = family.predict(latents, torch.tensor([500]), condition, [Geometry(whole, (0, 0), whole)])
     family.load("none")
     if answer.shape != latents.shape or not bool(torch.isfinite(answer).all()):
-        raise RuntimeError(f"the denoiser answers {tuple(answer.shape)}")
+        raise RuntimeError(f"the denoiser returns {tuple(answer.shape)}")
 
 
 def checked_self_test() -> Check:
-    """The self-test as one of the doctor's checks."""
+    """The self-test as a check."""
     try:
         return Check("self-test", "ok", f"the embedded models work ({self_test():.1f} s)")
     except PortraitError as error:

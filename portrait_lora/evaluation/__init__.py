@@ -1,1 +1,1 @@
-"""Measuring what survived of a face: similarity, drift, copying, and the page that shows it."""
+"""Evaluation of likeness: similarity, identity drift, copying, and the report."""

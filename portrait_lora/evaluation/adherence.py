@@ -1,8 +1,8 @@
-"""Did the picture show what the prompt asked for?
+"""Prompt adherence: does the picture show what the prompt requests?
 
-Attributes: what the prompt names in the words of `vocabulary`, against what the face pack reads off the face.
-A pack without a network for an attribute cannot tell, and neither can a prompt that does not name it.  What
-prompts say in other words is for `clip`.
+Attributes named in the prompt, in the words of `vocabulary`, are compared with the face pack's predictions.
+An attribute is skipped if the pack has no network for it or the prompt does not name it.  `clip` covers
+prompts in other words.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from portrait_lora.vocabulary import (
 )
 
 NONE_OF_THEM: Final = ""
-"""What is seen is none of the words: a frontal head faces neither left nor right."""
+"""None of the words applies: a frontal head faces neither left nor right."""
 
 
 @dataclass(frozen=True, slots=True)
 class Obeyed:
-    """How often one attribute that prompts name is seen as asked, over `asked` portraits."""
+    """Adherence rate of one attribute over the `asked` portraits whose prompt names it."""
 
     attribute: str
     asked: int
@@ -59,13 +59,13 @@ ATTRIBUTES: Final[tuple[tuple[str, tuple[str, ...], Callable[[Face], str | None]
     ("lighting", LIGHTINGS, lambda face: face.lighting),
     ("side of the light", LIGHT_SIDES, _light_side),
 )
-"""Name, the words that a prompt can ask with, and what is seen: None when the pack cannot tell."""
+"""Name, the words in prompts, and the prediction from the face: None when the pack has none."""
 JUDGED: Final = ATTRIBUTES[:3]
-"""Those that `attribute_adherence` counts, and with it the choice of a checkpoint."""
+"""The attributes that count for `attribute_adherence` and for checkpoint selection."""
 
 
 def requested(prompt: str) -> tuple[str | None, str | None, str | None]:
-    """(view, facing, expression) that the prompt names; None for what it leaves open or names twice."""
+    """(view, facing, expression) in the prompt; None for what is absent or ambiguous."""
     return _only(prompt, VIEWS), _only(prompt, FACINGS), _only(prompt, EXPRESSIONS)
 
 
@@ -75,16 +75,16 @@ def _only(prompt: str, words: tuple[str, ...]) -> str | None:
 
 
 def mean_adherence(shown: Iterable[tuple[str, Face | None]]) -> float | None:
-    """Mean over the (prompt, face) pairs that can be judged; None when none can."""
+    """Mean over the (prompt, face) pairs that can be evaluated; None if there are none."""
     met = [attribute_adherence(prompt, face) for prompt, face in shown]
     values = [value for value in met if value is not None]
     return sum(values) / len(values) if values else None
 
 
 def attribute_adherence(prompt: str, face: Face | None) -> float | None:
-    """Share of the asked views, sides and expressions that the face shows.
+    """Fraction of the requested view, side and expression that the face shows.
 
-    0 without a face, None when nothing can be told.
+    0 without a face, None when nothing can be evaluated.
     """
     wanted = [(word, read) for _, words, read in JUDGED if (word := _only(prompt, words)) is not None]
     if not wanted:
@@ -96,10 +96,10 @@ def attribute_adherence(prompt: str, face: Face | None) -> float | None:
 
 
 def obeyed(shown: Sequence[tuple[str, Face | None]]) -> tuple[Obeyed, ...]:
-    """Attribute by attribute, over the portraits whose prompt names it.
+    """Adherence by attribute, over the portraits whose prompt names it.
 
-    A portrait without a face obeys nothing.  Attributes that no prompt names, or that the pack cannot see,
-    are left out.
+    A portrait without a face counts as not adhering.  Attributes that no prompt names, or that the pack
+    cannot predict, are omitted.
     """
     rows: list[Obeyed] = []
     for name, words, read in ATTRIBUTES:

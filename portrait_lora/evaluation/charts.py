@@ -1,4 +1,4 @@
-"""The distribution, the heat map and the worst portraits of the drift page, for the template to draw."""
+"""Data for the distribution, the heat map and the worst portraits of the drift page."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Distribution:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One portrait of the heat map; `share` of the way from other people to real photos, kept in 0..1."""
+    """One portrait in the heat map; `share` is the share of ceiling, clipped to 0..1."""
 
     name: str
     text: str
@@ -112,7 +112,7 @@ def _bars(values: Sequence[float], axis: Axis, base_y: float) -> tuple[Bar, ...]
 
 
 def heat_map(report: DriftReport) -> list[HeatRow]:
-    """Prompts from the worst to the best; a column per portrait (seed) in the order they were drawn."""
+    """Prompts from worst to best; a column per portrait (seed) in generation order."""
     floor = report.impostor if math.isfinite(report.impostor) else 0.0
     gap = max(report.ceiling - floor, 1e-6)
 
@@ -134,6 +134,6 @@ def heat_map(report: DriftReport) -> list[HeatRow]:
 
 
 def worst(report: DriftReport) -> list[IdentityScore]:
-    """The portraits least like the person, the worst first, those without a face before all."""
+    """The least similar portraits, worst first; those without a face come first."""
     ordered = sorted(report.scores, key=lambda s: (s.similarity is not None, s.similarity or 0.0, s.portrait))
     return ordered[:MOST_WORST]

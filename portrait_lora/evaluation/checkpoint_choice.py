@@ -1,7 +1,7 @@
-"""Which checkpoint to keep, and when to stop: decisions from probe portraits, without any drawing.
+"""Checkpoint selection and early stopping: decisions from the scores of probe portraits.
 
-Every checkpoint draws the same probe shots, so checkpoints are compared probe by probe: what makes one prompt
-harder than another cancels out.
+Every checkpoint generates the same probe shots, so checkpoints are compared probe by probe and the difficulty
+of prompts cancels out.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from portrait_lora.records import IdentityScore
 
 ROUNDING: Final = 1e-9
 COPY_LIMIT: Final = 0.15
-"""A checkpoint of which a larger share of probes copies a training photo is out: it has overfitted."""
+"""Copy guard: a checkpoint with a larger fraction of copied probes is rejected as overfitted."""
 ADHERENCE_SLACK: Final = 0.3
-"""Nor may it obey its prompts this much less than the most obedient checkpoint."""
+"""Adherence guard: maximum deficit against the checkpoint with the best prompt adherence."""
 NEGLIGIBLE: Final = 0.01
 WORTH: Final = 0.015
 MIN_TO_STOP: Final = 4
@@ -46,13 +46,13 @@ class CheckpointScore:
 
     @property
     def standard_error(self) -> float:
-        """Of the mean; 0 when it cannot be told."""
+        """Standard error of the mean; 0 when unknown."""
         return _standard_error(self.values)
 
 
 @dataclass(frozen=True, slots=True)
 class StopDecision:
-    """Whether to stop; `gain_at_most` is what training on may still win."""
+    """Whether to stop; `gain_at_most` bounds the gain from further training."""
 
     stop: bool
     gain_at_most: float
@@ -82,7 +82,7 @@ def choose_checkpoint(
     stopped_early: bool = False,
 ) -> int:
     """The step to keep: the earliest that is not worse than the best of those that pass the guards, or the
-    latest of them after training that was stopped early.
+    latest of them after early stopping.
 
     One-standard-error rule (Breiman et al. 1984): not worse means within one standard error of the best, and
     by no more than `NEGLIGIBLE`.  Later checkpoints overfit more, so a gain inside the noise is not worth it.
@@ -98,7 +98,7 @@ def choose_checkpoint(
 
 
 def good_checkpoints(table: Sequence[CheckpointScore], *, copy_limit: float = COPY_LIMIT) -> list[int]:
-    """The steps that the noise cannot tell from the best, however far they are; oldest first."""
+    """The steps that are statistically indistinguishable from the best, oldest first."""
     rows, best = _steadied(table, copy_limit, ADHERENCE_SLACK)
     return sorted(row.step for row in rows if best.mean - row.mean <= _noise(row, best) + ROUNDING)
 
@@ -115,7 +115,7 @@ def _steadied(
 
 
 def passes(row: CheckpointScore, table: Sequence[CheckpointScore], *, copy_limit: float = COPY_LIMIT) -> bool:
-    """Whether a newcomer neither copies nor ignores its prompts, measured by what is in the table."""
+    """Whether a new checkpoint passes the copy and adherence guards, relative to the table."""
     least = max((r.adherence for r in table if r.adherence is not None), default=0.0) - ADHERENCE_SLACK
     obeys = row.adherence is None or row.adherence >= least - ROUNDING
     return obeys and (row.copy_score or 0.0) <= copy_limit + ROUNDING
@@ -124,7 +124,7 @@ def passes(row: CheckpointScore, table: Sequence[CheckpointScore], *, copy_limit
 def guarded(
     rows: Sequence[CheckpointScore], *, copy_limit: float, adherence_slack: float
 ) -> list[CheckpointScore]:
-    """Those that neither copy nor ignore their prompts; when none is left, those that copy least."""
+    """The rows that pass the copy and adherence guards; if none does, those that copy least."""
     least = max((r.adherence for r in rows if r.adherence is not None), default=0.0) - adherence_slack
     obedient = [r for r in rows if r.adherence is None or r.adherence >= least - ROUNDING]
     kept = [r for r in obedient if (r.copy_score or 0.0) <= copy_limit + ROUNDING]
@@ -141,12 +141,12 @@ def stop_decision(
     worth: float = WORTH,
     copy_limit: float = COPY_LIMIT,
 ) -> StopDecision:
-    """Whether training on to `last_step` is worth it, asked after each checkpoint.
+    """Decide after each checkpoint whether to continue training to `last_step`.
 
     Likeness grows like a + b (1 - exp(-step / tau)).  For each tau of a grid, a and b follow by least
     squares from all checkpoints so far; the fits are averaged by their likelihood (Hoeting et al. 1999), and
     training stops when the gain still to come, plus one standard deviation, is below `worth`.  A whole curve
-    tells more than the last two checkpoints, whose difference is as noisy as what is looked for.  Also stops
+    is more informative than the last two checkpoints, whose difference is too noisy.  Also stops
     when the last two checkpoints copy.
     """
     rows = sorted((r for r in table if r.values), key=lambda r: r.step)
@@ -154,12 +154,12 @@ def stop_decision(
         return StopDecision(True, float("nan"), "the last two checkpoints copy training photos")
     sizes = {len(r.values) for r in rows}
     if len(rows) < MIN_TO_STOP or len(sizes) != 1 or sizes == {1}:
-        return StopDecision(False, float("inf"), "too few checkpoints to tell")
+        return StopDecision(False, float("inf"), "too few checkpoints to decide")
     expected, deviation = _gain_to_come(rows, last_step)
     most = expected + deviation
     if most < worth:
-        return StopDecision(True, most, f"training on to step {last_step} is worth {most:.3f} at most")
-    return StopDecision(False, most, f"up to {most:.3f} may still be won")
+        return StopDecision(True, most, f"continuing to step {last_step} gains {most:.3f} at most")
+    return StopDecision(False, most, f"up to {most:.3f} may still be gained")
 
 
 def _gain_to_come(rows: Sequence[CheckpointScore], last_step: int) -> tuple[float, float]:

@@ -1,9 +1,9 @@
-"""Does the picture fit its prompt, in the eyes of a CLIP model?  Nothing is loaded before it is asked for.
+"""Prompt adherence by a CLIP model, loaded on first use.
 
-Two figures, for neither depends on how a model scales its cosines: the mean cosine of a picture to its own
-prompt (CLIPScore of Hessel et al. 2021 without its factor), and how often its own prompt is the nearest of
-all the set's (R-precision of Park et al. 2021), which chance reaches in 1 of as many cases as there are
-prompts.  The model never sees the trigger: the word means nothing to it.
+Two figures: the mean cosine of a picture to its own prompt (CLIPScore of Hessel et al. 2021 without its
+factor), and how often its own prompt is the nearest of the set (R-precision of Park et al. 2021, which does
+not depend on the scale of the cosines; chance level is 1 / number of prompts).  The trigger is removed from
+prompts: it means nothing to the model.
 Legend: P portraits, Q prompts, D embedding width.
 """
 
@@ -24,14 +24,14 @@ from portrait_lora.errors import InputError
 from portrait_lora.evaluation.similarity import read_rgb
 
 USUAL: Final = "openai/clip-vit-base-patch32"
-"""The model that published CLIP scores mostly name; 0.6 GB, MIT."""
+"""The model most used for published CLIP scores; 0.6 GB, MIT."""
 BATCH: Final = 16
 Rows = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
 class ClipAdherence:
-    """Mean cosine to the own prompt, and share of portraits whose own prompt is nearest; `chance` of that."""
+    """Mean cosine to the own prompt; fraction whose own prompt is nearest, and its chance level."""
 
     model: str
     mean_cosine: float
@@ -41,13 +41,13 @@ class ClipAdherence:
 
 
 def clip_adherence(shown: Sequence[tuple[Path, str]], model: str, *, trigger: str = "") -> ClipAdherence:
-    """Judge (picture, prompt) pairs with the CLIP model of a folder or of the hub.
+    """Score (picture, prompt) pairs with a CLIP model from a folder or the hub.
 
-    A picture that cannot be read counts as 0 and as not nearest.  Raises InputError when there is nothing
-    to judge or the model cannot be had.
+    A picture that cannot be read counts as 0 and as not nearest.  Raises InputError when there is no portrait
+    or the model cannot be loaded.
     """
     if not shown:
-        raise InputError("there is no portrait to judge by its prompt")
+        raise InputError("there is no portrait to score against its prompt")
     plain_prompts = [plain(prompt, trigger) for _, prompt in shown]
     prompts = list(dict.fromkeys(plain_prompts))
     pictures, readable = _pictures([path for path, _ in shown])
@@ -79,7 +79,7 @@ def _pictures(paths: Sequence[Path]) -> tuple[list[Image.Image], npt.NDArray[np.
 
 
 class _Seer:
-    """A loaded model; rows come out with unit norm."""
+    """A loaded model; embeddings have unit norm."""
 
     def __init__(self, network: Any, processor: Any) -> None:
         self._network, self._processor = network, processor
@@ -90,7 +90,7 @@ class _Seer:
         return np.concatenate([self._rows("get_image_features", images=list(part)) for part in parts])
 
     def texts(self, prompts: Sequence[str]) -> Rows:
-        """(Q, D); a prompt beyond the model's length is cut."""
+        """(Q, D); prompts beyond the model's length are truncated."""
         return self._rows("get_text_features", text=list(prompts), padding=True, truncation=True)
 
     def _rows(self, method: str, **arguments: Any) -> Rows:
@@ -107,12 +107,12 @@ class _Seer:
 def _open(model: str) -> _Seer:
     from transformers import CLIPModel, CLIPProcessor
 
-    log.get(__name__).info("prompts judged by %s; it is downloaded when it is not here yet", model)
+    log.get(__name__).info("prompt adherence by %s; it is downloaded if it is not cached", model)
     try:
         processor: Any = CLIPProcessor.from_pretrained(model)
         network: Any = CLIPModel.from_pretrained(model, use_safetensors=True).eval()
     except Exception as error:  # hub, files and configuration fail in many ways
-        remedy = "Give a folder with a CLIP model in the format of transformers, or leave --clip out."
+        remedy = "Pass a folder with a CLIP model in transformers format, or omit --clip."
         raise InputError(
             "the CLIP model cannot be loaded", where=model, got=type(error).__name__, remedy=remedy
         ) from error

@@ -1,9 +1,9 @@
-"""Two adapters on the same prompts and seeds: which is more like the person, and is the difference real?
+"""Comparison of two adapters on the same prompts and seeds: difference in likeness, with its interval.
 
-Prompts are drawn again with replacement, both adapters together (paired bootstrap); the scatter of the
-resampled means is the standard error.  With few prompts it is too small by sqrt((n - 1) / n), and percentiles
-are too narrow: it is scaled up and used with Student's t ("t with bootstrap standard error", Hesterberg 2015,
-section 5).
+Prompts are resampled with replacement, both adapters together (paired bootstrap); the standard deviation of
+the resampled means is the standard error.  With few prompts it is too small by sqrt((n - 1) / n), and
+percentiles are too narrow: it is scaled up and used with Student's t ("t with bootstrap standard error",
+Hesterberg 2015, section 5).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ALPHA: Final = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One side of a comparison, as `drift.json` holds it."""
+    """One side of a comparison, from `drift.json`."""
 
     name: str
     scores: tuple[IdentityScore, ...]
@@ -39,8 +39,8 @@ class Measured:
 class Comparison:
     """A minus B over the prompts that both have; `by_prompt` maps each to its difference.
 
-    `ci95` is None, and `prompts` 0, where prompts are not known: portraits that may share one are no
-    independent draws.
+    `ci95` is None, and `prompts` 0, if prompts are unknown: portraits that may share one are not
+    independent.
     """
 
     a: str
@@ -58,17 +58,17 @@ class Comparison:
 
 
 def compare(a: Measured, b: Measured, *, seed: int = 0) -> Comparison:
-    """A against B.  Raises InputError when they were not measured alike."""
+    """Compare A with B.  Raises InputError when they were not measured in the same way."""
     _refuse_unlike(a, b)
     if not (a.prompts_known and b.prompts_known):
         return _without_prompts(a, b)
     pairs = _paired(a, b)
     if len(pairs) < MIN_PROMPTS:
         raise InputError(
-            "too few prompts that both have",
+            "too few shared prompts",
             got=len(pairs),
             needed=MIN_PROMPTS,
-            remedy="Draw both adapters with the same series.",
+            remedy="Generate the same series with both adapters.",
         )
     differences = np.array([np.mean(x) - np.mean(y) for x, y in pairs.values()])
     sizes = np.array([len(x) for x, _ in pairs.values()], dtype=np.float64)
@@ -95,12 +95,12 @@ def compare(a: Measured, b: Measured, *, seed: int = 0) -> Comparison:
 
 
 def _without_prompts(a: Measured, b: Measured) -> Comparison:
-    """The means of both sides and nothing about chance."""
+    """The means of both sides, without an interval."""
     mine, other = ([counted(s) for s in side.scores] for side in (a, b))
     mean_a, mean_b = float(np.mean(mine)), float(np.mean(other))
     portraits = min(len(mine), len(other))
     text = (
-        f"{a.name} minus {b.name} is {mean_a - mean_b:+.3f}; without prompts it cannot be told whether that "
+        f"{a.name} minus {b.name} is {mean_a - mean_b:+.3f}; without prompts it is unknown whether that "
         "is more than chance: score both again with --prompts."
     )
     unpaired = len(mine) + len(other) - 2 * portraits
@@ -117,7 +117,7 @@ def _refuse_unlike(a: Measured, b: Measured) -> None:
         raise InputError(
             "the two were measured with different face packs",
             got=f"{', '.join(sorted(embedders))}; {a.pack_digest[:12]} and {b.pack_digest[:12]}",
-            remedy="Score both again with one pack: similarities across packs mean nothing.",
+            remedy="Score both again with one pack: similarities of different packs are not comparable.",
         )
     if set(a.holdout) != set(b.holdout):
         raise InputError(
@@ -128,7 +128,7 @@ def _refuse_unlike(a: Measured, b: Measured) -> None:
 
 
 def _paired(a: Measured, b: Measured) -> dict[str, tuple[list[float], list[float]]]:
-    """Per shared prompt the values of the portraits that both have; by file name, else by order."""
+    """Per shared prompt the values of the shared portraits, matched by file name, else by order."""
     ours, theirs = by_prompt(a.scores), by_prompt(b.scores)
     pairs: dict[str, tuple[list[float], list[float]]] = {}
     for prompt in ours:
@@ -158,11 +158,11 @@ def bootstrap_interval(
 
 
 def sentence(a: str, b: str, difference: float, ci95: tuple[float, float], needed: int | None) -> str:
-    """`A is better by 0.031 [0.012, 0.050].`, or that it cannot be told and what would tell."""
+    """`A is better by 0.031 [0.012, 0.050].`, or that there is no significant difference."""
     low, high = ci95
     if low > 0:
         return f"{a} is better by {difference:.3f} [{low:.3f}, {high:.3f}]."
     if high < 0:
         return f"{b} is better by {-difference:.3f} [{-high:.3f}, {-low:.3f}]."
-    text = f"No difference can be told: {a} minus {b} is {difference:+.3f} [{low:+.3f}, {high:+.3f}]"
+    text = f"No significant difference: {a} minus {b} is {difference:+.3f} [{low:+.3f}, {high:+.3f}]"
     return f"{text}; a difference of 0.02 takes at least {needed} prompts." if needed else f"{text}."

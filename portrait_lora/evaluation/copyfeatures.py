@@ -1,4 +1,4 @@
-"""Local features of a head square: which places of two pictures are the same, and how one was moved.
+"""Local features of head squares: correspondences between two pictures and the transform between them.
 
 Lowe 2004, RootSIFT of Arandjelovic & Zisserman 2012, RANSAC.  Legend: S side of the square, K features.
 """
@@ -23,7 +23,7 @@ SCALES: Final = (0.5, 2.0)
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """Places (K, 2) in the square and descriptors (K, 128), unit vectors."""
+    """Keypoints (K, 2) in the square and descriptors (K, 128), unit vectors."""
 
     points: Floats
     descriptors: Floats
@@ -48,7 +48,7 @@ def features(seen: View) -> Features:
 
 
 def movement(probe: Features, source: Features) -> npt.NDArray[np.float64] | None:
-    """(2, 3) from places in the probe's field to places in the source's; None when they do not agree."""
+    """(2, 3) affine from the probe's field to the source's; None without a consistent match."""
     if min(len(probe.points), len(source.points)) < MIN_MATCHES:
         return None
     rows, columns = _matches(probe.descriptors @ source.descriptors.T)

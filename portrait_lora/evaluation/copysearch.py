@@ -1,11 +1,11 @@
-"""Which photo a portrait might be a copy of, cheapest question first.
+"""Search for the photo that a portrait may be a copy of, in stages of rising cost.
 
-1. Screen: small fields of every photo, also mirrored and moved a little, against all portraits at once.
-2. Laying over: the photo is moved onto the portrait until the fields agree most (Evangelidis & Psarakis
-   2008).  It is done on half the pixels, so only a portrait that stays well below the limit is no copy.
-3. Features: what is left must also agree in its local features.  Two pictures of one head can be stretched
-   over each other; hair, folds and backdrop of another picture cannot.
-Most portraits of a person end at the first step, and nearly all at the second.
+1. Screening: small fields of every photo, also mirrored and slightly shifted, against all portraits at once.
+2. Alignment: the photo is aligned to the portrait to maximise the correlation of the fields (ECC, Evangelidis
+   & Psarakis 2008).  It uses half the pixels, so only portraits well below the limit are cleared.
+3. Features: the remaining ones must also match in local features.  Two pictures of one head can be aligned
+   with each other; hair, folds and backdrop of different pictures cannot.
+Most portraits are cleared in the first stage, and nearly all in the second.
 Legend: P portraits, V views (each photo, then each mirrored), M movements, T side of a small field.
 """
 
@@ -31,11 +31,11 @@ from portrait_lora.evaluation.copyview import (
 )
 
 FLAT: Final = 1e-2
-"""Norm below which a field shows nothing but rounding; that of a head is about 8."""
+"""Norm below which a field is only rounding noise; that of a head is about 8."""
 SCREEN_LIMIT: Final = 0.74
-"""Below, nothing is laid over: copies of studio people reach 0.82 and more (scripts/evaluate_protocol.py)."""
+"""No alignment below this: copies of studio people reach 0.82 and more (scripts/evaluate_protocol.py)."""
 LAID_LIMIT: Final = 0.80
-"""Laying over is rougher than features, so from here on features are asked, whatever the verdict's limit."""
+"""Alignment is less exact than features, so from here on features are matched, whatever the limit."""
 SCALES: Final = (0.86, 1.0, 1.16)
 SHIFTS_PX: Final = (-6, -3, 0, 3, 6)
 TURNS_DEG: Final = (-8.0, 0.0, 8.0)
@@ -49,7 +49,7 @@ Match = tuple[int, float]
 
 
 class Gallery:
-    """Views to search in, each also mirrored."""
+    """The views to search, each also mirrored."""
 
     def __init__(self, views: Sequence[View]):
         self.count = len(views)
@@ -69,9 +69,9 @@ class Gallery:
     ) -> list[Match]:
         """Per probe (index of the most similar view, correlation 0..1); (-1, 0.0) when nothing agrees.
 
-        A value over `above`, which says what counts as a copy, is that of step 3; any other is of the step
-        that settled it.  With `without_itself` the probes are the gallery's own views, and none is found in
-        itself.  Only the `first` views are searched; all of them when it is not said.
+        A value above `above`, the limit for copies, is from stage 3; others are from the stage that cleared
+        the probe.  With `without_itself` the probes are the gallery's own views, and none matches itself.
+        Only the `first` views are searched; by default all.
         """
         searched = self.count if first is None else first
         if not searched or not probes:
@@ -90,7 +90,7 @@ class Gallery:
         return out
 
     def _settled(self, probe: View, scores: Floats, above: float, own: int | None) -> Match:
-        """From the (V, M) screen scores of one probe, which is the view `own` if it is in here."""
+        """Search with the (V, M) screening scores of one probe, which is view `own` if it is a view."""
         by_view = scores.max(axis=1)
         first = int(by_view.argmax())
         screened = float(by_view[first])
@@ -139,7 +139,7 @@ def unit_rows(fields: Sequence[Floats]) -> Floats:
 
 
 def _movements() -> list[Movement]:
-    """How a detector may place the head otherwise in a copy: from the probe's field to the photo's."""
+    """Small shifts by which a detector may misplace the head, from the probe's field to the photo's."""
     centre = ((FIELD_PX - 1) / 2, (FIELD_PX - 1) / 2)
     out: list[Movement] = []
     for scale, turn, dx, dy in itertools.product(SCALES, TURNS_DEG, SHIFTS_PX, SHIFTS_PX):
@@ -155,7 +155,7 @@ def _half(seen: View) -> Floats:
 
 
 def _laid_over(probe: Floats, source: Floats, start: Movement) -> Movement:
-    """The movement near `start` at which two half fields agree most, without shear; else `start`."""
+    """The shearless transform near `start` that best aligns two half-size fields; else `start`."""
     warp = start.astype(np.float32)
     warp[:, 2] *= LAYING_PX / FIELD_PX
     try:

@@ -1,7 +1,8 @@
-"""What a picture shows around a head, in a form that finds copies through the changes people and tools make.
+"""A normalised view of the head region, by which copies are detected despite common edits.
 
-The head square, not the aligned face, because a copy brings its surroundings along; its field is grey, free
-of local brightness and contrast.  `copysearch` finds copies among views, `copyfeatures` makes sure of them.
+It is the head square, not the aligned face, because a copy includes the surroundings; its field is grey,
+normalised in local brightness and contrast.  `copysearch` finds copies among views, `copyfeatures` verifies
+them.
 Legend: S side of the square, F side of the field, T side of the small field.
 """
 
@@ -23,7 +24,7 @@ Movement = npt.NDArray[np.float64]  # (2, 3)
 SQUARE_PX: Final = 176
 FIELD_PX: Final = 88
 REACH: Final = 1.05
-"""Half the square, in spans of the five keypoints, doubled: about head and shoulders."""
+"""Half the square's side over twice the span of the five keypoints: about head and shoulders."""
 MIN_OVERLAP: Final = 0.3
 FINE_SIGMA_PX: Final = 1.2
 LOCAL_SIGMA_PX: Final = 9.0
@@ -34,7 +35,7 @@ _EDGE_PX: Final = 3
 STILL: Final[Movement] = np.eye(2, 3)
 _STEP: Final = FIELD_PX / SMALL_PX
 _SAMPLED: Final = np.array([[_STEP, 0, (_STEP - 1) / 2], [0, _STEP, (_STEP - 1) / 2], [0, 0, 1]])
-"""From a place in a small field to the middle of its cell in the field."""
+"""From coordinates in a small field to the centre of the cell in the field."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,7 +88,7 @@ def mirrored(seen: View) -> View:
 
 
 def smaller(field: Floats, mask: Floats, moves: Sequence[Movement]) -> list[Floats]:
-    """(T, T) of the field, once per movement of it."""
+    """(T, T) small fields, one per shift of the field."""
     blurred = cv2.GaussianBlur(field * mask, (0, 0), SMALL_SIGMA_PX)
     size, flags = (SMALL_PX, SMALL_PX), cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     moved = (cv2.warpAffine(blurred, move @ _SAMPLED, size, flags=flags) for move in moves)
@@ -95,10 +96,10 @@ def smaller(field: Floats, mask: Floats, moves: Sequence[Movement]) -> list[Floa
 
 
 def overlaid(probe: View, source: View, to_source: npt.NDArray[np.floating]) -> float:
-    """Correlation 0..1 of the fields with the source moved onto the probe.
+    """Correlation 0..1 of the fields with the source aligned to the probe.
 
-    `to_source` (2, 3) takes places in the probe's field to places in the source's.  0 when they share less
-    than `MIN_OVERLAP` of the field.
+    `to_source` (2, 3) is the affine from the probe's field to the source's.  0 when they overlap by less than
+    `MIN_OVERLAP` of the field.
     """
     size, inverse = (FIELD_PX, FIELD_PX), cv2.WARP_INVERSE_MAP
     laid = cv2.warpAffine(source.field, to_source, size, flags=inverse | cv2.INTER_LINEAR)

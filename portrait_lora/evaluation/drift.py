@@ -1,8 +1,8 @@
-"""How much of the identity survived, per prompt and overall, with intervals that can be believed.
+"""Identity drift per prompt and overall, with valid confidence intervals.
 
-Portraits of one prompt resemble each other, so they are no independent draws: intervals are clustered
-by prompt.  With few prompts the usual cluster variance is too small and the normal quantile too short.
-Both are mended here:
+Portraits of one prompt resemble each other, so they are not independent: intervals are clustered by
+prompt.  With few prompts the usual cluster variance is too small and so is the normal quantile.  Both
+are corrected here:
 
 * variance CR2 (Bell & McCaffrey 2002; Cameron & Miller 2015, section VI.B): the residual sum of cluster
   g is divided by sqrt(1 - n_g / N), which for equal clusters is the classical variance of the mean of
@@ -14,8 +14,8 @@ A percentile bootstrap over prompts has neither and covers too little (Davison &
 5.4; the test of this module shows by how much).  A studentised bootstrap would serve too, but resamples
 of fewer than eight prompts often have almost no variance, and its interval then explodes.
 
-What the interval speaks of: new prompts and seeds of this person and adapter, not other people.  It
-leans on the mean being roughly normal.  Simulated at 8 prompts with 2-4 portraits it covers 95 %, also
+The interval is about new prompts and seeds of this person and adapter, not other people.  It assumes
+that the mean is roughly normal.  Simulated at 8 prompts with 2-4 portraits it covers 95 %, also
 with 1-10 % of faces missing, and about 92 % when the prompts' means are as skewed as an exponential.
 """
 
@@ -37,12 +37,12 @@ Values = npt.NDArray[np.float64]
 LEVEL: Final = 0.95
 MIN_PORTRAITS_FOR_PROMPT_CI: Final = 3
 SIMILARITY_RANGE: Final = (-1.0, 1.0)
-"""The interval of a mean that nothing is known about: one value has no width."""
+"""The interval when nothing is known about the spread: a single value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean and its 95 % interval; `clusters` is the number of prompts it rests on."""
+    """A mean and its 95 % interval; `clusters` is the number of prompts."""
 
     mean: float
     ci95: tuple[float, float]
@@ -58,8 +58,8 @@ def counted(score: IdentityScore) -> float:
 def clustered_interval(values: Sequence[float], clusters: Sequence[Hashable]) -> Estimate:
     """The mean of `values` with its CR2 t-interval.
 
-    A single cluster says nothing of other prompts: the width then comes from its portraits alone and is
-    too small for the prompts to come.  A single value has no width at all: `SIMILARITY_RANGE`.
+    A single cluster has no information on other prompts: the width then comes from its portraits alone and
+    is too small for new prompts.  A single value gives `SIMILARITY_RANGE`.
     """
     y = np.asarray(values, dtype=np.float64)
     if not y.size or len(clusters) != y.size:
@@ -97,7 +97,7 @@ def estimate(scores: Sequence[IdentityScore]) -> Estimate:
 
 
 def gain_over_base(scores: Sequence[IdentityScore], base: Sequence[IdentityScore]) -> Estimate | None:
-    """Adapter minus base, prompt by prompt: what the prompts share cancels out.  None without two prompts."""
+    """Adapter minus base, paired by prompt.  None without two prompts."""
     ours, theirs = by_prompt(scores), by_prompt(base)
     shared = [prompt for prompt in ours if prompt in theirs]
     if len(shared) < 2:
@@ -115,7 +115,7 @@ def by_prompt(scores: Sequence[IdentityScore]) -> dict[str, list[IdentityScore]]
 
 
 def prompt_drift(prompt: str, scores: Sequence[IdentityScore], threshold: float) -> PromptDrift:
-    """One prompt's row; its interval (t on the portraits) only from three portraits on."""
+    """One prompt's row, with an interval (t over portraits) from three portraits on."""
     values = [counted(s) for s in scores]
     enough = len(values) >= MIN_PORTRAITS_FOR_PROMPT_CI
     return PromptDrift(
@@ -129,12 +129,12 @@ def prompt_drift(prompt: str, scores: Sequence[IdentityScore], threshold: float)
 
 
 def face_found_rate(scores: Sequence[IdentityScore]) -> float:
-    """Share of portraits in which a face was found."""
+    """Fraction of portraits with a detected face."""
     return sum(s.similarity is not None for s in scores) / len(scores)
 
 
 def verified_rate(scores: Sequence[IdentityScore], threshold: float) -> float:
-    """Share of portraits at or above the threshold; no face is not verified."""
+    """Fraction of portraits at or above the threshold; without a face they are not verified."""
     return sum(verified(s, threshold) for s in scores) / len(scores)
 
 
@@ -151,9 +151,9 @@ def drift_report(
     copy_score: float,
     impostor_source: str = "gallery of the face pack",
 ) -> DriftReport:
-    """Everything measured about one adapter.  Without base portraits `base_mean` is NaN, "not measured".
+    """The drift report of one adapter.  Without base portraits `base_mean` is NaN, "not measured".
 
-    `impostor_source` says where `impostor` comes from; without a source it is NaN.
+    `impostor_source` is the source of `impostor`, which is NaN without one.
     """
     if not scores:
         raise InputError("there is no portrait to report on", remedy="Generate portraits first.")

@@ -1,4 +1,4 @@
-"""`drift.html`, one page that a person can look at, and `drift.json`, the same numbers for programs."""
+"""The report: `drift.html`, a page for people, and `drift.json`, the same numbers for programs."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ TEMPLATES: Final = Path(__file__).parent / "templates"
 THUMBNAIL_PX: Final = 256
 JPEG_QUALITY: Final = 84
 MOST_PICTURES: Final = 240
-"""Of each kind on the page, shared out among the prompts; drift.csv has them all."""
+"""Maximum number of each kind on the page, spread over the prompts; drift.csv has all."""
 INDICATIVE_BELOW: Final = 3
 """With fewer held-out photos than this, every figure is marked indicative."""
 
 
 @dataclass(frozen=True, slots=True)
 class PageNotes:
-    """What the page says beside the numbers; everything is optional."""
+    """Optional context for the page."""
 
     title: str = "How much of the face survived"
     subject: str = ""
@@ -53,7 +53,7 @@ class PageNotes:
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """A picture with what is written under it; `uri` is None when the file is missing."""
+    """A picture with its caption; `uri` is None when the file is missing."""
 
     name: str
     uri: str | None
@@ -96,7 +96,7 @@ def write_drift_html(
     notes: PageNotes | None = None,
     extras: Extras | None = None,
 ) -> None:
-    """Write the page.  The mappings lead from the names used in the report to the pictures."""
+    """Write the page.  The mappings are from names in the report to picture files."""
     page_notes = notes or PageNotes()
     gap = page_notes.copy_gap if extras is None else extras.copy_gap
     layouts = (("wide", figures.WIDE_PX), ("narrow", figures.NARROW_PX))
@@ -172,7 +172,7 @@ def _no_interval(report: DriftReport, notes: PageNotes) -> str:
 def _worst(
     report: DriftReport, portraits: Mapping[str, Path], holdout: Mapping[str, Path]
 ) -> list[tuple[Tile, Tile | None]]:
-    """The portraits least like the person, each beside the held-out photo that it is nearest to."""
+    """The least similar portraits, each with its nearest held-out photo."""
     return [
         (
             _tile(score, portraits, report.threshold),

@@ -1,4 +1,4 @@
-"""What the drift page says in words: the verdict, the numbers at the top, and the remarks on the pictures."""
+"""The text of the drift page: the verdict, the headline numbers, and remarks on single pictures."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from portrait_lora.records import DriftReport
 
 NAMES_SHOWN: Final = 5
 MIN_PROMPTS: Final = 4
-"""An interval over prompts is shown from here on.  With fewer, Student's t stretches it beyond use: 12.7
-standard errors either way with two prompts, 4.3 with three, 3.2 with four."""
+"""Minimum number of prompts for an interval.  With fewer, Student's t makes it uselessly wide: ±12.7 standard
+errors with two prompts, 4.3 with three, 3.2 with four."""
 TOO_FEW: Final = f"too few prompts for an interval (at least {MIN_PROMPTS})"
 NO_PROMPTS: Final = "no prompts named: no interval"
 
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """What may be claimed of the pictures: all of a likeness trained here, nothing of other tools."""
+    """The wording: what is known of pictures of a likeness trained here, or of another tool."""
 
     portraits: str
     real: str
@@ -57,7 +57,7 @@ OTHER_TOOL_TRAINING: Final = replace(
 
 @dataclass(frozen=True, slots=True)
 class Headline:
-    """One number and one sentence that says what it means."""
+    """One number and one sentence that explains it."""
 
     label: str
     value: str
@@ -67,14 +67,14 @@ class Headline:
 
 
 def interval_missing(report: DriftReport, prompts_known: bool = True) -> str:
-    """Why there is no interval over prompts; empty when there is one."""
+    """The reason for a missing interval over prompts; empty when there is one."""
     if not prompts_known:
         return NO_PROMPTS
     return "" if len(report.prompts) >= MIN_PROMPTS else TOO_FEW
 
 
 def passing(report: DriftReport) -> str:
-    """Whether the portraits pass as this person, in a sentence."""
+    """A sentence on how many portraits are verified as this person."""
     total = len(report.scores)
     count = round(report.verified_rate * total)
     share = count / total
@@ -87,7 +87,7 @@ def passing(report: DriftReport) -> str:
 
 
 def verdict(report: DriftReport, prompts_known: bool = True) -> str:
-    """The page in two sentences: how far the portraits get, and whether they pass as this person."""
+    """The result in two sentences: share of ceiling, and verification."""
     if report.mean_of_found is None:
         return "No face was found in any portrait: there is no likeness to measure."
     if math.isnan(report.impostor):
@@ -111,7 +111,7 @@ def verdict(report: DriftReport, prompts_known: bool = True) -> str:
 
 
 def _share_interval(report: DriftReport) -> str:
-    """The interval of the mean carried over to the share; ceiling and impostor are taken as known."""
+    """The interval of the mean converted to the share; ceiling and impostor are taken as exact."""
     gap = report.ceiling - report.impostor
     low, high = ((end - report.impostor) / gap for end in report.ci95)
     return f"{percent(low)} to {percent(high)}"
@@ -124,7 +124,7 @@ def headlines(
     words: Wording = TRAINED_HERE,
     prompts_known: bool = True,
 ) -> list[Headline]:
-    """The numbers at the top, the most important first."""
+    """The headline numbers, most important first."""
     missing = interval_missing(report, prompts_known)
     base = estimate(report.base_scores) if report.base_scores else None
     gain = gain_over_base(report.scores, report.base_scores)
@@ -186,13 +186,13 @@ def headlines(
 
 
 def rate_words(report: DriftReport) -> str:
-    """The false-match rate of the threshold, or that nobody has stated one."""
+    """The false-match rate of the threshold, or that it is unknown."""
     rate = report.false_match_rate
     return f"false-match rate {rate:g}" if math.isfinite(rate) else "whose false-match rate is not stated"
 
 
 def _base_headline(base: Estimate | None, gain: Estimate | None) -> Headline:
-    meaning = "The same prompts and seeds without the adapter: what the base model knew already."
+    meaning = "The same prompts and seeds without the adapter: how much the base model knew already."
     if base is None:
         return Headline("Base model", "–", "not measured", meaning, "base")
     detail = _interval(base.ci95) if base.clusters >= MIN_PROMPTS else TOO_FEW
@@ -202,7 +202,7 @@ def _base_headline(base: Estimate | None, gain: Estimate | None) -> Headline:
 
 
 def set_facts(extras: Extras) -> dict[str, str]:
-    """The set as a whole: prompts obeyed, variety, wording, how many portraits a difference takes."""
+    """The set as a whole: prompt adherence, diversity, paraphrases, and the number of portraits needed."""
     facts: dict[str, str] = {}
     if extras.adherence is not None:
         facts["View and expression as asked"] = percent(extras.adherence)
@@ -236,7 +236,7 @@ def set_facts(extras: Extras) -> dict[str, str]:
 
 
 def remarks(extras: Extras) -> list[str]:
-    """What was odd about single pictures, and how it was counted."""
+    """Remarks on single pictures, and how they were counted."""
     lines: list[str] = []
     if extras.copies is not None and extras.copies.copied:
         pairs = [f"{name} ({photo})" for name, photo in extras.copies.copied]
@@ -257,7 +257,7 @@ def remarks(extras: Extras) -> list[str]:
 
 
 def named(names: Sequence[str]) -> str:
-    """The first few names and how many more."""
+    """The first few names and the number of others."""
     more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
     return ", ".join(names[:NAMES_SHOWN]) + more
 

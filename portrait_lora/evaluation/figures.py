@@ -1,6 +1,6 @@
-"""Where things stand in the figures of the drift page: plain numbers that the template draws as SVG.
+"""Layout of the figures on the drift page: plain numbers that the template draws as SVG.
 
-A figure is laid out for a given width, so that its type keeps its size on a phone: the page carries a
+A figure is laid out for a given width, so that its text keeps its size on a phone: the page contains a
 wide and a narrow layout and shows one of them.
 """
 
@@ -30,7 +30,7 @@ class Axis:
     end_px: float
 
     def at(self, value: float) -> float:
-        """The pixel of a value, kept inside the axis."""
+        """The pixel of a value, clipped to the axis."""
         inside = min(max(value, self.low), self.high)
         share = (inside - self.low) / (self.high - self.low)
         return round(self.start_px + share * (self.end_px - self.start_px), 2)
@@ -46,7 +46,7 @@ class Axis:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A value on the scale; `label_px` is where its text stands once the texts were moved apart."""
+    """A value on the scale; `label_px` is the position of its label after labels were moved apart."""
 
     kind: str
     label: str
@@ -87,7 +87,7 @@ class Curve:
 
 
 def similarity_axis(report: DriftReport, start_px: float, end_px: float, *, interval: bool = True) -> Axis:
-    """From below the impostors to above the ceiling, on round tenths; maybe with the interval."""
+    """An axis from below the impostors to above the ceiling, on round tenths, maybe with the interval."""
     values = [report.impostor, report.ceiling, report.threshold, report.mean, 0.0, report.base_mean]
     values += [s.similarity for s in report.scores if s.similarity is not None]
     if interval and len(report.scores) > 1:
@@ -99,7 +99,7 @@ def similarity_axis(report: DriftReport, start_px: float, end_px: float, *, inte
 
 
 def scale(report: DriftReport, width: int, *, label: str = "This adapter", interval: bool = True) -> Scale:
-    """Impostor, base, the portraits (under `label`, with their interval or not), threshold and ceiling."""
+    """Marks of impostor, base, portraits (named `label`, optionally with interval), threshold and ceiling."""
     axis = similarity_axis(report, 28, width - 28, interval=interval)
     values = [
         ("adapter", label, report.mean, True),
@@ -123,7 +123,7 @@ def scale(report: DriftReport, width: int, *, label: str = "This adapter", inter
 
 
 def _apart(marks: Sequence[Mark], width: int) -> list[Mark]:
-    """Labels moved sideways, as little as needed, until none overlaps its neighbour or the edge."""
+    """Label positions, moved as little as needed so that none overlaps its neighbour or the edge."""
     ordered = sorted(marks, key=lambda mark: mark.x)
     half = LABEL_WIDTH_PX / 2
     places: list[float] = []
@@ -138,7 +138,7 @@ def _apart(marks: Sequence[Mark], width: int) -> list[Mark]:
 
 
 def curve(table: Sequence[CheckpointScore], selected_step: int | None, width: int) -> Curve | None:
-    """Mean similarity over training steps, with one standard error either way; None without two steps."""
+    """Mean similarity over training steps, with ±1 standard error; None without two steps."""
     rows = sorted((r for r in table if math.isfinite(r.mean)), key=lambda r: r.step)
     if len(rows) < 2:
         return None
@@ -166,7 +166,7 @@ def curve(table: Sequence[CheckpointScore], selected_step: int | None, width: in
 
 
 def _named_steps(rows: Sequence[CheckpointScore], selected: int | None, most: int) -> set[int]:
-    """Steps that get a number under the axis: evenly thinned, the chosen one always, its neighbours not."""
+    """Steps with a tick label: evenly thinned, always with the selected one but not its neighbours."""
     stride = math.ceil(len(rows) / most)
     named = {row.step for i, row in enumerate(rows) if i % stride == 0}
     steps = [row.step for row in rows]

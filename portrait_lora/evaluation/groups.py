@@ -1,4 +1,4 @@
-"""Where likeness holds: by view and face size within one set, and by skin tone, age and sex across people.
+"""Likeness by group: by view and face size within one set, and by skin tone, age and sex across people.
 
 Error rates follow ISO/IEC 19795-1: false non-match rate = share of genuine comparisons below the threshold,
 false match rate = share of impostor comparisons at or above it.  Here a portrait that should show the person
@@ -22,7 +22,7 @@ from portrait_lora.vocabulary import VIEWS
 
 FACE_PX_EDGES: Final = (32, 64, 128, 256)
 TINY_FACE_PX: Final = 32
-"""Embedders see 112 px; a face enlarged more than three times over carries little of a person."""
+"""Embedders see 112 px; a face enlarged more than threefold has little information on identity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +56,9 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class GroupRates:
-    """One group of people; intervals are clustered by person (with one person they speak of no other).
+    """One group of people; intervals are clustered by person (with one person they do not generalise).
 
-    `false_match_rate` is None when no impostor scores are at hand.
+    `false_match_rate` is None without impostor scores.
     """
 
     label: str
@@ -71,7 +71,7 @@ class GroupRates:
 
 
 def by_view(scores: Sequence[IdentityScore], threshold: float) -> list[Bin]:
-    """Portraits by the view that the face in them shows, frontal to profile."""
+    """Portraits grouped by the view of the face, frontal to profile."""
     return _bins(scores, threshold, VIEWS, lambda s: s.pose_bin)
 
 
@@ -98,7 +98,7 @@ def _bins(
     order: Sequence[str],
     key: Callable[[IdentityScore], str | None],
 ) -> list[Bin]:
-    """The bins that hold a portrait; one without a face is in none."""
+    """The bins with portraits; a portrait without a face is in none."""
     rows = [(name, [s for s in scores if key(s) == name]) for name in order]
     return [Bin(name, len(own), estimate(own), verified_rate(own, threshold)) for name, own in rows if own]
 
@@ -106,15 +106,15 @@ def _bins(
 def group_rates(people: Sequence[Person], label: str) -> list[GroupRates]:
     """One row per value of a label, sorted; people without that label form no group."""
     if len({person.name for person in people}) != len(people):
-        raise InputError("a person is there twice", got=", ".join(p.name for p in people))
+        raise InputError("a person occurs twice", got=", ".join(p.name for p in people))
     names = sorted({person.labels[label] for person in people if label in person.labels})
     return [_rates(label, name, [p for p in people if p.labels.get(label) == name]) for name in names]
 
 
 def share_over(people: Sequence[Person]) -> Estimate:
-    """The share of the ceiling over people; those without a figure of strangers are left out.
+    """Mean share of ceiling over people; those without an impostor figure are omitted.
 
-    NaN when nobody has one.
+    NaN when none has one.
     """
     known = [(p.name, p.share_of_ceiling) for p in people if math.isfinite(p.share_of_ceiling)]
     if not known:

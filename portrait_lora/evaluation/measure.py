@@ -1,4 +1,4 @@
-"""Looking at portraits and real photos with one embedder: the measurement that every kind of score shares."""
+"""The measurement common to all scores: portraits and real photos with one embedder."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from portrait_lora.records import DriftReport, Face, FloatArray
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What to measure.  Without `training` copies are looked for among `holdout`.
+    """What to measure.  Without `training`, copies of `holdout` are searched for.
 
-    `clip`: the CLIP model to judge prompts by, if any; it is not shown the `trigger`.
+    `clip`: the CLIP model for prompt adherence, if any; `trigger` is removed from its prompts.
     """
 
     holdout: Sequence[Path]
@@ -40,7 +40,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """The report, what stands beside it, and heads of the held-out photos for the overview."""
+    """The report, its extras, and crops of the held-out photos for the overview."""
 
     report: DriftReport
     extras: protocol.Extras
@@ -49,7 +49,7 @@ class Looked:
 
 
 class PhotosSeen:
-    """Views and heads of the real photos in which a face was found."""
+    """Views and head crops of the real photos with a detected face."""
 
     def __init__(self) -> None:
         self.views: list[View] = []
@@ -62,7 +62,7 @@ class PhotosSeen:
 
 
 class PortraitsSeen:
-    """The face and the view of every portrait, under its name."""
+    """The face and the view of every portrait, by name."""
 
     def __init__(self, items: Sequence[similarity.PortraitItem]) -> None:
         self._items = {item.path: item for item in items}
@@ -138,7 +138,7 @@ def _look(finder: Analyzer, wanted: Wanted) -> Looked:
 def _floor(
     pack: FacePack, impostors: FloatArray | None, holdout: similarity.ReferenceSet
 ) -> tuple[float, str]:
-    """What strangers reach and where that is known from: a gallery, else what is published; NaN without."""
+    """(impostor floor, its source): from a gallery, else published; NaN without either."""
     if impostors is not None:
         return similarity.impostor(impostors, holdout), f"gallery of {len(impostors)} people"
     published = pack.published("report")
@@ -160,7 +160,7 @@ def _threshold(finder: Analyzer, own: Threshold | None) -> tuple[float, float]:
         return finder.pack.threshold("report"), finder.pack.rate_at_threshold("report")
     if own.embedder_id != finder.embedder_id:
         got, needed = own.embedder_id, finder.embedder_id
-        raise InputError("the threshold is another embedder's", got=got, needed=needed)
+        raise InputError("the threshold is for another embedder", got=got, needed=needed)
     return own.similarity, own.false_match_rate
 
 

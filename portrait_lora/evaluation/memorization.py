@@ -1,4 +1,4 @@
-"""Did the adapter learn a face, or copy photos?
+"""Memorization: does the adapter copy training photos?
 
 A good likeness has a high ArcFace similarity to every photo, so ArcFace cannot tell likeness from
 copying.  Copying shows in the pixels: same light, same pose, same strands of hair; see `copysearch`.
@@ -26,7 +26,7 @@ MIN_REAL_PHOTOS: Final = 3
 SAME_PICTURE: Final = 0.97
 MAYBE_SAME: Final = 0.85  # of the small fields, below which two pictures are not looked at closely
 LIMITS: Final = (0.87, 0.89)
-"""The person's own limit is held between these.  Pictures that happen to show the person as a photo does
+"""The person's own limit is clipped to these.  Pictures that happen to show the person as in a photo
 (view, light, backdrop) reach the first in 1 of 100 cases; above the second, copies blended with a fifth of
 another picture begin, and any other copy reaches 0.97 (`scripts/evaluate_protocol.py --part copies`)."""
 
@@ -35,7 +35,7 @@ another picture begin, and any other copy reaches 0.97 (`scripts/evaluate_protoc
 class CopyReport:
     """`matches` holds, per portrait, the most similar training photo (or -1) and its correlation.
 
-    Values up to `threshold` are rough: a portrait that is no copy is not looked at more closely.
+    Values up to `threshold` are approximate: only likely copies are examined closely.
     """
 
     copy_score: float
@@ -49,9 +49,9 @@ class CopyReport:
 
 
 def copy_report(portraits: Sequence[View], training: Sequence[View], holdout: Sequence[View]) -> CopyReport:
-    """Share of portraits that match some training photo more than real photos of a person match each other.
+    """Fraction of portraits that match a training photo more than real photos of a person match each other.
 
-    `portraits` are the views of the portraits in which a face was found.  The threshold comes from the
+    `portraits` are the views of the portraits with a detected face.  The threshold comes from the
     person's real photos, training and held out; see `match_threshold`.
     """
     if not training:
@@ -65,10 +65,10 @@ def copy_report(portraits: Sequence[View], training: Sequence[View], holdout: Se
 
 
 def match_threshold(best_among_real: Sequence[float]) -> float:
-    """What a real photo's best match among the person's others exceeds in 1 % of cases, within `LIMITS`.
+    """The value that a real photo's best match among the others exceeds in 1 % of cases, within `LIMITS`.
 
     The 99 % prediction limit for one more such value (Student's t on Fisher's z).  A percentile of all pairs
-    is not enough: a portrait is compared with every training photo, so the maximum is what must be known.
+    is not enough: a portrait is compared with every training photo, so the maximum matters.
     """
     n = len(best_among_real)
     if n < MIN_REAL_PHOTOS:
@@ -79,7 +79,7 @@ def match_threshold(best_among_real: Sequence[float]) -> float:
 
 
 def duplicates(views: Sequence[View]) -> tuple[tuple[int, int], ...]:
-    """(later, earlier) for every picture that repeats an earlier one almost pixel for pixel."""
+    """(later, earlier) for every picture that is a near-exact duplicate of an earlier one."""
     if len(views) < 2:
         return ()
     small = screen_fields(views)
@@ -95,9 +95,9 @@ def duplicates(views: Sequence[View]) -> tuple[tuple[int, int], ...]:
 
 
 def diversity(views: Sequence[View]) -> float | None:
-    """1 minus the mean correlation of all pairs of head squares: 0 for one picture again and again.
+    """1 minus the mean correlation of all pairs of head squares: 0 for identical pictures.
 
-    Laid over each other by their faces only, so a set that repeats pose, light and framing scores low.
+    Aligned by their faces only, so a set that repeats pose, light and framing scores low.
     None with fewer than two.
     """
     n = len(views)
@@ -125,7 +125,7 @@ def similarity_gap(
 
     A maximum grows with the number of candidates, so as many training photos as held-out ones are taken:
     the assignment with the smallest total difference in yaw.  Near 0: the person was learned.  Clearly
-    positive: the portraits cling to the photos they were trained on.
+    positive: the portraits reproduce the photos they were trained on.
     """
     if not len(portraits) or not len(training) or not len(holdout):
         raise InputError("a gap needs portraits, training and held-out photos")

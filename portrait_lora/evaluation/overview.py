@@ -1,4 +1,4 @@
-"""One picture that tells the story: held-out photos, the bare base, the adapter under the same prompts."""
+"""An overview picture: held-out photos, the bare base, and the adapter on the same prompts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FACE_REACH: Final = 1.05
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the picture: (image, words beneath it)."""
+    """One row of the picture: (image, caption)."""
 
     title: str
     note: str
@@ -37,7 +37,7 @@ class Row:
 
 
 def head_square(image: RGBImage, face: Face | None) -> Image.Image:
-    """A square around the head, as far as the picture reaches; the middle of it without a face."""
+    """A square around the head, within the picture; the centre of the picture without a face."""
     height, width = image.shape[:2]
     if face is None:
         side = min(height, width)
@@ -52,7 +52,7 @@ def head_square(image: RGBImage, face: Face | None) -> Image.Image:
 
 
 def write_overview(path: Path, title: str, rows: Sequence[Row]) -> None:
-    """Write the JPEG; the same rows give the same bytes.  It carries the mark of generated media."""
+    """Write the JPEG, marked as generated media; the same rows give the same bytes."""
     columns = max(len(row.tiles) for row in rows)
     width = 2 * _MARGIN_PX + columns * (_TILE_PX + _GUTTER_PX) - _GUTTER_PX
     height = 2 * _MARGIN_PX + 36 + len(rows) * (_HEAD_PX + _TILE_PX + _FOOT_PX)

@@ -1,4 +1,4 @@
-"""How many portraits it takes to see a difference, and how far paraphrases of one prompt scatter.
+"""Number of portraits needed to detect a difference, and drift over paraphrases of one prompt.
 
 Both rest on the one-way random-effects model: score = mean + prompt effect + portrait effect, its two
 variances estimated by moments with unequal prompts (Searle, Casella & McCulloch 1992, section 3.6).
@@ -34,8 +34,7 @@ class Spread:
 class SampleSize:
     """Prompts (of `per_prompt` portraits each) needed for a difference of `difference` between two adapters.
 
-    `paired_prompts`: both draw the same prompts, whose difficulty cancels out.  `prompts`: each has prompts
-    of its own.
+    `paired_prompts`: both use the same prompts, whose difficulty cancels out.  `prompts`: each has its own.
     """
 
     difference: float
@@ -61,10 +60,10 @@ def spread(groups: Sequence[Sequence[float]]) -> Spread | None:
 def portraits_needed(
     scores: Sequence[IdentityScore], difference: float = DIFFERENCE, power: float = POWER
 ) -> SampleSize | None:
-    """What a two-sided t-test at 5 % needs to see `difference` with the given power; None when unknown.
+    """The sample size of a two-sided t-test at 5 % for `difference` at the given power; None when unknown.
 
-    The paired figure leaves out that adapters may differ more on some prompts than on others (one run
-    cannot tell): it is the least that is needed.
+    The paired figure ignores that adapters may differ more on some prompts than on others, which one run
+    cannot show: it is a lower bound.
     """
     groups = [[counted(s) for s in group] for group in by_prompt(scores).values()]
     scatter = spread(groups)
@@ -101,7 +100,7 @@ def _prompts(variance: float, difference: float, power: float, samples: int) -> 
 
 @dataclass(frozen=True, slots=True)
 class ParaphraseDrift:
-    """Scatter over wordings of one meaning: `sd` beyond that of portraits, `widest` range of means."""
+    """Variation over wordings of one meaning: `sd` beyond that of portraits, `widest` range of means."""
 
     meanings: int
     wordings: int

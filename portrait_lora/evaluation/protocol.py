@@ -1,4 +1,4 @@
-"""What the protocol reports beside the headline (docs/protocol.md), gathered from what was looked at."""
+"""The figures of the protocol (docs/protocol.md) besides the headline."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from portrait_lora.evaluation.power import ParaphraseDrift, SampleSize, paraphra
 from portrait_lora.records import DriftReport, Face
 
 VERSION: Final = "1.2"
-"""Of the protocol: the second number changes when figures are added, the first when one is redefined."""
+"""Protocol version: the second number changes when figures are added, the first when one is redefined."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One scored portrait: its name and prompt, the scored face and the view around it."""
+    """One scored portrait: its name, prompt, scored face and view."""
 
     name: str
     prompt: str
@@ -40,7 +40,7 @@ class Copies:
 
 @dataclass(frozen=True, slots=True)
 class Extras:
-    """Everything but the headline; None stands for "cannot be told"."""
+    """Everything besides the headline; None means "not measurable"."""
 
     protocol: str
     ceiling_pose_matched: float | None
@@ -70,7 +70,7 @@ def copies(
     training_names: Sequence[str],
     portrait_count: int,
 ) -> Copies | None:
-    """Share of all portraits that copy a training photo; None with fewer than three real photos."""
+    """Fraction of all portraits that copy a training photo; None with fewer than three real photos."""
     if not training or len(training) + len(holdout) < memorization.MIN_REAL_PHOTOS:
         return None
     shown = [(seen.name, seen.view) for seen in portraits if seen.view is not None]

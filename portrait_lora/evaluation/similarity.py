@@ -1,4 +1,4 @@
-"""Similarity of portraits to held-out photos, and the two marks it is read against.
+"""Similarity of portraits to held-out photos, with its ceiling and impostor floor.
 
 One statistic throughout: the *mean cosine* of a picture's embedding to the held-out photos.  The
 ceiling is that statistic for real photos of the person, the impostor floor for other people, so all
@@ -25,13 +25,13 @@ FaceSeen = Callable[[Path, RGBImage, Face | None], None]
 """Called once per picture with its pixels and the face that was scored; for crops and progress."""
 
 POSE_MATCH_DEG: Final = 10.0
-"""Real photos whose yaw is this close stand for a portrait of that yaw."""
+"""Maximum yaw difference of real photos that match a portrait's pose."""
 MIN_HOLDOUT: Final = 2
-"""Fewer faces than this cannot give a ceiling: a held-out photo needs another one to stand against."""
+"""Minimum number of faces for a ceiling: a held-out photo is compared with the others."""
 
 
 class FaceFinder(Protocol):
-    """What this module needs of a face analyzer."""
+    """The part of a face analyzer that this module uses."""
 
     @property
     def embedder_id(self) -> str: ...
@@ -41,7 +41,7 @@ class FaceFinder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PortraitItem:
-    """A picture to score; `name` is how reports call it (default: the file's name)."""
+    """A picture to score; `name` is its name in reports (default: the file name)."""
 
     path: Path
     prompt: str
@@ -57,7 +57,7 @@ Unreadable = Callable[[PortraitItem, InputError], None]
 
 @dataclass(frozen=True, slots=True)
 class ReferenceSet:
-    """Embeddings of real photos, (N, D) with unit rows, their names, and what made them."""
+    """Embeddings of real photos, (N, D) with unit rows, their names, and their embedder."""
 
     embeddings: FloatArray
     names: tuple[str, ...]
@@ -78,16 +78,16 @@ class ReferenceSet:
 
 
 def subject_face(faces: Sequence[Face]) -> Face | None:
-    """The largest face; a portrait has one subject, and bystanders are smaller."""
+    """The largest face; a portrait has one subject, bystanders are smaller."""
     return max(faces, key=lambda face: face.size_px, default=None)
 
 
 def embed_photos(
     paths: Sequence[Path], finder: FaceFinder, *, min_faces: int = 0, on_face: FaceSeen | None = None
 ) -> tuple[ReferenceSet, tuple[tuple[str, Finding], ...]]:
-    """Embed the largest face of each photo; photos without one come back beside it as findings.
+    """Embed the largest face of each photo; photos without one are returned as findings.
 
-    Raises PhotosError when fewer than `min_faces` remain (ask for `MIN_HOLDOUT` on held-out photos).
+    Raises PhotosError when fewer than `min_faces` remain (use `MIN_HOLDOUT` for held-out photos).
     """
     rows: list[FloatArray] = []
     names: list[str] = []
@@ -99,7 +99,7 @@ def embed_photos(
         if on_face is not None:
             on_face(path, image, face)
         if face is None:
-            advice = "No face was found in this photo, so nothing is compared with it."
+            advice = "No face was detected in this photo, so it is not used for comparison."
             skipped.append((path.name, Finding("no_face", "warn", 0.0, 1.0, advice)))
             continue
         rows.append(face.embedding)
@@ -110,7 +110,7 @@ def embed_photos(
             "too few photos with a face",
             got=f"{len(rows)} of {len(paths)}",
             needed=min_faces,
-            remedy="Hold out more photos in which the face is well visible.",
+            remedy="Hold out more photos with a clearly visible face.",
         )
     matrix = np.stack(rows) if rows else np.zeros((0, 1), dtype=np.float32)
     return ReferenceSet(matrix, tuple(names), finder.embedder_id, tuple(yaws)), tuple(skipped)
@@ -126,7 +126,7 @@ def score_portraits(
 ) -> tuple[IdentityScore, ...]:
     """Mean cosine of each portrait's largest face to the held-out photos; None where there is no face.
 
-    A file that cannot be read raises InputError; with `on_unreadable` it is told there and counts as a
+    A file that cannot be read raises InputError; with `on_unreadable` it is reported there and counts as a
     portrait without a face, so that a tool gains nothing by writing broken files.
     """
     if not len(holdout):
@@ -135,7 +135,7 @@ def score_portraits(
         raise InputError(
             "portraits and held-out photos were embedded by different models",
             got=f"{finder.embedder_id} and {holdout.embedder_id}",
-            remedy="Embed both with one embedder: similarities across embedders mean nothing.",
+            remedy="Embed both with one embedder: similarities of different embedders are not comparable.",
         )
     scores: list[IdentityScore] = []
     for item in portraits:
@@ -180,7 +180,7 @@ def real_scores(training: ReferenceSet, holdout: ReferenceSet) -> FloatArray:
         raise PhotosError("the ceiling needs more held-out photos", got=len(holdout), needed=MIN_HOLDOUT)
     shared = sorted(set(training.names) & set(holdout.names))
     if shared:
-        raise InputError("a photo is both training and held out", got=", ".join(shared[:3]))
+        raise InputError("a photo is both in training and held out", got=", ".join(shared[:3]))
     if training.embedder_id != holdout.embedder_id:
         raise InputError(
             "training and held-out photos were embedded by different models",
@@ -195,7 +195,7 @@ def real_scores(training: ReferenceSet, holdout: ReferenceSet) -> FloatArray:
 
 
 def ceiling(training: ReferenceSet, holdout: ReferenceSet) -> float:
-    """What real photos of the person reach: the mean of `real_scores`.
+    """The ceiling: mean of `real_scores` of the person's real photos.
 
     `training` must not contain the held-out photos; they are added here, each without itself.
     """
@@ -205,7 +205,7 @@ def ceiling(training: ReferenceSet, holdout: ReferenceSet) -> float:
 def pose_matched_ceiling(
     training: ReferenceSet, holdout: ReferenceSet, portrait_yaws_deg: Sequence[float]
 ) -> float | None:
-    """The ceiling for portraits of these yaws: profiles of the real person score lower, too.
+    """The ceiling matched to these yaws: profiles of the real person score lower, too.
 
     For each portrait the mean of `real_scores` over the photos within `POSE_MATCH_DEG` of its yaw, or over
     the nearest one.  None when no yaw is known on either side.
@@ -226,7 +226,7 @@ def impostor_scores(gallery: FloatArray, holdout: ReferenceSet) -> FloatArray:
     people = np.asarray(gallery, dtype=np.float32)
     if people.ndim != 3 or not people.size or people.shape[-1] != holdout.embeddings.shape[-1]:
         raise InputError(
-            "the gallery of other people does not fit",
+            "the impostor gallery does not match the embedder",
             got=people.shape,
             needed=f"(P, K, {holdout.embeddings.shape[-1]})",
         )
@@ -234,12 +234,12 @@ def impostor_scores(gallery: FloatArray, holdout: ReferenceSet) -> FloatArray:
 
 
 def impostor(gallery: FloatArray, holdout: ReferenceSet) -> float:
-    """What other people reach: the mean of `impostor_scores`."""
+    """The impostor floor: mean of `impostor_scores`."""
     return float(impostor_scores(gallery, holdout).mean())
 
 
 def verified(score: IdentityScore, threshold: float) -> bool:
-    """Whether the portrait would pass as the person; a portrait without a face never does."""
+    """Whether the portrait is verified as the person; never without a face."""
     return score.similarity is not None and score.similarity >= threshold
 
 

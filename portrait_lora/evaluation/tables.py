@@ -1,4 +1,4 @@
-"""One row per portrait, as CSV and as parquet that `datasets.load_dataset` opens; never an embedding."""
+"""One row per portrait, as CSV and as parquet for `datasets.load_dataset`; never an embedding."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ def _row(series: str, score: IdentityScore, threshold: float) -> dict[str, Cell]
 
 
 def write_csv(path: Path, report: DriftReport) -> None:
-    """UTF-8, a header, an empty cell for what is unknown."""
+    """Write UTF-8 CSV with a header; unknown values are empty cells."""
     manifest.write_text_atomic(path, csv_file.text_of(COLUMNS, (row.values() for row in rows(report))))
 
 
 def write_parquet(path: Path, report: DriftReport) -> None:
-    """The same rows, typed; `datasets.load_dataset("parquet", data_files=...)` reads them."""
+    """Write the same rows, typed; `datasets.load_dataset("parquet", data_files=...)` reads them."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -76,7 +76,7 @@ def write_parquet(path: Path, report: DriftReport) -> None:
 
 
 def read_measured(path: Path) -> tuple[Measured, dict[str, object]]:
-    """What a `drift.json` says, for `compare` and `report`; and the whole of it.  Raises InputError."""
+    """A `drift.json` for `compare` and `report`, and its whole content.  Raises InputError."""
     try:
         raw: Any = strict_json.load_object(path, "report")
         scores = tuple(IdentityScore(**row) for row in raw["scores"])

@@ -1,4 +1,4 @@
-"""Thresholds, and what an embedder can tell apart, from scores of people used nowhere else.
+"""Calibration of thresholds and accuracy of an embedder, from scores of people used nowhere else.
 
 A threshold only holds for the statistic it was calibrated with.  Ours is a mean over several held-out
 photos, which scatters less than a single cosine, so `mean_of_k` builds exactly that from a gallery.
@@ -23,7 +23,7 @@ SCORES_PER_FALSE_MATCH: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Trials:
-    """The statistic for pictures of the same person and of others, one value per trial."""
+    """Genuine and impostor scores, one value per trial."""
 
     genuine: Scores
     impostor: Scores
@@ -32,7 +32,7 @@ class Trials:
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """A similarity for one embedder of one pack, and what it was derived from."""
+    """A similarity threshold for one embedder of one pack, and its derivation."""
 
     similarity: float
     false_match_rate: float
@@ -50,11 +50,11 @@ def write_threshold(path: Path, threshold: Threshold) -> None:
 
 
 def read_threshold(path: Path, *, pack_digest: str) -> Threshold:
-    """What `write_threshold` wrote.  Raises InputError when it is damaged or belongs to another pack."""
+    """Read a file of `write_threshold`.  Raises InputError when it is damaged or belongs to another pack."""
     try:
         threshold = Threshold(**cast(Any, strict_json.load_object(path, "threshold")))
     except (ArtifactError, ValueError, TypeError) as error:
-        remedy = "Make one with scripts/calibrate_identity.py."
+        remedy = "Create one with scripts/calibrate_identity.py."
         raise InputError("not a threshold file", where=path, got=error, remedy=remedy) from error
     if threshold.pack_digest != pack_digest:
         raise InputError(
@@ -68,7 +68,7 @@ def read_threshold(path: Path, *, pack_digest: str) -> Threshold:
 
 
 def mean_of_k(gallery: npt.NDArray[np.float32], k: int) -> Trials:
-    """Every person of a (P, K, D) gallery enrols with their first `k` pictures.
+    """Trials from a (P, K, D) gallery in which every person enrols with their first `k` pictures.
 
     Genuine trials: the person's remaining pictures.  Impostor trials: the remaining pictures of everyone
     else, so no picture is both reference and probe.  Trials that share a person are correlated: the
@@ -89,7 +89,7 @@ def mean_of_k(gallery: npt.NDArray[np.float32], k: int) -> Trials:
 
 
 def threshold_at(false_match_rate: float, impostor_scores: npt.ArrayLike) -> float:
-    """The similarity that a share `false_match_rate` of impostors is expected to reach.
+    """The similarity threshold with an expected false-match rate of `false_match_rate`.
 
     The (n + 1)(1 - rate)-th order statistic, linearly interpolated: its expected exceedance by a new
     impostor is exactly the rate, whatever the distribution (Weibull plotting position).
@@ -105,13 +105,13 @@ def threshold_at(false_match_rate: float, impostor_scores: npt.ArrayLike) -> flo
             f"too few impostor scores for a false-match rate of {false_match_rate:g}",
             got=len(scores),
             needed=needed,
-            remedy="Use more people, or calibrate at a higher false-match rate and say so.",
+            remedy="Use more people, or calibrate at a higher false-match rate and report it.",
         )
     return float(np.quantile(scores, 1.0 - false_match_rate, method="weibull"))
 
 
 def tar_at_far(genuine: npt.ArrayLike, impostor: npt.ArrayLike, false_match_rate: float) -> float:
-    """Share of genuine scores at or above the threshold of `false_match_rate`."""
+    """Fraction of genuine scores at or above the threshold of `false_match_rate`."""
     if not np.size(genuine):
         raise InputError("a true-accept rate needs genuine scores")
     return float(np.mean(np.ravel(genuine) >= threshold_at(false_match_rate, impostor)))

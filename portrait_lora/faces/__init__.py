@@ -1,4 +1,4 @@
-"""Faces: which pack of ONNX models, and what it finds in a picture."""
+"""Face packs (folders of ONNX models) and the faces that they detect in a picture."""
 
 from portrait_lora.faces.analyzer import FaceAnalyzer
 from portrait_lora.faces.packs import EMBEDDED, FacePack, resolve_pack

@@ -1,9 +1,9 @@
-"""Find, measure and embed the faces of a picture with a pack, through insightface.
+"""Detect, measure and embed the faces of a picture with a face pack, through insightface.
 
 Pictures are RGB uint8 (H, W, 3) here and BGR inside insightface.  One embedder per analyzer: "select"
 chooses checkpoints and curates, "report" measures what is published, so that a figure is never measured
-by the network that was used to improve it.  Only "select" lets the segmenter tell how much of a face is
-hidden: that is asked of photos, and takes as long as all else.
+by the network that was used to improve it.  Only "select" runs the segmenter to measure how much of a face is
+hidden: that is needed for photos only, and takes as long as everything else.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ for such a face in 300 pictures without one (4) filled a fifth at most."""
 
 
 class FaceAnalyzer:
-    """One pack, ready to use.  `device` "cuda" asks for the GPU and falls back to the CPU.
+    """One pack, ready to use.  `device` "cuda" uses the GPU if available, else the CPU.
 
     `threads` is fixed (not "all cores"), so the same picture gives the same numbers on any machine load.
     """
@@ -86,13 +86,13 @@ class FaceAnalyzer:
             self._recogniser.prepare(context)
 
     def _check_roles(self, file: str) -> None:
-        """insightface routes by graph: make sure that every file became what pack.json says."""
+        """Check that insightface, which routes by graph, gave every file the role stated in pack.json."""
         if getattr(self._recogniser, "taskname", None) != "recognition":
             raise ArtifactError("not an ArcFace model", where=self.pack.path(file))
         if Path(self._recogniser.model_file).name != file:
             got = Path(self._recogniser.model_file).name
             raise ArtifactError(
-                "insightface chose another embedder", where=self.pack.folder, got=got, needed=file
+                "insightface chose a different embedder", where=self.pack.folder, got=got, needed=file
             )
         if self.pack.landmarks is not None and _LANDMARKS not in self._app.models:
             raise ArtifactError("not a 68-landmark model", where=self.pack.path(self.pack.landmarks))
@@ -109,8 +109,8 @@ class FaceAnalyzer:
         return sorted(faces, key=lambda f: -f.size_px)
 
     def covered_face(self, image_rgb: Uint8Image) -> Face | None:
-        """The surest face that the detector doubts because a thing hides part of it; None without one, from
-        a pack without a segmenter, or by the embedder that reports."""
+        """The most confident low-score face that is partly covered by an object; None without one, from
+        a pack without a segmenter, or with the "report" embedder."""
         if self._parts is None:
             return None
         detector: Any = self._app.det_model
@@ -124,25 +124,26 @@ class FaceAnalyzer:
         return max(doubted, key=lambda f: f.score, default=None)
 
     def embed(self, image_rgb: Uint8Image, keypoints_px: FloatArray) -> FloatArray:
-        """Unit-norm (D,) embedding of the face at five known keypoints."""
+        """Unit-norm (D,) embedding of the face at five given keypoints."""
         return self._embed_aligned(quality.aligned_crop(_checked(image_rgb), np.asarray(keypoints_px)))
 
     def parts(self, image_rgb: Uint8Image, face: Face) -> Parts | None:
-        """What every pixel around a face shows; None from a pack without a segmenter, or by the embedder that
-        reports."""
+        """Segmentation around a face; None from a pack without a segmenter, or with the "report" embedder."""
         if self._parts is None:
             return None
         return self._parts.parts(_checked(image_rgb), face.box_xyxy_px, shape.lean_deg(face.keypoints_px))
 
     def impostor_embeddings(self) -> FloatArray:
-        """(N, K, D): K pictures of each of the pack's N gallery people, by this embedder."""
+        """(N, K, D): embeddings of K pictures of each of N people in the pack's impostor gallery."""
         if self.pack.impostors is None:
-            raise ArtifactError("the face pack has no gallery of strangers", where=self.pack.folder)
+            raise ArtifactError("the face pack has no impostor gallery", where=self.pack.folder)
         path = self.pack.path(self.pack.impostors)
         table = load_file(str(path))
         if self.embedder not in table:
             got = ", ".join(sorted(table))
-            raise ArtifactError("no gallery for this embedder", where=path, got=got, needed=self.embedder)
+            raise ArtifactError(
+                "no impostor gallery for this embedder", where=path, got=got, needed=self.embedder
+            )
         vectors = table[self.embedder].astype(np.float32)
         return readonly(vectors / np.linalg.norm(vectors, axis=-1, keepdims=True))
 
@@ -152,7 +153,7 @@ class FaceAnalyzer:
         return _unit(vector)
 
     def _face(self, image: Uint8Image, raw: Any) -> Face:
-        """Turn what insightface found into a record."""
+        """Convert insightface's result into a record."""
         points, embedding = raw.get(_LANDMARKS), raw.get("embedding")
         landmarks = None if points is None else readonly(np.asarray(points)[:, :2])
         keypoints = np.asarray(raw.kps, dtype=np.float32)
@@ -184,7 +185,7 @@ class FaceAnalyzer:
         )
 
     def _pose(self, raw: Any, landmarks: FloatArray | None) -> tuple[float, float, float] | None:
-        """Degrees of the pack's own calibration, or insightface's estimate as it stands."""
+        """Degrees from the pack's own calibration, else insightface's estimate."""
         if landmarks is None:
             return None
         if self.pack.pose_calibration is not None:
@@ -198,7 +199,7 @@ class FaceAnalyzer:
 
 
 def _modules(pack: FacePack, *, recognition: bool) -> list[str]:
-    """What FaceAnalysis runs; its own recogniser, the first by file name, only aligns on its detector."""
+    """The modules that FaceAnalysis runs, without its recogniser, which aligns only on its detector."""
     landmarks = [_LANDMARKS] if pack.landmarks is not None else []
     return ["detection", *landmarks, *(["recognition"] if recognition else [])]
 
@@ -227,7 +228,7 @@ def _checked(image_rgb: Uint8Image) -> Uint8Image:
 
 
 def _usable(raw: Any) -> bool:
-    """A face with keypoints and a box that is not degenerate."""
+    """Whether a face has keypoints and a box that is not degenerate."""
     if raw.kps is None:
         return False
     x0, y0, x1, y1 = raw.bbox
@@ -236,7 +237,7 @@ def _usable(raw: Any) -> bool:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """insightface prints, and calls things that numpy and scikit-image have renamed."""
+    """Silence insightface's prints and its deprecation warnings."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         yield

@@ -1,8 +1,8 @@
-"""What a pack's attribute network says of a face: expression, glasses, beard, lighting, light direction,
-and how much of it is covered.
+"""Attributes of a face by the pack's attribute network: expression, glasses, beard, lighting, direction of
+the light, and the covered share.
 
-insightface does not know such a model, so it lies in a subfolder of the pack and is run here, on the same
-crop that insightface cuts for the landmarks.
+insightface does not support such a model, so it is kept in a subfolder of the pack and run here, on the same
+crop that insightface uses for the landmarks.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ Uint8Image = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """The likeliest word of every group; the unit vector towards the key light (x right, y up, z near); the
-    share of the face that something hides, 0..1, None when the network does not tell."""
+    """The most likely word of every group; the unit vector towards the key light (x right, y up, z near); the
+    covered share of the face, 0..1, None when the network does not predict it."""
 
     words: dict[str, str]
     light_direction: tuple[float, float, float]
@@ -35,7 +35,7 @@ class Read:
 
 
 class AttributeReader:
-    """The network of one pack.  Raises ArtifactError when it cannot be opened or answers the wrong width."""
+    """The network of a pack.  Raises ArtifactError when it cannot be loaded or its output is misshapen."""
 
     def __init__(self, pack: FacePack, model: AttributeModel, session_arguments: dict[str, Any]):
         self._model = model
@@ -44,14 +44,14 @@ class AttributeReader:
         got = self._net.answer(np.zeros((CROP_PX, CROP_PX, 3), np.uint8)).shape
         if got != (model.width,):
             raise ArtifactError(
-                "the attribute model answers another number of values",
+                "the attribute model has another number of outputs",
                 where=path,
                 got=got,
                 needed=model.width,
             )
 
     def read(self, image_rgb: Uint8Image, box_xyxy_px: tuple[float, float, float, float]) -> Read:
-        """Look at the face in the box."""
+        """The attributes of the face in the box."""
         x0, y0, x1, y1 = box_xyxy_px
         scale = CROP_PX / (CONTEXT * max(x1 - x0, y1 - y0, 1.0))
         crop, _ = face_align.transform(image_rgb, ((x0 + x1) / 2, (y0 + y1) / 2), CROP_PX, scale, 0)

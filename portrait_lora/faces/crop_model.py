@@ -1,4 +1,4 @@
-"""A network of a pack that insightface does not know, run here on square crops of a picture."""
+"""A network that insightface does not support, run here on square crops of a picture."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from portrait_lora.errors import ArtifactError
 
 
 class CropModel:
-    """`what` names it in errors.  Raises ArtifactError when it cannot be opened."""
+    """`what` names it in errors.  Raises ArtifactError when it cannot be loaded."""
 
     def __init__(self, path: Path, what: str, session_arguments: dict[str, Any]):
         try:
@@ -23,7 +23,7 @@ class CropModel:
         self._input = self._session.get_inputs()[0].name
 
     def answer(self, crop_rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """What it says of one (S, S, 3) crop, without the axis of the batch."""
+        """The output for one (S, S, 3) crop, without the batch axis."""
         blob = (crop_rgb.astype(np.float32) - 127.5) / 128.0
         answers: Any = self._session.run(None, {self._input: blob.transpose(2, 0, 1)[None]})
         return answers[0][0]

@@ -1,7 +1,7 @@
-"""A gallery of other people for a pack that brings none: the floor that similarity is read against.
+"""An impostor gallery for a pack without one: other people, whose similarity is the floor of the scale.
 
-Made from a folder with one subfolder of pictures per person.  Embeddings are biometric data: they are kept
-only because they are asked for here, in the pack's own folder, without names.
+Built from a folder with one subfolder of pictures per person.  Embeddings are biometric data: they are stored
+only on this explicit request, in the pack's own folder, without names.
 """
 
 from __future__ import annotations
@@ -28,23 +28,25 @@ _MAX_PIXELS: Final = 60_000_000
 
 
 def make_gallery(pack: FacePack, people: Path) -> tuple[int, int]:
-    """Embed the people below a folder with both embedders and add the table to the pack; (people, pictures).
+    """Embed the people below a folder with both embedders and add them to the pack: (people, pictures).
 
-    Pictures without exactly one face are passed over.  Raises `InputError` with fewer than five people of
-    whom two pictures each are usable.
+    Pictures without exactly one face are skipped.  Raises `InputError` with fewer than five people with two
+    usable pictures each.
     """
     if not people.is_dir():
-        raise InputError("no such folder of people", where=people, needed="a subfolder of pictures each")
+        raise InputError(
+            "no such folder of people", where=people, needed="one subfolder of pictures per person"
+        )
     folders = sorted(p for p in people.iterdir() if p.is_dir())
     roles: tuple[Role, ...] = ("select", "report")
     tables = {role: [_embedded(pack, role, folder) for folder in folders] for role in roles}
     usable = [i for i, rows in enumerate(tables["select"]) if len(rows) >= MIN_PICTURES]
     if len(usable) < MIN_PEOPLE:
         raise InputError(
-            "too few other people for a gallery",
+            "too few other people for an impostor gallery",
             where=people,
             got=f"{len(usable)} people with {MIN_PICTURES} usable pictures",
-            needed=f"{MIN_PEOPLE} at least; 50 and more give a steady floor",
+            needed=f"{MIN_PEOPLE} at least; 50 or more for a stable floor",
         )
     count = min(MAX_PICTURES, *(len(tables["select"][i]) for i in usable))
     stacked = {r: np.stack([np.stack(tables[r][i][:count]) for i in usable]) for r in roles}
@@ -58,10 +60,10 @@ def make_gallery(pack: FacePack, people: Path) -> tuple[int, int]:
 
 
 def read_gallery(pack: FacePack, role: Role) -> FloatArray:
-    """(N, K, D) with unit rows; `ArtifactError` when the pack has no gallery for this embedder."""
+    """(N, K, D) with unit rows; `ArtifactError` when the pack has no impostor gallery for this embedder."""
     if pack.impostors is None:
-        remedy = f"Make one from pictures of other people: portrait-lora gallery {pack.name} --people DIR"
-        raise ArtifactError("the face pack has no gallery of strangers", where=pack.folder, remedy=remedy)
+        remedy = f"Build one from pictures of other people: portrait-lora gallery {pack.name} --people DIR"
+        raise ArtifactError("the face pack has no impostor gallery", where=pack.folder, remedy=remedy)
     vectors = load_file(str(pack.path(pack.impostors)))[role].astype(np.float32)
     return readonly(vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12))
 

@@ -1,4 +1,4 @@
-"""Known face packs onto this machine: fetched, verified, put in place at once or not at all."""
+"""Installation of known face packs: downloaded, verified, and moved into place completely or not at all."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ _DETECTOR_THRESHOLD: Final = {"opencv": 0.7, "insightface": 0.5}
 
 
 def installed(known: KnownPack) -> Path | None:
-    """The folder of a pulled pack; None when it is not here."""
+    """The folder of an installed pack; None when it is not installed."""
     folder = packs_home() / known.name
     return folder if (folder / PACK_FILE).is_file() else None
 
 
 def install(known: KnownPack, hub: Hub, archive: Path | None = None) -> list[LockedModel]:
-    """Fetch a pack into `packs_home()`; what to lock.  `archive` replaces a download from the internet.
+    """Download a pack into `packs_home()`; returns what to lock.  `archive` is a local file used instead.
 
-    A pack that is there and whole is left alone.  Raises what the hub, the archive and the resolver raise;
-    then nothing has been put in place.
+    A complete pack is left as it is.  Raises what the hub, the archive and the resolver raise;
+    then nothing is installed.
     """
     networks = _files(known)
     if installed(known) is None:
@@ -65,7 +65,7 @@ def _locked(networks: Mapping[str, Network], source: Source) -> dict[str, Locked
 def _take(
     source: Source, networks: Mapping[str, Network], folder: Path, hub: Hub, archive: Path | None
 ) -> None:
-    """The networks of one source into `folder`."""
+    """Copy the networks of one source into `folder`."""
     if not source.is_archive:
         files = tuple(HubFile(n.path, n.size, n.sha256, None) for n in networks.values())
         there, _ = hub.fetch(Snapshot(source.where, source.commit, source.commit, files))
@@ -82,10 +82,10 @@ def _take(
 def _download(source: Source, hub: Hub) -> Path:
     if hub.offline:
         raise InputError(
-            "this face pack is not on this machine, and the network is switched off",
+            "this face pack is not on this machine, and the network is disabled",
             where=source.where,
             needed="the archive",
-            remedy="Fetch the archive by hand and give it with --from FILE.",
+            remedy="Download the archive yourself and pass it with --from FILE.",
         )
     path = packs_home() / f".download-{source.commit[:16]}.zip"
     fetch_file(source.where, path, sha256=source.commit, size=source.size)

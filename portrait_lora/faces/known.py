@@ -1,4 +1,4 @@
-"""The face packs that can be fetched by name: files, checksums, licences, and who judges beside whom.
+"""The face packs that can be downloaded by name: files, checksums, licences, and their pairs of embedders.
 
 Checksums, commits and sizes are those that several unrelated public projects state alike; they were not
 compared with the makers' own pages, and no weights were fetched when this was written, so nothing here has
@@ -21,7 +21,7 @@ RESEARCH: Final = "non-commercial research only"
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A hub repository at a commit, or a zip archive at an address (then `commit` is its sha256)."""
+    """A hub repository at a commit, or a zip archive at a URL (then `commit` is its sha256)."""
 
     where: str
     commit: str
@@ -29,13 +29,13 @@ class Source:
 
     @property
     def is_archive(self) -> bool:
-        """Whether this is a zip."""
+        """Whether this is a zip archive."""
         return self.where.startswith("https://")
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """One ONNX file: where it is found, its checksum, and its own licence."""
+    """One ONNX file: its source, checksum and licence."""
 
     source: Source
     path: str
@@ -47,7 +47,7 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class Strangers:
-    """What is published of an embedder's similarities between different people, in place of a gallery.
+    """Published statistics of an embedder's similarities between different people, used without a gallery.
 
     `mean` is their centre (cosine); `false_match_rate` the share of pairs at or above the threshold.
     """
@@ -59,7 +59,7 @@ class Strangers:
 
 @dataclass(frozen=True, slots=True)
 class Embedder:
-    """A recogniser, its id in reports, and a published threshold with what is known about it."""
+    """A recogniser, its id in reports, and a published threshold with its provenance."""
 
     network: Network
     id: str
@@ -71,7 +71,7 @@ class Embedder:
 
 @dataclass(frozen=True, slots=True)
 class KnownPack:
-    """`report` is the pack's own embedder, `select` the other one, which curates and chooses."""
+    """`report` is the pack's own embedder, `select` the other one, for curation and checkpoint selection."""
 
     name: str
     backend: Backend
@@ -88,7 +88,7 @@ class KnownPack:
 
     @property
     def commercial(self) -> Literal["yes", "no"]:
-        """A pack may be used commercially when every network of it may."""
+        """`yes` if every network of the pack may be used commercially."""
         return "yes" if all(n.commercial == "yes" for n in self.networks) else "no"
 
     @property
@@ -98,7 +98,7 @@ class KnownPack:
 
     @property
     def size(self) -> int:
-        """Bytes to fetch."""
+        """Bytes to download."""
         sources = {n.source for n in self.networks if n.source.is_archive}
         return sum(s.size for s in sources) + sum(n.size for n in self.networks if not n.source.is_archive)
 
@@ -215,7 +215,7 @@ KNOWN: Final[Mapping[str, KnownPack]] = {
 
 
 def packs_home() -> Path:
-    """Where fetched packs are kept: under HF_HOME, beside the hub's cache."""
+    """Folder of the installed packs: under HF_HOME, beside the hub's cache."""
     cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
     home = os.environ.get("HF_HOME", f"{cache}/huggingface")
     return Path(home).expanduser() / "portrait_lora" / "packs"

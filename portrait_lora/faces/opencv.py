@@ -1,4 +1,4 @@
-"""Faces with OpenCV: YuNet finds them (`FaceDetectorYN`), SFace or an ArcFace network embeds them.
+"""Faces with OpenCV: YuNet detects them (`FaceDetectorYN`), SFace or an ArcFace network embeds them.
 
 The pair whose licences allow commercial use.  YuNet gives a box and five keypoints: no pose, no
 expression, so those findings stay `not_checked`.  Embeddings are taken from the same aligned 112 px crop as
@@ -71,17 +71,17 @@ class OpenCvAnalyzer:
         return sorted(faces, key=lambda face: -face.size_px)
 
     def embed(self, image_rgb: Uint8Image, keypoints_px: FloatArray) -> FloatArray:
-        """Unit-norm (D,) embedding of the face at five known keypoints."""
+        """Unit-norm (D,) embedding of the face at five given keypoints."""
         return self._embed_aligned(quality.aligned_crop(image_rgb, np.asarray(keypoints_px)))
 
     def covered_face(self, image_rgb: Uint8Image) -> None:
-        """OpenCV's models do not tell what hides a face."""
+        """Always None: OpenCV's models do not detect covered faces."""
 
     def parts(self, image_rgb: Uint8Image, face: Face) -> None:
-        """OpenCV's models do not tell parts."""
+        """Always None: OpenCV's models do not segment."""
 
     def impostor_embeddings(self) -> FloatArray:
-        """(N, K, D): K pictures of each of N other people; `ArtifactError` before a gallery was made."""
+        """(N, K, D): K pictures of each of N other people; `ArtifactError` without an impostor gallery."""
         from portrait_lora.faces.impostors import read_gallery
 
         return read_gallery(self.pack, self.embedder)

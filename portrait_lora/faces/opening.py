@@ -1,4 +1,4 @@
-"""One door to every face pack: the analyzer that its backend needs, behind one interface."""
+"""Opens a face pack with the analyzer of its backend, behind one interface."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from portrait_lora.records import Face, FloatArray, Parts
 
 
 class Analyzer(Protocol):
-    """What every backend can do; see `FaceAnalyzer` for shapes and errors."""
+    """The interface of every backend; see `FaceAnalyzer` for shapes and errors."""
 
     pack: FacePack
     embedder: Role
@@ -23,19 +23,19 @@ class Analyzer(Protocol):
         ...
 
     def embed(self, image_rgb: npt.NDArray[np.uint8], keypoints_px: FloatArray) -> FloatArray:
-        """Unit-norm (D,) embedding of the face at five known keypoints."""
+        """Unit-norm (D,) embedding of the face at five given keypoints."""
         ...
 
     def covered_face(self, image_rgb: npt.NDArray[np.uint8]) -> Face | None:
-        """The surest face that is doubted because a thing hides part of it."""
+        """The most confident low-score face that is partly covered by an object."""
         ...
 
     def parts(self, image_rgb: npt.NDArray[np.uint8], face: Face) -> Parts | None:
-        """What every pixel around a face shows; None from a pack that cannot tell."""
+        """Segmentation around a face; None from a pack without a segmenter."""
         ...
 
     def impostor_embeddings(self) -> FloatArray:
-        """(N, K, D): K pictures of each of the pack's N gallery people."""
+        """(N, K, D): embeddings of K pictures of each of N people in the pack's impostor gallery."""
         ...
 
 

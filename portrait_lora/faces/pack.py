@@ -1,4 +1,4 @@
-"""What a face pack is once it is verified, and the small models that live in its `pack.json`."""
+"""The record of a verified face pack, and the small models stored in its `pack.json`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class LandmarkHead:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Plain lists."""
+        """As plain lists, for JSON."""
         return {
             "mean": list(self.mean),
             "scale": list(self.scale),
@@ -53,7 +53,7 @@ class LandmarkHead:
 @dataclass(frozen=True, slots=True)
 class AttributeModel:
     """A network outside insightface: logits of every group one after another, then a direction (x, y, z),
-    then, when it sees what is `covered`, the logit of the share of the face that something hides."""
+    then, with `covered`, the logit of the covered share of the face."""
 
     file: str  # relative to the pack, in a subfolder
     groups: Mapping[str, tuple[str, ...]]
@@ -61,13 +61,13 @@ class AttributeModel:
 
     @property
     def width(self) -> int:
-        """How many numbers it answers."""
+        """The number of its outputs."""
         return sum(len(labels) for labels in self.groups.values()) + 3 + self.covered
 
 
 @dataclass(frozen=True, slots=True)
 class PartModel:
-    """A network outside insightface: shares of `parts`, then the place of the face, covered or not."""
+    """A network outside insightface: probabilities of `parts`, then of the face's place, covered or not."""
 
     file: str  # relative to the pack, in a subfolder
     parts: tuple[str, ...]
@@ -75,8 +75,8 @@ class PartModel:
 
 @dataclass(frozen=True, slots=True)
 class FacePack:
-    """A verified pack.  `thresholds` maps an embedder id to the similarity reached by strangers at
-    `false_match_rate`; None models are abilities that the pack lacks (the finding is `not_checked`)."""
+    """A verified pack.  `thresholds` maps an embedder id to the similarity that impostors reach at
+    `false_match_rate`; a model that is None is missing (its findings are `not_checked`)."""
 
     name: str
     folder: Path
@@ -106,7 +106,7 @@ class FacePack:
 
     @property
     def abilities(self) -> Mapping[str, bool]:
-        """What this pack can check; a finding it has no model for is `not_checked`, never a pass."""
+        """What this pack can check; a finding without a model is `not_checked`, never a pass."""
         return MappingProxyType(
             {
                 "faces": True,
@@ -124,11 +124,11 @@ class FacePack:
         )
 
     def published(self, role: Role = "report") -> Strangers | None:
-        """What is published of strangers' similarities by one of the two embedders."""
+        """Published impostor statistics of one of the two embedders."""
         return self.strangers.get(self.embedder_ids[role])
 
     def path(self, file: str) -> Path:
-        """Where a file of the pack lies."""
+        """Path of a file of the pack."""
         return self.folder / file
 
     def threshold(self, role: Role = "report") -> float:
@@ -136,7 +136,7 @@ class FacePack:
         return self.thresholds[self.embedder_ids[role]]
 
     def rate_at_threshold(self, role: Role = "report") -> float:
-        """Share of strangers at or above that threshold; NaN where nobody has published it."""
+        """False-match rate at that threshold; NaN where it is not published."""
         if self.calibrated:
             return self.false_match_rate
         published = self.published(role)

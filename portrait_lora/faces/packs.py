@@ -1,7 +1,7 @@
-"""Face packs: folders of ONNX models with a `pack.json`, verified before insightface may open them.
+"""Face packs: folders of ONNX models with a `pack.json`, verified before insightface loads them.
 
-insightface picks the role of every `*.onnx` of a folder by its graph and checks no hash.  So a pack names
-its files, their roles and their sha256, and nothing else of that kind may lie in its folder.
+insightface picks the role of every `*.onnx` in a folder by its graph and checks no hash.  So a pack lists
+its files, their roles and their sha256, and its folder may hold no other ONNX file.
 """
 
 from __future__ import annotations
@@ -21,34 +21,34 @@ __all__ = ["EMBEDDED", "AttributeModel", "FacePack", "LandmarkHead", "PartModel"
 
 EMBEDDED: Final = "embedded"
 SYNTHETIC: Final = "synthetic"
-"""The same pack by what it is for."""
+"""The name of that pack by its purpose."""
 PACK_FILE: Final = "pack.json"
 FORMAT: Final = 1
 HEADS: Final = "heads"
-"""Subfolder of the models that insightface does not know and must not see."""
+"""Subfolder of the models that insightface does not support and must not see."""
 _V2_MANIFEST: Final = "manifest.json"
-_REINSTALL: Final = "Install portrait-lora again."
-_RESTORE: Final = "Restore the folder from where it came from."
+_REINSTALL: Final = "Reinstall portrait-lora."
+_RESTORE: Final = "Restore the folder from its source."
 _log = log.get(__name__)
 
 
 def embedded_folder() -> Path:
-    """The folder of the pack that ships with the program."""
+    """The folder of the pack shipped with the program."""
     return Path(str(resources.files("portrait_lora"))) / "assets" / "face_pack"
 
 
 def resolve_pack(name_or_dir: str = EMBEDDED) -> FacePack:
-    """The embedded pack, a known one that was pulled, or the one in a folder; every sha256 is checked here.
+    """The embedded pack, an installed known one, or the one in a folder; every sha256 is checked here.
 
-    Raises InputError when this is no pack or a folder beside it bears a known name, ArtifactError when
-    its files are not those it names.
+    Raises InputError when this is not a pack or the working folder has an entry with its name, ArtifactError
+    when its files are not those that it lists.
     """
     name = str(name_or_dir)
     packaged, known = name in (EMBEDDED, SYNTHETIC), KNOWN.get(name)
     if packaged:
         folder, remedy = embedded_folder(), _REINSTALL
     elif known:
-        folder, remedy = packs_home() / name, f"Fetch it again with: portrait-lora pull {name}"
+        folder, remedy = packs_home() / name, f"Download it again with: portrait-lora pull {name}"
         refuse_shadow(name)
     else:
         folder, remedy = Path(name).expanduser().resolve(), _RESTORE
@@ -59,7 +59,7 @@ def resolve_pack(name_or_dir: str = EMBEDDED) -> FacePack:
             where=name_or_dir,
             got=f"no folder {folder}" if known else "no folder of this name",
             needed=f"one of {names}, or a folder with a {PACK_FILE}",
-            remedy=f"Fetch it with: portrait-lora pull {name}" if known else "Check face_pack.",
+            remedy=f"Download it with: portrait-lora pull {name}" if known else "Check face_pack.",
         )
     raw = _read(folder, remedy)
     _verify(folder, raw, remedy)
@@ -78,10 +78,10 @@ def read_pack_file(folder: Path) -> Mapping[str, Any]:
 
 
 def refuse_shadow(name: str) -> None:
-    """insightface takes a folder of the working directory for the pack of that name: never let it."""
+    """Refuse a folder in the working directory that insightface would mistake for the pack of that name."""
     if Path(name).exists():
         raise InputError(
-            "a file or folder of the working directory bears the name of a face pack",
+            "a file or folder in the working directory has the name of a face pack",
             where=Path(name).resolve(),
             got=name,
             remedy="Rename it, or work in another folder.",
@@ -89,7 +89,7 @@ def refuse_shadow(name: str) -> None:
 
 
 def _refuse_one_judge(pack: FacePack, raw: Mapping[str, Any]) -> None:
-    """A network that chose the adapter must not measure it as well."""
+    """The network that selected the adapter must not measure it as well."""
     files = raw["files"]
     same = files[pack.embedder_select] == files[pack.embedder_report]
     if same or pack.embedder_ids["select"] == pack.embedder_ids["report"]:
@@ -102,7 +102,7 @@ def _refuse_one_judge(pack: FacePack, raw: Mapping[str, Any]) -> None:
 
 
 def _refuse_unknown_bytes(known: KnownPack, raw: Mapping[str, Any], folder: Path, remedy: str) -> None:
-    """A folder of a known name holds the known networks and no others."""
+    """A folder with a known name must hold the known networks and no others."""
     own = raw["models"].get("impostors")  # a gallery that the user made: any content
     actual = {sha256 for file, sha256 in raw["files"].items() if file != own or file.endswith(".onnx")}
     expected = {n.sha256 for n in known.networks}
@@ -111,40 +111,40 @@ def _refuse_unknown_bytes(known: KnownPack, raw: Mapping[str, Any], folder: Path
             f"this is not the face pack {known.name}",
             where=folder,
             got=", ".join(sorted(str(g)[:12] for g in actual - expected)) or "fewer files",
-            needed="the networks that bear this name",
+            needed="the networks of that pack",
             remedy=remedy,
         )
 
 
 def _read(folder: Path, remedy: str) -> dict[str, Any]:
-    """The content of pack.json, or an InputError."""
+    """The content of pack.json."""
     file = folder / PACK_FILE
     if (folder / _V2_MANIFEST).exists():
         raise InputError(
             f"a {_V2_MANIFEST} makes insightface ignore landmarks and pose",
             where=folder,
             got=_V2_MANIFEST,
-            needed=f"a flat folder of onnx files with a {PACK_FILE}",
+            needed=f"a flat folder of ONNX files with a {PACK_FILE}",
             remedy="Remove it from the pack.",
         )
     if not file.is_file():
         got = f"no {PACK_FILE}"
-        raise InputError("no face pack", where=folder, got=got, needed=PACK_FILE, remedy=remedy)
+        raise InputError("not a face pack", where=folder, got=got, needed=PACK_FILE, remedy=remedy)
     raw: Any = strict_json.load(file, PACK_FILE, remedy=remedy)
     if not isinstance(raw, dict) or raw.get("format") != FORMAT:
         got = raw.get("format", "none") if isinstance(raw, dict) else type(raw).__name__
         raise InputError(
-            "unknown format of a face pack", where=file, got=got, needed=f"format {FORMAT}", remedy=remedy
+            "unknown face pack format", where=file, got=got, needed=f"format {FORMAT}", remedy=remedy
         )
     return raw
 
 
 def _verify(folder: Path, raw: Mapping[str, Any], remedy: str) -> None:
-    """Every named file is there with the named sha256, and no onnx file is there unnamed."""
+    """Check that every listed file exists with its sha256, and that there is no unlisted ONNX file."""
     files = raw.get("files")
     if not isinstance(files, dict) or not files:
         raise InputError(
-            "the pack names no files", where=folder / PACK_FILE, got=files, needed="files", remedy=remedy
+            "the pack lists no files", where=folder / PACK_FILE, got=files, needed="files", remedy=remedy
         )
     for name, expected in files.items():
         path = folder / name
@@ -154,7 +154,7 @@ def _verify(folder: Path, raw: Mapping[str, Any], remedy: str) -> None:
         got = manifest.sha256_file(path)
         if got != expected:
             raise ArtifactError(
-                "a file of the face pack was changed",
+                "a file of the face pack has been modified",
                 where=path,
                 got=f"sha256 {got[:12]}",
                 needed=f"sha256 {str(expected)[:12]}",
@@ -163,10 +163,10 @@ def _verify(folder: Path, raw: Mapping[str, Any], remedy: str) -> None:
     for path in sorted(folder.glob("*.onnx")):
         if path.name not in files:
             raise ArtifactError(
-                "an unknown model lies in the face pack",
+                "the face pack contains an unlisted model",
                 where=path,
                 got=path.name,
-                needed=f"only the files named in {PACK_FILE}",
+                needed=f"only the files listed in {PACK_FILE}",
                 remedy="Remove it: insightface would load it unchecked.",
             )
 
@@ -177,45 +177,45 @@ def _head(raw: Mapping[str, Any], key: str) -> LandmarkHead | None:
 
 
 def _attributes(raw: Mapping[str, Any]) -> AttributeModel | None:
-    """The attribute network, whose file must be among those with a sha256."""
+    """The attribute network; its file must be listed with a sha256."""
     value = raw.get("attributes")
     if not value:
         return None
     groups = {str(k): tuple(map(str, labels)) for k, labels in value["groups"].items()}
     if value["file"] not in raw["files"] or not all(groups.values()):
-        raise ValueError("attributes name a file without sha256, or a group without labels")
+        raise ValueError("attributes refer to a file without sha256, or a group without labels")
     return AttributeModel(str(value["file"]), MappingProxyType(groups), bool(value.get("covered", False)))
 
 
 def _segmenter(raw: Mapping[str, Any]) -> PartModel | None:
-    """The segmenter, whose file must be among those with a sha256."""
+    """The segmenter; its file must be listed with a sha256."""
     value = raw.get("segmenter")
     if not value:
         return None
     parts = tuple(map(str, value["parts"]))
     if value["file"] not in raw["files"] or not {"skin", "thing"} <= set(parts):
-        raise ValueError("segmenter names a file without sha256, or lacks the parts skin and thing")
+        raise ValueError("segmenter refers to a file without sha256, or lacks the parts skin and thing")
     return PartModel(str(value["file"]), parts)
 
 
 def _alignment(raw: Mapping[str, Any]) -> Alignment:
-    """Where the five keypoints come from; landmarks need a landmark model."""
+    """The source of the five keypoints; `landmarks` needs a landmark model."""
     value = raw.get("align", "detector")
     if value not in ("detector", "landmarks"):
-        raise ValueError(f"align is detector or landmarks, not {value!r}")
+        raise ValueError(f"align must be detector or landmarks, not {value!r}")
     if value == "landmarks" and not raw["models"].get("landmarks"):
-        raise ValueError("align is landmarks, and the pack has no landmark model")
+        raise ValueError("align is landmarks, but the pack has no landmark model")
     return value
 
 
 def _strangers(raw: Mapping[str, Any], ids: Iterable[str]) -> dict[str, Strangers]:
-    """Published calibrations: those that pack.json states, else those that are known of its embedders."""
+    """Published impostor statistics: those in pack.json, else the known ones of its embedders."""
     known = {e.id: e.strangers for p in KNOWN.values() for e in (p.select, p.report) if e.strangers}
     published = {i: known[i] for i in ids if i in known}
     for embedder, value in raw.get("strangers", {}).items():
         strangers = Strangers(float(value["mean"]), float(value["false_match_rate"]), str(value["source"]))
         if not (-1 <= strangers.mean < 1 and 0 < strangers.false_match_rate < 1):
-            raise ValueError("strangers state a mean from -1 to 1 and a rate between 0 and 1")
+            raise ValueError("strangers needs a mean from -1 to 1 and a rate between 0 and 1")
         published[str(embedder)] = strangers
     return published
 
@@ -223,12 +223,12 @@ def _strangers(raw: Mapping[str, Any], ids: Iterable[str]) -> dict[str, Stranger
 def _backend(raw: Mapping[str, Any]) -> Backend:
     value = raw.get("backend", "insightface")
     if value not in ("insightface", "opencv"):
-        raise ValueError(f"backend is insightface or opencv, not {value!r}")
+        raise ValueError(f"backend must be insightface or opencv, not {value!r}")
     return value
 
 
 def _build(folder: Path, raw: Mapping[str, Any], remedy: str) -> FacePack:
-    """The typed record; a missing or misshapen field becomes an ArtifactError."""
+    """The typed record; a missing or malformed field is an ArtifactError."""
     try:
         models, ids = raw["models"], {role: str(raw["embedder_ids"][role]) for role in ("select", "report")}
         pack = FacePack(
@@ -260,12 +260,12 @@ def _build(folder: Path, raw: Mapping[str, Any], remedy: str) -> FacePack:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ArtifactError(
-            f"{PACK_FILE} lacks or misstates a field", where=folder, got=repr(error), remedy=remedy
+            f"{PACK_FILE} has a missing or malformed field", where=folder, got=repr(error), remedy=remedy
         ) from error
     named = (pack.detector, pack.landmarks, pack.embedder_select, pack.embedder_report, pack.impostors)
     for name in named:
         if name is not None and name not in raw["files"]:
             raise ArtifactError(
-                f"{PACK_FILE} uses a file it gives no sha256 for", where=folder, got=name, remedy=remedy
+                f"{PACK_FILE} uses a file without sha256", where=folder, got=name, remedy=remedy
             )
     return pack

@@ -1,4 +1,4 @@
-"""Focus, light and covered eyes of a face, measured on its aligned crop of fixed size."""
+"""Sharpness, brightness and covered eyes of a face, measured on its aligned crop of fixed size."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BOTH_EYES_YAW_DEG: Final = 20.0
 def aligned_crop(
     image_rgb: Uint8Image, keypoints_px: npt.NDArray[np.float32], size_px: int = ALIGNED_PX
 ) -> Uint8Image:
-    """The face turned upright and scaled to `size_px`, as ArcFace models see it (size: n × 112 or 128)."""
+    """The aligned crop of `size_px`, as ArcFace models see it (size: n × 112 or 128)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # scikit-image renames what insightface calls
         points = np.asarray(keypoints_px, dtype=np.float32)
@@ -44,7 +44,7 @@ def brightness(aligned_rgb: Uint8Image) -> float:
 
 
 def blur_px(aligned_rgb: Uint8Image) -> float:
-    """How wide the sharpest edges of an aligned 112 px face are, as the σ of a Gaussian in its pixels.
+    """Width of the sharpest edges of an aligned 112 px face, as the σ of a Gaussian in its pixels.
 
     The strongest edges are blurred once more by a known σ₀; the less they lose, the softer they were:
     σ = σ₀ / √(R² − 1) with R the ratio of gradients before and after (Zhuo & Sim, "Defocus map estimation
@@ -69,7 +69,7 @@ def _gradient(luma: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 
 def source_px_per_aligned_px(keypoints_px: npt.NDArray[np.float32]) -> float:
-    """Pixels of the picture per pixel of the aligned 112 px crop; below 1 the face was enlarged.
+    """Pixels of the picture per pixel of the aligned 112 px crop; below 1 the face is upscaled.
 
     From the spread of the five points, as a similarity fit has it (Umeyama 1991, without the rotation).
     """
@@ -79,10 +79,10 @@ def source_px_per_aligned_px(keypoints_px: npt.NDArray[np.float32]) -> float:
 
 
 def eye_brightness(aligned_rgb: Uint8Image, yaw_deg: float = 0.0) -> float:
-    """Luma around the eyes over that of the cheeks below; dark lenses bring it well under 1.
+    """Luma around the eyes over that of the cheeks below; well under 1 with dark lenses.
 
     The brighter of the two eyes counts, in a turned head the one nearer to the camera: a shadow on one
-    side is no pair of sunglasses.
+    side must not count as sunglasses.
     """
     luma = _luma(aligned_rgb)
     sides = []

@@ -1,8 +1,8 @@
-"""What every pixel around a face shows, by a pack's segmenter: backdrop, clothes, skin, hair, eyes, glasses,
-and things in front.
+"""Segmentation around a face by the pack's segmenter: backdrop, clothes, skin, hair, eyes, glasses,
+and objects in front.
 
-The network also draws the place of the face, covered or not; how much of a face is hidden is the share of
-that place which shows a thing.  insightface does not know such a model, so it is run here.
+The network also predicts the face's place, covered or not; the covered share is the part of that place
+which shows an object.  insightface does not support such a model, so it is run here.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from portrait_lora.records import NOT_SEEN, Parts
 
 CROP_PX: Final = 192
 CONTEXT: Final = 2.4
-"""Side of the crop over the longer side of the face box: hair and shoulders are in it."""
+"""Side of the crop over the longer side of the face box; it includes hair and shoulders."""
 _BURNT: Final = 240
 _BLACK: Final = 10
 THING: Final = "thing"
-"""The part that hides others."""
+"""The part in front of the others."""
 Uint8Image = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 Box = tuple[float, float, float, float]
 
 
 class PartReader:
-    """The segmenter of one pack.  Raises ArtifactError when it cannot be opened or answers another shape."""
+    """A pack's segmenter.  Raises ArtifactError when it cannot be loaded or its output is misshapen."""
 
     def __init__(self, pack: FacePack, model: PartModel, session_arguments: dict[str, Any]):
         self._names = model.parts
@@ -42,11 +42,11 @@ class PartReader:
         if len(got) != 3 or got[0] != len(self._names) + 1 or got[1] != got[2]:
             needed = f"({len(self._names) + 1}, S, S)"
             raise ArtifactError(
-                "the segmenter answers another shape", where=path, got=str(got), needed=needed
+                "the segmenter has another output shape", where=path, got=str(got), needed=needed
             )
 
     def covered_share(self, image_rgb: Uint8Image, box_xyxy_px: Box, roll_deg: float = 0.0) -> float:
-        """How much of the face in the box a thing hides, 0..1; black and burnt pixels do not tell."""
+        """Covered share of the face in the box, 0..1; black and blown-out pixels are left out."""
         shares, crop, _ = self._look(image_rgb, box_xyxy_px, roll_deg)
         tells = (crop.min(axis=2) < _BURNT) & (crop.max(axis=2) > _BLACK)  # beyond the picture it is black
         size = (shares.shape[2], shares.shape[1])
@@ -55,7 +55,7 @@ class PartReader:
         return float(hidden.sum() / max(float(face.sum()), 1e-6))
 
     def parts(self, image_rgb: Uint8Image, box_xyxy_px: Box, roll_deg: float = 0.0) -> Parts:
-        """The likeliest part of every pixel that the crop around the box holds."""
+        """The most likely part of every pixel in the crop around the box."""
         shares, _, to_crop = self._look(image_rgb, box_xyxy_px, roll_deg)
         size = image_rgb.shape[1], image_rgb.shape[0]
         back = cv2.invertAffineTransform(to_crop)
@@ -68,10 +68,10 @@ class PartReader:
     def _look(
         self, image_rgb: Uint8Image, box_xyxy_px: Box, roll_deg: float
     ) -> tuple[Floats, Uint8Image, npt.NDArray[np.float64]]:
-        """(K + 1, S, S) shares of the parts and of the face's place, the crop that was looked at, and the
-        affine from the picture to the shares.
+        """(K + 1, S, S) probabilities of the parts and of the face's place, the crop, and the affine from the
+        picture to the probabilities.
 
-        The crop is turned until the head is upright: the network knows no other.
+        The crop is rotated until the head is upright: the network was trained on upright heads only.
         """
         x0, y0, x1, y1 = box_xyxy_px
         scale = CROP_PX / (CONTEXT * max(x1 - x0, y1 - y0, 1.0))

@@ -1,4 +1,4 @@
-"""What 68 landmarks say: head pose and expression, by the tiny networks of a pack."""
+"""Head pose and expression from 68 landmarks, by the tiny networks of a pack."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def five_points(landmarks_px: npt.NDArray[np.floating]) -> npt.NDArray[np.float3
 
 
 def lean_deg(keypoints_px: npt.NDArray[np.floating]) -> float:
-    """How far five points lean clockwise: the turn of the line from the eyes to the mouth, -180..180."""
+    """Clockwise roll of five points: the angle of the line from the eyes to the mouth, -180..180."""
     p = np.asarray(keypoints_px, dtype=np.float64)
     across, down = p[3:5].mean(0) - p[:2].mean(0)
     return float(np.degrees(np.arctan2(-across, down)))
 
 
 def normalise(landmarks_px: npt.NDArray[np.floating]) -> Floats:
-    """(…, 68, 2) pixels -> (…, FEATURES): without place, size and in-plane turn (kept as an angle).
+    """(…, 68, 2) pixels -> (…, FEATURES): without position, size and in-plane rotation (kept as an angle).
 
     "Upright" is the line from the middle of the eyes to the middle of the mouth, which stays long in
     every pose; the size is the root-mean-square distance from the centre.
@@ -77,5 +77,5 @@ def pose(head: LandmarkHead, landmarks_px: npt.NDArray[np.floating]) -> tuple[fl
 
 
 def expression(head: LandmarkHead, landmarks_px: npt.NDArray[np.floating]) -> str:
-    """The likeliest word."""
+    """The most likely label."""
     return head.labels[int(run_head(head, normalise(landmarks_px)).argmax())]

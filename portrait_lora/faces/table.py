@@ -1,4 +1,4 @@
-"""What each face pack can check and whether it may be used commercially, for people and programs."""
+"""The table of face packs: abilities and commercial use."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Row = Mapping[str, object]
 
 
 def pack_table() -> list[Row]:
-    """One row per pack: the embedded one as it is, the known ones as they are described."""
+    """One row per pack: the embedded one and the known ones."""
     own = resolve_pack(EMBEDDED)
     first: Row = {
         "name": EMBEDDED,
@@ -43,7 +43,7 @@ def _known(name: str) -> Row:
         "can_check": can,
         "thresholds": {e.id: e.threshold for e in judges},
         "threshold_notes": {e.id: e.note for e in judges},
-        "for": "photographs; not run on any yet where this was written",
+        "for": "photographs; not yet tested on any by the authors",
     }
 
 
@@ -56,23 +56,23 @@ _COLUMNS: Final = (
     ("covered", "covered faces"),
     ("strangers", "other people"),
 )
-"""Head of a column and the ability it stands for."""
+"""Column heading and the ability it stands for."""
 
 
 def pack_lines(rows: Sequence[Row]) -> list[str]:
-    """The table for people: what each pack can check, and what stays `not_checked`."""
+    """The table as text: what each pack can check, and what stays `not_checked`."""
     head = "".join(f"{name:>{len(name) + 2}}" for name, _ in _COLUMNS)
     return [
         f"{'face pack':<12} {'with':<12} {'sell?':<6} {'MB':>4}  {'here':<4}{head}",
         *(_line(r) for r in rows),
-        "- is reported as not_checked.  * published figures of strangers, if any; portrait-lora gallery NAME",
-        "makes sharper ones of pictures of other people.  Thresholds of fetched packs are published ones;",
-        "none of them has been run on photographs where this was written.",
+        "- is reported as not_checked.  * published impostor figures, if any; portrait-lora gallery NAME",
+        "builds better ones from pictures of other people.  Thresholds of downloaded packs are as published",
+        "and untested on photographs by the authors.",
     ]
 
 
 def pack_details(row: Row) -> list[str]:
-    """Everything about one pack, for people."""
+    """All details of one pack, as text."""
     notes = _mapping(row.get("threshold_notes"))
     sell = "yes" if row["commercial"] == "yes" else "no, not even for measuring"
     limits = _mapping(row["thresholds"])
@@ -80,13 +80,13 @@ def pack_details(row: Row) -> list[str]:
         f"{row['name']}: face pack, {row['for']}",
         f"  opened by      {row['backend']}",
         f"  licence        {row['licence']}",
-        f"  may be sold?   {sell}",
+        f"  commercial     {sell}",
         f"  can check      {', '.join(map(str, _list(row['can_check'])))}",
         *(
-            f"  {role:<14} {name}, the same person from a cosine of {limit}; {notes.get(name, 'calibrated')}"
+            f"  {role:<14} {name}, same person from cosine {limit}; {notes.get(name, 'calibrated')}"
             for role, (name, limit) in zip(("selects with", "reports with"), limits.items(), strict=True)
         ),
-        f"  on this disk   {'yes' if row['installed'] else 'no'}; {row['size_mb']} MB to fetch",
+        f"  on this disk   {'yes' if row['installed'] else 'no'}; {row['size_mb']} MB to download",
     ]
 
 

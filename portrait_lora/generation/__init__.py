@@ -1,1 +1,1 @@
-"""Generation: the prompt book, the sampler, and pictures that say what made them."""
+"""Generation: the prompt book, the sampler, and pictures that carry their generation record."""

@@ -1,7 +1,7 @@
-"""Prompt syntax of A1111 and its kin, none of which is supported here: recognised, named, made plain words.
+"""Prompt syntax of A1111 and similar programs: not supported, but recognised and reported.
 
 Weights `(word:1.2)`, `((word))` and `[word]`, editing `[a:b:0.5]`, alternation `[a|b]`, `BREAK`, `AND` and
-tags such as `<lora:name:0.8>`.  Single parentheses without a weight stay what they are in a sentence.
+tags such as `<lora:name:0.8>`.  Single parentheses without a weight are kept as punctuation.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _SHOWN: Final = 40
 
 @dataclass(frozen=True, slots=True)
 class Plain:
-    """A prompt in plain words, and the pieces of unsupported syntax as they were written."""
+    """A prompt in plain words, and its pieces of unsupported syntax verbatim."""
 
     text: str
     unsupported: tuple[str, ...]
 
 
 def plain(prompt: str) -> Plain:
-    """The words of a prompt; every piece of syntax that means nothing here is in `unsupported`."""
+    """The words of a prompt; every piece of unsupported syntax is in `unsupported`."""
     pieces: list[str] = []
     text = prompt
     for written, mark in _ESCAPED.items():
@@ -55,7 +55,7 @@ def plain(prompt: str) -> Plain:
 
 
 def _chosen(inner: str) -> str:
-    """Of an alternation the first words, of an edit the last ones, else all."""
+    """The first option of an alternation, the last of an edit, else all words."""
     if "|" in inner:
         return inner.split("|")[0]
     parts = [part for part in inner.split(":") if part.strip() and not _NUMBER.fullmatch(part)]
@@ -63,6 +63,6 @@ def _chosen(inner: str) -> str:
 
 
 def _tidy(text: str) -> str:
-    """Single spaces, and no comma that separates nothing."""
+    """Normalise spaces and remove empty clauses."""
     clauses = (" ".join(clause.split()) for clause in text.split(","))
     return ", ".join(clause for clause in clauses if clause)

@@ -1,7 +1,7 @@
-"""The prompt book: every word with what it means for light, framing, lens, colour and medium.
+"""The prompt book: words for light, framing, lens, colour and medium, with their meaning.
 
 `vocabulary.py` is the closed list of the embedded base; this is the larger one, for bases that read free
-text.  A phrase is what goes into a prompt; `names` are other ways in which people write it, for the linter.
+text.  A phrase is what goes into a prompt; `names` are synonyms, for the linter.
 Angles: azimuth 0 is the camera, 90 the side, 180 behind the head (either side counts); elevation is up.
 """
 
@@ -19,8 +19,8 @@ Hour = Literal["golden", "night", "day"]
 class Light:
     """A lighting set-up.
 
-    `azimuth_deg` and `elevation_deg` of the key; None where the word leaves it open.  `pattern` is the
-    shadow that the key throws on the face: two patterns exclude each other, as do two tones and two hours.
+    `azimuth_deg` and `elevation_deg` of the key; None where the word does not fix it.  `pattern` is the
+    shadow pattern of the key on the face: two patterns exclude each other, as do two tones and two hours.
     `temperature_k` is the colour of the key.
     """
 
@@ -48,7 +48,7 @@ class ShotType:
 
 @dataclass(frozen=True, slots=True)
 class Lens:
-    """A focal length (35 mm film) and what it is for."""
+    """A focal length (35 mm equivalent) and its use."""
 
     phrase: str
     focal_mm: int
@@ -57,7 +57,7 @@ class Lens:
 
 @dataclass(frozen=True, slots=True)
 class Shade:
-    """A colour word, its sRGB value, and whether it is white to the eye."""
+    """A colour word, its sRGB value, and whether it looks white."""
 
     word: str
     rgb: tuple[int, int, int]
@@ -66,7 +66,7 @@ class Shade:
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """A way of making a picture; two media exclude each other unless `COMPATIBLE` names the pair."""
+    """A visual style; two media exclude each other unless `COMPATIBLE` lists the pair."""
 
     phrase: str
     names: tuple[str, ...]
@@ -235,23 +235,23 @@ NEGATIVE: Final[dict[Medium, str]] = {
     "pixel": "anti-aliasing, blur, watermark, text",
     "puppet": "photograph of a person, watermark, text",
 }
-"""What to keep out, by medium."""
+"""Negative prompts by medium."""
 
 
 def light_of(phrase: str) -> Light | None:
-    """The set-up of a prompt's lighting words: an exact phrase first, then any name in it."""
+    """The lighting set-up named in a prompt: an exact phrase first, then any name in it."""
     text = phrase.lower()
     exact = next((light for light in LIGHTS if light.phrase == text), None)
     return exact or next((li for li in LIGHTS if any(n in text for n in (li.phrase, *li.names))), None)
 
 
 def shot_of(phrase: str) -> ShotType | None:
-    """The framing that words ask for."""
+    """The shot type named in a text; None without one."""
     text = phrase.lower()
     return next((shot for shot in SHOTS if any(name in text for name in (shot.phrase, *shot.names))), None)
 
 
 def style_of(phrase: str) -> Style:
-    """The medium that words ask for; a photograph unless they say otherwise."""
+    """The style named in a text; a photograph without one."""
     text = phrase.lower()
     return next((s for s in STYLES[1:] if any(name in text for name in s.names)), STYLES[0])

@@ -1,4 +1,4 @@
-"""The brand sheet: what is the same in the portraits of everybody, whatever the series.
+"""The brand sheet: settings common to the portraits of all people, in every series.
 
     brand: Example
     setting: grey seamless backdrop
@@ -9,8 +9,8 @@
     aspect: "1:1"
     negative_prompt: ""
 
-`eye_line` (from the top) and `head_height` (chin to crown) are shares of the picture's height; they are
-checked in every portrait, and best-of-N prefers pictures that keep to them.
+`eye_line` (from the top) and `head_height` (chin to crown) are fractions of the picture's height; they are
+checked in every portrait, and best-of-N prefers pictures that match them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _INNER: Final = tuple(layer for layer in LAYERS if layer not in (*_FRAMING, "hai
 
 @dataclass(frozen=True, slots=True)
 class Brand:
-    """A sheet as its file says it."""
+    """A parsed brand sheet."""
 
     name: str
     layers: Mapping[str, str]
@@ -50,7 +50,7 @@ def load_brand(name: str | Path) -> Brand:
     layers = {key: reading.text(value, path, key) for key, value in raw.items() if value not in ("", None)}
     eye_line, head_height = (_share(framing, key, path) for key in ("eye_line", "head_height"))
     if not layers and eye_line is None and head_height is None:
-        raise ConfigError("the brand fixes nothing", where=path, needed=f"one of {', '.join(_INNER)}")
+        raise ConfigError("the brand sheet sets nothing", where=path, needed=f"one of {', '.join(_INNER)}")
     return Brand(
         name=str(top.get("brand", path.stem)),
         layers=layers,
@@ -72,7 +72,7 @@ def apply(
     varied: Mapping[str, object],
     path: Path,
 ) -> dict[str, str]:
-    """A shot's layers with those of the brand over them.
+    """A shot's layers, overridden by those of the brand.
 
     Raises `ConfigError` when the series locks a layer to something else, or varies it in its grid.
     """
@@ -82,7 +82,7 @@ def apply(
                 "contradictory locks",
                 where=f"{path}: {'grid' if layer in varied else 'locked'}.{layer}",
                 got=locked.get(layer) or "several values",
-                needed=f"{words!r}, as the brand {brand.name} says",
-                remedy="Take the layer out of the series or out of the brand sheet.",
+                needed=f"{words!r}, as in the brand {brand.name}",
+                remedy="Remove the layer from the series or from the brand sheet.",
             )
     return {**layers, **brand.layers}

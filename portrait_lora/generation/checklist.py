@@ -1,6 +1,6 @@
-"""The quality checklist of a portrait: what a picture editor looks at first, measured.
+"""The quality checklist of a portrait: what a picture editor checks first, measured.
 
-Every check says what it measured and what was needed; None for what the face pack cannot tell.
+Every check has the measured and the needed value; None for what the face pack cannot measure.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _TEXTURE_SHARE: Final = 0.4
 _LIGHT_DEG: Final = 40.0
 _BRAND_SHARE: Final = 0.06
 _RIVAL: Final = 0.4
-"""A second face this large beside the first makes it two."""
+"""Size relative to the first face from which a second face counts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One line of the list; `passed` is None when nobody could tell."""
+    """One check; `passed` is None when it could not be measured."""
 
     code: str
     passed: bool | None
@@ -44,14 +44,14 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Framing:
-    """Shares of the picture's height."""
+    """As fractions of the picture's height."""
 
     eye_line: float
     head_height: float
 
 
 def framing(face: Face, height_px: int) -> Framing:
-    """Where the eyes are (from the top) and how tall the head is (chin to estimated crown)."""
+    """Eye line (from the top) and head height (chin to estimated crown)."""
     eye_line, crown, chin = head_lines_px(face)
     return Framing(eye_line / height_px, (chin - crown) / height_px)
 
@@ -84,7 +84,7 @@ def check_portrait(
 
 
 def failures(checks: Sequence[Check]) -> tuple[str, ...]:
-    """The codes that did not pass."""
+    """The codes of failed checks."""
     return tuple(check.code for check in checks if check.passed is False)
 
 
@@ -96,7 +96,7 @@ def _sharp(aligned: RGBImage, face: Face) -> Check:
 
 
 def _exposure(aligned: RGBImage, shot: Shot) -> Check:
-    """Mean luma of the face, unless too much of it is pure black or white."""
+    """Mean luma of the face; fails if too much of it is pure black or white."""
     luma = cv2.cvtColor(np.ascontiguousarray(aligned), cv2.COLOR_RGB2GRAY)
     light = book.light_of(dict(shot.layers).get("lighting", ""))
     dark = light is not None and (light.tone == "low" or light.pattern == "split" or light.azimuth_deg == 150)
@@ -110,7 +110,7 @@ def _exposure(aligned: RGBImage, shot: Shot) -> Check:
 def skin_texture(aligned: RGBImage, scale: float = 1.0) -> float:
     """High-frequency energy of the cheeks over their brightness, at `scale` source pixels per pixel.
 
-    A crop that holds more than the portrait does is reduced to the portrait's scale first.
+    A crop of higher resolution than the portrait is downscaled to it first.
     """
     luma = cv2.cvtColor(np.ascontiguousarray(aligned), cv2.COLOR_RGB2GRAY).astype(np.float32)
     if scale < 1:
@@ -132,7 +132,7 @@ def _texture(aligned: RGBImage, face: Face, photo_texture: float | None) -> Chec
 
 
 def _framing(face: Face, shot: Shot, height_px: int, brand: Brand | None) -> Check:
-    """Head height within what the shot type means, or near the brand's."""
+    """Head height within the range of the shot type, or near the brand's."""
     seen = framing(face, height_px)
     if brand is not None and (brand.head_height or brand.eye_line):
         off = [
@@ -151,10 +151,10 @@ def _framing(face: Face, shot: Shot, height_px: int, brand: Brand | None) -> Che
 
 
 def _light(face: Face, shot: Shot) -> Check:
-    """Angle between the key as estimated from the face and as asked; the side does not matter."""
+    """Angle between the key light estimated from the face and the prompt's; the side does not matter."""
     light = book.light_of(dict(shot.layers).get("lighting", ""))
     if face.light_direction is None or light is None or light.azimuth_deg is None:
-        return Check("light_direction", None, None, "a lighting set-up and a pack that sees light")
+        return Check("light_direction", None, None, "a lighting set-up and a face pack that estimates light")
     azimuth, elevation = math.radians(light.azimuth_deg), math.radians(light.elevation_deg or 0.0)
     want = (
         math.sin(azimuth) * math.cos(elevation),
@@ -168,7 +168,7 @@ def _light(face: Face, shot: Shot) -> Check:
 
 
 def _whole(face: Face, shot: Shot, size_hw: tuple[int, ...]) -> Check:
-    """Room between face and border; in a close-up the crown may be cut, the face may not."""
+    """Distance from face to border; in a close-up the crown may be cut, but not the face."""
     height, width = size_hw[0], size_hw[1]
     x0, y0, x1, y1 = face.box_xyxy_px
     shot_type = book.shot_of(dict(shot.layers).get("shot", ""))

@@ -1,7 +1,7 @@
-"""From layers to the text that a family's encoder reads: order, form, and what no longer fits.
+"""Composition of prompts from layers, for each family's text encoder: order, form and truncation.
 
 CLIP reads 77 tokens and weighs the first ones most: clauses, most important first.  T5 and Qwen encoders read
-hundreds: sentences.  The limits are those of the diffusers pipelines' default `max_sequence_length`.
+hundreds: full sentences.  The limits are those of the diffusers pipelines' default `max_sequence_length`.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ LAYERS: Final = (
     "style", "view", "facing", "shot", "hair", "skin", "makeup", "beard", "glasses", "hat", "expression",
     "wardrobe", "setting", "lighting", "light_side", "camera", "texture", "grade",
 )  # fmt: skip
-"""What a shot may say, in the order of the prompt book; all before the camera are in `vocabulary.Look`."""
+"""The layers of a shot, in the order of the prompt book; those before the camera are in `vocabulary.Look`."""
 AFTER_LOOK: Final = ("camera", "texture", "grade")
 _CONTINUES: Final = re.compile(r"(?:as|in|on|at|with|by|under|near|from|wearing|[a-z]+ing)\b", re.I)
-"""Beginnings of a text that goes on where the person was named: "as an astronaut"."""
+"""Openings of a text that continues the mention of the person: "as an astronaut"."""
 Counter = Callable[[str], int]
 
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """How a family's text encoder reads: tokens that fit (its two marks included), and the form it likes."""
+    """Limits of a family's text encoder: tokens that fit (with begin and end), and the preferred form."""
 
     limit: int
     form: Literal["clauses", "sentences"]
@@ -57,11 +57,11 @@ _SENTENCE: Final[Mapping[str, str]] = {
 
 
 def settled(layers: Mapping[str, str], turn: int = 0) -> dict[str, str]:
-    """The layers, with the sides said that they leave open: of a turned head, and of a light that has one.
+    """The layers with unspecified sides filled in: of a turned head, and of a light that has a side.
 
-    A small base needs them said: it draws both sides over each other otherwise.  Heads face right and left by
-    turns, so that a set shows both sides of a face; the key light stands where the head faces (short
-    lighting), on the left of a frontal one.  A frontal head faces neither way.
+    A small base needs them: otherwise it blends both sides.  Heads face right and left alternately, so that a
+    set shows both sides of a face; the key light is on the side that the head faces (short lighting), and on
+    the left of a frontal one.  A frontal head faces neither way.
     """
     complete = dict(layers)
     if complete.get("view") in vocabulary.VIEWS[1:]:
@@ -77,7 +77,7 @@ def settled(layers: Mapping[str, str], turn: int = 0) -> dict[str, str]:
 def compose(layers: Mapping[str, str], who: str, family: FamilyName = "sd15") -> str:
     """The prompt of one shot; `who` is the trigger with its class word.
 
-    A medium other than photography stands directly behind the subject: it decides everything after it.
+    A medium other than photography follows directly after the subject, because it affects everything else.
     """
     if READERS[family].form == "sentences":
         return _sentences(layers, who)
@@ -92,7 +92,7 @@ def compose(layers: Mapping[str, str], who: str, family: FamilyName = "sd15") ->
 
 
 def _sentences(layers: Mapping[str, str], who: str) -> str:
-    """The same, one sentence per layer; the person's traits stay with the subject."""
+    """The same as sentences, one per layer; the person's traits stay with the subject."""
     person = {k: v for k, v in layers.items() if k in LAYERS[: LAYERS.index("wardrobe")]}
     first = vocabulary.sentence(vocabulary.Look(subject=who, **person))
     rest = [form.format(layers[k]) for k, form in _SENTENCE.items() if layers.get(k)]
@@ -100,7 +100,7 @@ def _sentences(layers: Mapping[str, str], who: str) -> str:
 
 
 def free(text: str, layers: Mapping[str, str], who: str, family: FamilyName = "sd15") -> str:
-    """The prompt of a shot in the user's own words: plain, with the person in it, then the shot's layers."""
+    """The prompt of a shot in the user's words: the text with the person in it, then the shot's layers."""
     words = with_person(a1111.plain(text).text, who)
     rest = [(k, layers[k]) for k in LAYERS if layers.get(k)]
     if READERS[family].form == "clauses" or not rest:
@@ -109,9 +109,9 @@ def free(text: str, layers: Mapping[str, str], who: str, family: FamilyName = "s
 
 
 def with_person(text: str, who: str) -> str:
-    """The text with `who` (trigger and class word) in it: as written, for "a woman", or in front.
+    """The text with `who` (trigger and class word) in it: where written, in place of "a woman", or in front.
 
-    Without a trigger in `who` the text stays as it is.
+    Without a trigger in `who` the text is unchanged.
     """
     trigger, _, kind = who.rpartition(" ")
     if not trigger or re.search(rf"(?<!\w){re.escape(trigger)}(?!\w)", text, re.I):
@@ -124,7 +124,7 @@ def with_person(text: str, who: str) -> str:
 
 
 def fit(prompt: str, limit: int, count: Counter) -> tuple[str, tuple[str, ...]]:
-    """(what the encoder reads, the clauses that begin or end behind its limit)."""
+    """(text within the encoder's limit, the clauses that begin or end beyond it)."""
     parts = re.split(r"(?<=[,.;])\s+", prompt.strip())
     for kept in range(len(parts), 0, -1):
         if count(" ".join(parts[:kept])) <= limit:
@@ -133,13 +133,13 @@ def fit(prompt: str, limit: int, count: Counter) -> tuple[str, tuple[str, ...]]:
 
 
 def estimate_tokens(text: str) -> int:
-    """Tokens of a text without its tokenizer: a long or rare word counts as two, plus begin and end."""
+    """Estimated number of tokens without the tokenizer: a long or rare word counts as two."""
     pieces = re.findall(r"[A-Za-z]+|\d|[^\sA-Za-z\d]", text)
     return 2 + sum(2 if len(piece) > 9 else 1 for piece in pieces)
 
 
 def counter_of(folder: Path | None, family: FamilyName) -> tuple[Counter, int]:
-    """(token counter, limit) of a base: exact when its tokenizer lies in `folder`, else an estimate."""
+    """(token counter, limit) of a base: exact if its tokenizer is in `folder`, else estimated."""
     limit = READERS[family].limit
     parts = [folder / "tokenizer" / name for name in ("vocab.json", "merges.txt")] if folder else []
     if READERS[family].form == "clauses" and parts and all(part.is_file() for part in parts):

@@ -1,4 +1,4 @@
-"""One page with every portrait of a series on it."""
+"""A contact sheet with every portrait of a series."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _GREY: Final = (128, 125, 120)
 _GUTTER_PX: Final = 28
 _MARGIN_PX: Final = 56
 _CELL_PX: Final = (256, 384)
-"""Pictures narrower than the first are enlarged to it, wider ones reduced to the second."""
+"""Narrower pictures are enlarged to the first width, wider ones reduced to the second."""
 
 
 def contact_sheet(
@@ -30,13 +30,13 @@ def contact_sheet(
     columns: int | None = None,
     notes: Mapping[str, Sequence[str]] | None = None,
 ) -> Path:
-    """Write a JPEG page: even gutters, a caption under each picture, the mark of generated media in it.
+    """Write a JPEG: even gutters, a caption under each picture, the mark of generated media in its metadata.
 
-    The last line of a caption is the name of the file.  `notes` (path or file name -> words) stand in place
-    of the second line.  The same portraits give the same bytes.
+    The last line of a caption is the file name.  `notes` (path or file name -> words) replace the second
+    line.  The same portraits give the same bytes.
     """
     if not portraits:
-        raise ValueError("a contact sheet needs a portrait")
+        raise ValueError("a contact sheet needs at least one portrait")
     widest = max(p.shot.size_px[0] for p in portraits)
     cell_w = min(max(widest, _CELL_PX[0]), _CELL_PX[1])
     cell_h = max(round(cell_w * p.shot.size_px[1] / p.shot.size_px[0]) for p in portraits)
@@ -83,7 +83,7 @@ def _caption(
 
 
 def _fit(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width_px: int) -> str:
-    """The text, cut with an ellipsis where it would run into its neighbour."""
+    """The text, shortened with an ellipsis if it is too wide."""
     if font.getlength(text) <= width_px:
         return text
     while text and font.getlength(f"{text.rstrip(' ·')}…") > width_px:

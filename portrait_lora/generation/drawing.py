@@ -1,6 +1,6 @@
-"""Calls into diffusers pipelines: from text, from a picture, and inside a mask, for every family.
+"""Calls of diffusers pipelines for every family: text to image, image to image, and inpainting.
 
-A picture's noise comes from a generator of its own, on the CPU, so neither batch size nor order changes it.
+Every picture has its own noise generator, on the CPU, so neither batch size nor order changes its noise.
 """
 
 # pyright: reportPrivateImportUsage=false, reportUnknownMemberType=false
@@ -38,7 +38,7 @@ _INPAINT_CHANNELS: Final = (4, 9)
 
 @dataclass(frozen=True, slots=True)
 class StyleAdapter:
-    """A second LoRA file beside the identity, and its strength."""
+    """A second LoRA file, used together with the identity adapter, and its scale."""
 
     path: Path
     scale: float = 0.6
@@ -46,13 +46,13 @@ class StyleAdapter:
 
 @dataclass(frozen=True, slots=True)
 class Sampler:
-    """How pictures are drawn; an empty `scheduler` is the family's own.
+    """Sampler settings; an empty `scheduler` is the family's own.
 
-    `unconditional` says who answers the empty prompt of classifier-free guidance (Ho and Salimans 2022,
-    eq. 6): the network with its adapters, as diffusers has it, or the bare base.  The adapted network draws
-    the person without a prompt too, so only against the base does guidance drive towards the person.
-    `identity` then divides the guidance in two terms, see `guidance`.  `preset` names where steps, scheduler
-    with its arguments, and `accelerator` (a LoRA that makes few steps do) come from, see `presets`.
+    `unconditional` is the model for the unconditional pass of classifier-free guidance (Ho and Salimans 2022,
+    eq. 6): the network with its adapters, as in diffusers, or the bare base.  The adapted network generates
+    the person without a prompt too, so guidance strengthens identity only against the bare base.  `identity`
+    then splits the guidance into two terms, see `guidance`.  `preset` is the preset that steps, scheduler
+    with its arguments, and `accelerator` (a few-step LoRA) come from, see `presets`.
     """
 
     steps: int
@@ -69,7 +69,7 @@ class Sampler:
 
     @property
     def two_terms(self) -> bool:
-        """Whether the guidance is divided."""
+        """Whether the guidance is split into two terms."""
         return (
             self.unconditional == "base"
             and self.guidance_scale > 1
@@ -78,14 +78,14 @@ class Sampler:
 
 
 def open_pipeline(family: Family, adapter: Adapter | None, sampler: Sampler) -> Any:
-    """The pipeline with adapters at their strengths and the scheduler asked for.
+    """The pipeline with adapters at their scales and the configured scheduler.
 
     Raises `InputError` for a scheduler that the family cannot use or a style that does not fit it,
     `ConfigError` for guidance or a style reference that the family or the other settings do not allow.
     """
     if sampler.identity.divides(sampler.guidance_scale) and not sampler.two_terms:
         raise ConfigError(
-            "guidance in two terms is guidance against the bare base",
+            "separate identity guidance needs guidance against the bare base",
             where="generate.identity_*",
             got=f"unconditional {sampler.unconditional}, guidance_scale {sampler.guidance_scale:g}",
             needed="generate.unconditional base, and a guidance_scale above 1",
@@ -108,10 +108,10 @@ def open_pipeline(family: Family, adapter: Adapter | None, sampler: Sampler) -> 
 
 
 def _guide_from_base(family: Family, pipe: Any) -> None:
-    """Let the adapters answer the prompts only; see `guidance.share_layers`."""
+    """Apply the adapters to the prompted pass only; see `guidance.share_layers`."""
     if not getattr(family, "guides_in_one_batch", False):
         raise ConfigError(
-            "this family does not ask for both halves of the guidance in one batch",
+            "this family does not run both guidance passes in one batch",
             where="generate.unconditional",
             got="base",
             needed="adapter",
@@ -120,7 +120,7 @@ def _guide_from_base(family: Family, pipe: Any) -> None:
 
 
 def _load_beside(pipe: Any, path: Path, name: str) -> None:
-    """A further LoRA file, under a name of its own."""
+    """Load a further LoRA file under its own name."""
     if not path.is_file() or path.suffix != ".safetensors":
         raise InputError(f"no such {name} adapter", where=path, needed="a .safetensors file")
     try:
@@ -137,12 +137,12 @@ def _got(error: PortraitError) -> str:
 
 
 def check_size(family: Family, size_px: tuple[int, int]) -> None:
-    """Raise `InputError` for a size (W, H) that the family cannot make, naming the nearest."""
+    """Raise `InputError` for a size (W, H) that the family cannot generate, naming the nearest."""
     multiple = getattr(family, "multiple_px", 8)
     if min(size_px) < 2 * multiple or any(side % multiple for side in size_px):
         near = [max(2 * multiple, round(side / multiple) * multiple) for side in size_px]
         raise InputError(
-            "the family cannot make this size",
+            "the family cannot generate this size",
             where=family.base.label,
             got=f"{size_px[0]}x{size_px[1]} px",
             needed=f"multiples of {multiple} px",
@@ -170,7 +170,7 @@ def from_text(
 def from_picture(
     pipe: Any, picture: Image.Image, shot: Shot, sampler: Sampler, strength: float
 ) -> Image.Image:
-    """The shot drawn over a picture; `strength` 0 keeps it, 1 ignores it (Meng et al. 2022, SDEdit)."""
+    """Image to image; `strength` 0 keeps the picture, 1 ignores it (Meng et al. 2022, SDEdit)."""
     over = _kindred(pipe, AutoPipelineForImage2Image, "image-to-image")
     more: dict[str, object] = {
         "image": picture.convert("RGB").resize(shot.size_px, Image.Resampling.LANCZOS),
@@ -184,10 +184,10 @@ def from_picture(
 def inside(
     pipe: Any, picture: Image.Image, mask: Image.Image, shot: Shot, sampler: Sampler, strength: float
 ) -> Image.Image:
-    """The shot drawn where the mask (mode L) is white; picture and mask have the shot's size.
+    """Inpainting where the mask (mode L) is white; picture and mask have the shot's size.
 
-    diffusers' inpainting takes UNets of 4 or 9 channels only; others are drawn over as a whole, and it is
-    left to the caller to keep what lies outside the mask.
+    diffusers' inpainting needs a UNet of 4 or 9 channels; other models use image to image, and the caller
+    must restore what is outside the mask.
     """
     sampler = replace(sampler, identity=replace(sampler.identity, region="picture"))  # this is a detail
     unet = getattr(pipe, "unet", None)
@@ -206,12 +206,12 @@ def inside(
 
 
 def _at_least_one_step(sampler: Sampler, strength: float) -> Sampler:
-    """Drawing over a picture takes the last `strength` of the steps: enough of them that one is left."""
+    """Number of steps of which at least one is left: image to image runs only the last `strength` of them."""
     return replace(sampler, steps=max(sampler.steps, math.ceil(1 / max(strength, 0.01))))
 
 
 def generator(seed: int) -> torch.Generator:
-    """The one source of a picture's noise."""
+    """The only source of a picture's noise."""
     return torch.Generator("cpu").manual_seed(seed)
 
 
@@ -228,13 +228,13 @@ def _quiet(pipe: Any) -> Any:
 
 
 def _after_step(on_step: Callable[[], None], _pipe: Any, _index: int, _at: Any, values: Any) -> Any:
-    """The pipeline's own values go on as they are."""
+    """Leave the pipeline's own values as they are."""
     on_step()
     return values
 
 
 def _call(pipe: Any, shots: Sequence[Shot], sampler: Sampler, more: dict[str, object]) -> list[Image.Image]:
-    """Call the pipeline with what its signature takes; distilled families know no negative prompt."""
+    """Call the pipeline with the arguments in its signature; distilled families take no negative prompt."""
     arguments: dict[str, object] = {
         "prompt": [shot.prompt for shot in shots],
         "negative_prompt": [shot.negative_prompt for shot in shots],
@@ -252,9 +252,9 @@ def _call(pipe: Any, shots: Sequence[Shot], sampler: Sampler, more: dict[str, ob
 
 
 def _pictures(pipe: Any, drawn_BHWC: NDArray[np.float32], shots: Sequence[Shot]) -> list[Image.Image]:
-    """As `output_type="pil"` gives them; `PortraitError` naming the shot whose numbers ran away.
+    """As from `output_type="pil"`; `PortraitError` naming a shot with values that are not finite.
 
-    A network that overflows answers NaN, which becomes a black picture without a word.
+    A network that overflows returns NaN, which would silently become a black picture.
     """
     for shot, pixels_HWC in zip(shots, drawn_BHWC, strict=True):
         finite = bool(np.isfinite(pixels_HWC).all())
@@ -262,7 +262,7 @@ def _pictures(pipe: Any, drawn_BHWC: NDArray[np.float32], shots: Sequence[Shot])
             raise PortraitError(
                 "the picture came out black",
                 where=f"{shot.name}, seed {shot.seed}",
-                got="numbers that are not finite" if not finite else "nothing but black",
+                got="values that are not finite" if not finite else "nothing but black",
                 needed="a picture",
                 remedy="Half precision overflows on some bases: try training.weights=float32 or bfloat16; "
                 "otherwise leave out further adapters, or lower their strength.",
@@ -271,7 +271,7 @@ def _pictures(pipe: Any, drawn_BHWC: NDArray[np.float32], shots: Sequence[Shot])
 
 
 def _guidance(pipe: Any, shots: Sequence[Shot], sampler: Sampler) -> AbstractContextManager[None]:
-    """Guidance in two terms where the sampler asks for it."""
+    """Guidance in two terms if the sampler has it."""
     if not sampler.two_terms:
         return nullcontext()
     denoiser = getattr(pipe, "unet", None) or pipe.transformer

@@ -1,6 +1,6 @@
-"""Edits of a portrait: variations, drawing over a reference, fixing a region; each says how it was made.
+"""Edits of a portrait: variations, image to image from a reference, inpainting of a region.
 
-An edit is a pure function of the picture it begins from and of its recipe, so it can be made again.
+An edit is a pure function of its source picture and its generation record, so it can be reproduced.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from portrait_lora.recipe_limits import MAX_PIXELS
 from portrait_lora.records import FamilyName, Shot
 
 _CROP_MARGIN: Final = 1.7
-"""Side of the square that is drawn again over the longer side of the mask."""
+"""Side of the inpainted square over the longer side of the mask."""
 _FEATHER: Final = 0.06
-"""Width of the blend inside the mask, in sides of that square."""
+"""Width of the blend inside the mask, as a fraction of that square's side."""
 
 
 def shot_of(recipe: Mapping[str, object], name: str = "again") -> Shot:
-    """The shot of a recipe.  Raises `ArtifactError` for a damaged one."""
+    """The shot in a generation record.  Raises `ArtifactError` for a damaged one."""
     try:
         width, height = (int(v) for v in cast(list[int], recipe["size_px"]))
         layers = tuple((str(k), str(v)) for k, v in cast(Mapping[str, object], recipe["layers"]).items())
@@ -45,11 +45,11 @@ def shot_of(recipe: Mapping[str, object], name: str = "again") -> Shot:
             layers,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ArtifactError("the recipe of the picture is damaged", got=repr(error)) from error
+        raise ArtifactError("the generation record of the picture is damaged", got=repr(error)) from error
 
 
 def sampler_of(recipe: Mapping[str, object]) -> Sampler:
-    """The sampler settings of a recipe, without the files that it names; see `remake.whole_sampler`."""
+    """The sampler settings in a generation record, without its files; see `remake.whole_sampler`."""
     try:
         return Sampler(
             int(cast(int, recipe["num_inference_steps"])),
@@ -61,7 +61,7 @@ def sampler_of(recipe: Mapping[str, object]) -> Sampler:
             scheduler_arguments=tuple(sorted(dict(cast(Any, recipe.get("scheduler_arguments", {}))).items())),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise ArtifactError("the recipe of the picture is damaged", got=repr(error)) from error
+        raise ArtifactError("the generation record of the picture is damaged", got=repr(error)) from error
 
 
 def _identity_of(recipe: Mapping[str, object]) -> Identity:
@@ -76,9 +76,9 @@ def _identity_of(recipe: Mapping[str, object]) -> Identity:
 def changed(
     shot: Shot, changes: Mapping[str, str], trigger_words: str, family: FamilyName, *, closed: bool = False
 ) -> Shot:
-    """The shot with some layers said differently; its prompt is composed anew.
+    """The shot with some layers replaced and its prompt composed anew.
 
-    `closed`: the base knows a closed vocabulary only, see `compose.settled`.
+    `closed`: the base has a closed vocabulary, see `compose.settled`.
     """
     kept = dict(shot.layers)
     for decides, follows in (("view", "facing"), ("lighting", "light_side")):
@@ -102,9 +102,9 @@ def edit_recipe(
     /,
     **more: object,
 ) -> save.Recipe:
-    """The recipe of an edit: `begun` holds shot and sampler, `more` what differs.
+    """The generation record of an edit: `begun` holds shot and sampler, `more` what differs.
 
-    `parent` is the recipe of the source, when it is a picture of ours.
+    `parent` is the record of the source, if it was generated here.
     """
     kept = {k: v for k, v in begun.items() if k not in (*save.OF_ONE_EDIT, save.CONDITIONS)}
     edit = {save.ACTION: action, "source_pixels_sha256": save.pixel_digest(source), **more}
@@ -112,7 +112,7 @@ def edit_recipe(
 
 
 def refuse_other_source(source: Image.Image, recipe: Mapping[str, object]) -> None:
-    """`ArtifactError` unless this is the picture that the recipe of an edit begins from."""
+    """`ArtifactError` unless this is the source picture of the edit."""
     if save.pixel_digest(source) != recipe.get("source_pixels_sha256"):
         raise ArtifactError(
             "this is not the picture that was edited",
@@ -128,19 +128,21 @@ def apply_edit(
     resolution_px: int,
     sampler: Sampler | None = None,
 ) -> Image.Image:
-    """Draw the edit that a recipe describes; `sampler` is the recipe's with its files, where it names some.
+    """Carry out the edit in a generation record; `sampler` is the record's, with its files.
 
-    Raises `ArtifactError` when the source is another picture.
+    Raises `ArtifactError` for another source picture.
     """
     refuse_other_source(source, recipe)
     shot, sampler = shot_of(recipe), sampler or sampler_of(recipe)
     strength = recipe.get("strength")
     if not isinstance(strength, int | float):
-        raise ArtifactError("the recipe of the picture is damaged: strength", got=repr(strength))
+        raise ArtifactError("the generation record of the picture is damaged: strength", got=repr(strength))
     if recipe.get(save.ACTION) == "fix":
         mask = decode_mask(str(recipe.get("mask_png")))
         if mask.shape != (source.height, source.width) or not mask.any():
-            raise ArtifactError("the mask in the recipe is not of this picture", got=mask.shape)
+            raise ArtifactError(
+                "the mask in the generation record has another size than the picture", got=mask.shape
+            )
         return redraw_inside(pipe, source, mask, shot, sampler, strength, resolution_px)
     return from_picture(pipe, source, shot, sampler, strength)
 
@@ -154,9 +156,9 @@ def redraw_inside(
     strength: float,
     resolution_px: int,
 ) -> Image.Image:
-    """Draw the masked part again at the base's own resolution and blend it in.
+    """Inpaint the masked part at the base's own resolution and blend it in.
 
-    Pixels where the mask is 0 are those of `source`, bit for bit.
+    Pixels where the mask is 0 are bit-identical to `source`.
     """
     box = crop_box(mask_HW)
     left, top, right, bottom = box
@@ -182,7 +184,7 @@ def redraw_inside(
 
 
 def crop_box(mask_HW: npt.NDArray[np.uint8]) -> tuple[int, int, int, int]:
-    """The square around the mask that is drawn again: left, top, right, bottom, inside the picture."""
+    """The square to inpaint around the mask: left, top, right, bottom, within the picture."""
     height, width = mask_HW.shape
     rows, columns = np.nonzero(mask_HW)
     side = _CROP_MARGIN * max(int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1)
@@ -203,7 +205,7 @@ def _feather(mask_HW: npt.NDArray[np.uint8], width_px: float) -> npt.NDArray[np.
 
 
 def encode_mask(mask_HW: npt.NDArray[np.uint8]) -> str:
-    """A mask as base64 of a 1-bit PNG, so that the edit can be made again without a face pack."""
+    """A mask as base64 of a 1-bit PNG, so that the edit can be reproduced without a face pack."""
     buffer = io.BytesIO()
     Image.fromarray(mask_HW).convert("1").save(buffer, "PNG", optimize=True)
     return base64.b64encode(buffer.getvalue()).decode("ascii")
@@ -217,4 +219,4 @@ def decode_mask(text: str) -> npt.NDArray[np.uint8]:
                 raise ValueError(f"{picture.width} x {picture.height} px")
             return (np.asarray(picture.convert("L")) > 127).astype(np.uint8) * 255
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ArtifactError("the mask in the recipe is damaged", got=error) from error
+        raise ArtifactError("the mask in the generation record is damaged", got=error) from error

@@ -1,4 +1,4 @@
-"""The page of a series: every portrait, the worst first, with what failed, the seconds and the cost."""
+"""The HTML page of a series: every portrait, worst first, with failed checks, seconds and cost."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TEMPLATE = Path(__file__).with_name("gallery.html.j2")
 
 
 def worst_first(portraits: Sequence[Portrait], checks: Mapping[str, Sequence[Check]]) -> list[Portrait]:
-    """By the number of failed checks, then as they were."""
+    """Sorted by the number of failed checks; ties keep their order."""
     return sorted(portraits, key=lambda p: -len(failures(checks.get(p.path.name, ()))))
 
 
@@ -28,7 +28,7 @@ def write_gallery(
     facts: Sequence[str],
     remarks: Sequence[str] = (),
 ) -> Path:
-    """Write the page; the pictures are linked relative to it, not copied."""
+    """Write the page; it links the pictures by relative paths."""
     rows = [
         {
             "src": Path("..")

@@ -1,13 +1,13 @@
-"""Guidance in two terms: towards the prompt, and towards the person.
+"""Guidance in two terms: prompt guidance and identity guidance.
 
-Classifier-free guidance against the bare base b, with the adapted network a, is a sum that can be taken
-apart, as Brooks et al. 2023 (InstructPix2Pix, eq. 3) do for a text and a picture:
+Classifier-free guidance against the bare base b, with the adapted network a, is a sum that can be split,
+as Brooks et al. 2023 (InstructPix2Pix, eq. 3) do for text and image:
 
     b(empty) + g (a(prompt) - b(empty))  =  b(empty) + g (b(prompt) - b(empty)) + g (a(prompt) - b(prompt))
 
-The first difference is what the prompt asks for, the second what the adapter knows: the person, and with it
-the backdrops and clothes of its photos.  Here the second has a strength of its own (`scale`), a moment from
-which it counts (`start`: colours of large areas are settled in the first steps) and a place (`region`).
+The first difference is prompt guidance, the second identity guidance: the person, and with it the backdrops
+and clothes of the training photos.  Here the second has its own strength (`scale`), start (`start`: colours
+of large areas are settled in the first steps) and region (`region`).
 
 Shape legend: B pictures, H W rows and columns of the denoiser's input.
 """
@@ -29,24 +29,24 @@ from portrait_lora.records import Shot
 Region = Literal["picture", "head"]
 _SHARE: Final = "likeness_share"
 MOST_MERGED: Final = 300_000_000
-"""Parameters of the adapted layers up to which a second copy of them is kept: 1.2 GB."""
+"""Maximum number of parameters of which a merged copy is kept: 1.2 GB."""
 _HEAD_MARGIN: Final = 1.15
-"""Room for hair around the head, in head sizes."""
+"""Margin for hair around the head, in head sizes."""
 _HEAD_WIDTH: Final = 0.85
-"""Width of a head with its hair over its height from chin to crown."""
+"""Width of a head with hair over its height from chin to crown."""
 _EYE_LINE: Final = 0.38
-"""Where portraits have the eyes, from the top; they lie half-way between crown and chin."""
+"""Usual eye line of portraits, from the top; eyes are half-way between crown and chin."""
 _EDGE: Final = 0.35
-"""Width of the soft border of the region, in radii."""
+"""Width of the region's soft border, in radii."""
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The second term of the guidance.
+    """Settings of identity guidance.
 
-    `scale` None is the guidance scale.  `start` is the share of the noise that is gone before the term
-    counts: 0 from the beginning.  `region` "head" confines it to where headshots and close-ups have the head;
-    a shot without a type counts as a headshot, and one from farther away keeps the whole picture.
+    `scale` None means the guidance scale.  `start` is the fraction of denoising done before it starts: 0 from
+    the beginning.  `region` "head" restricts it to where headshots and close-ups have the head; a shot
+    without a type counts as a headshot, and wider shots use the whole picture.
     """
 
     scale: float | None = None
@@ -54,7 +54,7 @@ class Identity:
     region: Region = "picture"
 
     def divides(self, guidance_scale: float) -> bool:
-        """Whether the result can differ from guidance in one term."""
+        """Whether the result can differ from ordinary guidance."""
         return self.scale not in (None, guidance_scale) or self.start > 0 or self.region != "picture"
 
 
@@ -62,7 +62,7 @@ AS_ONE: Final = Identity()
 
 
 class Share:
-    """Which rows of a batch the adapters answer: the last half, the last third, or none (0 parts)."""
+    """The rows of a batch to which the adapters apply: the last half, the last third, or none (0 parts)."""
 
     def __init__(self) -> None:
         self.parts = 2
@@ -72,12 +72,11 @@ class Share:
 
 
 def share_layers(denoiser: nn.Module) -> None:
-    """Let the adapters answer only the last rows of every batch, where a pipeline puts the prompts.
+    """Apply the adapters only to the last rows of every batch, where pipelines put the prompts.
 
-    It lasts as long as the adapters are in the denoiser: the layers that are changed leave with them, so
-    their strengths must be set before.  Where there is room, layers in float32 answer with the adapters
-    merged into a second weight, which is quicker; in half precision the sum would lose what lies below the
-    weight's last bit.
+    This lasts as long as the adapters are in the denoiser: the changed layers are removed with them, so their
+    scales must be set before.  If memory allows, float32 layers use a second weight with the adapters merged,
+    which is faster; in half precision the sum would lose what is below the weight's last bit.
     """
     share = Share()
     setattr(denoiser, _SHARE, share)
@@ -89,7 +88,7 @@ def share_layers(denoiser: nn.Module) -> None:
 
 
 def _merged(layer: Any) -> Callable[..., Tensor] | None:
-    """What a layer with adapters answers, from one weight; None where its adapters are no plain sums."""
+    """The forward pass with adapters merged into one weight; None if they cannot be merged by addition."""
     base: nn.Linear | nn.Conv2d = layer.base_layer
     active = [name for name in layer.active_adapters if name in layer.lora_A]
     special = any(name in layer.lora_variant or layer.lora_bias.get(name, False) for name in active)
@@ -120,11 +119,11 @@ def _last_rows_only(layer: Any, share: Share, adapted: Callable[..., Tensor]) ->
 def in_two_terms(
     denoiser: nn.Module, identity: Identity, guidance_scale: float, shots: Sequence[Shot], last_time: int
 ) -> Iterator[None]:
-    """While it lasts, the denoiser answers a batch (empty prompts, prompts) for guidance in two terms.
+    """Context in which the denoiser turns a batch (empty prompts, prompts) into guidance in two terms.
 
-    For the prompts it gives b + (scale / g) region (a - b): a pipeline that guides with g then arrives at the
-    sum above.  Needs `share_layers`.  `last_time` is the timestep of pure noise.  Where both terms are
-    equally strong everywhere no third question is asked, and before `start` the adapter is not asked either.
+    For the prompts it returns b + (scale / g) region (a - b): a pipeline that guides with g then computes the
+    sum above.  Needs `share_layers`.  `last_time` is the timestep of pure noise.  If both terms are equally
+    strong everywhere there is no third pass, and before `start` the adapter is not used.
     """
     share, plain = cast(Share, getattr(denoiser, _SHARE)), cast(Callable[..., Any], denoiser.forward)
     ratio = 1.0 if identity.scale is None else identity.scale / guidance_scale
@@ -153,7 +152,7 @@ def in_two_terms(
 
 
 def _thrice(value: Any, batch: int) -> Any:
-    """Tensors of a doubled batch with the second half, the prompts, once more behind; the rest as it is."""
+    """Tensors of a doubled batch with the second half, the prompts, appended again; others unchanged."""
     if isinstance(value, Tensor):
         whole = value.ndim > 0 and value.shape[0] == batch
         return torch.cat([value, value[batch // 2 :]]) if whole else value
@@ -165,7 +164,7 @@ def _thrice(value: Any, batch: int) -> Any:
 
 
 def _region(region: Region, shots: Sequence[Shot], like: Tensor) -> Tensor | float:
-    """(B, 1, H, W) weights of the second term; `like` (n B, C, H, W) is what they will multiply."""
+    """(B, 1, H, W) weights of identity guidance; `like` (n B, C, H, W) is what they multiply."""
     if region == "picture":
         return 1.0
     height, width = like.shape[-2:]
@@ -174,9 +173,9 @@ def _region(region: Region, shots: Sequence[Shot], like: Tensor) -> Tensor | flo
 
 
 def head_weights(shot: Shot, height: int, width: int) -> Tensor:
-    """(H, W) 1 where a portrait of this shot type has the head, falling to 0 around it.
+    """(H, W) weights: 1 where this shot type has the head, falling to 0 around it.
 
-    From farther away nobody knows where in the picture a head will be: 1 everywhere.
+    For wider shots the position of the head is unknown: 1 everywhere.
     """
     shot_type = book.shot_of(dict(shot.layers).get("shot", "headshot")) or book.SHOTS[1]
     if shot_type not in book.SHOTS[:2]:

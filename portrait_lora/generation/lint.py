@@ -1,7 +1,7 @@
-"""The prompt linter: what weakens a portrait prompt, and what to write instead.
+"""The prompt linter: common weaknesses of portrait prompts, and better wording.
 
-A remark needs evidence in the words themselves; matters of taste are left alone.  Rules that ask for words
-which a base with a closed vocabulary does not have are skipped for it.
+A warning needs evidence in the words themselves; matters of taste are left alone.  For a base with a closed
+vocabulary, rules that recommend words outside it are skipped.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ IGNORED_NEGATIVE: Final = "negative_ignored"
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """One weakness of a prompt: a stable code, what is wrong, what to write instead."""
+    """One warning: a stable code, the problem, and what to write instead."""
 
     code: str
     problem: str
@@ -40,10 +40,10 @@ def lint(
     known: Collection[str] | None = None,
     lost: Sequence[str] = (),
 ) -> tuple[Remark, ...]:
-    """The remarks on one prompt, in a fixed order.
+    """The warnings for one prompt, in a fixed order.
 
-    `size_px` (W, H) lets the aspect be judged.  `known` is the closed list of words of a base; None for
-    one that reads free text.  `lost` are clauses behind the limit of the text encoder (`compose.fit`).
+    `size_px` (W, H) is needed to check the aspect ratio.  `known` is the closed vocabulary of a base, None
+    for one that reads free text.  `lost` are clauses beyond the limit of the text encoder (`compose.fit`).
     """
     text = " ".join(prompt.lower().replace("–", "-").replace("’", "'").split())
     remarks = [Remark(code, problem, _INSTEAD[code]) for code, rule in _RULES if (problem := rule(text))]
@@ -63,16 +63,16 @@ def lint(
     if lost:
         listed = "; ".join(lost)
         remarks.append(
-            Remark("falls_off", f"behind the limit of the text encoder: {listed}", _INSTEAD["falls_off"])
+            Remark("falls_off", f"beyond the limit of the text encoder: {listed}", _INSTEAD["falls_off"])
         )
     return tuple(remarks)
 
 
 def ignored_negative(negative: str, guidance_scale: float, family: FamilyName) -> Remark | None:
-    """The remark on a negative prompt that nobody will ask; None where it counts, or was not written by hand.
+    """The warning for a negative prompt that is ignored; None if it has an effect, or is not the user's own.
 
-    Without classifier-free guidance (a scale of 1, as distilled bases and presets have it) the network is not
-    asked twice; whether the family's pipeline takes a negative prompt at all, its signature says.
+    Without classifier-free guidance (a scale of 1, as for distilled bases and presets) there is no
+    unconditional pass; some families' pipelines take no negative prompt at all.
     """
     if not negative or negative in book.NEGATIVE.values():
         return None
@@ -85,12 +85,12 @@ def ignored_negative(negative: str, guidance_scale: float, family: FamilyName) -
     return Remark(
         IGNORED_NEGATIVE,
         f"with {why} the negative prompt is ignored: {negative!r}",
-        "Say in the prompt what should be there instead, or take a base or preset with guidance above 1.",
+        "Describe in the prompt what should be there instead, or use a base or preset with guidance above 1.",
     )
 
 
 def foreign_syntax(prompt: str) -> Remark | None:
-    """The remark on weights, tags and keywords of A1111, which mean nothing here; None without any."""
+    """The warning for weights, tags and keywords of A1111, which are not supported; None without any."""
     pieces = a1111.plain(prompt).unsupported
     if not pieces:
         return None
@@ -99,7 +99,7 @@ def foreign_syntax(prompt: str) -> Remark | None:
 
 
 def unknown_words(prompt: str, known: Collection[str]) -> tuple[str, ...]:
-    """The words of a prompt that are not in the closed list, in their order."""
+    """The words of a prompt that are not in the closed vocabulary, in order."""
     words = re.findall(r"[^\s,.;]+", prompt.lower())
     return tuple(dict.fromkeys(word for word in words if word not in known))
 
@@ -114,7 +114,7 @@ def _vague_light(text: str) -> str | None:
 
 def _no_light(text: str) -> str | None:
     text = w.LIGHT_AS_ADJECTIVE.sub("pale", text)
-    return None if w.NAMED_LIGHT.search(text) or w.ANY_LIGHT.search(text) else "nothing is said of the light"
+    return None if w.NAMED_LIGHT.search(text) or w.ANY_LIGHT.search(text) else "the light is not described"
 
 
 def _style_conflict(text: str) -> str | None:
@@ -136,25 +136,27 @@ def _no_surface(text: str) -> str | None:
     return (
         None
         if w.SURFACE.search(w.INTENSIFIER.sub(" ", text))
-        else "no surface detail: the result turns out flat"
+        else "no surface detail: the result will look flat"
     )
 
 
 def _intensifier(text: str) -> str | None:
     hit = w.INTENSIFIER.search(text)
-    return f"{hit[0]!r} says nothing that can be drawn" if hit else None
+    return f"{hit[0]!r} describes nothing visible" if hit else None
 
 
 def _no_eyes(text: str) -> str | None:
     return (
-        "a close-up without a word on the eyes" if w.CLOSE.search(text) and not w.EYES.search(text) else None
+        "a close-up without a mention of the eyes"
+        if w.CLOSE.search(text) and not w.EYES.search(text)
+        else None
     )
 
 
 def _white_on_white(text: str) -> str | None:
     white = w.WHITE_GARMENT.search(text) and w.WHITE_BACKDROP.search(text)
     return (
-        "white clothes will melt into the white backdrop" if white and not w.CONTRAST.search(text) else None
+        "white clothes will merge with the white backdrop" if white and not w.CONTRAST.search(text) else None
     )
 
 
@@ -175,7 +177,7 @@ def _light_contradiction(text: str) -> str | None:
 
 
 def _key_sides(part: str) -> set[str]:
-    """The sides from which a clause has its key; fill, rim and reflectors may stand anywhere."""
+    """The sides of the key light in a clause; fill, rim and reflectors may be anywhere."""
     if not w.KEY_WORDS.search(part) or w.OTHER_LAMPS.search(part):
         return set()
     return {side for side in ("left", "right") if re.search(rf"\b{side}\b", part)}
@@ -188,7 +190,7 @@ def _wide(text: str, size_px: tuple[int, int] | None) -> str | None:
 
 
 def _around(text: str, hit: re.Match[str]) -> str:
-    """The clause that a match stands in."""
+    """The clause around a match."""
     start = max(text.rfind(",", 0, hit.start()), text.rfind(".", 0, hit.start())) + 1
     end = text.find(",", hit.end())
     return text[start : end if end >= 0 else len(text)].strip()
@@ -215,15 +217,15 @@ _INSTEAD: Final = {
     "generic_background": "Name it: 'seamless grey backdrop', 'blurred office', 'textured brick wall'.",
     "no_surface_detail": "Add one: 'natural skin texture with visible pores', 'fine knit weave', for painted "
     "media 'visible brush strokes', for renders 'subsurface scattering on skin'.",
-    "vague_intensifier": "Replace it by what would make it so: lens, light, texture, film stock.",
+    "vague_intensifier": "Replace it by what would achieve it: lens, light, texture, film stock.",
     "no_eyes_cue": f"Add '{book.EYE_CUE}'.",
     "white_on_white": "Add a contrasting piece ('navy jacket over the white shirt') or a grey backdrop.",
     "light_contradiction": "Keep one key and call the other light fill or rim.",
     "landscape_headshot": "Use 3:4 or 2:3, 1:1 for avatars; wide pictures suit environmental portraits.",
     "unknown_words": "Use the words of portrait_lora/vocabulary.py, or another base.",
-    "a1111_syntax": "Write words alone: weights are dropped, tags left out, BREAK and AND read as commas. "
-    "What matters most stands first; a second LoRA goes into generate.style_adapter.",
-    "falls_off": "Shorten the prompt; what matters most stands first.",
+    "a1111_syntax": "Use plain words: weights and tags are dropped, BREAK and AND read as commas. "
+    "Put what matters most first; a second LoRA goes into generate.style_adapter.",
+    "falls_off": "Shorten the prompt; put what matters most first.",
 }
 CODES: Final = (
     *(code for code, _ in _RULES),

@@ -1,4 +1,4 @@
-"""What the linter listens for, as patterns over lower-case prompts; the names come from the prompt book."""
+"""The linter's patterns over lower-case prompts; names come from the prompt book."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from portrait_lora.generation import book
 
 
 def any_of(words: Iterable[str]) -> str:
-    """One alternative per phrase; a space also stands for a hyphen, a hyphen may be missing."""
+    """One alternative per phrase; a space also matches a hyphen, a hyphen is optional."""
     longest_first = sorted(set(words), key=len, reverse=True)
     escaped = (re.escape(word).replace(r"\ ", "[ -]").replace(r"\-", "[ -]?") for word in longest_first)
     return f"(?:{'|'.join(escaped)})"

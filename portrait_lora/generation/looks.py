@@ -1,9 +1,9 @@
-"""Templates: whole looks by name, for shots to begin from and change.
+"""Templates: complete sets of layers by name, as a starting point for shots.
 
-`layers` is written for bases that read free text; `closed` says the same with the words of the embedded
-base and is None where it has none for it (watercolour, costumes): such a template is refused there, and so is
-one with a word that the base at hand has not learnt (`templates.lacking`).  `wider` is the closed form with
-later words; it stands in for `closed` for a base that knows all of them.
+`layers` is for bases that read free text; `closed` is the same in the vocabulary of the embedded base, or
+None if it lacks the words (watercolour, costumes): such a template is refused there, and so is one with a
+word that the base in use has not learnt (`templates.lacking`).  `wider` is the closed form with later words;
+it is used instead of `closed` for a base that knows all of them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Words = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A look; the keys of `layers` are those of `prompts.LAYERS`."""
+    """A named set of layers; the keys of `layers` are those of `compose.LAYERS`."""
 
     name: str
     group: Group
@@ -46,14 +46,14 @@ def look(
     camera: str = LENS,
     texture: str = "",
 ) -> Words:
-    """Layers in free text, with a lens and a surface cue in every one."""
+    """Layers in free text, always with a lens and a surface cue."""
     layers = {"shot": shot, "wardrobe": wardrobe, "setting": setting, "lighting": lighting, "camera": camera}
     layers["texture"] = texture or (f"{SKIN}, {EYES}" if shot == "close-up" else SKIN)
     return layers | ({"grade": grade} if grade else {})
 
 
 def plain(shot: str, wardrobe: str, setting: str, lighting: str, **more: str) -> Words:
-    """Layers in the words of the embedded base."""
+    """Layers in the vocabulary of the embedded base."""
     return {
         "view": "frontal",
         "shot": shot,

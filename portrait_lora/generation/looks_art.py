@@ -1,4 +1,4 @@
-"""Looks beyond the studio: renders, magazines, painted, invented and old ones."""
+"""Templates beyond studio photographs: renders, magazines, paintings, fantasy and historical styles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that the configuration names beside the base: on this machine, or in the hub's cache.  No network."""
+"""Additional weight files in the configuration: local, or in the hub's cache.  No network."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _PICKLES: Final = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
 def weights_file(named: str, where: str) -> Path:
-    """The .safetensors file of that name; `where` is the setting that names it.
+    """The .safetensors file of that name; `where` is the setting, for errors.
 
-    `named` is a file, a folder that holds one such file, or `owner/name/file.safetensors` of a hub repository
-    that was fetched before.  Raises `InputError` for anything else, pickles included.
+    `named` is a file, a folder with one such file, or `owner/name/file.safetensors` of a hub repository that
+    was downloaded before.  Raises `InputError` for anything else, including pickles.
     """
     path = Path(named).expanduser()
     if path.is_dir():
@@ -23,9 +23,7 @@ def weights_file(named: str, where: str) -> Path:
         raise _pickled(path, where)
     if path.is_file():
         if path.suffix != ".safetensors":
-            raise InputError(
-                "not a file of weights", where=where, got=path.name, needed="a .safetensors file"
-            )
+            raise InputError("not a weights file", where=where, got=path.name, needed="a .safetensors file")
         return path
     return _fetched(named, where)
 
@@ -36,7 +34,9 @@ def _only_one(folder: Path, where: str) -> Path:
         return candidates[0]
     if candidates:
         names = ", ".join(p.name for p in candidates[:6])
-        raise InputError("several files in this folder", where=where, got=names, needed="the name of one")
+        raise InputError(
+            "several weights files in this folder", where=where, got=names, needed="the path of one of them"
+        )
     pickled = next((p for p in sorted(folder.iterdir()) if p.suffix in _PICKLES), None)
     if pickled is not None:
         raise _pickled(pickled, where)
@@ -45,11 +45,11 @@ def _only_one(folder: Path, where: str) -> Path:
 
 def _pickled(path: Path, where: str) -> InputError:
     return InputError(
-        "pickled weights can run any code when they are opened",
+        "pickled weights can run arbitrary code when loaded",
         where=where,
         got=path.name,
         needed="a .safetensors file",
-        remedy="Most repositories have the same weights as safetensors too.",
+        remedy="Most repositories also have the same weights as safetensors.",
     )
 
 
@@ -66,6 +66,6 @@ def _fetched(named: str, where: str) -> Path:
             "this file is not on this machine",
             where=where,
             got=named,
-            remedy=f"Fetch it: hf download {repo} {name}",
+            remedy=f"Download it with: hf download {repo} {name}",
         )
     return Path(cached)

@@ -1,9 +1,9 @@
-"""Few steps by distillation: a scheduler, its settings, steps and guidance, and the LoRA that makes them do.
+"""Few-step presets: a distillation LoRA with its scheduler, scheduler settings, steps and guidance.
 
-Facts of the makers' model pages, one row each; none of these files has been run where this was written, only
-tiny random ones in their place.  A second LoRA changes what the identity adapter gives: look at the likeness
-before trusting a preset.  Bases that are distilled themselves (flux1-schnell, flux2-klein, z-image-turbo)
-have their few steps in their own configuration and need none.  Torch-free.
+Values are from the model pages, one row each; tested with tiny random LoRAs only, not with these files.
+A second LoRA changes the effect of the identity adapter: check the likeness before trusting a preset.
+Distilled bases (flux1-schnell, flux2-klein, z-image-turbo) have few steps in their own configuration and
+need no preset.  Torch-free.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ Argument = str | float | bool | None
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """How pictures are drawn in few steps.
+    """Sampler settings for few steps.
 
     `scheduler` is a name of `schedulers.SCHEDULERS`, or empty for the family's own; `arguments` change its
-    configuration.  `accelerator` is where the LoRA is published: `owner/name/file`; `scale` its strength.
+    configuration.  `accelerator` is the published LoRA (`owner/name/file`), `scale` its scale.
     """
 
     name: str
@@ -44,7 +44,7 @@ _SHIFT_OF_3: Final = (
     ("shift_terminal", None),
     ("use_dynamic_shifting", True),
 )
-"""The same shift, 3, for every size of picture."""
+"""The same timestep shift, 3, for every picture size."""
 
 
 _QWEN: Final = "lightx2v/Qwen-Image-Lightning/Qwen-Image-Lightning-8steps-V1.1.safetensors"
@@ -89,7 +89,7 @@ PRESETS: Final = {
 
 
 def preset(name: str) -> Preset:
-    """The preset of that name; `ConfigError` with the nearest one, or all."""
+    """The preset of that name; `ConfigError` suggests the nearest one, or lists all."""
     if name in PRESETS:
         return PRESETS[name]
     close = difflib.get_close_matches(name, PRESETS, 1, cutoff=0.5)
@@ -98,7 +98,7 @@ def preset(name: str) -> Preset:
 
 
 def fitting(name: str, family: FamilyName) -> Preset:
-    """The preset of that name.  Raises `ConfigError` for one of another family, naming those that fit."""
+    """The preset of that name.  Raises `ConfigError` for one of another family, listing those that fit."""
     chosen = preset(name)
     if chosen.family != family:
         mine = ", ".join(p.name for p in PRESETS.values() if p.family == family)

@@ -1,4 +1,4 @@
-"""Shots from series: prompts, sizes and seeds, and the probes that choose a checkpoint.
+"""Shots from series: prompts, sizes and seeds; and the probes for checkpoint selection.
 
 The first clause is `{view} {shot} of {trigger} {subject}`; the other layers follow in the order of
 `compose.LAYERS`.
@@ -38,11 +38,11 @@ def load_series(
     closed: bool = False,
     known: Collection[str] | None = None,
 ) -> list[Shot]:
-    """The pictures of a series: `per_shot` of each shot unless it has a count, each with its own seed.
+    """The shots of a series: `per_shot` pictures each unless the shot has a count, each with its own seed.
 
     An empty `trigger` gives the same prompts for the bare base.  `traits` (hair, skin, beard, glasses)
-    describe the person in every prompt.  `brand` is a sheet to apply over every shot.  `closed`: the base
-    knows a closed vocabulary only, `known` or the whole of it.  Raises `ConfigError` naming file and key.
+    describe the person in every prompt.  `brand` is a brand sheet to apply to every shot.  `closed`: the base
+    has a closed vocabulary, `known` or all of it.  Raises `ConfigError` naming file and key.
     """
     sheet = load_brand(brand) if brand else None
     book_ = read_series(series_path(series), closed=closed, brand=sheet, known=known)
@@ -64,10 +64,10 @@ def load_series(
 
 
 def known_words(base: BaseModel) -> frozenset[str] | None:
-    """The closed list of words that a base declares; None for one that reads free text.
+    """The closed vocabulary of a base; None for one that reads free text.
 
-    A base declares it in `vocabulary.json`, a list of words beside its weights; the synthetic studio's
-    bases know those of `vocabulary.words()` that are whole tokens of their tokenizer.
+    A base declares it in `vocabulary.json`, a list of words beside its weights; bases of the synthetic studio
+    have those of `vocabulary.words()` that are whole tokens of their tokenizer.
     """
     declared = base.folder / _VOCABULARY_FILE if base.folder else None
     if declared is not None and declared.is_file():
@@ -76,7 +76,7 @@ def known_words(base: BaseModel) -> frozenset[str] | None:
 
 
 def _learnt_words(folder: Path | None) -> frozenset[str]:
-    """The words all of whose pieces (letters, or what stands between them) are tokens of a base."""
+    """The words whose pieces (letters, or what is between them) are all tokens of a base."""
     file = folder / "tokenizer" / "vocab.json" if folder else None
     if file is None or not file.is_file():
         return frozenset(vocabulary.words())
@@ -96,7 +96,7 @@ def _words_of(file: Path) -> list[object]:
 
 
 def _usual_negative(layers: Mapping[str, str]) -> str:
-    """What to keep out of a picture in the medium of a template; nothing where no texture is asked for."""
+    """The negative prompt for the medium of a template; empty without a texture layer."""
     if not layers.get("texture"):
         return ""
     return book.NEGATIVE[book.style_of(layers.get("style") or layers.get("grade", "")).medium]
@@ -115,7 +115,7 @@ def candidate_seed(seed: int, candidate: int) -> int:
 
 
 def size_for(aspect: tuple[int, int], resolution_px: int) -> tuple[int, int]:
-    """(W, H) of that aspect with about the base's number of pixels, in steps the denoiser can halve."""
+    """(W, H) of that aspect ratio with about the base's number of pixels, in supported multiples."""
     step = 16 if resolution_px < 256 else 64
     ratio = math.sqrt(aspect[0] / aspect[1])
 
@@ -155,7 +155,7 @@ _PROBE_WARDROBE: Final = ("plum turtleneck", "brown shirt", "charcoal v-neck", "
 
 
 def probe_shots(trigger: str, subject: str, n: int, *, resolution_px: int, seed: int = 0) -> list[Shot]:
-    """`n` portraits that choose the checkpoint; prompts and seeds occur in no packaged series."""
+    """`n` probe portraits for checkpoint selection; prompts and seeds occur in no packaged series."""
     who = f"{trigger} {subject}".strip()
     shots: list[Shot] = []
     for i in range(n):

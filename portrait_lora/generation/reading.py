@@ -1,4 +1,4 @@
-"""Reading the YAML files of the prompt book: small checks whose errors name the file and the key."""
+"""Parsing of the prompt book's YAML files: small checks whose errors name the file and the key."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_PROMPTS_BYTES = 1_000_000
 
 
 def packaged(kind: str, name: str | Path, where: str) -> Path:
-    """The file of a packaged series or brand, or the path itself.  `ConfigError` with the nearest name."""
+    """The file of a packaged series or brand, or the path itself.  `ConfigError` suggests the nearest."""
     path = Path(name)
     if path.suffix in (".yaml", ".yml") and path.is_file():
         return path
@@ -34,9 +34,11 @@ def tree(path: Path, what: str) -> object:
 
 
 def mapping(value: object, path: Path, where: str, known: Sequence[str]) -> dict[str, object]:
-    """Keys and values, none of them unknown."""
+    """A mapping without unknown keys."""
     if not isinstance(value, dict):
-        raise ConfigError("not keys and values", where=f"{path}: {where}", got=type(value).__name__)
+        raise ConfigError(
+            "not a mapping of keys and values", where=f"{path}: {where}", got=type(value).__name__
+        )
     entries = {str(k): v for k, v in cast(dict[object, object], value).items()}
     for key in entries:
         if key not in known:
@@ -47,15 +49,15 @@ def mapping(value: object, path: Path, where: str, known: Sequence[str]) -> dict
 
 
 def words(value: object, path: Path, where: str, known: Sequence[str]) -> dict[str, str]:
-    """Keys whose values are texts, with single spaces."""
+    """A mapping to text values, with normalised spaces."""
     return {key: text(v, path, f"{where}.{key}") for key, v in mapping(value, path, where, known).items()}
 
 
 def text(value: object, path: Path, where: str) -> str:
     """Words."""
     if not isinstance(value, str) or not value.strip():
-        remedy = "Write it in quotes if it is meant as text." if isinstance(value, int | float) else ""
-        raise ConfigError("not words", where=f"{path}: {where}", got=repr(value), remedy=remedy)
+        remedy = "Write it in quotes if it is text." if isinstance(value, int | float) else ""
+        raise ConfigError("not text", where=f"{path}: {where}", got=repr(value), remedy=remedy)
     return " ".join(value.split())
 
 
@@ -74,25 +76,25 @@ def whole(value: object, path: Path, where: str, least: int = 0) -> int:
 
 
 def share(value: object, path: Path, where: str) -> float:
-    """A number between 0 and 1."""
+    """A number from 0 to 1."""
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < 1:
         raise ConfigError(
-            "not a share of the height", where=f"{path}: {where}", got=repr(value), needed="0 to 1"
+            "not a fraction of the height", where=f"{path}: {where}", got=repr(value), needed="0 to 1"
         )
     return float(value)
 
 
 def prompt_lines(path: Path) -> list[tuple[int, str]]:
-    """(line number from 1, prompt) of a text file with one prompt per line; `#` begins a comment line.
+    """(line number from 1, prompt) of a text file with one prompt per line; `#` begins a comment.
 
-    Raises `InputError` for a file that is larger than `MAX_PROMPTS_BYTES` or no text in UTF-8.
+    Raises `InputError` for a file that is larger than `MAX_PROMPTS_BYTES` or not UTF-8 text.
     """
     try:
         if path.stat().st_size > MAX_PROMPTS_BYTES:
-            raise InputError("too large for a file of prompts", where=path, needed="at most 1 MB of text")
+            raise InputError("too large for a prompt file", where=path, needed="at most 1 MB of text")
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError("the prompts cannot be read", where=path, got=error) from error
+        raise InputError("the prompt file cannot be read", where=path, got=error) from error
     rows = [(i + 1, " ".join(line.split())) for i, line in enumerate(lines)]
     return [(i, line) for i, line in rows if line and not line.startswith("#")]
 
@@ -107,7 +109,7 @@ def aspect(value: object, path: Path, where: str = "aspect") -> tuple[int, int]:
 
 
 def no_overlap(layers: Mapping[str, object], locked: Mapping[str, str], path: Path, where: str) -> None:
-    """A locked layer is set nowhere else."""
+    """Refuse a locked layer that is also set elsewhere."""
     both = sorted(set(layers) & set(locked))
     if both:
         raise ConfigError(

@@ -1,9 +1,9 @@
-"""A picture that lends its style: IP-Adapter (Ye et al. 2023), where diffusers has it for the family.
+"""Style references by IP-Adapter (Ye et al. 2023), for families that diffusers supports.
 
-An image encoder looks at the reference, and attention layers of the adapter's own look at what it saw; their
-answer is added at a strength.  The reference need not show a face: it is not about who is portrayed.
-Adapters made for faces are refused: the person comes from the photos.  Tested on tiny random adapters and
-encoders only; none of the published ones has been run where this was written.
+An image encoder embeds the reference, and the adapter's own attention layers attend to that embedding; their
+output is added with a scale.  The reference need not show a face: it does not affect who is portrayed.
+Face adapters are refused: the person comes from the photos.  Tested with tiny random adapters and encoders
+only, not with published ones.
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -30,19 +30,19 @@ ENCODERS: Final = {
     "flux1": ("CLIPVisionModelWithProjection", "CLIPImageProcessor"),
     "sd35": ("SiglipVisionModel", "SiglipImageProcessor"),
 }
-"""Families that take a reference -> classes of their image encoder and of what prepares pictures for it."""
+"""Families that support references -> classes of their image encoder and image processor."""
 _WHERE: Final = "generate.style_reference_adapter"
 _ENCODER_FOLDER: Final = "image_encoder"
 _GENERAL: Final = ("image_proj.proj.weight", "image_proj.latents", "ip_adapter_proj_model.proj.weight")
-"""One of these tensors is in every adapter that reads a picture as a whole (plain, plus)."""
+"""One of these tensors is in every whole-picture adapter (plain, plus)."""
 _ATTENTION: Final = ("ip_adapter.", "double_blocks.")
-"""Beginnings of the names of an adapter's attention layers; the second is how some for flux1 call them."""
+"""Prefixes of an adapter's attention layers; the second is used by some adapters for flux1."""
 _OF_ENCODER: Final = ("config.json", "model.safetensors")
 
 
 @dataclass(frozen=True, slots=True)
 class StyleReference:
-    """The picture, the adapter's file, the folder of the image encoder, and the strength above 0."""
+    """The picture, the adapter's file, the folder of the image encoder, and the scale, above 0."""
 
     picture: Path
     adapter: Path
@@ -51,7 +51,7 @@ class StyleReference:
 
     @property
     def digests(self) -> dict[str, str]:
-        """sha256 by which a recipe knows the three."""
+        """sha256 of the three, for the generation record."""
         return {
             "style_reference_sha256": manifest.sha256_file(self.picture),
             "style_reference_adapter_sha256": manifest.sha256_file(self.adapter),
@@ -60,9 +60,9 @@ class StyleReference:
 
 
 def reference_of(picture: str, adapter: str, scale: float) -> StyleReference | None:
-    """The reference that the configuration names; None without one, or at strength 0.
+    """The configured reference; None without one, or at scale 0.
 
-    The image encoder lies in the folder `image_encoder` beside the adapter.  Raises `InputError` for files
+    The image encoder is in the folder `image_encoder` beside the adapter.  Raises `InputError` for files
     that are missing or pickled, `ConfigError` for a picture without an adapter.
     """
     if not picture or scale == 0:
@@ -86,17 +86,17 @@ def _encoder_beside(file: Path) -> Path:
     if missing:
         pickled = any(folder.glob("*.bin"))
         raise InputError(
-            "the image encoder of the adapter is not whole",
+            "the image encoder of the adapter is incomplete",
             where=folder,
             got="pickled weights only" if pickled else f"no {missing[0]}",
             needed=" and ".join(_OF_ENCODER),
-            remedy="Put the encoder that the adapter was made with there, as safetensors.",
+            remedy="Put the encoder that the adapter was trained with there, as safetensors.",
         )
     return folder
 
 
 def encoder_digest(folder: Path) -> str:
-    """sha256 over weights and configuration of an image encoder."""
+    """sha256 of the weights and configuration of an image encoder."""
     return manifest.digest([manifest.sha256_file(folder / name) for name in _OF_ENCODER])
 
 
@@ -109,14 +109,14 @@ def read_picture(path: Path) -> Image.Image:
 
 
 def load(family: Family, pipe: Any, reference: StyleReference) -> None:
-    """Put the adapter into a pipeline of the family; it leaves with the next `family.pipeline`.
+    """Load the adapter into a pipeline of the family; the next `family.pipeline` removes it.
 
     Raises `ConfigError` for a family without style references, `InputError` for an adapter or an encoder
     that does not fit.
     """
     if family.base.family not in ENCODERS:
         raise ConfigError(
-            "this family takes no style reference",
+            "this family does not support style references",
             where="generate.style_reference",
             got=family.base.family,
             needed=", ".join(ENCODERS),
@@ -141,10 +141,10 @@ def _refuse_other_adapters(path: Path) -> None:
         )
     if not any(name in names for name in _GENERAL) or any("_lora." in name for name in names):
         raise InputError(
-            "this IP-Adapter was made for faces, or is of a kind unknown here",
+            "this IP-Adapter is for faces, or of an unsupported kind",
             where=path,
-            needed="one that reads whole pictures (plain or plus)",
-            remedy="Who is portrayed comes from the photos; a reference lends its style only.",
+            needed="a whole-picture adapter (plain or plus)",
+            remedy="The person comes from the photos; a reference transfers style only.",
         )
 
 
@@ -167,10 +167,10 @@ def _load(pipe: Any, reference: StyleReference, encoder_class: str, processor_cl
 
 @torch.no_grad()
 def _refuse_misfits(pipe: Any) -> None:
-    """What would fail only when a picture is drawn: seen by looking at a blank picture once."""
+    """Fail early by encoding a blank picture once, instead of at the first generation."""
     denoiser = getattr(pipe, "unet", None) or pipe.transformer
     if any(parameter.is_meta for parameter in denoiser.parameters()):
-        raise ValueError("tensors are missing in the file")
+        raise ValueError("tensors are missing from the file")
     blank = Image.new("RGB", (32, 32))
     if getattr(pipe, "unet", None) is not None:
         seen = pipe.prepare_ip_adapter_image_embeds(blank, None, pipe.device, 1, False)

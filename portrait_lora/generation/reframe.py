@@ -1,8 +1,8 @@
-"""A finished portrait cropped to the framing of a brand, so that the heads of a team stand at one height.
+"""Reframing: crop a finished portrait to the framing of a brand, so that a team's heads are at one height.
 
-Cropping can bring a head nearer, never farther, and moves it only as far as the crop leaves room: what would
-need pixels beyond the border is not made up.  The nearest crop is taken, and what it misses is told.
-It is an edit like any other, the last one: box and framing stand in the recipe, no model is asked again.
+Cropping can only enlarge a head, and move it as far as the crop leaves room: no pixels are invented beyond
+the border.  The nearest possible crop is used, and its remaining error is recorded.  It is the last edit:
+box and framing are in the generation record, and no model is needed.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ WANTED: Final = "framing"
 BOX: Final = "box_px"
 MISSED: Final = "framing_missed"
 NEAR: Final = 0.01
-"""Framing that is off by less, in heights of the picture, is left as it is, and counts as reached."""
+"""Tolerance of the framing, as a fraction of the picture's height."""
 _STEP: Final = 0.001
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The framing asked for, in shares of the picture's height; None is free.
+    """The requested framing, as fractions of the picture's height; None means any.
 
-    No crop enlarges more than `limit` times.
+    No crop enlarges by more than `limit`.
     """
 
     eye_line: float | None
@@ -42,11 +42,11 @@ class Target:
 
     @property
     def record(self) -> save.Recipe:
-        """As the recipe has it."""
+        """As in the generation record."""
         return {"eye_line": self.eye_line, "head_height": self.head_height, "limit": self.limit}
 
     def off(self, seen: Framing) -> tuple[float, float]:
-        """How far eye line and head height are from what is asked; 0 where nothing is."""
+        """Absolute errors of eye line and head height; 0 where nothing is requested."""
         return (
             0.0 if self.eye_line is None else abs(seen.eye_line - self.eye_line),
             0.0 if self.head_height is None else abs(seen.head_height - self.head_height),
@@ -55,36 +55,36 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """The part that is kept (left, top, right, bottom), and how far it stays from the framing asked for."""
+    """The crop box (left, top, right, bottom), and its remaining errors from the requested framing."""
 
     box_px: tuple[float, float, float, float]
     missed: tuple[float, float]
 
     @property
     def record(self) -> dict[str, float]:
-        """What is missed, as the recipe has it."""
+        """The remaining errors, as in the generation record."""
         return {
             key: round(value, 4) for key, value in zip(("eye_line", "head_height"), self.missed, strict=True)
         }
 
 
 def target_of(brand: Brand | None, limit: float) -> Target:
-    """The framing of a brand sheet.  Raises `ConfigError` when it says neither eye line nor head height."""
+    """The framing of a brand sheet.  Raises `ConfigError` if it has neither eye line nor head height."""
     if brand is None or (brand.eye_line is None and brand.head_height is None):
         raise ConfigError(
             "there is no framing to crop to",
             where="generate.reframe",
             got=f"the brand {brand.name}" if brand else "no brand",
             needed="a brand sheet with framing: {eye_line: ..., head_height: ...}",
-            remedy="A head_height above that of most portraits: crops only enlarge.",
+            remedy="Set head_height above that of most portraits: crops only enlarge.",
         )
     return Target(brand.eye_line, brand.head_height, limit)
 
 
 def crop_for(face: Face, size_px: tuple[int, int], target: Target) -> Crop | None:
-    """The crop of a picture (W, H) that comes nearest to the target, in its own aspect; None: leave it.
+    """The crop of a picture (W, H), in its own aspect ratio, that is nearest to the target; None: no crop.
 
-    Nearest: the least sum of squares of both distances, and of equals the one that enlarges least.
+    Nearest: least sum of the two squared errors; ties go to the least enlargement.
     """
     width, height = size_px
     seen = framing(face, height)
@@ -107,7 +107,7 @@ def crop_for(face: Face, size_px: tuple[int, int], target: Target) -> Crop | Non
 
 
 def _top(seen: Framing, zoom: float, target: Target) -> float:
-    """The upper border of the crop, in heights of the picture; where no eye line is asked for it stays."""
+    """The upper border of the crop, as a fraction of the height; without a target the eye line is kept."""
     eye_line = seen.eye_line if target.eye_line is None else target.eye_line
     return min(max(seen.eye_line - eye_line / zoom, 0.0), 1 - 1 / zoom)
 
@@ -117,7 +117,7 @@ def _framed(seen: Framing, zoom: float, target: Target) -> Framing:
 
 
 def recipe_of(source: Image.Image, recipe: save.Recipe, crop: Crop, target: Target) -> save.Recipe:
-    """The recipe of the reframed picture: that of the picture before, with the crop on top."""
+    """The generation record of the reframed picture: that of the source with the crop added."""
     kept = {k: v for k, v in recipe.items() if k not in (*save.OF_ONE_EDIT, save.CONDITIONS)}
     return kept | {
         save.ACTION: ACTION,
@@ -130,15 +130,17 @@ def recipe_of(source: Image.Image, recipe: save.Recipe, crop: Crop, target: Targ
 
 
 def apply(source: Image.Image, recipe: Mapping[str, object]) -> Image.Image:
-    """The crop of a recipe, enlarged to its size (Lanczos).  Raises `ArtifactError` for a damaged one."""
+    """Apply the crop in a generation record and enlarge it (Lanczos).  `ArtifactError` if it is damaged."""
     width, height = source.size
     try:
         left, top, right, bottom = (float(v) for v in cast(Sequence[float], recipe[BOX]))
     except (KeyError, TypeError, ValueError) as error:
-        raise ArtifactError("the recipe of the picture is damaged", got=repr(error)) from error
+        raise ArtifactError("the generation record of the picture is damaged", got=repr(error)) from error
     if not (0 <= left < right <= width and 0 <= top < bottom <= height):
         raise ArtifactError(
-            "the crop in the recipe leaves the picture", got=recipe[BOX], needed=f"within {width}x{height} px"
+            "the crop in the generation record exceeds the picture",
+            got=recipe[BOX],
+            needed=f"within {width}x{height} px",
         )
     return source.convert("RGB").resize(
         (width, height), Image.Resampling.LANCZOS, box=(left, top, right, bottom)

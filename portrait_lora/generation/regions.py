@@ -1,8 +1,8 @@
 """Masks of parts of a portrait: eyes, face, skin, hair, background.
 
 Eyes and face follow the 68 landmarks (five keypoints where a pack has no more).  Skin, hair and background
-are what the pack's segmenter sees; without one, and beyond what it looked at, graph cuts (Rother et al. 2004,
-GrabCut) begun from head and shoulders tell where the person is.
+come from the pack's segmenter; without one, and outside its crop, the person is segmented by GrabCut (Rother
+et al. 2004), initialised with head and shoulders.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _FOREHEAD: Final = 0.45
 
 
 def region_mask(image_rgb: RGBImage, face: Face, region: Region, parts: Parts | None = None) -> Mask:
-    """White where the region is.  Raises `InputError` when the region is empty in this picture."""
+    """The mask, white in the region.  Raises `InputError` when the region is empty in this picture."""
     height, width = image_rgb.shape[:2]
     if region == "eyes":
         mask = _eyes(face, height, width)
@@ -49,7 +49,7 @@ def region_mask(image_rgb: RGBImage, face: Face, region: Region, parts: Parts | 
 
 
 def head_lines_px(face: Face) -> tuple[float, float, float]:
-    """(eye line, crown, chin) as rows; the crown is estimated from the forehead's usual share."""
+    """(eye line, crown, chin) as rows; the crown is estimated from usual proportions."""
     eye_line = float(np.asarray(face.keypoints_px)[:2, 1].mean())
     if face.landmarks_px is None:
         _, y0, _, y1 = face.box_xyxy_px
@@ -60,7 +60,7 @@ def head_lines_px(face: Face) -> tuple[float, float, float]:
 
 
 def person_mask(image_rgb: RGBImage, face: Face, parts: Parts | None = None) -> Mask:
-    """White where the person is; the same picture gives the same mask."""
+    """The mask of the person, in white; the same picture gives the same mask."""
     height, width = image_rgb.shape[:2]
     eye_line, crown, chin = head_lines_px(face)
     x0, _, x1, _ = face.box_xyxy_px
@@ -163,7 +163,7 @@ def _hair(image_rgb: RGBImage, face: Face) -> Mask:
 
 
 def _grown(mask: Mask, face: Face, share: float) -> Mask:
-    """The mask with a margin of that share of the face."""
+    """The mask dilated by that fraction of the face size."""
     margin = max(1, round(share * face.size_px))
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * margin + 1, 2 * margin + 1))
     return np.asarray(cv2.dilate(mask, kernel), dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""The same picture again: a recipe is followed under the conditions that it names."""
+"""Reproduction of a picture from its generation record, under the recorded conditions."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from portrait_lora.generation.reference import StyleReference
 from portrait_lora.records import Adapter
 
 FindFile = Callable[[str], Path | None]
-"""sha256 of a file that a recipe names (`encoder_digest` of an image encoder) -> where it is, if at hand."""
+"""sha256 of a file in a record (`encoder_digest` of an image encoder) -> its path, if available."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How the picture made again compares with the one on disk; `psnr_db` is None when they are equal."""
+    """Comparison of the reproduced picture with the one on disk; `psnr_db` is None when they are equal."""
 
     same: bool
     changed_pixels: int
@@ -41,15 +41,15 @@ def remake(
     find: FindFile,
     source: Image.Image | None = None,
 ) -> Image.Image:
-    """Follow a recipe: what it was edited from is made first.
+    """Reproduce the picture of a generation record, after the pictures that it was edited from.
 
-    `source` is the foreign picture at the beginning of an edit, if there was one.  Raises `ArtifactError`
-    for a recipe of another base, `InputError` when something that it needs is not at hand.
+    `source` is the foreign picture that an edit began from, if any.  Raises `ArtifactError` for a record of
+    another base, `InputError` when a file that it needs is not available.
     """
     recipe_limits.refuse(recipe)
     if recipe.get("base_digest") != family.base.digest:
         raise ArtifactError(
-            "the picture was made with another base",
+            "the picture was generated with another base",
             got=family.base.label,
             needed=f"{recipe.get('base')} ({str(recipe.get('base_digest'))[:12]})",
         )
@@ -82,9 +82,9 @@ def _follow(
         source = remake(family, cast(save.Recipe, parent), adapter, find, source)
     if source is None:
         raise InputError(
-            "the picture was drawn over a reference that is not part of it",
+            "the picture was generated from a reference picture that it does not contain",
             needed=f"the reference with pixels {str(recipe.get('source_pixels_sha256'))[:12]}",
-            remedy="Give it with --source FILE.",
+            remedy="Pass it with --source FILE.",
         )
     if action == reframe.ACTION:
         refuse_other_source(source, recipe)
@@ -94,9 +94,9 @@ def _follow(
 
 
 def whole_sampler(recipe: Mapping[str, object], find: FindFile) -> Sampler:
-    """The sampler of a recipe with the files that it names.
+    """The sampler of a generation record, with the files that it refers to.
 
-    Raises `InputError` when one of them is not at hand.
+    Raises `InputError` when one of them is not available.
     """
     sampler = sampler_of(recipe)
     if recipe.get("style_sha256"):
@@ -122,7 +122,7 @@ _FILES: Final = {
     "style_reference_adapter_sha256": ("IP-Adapter", "generate.style_reference_adapter"),
     "style_reference_encoder_sha256": ("image encoder", "generate.style_reference_adapter"),
 }
-"""Key of a recipe -> what it stands for, and the setting that names the file."""
+"""Key in a generation record -> the file's kind, and the setting that names it."""
 
 
 def _found(recipe: Mapping[str, object], key: str, find: FindFile) -> Path:
@@ -131,9 +131,9 @@ def _found(recipe: Mapping[str, object], key: str, find: FindFile) -> Path:
     if path is None:
         what, setting = _FILES[key]
         raise InputError(
-            f"the {what} of this picture is not at hand",
+            f"the {what} of this picture is not available",
             needed=f"sha256 {digest[:12]}",
-            remedy=f"Name it with -s {setting}=FILE.",
+            remedy=f"Pass it with -s {setting}=FILE.",
         )
     return path
 
@@ -143,7 +143,7 @@ def _scale(recipe: Mapping[str, object], key: str) -> float:
 
 
 def compare(old: Image.Image, new: Image.Image, recipe: Mapping[str, object]) -> Verdict:
-    """Pixel by pixel; when they differ, which conditions have changed since."""
+    """Compare pixel by pixel; if they differ, list the conditions that have changed."""
     a, b = (np.asarray(p.convert("RGB")).astype(np.float64) for p in (old, new))
     if a.shape != b.shape:
         return Verdict(False, a.shape[0] * a.shape[1], 0.0, ("another size",))
@@ -155,7 +155,7 @@ def compare(old: Image.Image, new: Image.Image, recipe: Mapping[str, object]) ->
 
 
 def differences(recipe: Mapping[str, object]) -> tuple[str, ...]:
-    """Libraries that are not those of the recipe."""
+    """Libraries whose versions differ from the record."""
     conditions = cast(Mapping[str, Any], recipe.get(save.CONDITIONS) or {})
     then = cast(Mapping[str, str], conditions.get("versions") or {})
     now = save.versions()

@@ -1,4 +1,4 @@
-"""Portraits from shots.  Each picture has a generator of its own, so batch size and order change nothing."""
+"""Portraits from shots.  Each picture has its own generator, so batch size and order change nothing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from portrait_lora.generation.schedulers import common_name
 from portrait_lora.records import Adapter, Portrait, Shot
 
 Drawn = Callable[[Portrait, float], None]
-"""Called for every picture that was drawn, with its share of the batch's seconds."""
+"""Called for every generated picture, with its share of the batch's seconds."""
 
 
 def generate(
@@ -40,11 +40,11 @@ def generate(
     framing: Mapping[str, object] | None = None,
     label: str = "portraits",
 ) -> list[Portrait]:
-    """One PNG and JSON per shot in `out_dir`, in the order of `shots`.
+    """Write one PNG and JSON per shot into `out_dir`, in the order of `shots`.
 
-    A picture whose sidecar names the same recipe is left alone unless `force`, so an interrupted series
-    goes on where it stopped; `framing`: so is one that was cropped to this afterwards.  `adapter` None draws
-    with the bare base.  Raises what `family.pipeline` raises, and `InputError` for a size or a scheduler that
+    A picture whose sidecar has the same generation record is kept unless `force`, so an interrupted series
+    continues where it stopped; with `framing`, also one that was cropped to it afterwards.  `adapter` None
+    uses the bare base.  Raises what `family.pipeline` raises, and `InputError` for a size or a scheduler that
     the family cannot use.
     """
     manifest.make_folder(out_dir)
@@ -82,13 +82,13 @@ def generate(
 
 
 class _Batch:
-    """Moves a progress line on while `count` pictures are drawn in `steps` steps, never past their end."""
+    """Advances a progress line while `count` pictures are generated in `steps` steps."""
 
     def __init__(self, advance: log.Advance, count: int, steps: int):
         self._advance, self._left, self._each = advance, float(count), count / (steps + 1)
 
     def step(self) -> None:
-        """One step of denoising is done; the last share of a batch is its decoding."""
+        """Report one denoising step; the last part of a batch is its decoding."""
         part = min(self._each, self._left - self._each)
         if part > 0:
             self._left -= part
@@ -102,7 +102,7 @@ class _Batch:
 def _recipes(
     family: Family, adapter: Adapter | None, sampler: Sampler, batches: Sequence[Sequence[Portrait]]
 ) -> Mapping[Path, save.Recipe]:
-    """The recipe of every picture, with its place in its batch."""
+    """The generation record of every picture, with its place in its batch."""
     base, base_digest = family.base.label, family.base.digest
     trigger = adapter.trigger if adapter else None
     extra = extra_of(sampler)
@@ -116,7 +116,7 @@ def _recipes(
 
 
 def extra_of(sampler: Sampler) -> save.Recipe:
-    """What a sampler adds to a recipe beyond the usual."""
+    """The optional sampler settings in a generation record."""
     extra: save.Recipe = {"scheduler": sampler.scheduler} if sampler.scheduler else {}
     if sampler.unconditional == "base":
         extra["unconditional"] = "base"
@@ -139,7 +139,7 @@ def extra_of(sampler: Sampler) -> save.Recipe:
 
 
 def conditions(family: Family, batch_size: int, batch_index: int) -> save.Recipe:
-    """What can change the last bits of a picture."""
+    """The conditions that can change the last bits of a picture."""
     return {
         "batch_size": batch_size,
         "batch_index": batch_index,
@@ -150,7 +150,7 @@ def conditions(family: Family, batch_size: int, batch_index: int) -> save.Recipe
 
 
 def _batches(portraits: Sequence[Portrait], batch_size: int) -> Iterator[list[Portrait]]:
-    """Pictures of one size together, at most `batch_size` at a time."""
+    """Batches of pictures of one size, at most `batch_size` each."""
 
     def size(portrait: Portrait) -> tuple[int, int]:
         return portrait.shot.size_px

@@ -1,8 +1,8 @@
-"""Pictures on disk: a PNG that carries its recipe and its mark, and the same recipe beside it as JSON.
+"""Pictures on disk: a PNG with its generation record and mark, and a JSON sidecar with the same record.
 
-The recipe is everything that decides the picture; its `made` part says under which conditions it was drawn
-(batch, device, threads, libraries), which can change the last bits.  An edited picture carries the recipe
-of its edit, which holds the recipe of what was edited as `parent`.
+The generation record (key `recipe` in files) is everything that determines the picture; its `made` part is
+the conditions (batch, device, threads, libraries), which can change the last bits.  An edited picture has
+the record of its edit, which contains the record of its source as `parent`.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ ACTION: Final = "action"
 OF_ONE_EDIT: Final = (
     PARENT, ACTION, "region", "mask_png", "strength", "box_px", "framing", "framing_missed",
 )  # fmt: skip
-"""Keys of a recipe that concern the last edit only: what is edited next does not inherit them."""
+"""Keys of a generation record that concern the last edit only: a further edit does not inherit them."""
 _PACKAGES: Final = ("diffusers", "peft", "torch", "transformers")
 _A1111_KEY: Final = "parameters"
 
 
 def recipe_of(portrait: Portrait, base: str, base_digest: str, trigger: str | None) -> Recipe:
-    """Everything that decides the picture, as JSON values."""
+    """Everything that determines the picture, as JSON values."""
     shot = portrait.shot
     return {
         "prompt": shot.prompt,
@@ -52,13 +52,13 @@ def recipe_of(portrait: Portrait, base: str, base_digest: str, trigger: str | No
 
 
 def versions() -> dict[str, str]:
-    """The versions of the libraries that drew the picture."""
+    """The versions of the libraries that determine the picture."""
     return {name: version for name in _PACKAGES if (version := _version(name))}
 
 
 @cache
 def _version(name: str) -> str | None:
-    """Every picture tells it, and reading it takes milliseconds."""
+    """Cached: every picture records it, and reading it takes milliseconds."""
     try:
         return version(name)
     except PackageNotFoundError:
@@ -66,7 +66,7 @@ def _version(name: str) -> str | None:
 
 
 def a1111_parameters(recipe: Mapping[str, object], sampler_name: str = "DPM++ 2M") -> str:
-    """The recipe as the text that A1111, ComfyUI loaders and picture browsers read."""
+    """The generation record as the text that A1111, ComfyUI loaders and picture browsers read."""
     width, height = cast(list[int], recipe["size_px"])
     facts: dict[str, object] = {
         "Steps": recipe["num_inference_steps"],
@@ -92,7 +92,7 @@ def save(picture: Image.Image, portrait: Portrait, recipe: Recipe, *, sampler_na
 
 
 def write(picture: Image.Image, path: Path, recipe: Recipe, *, sampler_name: str = "DPM++ 2M") -> None:
-    """Write PNG and sidecar, each atomically; the sidecar knows the PNG's sha256 and the edit history."""
+    """Write PNG and sidecar, each atomically; the sidecar has the PNG's sha256 and the edit history."""
     info = provenance.png_info(recipe)
     info.add_itxt(_A1111_KEY, a1111_parameters(recipe, sampler_name))
     buffer = io.BytesIO()
@@ -109,7 +109,7 @@ def write(picture: Image.Image, path: Path, recipe: Recipe, *, sampler_name: str
 
 
 def history(recipe: Mapping[str, object]) -> list[Recipe]:
-    """What was done to the picture, first things first; each entry without the ones before it."""
+    """The edit history, oldest first; each entry without the ones before it."""
     parent = recipe.get(PARENT)
     before = history(cast(Recipe, parent)) if isinstance(parent, dict) else []
     own = {key: value for key, value in recipe.items() if key not in (PARENT, CONDITIONS)}
@@ -117,7 +117,7 @@ def history(recipe: Mapping[str, object]) -> list[Recipe]:
 
 
 def pixel_digest(picture: Image.Image) -> str:
-    """Hex sha256 of size and RGB values: the picture whatever file holds it."""
+    """Hex sha256 of size and RGB values, independent of the file format."""
     return manifest.digest([picture.size, picture.convert("RGB").tobytes().hex()])
 
 
@@ -126,9 +126,9 @@ def sidecar_of(path: Path) -> Path:
 
 
 def is_current(path: Path, recipe: Mapping[str, object], framing: Mapping[str, object] | None = None) -> bool:
-    """Whether the picture is there, unchanged, and was made with this recipe under whatever conditions.
+    """Whether the picture exists, unchanged, with this generation record (conditions aside).
 
-    With `framing` a picture that was cropped to just that afterwards is current too.
+    With `framing`, a picture that was cropped to exactly that afterwards is current too.
     """
     try:
         sidecar: Any = strict_json.load_object(sidecar_of(path), "sidecar")

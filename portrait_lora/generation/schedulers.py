@@ -1,4 +1,4 @@
-"""The schedulers that pictures can be drawn with, by the names of `generate.scheduler`."""
+"""The schedulers, by the names of `generate.scheduler`."""
 
 # pyright: reportPrivateImportUsage=false, reportUnknownMemberType=false
 from __future__ import annotations
@@ -21,16 +21,16 @@ SCHEDULERS: Final = {
     "unipc": ("UniPCMultistepScheduler", "UniPC"),
     "lcm": ("LCMScheduler", "LCM"),
 }
-"""Name -> (class of diffusers, what A1111 calls it)."""
+"""Name -> (diffusers class, name in A1111)."""
 
 
 def common_name(scheduler: str) -> str:
-    """What other programs call a scheduler of ours."""
+    """The name of a scheduler in other programs."""
     return SCHEDULERS[scheduler][1] if scheduler in SCHEDULERS else "DPM++ 2M"
 
 
 def with_scheduler(pipe: Any, name: str, arguments: Sequence[tuple[str, Argument]]) -> Any:
-    """A pipeline that shares everything but the scheduler: that of the name, or its own set otherwise.
+    """A pipeline that shares everything but the scheduler: the named one, or its own reconfigured.
 
     Raises `InputError` for a name that is unknown or that the family cannot use.
     """
@@ -38,9 +38,9 @@ def with_scheduler(pipe: Any, name: str, arguments: Sequence[tuple[str, Argument
         return pipe
     kind = _scheduler_class(pipe, name) if name else type(pipe.scheduler)
     scheduler = kind.from_config(pipe.scheduler.config, **dict(arguments))
-    made = type(pipe).from_pipe(pipe, scheduler=scheduler)
-    made.set_progress_bar_config(disable=True)
-    return made
+    shared = type(pipe).from_pipe(pipe, scheduler=scheduler)
+    shared.set_progress_bar_config(disable=True)
+    return shared
 
 
 def _scheduler_class(pipe: Any, name: str) -> Any:

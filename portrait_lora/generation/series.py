@@ -4,10 +4,10 @@ series: headshots
 seed: 1200              # every picture's seed follows from it
 aspect: "1:1"           # or 3:4, 2:3 …
 negative_prompt: ""
-template: corporate     # optional: the look that every shot begins from
-locked: {setting: grey seamless backdrop}    # layers that every shot shares
+template: corporate     # optional: the template that every shot begins from
+locked: {setting: grey seamless backdrop}    # layers shared by every shot
 grid: {lighting: [...], wardrobe: [...]}     # optional: one shot per combination
-count: 2                # pictures per shot; the configuration decides when it is not given
+count: 2                # pictures per shot; default: as configured
 shots:
   - {name: …, template: …, aspect: …, count: …, view: …, shot: …, lighting: …, camera: …}
   - {prompt: "as an astronaut, soft window light"}   # free words; layers may follow, a template may not
@@ -33,14 +33,14 @@ _SERIES_KEYS: Final = (
 )  # fmt: skip
 _SHOT_KEYS: Final = ("name", "prompt", "template", "aspect", "count", *LAYERS)
 PROMPT_ASPECT: Final = (3, 4)
-"""Of a shot in free words, where the base draws any size."""
+"""Size of a shot in free words, if the base supports any size."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One shot of a series: its layers, its aspect, and how many pictures (None: as configured).
+    """One shot of a series: its layers, its aspect ratio, and number of pictures (None: as configured).
 
-    `prompt` holds the user's own words, which the layers follow; empty for a shot of layers alone.
+    `prompt` is the user's own words, followed by the layers; empty for a shot of layers alone.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """A series as its file says it: templates filled in, grid expanded, brand applied."""
+    """A parsed series: templates filled in, grid expanded, brand applied."""
 
     name: str
     seed: int
@@ -61,16 +61,16 @@ class Series:
 
 
 def series_path(name: str | Path) -> Path:
-    """The file of a packaged series, or the path itself.  Raises `ConfigError` with the nearest name."""
+    """The file of a packaged series, or the path itself.  `ConfigError` suggests the nearest name."""
     return reading.packaged("series", name, "generate.series")
 
 
 def read_series(
     path: Path, *, closed: bool = False, brand: Brand | None = None, known: Collection[str] | None = None
 ) -> Series:
-    """Parse a series file.  Raises `ConfigError` for anything it does not know, naming file and key.
+    """Parse a series file.  Raises `ConfigError` for anything unknown, naming file and key.
 
-    `closed` asks the templates for words of the embedded base; it knows `known`, or the whole vocabulary.
+    `closed` uses templates in the closed vocabulary, which is `known` or the whole of it.
     """
     top = reading.mapping(reading.tree(path, "series"), path, "the series", _SERIES_KEYS)
     locked = reading.words(top.get("locked", {}), path, "locked", LAYERS)
@@ -130,7 +130,7 @@ def _listed(one: object, index: int, path: Path, locked: Mapping[str, str]) -> _
 
 
 def prompt_name(prompt: str) -> str:
-    """A short name for a shot in free words: its first words, and a digest that tells it from others."""
+    """A short name for a shot in free words: its first words and a digest."""
     digest = hashlib.sha256(prompt.encode("utf-8")).hexdigest()[:6]
     return f"{reading.slug(' '.join(prompt.split()[:6]))[:40].strip('-')}-{digest}"
 
@@ -151,11 +151,11 @@ def _one_name_each(drafts: list[_Draft], path: Path) -> None:
     names = [draft.name for draft in drafts]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
-        raise ConfigError("two shots have one name", where=path, got=twice)
+        raise ConfigError("two shots have the same name", where=path, got=twice)
 
 
 def _aspect(top: Mapping[str, object], look: str | None, closed: bool, path: Path) -> tuple[int, int]:
-    """The series' own; else the template's where the base reads free text; else square."""
+    """The series' own aspect ratio; else the template's if the base reads free text; else square."""
     if "aspect" not in top and look and not closed:
         return reading.aspect(templates.template(look).aspect, path)
     return reading.aspect(top.get("aspect", "1:1"), path)

@@ -16,7 +16,7 @@ _BY_NAME: Final = {template.name: template for template in TEMPLATES}
 
 
 def template(name: str) -> Template:
-    """The template of that name; `ConfigError` with the nearest one."""
+    """The template of that name; `ConfigError` suggests the nearest one."""
     if name in _BY_NAME:
         return _BY_NAME[name]
     close = difflib.get_close_matches(name, _BY_NAME, 1, cutoff=0.5)
@@ -25,14 +25,14 @@ def template(name: str) -> Template:
 
 
 def closed_form(chosen: Template, known: Collection[str]) -> Words | None:
-    """The closed form for a base with these words: the wider one where it knows all of it."""
+    """The closed form for a base with this vocabulary: the wider one if it knows all of its words."""
     if chosen.wider is not None and (chosen.closed is None or not _unknown(chosen.wider, known)):
         return chosen.wider
     return chosen.closed
 
 
 def lacking(chosen: Template, known: Collection[str]) -> tuple[str, ...]:
-    """The words of a template's closed form that a base does not know, in their order."""
+    """The words of a template's closed form that a base does not know, in order."""
     return _unknown(closed_form(chosen, known) or {}, known)
 
 
@@ -42,15 +42,15 @@ def _unknown(layers: Words, known: Collection[str]) -> tuple[str, ...]:
 
 
 def drawable(known: Collection[str]) -> tuple[Template, ...]:
-    """The templates that a base with these words can draw."""
+    """The templates that a base with this vocabulary supports."""
     return tuple(t for t in TEMPLATES if closed_form(t, known) is not None and not lacking(t, known))
 
 
 def layers_for(name: str, *, closed: bool, known: Collection[str] | None = None) -> Words:
-    """The words of a template for a base with a closed vocabulary, or for one that reads free text.
+    """The layers of a template, for a base with a closed vocabulary or one that reads free text.
 
-    `known` are the words of a closed base; the whole vocabulary where they are not given.  Raises
-    `ConfigError` naming the words that it does not know.
+    `known` is the vocabulary of a closed base; by default the whole vocabulary.  Raises `ConfigError` naming
+    the words that it lacks.
     """
     known = vocabulary.words() if known is None else known
     chosen = template(name)
@@ -66,6 +66,6 @@ def layers_for(name: str, *, closed: bool, known: Collection[str] | None = None)
             where="template",
             got=beyond,
             needed="words that the base declares",
-            remedy=f"Take one of: {', '.join(t.name for t in drawable(known))}; or another base.",
+            remedy=f"Use one of: {', '.join(t.name for t in drawable(known))}, or another base.",
         )
     return words

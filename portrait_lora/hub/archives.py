@@ -1,4 +1,4 @@
-"""Zip archives from strangers: only the named members, only with the expected bytes, or nothing at all."""
+"""Untrusted zip archives: extract only the named members with the expected bytes, or nothing at all."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _CHUNK: Final = 1 << 20
 def extract(archive: Path, folder: Path, wanted: Mapping[str, tuple[str, str]]) -> None:
     """Write the `wanted` members (member → file name, sha256) of a zip into an existing folder.
 
-    Every member of the archive is looked at first.  Raises `InputError` when one would lead out of the
-    folder, is a link, is encrypted, comes twice, or unpacks to far more than it holds; `ArtifactError` for
-    a damaged archive, a missing member or wrong bytes.
+    Every member of the archive is checked first.  Raises `InputError` when one would lead out of the
+    folder, is a link, is encrypted, occurs twice, or is compressed implausibly well; `ArtifactError` for a
+    damaged archive, a missing member or wrong bytes.
     """
     try:
         with zipfile.ZipFile(archive) as opened:
@@ -34,7 +34,7 @@ def extract(archive: Path, folder: Path, wanted: Mapping[str, tuple[str, str]]) 
                     raise ArtifactError("the archive lacks a file", where=archive, needed=member)
                 _write(opened, info, folder / file, sha256)
     except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError, OSError) as error:
-        raise ArtifactError("not a whole zip archive", where=archive, got=error) from error
+        raise ArtifactError("not a complete zip archive", where=archive, got=error) from error
 
 
 def _checked(archive: Path, infos: list[zipfile.ZipInfo]) -> list[zipfile.ZipInfo]:
@@ -49,7 +49,7 @@ def _checked(archive: Path, infos: list[zipfile.ZipInfo]) -> list[zipfile.ZipInf
             raise InputError("the archive names a file outside its folder", where=archive, got=repr(name))
         kind = stat.S_IFMT(info.external_attr >> 16)
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-            raise InputError("the archive holds a link or a device", where=archive, got=name)
+            raise InputError("the archive contains a link or a device", where=archive, got=name)
         if info.flag_bits & 0x1:
             raise InputError("the archive is encrypted", where=archive, got=name)
         if name.casefold() in seen:
@@ -57,18 +57,18 @@ def _checked(archive: Path, infos: list[zipfile.ZipInfo]) -> list[zipfile.ZipInf
         seen.add(name.casefold())
         if info.file_size > _MAX_RATIO * max(info.compress_size, 1) or info.file_size > _MAX_BYTES:
             raise InputError(
-                "the archive unpacks to far more than it holds",
+                "the archive's compression ratio is implausible",
                 where=archive,
                 got=f"{name}: {info.compress_size} bytes unpack to {info.file_size}",
                 needed=f"at most {_MAX_RATIO} times as much",
             )
     if sum(info.file_size for info in infos) > _MAX_BYTES:
-        raise InputError("the archive unpacks to far more than it holds", where=archive)
+        raise InputError("the archive's compression ratio is implausible", where=archive)
     return infos
 
 
 def _write(opened: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, sha256: str) -> None:
-    """Copy one member; the announced size is a limit, because headers can lie."""
+    """Copy one member; the announced size is the limit, because headers can be wrong."""
     h, left = hashlib.sha256(), info.file_size
     with opened.open(info) as source, path.open("xb") as target:
         try:
@@ -84,7 +84,7 @@ def _write(opened: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, sha256: s
     if h.hexdigest() != sha256:
         removal.remove_file(path, owner=path.parent)
         raise ArtifactError(
-            "a file of the archive is not the known one",
+            "a file of the archive has an unexpected checksum",
             where=info.filename,
             got=f"sha256 {h.hexdigest()[:16]}",
             needed=f"sha256 {sha256[:16]}",

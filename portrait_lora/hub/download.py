@@ -1,4 +1,4 @@
-"""One file from an address: resumed when cut, verified by sha256, in place only when it is right."""
+"""Download of one file: resumed if interrupted, verified by sha256, moved into place only if correct."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from portrait_lora.hub.hub import refuse_full_disk
 
 
 def fetch_file(url: str, path: Path, *, sha256: str, size: int) -> None:
-    """Download `url` to `path`; a part that an earlier attempt left is continued.
+    """Download `url` to `path`; a partial download of an earlier attempt is resumed.
 
     Raises `PortraitError` when the server cannot be reached or the disk is full (the part is kept for the
     next attempt), `ArtifactError` for wrong bytes (nothing is kept).
@@ -32,11 +32,11 @@ def fetch_file(url: str, path: Path, *, sha256: str, size: int) -> None:
     if got != sha256:
         removal.remove_file(part, owner=path.parent)
         raise ArtifactError(
-            "the downloaded file is not the known one",
+            "the downloaded file has an unexpected checksum",
             where=url,
             got=f"sha256 {got[:16]}",
             needed=f"sha256 {sha256[:16]}",
-            remedy="It was removed. Try again; if it stays so, the file behind the address was replaced.",
+            remedy="It was removed. Try again; if this recurs, the file at that URL was replaced.",
         )
     part.replace(path)
 
@@ -51,11 +51,9 @@ def _append(url: str, part: Path, there: int, size: int) -> None:
             http_get(url, stream, resume_size=there, expected_size=size, displayed_filename=part.name)
     except Exception as error:  # the transport raises many unrelated types
         if status_of(error) == 404:
-            raise PortraitError("there is no file at this address", where=url, got="HTTP 404") from error
+            raise PortraitError("there is no file at this URL", where=url, got="HTTP 404") from error
         if "Consistency check failed" in str(error):
             removal.remove_file(part, owner=part.parent)
             needed = f"{size} bytes"
-            raise ArtifactError(
-                "the file is not as long as the known one", where=url, needed=needed
-            ) from error
+            raise ArtifactError("the file has an unexpected size", where=url, needed=needed) from error
         raise explain(error, url, url.rsplit("/", 1)[0]) from error

@@ -1,6 +1,6 @@
-"""What went wrong with a hub, in words and with the exit code that fits.
+"""Errors of a model hub, explained to users, with the exit code that fits.
 
-2 stands for what the user can settle (accept a licence, log in, correct a name), 1 for what failed outside.
+2 is for what the user can fix (accept a licence, log in, correct a name), 1 for failures elsewhere.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _PASSING: Final = (408, 425, 429, 500, 502, 503, 504)
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether the same call may work a moment later: cut connections, overload, a server's bad minute."""
+    """Whether a retry may succeed: dropped connections, overload, temporary server errors."""
     root = _root(error)
     status = status_of(root)
     if status is not None:
@@ -38,13 +38,13 @@ def status_of(error: BaseException) -> int | None:
 
 
 def explain(error: BaseException, repo: str, endpoint: str) -> PortraitError:
-    """The error in words for users, with the remedy and the exit code that fit."""
+    """The error as a `PortraitError` with a remedy."""
     root = _root(error)
     kind, status = type(root).__name__, status_of(root)
     page = f"{endpoint}/{repo}"
     if kind == "GatedRepoError":
         return InputError(
-            "the licence of this model has to be accepted first",
+            "the licence of this model must be accepted first",
             where=repo,
             got=f"HTTP {status}",
             remedy=f"Accept it at {page}, then log in with: hf auth login",
@@ -52,7 +52,7 @@ def explain(error: BaseException, repo: str, endpoint: str) -> PortraitError:
     if kind == "RevisionNotFoundError":
         return InputError("no such revision of this model", where=repo, got=f"HTTP {status}")
     if kind in ("RemoteEntryNotFoundError", "EntryNotFoundError"):
-        return ArtifactError("the hub lists a file and does not have it", where=repo, got=f"HTTP {status}")
+        return ArtifactError("the hub lists a file that it does not have", where=repo, got=f"HTTP {status}")
     if kind in ("RepositoryNotFoundError", "HFValidationError") or status == 404:
         return InputError(
             "no such model on the hub, or it is private",
@@ -65,36 +65,36 @@ def explain(error: BaseException, repo: str, endpoint: str) -> PortraitError:
         remedy = f"Log in with a token that may read {page}: hf auth login"
         return InputError("the hub refuses access", where=repo, got=f"HTTP {status}", remedy=remedy)
     if status is not None:
-        busy = "asks for fewer requests" if status == 429 else "has a problem of its own"
-        remedy = "Run the same command again later: whole files are kept."
+        busy = "asks for fewer requests" if status == 429 else "has an internal error"
+        remedy = "Run the same command again later: complete files are kept."
         return PortraitError(f"the hub {busy}", where=repo, got=f"HTTP {status}", remedy=remedy)
     if isinstance(root, OSError) and root.errno in (errno.ENOSPC, errno.EDQUOT):
-        remedy = "Make room, or let HF_HOME point to a larger disk."
+        remedy = "Free some space, or set HF_HOME to a folder on a larger disk."
         return PortraitError("the disk is full", where=root.filename or repo, remedy=remedy)
     if isinstance(root, PermissionError):
-        remedy = "Let HF_HOME point to a folder of yours."
-        return InputError("the cache cannot be written", where=root.filename or repo, remedy=remedy)
+        remedy = "Set HF_HOME to a folder that you can write."
+        return InputError("the cache is not writable", where=root.filename or repo, remedy=remedy)
     if _has_wrong_length(root):
         return ArtifactError(
-            "the downloaded file is not as long as the hub announced",
+            "the size of the downloaded file differs from the hub's",
             where=repo,
-            remedy="Nothing of it was kept. Try again later, or without a mirror (HF_ENDPOINT).",
+            remedy="It was discarded. Try again later, or without a mirror (HF_ENDPOINT).",
         )
     return PortraitError(
         "the hub cannot be reached",
         where=endpoint,
         got=type(root).__name__,
-        remedy="Check the connection; run the same command again: whole files are kept.",
+        remedy="Check the connection; run the same command again: complete files are kept.",
     )
 
 
 def _root(error: BaseException) -> BaseException:
-    """What lies under huggingface_hub's "not in the cache either"."""
+    """The cause behind huggingface_hub's "not in the cache either"."""
     while type(error).__name__ in ("LocalEntryNotFoundError", "ValueError") and error.__cause__ is not None:
         error = error.__cause__
     return error
 
 
 def _has_wrong_length(error: BaseException) -> bool:
-    """huggingface_hub's word for bytes that end early or late although the connection held."""
+    """Whether huggingface_hub reports a wrong length although the connection held."""
     return isinstance(error, OSError) and "Consistency check failed" in str(error)

@@ -1,8 +1,8 @@
-"""Fetching from a model hub: resolve a branch to a commit, look at the disk, download, verify, or tell.
+"""Downloads from a model hub: resolve a branch to a commit, check the disk, download, verify.
 
-huggingface_hub moves the bytes (mirrors, tokens, resume within a file, its shared cache); what is right is
-decided here: every file is hashed and compared with what the hub said of the commit.  A file that differs
-leaves the cache again.  Offline means that no socket is opened at all.
+huggingface_hub transfers the bytes (mirrors, tokens, resume within a file, its shared cache); verification is
+done here: every file is hashed and compared with what the hub states for the commit.  A file that differs
+is removed from the cache.  Offline means that no socket is opened at all.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Snapshot:
     files: tuple[HubFile, ...]
 
     def only(self, names: Collection[str]) -> Snapshot:
-        """The snapshot reduced to the files of these names; `InputError` when one is not there."""
+        """The snapshot reduced to these files; `InputError` when one is missing."""
         kept = tuple(f for f in self.files if f.path in names)
         lacking = sorted(set(names) - {f.path for f in kept})
         if lacking:
@@ -60,7 +60,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Hub:
-    """Where models come from and where they are kept; `wait_s` is the first pause before a new attempt."""
+    """A model hub and its local cache; `wait_s` is the first pause before a retry."""
 
     endpoint: str
     cache: Path
@@ -70,7 +70,7 @@ class Hub:
 
     @classmethod
     def from_environment(cls, *, offline: bool = False) -> Hub:
-        """What HF_ENDPOINT, HF_HOME, HF_HUB_CACHE, HF_TOKEN and HF_HUB_OFFLINE say."""
+        """From HF_ENDPOINT, HF_HOME, HF_HUB_CACHE, HF_TOKEN and HF_HUB_OFFLINE."""
         if offline:
             go_offline()
         from huggingface_hub import constants, get_token
@@ -84,15 +84,15 @@ class Hub:
 
     @property
     def memory(self) -> Path:
-        """Where verified files are remembered, so that they are not hashed every time."""
+        """File that records verified files, so that they are not hashed every time."""
         return self.cache / ".portrait_lora_verified.json"
 
     def folder(self, repo: str, commit: str) -> Path:
-        """Where a snapshot lies in the shared cache, there or not."""
+        """Folder of a snapshot in the shared cache, whether or not it exists."""
         return self.cache / f"models--{repo.replace('/', '--')}" / "snapshots" / commit
 
     def resolve(self, repo: str, revision: str = "main") -> Snapshot:
-        """The commit a branch stands for, and its files.  One request."""
+        """The commit that a branch points to, and its files.  One request."""
         self._needs_network(repo)
         from huggingface_hub import HfApi
 
@@ -100,7 +100,7 @@ class Hub:
         info = self._patiently(repo, lambda: api.model_info(repo, revision=revision, files_metadata=True))
         if not info.sha or info.siblings is None:
             raise ArtifactError(
-                "the hub's answer is not complete", where=repo, needed="a commit and its files"
+                "the hub's response is incomplete", where=repo, needed="a commit and its files"
             )
         files: list[HubFile] = []
         for one in info.siblings:
@@ -112,15 +112,15 @@ class Hub:
         return Snapshot(repo, revision, info.sha, tuple(files))
 
     def missing(self, snapshot: Snapshot) -> tuple[HubFile, ...]:
-        """The files that the cache does not hold yet."""
+        """The files that are not in the cache yet."""
         folder = self.folder(snapshot.repo, snapshot.commit)
         return tuple(f for f in snapshot.files if not _has(folder / f.path, f.size))
 
     def fetch(self, snapshot: Snapshot, *, label: str = "") -> tuple[Path, dict[str, str]]:
-        """Download what is missing, verify everything; the folder and each file's sha256.
+        """Download missing files and verify all; returns the folder and each file's sha256.
 
         Raises `PortraitError` for a full disk or an unreachable hub, `InputError` for a gated or missing
-        model, `ArtifactError` when bytes are not those the hub announced; nothing of that stays behind.
+        model, `ArtifactError` when bytes are not those the hub announced; those are removed.
         """
         for file in snapshot.files:
             refuse_path(snapshot.repo, file.path)
@@ -137,7 +137,7 @@ class Hub:
         return self.folder(snapshot.repo, snapshot.commit), digests
 
     def _fetch_file(self, snapshot: Snapshot, file: HubFile, counter: _Megabytes) -> str:
-        """One file; a second attempt when its bytes are wrong, because mirrors and proxies err."""
+        """One file; retried once when its bytes are wrong, because mirrors and proxies make mistakes."""
         path = self.folder(snapshot.repo, snapshot.commit) / file.path
         if _has(path, file.size) and operator.eq(*_digests(path, file)):
             return file.sha256 or manifest.sha256_file(path)
@@ -147,7 +147,7 @@ class Hub:
             return self._fetch_alone(snapshot, file, path, counter)
 
     def _fetch_alone(self, snapshot: Snapshot, file: HubFile, path: Path, counter: _Megabytes) -> str:
-        """`_fetch_file` while no other process of ours fetches the same file."""
+        """`_fetch_file` under a lock, so that only one process fetches the same file."""
         for attempt in (1, 2):
             if not _has(path, file.size):
                 self._needs_network(snapshot.repo)
@@ -161,7 +161,7 @@ class Hub:
                     where=f"{snapshot.repo}/{file.path}",
                     got=got[:16],
                     needed=f"{expected[:16]}, {file.size} bytes",
-                    remedy="It was left alone. If portrait-lora.lock is not yours, remove it and pull again.",
+                    remedy="It was kept. If portrait-lora.lock is not yours, remove it and pull again.",
                 )
             self._drop(path)
             if attempt == 2:
@@ -194,11 +194,11 @@ class Hub:
             hub_locks.sweep(blobs, _etag(file), lock)
 
     def _locks(self, snapshot: Snapshot) -> Path:
-        """Where huggingface_hub locks the blobs of a repository."""
+        """Folder of huggingface_hub's lock files for a repository."""
         return self.cache / ".locks" / f"models--{snapshot.repo.replace('/', '--')}"
 
     def _drop(self, path: Path) -> None:
-        """Take a wrong file out of the cache, the blob it links to included; never anything elsewhere."""
+        """Remove a wrong file from the cache, with the blob it links to; never anything outside the cache."""
         blob = path.resolve()
         if path.is_symlink() and blob.is_relative_to(self.cache.resolve()):
             removal.remove_file(blob, owner=self.cache)
@@ -207,21 +207,21 @@ class Hub:
     def _needs_network(self, repo: str) -> None:
         if self.offline:
             raise InputError(
-                "this model is not on this machine, and the network is switched off",
+                "this model is not on this machine, and the network is disabled",
                 where=repo,
                 needed=f"its files in {self.cache}",
                 remedy="Run `portrait-lora pull` once without --offline and HF_HUB_OFFLINE.",
             )
         if not re.match(r"https?://[^/\s]", self.endpoint):
             raise InputError(
-                "HF_ENDPOINT is no web address",
+                "HF_ENDPOINT is not a URL",
                 got=repr(self.endpoint),
-                needed="one that begins with https:// or http://",
-                remedy="Mend or unset HF_ENDPOINT.",
+                needed="a URL that begins with https:// or http://",
+                remedy="Correct or unset HF_ENDPOINT.",
             )
 
     def _patiently(self, repo: str, call: Callable[[], _T]) -> _T:
-        """The call's answer; transient failures are retried, the others are explained."""
+        """The result of the call; transient failures are retried, others are explained."""
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 return call()
@@ -231,30 +231,30 @@ class Hub:
                 if attempt == _ATTEMPTS or not is_transient(error):
                     raise explain(error, repo, self.endpoint) from error
                 pause = seconds_to_wait(error, self.wait_s * 2 ** (attempt - 1))
-                _log.info("%s: %s; trying again in %.0f s", repo, type(error).__name__, pause)
+                _log.info("%s: %s; retrying in %.0f s", repo, type(error).__name__, pause)
                 time.sleep(pause)
         raise AssertionError("unreachable")
 
 
 def is_offline() -> bool:
-    """Whether the environment forbids the network."""
+    """Whether the environment disables the network."""
     names = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
     return any(os.environ.get(n, "").lower() in ("1", "true", "yes", "on") for n in names)
 
 
 def go_offline() -> None:
-    """Forbid the network to the libraries too; call it before they are imported."""
+    """Disable the network for the libraries too; call it before they are imported."""
     for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"):
         os.environ[name] = "1"
 
 
 def refuse_full_disk(folder: Path, needed_bytes: int) -> None:
-    """`PortraitError` when a folder's disk cannot take that many bytes and some to spare."""
+    """`PortraitError` when a folder's disk lacks space for that many bytes plus a reserve."""
     there = next(p for p in (folder, *folder.parents) if p.exists())
     free = shutil.disk_usage(there).free
     if free < needed_bytes + _SPARE_BYTES:
         raise PortraitError(
-            "not enough room on the disk",
+            "not enough disk space",
             where=folder,
             got=f"{free / 1e9:.1f} GB free",
             needed=f"{(needed_bytes + _SPARE_BYTES) / 1e9:.1f} GB",
@@ -263,7 +263,7 @@ def refuse_full_disk(folder: Path, needed_bytes: int) -> None:
 
 
 def refuse_path(repo: str, name: str) -> None:
-    """Raise `InputError` unless the name is that of a file inside the repository."""
+    """Raise `InputError` unless the name is a path inside the repository."""
     if not removal.is_inner(name):
         raise InputError("the repository names a file outside itself", where=repo, got=repr(name))
 
@@ -273,7 +273,7 @@ def _has(path: Path, size: int) -> bool:
 
 
 def _is_intact(path: Path) -> bool:
-    """Whether the file has the digest that the cache calls it by: it is what the hub once sent."""
+    """Whether the file matches the digest in its cache name, so that it is what the hub once sent."""
     name = path.resolve().name
     if not path.is_symlink() or len(name) not in (40, 64):
         return False
@@ -290,7 +290,7 @@ def _etag(file: HubFile) -> str:
 
 
 def _digests(path: Path, file: HubFile) -> tuple[str, str]:
-    """(what the file has, what the hub announced): sha256, or git's sha1 of a blob for small files."""
+    """(actual, announced) digest: sha256, or git's blob sha1 for small files."""
     if file.sha256:
         return manifest.sha256_file(path), file.sha256
     if file.git_sha1 is None:
@@ -299,7 +299,7 @@ def _digests(path: Path, file: HubFile) -> tuple[str, str]:
 
 
 class _Megabytes:
-    """Turns the byte counts of tqdm bars into whole megabytes of our own progress line."""
+    """Forwards the byte counts of tqdm bars to our own progress line, in whole megabytes."""
 
     def __init__(self, advance: log.Advance):
         self._advance, self._bytes, self._reported = advance, 0, 0
@@ -313,7 +313,7 @@ class _Megabytes:
             self._reported = whole
 
     def bar(self) -> type:
-        """A tqdm class that prints nothing and counts here."""
+        """A tqdm class that prints nothing and reports here."""
         from tqdm.auto import tqdm
 
         counter = self

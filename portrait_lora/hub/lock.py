@@ -1,7 +1,7 @@
-"""`portrait-lora.lock`: which bytes every downloaded model had when it was first taken.
+"""`portrait-lora.lock`: commit and checksums of every downloaded model.
 
-A branch name is resolved to a commit once; commit, size and sha256 of every file are written down, and
-whatever is used later must be those bytes.  One JSON file per likeness folder.
+A branch name is resolved to a commit once; commit, size and sha256 of every file are recorded, and
+every later use must match them.  One JSON file per likeness folder.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ NAME: Final = "portrait-lora.lock"
 FORMAT: Final = 1
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
-_AGAIN: Final = "Fetch it again with: portrait-lora pull"
+_AGAIN: Final = "Download it again with: portrait-lora pull"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +45,13 @@ class LockedModel:
 
     @property
     def size(self) -> int:
-        """Bytes of all files."""
+        """Total size in bytes."""
         return sum(f.size for f in self.files.values())
 
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """Every model that is locked, by its source (a repository or an address)."""
+    """All locked models by source (a repository or a URL)."""
 
     models: Mapping[str, LockedModel] = field(default_factory=dict)
 
@@ -90,9 +90,9 @@ def write(folder: Path, lock: Lock) -> Path:
 
 
 def verify(model: LockedModel, folder: Path, *, memory: Path | None = None) -> None:
-    """Every locked file lies in `folder` with the locked bytes; `ArtifactError` names the first that is not.
+    """Check that every locked file is in `folder` with the locked bytes; else `ArtifactError` for the first.
 
-    With `memory` (a JSON file), a file whose size and times are those of the last good look is not hashed
+    With `memory` (a JSON file), a file with the size and time of its last successful check is not hashed
     again.
     """
     seen = _remembered(memory)
@@ -107,7 +107,7 @@ def verify(model: LockedModel, folder: Path, *, memory: Path | None = None) -> N
         got = manifest.sha256_file(path) if stat.st_size == locked.size else f"{stat.st_size} bytes"
         if got != locked.sha256:
             raise ArtifactError(
-                "a file of the model is not the one that was locked",
+                "a file of the model differs from the locked one",
                 where=path,
                 got=got[:16],
                 needed=f"sha256 {locked.sha256[:16]}, {locked.size} bytes",

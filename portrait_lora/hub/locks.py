@@ -1,4 +1,4 @@
-"""Several processes at one cache of models: one fetches a file, the others wait for it."""
+"""Several processes sharing one model cache: one downloads a file, the others wait for it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Final
 from portrait_lora import log, removal
 
 _PATIENCE_S: Final = 1.0
-"""How long another process is waited for without a word."""
+"""Seconds to wait for another process before saying so."""
 _log = log.get(__name__)
 
 
 @contextmanager
 def alone(lock: Path, label: str) -> Iterator[None]:
-    """Wait until no other process of this program holds the lock; what it has fetched is there then."""
+    """Wait until no other process of this program holds the lock."""
     from filelock import Timeout
     from huggingface_hub.utils import WeakFileLock
 
@@ -25,15 +25,15 @@ def alone(lock: Path, label: str) -> Iterator[None]:
         try:
             held.enter_context(WeakFileLock(lock, timeout=_PATIENCE_S))
         except Timeout:
-            _log.info("%s: another process fetches it; waiting", label)
+            _log.info("%s: another process is downloading it; waiting", label)
             held.enter_context(WeakFileLock(lock))
         yield
 
 
 def sweep(blobs: Path, etag: str, lock: Path) -> None:
-    """Remove the halves of a blob that a killed download left, unless somebody is at it now.
+    """Remove partial blobs left by a killed download, unless another process is writing them.
 
-    huggingface_hub holds `lock` while it writes the blob, and takes its own half away when it fails.
+    huggingface_hub holds `lock` while it writes the blob, and removes its own partial file when it fails.
     """
     from filelock import Timeout
     from huggingface_hub.utils import WeakFileLock

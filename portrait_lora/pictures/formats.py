@@ -1,7 +1,7 @@
-"""Which files are or could be photos: by their first bytes, then by their names.
+"""Recognition of picture files, by their first bytes, then by their names.
 
-Whatever could be a photo is listed, so that a picture which cannot be decoded is a finding and never
-left out without a word.
+Every file that could be a photo is listed, so that a picture which cannot be decoded is reported and never
+skipped silently.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def brands(data: bytes) -> tuple[bytes, ...]:
 
 
 def kind_of(head: bytes) -> Kind | None:
-    """What a file is that can be decoded; `head` are its first `HEAD_BYTES` bytes."""
+    """The format of a file that can be decoded, else None; `head` are its first `HEAD_BYTES` bytes."""
     if head.startswith(b"\xff\xd8\xff"):
         return "JPEG"
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -68,16 +68,16 @@ def kind_of(head: bytes) -> Kind | None:
 
 
 def unsupported(head: bytes) -> str | None:
-    """The name of a picture format that is known by its first bytes but not read here."""
+    """The name of a picture format that is recognised by its first bytes but not supported."""
     if b"crx " in brands(head)[:1]:
         return "camera raw"
     return next((name for magic, name in _UNSUPPORTED if head.startswith(magic)), None)
 
 
 def could_be_photo(path: Path) -> bool:
-    """Whether a file is a picture by its content or name, or nothing says that it is anything else.
+    """Whether a file is a picture by its content or name, or is not recognised as anything else.
 
-    A link counts by its name alone, so that nothing outside the folder is opened.
+    A symbolic link is judged by its name alone, so that nothing outside the folder is opened.
     """
     suffix = path.suffix.lower()
     if suffix in PICTURE_SUFFIXES:
@@ -93,7 +93,7 @@ def could_be_photo(path: Path) -> bool:
 
 
 def is_picture(path: Path) -> bool:
-    """Whether a file is a picture by its name or its first bytes; what nobody can tell is none."""
+    """Whether a file is a picture by its name or its first bytes; unrecognised files are not."""
     return path.suffix.lower() in PICTURE_SUFFIXES or kind_of(_head(path) or b"") is not None
 
 

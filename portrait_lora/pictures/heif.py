@@ -1,6 +1,6 @@
-"""HEIC pictures through a worker program, so that the GPL code in pillow-heif's wheels stays outside.
+"""HEIC decoding in a separate program, so that the GPL code in pillow-heif's wheels stays outside.
 
-The worker is optional (extra `heic`; the set-up commands install it) and gets one file at a time.
+The worker is optional (extra `heic`; the set-up commands install it) and decodes one file at a time.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ class NotInstalled(Exception):
 
 
 class TooManyPixels(Exception):
-    """The picture announces more pixels than were allowed; nothing was decoded."""
+    """The picture has more pixels than allowed; nothing was decoded."""
 
 
 @contextmanager
 def decoded(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
-    """The picture in the bytes of a HEIC file, with its EXIF orientation and colour profile.
+    """The picture of a HEIC file, with its EXIF orientation and colour profile.
 
     Raises NotInstalled, TooManyPixels, or ValueError when the worker cannot decode it.
     """
@@ -41,13 +41,13 @@ def decoded(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
     try:
         done = subprocess.run(command, input=data, capture_output=True, timeout=_SECONDS, check=False)
     except subprocess.TimeoutExpired as error:
-        raise ValueError("the HEIC worker took too long") from error
+        raise ValueError("the HEIC worker timed out") from error
     if done.returncode == heif_worker.EXIT_NOT_INSTALLED:
         raise NotInstalled
     if done.returncode == heif_worker.EXIT_TOO_MANY_PIXELS:
         raise TooManyPixels
     if done.returncode != 0:
-        raise ValueError(f"the HEIC worker ended with {done.returncode}")
+        raise ValueError(f"the HEIC worker exited with {done.returncode}")
     line, _, rest = done.stdout.partition(b"\n")
     yield _picture(json.loads(line), rest)
 
@@ -55,7 +55,7 @@ def decoded(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
 def _picture(head: dict[str, object], rest: bytes) -> Image.Image:
     (width, height), mode, length = head["size"], str(head["mode"]), int(str(head["profile"]))  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
     if mode not in _MODES or not 0 <= length <= _MAX_PROFILE_BYTES:
-        raise ValueError(f"the HEIC worker gave {mode} pixels and a profile of {length} bytes")
+        raise ValueError(f"the HEIC worker returned {mode} pixels and a profile of {length} bytes")
     image = Image.frombytes(mode, (int(width), int(height)), rest[length:])
     if length:
         image.info["icc_profile"] = rest[:length]

@@ -17,7 +17,7 @@ ORIENTATION_TAG = 0x0112
 
 
 def limit() -> None:
-    """A crafted file may cost this process its life, not the machine its memory."""
+    """Limit this process's memory: a crafted file may kill it, but not exhaust the machine."""
     try:
         import resource
     except ImportError:  # Windows
@@ -28,7 +28,7 @@ def limit() -> None:
 
 
 def main(max_pixels: int) -> int:
-    """Exit status: 0, or one of the two above; anything else is a file that cannot be decoded."""
+    """Exit status: 0, or one of the two above; anything else means a file that cannot be decoded."""
     try:
         import pillow_heif
         from PIL import Image

@@ -1,7 +1,7 @@
-"""Where the first picture of a JPEG file ends, and in how many scans it is stored.
+"""End and number of scans of the first picture in a JPEG file.
 
 Phones append videos (motion photos), gain maps and further pictures behind the end of the first picture;
-none of that belongs to it.  Markers are walked as ITU-T T.81, annex B has them; no pixel is decoded.
+none of that belongs to it.  Markers are parsed after ITU-T T.81, annex B; no pixel is decoded.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Walk:
 
 
 def walk(data: bytes) -> Walk:
-    """Walk the markers of the first picture; a file that is cut short ends where its bytes do."""
+    """Parse the markers of the first picture; a truncated file ends where its bytes do."""
     at, scans = len(SOI), 0
     start, coded = 0, list[tuple[int, int]]()
     while marker := _MARKER.search(data, at):

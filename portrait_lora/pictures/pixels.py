@@ -1,6 +1,6 @@
-"""From whatever a decoder gives to eight-bit sRGB with three channels, without holding many copies of it.
+"""Conversion of decoded pictures to eight-bit sRGB with three channels, with few copies in memory.
 
-A reduction comes before every other step that allows it, so that a large picture costs little memory.
+Downscaling comes first wherever possible, so that a large picture needs little memory.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageCms
 
 MAX_PROFILE_BYTES: Final = 4_000_000
-"""Colour profiles beyond this are not applied; those of cameras and phones have a few kilobytes."""
+"""Larger colour profiles are not applied; those of cameras and phones have a few kilobytes."""
 _EXIF_IFD: Final = 0x8769
 _INTEROP_IFD: Final = 0xA005
 _COLOUR_SPACE: Final = 0xA001
@@ -59,7 +59,7 @@ def to_srgb(
 
 
 def is_adobe_rgb(image: Image.Image) -> bool:
-    """Whether EXIF alone says Adobe RGB (1998): interoperability index R03 of DCF 2.0, or colour space 2."""
+    """Whether EXIF declares Adobe RGB (1998): interoperability index R03 of DCF 2.0, or colour space 2."""
     try:
         exif = image.getexif()
         index = exif.get_ifd(_INTEROP_IFD).get(1)

@@ -1,7 +1,7 @@
-"""The one reader of pictures: an allow-list of formats by content, upright, sRGB, eight bits, three channels.
+"""The picture reader: an allow-list of formats by content; upright, sRGB, eight bits, three channels.
 
-The original file is opened for reading only; nothing of its metadata travels with the pixels, and what lies
-behind the picture (the video of a motion photo, a gain map, a second picture) is not looked at.
+The original file is opened for reading only; its metadata is dropped, and whatever follows
+the picture (the video of a motion photo, a gain map, a second picture) is ignored.
 Arrays are RGB uint8 HWC.
 """
 
@@ -26,19 +26,19 @@ from portrait_lora.records import Photo
 ImageArray = npt.NDArray[np.uint8]
 
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "AVIF")
-"""What this process decodes; HEIC is decoded by `heif`, in a process of its own."""
+"""Formats decoded in this process; `heif` decodes HEIC in a separate one."""
 MAX_PIXELS: Final = 120_000_000
-"""Pictures with more pixels than this are refused before a single pixel is decoded."""
+"""Pictures with more pixels are rejected before any pixel is decoded."""
 MAX_FILE_BYTES: Final = 200_000_000
 MAX_SCAN_MEGAPIXELS: Final = 3_000.0
-"""Scans × megapixels of a JPEG: every scan walks over the whole picture, and a crafted file has thousands."""
+"""Scans × megapixels of a JPEG: every scan covers the whole picture, and a crafted file has thousands."""
 _DEFLATE_MOST: Final = 1100.0
-"""No PNG shrinks its bytes more: deflate reaches 1032 at best."""
+"""Maximum compression ratio of a PNG: deflate reaches 1032 at best."""
 _PNG_BITS: Final = {"RGB": 24, "RGBA": 32, "LA": 16, "I;16": 16}
 _JPEG_LEAST_BYTES: Final = 1 / 64 / 8 / 2
-"""Per pixel; a whole JPEG spends at least a bit on every block of 8 × 8."""
+"""Minimum bytes per pixel; a complete JPEG spends at least a bit on every block of 8 × 8."""
 QUICK_SHARE: Final = 0.78
-"""A quick reduction may come out this much smaller than asked when that spares the decoder half its work."""
+"""A quick downscaling may be this much smaller than requested when that halves the decoder's work."""
 
 _ORIENTATION_TAG: Final = 0x0112
 _UPRIGHT: Final = {
@@ -53,7 +53,7 @@ _UPRIGHT: Final = {
 
 
 class UnreadablePhoto(InputError):
-    """A file that cannot be used as a photo; `advice` says why and what to do, `photo` is its record."""
+    """A file that cannot be used as a photo; `advice` is the reason and remedy, `photo` its record."""
 
     def __init__(self, photo: Photo, reason: str, remedy: str) -> None:
         self.photo = photo
@@ -64,20 +64,20 @@ class UnreadablePhoto(InputError):
 def list_photos(folder: Path) -> list[Path]:
     """The files of `folder` (not of its subfolders) that are or could be pictures, sorted by name.
 
-    Hidden files are passed over, and so are those whose name or content says that they are something else.
+    Hidden files are skipped, and so are those whose name or content is of another kind.
     Raises InputError when `folder` is not a readable folder.
     """
     if not folder.is_dir():
-        got = "a file" if folder.exists() else "nothing there"
+        got = "a file" if folder.exists() else "no such folder"
         raise InputError(
-            "no folder of photos", where=folder, got=got, remedy="Give the folder that holds them."
+            "not a folder of photos", where=folder, got=got, remedy="Pass the folder that contains them."
         )
     entries = (e for e in folder.iterdir() if not e.name.startswith(".") and (e.is_symlink() or e.is_file()))
     return sorted((e for e in entries if formats.could_be_photo(e)), key=lambda e: e.name)
 
 
 def photos_in_subfolders(folder: Path) -> list[tuple[str, int]]:
-    """(name, pictures) of every visible subfolder that holds pictures by their names; these are not read."""
+    """(name, number of pictures) of every visible subfolder with pictures, judged by name only."""
     rows: list[tuple[str, int]] = []
     for inner in sorted(e for e in folder.iterdir() if not e.name.startswith(".") and not e.is_symlink()):
         if inner.is_dir():
@@ -94,8 +94,8 @@ def load_photo(
     """The photo's record and its upright sRGB pixels, (H, W, 3) uint8.
 
     With `max_side_px` the longer side is reduced to at most that many pixels (a JPEG is then decoded
-    at a fraction of its size; `quick` lets it come out up to `QUICK_SHARE` of that); `Photo.size_px`
-    always tells the full size.  Raises UnreadablePhoto.
+    at a fraction of its size; with `quick`, possibly down to `QUICK_SHARE` of that); `Photo.size_px`
+    is always the full size.  Raises UnreadablePhoto.
     """
     data = _read(path)
     photo = Photo(path, hashlib.sha256(data).hexdigest(), (0, 0))
@@ -125,7 +125,7 @@ def load_photo(
         raise UnreadablePhoto(photo, "a HEIC picture, which needs the extra 'heic'", remedy) from error
     except Exception as error:  # damaged bytes make decoders raise nearly anything
         remedy = "Copy it again from the camera or phone."
-        raise UnreadablePhoto(photo, "the file is damaged or cut short", remedy) from error
+        raise UnreadablePhoto(photo, "the file is damaged or truncated", remedy) from error
 
 
 def read_rgb(path: Path) -> ImageArray:
@@ -136,12 +136,12 @@ def read_rgb(path: Path) -> ImageArray:
 def _not_read(data: bytes) -> str:
     name = formats.unsupported(data[: formats.HEAD_BYTES])
     if name is None:
-        return "not a JPEG, PNG or WebP picture, whatever its name says"
-    return f"not a JPEG, PNG or WebP picture but {name}, which is not read here"
+        return "not a JPEG, PNG or WebP picture, despite its name"
+    return f"not a JPEG, PNG or WebP picture but {name}, which is not supported"
 
 
 def _refuse_excess(photo: Photo, image: Image.Image, size: int, scans: int, max_pixels: int) -> None:
-    """Raise before decoding when that would take too much memory or time."""
+    """Raise before decoding if that would take too much memory or time."""
     pixels = image.size[0] * image.size[1]
     if pixels > max_pixels:
         raise _too_many_pixels(photo, max_pixels)
@@ -151,20 +151,20 @@ def _refuse_excess(photo: Photo, image: Image.Image, size: int, scans: int, max_
     elif image.format in ("JPEG", "MPO"):
         least = pixels * _JPEG_LEAST_BYTES
     if size < least:
-        reason = "the file is cut short: it is too small for the picture it announces"
+        reason = "the file is truncated: it is too small for the size in its header"
         raise UnreadablePhoto(photo, reason, "Copy it again from the camera or phone.")
     if scans * pixels / 1e6 > MAX_SCAN_MEGAPIXELS:
-        reason = "the picture is stored in far more passes than a camera writes"
-        raise UnreadablePhoto(photo, reason, "Save a plain copy of it.")
+        reason = "the picture has far more scans than a camera writes"
+        raise UnreadablePhoto(photo, reason, "Save it again as a plain JPEG.")
 
 
 def _read(path: Path) -> bytes:
-    """The file's bytes; refuses links that leave the folder, folders, devices, empty and huge files."""
+    """The file's bytes; rejects links out of the folder, folders, devices, empty and huge files."""
     nothing = Photo(path, "", (0, 0))
     try:
         target = path.resolve(strict=True)
         if path.is_symlink() and not target.is_relative_to(path.parent.resolve()):
-            remedy = "Put a copy of the photo itself there."
+            remedy = "Replace it by a copy of the photo."
             raise UnreadablePhoto(nothing, "a link to a file outside the folder of photos", remedy)
         if not target.is_file():
             raise UnreadablePhoto(nothing, "not a regular file", "Remove it.")
@@ -177,8 +177,8 @@ def _read(path: Path) -> bytes:
             raise UnreadablePhoto(nothing, limit, "Save a smaller JPEG of it.")
         return target.read_bytes()
     except (OSError, RuntimeError) as error:
-        reason = "a link that leads nowhere" if path.is_symlink() else "the file cannot be opened"
-        raise UnreadablePhoto(nothing, reason, "Check that it exists and may be read.") from error
+        reason = "a broken link" if path.is_symlink() else "the file cannot be opened"
+        raise UnreadablePhoto(nothing, reason, "Check that it exists and is readable.") from error
 
 
 def _too_many_pixels(photo: Photo, max_pixels: int) -> UnreadablePhoto:
@@ -205,7 +205,7 @@ def _decode(
 
 
 def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation 1..8; 1 when absent or senseless."""
+    """The EXIF orientation 1..8; 1 when absent or invalid."""
     try:
         value = int(image.getexif().get(_ORIENTATION_TAG, 1))
     except Exception:  # a damaged EXIF block says nothing about the pixels

@@ -49,13 +49,13 @@ class Consent:
 
 
 def of_subject(who: str, today: dt.date) -> Consent:
-    """The consent of somebody who portrays themselves, for a year and every purpose."""
+    """The consent of the user to portraits of themselves, for a year and every purpose."""
     until = (today + dt.timedelta(days=_DAYS)).isoformat()
     return Consent(who or "the subject", PURPOSES, until, _sha256(STATEMENT), "subject", today.isoformat())
 
 
 def of_file(path: Path, today: dt.date) -> Consent:
-    """The consent a YAML or JSON file records.  Raises `InputError` for a file that says less or more."""
+    """The consent in a YAML or JSON file.  Raises `InputError` for missing or unknown keys."""
     raw: Any = strict_yaml.load(path, "consent")
     keys = {"who", "purposes", "until", "statement"}
     if not isinstance(raw, dict) or set(raw) != keys:
@@ -68,7 +68,7 @@ def of_file(path: Path, today: dt.date) -> Consent:
     unknown = [p for p in purposes if p not in PURPOSES]
     if not purposes or unknown or not str(raw["who"]).strip() or not str(raw["statement"]).strip():
         needed = f"a name, a statement, and purposes among {', '.join(PURPOSES)}"
-        raise InputError("the consent is not complete", where=path, got=unknown or "", needed=needed)
+        raise InputError("the consent is incomplete", where=path, got=unknown or "", needed=needed)
     until = _date(str(raw["until"]), path)
     return Consent(
         str(raw["who"]),
@@ -101,7 +101,7 @@ def write(folder: Path, consent: Consent, photos: Path | None = None) -> Path:
 
 
 def photographs(photos: Path) -> list[Path]:
-    """The files that count as photographs of a person: all that could be photos and are not the studio's."""
+    """The files that count as photographs of a person: all possible photos except the studio's."""
     if not photos.is_dir():
         return []
     return [p for p in list_photos(photos) if provenance.is_unmarked_picture(p)]
@@ -131,7 +131,7 @@ def require(folder: Path, photos: Path, *, commercial: bool, today: dt.date | No
     consent = read(folder)
     if consent is None:
         raise InputError(
-            "these are photographs of a person, and nobody's consent is recorded",
+            "these are photographs of a person, and no consent is recorded",
             where=folder,
             needed=NAME,
             remedy=_HOW,
@@ -148,16 +148,16 @@ def require(folder: Path, photos: Path, *, commercial: bool, today: dt.date | No
     later = [p.name for p in files if manifest.sha256_file(p) not in covered]
     if later:
         raise InputError(
-            "the consent was not given for these photos" if covered else "the consent names no photos",
+            "the consent does not cover these photos" if covered else "the consent lists no photos",
             where=folder / NAME,
             got=f"{len(later)} of {len(files)} photos, such as {later[0]}",
-            needed="a consent that is given after the last photo was added",
+            needed="a consent recorded after the last photo was added",
             remedy=_HOW,
         )
 
 
 def require_valid(folder: Path, *, today: dt.date | None = None) -> None:
-    """`InputError` when the folder's consent has ended, or photographs lie there without one.
+    """`InputError` when the folder's consent has expired, or it has photographs without one.
 
     A folder without photographs has no consent, and passes.
     """
@@ -166,7 +166,7 @@ def require_valid(folder: Path, *, today: dt.date | None = None) -> None:
         _refuse_expired(consent, folder, today)
     elif photographs(folder / "photos"):
         raise InputError(
-            "these are of a person's photographs, and nobody's consent is recorded",
+            "these derive from photographs of a person, and no consent is recorded",
             where=folder,
             needed=NAME,
             remedy=_HOW,

@@ -2,7 +2,7 @@
 
 The statement holds the action `c2pa.created`, IPTC's digital source type and the name and version of this
 program; no path, no prompt, no name but the signer's.  Every byte outside it is bound by a hash, so a later
-change shows.  Nothing is asked of the network, except a time-stamp authority that the user names.
+change is detected.  No network is used, except for a time-stamp authority that the user names.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ Format = Literal["PNG", "JPEG", "WEBP"]
 State = Literal["trusted", "valid", "invalid"]
 FORMATS: Final[tuple[Format, ...]] = ("PNG", "JPEG", "WEBP")
 _STORE: Final = b"jumdc2pa"
-"""How a manifest store begins (C2PA 2.2, section 11.1.4: a JUMBF superbox whose type starts with 'c2pa')."""
+"""Start of a manifest store (C2PA 2.2, section 11.1.4: a JUMBF superbox whose type starts with 'c2pa')."""
 _CREATED: Final = "c2pa.created"
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What a picture's credentials say, and whether they hold.
+    """The content of a picture's credentials, and whether they are valid.
 
-    `valid`: signature and bytes agree; `trusted`: and the signer is below a given authority.  `altered`
+    `valid`: signature and bytes agree; `trusted`: and so is the signer's authority.  `altered`
     means that bytes of the picture or of the statement are not those that were signed.  `signed_at` is known
     only from a time-stamp authority.
     """
@@ -47,12 +47,12 @@ class Credentials:
 
 
 def format_of(name: str | None) -> Format | None:
-    """The name of a picture's format (as Pillow gives it), when credentials can be put into it."""
+    """The name of a picture's format (as in Pillow) if it can hold credentials, else None."""
     return next((known for known in FORMATS if known == name), None)
 
 
 def carries(data: bytes) -> bool:
-    """Whether the bytes of a picture hold credentials, whatever they are worth.  Needs no extra."""
+    """Whether the bytes of a picture hold credentials, valid or not.  Needs no extra."""
     return _STORE in data
 
 
@@ -65,11 +65,11 @@ def sign(
     title: str | None = None,
     timestamp_authority: str | None = None,
 ) -> bytes:
-    """The bytes of a picture with credentials added; its pixels and other metadata stay to the bit.
+    """The bytes of a picture with credentials added; its pixels and other metadata stay bit-identical.
 
-    `title` is written into the statement when given.  Raises `InputError` for a picture that is signed
+    `title`, if any, is written into the statement.  Raises `InputError` for a picture that is signed
     already, a certificate that C2PA does not accept and a missing extra, `PortraitError` when the
-    time-stamp authority does not answer.
+    time-stamp authority does not respond.
     """
     require_extra("c2pa", EXTRA)
     import c2pa
@@ -93,7 +93,7 @@ def sign(
 def read(data: bytes, kind: Format, authorities: bytes | None = None) -> Credentials | None:
     """The credentials of a picture, checked against its bytes; None when it has none.
 
-    `authorities` are PEM certificates that are trusted; without them nobody's are.  Raises `InputError` for
+    `authorities` are trusted PEM certificates; without them no signer is trusted.  Raises `InputError` for
     a missing extra.
     """
     if not carries(data):
@@ -113,7 +113,7 @@ def read(data: bytes, kind: Format, authorities: bytes | None = None) -> Credent
 
 
 def _summary(store: Mapping[str, Any]) -> Credentials:
-    """`Credentials` out of what the library reports (its manifest store as JSON)."""
+    """`Credentials` from the library's report (its manifest store as JSON)."""
     claim = store["manifests"][store["active_manifest"]]
     by = claim.get("signature_info", {})
     generators = [g for g in claim.get("claim_generator_info", []) if g.get("name")]
@@ -151,7 +151,7 @@ def _statement(source: provenance.SourceType, title: str | None) -> dict[str, ob
 
 
 def _context(authorities: bytes | None = None) -> Context:
-    """Without sockets, without a thumbnail, with the key usages of `signer`."""
+    """Settings: no network, no thumbnail, the key usages of `signer`."""
     import c2pa
 
     trust = {"trust_config": "\n".join(KEY_USAGES)}
@@ -177,11 +177,13 @@ def _mime(kind: Format) -> str:
 def _refused(error: Exception, signer: Signer, timestamp_authority: str | None) -> PortraitError:
     message = " ".join(str(error).split())
     if timestamp_authority and "http" in message:
-        remedy = "Check its address and the connection, or sign without it."
-        return PortraitError("no time stamp from the authority", where=timestamp_authority, remedy=remedy)
+        remedy = "Check its URL and the connection, or sign without it."
+        return PortraitError(
+            "the time-stamp authority returned no time stamp", where=timestamp_authority, remedy=remedy
+        )
     return InputError(
         "the certificate cannot sign content credentials",
         where=signer.subject,
         got=message,
-        needed="an end-entity certificate with key usage digitalSignature, and the ones above it",
+        needed="an end-entity certificate with key usage digitalSignature, and the rest of its chain",
     )

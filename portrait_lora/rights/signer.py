@@ -1,7 +1,7 @@
-"""Who signs a picture: a certificate chain and its private key, judged before anything is signed.
+"""The signer of a picture: a certificate chain and its private key, checked before anything is signed.
 
-Content credentials (C2PA 2.2, section 14.5) want an end-entity certificate whose key may make digital
-signatures and whose extended key usage is one of `KEY_USAGES`.  The key stays in memory and is shown nowhere.
+Content credentials (C2PA 2.2, section 14.5) need an end-entity certificate whose key may make digital
+signatures and whose extended key usage is one of `KEY_USAGES`.  The key stays in memory and is never shown.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _MIN_RSA_BITS: Final = 2048
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """A usable identity.  `chain_pem` begins with the signer's certificate, `key_pem` is PKCS #8."""
+    """Certificate chain and key.  `chain_pem` begins with the signer's certificate, `key_pem` is PKCS #8."""
 
     chain_pem: bytes
     key_pem: bytes = field(repr=False)
@@ -40,7 +40,7 @@ class Signer:
 def load_signer(certificate: Path, key: Path) -> Signer:
     """The signer of two PEM files; the signature algorithm follows from the key.
 
-    Raises `InputError` without the extra, for files that are no PEM, a key with a password, a key of
+    Raises `InputError` without the extra, for files that are not PEM, a key with a password, a key of
     another certificate, an unsuitable algorithm, and a certificate that is expired, not valid yet,
     self-signed, an authority's, or meant for something else.
     """
@@ -77,7 +77,7 @@ def _chain(path: Path) -> list[Certificate]:
     try:
         return x509.load_pem_x509_certificates(_read(path, "the certificate"))
     except ValueError as error:
-        needed = "PEM certificates, the signer's first, then those above it"
+        needed = "PEM certificates, the signer's first, then its issuers'"
         raise InputError("no certificates in this file", where=path, needed=needed) from error
 
 
@@ -88,7 +88,7 @@ def _private(path: Path) -> PrivateKeyTypes:
     try:
         return load_pem_private_key(_read(path, "the key"), None)
     except TypeError as error:
-        remedy = "Make a copy without: openssl pkey -in KEY.pem -out OPEN.pem; remove it after signing."
+        remedy = "Write an unencrypted copy: openssl pkey -in KEY.pem -out OPEN.pem; remove it after signing."
         raise InputError("the key is protected by a password", where=path, remedy=remedy) from error
     except (ValueError, UnsupportedAlgorithm) as error:
         raise InputError("no private key in this file", where=path, needed="one key in PEM") from error
@@ -109,7 +109,7 @@ def _algorithm(private: PrivateKeyTypes, path: Path) -> str:
 
 
 def _judge(certificate: Certificate, path: Path) -> None:
-    """Dates and purpose; what else is wrong is found when the signature is made."""
+    """Check dates and purpose; any other fault shows when the signature is made."""
     from cryptography import x509
 
     now = dt.datetime.now(dt.UTC)
@@ -117,9 +117,9 @@ def _judge(certificate: Certificate, path: Path) -> None:
     if not begins <= now <= ends:
         what = "the certificate has expired" if now > ends else "the certificate is not valid yet"
         got = f"valid from {begins:%Y-%m-%d %H:%M} to {ends:%Y-%m-%d %H:%M} UTC"
-        raise InputError(what, where=path, got=got, remedy="Take one that is valid now.")
+        raise InputError(what, where=path, got=got, remedy="Use one that is valid now.")
     if certificate.subject == certificate.issuer:
-        needed = "an end-entity certificate that an authority signed"
+        needed = "an end-entity certificate signed by an authority"
         raise InputError("the certificate is self-signed", where=path, needed=needed)
     try:
         usages = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value

@@ -1,6 +1,6 @@
-"""May this be sold?  What the licences of base and face pack mean for the adapter and the portraits.
+"""Commercial use: what the licences of base and face pack mean for the adapter and the portraits.
 
-Summaries for orientation, not legal advice: every row names the licence that counts.
+Summaries for orientation, not legal advice: every row names the licence that applies.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Answer = Literal["yes", "conditional", "no"]
 
 @dataclass(frozen=True, slots=True)
 class Right:
-    """One thing, its licence, whether it may be used commercially, and why."""
+    """One item, its licence, whether it may be used commercially, and why."""
 
     what: str
     name: str
@@ -26,33 +26,33 @@ class Right:
 
 
 def table(base: Right, pack: Right) -> tuple[Right, ...]:
-    """The rows for a journey: base, face pack, adapter, portraits."""
+    """The rows of a run: base, face pack, adapter, portraits."""
     adapter = Right(
         "adapter",
-        "what training makes",
+        "result of training",
         base.licence,
         base.commercial,
-        "It is made from the base model: the base's licence goes with it.",
+        "A derivative of the base model: the base's licence applies.",
     )
     portraits = Right(
         "portraits",
-        "what generating makes",
+        "result of generation",
         base.licence,
         "yes" if base.commercial == "yes" else "conditional",
-        "The person's consent has to cover it."
+        "The person's consent must cover it."
         if base.commercial == "yes"
-        else "Read what the base's licence says of outputs; the person's consent has to cover it too.",
+        else "See the base's licence on outputs; the person's consent must cover it too.",
     )
     return base, pack, adapter, portraits
 
 
 def refuse_commercial(rows: Sequence[Right]) -> None:
-    """`InputError` when something that is needed may not be used commercially."""
+    """`InputError` when a required model may not be used commercially."""
     forbidden = [r for r in rows if r.commercial == "no"]
     if forbidden:
         first = forbidden[0]
         raise InputError(
-            f"commercial use is asked for, and the {first.what} {first.name!r} does not allow it",
+            f"commercial use is requested, but the {first.what} {first.name!r} does not allow it",
             where="commercial",
             got=first.licence,
             needed="a base and a face pack whose licences allow it",
@@ -61,6 +61,6 @@ def refuse_commercial(rows: Sequence[Right]) -> None:
 
 
 def lines(rows: Sequence[Right]) -> list[str]:
-    """The table for people."""
-    head = f"{'':<10} {'sell?':<12} {'licence':<28} what it means"
+    """The table as text."""
+    head = f"{'':<10} {'commercial':<12} {'licence':<28} what it means"
     return [head, *(f"{r.what:<10} {r.commercial:<12} {r.licence:<28} {r.terms}" for r in rows)]

@@ -1,4 +1,4 @@
-"""The usual training (the defaults of the schema, in bf16), which tables and proposals are reckoned with."""
+"""The reference training job (schema defaults, in bf16) for tables and proposals."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 def usual_job(base: BaseModel, batch_size: int = 1) -> Job:
-    """One step of it; a single checkpoint is kept."""
+    """One step of it, with a single checkpoint."""
     settings = TrainingConfig(batch_size=batch_size, checkpoints=1)
     recipe = configured.recipe_of(settings, steps=1, seed=0, mixed_precision="bf16")
     return configured.job_of(settings, base, recipe)
 
 
 def usual_means(base: BaseModel, memory_gb: float, batch_size: int = 1) -> Means:
-    """How the usual job is done on a GPU with this much memory."""
+    """The means of the reference job on a GPU with this much memory."""
     from portrait_lora.families import default_weights
     from portrait_lora.training.preflight import choose_means
 
@@ -29,7 +29,7 @@ def usual_means(base: BaseModel, memory_gb: float, batch_size: int = 1) -> Means
 
 
 def memory_range_gb(base: BaseModel) -> tuple[float, float]:
-    """GPU memory, in GB of the card, that the usual job takes at least, and that its quickest way takes."""
+    """GPU memory in GB for the reference job: the minimum, and that of its fastest means."""
     from portrait_lora.training.preflight import SPARE
 
     least, quickest = usual_means(base, 0.0), usual_means(base, 1e6)

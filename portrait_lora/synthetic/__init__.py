@@ -1,4 +1,4 @@
-"""The synthetic studio: made-up people, rendered with the truth known about every picture."""
+"""The synthetic studio: made-up people, rendered with ground truth for every picture."""
 
 from portrait_lora.synthetic.identity import People, distance, restyle, sample_people
 from portrait_lora.synthetic.render import Render, render

@@ -28,7 +28,7 @@ _ON_PLACES = {
     "rembrandt lighting": (0.74, 0.73, 0.72),
     "neon lighting": (0.60, 0.58, 0.66),
 }
-"""What a rig leaves of the light on a place: these have no colour that a caption names."""
+"""Brightness of a place under a rig, for places without a colour in the caption."""
 _MAGENTA, _CYAN = (1.0, 0.60, 0.90), (0.60, 0.93, 1.0)
 _DISCS = 16
 
@@ -74,7 +74,7 @@ def paint_backdrop(scene: Scene, width: int, height: int, device: torch.device) 
 
 
 def _cast(rig: str, scene: Scene, width: int, device: torch.device) -> Tensor:
-    """(3, 1, W) what the lamps do to the backdrop: it is darker away from a window, coloured in neon."""
+    """(3, 1, W) effect of the lamps on the backdrop: darker away from a window, coloured in neon."""
     across = (
         torch.linspace(1, 0, width, device=device)
         if scene.rig_flip

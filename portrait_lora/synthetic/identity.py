@@ -1,4 +1,4 @@
-"""Who the synthetic people are: shape, skin, hair and eyes as numbers, drawn from one seed per person."""
+"""Identities of synthetic people: shape, skin, hair and eyes as numbers, drawn from one seed per person."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ class Person:
 
     @property
     def phase(self) -> float:
-        """A number of this person's own, to shift noise patterns by."""
+        """A person-specific number that shifts noise patterns."""
         return self.moles[0][0] * 17.0
 
 
@@ -221,7 +221,7 @@ def sample_people(seeds: Sequence[int], device: torch.device | str = "cpu") -> P
 
 
 def restyle(people: People, seeds: Sequence[int], glasses: str | None = None) -> People:
-    """The same faces with hair style, volume, parting, greying, beard and glasses drawn anew per seed.
+    """The same faces with hair style, volume, parting, greying, beard and glasses redrawn per seed.
 
     `glasses` (a word of `GLASSES`) fixes that item.  Shape, skin, age and eyes stay.
     """
@@ -249,13 +249,13 @@ def distance(people_a: People, people_b: People) -> Tensor:
 
 
 def shape_vectors(people: People) -> Tensor:
-    """(B, 37) face shapes, scaled so that `distance` is how far two of these vectors are apart."""
+    """(B, 37) face shapes, scaled so that `distance` is the distance of two of these vectors."""
     shapes = torch.stack([people.values[k] for k in FACE_SHAPE], -1)
     return shapes / (_SPREAD * (2 * len(FACE_SHAPE)) ** 0.5)
 
 
 def _draw(seed: int) -> tuple[dict[str, float], list[list[float]]]:
-    """The numbers of one person, and where the three moles sit."""
+    """The numbers of one person, and the positions of the three moles."""
     generator = seeded(seed, _FACE_SALT)
     names = FACE_SHAPE + BODY_AND_SKIN
     normal = (torch.randn(len(names), generator=generator) * _SPREAD).clamp(-2.3, 2.3).tolist()

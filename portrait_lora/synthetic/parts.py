@@ -1,4 +1,4 @@
-"""What every pixel of a render shows: the truth that a segmenter learns from and is measured on.
+"""Segmentation of a render: the ground truth for training and evaluating a segmenter.
 
 B pictures, H x W pixels, N covered pixels.
 """
@@ -21,7 +21,7 @@ from portrait_lora.synthetic.render import camera_of, face_truth
 from portrait_lora.synthetic.scene import Scene, Scenes
 
 PARTS: Final = ("backdrop", "clothes", "skin", "hair", "eyes", "glasses")
-"""In the order of the labels.  A beard is skin; so is what a neckline leaves bare.  A hat is clothes."""
+"""In label order.  Beards and bare necks are skin; hats are clothes."""
 BACKDROP, CLOTHES, SKIN, HAIR, EYES, GLASSES = range(len(PARTS))
 _OF_MATERIAL: Final = {
     **dict.fromkeys((figures.HEAD, figures.EAR), SKIN),

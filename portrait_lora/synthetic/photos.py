@@ -46,14 +46,14 @@ class ReferenceSet:
 
     @property
     def planted(self) -> Mapping[str, str]:
-        """File name → the code it must be rejected with."""
+        """File name → the expected rejection code."""
         return {t.file: t.code for t in self.truths if t.code}
 
 
 def make_reference_set(
     person_seed: int, folder: Path, good: int = len(GOOD_PLANS), bad: Sequence[str] = BAD_CODES
 ) -> ReferenceSet:
-    """Write the photos of one person into `folder` and return the truth about them.
+    """Write the photos of one person into `folder` and return their ground truth.
 
     `good` may exceed the sixteen plans: they are then repeated with new scenes.  Same seed, same bytes.
     """
@@ -88,12 +88,12 @@ def _one_thread() -> Iterator[None]:
 
 
 def write_truth(reference_set: ReferenceSet, path: Path) -> None:
-    """The truth as JSON beside the photos; no stage of the journey reads it."""
+    """Write the ground truth as JSON beside the photos; no stage of a run reads it."""
     manifest.write_json_atomic(path, asdict(reference_set))
 
 
 def read_truth(path: Path) -> ReferenceSet | None:
-    """What `write_truth` wrote; None when there is nothing that can be read."""
+    """Read a file of `write_truth`; None when it is missing or unreadable."""
     try:
         raw: Any = strict_json.load_object(path, "truth")
         truths = tuple(
@@ -112,7 +112,7 @@ def read_truth(path: Path) -> ReferenceSet | None:
 
 
 def is_whole(reference_set: ReferenceSet, folder: Path) -> bool:
-    """Whether exactly these files, with these bytes, lie in the folder; never before all were taken."""
+    """Whether the folder has exactly these files with these bytes; False while any is missing."""
     there = {p.name for p in folder.iterdir()} if folder.is_dir() else set()
     return (
         bool(there)

@@ -1,4 +1,4 @@
-"""Photos that a check must reject: one for each code, spoilt on purpose."""
+"""Photos that the check must reject: one for each code, spoilt on purpose."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _no_face(person: People, person_seed: int) -> Taken:
 
 
 def _stranger(person: People, person_seed: int) -> tuple[People, int]:
-    """Somebody of another seed, the most unlike of a few."""
+    """A person of another seed, the least similar of a few."""
     seeds = [700_000 + person_seed * 16 + i for i in range(16)]
     others = sample_people(seeds)
     far = int(distance(person, others).flatten().argmax())

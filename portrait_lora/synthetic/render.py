@@ -1,6 +1,6 @@
-"""Renders synthetic people in scenes, with everything about the picture known.
+"""Renders synthetic people in scenes, with full ground truth.
 
-B pictures, H x W pixels.  Pictures are made one at a time, so a row depends on nothing but itself.
+B pictures, H x W pixels.  Pictures are rendered one at a time, so a row depends on nothing but itself.
 """
 
 from __future__ import annotations
@@ -80,9 +80,9 @@ class Camera:
 
 
 def look_of(person: Person, scene: Scene, *, sideways: float) -> vocabulary.Look:
-    """What can be said of one picture; `sideways` is positive where the key light stands on the right.
+    """The look of one picture in words; `sideways` is positive when the key light is on the right.
 
-    What a hat or sunglasses hide is not said: the hair on top, closed eyes, eye shadow.
+    What a hat or sunglasses hide is omitted: the hair on top, closed eyes, eye shadow.
     """
     v = vocabulary
     style = v.style_under_hat(person.style_name) if person.hatted else person.style_name

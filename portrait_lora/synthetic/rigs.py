@@ -1,4 +1,4 @@
-"""Twelve lighting rigs: where the lamps stand, how strong and of what colour they are.
+"""Twelve lighting rigs: position, strength and colour of the lamps.
 
 A rig's azimuth is 0 at the camera and positive to the picture's right; a flipped rig mirrors it.
 """

@@ -1,4 +1,4 @@
-"""What happens around a person in one picture: pose, expression, light, backdrop, clothes, framing."""
+"""The scene of one picture: pose, expression, light, backdrop, clothes, framing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from portrait_lora import vocabulary as words
 from portrait_lora.synthetic.identity import seeded
 
 CLOSE_UP_MIN_HEAD_FRACTION: Final = 0.71
-"""Heads fill the frame, as in the crops of `dataset.crop`: a small head at 128 px holds no likeness."""
+"""Heads fill the frame, as in the crops of `dataset.crop`: a small head at 128 px carries no likeness."""
 _SALT: Final = 0x3C6EF3
 _DRAWS: Final = 40
 _EXPRESSION_ODDS: Final = (0.36, 0.25, 0.10, 0.10, 0.10, 0.09)
@@ -22,7 +22,7 @@ _HEADSHOT_ODDS: Final = 0.7
 _LATER_WORD_ODDS: Final = 0.5
 _LATER_DRAW: Final = 30
 EDITIONS: Final = (1, 2)
-"""Of what random scenes hold: the words of the first two editions of the vocabulary, or all of them."""
+"""Vocabulary of random scenes: the first two editions, or all of them."""
 _EXPRESSION_COEFFICIENTS: Final = ("smile", "mouth_open", "eyes_close", "brow_raise", "frown")
 _WORD_LISTS: Final = {
     "expression": words.EXPRESSIONS,
@@ -264,7 +264,7 @@ def _yaw(
 
 
 def _coefficients(expression: str, u: list[float]) -> dict[str, float]:
-    """Blend-shape amounts in 0..1 of an expression word, with a little of every person's own dose."""
+    """Blend-shape weights in 0..1 of an expression word, with slight individual variation."""
     dose = 0.75 + 0.25 * u[0]
     amounts = {
         "neutral": {"smile": 0.08 * u[1]},

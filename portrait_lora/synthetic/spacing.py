@@ -1,5 +1,5 @@
-"""How far people are apart: the smallest distance among many, who is too near to somebody before them, and
-who is between two others."""
+"""Distances between people: the smallest among many, people too close to an earlier one, and people
+interpolated between two others."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from torch import Tensor
 from portrait_lora.synthetic.identity import CHOICES, People, distance, shape_vectors
 
 MIN_DISTANCE: Final = 0.5
-"""Half of what two strangers are apart.  About one pair in a million is nearer, so a crowd of thousands loses
-a few people only.  The numbers of two faces at this distance differ by 0.8 of their spread: a recogniser that
-must tell a thousand strangers apart cannot be blamed for taking nearer ones for one person."""
+"""Half the typical distance of two strangers.  About one pair in a million is closer, so thousands of people
+lose only a few.  The parameters of two faces at this distance differ by 0.8 of their spread: a recogniser
+for a thousand strangers cannot be expected to distinguish closer ones."""
 _CHUNK: Final = 1024
 _NO_DEGREE: Final = frozenset((*CHOICES, "moles"))
 
 
 @dataclass(frozen=True, slots=True)
 class Near:
-    """`seed` is `apart` from `earlier`, who came before and was kept."""
+    """`seed` is at distance `apart` from the kept person `earlier`."""
 
     seed: int
     earlier: int
@@ -31,7 +31,7 @@ class Near:
 
 @dataclass(frozen=True, slots=True)
 class Spacing:
-    """The nearest two of all (None for fewer than two people), those too near, and who is kept, in order."""
+    """The closest pair (None for fewer than two people), those too close, and the kept ones, in order."""
 
     nearest: Near | None
     too_near: tuple[Near, ...]
@@ -41,7 +41,7 @@ class Spacing:
 def spacing(people: People, limit: float = MIN_DISTANCE) -> Spacing:
     """Smallest `distance` among all people, and those nearer than `limit` to an earlier one who is kept.
 
-    More people at the end change nothing about who is kept before them.
+    Appending people does not change who is kept before them.
     """
     vectors = shape_vectors(people).cpu()
     nearest: Near | None = None

@@ -1,4 +1,4 @@
-"""How one photo of a studio person is taken: plans of good ones, and the bytes of a file with its mark."""
+"""Photos of a studio person: plans of good ones, and encoding of a file with its mark."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SIDEWAYS: Final = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90, 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How one good photo is taken; `size_px` is (W, H)."""
+    """The plan of one good photo; `size_px` is (W, H)."""
 
     yaw_deg: float
     expression: str
@@ -59,7 +59,7 @@ GOOD_PLANS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What is in one file; `code` is None for a good photo, otherwise what a check must say."""
+    """The ground truth of one file; `code` is None for a good photo, else the expected rejection code."""
 
     file: str
     code: str | None
@@ -77,7 +77,7 @@ class Taken:
 
 
 def seed_of(person_seed: int, index: int) -> int:
-    """Seeds of one person's pictures: apart from those of every other person."""
+    """Seeds of one person's pictures, disjoint from those of every other person."""
     return (person_seed * 1_009 + index) * 7 + 3
 
 
@@ -103,9 +103,9 @@ def picture_of(rendered: Render) -> Image.Image:
 def encode(
     picture: Image.Image, orientation: int = 1, quality: int = JPEG_QUALITY, *, kept: float = 1.0
 ) -> bytes:
-    """JPEG bytes with the studio's mark and, when asked, stored sideways under an EXIF tag.
+    """JPEG bytes with the studio's mark, optionally stored sideways with an EXIF orientation.
 
-    Of the file only the share `kept` is there, from its beginning.
+    `kept` truncates the file to that fraction of its bytes.
     """
     exif = Image.Exif()
     if orientation != 1:

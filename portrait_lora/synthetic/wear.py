@@ -1,4 +1,4 @@
-"""What people put on for a picture beyond hair, beard and glasses: hats, sunglasses, make-up."""
+"""Accessories for a picture: hats, sunglasses, make-up."""
 
 from __future__ import annotations
 

@@ -14,10 +14,10 @@ from portrait_lora.stages.usual import usual_means
 def proposed_settings(
     photos: Path, overrides: Sequence[str], *, commercial: bool = False
 ) -> tuple[list[str], list[str]]:
-    """Overrides `KEY=VALUE` for what the person has not settled, and why; they come before the person's own.
+    """Proposed `KEY=VALUE` overrides for settings that the user left open, with reasons; the user's win.
 
-    The base by the planner that trains, the face pack by its licence; pictures of the studio, and only
-    those, get the models that ship with the program.
+    The base is chosen by the training planner, the face pack by its licence; only pictures of the studio get
+    the embedded models.
     """
     settled = config.load(None, overrides).model_dump()
     named = {pair.partition("=")[0].strip() for pair in overrides}
@@ -45,5 +45,5 @@ def proposed_settings(
         reasons.append(f"{what}: {'; '.join(choice.reasons)}")
     if "face_pack" not in named and not studio:
         proposed.append("face_pack=auraface")
-        reasons.append("face pack auraface: its networks may be used commercially (no pose, no expression)")
+        reasons.append("face pack auraface: commercial use allowed (no pose, no expression)")
     return [p for p in proposed if p.partition("=")[0] not in named], reasons

@@ -1,8 +1,8 @@
-"""The adapter itself: put into denoiser and text encoders, and taken out as a LoRA that everybody can load.
+"""The adapter: added to denoiser and text encoders, and saved as a LoRA that other programs can load.
 
 LoRA (Hu et al. 2021), rank-stabilised (Kalajdzievski 2023: alpha / sqrt(rank)), DoRA (Liu et al. 2024), LoHa
 (Hyeon-Woo et al. 2022) and LoKr (Yeh et al. 2023).  LoHa and LoKr are trained in their own form and saved as
-the LoRA of higher rank that they equal, because hardly any program loads them.
+an equivalent LoRA of higher rank, because hardly any program loads them.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ __all__ = [
 
 _NAME: Final = "likeness"
 _LOKR_FACTOR: Final = 4
-"""Side of LoKr's small matrix; its equal LoRA has this many times the rank."""
+"""Side of LoKr's small matrix; the equivalent LoRA has this many times the rank."""
 _log = log.get(__name__)
 
 
 def add_adapters(family: Family, recipe: Recipe) -> dict[str, nn.Parameter]:
-    """The adapters of a recipe: in the denoiser, and in the text encoders where it says so.
+    """Add the adapters of a recipe: to the denoiser, and to the text encoders if configured.
 
-    The names of parameters of a text encoder begin with its own.
+    Parameter names of a text encoder begin with the encoder's name.
     """
     chosen: dict[str, Any] = {
         "rank": recipe.rank, "alpha": recipe.alpha, "seed": recipe.seed, "kind": recipe.adapter_kind,
@@ -65,7 +65,7 @@ def add_adapters(family: Family, recipe: Recipe) -> dict[str, nn.Parameter]:
 
 @contextmanager
 def bare(denoiser: nn.Module) -> Iterator[None]:
-    """Inside, the denoiser answers without its adapter."""
+    """Context in which the denoiser runs without its adapter."""
     layers = [m for m in denoiser.modules() if isinstance(m, BaseTunerLayer)]
     for layer in layers:
         layer.enable_adapters(False)
@@ -95,10 +95,10 @@ def add_adapter(
 ) -> dict[str, nn.Parameter]:
     """Put an adapter into `denoiser` and return its parameters by name: the only ones with gradients.
 
-    `prefix` stands before their names.
-    `target_modules` are endings of layer names; `blocks`, where given, are beginnings that they must have as
-    well.  The model is unchanged at first, and the start is drawn from `seed`: for a LoRA, A is Gaussian and
-    B zero.  Parameters are float32 whatever the base is held in.  Raises `InputError` when no layer fits.
+    `prefix` is prepended to their names.  `target_modules` are suffixes of layer names; `blocks`, if any, are
+    prefixes that they must have as well.  The model's output is unchanged at first; the initial values are
+    drawn from `seed`: for a LoRA, A is Gaussian and B zero.  Parameters are float32 whatever the base's data
+    type.  Raises `InputError` when no layer matches.
     """
     denoiser.requires_grad_(False)
     names = _layer_names(denoiser, target_modules, blocks)
@@ -121,7 +121,7 @@ def add_adapter(
 
 
 def _leave_casts_to_autocast(denoiser: nn.Module) -> None:
-    """peft turns every input into float32, and autocast turns it back at once: the same numbers."""
+    """Switch off peft's cast of inputs to float32, which autocast reverts at once."""
     for layer in denoiser.modules():
         if isinstance(layer, BaseTunerLayer):
             layer.cast_input_dtype_enabled = False  # pyright: ignore[reportArgumentType]
@@ -160,7 +160,7 @@ def _config(
             **common,
         )
     if rank_stabilised:
-        raise InputError("rank stabilisation goes with a plain LoRA only", where="rank_stabilised", got=kind)
+        raise InputError("rank stabilisation needs a plain LoRA", where="rank_stabilised", got=kind)
     if kind == "loha":
         return LoHaConfig(alpha=cast(int, alpha), **common)
     return LoKrConfig(alpha=cast(int, alpha), decompose_factor=_LOKR_FACTOR, **common)
@@ -171,9 +171,9 @@ def _number(*key: object) -> int:
 
 
 def diffusers_states(family: Family, denoiser: nn.Module, recipe: Recipe) -> dict[str, Tensor]:
-    """`diffusers_state` of all that the recipe trains; `denoiser` is the family's without a wrapper.
+    """`diffusers_state` of everything that the recipe trains; `denoiser` is the family's, unwrapped.
 
-    Raises `PortraitError` when no layer carries the adapter.
+    Raises `PortraitError` when no layer has the adapter.
     """
     state = diffusers_state(denoiser, family.denoiser_name)
     for name, encoder in _text_encoders(family, recipe).items():
@@ -181,12 +181,12 @@ def diffusers_states(family: Family, denoiser: nn.Module, recipe: Recipe) -> dic
         inner = "" if hasattr(encoder, "text_model") else ".text_model"
         state |= diffusers_state(encoder, name + inner)
     if not state:
-        raise PortraitError("no layer carries the adapter", where=family.denoiser_name)
+        raise PortraitError("no layer has the adapter", where=family.denoiser_name)
     return state
 
 
 def diffusers_state(denoiser: nn.Module, prefix: str) -> dict[str, Tensor]:
-    """Every layer's A, and B with its scale folded in: what the loader applies at strength 1.
+    """Every layer's A, and B with its scale folded in, as loaders apply them at scale 1.
 
     DoRA adds the magnitudes.  Raises `InputError` for a LoHa or LoKr on a convolution.
     """
@@ -225,7 +225,7 @@ def _as_lora(name: str, layer: LoHaLayer | LoKrLayer) -> tuple[Tensor, Tensor]:
     """
     if not isinstance(layer.get_base_layer(), nn.Linear):
         raise InputError(
-            "LoHa and LoKr go with linear layers only", where=name, remedy="Use training.targets=attention."
+            "LoHa and LoKr support linear layers only", where=name, remedy="Use training.targets=attention."
         )
     if isinstance(layer, LoHaLayer):
         w1a, w1b = _plain(layer.hada_w1_a[_NAME]), _plain(layer.hada_w1_b[_NAME])

@@ -1,4 +1,4 @@
-"""Attention in float32 within bfloat16 autocast, because that is quicker on a CPU.
+"""Attention in float32 within bfloat16 autocast, because that is faster on a CPU.
 
 Backwards through attention torch's flash kernel for CPUs takes up to five times as long in bfloat16 as in
 float32 (14.7 against 3.4 ms at 18 heads of 8 channels and 64 tokens): a seventh of a training step of the
@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 
 class Float32Attention(TorchFunctionMode):
-    """Inside, `scaled_dot_product_attention` reckons in float32 and answers in the query's own type."""
+    """Context in which `scaled_dot_product_attention` computes in float32 and returns the query's type."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None

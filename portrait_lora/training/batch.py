@@ -1,4 +1,4 @@
-"""From draws to their loss: what the denoiser is shown, what it should answer, how errors weigh.
+"""From draws to their loss: the denoiser's input, its target, and the weights of errors.
 
 Shape legend: B pictures, C latent channels, H W latent rows and columns.
 """
@@ -29,9 +29,9 @@ def accumulate(
     accelerator: Accelerator,
     scaled: Callable[[Tensor], Tensor],
 ) -> Tensor:
-    """Gradients of this process's slots, `micro_batch` slots at a time; processes meet once, at the end.
+    """Gradients of this process's slots, `micro_batch` at a time; processes synchronise once, at the end.
 
-    `draws` has one entry per slot: the person's picture, and the class's where there is one.  Returns the
+    `draws` has one entry per slot: a picture of the person, and one of the class, if any.  Returns the
     plain and the weighted loss (2,).
     """
     losses = torch.zeros(2, device=family.device)
@@ -51,7 +51,7 @@ def loss_sums(
     """The draws' share of a step's loss, weighted (with gradient) and plain (of the person's pictures).
 
     Both are sums over the draws divided by `slots`, the slots of the whole batch.  Pictures of different
-    size go through the denoiser in turn; the gradient is that of the whole batch.
+    sizes go through the denoiser in turn; the gradient is that of the whole batch.
     """
     groups: dict[tuple[int, ...], list[Draw]] = {}
     for drawn in draws:
@@ -98,7 +98,7 @@ def sample_losses(
 def _condition(
     family: Family, recipe: Recipe, encodings: cache.Encodings, group: Sequence[Draw]
 ) -> PromptCondition:
-    """The cached prompts; those of text encoders in training are read anew."""
+    """The cached prompt embeddings; recomputed if the text encoders are in training."""
     if recipe.text_encoder:
         return family.encode_prompts(["" if d.dropped else d.sample.caption for d in group])
     return _cached_prompts(family, encodings, group)
@@ -118,16 +118,16 @@ def _place_weights(
 
 
 def _masks(chosen: Sequence[cache.EncodedSample], device: torch.device) -> Tensor:
-    """(B, 1, H, W); a picture without a mask counts as a whole."""
+    """(B, 1, H, W); all ones for a picture without a mask."""
     masks = [torch.ones_like(s.mean_CHW[:1]) if s.mask_1HW is None else s.mask_1HW for s in chosen]
     return torch.stack(masks).to(device)
 
 
 @contextlib.contextmanager
 def _precision(family: Family, recipe: Recipe) -> Iterator[None]:
-    """Autocast as the recipe says, with attention in float32 where that is quicker.
+    """Autocast as configured, with attention in float32 where that is faster.
 
-    Not under gradient checkpointing: what is reckoned again there would be reckoned without it.
+    Not with gradient checkpointing: its recomputation would run outside this context.
     """
     device, mixed = family.device, recipe.mixed_precision
     again = any(getattr(m, "gradient_checkpointing", False) for m in family.denoiser.modules())

@@ -1,5 +1,5 @@
-"""Crops and captions encoded once.  Entries are keyed by what they were made from, so that a caption can
-never slide against a picture, and an edited caption or crop is encoded anew.
+"""Cache of encoded crops and captions.  Entries are keyed by their content, so that captions and pictures can
+never be mismatched, and an edited caption or crop is encoded again.
 
 Shape legend: B pictures, C latent channels, H W latent rows and columns, L tokens, D embedding width.
 """
@@ -31,7 +31,7 @@ _log = log.get(__name__)
 
 @dataclass(frozen=True, slots=True)
 class EncodedSample:
-    """One crop as the loop needs it; tensors are on the CPU, `condition` has one row.
+    """One encoded crop; tensors are on the CPU, `condition` has one row.
 
     `key` is the sha256 of the crop's file.  `mask_1HW` is the coverage (0..1) of the person, or of the head,
     per latent place, `mask_key` the digest of its file.
@@ -49,7 +49,7 @@ class EncodedSample:
 
 @dataclass(frozen=True, slots=True)
 class Encodings:
-    """All samples of a run, and the empty prompt that stands in for a dropped caption.
+    """All samples of a run, and the empty prompt for dropped captions.
 
     `prior` are pictures of the class, for prior preservation.
     """
@@ -65,10 +65,10 @@ def encode(
 ) -> Encodings:  # fmt: skip
     """Read the encodings of `crops` from `folder`, encoding what is missing, changed or damaged.
 
-    The mask of a sample is that of the head where `region` says so, of the person otherwise.
+    The mask of a sample is of the head if `region` is "head", else of the person.
 
-    The encoders are loaded only when something is missing, and freed.  Raises `ArtifactError` for a crop
-    that cannot be read, is not of its bucket's size, or whose encoding is not finite.
+    The encoders are loaded only when something is missing, and freed afterwards.  Raises `ArtifactError` for
+    a crop that cannot be read, is not of its bucket's size, or whose encoding is not finite.
     """
     persons, crops = len(crops), [*crops, *prior]
     base = family.base.digest if family.weights == "float32" else f"{family.base.digest} {family.weights}"
@@ -114,12 +114,12 @@ def encode(
 
 
 def mask_of(crop: CaptionedCrop, region: Region) -> Path | None:
-    """The file that says where the region is in a crop."""
+    """The mask file of the region in a crop."""
     return crop.head_path if region == "head" else crop.mask_path
 
 
 def without_mask(crops: Sequence[CaptionedCrop], region: Region) -> list[CaptionedCrop]:
-    """The crops of which nobody says where the region is."""
+    """The crops without a mask of the region."""
     return [crop for crop in crops if mask_of(crop, region) is None]
 
 
@@ -143,7 +143,7 @@ def _read(path: Path) -> dict[str, Tensor] | None:
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a dict
         if all(bool(t.isfinite().all()) for t in tensors.values()):
             return tensors
-        raise ValueError("it holds numbers that are not finite")
+        raise ValueError("it has values that are not finite")
     except (SafetensorError, OSError, ValueError) as error:
         _log.warning("%s is damaged (%s); encoding it again", path, error)
         return None
@@ -159,7 +159,7 @@ def _write(path: Path, tensors: dict[str, Tensor], of: object) -> dict[str, Tens
             "its encoding is not finite",
             where=of,
             got="NaN or infinity",
-            remedy="Encode in float32 (mixed_precision=no), or leave this one out.",
+            remedy="Encode in float32 (mixed_precision=no), or omit this one.",
         )
     manifest.write_bytes_atomic(path, save(value))
     return value

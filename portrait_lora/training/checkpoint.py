@@ -1,4 +1,4 @@
-"""Checkpoints: `checkpoints/step-000400/` with the adapter, the state to go on from, and a manifest.
+"""Checkpoints: `checkpoints/step-000400/` with the adapter, the state to resume from, and a manifest.
 
 safetensors and JSON only, never pickles.  `adapter.safetensors` is what others load;
 `optimizer.safetensors` holds the raw weights and the optimizer's moments, bit for bit, and `state.json` its
@@ -27,14 +27,14 @@ ADAPTER: Final = "adapter.safetensors"
 _OPTIMIZER: Final = "optimizer.safetensors"
 _STATE: Final = "state.json"
 FILES: Final = (_OPTIMIZER, _STATE)
-"""What only this program writes into a checkpoint, whole or not."""
+"""Files that only this program writes into a checkpoint, complete or not."""
 _NAME: Final = re.compile(r"step-(\d{6,})")
 _log = log.get(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A whole checkpoint; `settings` are those of the run that wrote it, `numbers` the updater's."""
+    """A complete checkpoint; `settings` are those of the run that wrote it, `numbers` the updater's."""
 
     folder: Path
     step: int
@@ -59,9 +59,9 @@ def write(
     numbers: Mapping[str, object],
     settings: Mapping[str, object],
 ) -> Checkpoint:
-    """Write one checkpoint whole or not at all.
+    """Write one checkpoint atomically.
 
-    Raises `PortraitError` for weights that are not finite; whatever goes wrong, the checkpoints before stay.
+    Raises `PortraitError` for weights that are not finite; whatever fails, earlier checkpoints stay.
     """
     wrong = [n for n, t in tensors.items() if n.startswith(("param/", "average/")) and not t.isfinite().all()]
     if wrong:
@@ -80,7 +80,7 @@ def write(
 
 
 def read_tensors(checkpoint: Checkpoint, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of a checkpoint.  Raises `ArtifactError` when they are of another adapter."""
+    """The tensors of a checkpoint.  Raises `ArtifactError` when they belong to another adapter."""
     try:
         tensors = load_file(checkpoint.folder / _OPTIMIZER)
     except SafetensorError as error:
@@ -99,7 +99,7 @@ def read_tensors(checkpoint: Checkpoint, parameters: Mapping[str, Tensor]) -> di
 
 
 def find(checkpoints: Path) -> list[Checkpoint]:
-    """The whole checkpoints, oldest first; a damaged one is named in a warning and left out."""
+    """The complete checkpoints, oldest first; a damaged one is skipped with a warning."""
     if not checkpoints.is_dir():
         return []
     complete: list[Checkpoint] = []
@@ -119,7 +119,7 @@ def find(checkpoints: Path) -> list[Checkpoint]:
 
 
 def drop_unplanned(checkpoints: Path, planned: Sequence[int], before: int) -> None:
-    """Remove checkpoints that an interruption left between the planned ones, once a later one is whole."""
+    """Remove unplanned checkpoints, left by interruptions, once a later one is complete."""
     for folder in checkpoints.glob("step-*"):
         match = _NAME.fullmatch(folder.name)
         if match and int(match[1]) < before and int(match[1]) not in planned:

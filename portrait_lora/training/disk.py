@@ -1,4 +1,4 @@
-"""Two runs at once in one folder."""
+"""A lock against two runs at once in one folder."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from portrait_lora.errors import InputError
 
 @contextmanager
 def only_run(folder: Path, holder: bool = True) -> Iterator[None]:
-    """Hold the folder for this process; the system lets go of it when the process dies.
+    """Lock the folder for this process; the system releases it when the process dies.
 
-    May be entered again by the thread that holds it.  Of several processes of one run only one is the
-    `holder`.  Raises `InputError` when another run holds it.
+    Reentrant in the same thread.  Of several processes of one run only one is the `holder`.  Raises
+    `InputError` when another run has locked it.
     """
     if not holder:
         yield
@@ -30,7 +30,7 @@ def only_run(folder: Path, holder: bool = True) -> Iterator[None]:
         raise InputError(
             "another run is training into this folder",
             where=folder,
-            remedy="Wait until it ends, or name this one differently: -s run=NAME",
+            remedy="Wait until it ends, or use another name for this one: -s run=NAME",
         ) from error
     try:
         yield

@@ -1,4 +1,4 @@
-"""How chance is drawn: every number is a function of (seed, step, slot, sample)."""
+"""Random draws: every number is a function of (seed, step, slot, sample)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from portrait_lora.training.recipe import Recipe
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """What chance decides for one slot of one step; `noise_level` is a timestep or a sigma."""
+    """The random draws for one slot of one step; `noise_level` is a timestep or a sigma."""
 
     sample: cache.EncodedSample
     noise_level: float
@@ -28,7 +28,7 @@ class Draw:
 def draw(
     recipe: Recipe, encodings: cache.Encodings, schedule: NoiseSchedule | FlowSchedule, step: int, slot: int
 ) -> Draw:
-    """Everything random about one slot of a batch, from generators of its own.
+    """The draws for one slot of a batch, from its own generators.
 
     The order is a new permutation of the samples per epoch.
     """
@@ -46,7 +46,7 @@ def draw(
 def draw_prior(
     recipe: Recipe, encodings: cache.Encodings, schedule: NoiseSchedule | FlowSchedule, step: int, slot: int
 ) -> Draw:
-    """The picture of the class that stands beside a slot; its caption is never dropped."""
+    """The draws for the class picture of a slot; its caption is never dropped."""
     sample = encodings.prior[_turn(recipe, "prior order", len(encodings.prior), step, slot)]
     u = loss.draw_uniform(_generator(recipe.seed, "prior timestep", step))
     own = _generator(recipe.seed, "prior", step, slot, sample.key)
@@ -57,7 +57,7 @@ def draw_prior(
 
 
 def _turn(recipe: Recipe, what: str, samples: int, step: int, slot: int) -> int:
-    """Which sample has its turn: each comes once per epoch."""
+    """The index of the sample: each occurs once per epoch."""
     epoch, place = divmod(step * recipe.batch_size + slot, samples)
     order = torch.randperm(samples, generator=_generator(recipe.seed, what, epoch))
     return int(order[place])

@@ -1,8 +1,8 @@
-"""An adapter as a file, in the layouts that others load.
+"""Export of an adapter file in the layouts that other programs load.
 
 Two layouts: diffusers (`unet.<layer>.lora_A.weight`, the scale folded into `lora_B` because the loader takes
-alpha = rank without metadata), and kohya (`<layer>.lora_down.weight` with `.alpha`, the layers named as
-`families.lora_readers` says) for ComfyUI and A1111.
+alpha = rank without metadata), and kohya (`<layer>.lora_down.weight` with `.alpha`, layer names from
+`families.lora_readers`) for ComfyUI and A1111.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from portrait_lora.records import Adapter, FamilyName
 
 
 def kohya_state(state: Mapping[str, Tensor], alpha: float, family: FamilyName) -> dict[str, Tensor]:
-    """A diffusers state as ComfyUI (and A1111, for UNets) reads it, layer by layer.
+    """A diffusers state in the layout that ComfyUI (and A1111, for UNets) reads, layer by layer.
 
     The reader multiplies B by alpha/rank, so B is unfolded; the rank is that of the file's own A.  DoRA's
-    magnitudes become `.dora_scale`, (out, 1, ...).  Raises `InputError` for a layer that it has no name for.
+    magnitudes become `.dora_scale`, (out, 1, ...).  Raises `InputError` for a layer without a name there.
     """
     out: dict[str, Tensor] = {}
     for key, value in state.items():
@@ -55,7 +55,7 @@ def adapter_bytes(
 
 
 def _same_bytes(data: bytes) -> bytes:
-    """The file with its header in a fixed order: the library's own order of metadata is random."""
+    """The file with its header in a fixed order: the library's order of metadata is random."""
     length = int.from_bytes(data[:8], "little")
     header = json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)  # the tensors stay aligned
@@ -70,11 +70,11 @@ def export_diffusers(source: Adapter, path: Path) -> Adapter:
 
 
 def export_kohya(source: Adapter, path: Path, *, shared: bool = False) -> Path:
-    """Write an adapter file of ours for ComfyUI and A1111, and read it back as they do.
+    """Convert one of our adapter files for ComfyUI and A1111, and read it back as they do.
 
-    Only its owner may read it, unless `shared`.
+    It is readable by its owner only, unless `shared`.
 
-    Raises `InputError` for a layer that they have no name for, `ArtifactError` when what is read differs.
+    Raises `InputError` for a layer without a name there, `ArtifactError` when the result differs.
     """
     header = {k: str(v) for k, v in read_header(source.path).get("__metadata__", {}).items()}
     state = kohya_state(load_file(source.path), source.alpha, source.family)
@@ -85,10 +85,10 @@ def export_kohya(source: Adapter, path: Path, *, shared: bool = False) -> Path:
 
 
 def read_back(source: Adapter, path: Path) -> int:
-    """How many layers a reader of the kohya layout applies; each must change what the source's changes.
+    """The number of layers that a reader of the kohya layout applies; each must equal the source's.
 
-    A reader looks every layer of the model up under its own name for it, and applies up x down x
-    alpha/rank.  Raises `ArtifactError` for layers that it would not find, find twice, or apply otherwise.
+    A reader looks up every layer of the model by its name in that layout, and applies up x down x
+    alpha/rank.  Raises `ArtifactError` for layers that it would miss, find twice, or apply differently.
     """
     wanted, file = load_file(source.path), load_file(path)
     layers = [k.removesuffix(".lora_A.weight") for k in wanted if k.endswith(".lora_A.weight")]
@@ -108,17 +108,17 @@ def read_back(source: Adapter, path: Path) -> int:
         if magnitude is not None:
             same = same and torch.equal(file[f"{name}.dora_scale"].flatten(), magnitude.flatten())
         if not same:
-            raise ArtifactError("the exported file changes a layer otherwise", where=path, got=name)
+            raise ArtifactError("the exported file changes a layer differently", where=path, got=name)
         read |= {f"{name}.{end}" for end in ("lora_down.weight", "lora_up.weight", "alpha", "dora_scale")}
     unread = sorted(set(file) - read)
     if not layers or unread:
-        got = f"{len(unread)} tensors that nobody looks for, {unread[0]}" if unread else "no layer"
-        raise ArtifactError("the exported file does not fit its reader", where=path, got=got)
+        got = f"{len(unread)} tensors that no reader uses, {unread[0]}" if unread else "no layer"
+        raise ArtifactError("the exported file does not match its reader", where=path, got=got)
     return len(layers)
 
 
 def _same_layers(source: Path, path: Path) -> None:
-    """Read what was written: as many layers as the source, and more than none."""
+    """Check the written file: as many layers as the source, and at least one."""
     needed, got = lora_layers(source), lora_layers(path)
     if got == 0 or got != needed:
         raise ArtifactError("the exported file lacks layers", where=path, got=got, needed=needed)

@@ -1,4 +1,4 @@
-"""Ctrl-C and a scheduler's SIGTERM as a request: the step in progress is finished first."""
+"""Ctrl-C and SIGTERM as a request to stop: the step in progress is finished first."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _log = log.get(__name__)
 
 
 class Stop(Exception):
-    """Raised inside the loop, at a step's end, once a stop was asked for."""
+    """Raised in the loop, after a step, once a stop was requested."""
 
 
 class StopRequest:
-    """`asked` turns true at the first signal; a second one interrupts at once."""
+    """`requested` becomes true at the first signal; a second one interrupts at once."""
 
     def __init__(self) -> None:
         self.requested = False
@@ -33,7 +33,7 @@ class StopRequest:
 
 @contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """Collect SIGINT and SIGTERM while inside; outside the main thread nothing is changed."""
+    """Context that collects SIGINT and SIGTERM; outside the main thread it has no effect."""
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request

@@ -1,4 +1,4 @@
-"""The loop.  Every draw is a function of (seed, step, sample), so a resumed run is the same run."""
+"""The training loop.  Every draw is a function of (seed, step, sample), so resuming changes nothing."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ OnCheckpoint = Callable[[Adapter], bool | None]
 
 
 class Run:
-    """The state of a run in progress: model, optimizer and where they are written."""
+    """The state of a run in progress: model, optimizer and output paths."""
 
     def __init__(
         self, family: Family, encodings: cache.Encodings, out_dir: Path, recipe: Recipe, about: Adapter,
@@ -56,7 +56,7 @@ class Run:
         self.updater = Updater(self.parameters, recipe, family.device)
 
     def go(self, planned: tuple[int, ...], on_checkpoint: OnCheckpoint | None) -> TrainResult:
-        """Resume, run to the last planned step or until told to stop, and report."""
+        """Resume, run to the last planned step or until `on_checkpoint` stops it, and return the result."""
         old = next((c for c in reversed(self.existing) if c.step <= planned[-1]), None)
         if old:
             self.updater.restore(checkpoint.read_tensors(old, self.parameters), old.numbers)
@@ -68,7 +68,7 @@ class Run:
         self.plain.train()
         try:
             with metrics(self.metrics, self.step, write=self.accelerator.is_main_process) as write:
-                # A kill may have cut the answer short: it is asked again.
+                # A kill may have interrupted the callback: it is called again.
                 again = old is not None and old.step in planned[:-1]
                 if not (again and old and self._enough(old.adapter, on_checkpoint)):
                     self._loop(planned, write, on_checkpoint)
@@ -113,13 +113,13 @@ class Run:
                 "training stopped",
                 where=self.checkpoints,
                 got=f"{saved[-1] if saved else 0} of {last} steps saved",
-                remedy="Run the same command again to go on.",
+                remedy="Run the same command again to continue.",
             ) from error
 
     def _gradients(self, stop: StopRequest) -> tuple[float, float, bool]:
         """Gradients of one batch; its mean loss without and with weights, and whether to stop after it.
 
-        Every process answers alike: a signal to one stops all at the same step.
+        Every process returns the same: a signal to one stops all at the same step.
         """
         while True:
             try:
@@ -140,7 +140,7 @@ class Run:
         return plain, weighted, stopping > 0.0
 
     def _share_text_gradients(self) -> None:
-        """Their mean over the processes; the wrapper round the denoiser does the same for its own."""
+        """Average text encoder gradients over the processes; the denoiser's wrapper does so for its own."""
         named = self.parameters.items()
         # SDXL leaves out the last layer of its encoders: no gradient there, in any process.
         text = [p for n, p in named if n.startswith("text_encoder") and p.grad is not None]
@@ -152,9 +152,9 @@ class Run:
             parameter.grad = part.view_as(parameter).clone()
 
     def _draws(self) -> list[tuple[Draw, ...]]:
-        """This process's slots of the batch: the person's picture, and the class's beside it.
+        """The draws for this process's slots of the batch: the person's picture, and the class's if any.
 
-        Slots that follow each other, as the parts of a batch are in one process: the sums are then the same.
+        Slots are consecutive, like the micro-batches in one process, so that the sums are the same.
         """
         each = self.recipe.batch_size // self.accelerator.num_processes
         mine = range(self.accelerator.process_index * each, (self.accelerator.process_index + 1) * each)
@@ -168,7 +168,7 @@ class Run:
         return self.updater(step)
 
     def _enough(self, adapter: Adapter, on_checkpoint: OnCheckpoint | None) -> bool:
-        """Whether `on_checkpoint` ends the run; the main process asks for all."""
+        """Whether `on_checkpoint` ends the run; the main process decides for all."""
         if on_checkpoint is None:
             return False
         answer = [bool(on_checkpoint(adapter)) if self.accelerator.is_main_process else False]
@@ -207,7 +207,7 @@ class Run:
 def _final_loss(path: Path, steps: int) -> float | None:
     """Mean loss of the last tenth of the steps, from the file: the same for a resumed run.
 
-    Where all of these were skipped, the loss of the last step that was not; None without any.
+    If all of these were skipped, the loss of the last step that was not; None without any.
     """
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     good = [r for r in rows if "skipped" not in r and r["step"] <= steps]

@@ -1,8 +1,8 @@
 """The loss: what is asked of a denoiser, and at which noise.  Pure functions; weights are in `loss_weights`.
 
-Variance-preserving bases answer epsilon or v, flow-matching bases a velocity.  The whole loss of a step is
+Variance-preserving bases predict epsilon or v, flow-matching bases a velocity.  The whole loss of a step is
 the mean over its slots of weight × mean squared error, with the weights of noise levels, places and
-prior preservation: L = E[w |answer - target|^2] + lambda E[w' |answer' - target'|^2] over pictures of the
+prior preservation: L = E[w |pred - target|^2] + lambda E[w' |pred' - target'|^2] over pictures of the
 person and of the class (Ruiz et al. 2023, eq. 2).
 
 Shape legend: B pictures, C latent channels, H W latent rows and columns, T steps of the schedule.
@@ -20,13 +20,13 @@ from torch import Tensor
 from portrait_lora.families.family import FlowSchedule, NoiseSchedule
 
 _EDGE: Final = 1e-5
-"""Quantiles stay this far from 0 and 1, where a logit-normal has its limits."""
+"""Quantiles are clipped this far from 0 and 1, where the logit-normal diverges."""
 
 
 def add_noise(
     schedule: NoiseSchedule | FlowSchedule, latents_BCHW: Tensor, noise_BCHW: Tensor, level_B: Tensor
 ) -> Tensor:
-    """The noisy latents at timesteps t or noise shares sigma.
+    """The noisy latents at timesteps t or noise levels sigma.
 
     x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) noise (Ho et al. 2020, eq. 4), or on the straight line
     x_sigma = (1 - sigma) x_0 + sigma noise (Lipman et al. 2023, section 4.1; Esser et al. 2024, eq. 13).
@@ -41,7 +41,7 @@ def add_noise(
 def target(
     schedule: NoiseSchedule | FlowSchedule, latents_BCHW: Tensor, noise_BCHW: Tensor, timestep_B: Tensor
 ) -> Tensor:
-    """What the denoiser is to answer.
+    """The denoiser's target.
 
     The noise; v = sqrt(a_t) noise - sqrt(1 - a_t) x_0 (Salimans & Ho 2022, appendix D); or the velocity of
     the straight line, noise - x_0 (Lipman et al. 2023, eq. 14 with time towards the noise).
@@ -57,7 +57,7 @@ def target(
 def sample_loss(answer_BCHW: Tensor, target_BCHW: Tensor, weight_B1HW: Tensor | None = None) -> Tensor:
     """Mean squared error of each sample, (B,) float32.
 
-    `weight_B1HW` weighs the places of the latent; it is normalised to mean 1 per sample, so that a small
+    `weight_B1HW` weights the latent pixels; it is normalised to mean 1 per sample, so that a small
     face does not shrink the step.
     """
     error_BCHW = (answer_BCHW.float() - target_BCHW.float()).square()
@@ -68,10 +68,10 @@ def sample_loss(answer_BCHW: Tensor, target_BCHW: Tensor, weight_B1HW: Tensor | 
 
 
 def target_within(mask_B1HW: Tensor, target_BCHW: Tensor, bare_BCHW: Tensor) -> Tensor:
-    """The photo's target inside the mask, the bare base's own answer outside it, mixed by its coverage.
+    """The photo's target inside the mask, the bare base's prediction outside, interpolated by its coverage.
 
-    What lies outside is thereby kept as the base would draw it from the same caption, as Li & Hoiem 2016
-    (Learning without Forgetting, eq. 3) keep old outputs: a likeness is learnt, a backdrop is not.
+    This preserves the base's output for the same caption outside the mask, like Li & Hoiem 2016 (Learning
+    without Forgetting, eq. 3): the likeness is learnt, the backdrop is not.
     """
     return mask_B1HW * target_BCHW + (1.0 - mask_B1HW) * bare_BCHW.to(target_BCHW.dtype)
 
@@ -82,9 +82,9 @@ def _shares(schedule: NoiseSchedule, timestep_B: Tensor, like: Tensor) -> tuple[
 
 
 def logit_normal_sigma(quantile: float, mean: float = 0.0, std: float = 1.0) -> float:
-    """The noise share at a quantile of the logit-normal law: sigmoid(mean + std × Phi^-1(quantile)).
+    """The noise level at a quantile of the logit-normal law: sigmoid(mean + std × Phi^-1(quantile)).
 
-    Esser et al. 2024, section 3.1, eq. 19; mean 0 and std 1 are their best.
+    Esser et al. 2024, section 3.1, eq. 19; mean 0 and std 1 are their best values.
     """
     z = NormalDist().inv_cdf(min(max(quantile, _EDGE), 1.0 - _EDGE))
     return 1.0 / (1.0 + math.exp(-(mean + std * z)))
@@ -96,7 +96,7 @@ def shifted_sigma(sigma: float, shift: float) -> float:
 
 
 def stratified(u: float, slot: int, slots: int) -> float:
-    """A quantile in [0, 1) for one slot of a batch: all share one draw `u` and stand evenly apart.
+    """A quantile in [0, 1) for one slot of a batch: all share one draw `u` and are evenly spaced.
 
     Each slot alone is uniform (Kingma et al. 2021, appendix I.1).
     """
@@ -104,9 +104,9 @@ def stratified(u: float, slot: int, slots: int) -> float:
 
 
 def stratified_timestep(steps: int, u: float, slot: int, slots: int) -> int:
-    """The timestep of one slot of a batch: the slots share one draw `u` in [0, 1) and stand evenly apart.
+    """The timestep of one slot of a batch: the slots share one draw `u` in [0, 1) and are evenly spaced.
 
-    Each slot alone is uniform over the schedule; together they cover it, which steadies the loss
+    Each slot alone is uniform over the schedule; together they cover it, which reduces the loss's variance
     (Kingma et al. 2021, appendix I.1).
     """
     return min(int(stratified(u, slot, slots) * steps), steps - 1)

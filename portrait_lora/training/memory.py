@@ -1,4 +1,4 @@
-"""When memory runs short: smaller parts of a batch, activations computed twice."""
+"""Saving memory: smaller micro-batches, gradient checkpointing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class _Checkpointed(Protocol):
 
 
 def use_checkpointing(denoiser: nn.Module, on: bool) -> None:
-    """Keep activations, or compute them again in the backward pass (Chen et al. 2016)."""
+    """Switch gradient checkpointing, which recomputes activations in the backward pass (Chen et al. 2016)."""
     if isinstance(denoiser, _Checkpointed):
         if on:
             denoiser.enable_gradient_checkpointing()
@@ -34,7 +34,7 @@ def is_out_of_memory(error: RuntimeError) -> bool:
 
 
 def halved(micro_batch: int, error: RuntimeError) -> int:
-    """Half as many samples at a time; the batch stays the same.  `PortraitError` when one is too many."""
+    """Halve the micro-batch; the batch stays the same.  `PortraitError` when one sample is too many."""
     if micro_batch <= 1:
         raise PortraitError(
             "not enough memory for one sample at a time",
@@ -44,5 +44,5 @@ def halved(micro_batch: int, error: RuntimeError) -> int:
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     smaller = (micro_batch + 1) // 2
-    _log.warning("out of memory: %d samples at a time now, same batch", smaller)
+    _log.warning("out of memory: micro-batch reduced to %d, same batch", smaller)
     return smaller

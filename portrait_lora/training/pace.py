@@ -1,4 +1,4 @@
-"""How fast a run goes, for people to see, and its curves for tensorboard."""
+"""Training speed for the progress line, and curves for tensorboard."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Pace:
         self._times: deque[float] = deque([time.monotonic()], maxlen=_WINDOW + 1)
 
     def after(self, step: int) -> dict[str, float | str]:
-        """What to show beside the bar after a step."""
+        """The fields of the progress line after a step."""
         self._times.append(time.monotonic())
         seconds = max((self._times[-1] - self._times[0]) / (len(self._times) - 1), 1e-9)
         return {
@@ -37,23 +37,23 @@ class Pace:
 
 
 def duration(seconds: float) -> str:
-    """About how long, in words: 40 s, 12 min, 3.5 h."""
+    """A duration as text: 40 s, 12 min, 3.5 h."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 class WriteStep(Protocol):
-    """Writes the numbers of one step."""
+    """Writes the metrics of one step."""
 
     def __call__(self, step: int, loss: float, weighted: float, update: Update, skipped: int) -> None: ...
 
 
 @contextmanager
 def metrics(path: Path, after: int, *, write: bool) -> Iterator[WriteStep]:
-    """`metrics.jsonl`, cut back to step `after`, and tensorboard beside it where that is installed.
+    """`metrics.jsonl`, truncated after step `after`, and tensorboard if it is installed.
 
-    The file tells of numbers that chance and settings decide, not of time: a resumed run writes the same.
+    The file has no timings, so a resumed run writes the same bytes.
     """
     if not write:
         yield lambda step, loss, weighted, update, skipped: None

@@ -1,7 +1,7 @@
-"""What a run will need and how it will be done on this machine, told before it begins.
+"""Planning of a run on this machine: memory, time, and how to fit.
 
-All figures are estimates: costs counted on the models themselves at one size (forward TFLOP, activations kept
-and recomputed, bfloat16), scaled to the size asked for, and a speed measured with one matrix product.
+All figures are estimates: costs counted on the models at one size (forward TFLOP, activations kept and
+recomputed, bfloat16), scaled to the requested size, and a speed measured with one matrix product.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # tables and proposals are reckoned without torch
 
 @dataclass(frozen=True, slots=True)
 class _Cost:
-    """One base at one size, per sample."""
+    """Costs of one base at one size, per sample."""
 
     parameters_b: float
     px: int
@@ -40,7 +40,7 @@ _COSTS: Final[Mapping[FamilyName, _Cost]] = {
     "qwen_image": _Cost(20.0, 1024, 130.0, 31.0, 2.2),
 }
 _TEXT_B: Final[Mapping[FamilyName, float]] = {"sd15": 0.12, "sdxl": 0.82}
-"""Billions of weights in the text encoders that can be trained along."""
+"""Billions of weights in the text encoders that can be trained as well."""
 _EMBEDDED: Final = _Cost(0.014, 128, 0.00103, 0.005, 0.002)
 _BYTES: Final[Mapping[Weights, float]] = {
     "float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "int8": 1.1, "nf4": 0.6,
@@ -49,18 +49,18 @@ _BYTES_TRAINED: Final[Mapping[OptimizerName, int]] = {"adamw": 16, "adamw8bit": 
 _QUANTISED: Final[tuple[Weights, ...]] = ("int8", "nf4")
 _OVERHEAD_GB: Final = 1.5
 SPARE: Final = 0.92
-"""The share of a GPU's memory that may be planned with."""
+"""Fraction of a GPU's memory to plan with."""
 _TRAIN_OVER_FORWARD: Final = 2.2
 _RECOMPUTED_OVER_FORWARD: Final = 3.0
 _EFFICIENCY: Final = 0.45
-"""Share of a large matrix product's speed that a denoiser reaches."""
+"""Speed of a denoiser relative to a large matrix product."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What is asked for; `weights`, `checkpointing` and `micro_batch` may be left to `choose_means`.
+    """The requested training; `weights`, `checkpointing` and `micro_batch` may be left to `choose_means`.
 
-    `prior`: pictures of the class are learnt beside those of the person.
+    `prior`: also train on pictures of the class.
     """
 
     base: BaseModel
@@ -74,7 +74,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """How the run is done; `memory_gb` is its estimate, `fits` whether the device has that much."""
+    """The chosen means; `memory_gb` is the estimate, `fits` whether the device has that much."""
 
     weights: Weights
     gradient_checkpointing: bool
@@ -85,10 +85,10 @@ class Means:
 
 
 def choose_means(job: Job, *, memory_gb: float | None, default: Weights, gpu: bool = True) -> Means:
-    """The quickest way that fits: whole batches, then parts of them, activations twice, a quantised base.
+    """The fastest means that fit: whole batches, micro-batches, gradient checkpointing, a quantised base.
 
-    `memory_gb` is the device's; None (unknown) takes what was asked for.  `default` is how the base is held
-    when nothing else is said.  Without a `gpu` the base is never quantised: that needs CUDA.
+    `memory_gb` is the device's; None (unknown) takes the request as it is.  `default` is the data type of the
+    base's weights.  Without a `gpu` the base is never quantised: that needs CUDA.
     """
     if memory_gb is None:
         weights = default if job.weights == "auto" else job.weights
@@ -112,7 +112,7 @@ def choose_means(job: Job, *, memory_gb: float | None, default: Weights, gpu: bo
 
 
 def _ways(job: Job, default: Weights, gpu: bool = True) -> Iterator[tuple[Weights, bool, int]]:
-    """All ways that leave what was asked for as it is, the quickest first."""
+    """All means that satisfy the request, fastest first."""
     held: list[Weights] = [default, *(_QUANTISED if gpu else ())] if job.weights == "auto" else [job.weights]
     twice = [False, True] if job.checkpointing == "auto" else [job.checkpointing]
     micros = [min(job.micro_batch or job.recipe.batch_size, job.recipe.batch_size)]
@@ -124,19 +124,19 @@ def _ways(job: Job, default: Weights, gpu: bool = True) -> Iterator[tuple[Weight
 def _explained(way: Means, first: Means, memory_gb: float) -> Means:
     have = f"{memory_gb:.0f} GB"
     if not way.fits:
-        room = f"{memory_gb * SPARE:.1f} of {have} can be planned with"
+        room = f"{memory_gb * SPARE:.1f} of {have} is usable"
         reason = f"even this needs about {way.memory_gb:.1f} GB and {room}: expect to run out of memory"
     elif way == first:
-        reason = f"the quickest way needs about {way.memory_gb:.0f} GB of {have}"
+        reason = f"the fastest way needs about {way.memory_gb:.0f} GB of {have}"
     else:
         reason = (
-            f"quicker ways need up to {first.memory_gb:.0f} GB of {have}; this needs {way.memory_gb:.0f} GB"
+            f"faster ways need up to {first.memory_gb:.0f} GB of {have}; this needs {way.memory_gb:.0f} GB"
         )
     return Means(way.weights, way.gradient_checkpointing, way.micro_batch, way.memory_gb, way.fits, reason)
 
 
 def memory_needed_gb(job: Job, weights: Weights, checkpointing: bool, micro_batch: int) -> float:
-    """Weights, adapter with its gradients and moments, activations, and what the libraries take."""
+    """Weights, adapter with its gradients and moments, activations, and library overhead."""
     cost = _cost(job.base)
     kept = cost.recomputed_gb if checkpointing else cost.kept_gb
     samples = micro_batch * (2 if job.prior else 1)
@@ -150,7 +150,7 @@ def memory_needed_gb(job: Job, weights: Weights, checkpointing: bool, micro_batc
 
 
 def adapter_parameters(job: Job) -> float:
-    """Roughly: 23 million at rank 16 on SDXL's attentions; twice that on everything."""
+    """Roughly: 23 million at rank 16 on SDXL's attention layers; twice that with convolutions."""
     size = max(job.base.parameters_b, 0.01) / 2.6
     wide = 2.2 if job.recipe.targets == "attention_and_conv" else 1.0
     return 23e6 * job.recipe.rank / 16 * size ** (2 / 3) * wide
@@ -162,13 +162,13 @@ def _bytes_trained(job: Job) -> int:
 
 
 def disk_needed_gb(job: Job) -> float:
-    """All checkpoints with their optimizer's state."""
+    """Size of all checkpoints with their optimizer state."""
     each = adapter_parameters(job) * _bytes_trained(job)
     return job.checkpoints * each / 1e9
 
 
 def seconds_needed(job: Job, means: Means, tflops: float) -> float:
-    """Training alone, without loading and without selection; `tflops` is the device's speed in TFLOP/s."""
+    """Training only, without loading and selection; `tflops` is the device's speed in TFLOP/s."""
     over = _RECOMPUTED_OVER_FORWARD if means.gradient_checkpointing else _TRAIN_OVER_FORWARD
     samples = job.recipe.steps * job.recipe.batch_size * (2 if job.prior else 1)
     over += 0.0 if job.recipe.learn_region == "picture" else 1.0  # the bare base answers too

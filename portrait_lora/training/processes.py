@@ -1,7 +1,7 @@
-"""Several processes of one run (`torchrun`, `accelerate launch`): the first leads, the others train along.
+"""Distributed training (`torchrun`, `accelerate launch`): the first process leads, the others follow.
 
-Only the first process reads the command, writes files and decides what is to be done.  The others wait for
-its jobs (what to train, and with which means), so they can neither decide otherwise nor write the same files.
+Only the first process parses the command, writes files and makes decisions.  The others wait for its jobs
+(what to train, and with which means), so they can neither decide differently nor write the same files.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ _FAMILIES: Final = ("ACCELERATE_", "FSDP_", "FP8_", "MEGATRON_LM_", "PARALLELISM
 _HARMLESS: Final = {"ACCELERATE_DEBUG_MODE", "ACCELERATE_LOG_LEVEL", "ACCELERATE_ENABLE_RICH"}
 _NEUTRAL: Final = {"", "0", "1", "no", "false", "none", "default"}
 _PATIENCE: Final = timedelta(days=7)
-"""A process may wait as long as the first one draws and looks at portraits."""
+"""Time limit for waiting while the first process generates and scores portraits."""
 _POLL_S: Final = 0.1
 _GOODBYE_S: Final = 10.0
 _log = log.get(__name__)
 
 
 def count() -> int:
-    """How many processes train together."""
+    """The number of processes."""
     return _number("WORLD_SIZE", 1)
 
 
 def rank() -> int:
-    """The place of this process among them; 0 leads."""
+    """The rank of this process; 0 leads."""
     return _number("RANK", 0)
 
 
 def follows() -> bool:
-    """Whether this process only trains along."""
+    """Whether this process is a follower."""
     return count() > 1 and rank() > 0
 
 
@@ -55,21 +55,21 @@ def _number(name: str, default: int) -> int:
 
 
 def ignore_environment() -> list[str]:
-    """Drop the variables with which the environment would change weights or placement; returns those set.
+    """Unset environment variables that would change weights or placement; returns those that were set.
 
-    `accelerate launch` sets some of them from a file of its own, unseen: only `likeness.yaml` decides.
+    `accelerate launch` sets some of them from its own configuration file: only `likeness.yaml` counts.
     """
     names = sorted(n for n in os.environ if n.startswith(_FAMILIES) and n not in _HARMLESS)
     values = {name: os.environ.pop(name) for name in names}
     set_here = [n for n in names if values[n].lower() not in _NEUTRAL]
     if set_here and rank() == 0:
         ignored = ", ".join(f"{name}={values[name]}" for name in set_here)
-        _log.warning("ignored, since likeness.yaml alone decides how to train: %s", ignored)
+        _log.warning("ignored, because training is configured by likeness.yaml alone: %s", ignored)
     return set_here
 
 
 def open_accelerator(*, cpu: bool) -> Accelerator:
-    """The processes of this run as accelerate sees them; it neither casts, accumulates nor moves anything."""
+    """An `Accelerator` for the processes of this run that neither casts, accumulates nor moves anything."""
     ignore_environment()
     from accelerate import Accelerator
     from accelerate.utils import InitProcessGroupKwargs
@@ -83,7 +83,7 @@ def open_accelerator(*, cpu: bool) -> Accelerator:
 
 
 class _Leader:
-    """Numbers its jobs, so that several trainings in one process reach the others in order."""
+    """Publishes numbered jobs, so that several trainings in one process reach the others in order."""
 
     def __init__(self) -> None:
         self.jobs = 0
@@ -95,7 +95,7 @@ class _Leader:
         self.jobs += 1
 
     def end(self) -> None:
-        """The others may go; the store lives in this process, so wait until they know."""
+        """Release the followers, and wait for them, because the store lives in this process."""
         with suppress(RuntimeError):
             self.send(None)
             keys = [f"end-{i}" for i in range(1, count())]
@@ -110,19 +110,19 @@ def _leader() -> _Leader:
 
 
 def lead() -> None:
-    """Be there for the others from now on, so that they hear of the end whatever happens."""
+    """Context that releases the followers at its end, whatever happens."""
     if count() > 1:
         _leader()
 
 
 def share(job: Job) -> None:
-    """Let the other processes train along; nothing when there are none."""
+    """Send a job to the followers, if any."""
     if count() > 1:
         _leader().send(job)
 
 
 def jobs() -> Iterator[Job]:
-    """The jobs of the first process, until it ends.  Raises `PortraitError` when it is gone."""
+    """The jobs of the first process, until it ends.  Raises `PortraitError` when it has died."""
     try:
         store, number = _store(), 0
         while True:
@@ -137,12 +137,12 @@ def jobs() -> Iterator[Job]:
             number += 1
     except RuntimeError as error:
         raise PortraitError(
-            "the first process is gone", where=f"process {rank()}", got=str(error).splitlines()[0]
+            "the first process has died", where=f"process {rank()}", got=str(error).splitlines()[0]
         ) from error
 
 
 def _store() -> Store:
-    """The store of the launcher, or one in the first process; after a restart the old jobs do not count."""
+    """The launcher's store, or one in the first process; after a restart old jobs are ignored."""
     from torch.distributed import PrefixStore  # pyright: ignore[reportPrivateImportUsage]
     from torch.distributed.rendezvous import rendezvous
 
@@ -150,7 +150,7 @@ def _store() -> Store:
         store, _, _ = next(rendezvous("env://", timeout=_PATIENCE))
     except ValueError as error:
         raise InputError(
-            f"WORLD_SIZE speaks of {count()} processes, but not how they meet",
+            f"WORLD_SIZE is {count()}, but no rendezvous is configured",
             got=error,
             remedy="Start them with torchrun or accelerate launch, or unset WORLD_SIZE.",
         ) from error

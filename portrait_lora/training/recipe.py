@@ -1,4 +1,4 @@
-"""The numbers that decide a run's weights, checked once."""
+"""The training recipe: validated numbers that determine a run's weights."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ _NOT_NEGATIVE: Final = ("warmup_steps", "weight_decay", "prior_weight", "ema_dec
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """What is asked of a training, as far as it decides the weights; `settings` also names its data.
+    """The settings of a training that determine the weights; `settings` also identifies its data.
 
     `batch_size` counts over all processes.  `background_weight` below 1 lowers the loss outside the person's
-    mask.  `blocks` are beginnings of layer names that the adapter keeps to.  `timestep_shift` None stands for
-    the shift of the base's own scheduler.  `text_encoder` is the learning rate of an adapter on the text
-    encoders as a share of `learning_rate`; 0 stands for none.  `learn_region` "person" or "head" keeps what
-    lies outside to what the bare base answers.  Raises `InputError` for a number that cannot work.
+    mask.  `blocks` are prefixes of layer names to which the adapter is restricted.  `timestep_shift` None is
+    the shift of the base's scheduler.  `text_encoder` is the learning rate of an adapter on text encoders
+    as a fraction of `learning_rate`; 0 means none.  `learn_region` "person" or "head" keeps the base's
+    prediction elsewhere.  Raises `InputError` for invalid numbers.
     """
 
     rank: int
@@ -80,19 +80,19 @@ class Recipe:
                 value = float(getattr(self, name))
                 above = value > 1.0 and (names is _FRACTIONS or name == "ema_decay")
                 if not math.isfinite(value) or value < least or above:
-                    raise InputError("training cannot work with this", where=name, got=value, needed=needed)
+                    raise InputError("invalid training setting", where=name, got=value, needed=needed)
         if self.dora and self.adapter_kind != "lora":
-            raise InputError("DoRA goes with a plain LoRA only", where="dora", got=self.adapter_kind)
+            raise InputError("DoRA needs a plain LoRA", where="dora", got=self.adapter_kind)
         if self.optimizer == "prodigy" and 0.0 < self.text_encoder < 1.0:
             raise InputError(
-                "prodigy has one rate for all weights",
+                "prodigy has one learning rate for all weights",
                 where="training.text_encoder",
                 got=self.text_encoder,
                 needed="0 or 1",
             )
 
     def rate(self, step: int) -> float:
-        """The learning rate of the update that makes step `step` (from 1)."""
+        """The learning rate of step `step` (from 1)."""
         warm = min(1.0, step / self.warmup_steps) if self.warmup_steps else 1.0
         done = (step - 1) / self.steps
         if self.schedule == "linear":
@@ -102,26 +102,26 @@ class Recipe:
         return self.learning_rate * warm
 
     def target_modules(self, family: Family) -> tuple[str, ...]:
-        """`targets` in a family: endings of layer names."""
+        """`targets` in a family: suffixes of layer names."""
         layers = family.lora_layers
         return {"attention": layers.attention, "attention_and_conv": layers.everything}[self.targets]
 
     def blocks_in(self, family: Family) -> tuple[str, ...]:
-        """`blocks` in a family, with `IDENTITY` resolved: beginnings of layer names."""
+        """`blocks` in a family, with `IDENTITY` resolved: prefixes of layer names."""
         if self.blocks != IDENTITY:
             return self.blocks
         if not family.lora_layers.identity_blocks:
             raise InputError(
-                f"no identity blocks are known for {family.base.name}",
+                f"no identity layers are known for {family.base.name}",
                 where="training.blocks",
-                remedy="Name the blocks yourself, or leave the list empty.",
+                remedy="List the layers yourself, or leave the list empty.",
             )
         return family.lora_layers.identity_blocks
 
     def settings(self, family: Family, encodings: Encodings) -> dict[str, object]:
-        """What must be equal for a run to go on; a constant rate may be given more steps.
+        """The settings that must be equal for a run to resume; with a constant rate steps may be added.
 
-        Written into every checkpoint, so names and order stay as they are.
+        Written into every checkpoint, so names and order must not change.
         """
         numbers: dict[str, object] = {}
         for name in self.__slots__:
@@ -143,22 +143,22 @@ class Recipe:
 
 
 def refuse_other_settings(old: Mapping[str, object], new: Mapping[str, object], where: Path) -> None:
-    """Raise `InputError`, naming what differs, when a run cannot go on from `old`."""
+    """Raise `InputError` with the differences when a run cannot resume from `old`."""
     changed = sorted(k for k in {*old, *new} if old.get(k) != new.get(k))
     if changed:
         raise InputError(
             "the checkpoints here were trained with other settings",
             where=where,
             got="; ".join(f"{k} {old.get(k)!r} became {new.get(k)!r}" for k in changed),
-            remedy="Train into another run folder, or start this one afresh (resume off).",
+            remedy="Train into another run folder (-s run=NAME), or start this one again without resuming.",
         )
 
 
 def steps_for(photos: int, exposures_per_photo: int, batch_size: int) -> int:
-    """Steps such that each photo is seen `exposures_per_photo` times."""
+    """Number of steps that gives each photo `exposures_per_photo` exposures."""
     return max(1, math.ceil(photos * exposures_per_photo / batch_size))
 
 
 def checkpoint_schedule(steps: int, count: int) -> tuple[int, ...]:
-    """`count` steps at equal distances, the last one being `steps`."""
+    """`count` evenly spaced steps, the last one being `steps`."""
     return tuple(sorted({max(1, round(steps * (i + 1) / count)) for i in range(count)}))

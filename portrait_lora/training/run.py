@@ -38,17 +38,17 @@ def train(
     resume: bool = True,
     on_checkpoint: OnCheckpoint | None = None,
 ) -> TrainResult:
-    """Train an adapter on `crops` by `recipe` and leave its checkpoints in `out_dir`.
+    """Train an adapter on `crops` by `recipe` and write its checkpoints to `out_dir`.
 
-    `micro_batch` pictures are computed at a time, fewer once memory runs out.  `prior` are pictures of the
-    class, one beside each picture of the person.  An unfinished run in `out_dir` goes on to
-    bit-identical weights; `resume=False` starts afresh.  `on_checkpoint` is called after each planned
-    checkpoint, and again for the one that a run goes on from; it must leave the family's denoiser alone, and
-    ends the run by returning True.
+    `micro_batch` pictures are computed at a time, fewer once memory runs out.  `prior` are class pictures,
+    one per picture of the person.  An unfinished run in `out_dir` resumes to bit-identical weights;
+    `resume=False` starts again.  `on_checkpoint` is called after each planned checkpoint, and again for the
+    one that a run resumes from; it must not change the family's denoiser, and ends the run by returning
+    True.
 
-    Raises `InputError` for settings that cannot work, differ from those of the run in `out_dir`, or while
-    another run trains there; `PortraitError` for a full disk and once the numbers are not finite any more;
-    `Interrupted` once stopped, with the state of the last finished step on disk.
+    Raises `InputError` for settings that are invalid or differ from those of the run in `out_dir`, and while
+    another run trains there; `PortraitError` for a full disk and when gradients stay non-finite;
+    `Interrupted` when stopped, with the state of the last finished step on disk.
     """
     accelerator = accelerator or open_accelerator(cpu=family.device.type == "cpu")
     _refuse_what_cannot_work(family, crops, recipe, out_dir, accelerator.num_processes)
@@ -90,12 +90,12 @@ def _refuse_what_cannot_work(
         raise InputError("no pictures to train on", where=out_dir, needed="one crop or more")
     if recipe.batch_size % processes:
         raise InputError(
-            "the batch cannot be shared out", where="batch_size", got=recipe.batch_size,
+            "the batch cannot be divided among the processes", where="batch_size", got=recipe.batch_size,
             needed=f"a multiple of {processes}",
         )  # fmt: skip
     if recipe.learn_region != "picture" and (without := cache.without_mask(crops, recipe.learn_region)):
         raise InputError(
-            f"no mask says where the {recipe.learn_region} is",
+            f"some crops have no mask of the {recipe.learn_region}",
             where="training.learn_region",
             got=f"{len(without)} of {len(crops)} crops without, such as {without[0].path.name}",
             needed="a mask for each",
@@ -103,7 +103,7 @@ def _refuse_what_cannot_work(
         )
     if recipe.text_encoder and not family.lora_layers.text:
         raise InputError(
-            f"the text encoders of {family.base.family} carry no adapter",
+            f"adapters on the text encoders of {family.base.family} are not supported",
             where="training.text_encoder",
             got=recipe.text_encoder,
             needed="0, or a base of sd15 or sdxl",

@@ -1,4 +1,4 @@
-"""One update of the weights: optimizer, rate, clipping, loss scale, averaging; bad numbers are kept out."""
+"""One update of the weights: optimizer, learning rate, clipping, loss scale, averaging."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from portrait_lora.errors import PortraitError, require_extra
 from portrait_lora.training.recipe import Recipe
 
 MAX_SKIPPED: Final = 10
-"""So many steps in a row without finite numbers end the run."""
+"""Number of consecutive non-finite steps that ends the run."""
 _BETAS: Final = (0.9, 0.99)
 _SCALE: Final = 2.0**12
 _log = log.get(__name__)
@@ -24,7 +24,7 @@ _log = log.get(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """What an update did; `norm` is the gradient's before clipping.  `skipped` left the weights alone."""
+    """The result of an update; `norm` is the gradient norm before clipping.  `skipped`: weights unchanged."""
 
     rate: float
     norm: float
@@ -32,7 +32,7 @@ class Update:
 
 
 class Updater:
-    """Moves `parameters`; everything it remembers goes in and out through `state` and `restore`."""
+    """Updates `parameters`; its whole state is saved by `state` and restored by `restore`."""
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], recipe: Recipe, device: torch.device):
         self.parameters, self.recipe = parameters, recipe
@@ -50,10 +50,10 @@ class Updater:
         return self.scaler.scale(loss)
 
     def __call__(self, step: int) -> Update:
-        """Clip, set the rate of `step` (from 1), move the weights and their average.
+        """Clip, set the learning rate of `step` (from 1), update the weights and their average.
 
-        A gradient that is not finite (that of a bad loss never is) leaves them alone and is counted.
-        Raises `PortraitError` once `MAX_SKIPPED` steps in a row went wrong, or the later half of a short run.
+        A gradient that is not finite is skipped and counted.  Raises `PortraitError` after `MAX_SKIPPED`
+        such steps in a row, or for the later half of a short run.
         """
         rate = self.recipe.rate(step)
         for group in self.optimizer.param_groups:
@@ -73,7 +73,7 @@ class Updater:
         ends_badly = step == self.recipe.steps and 2 * self.skipped_in_a_row >= step
         if self.skipped_in_a_row >= MAX_SKIPPED or ends_badly:
             raise PortraitError(
-                "training has gone wrong",
+                "training has diverged",
                 where=f"step {step}",
                 got=f"{self.skipped_in_a_row} steps in a row without a finite gradient",
                 remedy="Lower training.learning_rate, or set mixed_precision=no. The checkpoints are good.",
@@ -94,7 +94,7 @@ class Updater:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Inside, the weights are their average, if one is kept."""
+        """Context in which the weights are their moving average, if there is one."""
         if self.average is None:
             yield
             return
@@ -107,7 +107,7 @@ class Updater:
                 parameter.copy_(own[name])
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, object]]:
-        """Tensors (`<what>/<parameter>`) and plain numbers: all that an equal continuation needs."""
+        """Tensors (`<what>/<parameter>`) and plain numbers: everything needed to resume bit-identically."""
         tensors = {f"param/{n}": p.detach() for n, p in self.parameters.items()}
         numbers: dict[str, object] = {"skipped": self.skipped, "skipped_in_a_row": self.skipped_in_a_row}
         own: dict[str, dict[str, object]] = {}
@@ -128,7 +128,7 @@ class Updater:
         return tensors, numbers
 
     def restore(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
-        """Put back, bit for bit, what `state` gave."""
+        """Restore the result of `state`, bit for bit."""
         self.skipped, self.skipped_in_a_row = int(numbers["skipped"]), int(numbers["skipped_in_a_row"])
         for group, old in zip(self.optimizer.param_groups, numbers["groups"], strict=True):
             group.update(old)
@@ -155,7 +155,7 @@ class Updater:
 
 
 def _groups(parameters: Mapping[str, nn.Parameter], recipe: Recipe) -> list[dict[str, Any]]:
-    """The denoiser's weights, and those of text encoders with their share of the rate."""
+    """Parameter groups: the denoiser's, and the text encoders' with their share of the learning rate."""
     text = [p for n, p in parameters.items() if n.startswith("text_encoder")]
     own: dict[str, Any] = {"params": list(parameters.values())[: len(parameters) - len(text)]}
     return [own, {"params": text, "share": recipe.text_encoder}] if text else [own]
@@ -164,7 +164,7 @@ def _groups(parameters: Mapping[str, nn.Parameter], recipe: Recipe) -> list[dict
 def _optimizer(
     parameters: Mapping[str, nn.Parameter], recipe: Recipe, device: torch.device
 ) -> torch.optim.Optimizer:
-    """The optimizer by name; its libraries are loaded only when asked for."""
+    """The optimizer by name; its library is imported only when needed."""
     settings: dict[str, Any] = {
         "lr": recipe.learning_rate, "betas": _BETAS, "weight_decay": recipe.weight_decay,
     }  # fmt: skip

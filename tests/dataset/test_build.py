@@ -130,7 +130,7 @@ def test_a_photo_that_changed_or_went_away_after_the_check_is_refused(tmp_path):
     with pytest.raises(InputError, match="changed since the check"):
         build_dataset(curated, tmp_path / "dataset", **OPTIONS)
     path.unlink()
-    with pytest.raises(InputError, match="went away"):
+    with pytest.raises(InputError, match="was removed"):
         build_dataset(curated, tmp_path / "dataset", **OPTIONS)
     path.write_bytes(bytes_before)
     assert build_dataset(curated, tmp_path / "dataset", **OPTIONS)
@@ -261,7 +261,7 @@ def test_originals_are_untouched(curated, tmp_path):
 
 def test_damage_is_noticed(curated, tmp_path):
     folder = tmp_path / "dataset"
-    with pytest.raises(ArtifactError, match="no finished dataset"):
+    with pytest.raises(ArtifactError, match="no complete dataset"):
         load_dataset_folder(folder)
     crops = build_dataset(curated, folder, size_px=(48, 64), trigger="ohwx", subject="man", crops_per_photo=1)
     assert np.array(Image.open(crops[0].path)).shape == (64, 48, 3)

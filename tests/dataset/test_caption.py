@@ -110,7 +110,7 @@ def test_captions_come_back_as_written(tmp_path):
         ('file,caption\na-1.png,"x\n', 2, "broken quoting"),
         ('file,caption\na-1.png,"x" y\n', 2, "broken quoting"),
         ("file,caption\na-1.png,x, y\n", 2, "wrong number of columns"),
-        ("file,caption\na-1.png,x\na-1.png,y\n", 3, "named twice"),
+        ("file,caption\na-1.png,x\na-1.png,y\n", 3, "occurs twice"),
         ("file,caption\na-1.png,\n", 2, "empty"),
         ("a-1.png,x\n", 1, "first line"),
         ("", 1, "first line"),

@@ -98,7 +98,7 @@ def test_a_covered_face_is_reported_with_both_figures(tmp_path):
     assert report.codes == ("occluded",)
     finding = next(f for f in report.findings if f.code == "occluded")
     assert (finding.measured, finding.threshold) == (0.31, CHECKS.max_covered_share)
-    assert "hides part of the face" in finding.advice
+    assert "covers part of the face" in finding.advice
 
 
 def test_what_a_pack_can_measure_is_not_reported_as_unchecked(tmp_path):

@@ -50,7 +50,7 @@ def test_an_export_replaces_an_export_but_nothing_else(tmp_path):
     for repeats in (5, 6):
         export_kohya(exported, tmp_path / "out", trigger="o/w", subject="man", repeats=repeats)
     assert [p.name for p in (tmp_path / "out/img").iterdir()] == ["6_o_w man"]
-    with pytest.raises(InputError, match="other things"):
+    with pytest.raises(InputError, match="other files"):
         export_kohya(exported, tmp_path / "crops", trigger="ohwx", subject="man")
     assert len(list((tmp_path / "crops").iterdir())) == 6
     with pytest.raises(InputError, match="nothing to export"):

@@ -161,7 +161,7 @@ def test_impostor_is_the_mean_over_the_gallery():
     gallery = np.array([[[0, 2.0], [1, 0]], [[-1, 0], [0, -1]]])
     assert impostor_scores(gallery, REFERENCES) == pytest.approx(np.array([[0.4, 0.8], [-0.8, -0.4]]))
     assert impostor(gallery, REFERENCES) == pytest.approx(0.0, abs=1e-6)
-    with pytest.raises(InputError, match="does not fit"):
+    with pytest.raises(InputError, match="does not match"):
         impostor(np.zeros((2, 2, 3)), REFERENCES)
 
 

@@ -83,7 +83,7 @@ def test_a_pack_without_the_attribute_network_leaves_its_fields_empty(
 def test_an_attribute_network_of_another_width_is_an_error(pack: FacePack) -> None:
     assert pack.attributes is not None
     fewer = replace(pack.attributes, groups={"glasses": vocabulary.GLASSES})
-    with pytest.raises(ArtifactError, match="another number of values"):
+    with pytest.raises(ArtifactError, match="another number of outputs"):
         FaceAnalyzer(replace(pack, attributes=fewer))
 
 
@@ -126,7 +126,7 @@ def test_wrong_arguments_are_errors(pack: FacePack) -> None:
 
 
 def test_a_model_in_the_wrong_role_is_an_error(pack: FacePack) -> None:
-    with pytest.raises(ArtifactError, match="insightface chose another embedder"):
+    with pytest.raises(ArtifactError, match="insightface chose a different embedder"):
         FaceAnalyzer(replace(pack, embedder_select=pack.embedder_report, align="detector"))
 
 

@@ -122,7 +122,7 @@ def test_an_archive_fetched_by_hand_is_taken_when_its_bytes_are_right(
 
 
 def test_offline_names_the_way_out(server: LocalHub, pack: KnownPack, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="switched off"):
+    with pytest.raises(InputError, match="network is disabled"):
         install(pack, replace(client(server, tmp_path), offline=True))
     assert server.log == []
 
@@ -133,7 +133,7 @@ def test_other_bytes_under_a_known_name_are_refused(
     install(pack, client(server, tmp_path))
     folder = packs_home() / "tiny"
     other = write_embedder(folder / installing.REPORT, 9)
-    with pytest.raises(ArtifactError, match="changed"):
+    with pytest.raises(ArtifactError, match="modified"):
         resolve_pack("tiny")
     description = json.loads((folder / "pack.json").read_text())
     description["files"][installing.REPORT] = hashlib.sha256(other.read_bytes()).hexdigest()

@@ -48,7 +48,7 @@ def test_a_changed_file_is_an_error(tiny_pack: Path, tmp_path: Path) -> None:
     other = copy_pack(tiny_pack, tmp_path / "p")
     file = other / "w_embedder_a.onnx"
     file.write_bytes(file.read_bytes() + b"x")
-    with pytest.raises(ArtifactError, match=r"w_embedder_a.onnx: .* changed: got sha256"):
+    with pytest.raises(ArtifactError, match=r"w_embedder_a.onnx: .* modified: got sha256"):
         resolve_pack(str(other))
 
 
@@ -62,7 +62,7 @@ def test_a_missing_file_is_an_error(tiny_pack: Path, tmp_path: Path) -> None:
 def test_an_unnamed_model_is_refused(tiny_pack: Path, tmp_path: Path) -> None:
     other = copy_pack(tiny_pack, tmp_path / "p")
     (other / "a_first.onnx").write_bytes(b"anything")
-    with pytest.raises(ArtifactError, match="unknown model"):
+    with pytest.raises(ArtifactError, match="unlisted model"):
         resolve_pack(str(other))
 
 
@@ -77,10 +77,10 @@ def test_a_v2_manifest_is_refused(tiny_pack: Path, tmp_path: Path) -> None:
     ("change", "error", "words"),
     [
         ({"format": 99}, InputError, "format 1"),
-        ({"files": {}}, InputError, "names no files"),
-        ({"models": {}}, ArtifactError, "lacks or misstates"),
-        ({"thresholds": {}}, ArtifactError, "lacks or misstates"),
-        ({"det_size_px": "wide"}, ArtifactError, "lacks or misstates"),
+        ({"files": {}}, InputError, "lists no files"),
+        ({"models": {}}, ArtifactError, "missing or malformed"),
+        ({"thresholds": {}}, ArtifactError, "missing or malformed"),
+        ({"det_size_px": "wide"}, ArtifactError, "missing or malformed"),
     ],
 )
 def test_a_wrong_pack_json_is_an_error(

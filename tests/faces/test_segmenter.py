@@ -84,7 +84,7 @@ def test_a_segmenter_of_another_shape_is_refused(tiny_pack: Path, tmp_path: Path
     pack = resolve_pack(str(tiny_pack))
     assert pack.segmenter is not None and pack.abilities["hair and backdrop"]
     fewer = replace(pack, segmenter=replace(pack.segmenter, parts=pack.segmenter.parts[1:]))
-    with pytest.raises(ArtifactError, match="another shape"):
+    with pytest.raises(ArtifactError, match="another output shape"):
         FaceAnalyzer(fewer)
     folder = copy_pack(tiny_pack, tmp_path / "broken")
     (folder / pack.segmenter.file).write_bytes(b"no onnx")

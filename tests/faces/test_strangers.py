@@ -52,7 +52,7 @@ def test_a_rate_is_only_stated_where_it_is_known(tmp_path: Path) -> None:
     assert math.isnan(silent.rate_at_threshold()) and silent.published() is None
     stated = packs.resolve_pack(str(without_gallery(tmp_path / "b", calibrated=False, strangers=published())))
     assert stated.rate_at_threshold() == 4e-5
-    with pytest.raises(ArtifactError, match=r"misstates|not a number of JSON"):
+    with pytest.raises(ArtifactError, match=r"malformed|not a number of JSON"):
         packs.resolve_pack(str(without_gallery(tmp_path / "c", strangers=published(mean=float("nan")))))
 
 
@@ -62,9 +62,9 @@ def test_a_run_says_beforehand_what_stands_in_for_strangers(
     silent = without_gallery(tmp_path / "a")
     readiness._name_the_floor(str(silent))
     text = capsys.readouterr().err
-    assert "will not be measured" in text and f"portrait-lora gallery {silent} --people DIR" in text
+    assert "will not be reported" in text and f"portrait-lora gallery {silent} --people DIR" in text
     readiness._name_the_floor(str(without_gallery(tmp_path / "b", strangers=published())))
-    assert "published figures stand in" in capsys.readouterr().err
+    assert "published figures are used" in capsys.readouterr().err
     readiness._name_the_floor("embedded")
     assert capsys.readouterr().err == ""
 

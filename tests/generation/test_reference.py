@@ -129,7 +129,7 @@ def test_what_does_not_fit_is_refused_and_spoils_nothing(
     for name, kept, message in (
         ("short", {k: v for k, v in tensors.items() if "1.to_k_ip" not in k}, "does not fit"),
         ("other", {"lora_A.weight": torch.ones(1)}, "not an IP-Adapter"),
-        ("face", {k: v for k, v in tensors.items() if k != "image_proj.proj.weight"}, "made for faces"),
+        ("face", {k: v for k, v in tensors.items() if k != "image_proj.proj.weight"}, "is for faces"),
     ):
         save_file(kept, tmp_path / f"{name}.safetensors")
         with pytest.raises(InputError, match=message):
@@ -152,7 +152,7 @@ def test_pickles_and_halves_are_refused(tmp_path: Path, files: tuple[Path, Path]
     with pytest.raises(InputError, match="image encoder"):
         reference_of(str(files[0]), str(alone), 1.0)
     shutil.copy(files[1], alone / "second.safetensors")
-    with pytest.raises(InputError, match="several files"):
+    with pytest.raises(InputError, match="several weights files"):
         nearby.weights_file(str(alone), "here")
     with pytest.raises(InputError, match="hf download nobody/adapter models/a"):
         nearby.weights_file("nobody/adapter/models/a.safetensors", "here")

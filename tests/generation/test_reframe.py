@@ -113,5 +113,5 @@ def test_the_crop_is_the_last_edit_and_reproducible(
     assert "head height" in far[0] and "1.05" in far[0]
     assert "no face" in stage.reframed(_context(tiny_sd15), portraits[1:], wanted)[0]
     broken = recipe | {"box_px": [-1, 0, 64, 64], save.CONDITIONS: conditions(tiny_sd15, 1, 0)}
-    with pytest.raises(ArtifactError, match="leaves the picture"):
+    with pytest.raises(ArtifactError, match="exceeds the picture"):
         remake.remake(tiny_sd15, broken, adapter, lambda digest: None)

@@ -99,7 +99,7 @@ def test_a_fix_that_costs_likeness_is_shown_and_kept_on_request(
     assert commands._after_fix(refused, portrait, "eyes").endswith("--region eyes --keep")
     assert kept["kept"] is True and kept["refused"] is None and "refused" not in file.name
     assert np.array_equal(np.asarray(Image.open(file)), np.asarray(Image.open(shown)))
-    assert "kept as asked" in commands._fix_lines(kept)[0]
+    assert "kept because of --keep" in commands._fix_lines(kept)[0]
     assert commands._after_fix(kept, portrait, "eyes") == f"portrait-lora reproduce {file}"
 
 

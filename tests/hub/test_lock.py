@@ -52,7 +52,7 @@ def test_changed_short_and_missing_files_are_reported(tmp_path: Path) -> None:
     assert memory.is_file()
     for data in (b"weighty", b"weight", b"weights and more"):
         path.write_bytes(data)
-        with pytest.raises(ArtifactError, match="not the one that was locked"):
+        with pytest.raises(ArtifactError, match="differs from the locked one"):
             locks.verify(model(), tmp_path, memory=memory)
 
 

@@ -94,5 +94,5 @@ def test_an_endpoint_without_a_scheme_is_refused_at_once(
     address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(time, "sleep", lambda s: pytest.fail("tried again"))
-    with pytest.raises(InputError, match="HF_ENDPOINT is no web address"):
+    with pytest.raises(InputError, match="HF_ENDPOINT is not a URL"):
         Hub(address, tmp_path).resolve(REPO)

@@ -103,7 +103,7 @@ def test_what_is_locked_is_used_offline_and_loads(server: LocalHub, base: BaseMo
     family = open_family(catalog.resolve_base(folder))
     family.load("encoders")
     assert family.encode_prompts(["a"]).embeds_BLD.shape[0] == 1
-    with pytest.raises(InputError, match="switched off"):
+    with pytest.raises(InputError, match="network is disabled"):
         pulling.pull("tiny", tmp_path / "other", offline)
 
 
@@ -115,7 +115,7 @@ def test_changed_weights_are_refused_before_training(
     weights = hub.folder(REPO, server.commit(REPO)) / "unet" / "diffusion_pytorch_model.safetensors"
     data = weights.read_bytes()
     weights.resolve().write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-    with pytest.raises(ArtifactError, match="not the one that was locked"):
+    with pytest.raises(ArtifactError, match="differs from the locked one"):
         locked(base, me, hub)
     pulling.pull("tiny", me, hub)  # mends it
     assert weights.read_bytes() == data
@@ -125,7 +125,7 @@ def test_changed_weights_are_refused_before_training(
 @pytest.mark.parametrize(
     ("trouble", "words"),
     {
-        "gated": "has to be accepted",
+        "gated": "must be accepted",
         "wrong": "not the one the hub announced",
         "no safetensors": "no safetensors weights",
         "remote code": "code of its own",
@@ -159,9 +159,9 @@ TROUBLES: dict[str, tuple[str, str | int, int, str]] = {
     "repository 403": (f"api:{REPO}", 403, 2, "hf auth login"),
     "repository 404": (f"api:{REPO}", 404, 2, "no such model"),
     "repository 429": (f"api:{REPO}", 429, 1, "fewer requests"),
-    "repository 500": (f"api:{REPO}", 500, 1, "problem of its own"),
+    "repository 500": (f"api:{REPO}", 500, 1, "internal error"),
     "index 403": (f"head:{INDEX}", 403, 2, "hf auth login"),
-    "index 500": (f"head:{INDEX}", 500, 1, "problem of its own"),
+    "index 500": (f"head:{INDEX}", 500, 1, "internal error"),
     "weights' head 401": (f"head:{WEIGHTS}", 401, 2, "hf auth login"),
     "weights' head 404": (f"head:{WEIGHTS}", 404, 2, "no such model"),
     "weights' head 429": (f"head:{WEIGHTS}", 429, 1, "fewer requests"),
@@ -169,10 +169,10 @@ TROUBLES: dict[str, tuple[str, str | int, int, str]] = {
     "weights 403": (WEIGHTS, 403, 2, "hf auth login"),
     "weights 404": (WEIGHTS, 404, 2, "no such model"),
     "weights 429": (WEIGHTS, 429, 1, "fewer requests"),
-    "weights 500": (WEIGHTS, 500, 1, "problem of its own"),
+    "weights 500": (WEIGHTS, 500, 1, "internal error"),
     "weights always cut": (WEIGHTS, "cut", 1, "cannot be reached"),
     "weights always wrong": (WEIGHTS, "wrong", 1, "not the one the hub announced"),
-    "weights always short": (WEIGHTS, "short", 1, "not as long as the hub announced"),
+    "weights always short": (WEIGHTS, "short", 1, "size of the downloaded file differs"),
 }
 
 
@@ -276,4 +276,4 @@ def test_the_command_says_gated_with_page_and_exit_code(server: LocalHub, tmp_pa
     assert page in done.stderr and "hf auth login" in done.stderr
     assert not (tmp_path / locks.NAME).exists()
     offline = subprocess.run([*command, "--offline"], capture_output=True, text=True, env=env)
-    assert offline.returncode == 2 and "switched off" in offline.stderr
+    assert offline.returncode == 2 and "network is disabled" in offline.stderr

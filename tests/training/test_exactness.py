@@ -101,7 +101,7 @@ def test_out_of_memory_halves_the_part_and_goes_on(
 
     monkeypatch.setattr(batch, "loss_sums", tight)
     assert _bytes(run("tight")) == _bytes(parts)
-    assert "1 samples at a time" in caplog.text
+    assert "micro-batch reduced to 1" in caplog.text
     monkeypatch.setattr(batch, "loss_sums", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("full")))
     with pytest.raises(PortraitError, match="not enough memory"):
         run("full")
@@ -176,7 +176,7 @@ def test_a_short_run_whose_last_step_is_skipped_has_a_result(
 
 @pytest.mark.parametrize("steps", [2, 3, 5])
 def test_a_short_run_gone_wrong_says_so(run: Train, tmp_path: Path, steps: int) -> None:
-    with pytest.raises(PortraitError, match=r"training has gone wrong.*learning_rate"):
+    with pytest.raises(PortraitError, match=r"training has diverged.*learning_rate"):
         run("wrong", learning_rate=1e30, steps=steps, checkpoint_steps=(), warmup_steps=0)
     assert not list((tmp_path / "wrong/checkpoints").glob(f"step-{steps:06d}"))
 
@@ -230,7 +230,7 @@ def test_two_runs_in_one_folder_are_refused(run: Train, tmp_path: Path) -> None:
         ({"learning_rate": float("nan")}, "learning_rate: .*got nan"),
         ({"caption_dropout": 1.5}, "caption_dropout: .*got 1.5"),
         ({"dora": True, "adapter_kind": "loha"}, "DoRA"),
-        ({"blocks": ("identity",)}, "no identity blocks"),
+        ({"blocks": ("identity",)}, "no identity layers"),
         ({"blocks": ("nowhere",)}, "no layer"),
     ],
 )

@@ -254,7 +254,7 @@ def test_outside_the_region_the_base_is_kept(
     below = [float(off[:, :, off.shape[2] // 2 :].square().mean()) for off in seen]
     above = [float(off[:, :, : off.shape[2] // 2].square().mean()) for off in seen]
     assert below[0] == 0 < below[2] < above[2]
-    with pytest.raises(InputError, match="no mask says where the head is"):
+    with pytest.raises(InputError, match="no mask of the head"):
         run("none", crops=crops[:2], **settings)
 
 

@@ -105,7 +105,7 @@ def test_its_rate_is_the_share_and_the_base_is_left_alone(tiny_sd15: SD15, tmp_p
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"text_encoder": 1.5}, "text_encoder: .*got 1.5"), ({"optimizer": "prodigy"}, "one rate")],
+    [({"text_encoder": 1.5}, "text_encoder: .*got 1.5"), ({"optimizer": "prodigy"}, "one learning rate")],
 )
 def test_what_cannot_work_is_refused(
     tiny_sd15: SD15, tmp_path: Path, change: dict[str, object], message: str
