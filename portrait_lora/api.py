@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING
 
 from portrait_lora import likeness, strict_json
 from portrait_lora.errors import InputError
-from portrait_lora.likeness import Summary
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from portrait_lora.config import LikenessConfig
     from portrait_lora.plots import Plot
     from portrait_lora.records import DriftReport
+    from portrait_lora.results import CheckResult, Journey, RunResult
 
 
 class Likeness:
@@ -108,19 +108,19 @@ class Likeness:
             pull.pull(need.name, self.folder, hub)
         return [need.name for need in missing]
 
-    def check(self) -> Summary:
+    def check(self) -> CheckResult:
         """Look at every photo; bad photos are findings, never errors.  The page: `reports/check.html`."""
         from portrait_lora import recipe
 
         return recipe.check(self.folder, overrides=self.settings)
 
-    def prepare(self, *, force: bool = False) -> Summary:
+    def prepare(self, *, force: bool = False) -> Journey:
         """Hold photos out, crop and caption the others.  Raises `PhotosError` when too few are usable."""
         from portrait_lora import recipe
 
         return recipe.prepare(self.folder, overrides=self.settings, force=force)
 
-    def train(self, *, force: bool = False) -> Summary:
+    def train(self, *, force: bool = False) -> Journey:
         """Train the LoRA and choose its checkpoint on the held-out photos."""
         from portrait_lora import recipe
 
@@ -135,7 +135,7 @@ class Likeness:
         brand: Path | str = "",
         aspect: str = "",
         force: bool = False,
-    ) -> Summary:
+    ) -> Journey:
         """Draw a series (a packaged one or a YAML file) or prompts in your own words, by default the series
         of the settings.
 
@@ -155,18 +155,18 @@ class Likeness:
             series = write_series(self.folder, words, aspect=aspect)
         own = {"series": series, "brand": brand}
         chosen = tuple(f"generate.{key}={value}" for key, value in own.items() if value)
-        summary = recipe.generate(self.folder, overrides=[*self.settings, *chosen], force=force)
+        done = recipe.generate(self.folder, overrides=[*self.settings, *chosen], force=force)
         self._series = chosen
-        return summary
+        return done
 
-    def score(self, *, force: bool = False) -> Summary:
+    def score(self, *, force: bool = False) -> Journey:
         """Measure the likeness of the portraits.  The page: `reports/drift.html`."""
         from portrait_lora import recipe
 
         return recipe.score(self.folder, overrides=self._overrides, force=force)
 
-    def run(self, *, force: bool = False) -> Summary:
-        """Everything from `check` to `score`; the summary is `reports/run.json`."""
+    def run(self, *, force: bool = False) -> RunResult:
+        """Everything from `check` to `score`; the result is `reports/run.json`."""
         from portrait_lora import recipe
 
         self._refuse_what_may_not_be_sold()
@@ -202,11 +202,12 @@ class Likeness:
         """Held-out photos, the base model without the adapter, and the portraits, in three rows."""
         return _picture(self._made(self.folder / "reports" / "likeness.jpg", "score"))
 
-    def summary(self) -> Summary:
+    def summary(self) -> RunResult:
         """`reports/run.json`: the figures of the whole journey.  Raises `InputError` before scoring."""
-        return dict(
-            strict_json.load_object(self._made(self.folder / "reports" / "run.json", "score"), "summary")
-        )
+        from portrait_lora.results import RunResult
+
+        path = self._made(self.folder / "reports" / "run.json", "score")
+        return RunResult.read(strict_json.load_object(path, "summary"), path)
 
     def drift(self) -> DriftReport:
         """The drift report: likeness as a whole, prompt by prompt and portrait by portrait."""

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
-from portrait_lora import holding, manifest, strict_json
+from portrait_lora import holding, log, manifest, strict_json
 from portrait_lora.config import FILE_NAME, LikenessConfig, load, short
 from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.pictures import formats
 from portrait_lora.removal import plain_name
+from portrait_lora.results import KINDS, R, StageRecord, StageResult, not_done
 
-Summary = dict[str, object]
-STAGES: Final = ("check", "prepare", "train", "select", "generate", "score")
+STAGES: Final = tuple(KINDS)
 CONTACT_SHEET: Final = "contact_sheet.jpg"
 WORST_FIRST: Final = "worst_first.jpg"
+_log = log.get(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,57 +139,63 @@ def left_out(folder: Path) -> list[str]:
 
 @dataclass(slots=True)
 class Journal:
-    """Which stages are done, from which inputs, how long they took and what they said.
+    """Which stages are done, from which inputs, how long they took and what came of them.
 
     Kept in `reports/stages.json`, written after every stage, so that a second run skips what is done.
     """
 
     path: Path
-    stages: dict[str, Summary] = field(default_factory=dict)
+    stages: dict[str, StageRecord] = field(default_factory=dict)
     held: set[str] | None = None
 
     @classmethod
     def open(cls, reports: Path) -> Journal:
-        """Read the journal; a damaged one counts as empty, so the stages run again."""
+        """Read the journal; a damaged one, or a damaged row, counts as absent, so the stage runs again."""
         path = reports / "stages.json"
-        try:
-            raw = strict_json.load_object(path, "journal")
-        except ArtifactError:
-            raw = {}
-        return cls(path, {key: cast(Summary, one) for key, one in raw.items() if isinstance(one, dict)})
+        found: dict[str, StageRecord] = {}
+        for stage, row in _rows(path).items():
+            try:
+                found[stage] = StageRecord.read(stage, row, path)
+            except ArtifactError as error:
+                _log.debug("%s", error)
+        return cls(path, found)
 
     def is_done(self, stage: str, inputs: Mapping[str, str]) -> bool:
         """Whether the stage has run from exactly these inputs."""
-        return self.stages.get(stage, {}).get("inputs") == dict(inputs)
+        return stage in self.stages and self.inputs(stage) == inputs
 
-    def summary(self, stage: str) -> Summary:
-        """What the stage said when it ran."""
-        return cast(Summary, self.stages[stage]["summary"])
+    def result(self, kind: type[R]) -> R:
+        """What came of a stage when it ran.  Raises `ArtifactError` for one that has not run."""
+        record = self.stages.get(kind.STAGE)
+        if record is None or not isinstance(record.result, kind):
+            raise not_done(kind, self.path)
+        return record.result
+
+    def inputs(self, stage: str) -> dict[str, str]:
+        """Digests of what the stage ran from; empty for one that has not run."""
+        return dict(self.stages[stage].inputs) if stage in self.stages else {}
 
     def seconds(self, stage: str) -> float:
         """How long the stage took when it ran."""
-        return float(cast(float, self.stages.get(stage, {}).get("seconds", 0.0)))
+        return self.stages[stage].seconds if stage in self.stages else 0.0
 
     def record(
         self,
-        stage: str,
         inputs: Mapping[str, str],
         seconds: float,
-        summary: Summary,
+        result: StageResult,
         outputs: Mapping[str, str] | None = None,
     ) -> None:
-        """Write the stage down; later stages stand until their own inputs change.
+        """Write the stage of this result down; later stages stand until their own inputs change.
 
         `outputs` maps the files that it wrote, relative to the likeness folder, to their sha256.
         """
-        row: Summary = {"inputs": dict(inputs), "seconds": round(seconds, 2), "summary": summary}
-        self.stages[stage] = row | ({"outputs": dict(outputs)} if outputs else {})
-        self._write(stage)
+        self.stages[result.STAGE] = StageRecord(dict(inputs), round(seconds, 2), result, dict(outputs or {}))
+        self._write(result.STAGE)
 
     def outputs(self, stage: str) -> dict[str, str]:
         """Files that the stage wrote and their sha256; empty for a stage whose outputs were not recorded."""
-        recorded = self.stages.get(stage, {}).get("outputs")
-        return cast(dict[str, str], recorded) if isinstance(recorded, dict) else {}
+        return dict(self.stages[stage].outputs) if stage in self.stages else {}
 
     def forget(self, stage: str) -> None:
         """The stage counts as not done."""
@@ -211,8 +218,16 @@ class Journal:
             self.held.update(stages)
             return
         with manifest.locked(self.path):
-            there = Journal.open(self.path.parent).stages
+            there = _rows(self.path)
             for stage in stages:
                 there.pop(stage, None)
-            own = {stage: self.stages[stage] for stage in stages if stage in self.stages}
+            own = {stage: self.stages[stage].json_value() for stage in stages if stage in self.stages}
             manifest.write_json_atomic(self.path, there | own)
+
+
+def _rows(path: Path) -> dict[str, object]:
+    """The rows of the journal as they stand; those of another version are kept when others are written."""
+    try:
+        return strict_json.load_object(path, "journal")
+    except ArtifactError:
+        return {}

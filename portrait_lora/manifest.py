@@ -274,6 +274,27 @@ def new_folder(folder: Path) -> Iterator[Path]:
         _fsync(folder.parent)
 
 
+@contextmanager
+def new_files(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder for files that belong together; at the end all take their names in `folder`.
+
+    What is there stays as it is when the body raises, or is killed.
+    """
+    replacing.clean_leftovers(make_folder(folder))
+    with system_errors(folder), replacing.temporary_folder(folder, "together") as part:
+        yield part
+        mark = part / replacing.UNFINISHED
+        if not mark.is_file():
+            raise ArtifactError("what was being written was removed meanwhile", where=part, remedy=_REDO)
+        paths = sorted(p for p in part.iterdir() if p != mark)
+        for path in paths:
+            path.chmod(file_mode(False))
+            _fsync(path)
+        for path in paths:
+            os.replace(path, folder / path.name)
+        _fsync(folder)
+
+
 def read(folder: Path) -> Manifest | None:
     """The manifest of a folder; None when there is none (never finished)."""
     path = folder / NAME

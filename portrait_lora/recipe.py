@@ -12,53 +12,55 @@ from pathlib import Path
 
 from portrait_lora import config, likeness, log, manifest
 from portrait_lora.errors import InputError, PhotosError
-from portrait_lora.likeness import Likeness, Summary, open_likeness
-from portrait_lora.stages import STAGES, Context, run_summary
+from portrait_lora.likeness import Likeness, open_likeness
+from portrait_lora.results import CheckResult, InitResult, Journey, RunResult, TrainingPlan
+from portrait_lora.stages import STAGES, Context, run_result
+from portrait_lora.stages.check import check as look
 from portrait_lora.stages.train import refuse_other_training, train_along
 from portrait_lora.training import processes
 
 _log = log.get(__name__)
 
 
-def check(folder: Path, *, overrides: Sequence[str] = ()) -> Summary:
+def check(folder: Path, *, overrides: Sequence[str] = ()) -> CheckResult:
     """Look at every photo and write `reports/check.html`; never raises for bad photos."""
     _lead()
-    return STAGES["check"](Context(likeness.open_for_check(folder, overrides), redo=("check",)))
+    return look(Context(likeness.open_for_check(folder, overrides), redo=("check",)))
 
 
-def prepare(folder: Path, *, overrides: Sequence[str] = (), force: bool = False) -> Summary:
+def prepare(folder: Path, *, overrides: Sequence[str] = (), force: bool = False) -> Journey:
     """Hold photos out, crop and caption the others into `dataset/`."""
     return _up_to("prepare", folder, overrides, force)
 
 
-def train(folder: Path, *, overrides: Sequence[str] = (), force: bool = False) -> Summary:
+def train(folder: Path, *, overrides: Sequence[str] = (), force: bool = False) -> Journey:
     """Train the LoRA and choose its checkpoint."""
     return _up_to("select", folder, overrides, force, forced="train")
 
 
-def plan_training(folder: Path, *, overrides: Sequence[str] = ()) -> Summary:
+def plan_training(folder: Path, *, overrides: Sequence[str] = ()) -> TrainingPlan:
     """What `train` would do and need; nothing is trained."""
     from portrait_lora.stages import limits
 
     return limits.plan(Context(open_likeness(folder, overrides)))
 
 
-def generate(folder: Path, *, overrides: Sequence[str] = (), force: bool = False) -> Summary:
+def generate(folder: Path, *, overrides: Sequence[str] = (), force: bool = False) -> Journey:
     """Make the portraits of the series; an adapter that is there is used, never trained anew."""
     return _up_to("generate", folder, overrides, force)
 
 
-def score(folder: Path, *, overrides: Sequence[str] = (), force: bool = False) -> Summary:
+def score(folder: Path, *, overrides: Sequence[str] = (), force: bool = False) -> Journey:
     """Measure the likeness and write `reports/drift.html`, `drift.json` and `run.json`."""
     return _up_to("score", folder, overrides, force)
 
 
-def run(folder: Path, *, overrides: Sequence[str] = (), force: bool = False) -> Summary:
-    """Everything; the summary is `reports/run.json` (docs/architecture.md)."""
+def run(folder: Path, *, overrides: Sequence[str] = (), force: bool = False) -> RunResult:
+    """Everything; the result is `reports/run.json` (docs/architecture.md)."""
     return _run(open_likeness(folder, overrides), force)
 
 
-def demo(out: Path, person_seed: int, *, overrides: Sequence[str] = (), force: bool = False) -> Summary:
+def demo(out: Path, person_seed: int, *, overrides: Sequence[str] = (), force: bool = False) -> RunResult:
     """The whole journey for a made-up person, whose photos the synthetic studio takes."""
     _lead()
     manifest.make_folder(out)
@@ -68,7 +70,7 @@ def demo(out: Path, person_seed: int, *, overrides: Sequence[str] = (), force: b
     return _run(opened, force)
 
 
-def init(folder: Path, photos: Path, *, overrides: Sequence[str] = ()) -> Summary:
+def init(folder: Path, photos: Path, *, overrides: Sequence[str] = ()) -> InitResult:
     """Make a likeness folder from a folder of pictures; the originals are copied, never touched.
 
     Stopped anywhere, also at its very end, the same call does it again: `photos/` is there with every
@@ -95,7 +97,7 @@ def init(folder: Path, photos: Path, *, overrides: Sequence[str] = ()) -> Summar
             for file in files:
                 shutil.copyfile(file, part / file.name)
     likeness.write_config(folder, resolved)
-    return {"folder": str(folder), "photos": len(files), "captions": captions}
+    return InitResult(folder=str(folder), photos=len(files), captions=captions)
 
 
 def _captions_among(folder: Path, files: Sequence[Path]) -> int:
@@ -169,18 +171,18 @@ def _lead() -> None:
     processes.lead()
 
 
-def _run(opened: Likeness, force: bool) -> Summary:
+def _run(opened: Likeness, force: bool) -> RunResult:
     _lead()
     likeness.write_config(opened.root, opened.config)
     ctx = Context(opened, redo=likeness.STAGES if force else ())
     for name in likeness.STAGES:
         STAGES[name](ctx)
-    return run_summary(ctx)
+    return run_result(ctx)
 
 
 def _up_to(
     last: str, folder: Path, overrides: Sequence[str], force: bool, *, forced: str | None = None
-) -> Summary:
+) -> Journey:
     """Run the stages up to `last`; `--force` redoes from the command's own stage on, not what precedes it."""
     _lead()
     opened = open_likeness(folder, overrides)
@@ -193,7 +195,4 @@ def _up_to(
     )
     if not ctx.trains:  # before the photos are prepared anew for nothing
         refuse_other_training(ctx)
-    summary: Summary = {}
-    for name in names:
-        summary |= STAGES[name](ctx)
-    return summary
+    return Journey(tuple(STAGES[name](ctx) for name in names))

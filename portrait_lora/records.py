@@ -13,9 +13,12 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from portrait_lora.vocabulary import Severity
+
 FloatArray = npt.NDArray[np.float32]
-Severity = Literal["reject", "warn", "not_checked"]
 Split = Literal["train", "holdout"]
+Layers = tuple[tuple[str, str], ...]
+"""(layer, words) of a prompt, in the order of the prompt book; empty for a picture from elsewhere."""
 FamilyName = Literal["sd15", "sdxl", "sd35", "flux1", "flux2", "z_image", "qwen_image"]
 
 
@@ -211,7 +214,7 @@ class Shot:
     negative_prompt: str
     size_px: tuple[int, int]  # W, H
     seed: int
-    layers: tuple[tuple[str, str], ...] = ()
+    layers: Layers = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +234,7 @@ class IdentityScore:
     """Mean cosine of one portrait to the held-out photos; None when no face was detected.
 
     Of the scored face: `yaw_deg`, `face_px` (longer side of its box); `faces` counts all detected faces.
+    `layers` are what the prompt was composed of, where that is known.
     """
 
     portrait: str
@@ -242,6 +246,7 @@ class IdentityScore:
     yaw_deg: float | None = None
     face_px: float | None = None
     faces: int = 0
+    layers: Layers = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What the stages say, for programs (plain JSON values) and for people (a few lines)."""
+"""What the stages say to people, in a few lines, and what ran them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,17 @@ from typing import Any
 
 from portrait_lora import __version__
 from portrait_lora.config import LikenessConfig
-from portrait_lora.records import CaptionedCrop, CuratedSet, PhotoReport
+from portrait_lora.results import (
+    CheckResult,
+    GenerateResult,
+    LikenessFigures,
+    PrepareResult,
+    RunResult,
+    SelectResult,
+    TrainingPlan,
+    TrainingResult,
+)
 
-Summary = dict[str, Any]
 PACKAGES = (
     "torch",
     "diffusers",
@@ -48,112 +56,54 @@ def peak_memory_mb() -> int:
     return round(peak / (1024 if sys.platform != "darwin" else 1024 * 1024))
 
 
-def check_summary(curated: CuratedSet | None, reports: Sequence[PhotoReport], page: Path) -> Summary:
-    """The outcome of the photo check; `curated` is None when too few photos are usable."""
-    final = _final(curated, reports)
-    rejected = [{"file": r.photo.path.name, "codes": list(r.codes)} for r in final if not r.accepted]
-    coverage = curated.coverage if curated else None
-    return {
-        "photos": {
-            "given": len(final),
-            "accepted": len(final) - len(rejected),
-            "rejected": rejected,
-            "held_out": len(curated.holdout) if curated else 0,
-        },
-        "held_out": [r.photo.path.name for r in curated.holdout] if curated else [],
-        "findings": [_findings(r) for r in final],
-        "missing": list(coverage.missing) if coverage else [],
-        "advice": list(coverage.advice) if coverage else [],
-        "enough": curated is not None,
-        "report": str(page),
-    }
-
-
-def _final(curated: CuratedSet | None, reports: Sequence[PhotoReport]) -> list[PhotoReport]:
-    """Reports with the findings of curation in them, by file name."""
-    final = [*curated.kept, *curated.holdout, *curated.rejected] if curated else list(reports)
-    return sorted(final, key=lambda r: r.photo.path.name)
-
-
-def _findings(report: PhotoReport) -> Summary:
-    return {
-        "file": report.photo.path.name,
-        "accepted": report.accepted,
-        "findings": [
-            {
-                "code": f.code,
-                "severity": f.severity,
-                "measured": f.measured,
-                "threshold": f.threshold,
-                "advice": f.advice,
-            }
-            for f in report.findings
-            if f.severity != "not_checked"
-        ],
-        "not_checked": [f.code for f in report.findings if f.severity == "not_checked"],
-    }
-
-
-def prepare_summary(curated: CuratedSet, crops: Sequence[CaptionedCrop]) -> Summary:
-    """What the dataset holds."""
-    return {
-        "crops": len(crops),
-        "photos_for_training": len(curated.kept),
-        "held_out": [r.photo.path.name for r in curated.holdout],
-        "captions": sorted({c.caption for c in crops})[:3],
-    }
-
-
-def of_check(summary: Mapping[str, Any]) -> list[str]:
+def of_check(result: CheckResult) -> list[str]:
     """For people: the count, every rejected photo with its advice, and what to add."""
-    photos = summary["photos"]
-    lines = [
-        f"{photos['accepted']} of {photos['given']} photos are usable; {photos['held_out']} are held out."
-    ]
-    for row in summary["findings"]:
-        for finding in row["findings"]:
-            if finding["severity"] == "reject":
-                lines.append(f"  {row['file']}: {finding['code']}. {finding['advice']}")
-    lines += [f"  {advice}" for advice in summary["advice"]]
-    return [*lines, f"The page: {summary['report']}"]
+    photos = result.photos
+    lines = [f"{photos.accepted} of {photos.given} photos are usable; {photos.held_out} are held out."]
+    for verdict in result.findings:
+        for finding in verdict.findings:
+            if finding.severity == "reject":
+                lines.append(f"  {verdict.file}: {finding.code}. {finding.advice}")
+    lines += [f"  {advice}" for advice in result.advice]
+    return [*lines, f"The page: {result.report}"]
 
 
-def of_prepare(summary: Mapping[str, Any]) -> list[str]:
+def of_prepare(result: PrepareResult) -> list[str]:
     """For people."""
-    first = f"{summary['crops']} crops of {summary['photos_for_training']} photos"
-    return [f"{first}; held out: {', '.join(summary['held_out'])}", f"  e.g. {summary['captions'][0]}"]
+    first = f"{result.crops} crops of {result.photos_for_training} photos"
+    return [f"{first}; held out: {', '.join(result.held_out)}", f"  e.g. {result.captions[0]}"]
 
 
-def of_plan(summary: Mapping[str, Any]) -> list[str]:
+def of_plan(plan: TrainingPlan) -> list[str]:
     """For people: what `train --dry-run` found."""
-    have = summary["memory_available_gb"]
-    whole = f"batch {summary['batch_size']}, {summary['micro_batch']} at a time"
-    kept = "computed twice" if summary["gradient_checkpointing"] else "kept"
+    have = plan.memory_available_gb
+    whole = f"batch {plan.batch_size}, {plan.micro_batch} at a time"
+    kept = "computed twice" if plan.gradient_checkpointing else "kept"
     lines = [
-        f"{summary['steps']} steps of {whole} on {summary['photos']} photos ({summary['base']})",
-        f"  device: {summary['device']}, {summary['weights']} weights, activations {kept}",
-        f"  why:    {summary['reason']}",
-        f"  memory: about {summary['memory_gb']:.1f} GB" + (f" of {have:.0f} GB" if have else ""),
-        f"  time:   {duration(summary['seconds'])} for training alone",
-        f"  disk:   about {summary['disk_gb']:.2f} GB of {summary['disk_free_gb']:.0f} GB free",
+        f"{plan.steps} steps of {whole} on {plan.photos} photos ({plan.base})",
+        f"  device: {plan.device}, {plan.weights} weights, activations {kept}",
+        f"  why:    {plan.reason}",
+        f"  memory: about {plan.memory_gb:.1f} GB" + (f" of {have:.0f} GB" if have else ""),
+        f"  time:   {duration(plan.seconds)} for training alone",
+        f"  disk:   about {plan.disk_gb:.2f} GB of {plan.disk_free_gb:.0f} GB free",
     ]
-    if not summary["prepared"]:
+    if not plan.prepared:
         lines.append("  The photos are not prepared yet: rejected and held-out ones are still counted.")
-    if summary["fits"]:
+    if plan.fits:
         return lines
-    lines += [f"  It does not fit: {problem}." for problem in summary["problems"]]
-    return [*lines, "  What would:", *(f"    {way}" for way in summary["would_fit"])]
+    lines += [f"  It does not fit: {problem}." for problem in plan.problems]
+    return [*lines, "  What would:", *(f"    {way}" for way in plan.would_fit)]
 
 
-def of_cost(summary: Mapping[str, Any]) -> list[str]:
+def of_cost(plan: TrainingPlan) -> list[str]:
     """For people: what training would take here, in a line, and what stands in its way."""
-    have = summary["memory_available_gb"]
-    memory = f"{summary['memory_gb']:.1f} GB of memory" + (f" of {have:.0f}" if have else "")
-    first = f"  training here: {duration(summary['seconds'])}, about {memory}"
-    if summary["fits"]:
+    have = plan.memory_available_gb
+    memory = f"{plan.memory_gb:.1f} GB of memory" + (f" of {have:.0f}" if have else "")
+    first = f"  training here: {duration(plan.seconds)}, about {memory}"
+    if plan.fits:
         return [first]
-    ways = "; ".join(summary["would_fit"])
-    return [first, f"    which is refused: {'; '.join(summary['problems'])}", f"    what would do: {ways}"]
+    ways = "; ".join(plan.would_fit)
+    return [first, f"    which is refused: {'; '.join(plan.problems)}", f"    what would do: {ways}"]
 
 
 def duration(seconds: float) -> str:
@@ -165,66 +115,79 @@ def duration(seconds: float) -> str:
     return "under a minute"
 
 
-def of_train(summary: Mapping[str, Any]) -> list[str]:
+def of_train(training: TrainingResult, selection: SelectResult) -> list[str]:
     """For people."""
-    last = summary["final_loss"]
+    last = training.final_loss
     loss = "no loss on record" if last is None else f"last loss {last:.4f}"
-    table = ", ".join(f"{row['step']}: {row['mean']:.3f}" for row in summary["probes"])
+    table = ", ".join(f"{row.step}: {row.mean:.3f}" for row in selection.probes)
     return [
-        f"{summary['steps']} steps, {summary['samples']} samples, {loss}",
-        f"kept step {summary['selected_step']} (probe similarity by step: {table})",
-        f"the adapter: {summary['adapter']}",
+        f"{training.steps} steps, {training.samples} samples, {loss}",
+        f"kept step {selection.selected_step} (probe similarity by step: {table})",
+        f"the adapter: {selection.adapter}",
     ]
 
 
-def of_generate(summary: Mapping[str, Any]) -> list[str]:
-    """For people."""
+def of_generate(result: GenerateResult) -> list[str]:
+    """For people: where the portraits lie, and what is to be looked at in them."""
+    each, cost = result.seconds_per_portrait, result.cost_per_portrait
+    lines = [
+        f"{result.portraits} portraits in {result.folder}",
+        f"the sheet: {result.contact_sheet}",
+    ]
+    lines += [f"gallery, worst first: {result.gallery}"] if result.gallery else []
+    lines += [f"{result.flawed} portraits fail a check"] if result.flawed else []
+    lines += [f"{each} s per portrait" + (f", cost {cost:g}" if cost is not None else "")] if each else []
+    return lines + ([f"{len(result.remarks)} remarks on the prompts"] if result.remarks else [])
+
+
+def of_likeness(
+    figures: LikenessFigures, *, reference: str = "held-out photos", copied: str = "training photo"
+) -> list[str]:
+    """For people: the figures of a likeness to the `reference`; nothing is said of what was not measured.
+
+    `copied` is what a portrait that comes too close is close to.
+    """
+    score, base = figures.copy_score, figures.base_mean
+    close = "" if score is None else f", {score:.0%} too close to a {copied}"
+    bare = "" if base is None else f"without the adapter {base:.3f} · "
     return [
-        f"{summary['portraits']} portraits in {summary['folder']}",
-        f"the sheet: {summary['contact_sheet']}",
+        f"similarity to the {reference} {figures.adapter_mean:.3f} ({interval(figures)})",
+        f"  {bare}{against_others(figures)}",
+        f"  face found in {figures.face_found_rate:.0%} of the portraits, {figures.verified_rate:.0%} "
+        f"verified at {figures.threshold:.3f}{close}",
+        *([f"  {figures.passing}"] if figures.passing else []),
     ]
 
 
-def of_likeness(summary: Mapping[str, Any]) -> list[str]:
-    """For people: the figures of a `likeness` block."""
-    s = summary["likeness"]
-    copied = "" if s["copy_score"] is None else f", {s['copy_score']:.0%} too close to a training photo"
-    return [
-        f"similarity to the held-out photos {s['adapter_mean']:.3f} ({interval(s)})",
-        f"  without the adapter {s['base_mean']:.3f} · {against_others(s)}",
-        f"  face found in {s['face_found_rate']:.0%} of the portraits, {s['verified_rate']:.0%} verified at "
-        f"{s['threshold']:.3f}{copied}",
-        *([f"  {s['passing']}"] if s.get("passing") else []),
-    ]
-
-
-def against_others(s: Mapping[str, Any]) -> str:
+def against_others(figures: LikenessFigures) -> str:
     """Other people and real photos beside a likeness, and where the figure of other people comes from."""
-    real, source = f"real photos {s['ceiling']:.3f}", str(s.get("impostor_source", "gallery"))
-    if s["impostor"] is None:
+    real, source = f"real photos {figures.ceiling:.3f}", figures.impostor_source
+    if figures.impostor is None:
         return f"{real} · other people {source}"
-    share = f"{s['share_of_ceiling']:.0%} of the way from others to real photos"
+    share = ""
+    if figures.share_of_ceiling is not None:
+        share = f" → {figures.share_of_ceiling:.0%} of the way from others to real photos"
     origin = "" if source.startswith("gallery") else f" ({source.partition(';')[0]})"
-    return f"other people {s['impostor']:.3f}{origin} · {real} → {share}"
+    return f"other people {figures.impostor:.3f}{origin} · {real}{share}"
 
 
-def interval(likeness: Mapping[str, Any]) -> str:
-    """The interval of a `likeness` block, or why there is none."""
-    low, high = likeness["ci95"]
-    return likeness.get("no_interval") or f"95 % interval {low:.3f} to {high:.3f}"
+def interval(figures: LikenessFigures) -> str:
+    """The interval of a likeness, or why there is none."""
+    low, high = figures.ci95
+    return figures.no_interval or f"95 % interval {low:.3f} to {high:.3f}"
 
 
-def of_run(summary: Mapping[str, Any], folder: Path) -> list[str]:
+def of_run(result: RunResult, folder: Path) -> list[str]:
     """For people: the whole journey in a few lines."""
-    photos, seconds, training = summary["photos"], summary["seconds"], summary["training"]
-    rejected = ", ".join(f"{r['file']} ({', '.join(r['codes'])})" for r in photos["rejected"])
+    photos, training = result.photos, result.training
+    rejected = ", ".join(f"{r.file} ({', '.join(r.codes)})" for r in photos.rejected)
     return [
-        f"{photos['accepted']} of {photos['given']} photos used, {photos['held_out']} of them held out",
+        f"{photos.accepted} of {photos.given} photos used, {photos.held_out} of them held out",
         *([f"  rejected: {rejected}"] if rejected else []),
-        f"{training['steps']} steps on {training['base']}, kept step {training['selected_step']}",
-        f"{summary['portraits']} portraits in {folder / 'portraits'}",
-        *of_likeness(summary),
-        f"{seconds['total']:.0f} s in all; pages in {folder / 'reports'}",
+        f"{training.steps} steps on {training.base}, kept step {training.selected_step}",
+        f"{result.portraits} portraits in {folder / 'portraits'}",
+        *of_likeness(result.likeness),
+        f"{result.seconds.total:.0f} s in all; pages in {folder / 'reports'}",
     ]
 
 

@@ -8,7 +8,10 @@ and statistics index into it.  Phrases are lower case and carry no commas: the c
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Final
+from typing import Final, Literal
+
+Severity = Literal["reject", "warn", "not_checked"]
+"""Of a finding on a photo."""
 
 TRIGGER: Final = "ohwx"
 """Default rare token: in the embedded tokenizer's dictionary, in no training caption of the base."""

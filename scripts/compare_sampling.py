@@ -65,7 +65,7 @@ def measured(
 
 
 def _by_a(ctx: Context, portraits: Sequence[Portrait]) -> float:
-    items = [similarity.PortraitItem(p.path, p.shot.prompt) for p in portraits]
+    items = [similarity.PortraitItem.of(p) for p in portraits]
     scores = similarity.score_portraits(items, holdout_of(ctx), ctx.finder)
     return float(np.mean([0.0 if s.similarity is None else s.similarity for s in scores]))
 

@@ -91,7 +91,7 @@ def check_rows(people: int, first_seed: int) -> list[Row]:
             summary = recipe.check(folder)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        rejected = {r["file"]: r["codes"] for r in summary["photos"]["rejected"]}  # type: ignore[index]
+        rejected = {r.file: r.codes for r in summary.photos.rejected}
         wrong = [
             f"{f}: {code} was {rejected.get(f)}"
             for f, code in reference.planted.items()

@@ -26,14 +26,15 @@ from typing import Final
 import numpy as np
 
 from portrait_lora import config, manifest, recipe
-from portrait_lora.evaluation.checkpoint_choice import CheckpointScore
 from portrait_lora.evaluation.drift import counted
 from portrait_lora.evaluation.similarity import PortraitItem, ReferenceSet, score_portraits, subject_face
 from portrait_lora.faces.opening import Analyzer
 from portrait_lora.generation.prompts import load_series
 from portrait_lora.likeness import open_likeness
 from portrait_lora.records import Shot
+from portrait_lora.results import SelectResult
 from portrait_lora.stages.context import Context
+from portrait_lora.stages.reports import checkpoint_of
 from portrait_lora.synthetic import render, sample_people, sample_scenes
 from portrait_lora.synthetic.photos import make_reference_set
 from scripts.protocol import oracle
@@ -68,17 +69,16 @@ def rate_of(seed: int, hot: float) -> float:
 def study(seed: int, folder: Path, hot: float) -> oracle.Study:
     """Train one person, look at every checkpoint, and write the result; an interrupted one goes on."""
     kind = make_reference_set(seed, folder / "photos").subject
-    overrides = [*overrides_of(seed, hot), f"subject.kind={kind}"]
-    recipe.train(folder, overrides=overrides)
-    ctx = Context(open_likeness(folder, overrides))
-    rows = ctx.journal.summary("select")["probes"]
-    probes = tuple(CheckpointScore(**(row | {"n": len(row["values"])})) for row in rows)  # type: ignore[arg-type,operator,union-attr]
+    given = [*overrides_of(seed, hot), f"subject.kind={kind}"]
+    recipe.train(folder, overrides=given)
+    ctx = Context(open_likeness(folder, given))
+    probes = tuple(checkpoint_of(probe) for probe in ctx.journal.result(SelectResult).probes)
     fresh = fresh_photos(seed, ctx.reporter)
     truth = []
     for adapter in ctx.adapters:
         place = ctx.likeness.adapters / "oracle" / f"step-{adapter.step:06d}"
-        portraits = ctx.draw(adapter, oracle_shots(ctx), place)
-        items = [PortraitItem(p.path, p.shot.prompt) for p in portraits]
+        made = ctx.draw(adapter, oracle_shots(ctx), place)
+        items = [PortraitItem.of(p) for p in made]
         truth.append(tuple(counted(s) for s in score_portraits(items, fresh, ctx.reporter)))
     result = oracle.Study(seed, rate_of(seed, hot), probes, tuple(truth))
     manifest.write_json_atomic(folder / RESULT, result.to_json())

@@ -159,7 +159,7 @@ def again_rows(people: Sequence[Context], sizes: Sizes, progress: Progress) -> l
 
 def reproduced(path: Path) -> float:
     """1 when `reproduce` finds the picture the same to the bit."""
-    return float(editing.reproduce(path, None, None, [])["same"] is True)
+    return float(editing.reproduce(path, None, None, []).same)
 
 
 def _at_batch(ctx: Context, count: int, size: int) -> list[Portrait]:
@@ -195,9 +195,9 @@ def changed_outside(path: Path, region: Region) -> float | None:
     except InputError as error:
         print(f"{path.name}: {error.what}", flush=True)
         return None
-    if not result["file"]:
+    if result.file is None:
         return None
-    fixed = Path(str(result["file"]))
+    fixed = Path(result.file)
     mask = edits.decode_mask(str(provenance.read_recipe(fixed)["mask_png"]))
     return float((_pixels(path) != _pixels(fixed)).any(-1)[mask == 0].sum())
 

@@ -40,6 +40,7 @@ from portrait_lora.generation.brand import load_brand
 from portrait_lora.generation.series import read_series
 from portrait_lora.hub import lock
 from portrait_lora.likeness import Journal
+from portrait_lora.results import PrepareResult
 from portrait_lora.rights import consent
 from portrait_lora.tasks.compare import _labels
 from portrait_lora.tasks.inspect import inspect_file
@@ -106,12 +107,13 @@ def _json() -> Kind:
     score = {"portrait": "a.png", "prompt": "a", "similarity": 0.5, "nearest": None, "pose_bin": None}
     score["embedder_id"] = "b"
     agreed = {"who": "Anna", "purposes": ["training"], "until": "2027-01-31", "statement": "I agree."}
+    prepared = PrepareResult(crops=6, photos_for_training=3, held_out=("b.png",), captions=("a",))
     seeds = [
         {"kind": "dataset", "inputs": {"a": "b"}, "files": files, "extra": {"n": [1, 2.5, None]}},
         {"format": 1, "models": {"maker/model": locked}},
         asdict(consent.of_subject("Anna", TODAY)),
         agreed,
-        {"check": {"inputs": {"a": "b"}, "seconds": 1.25, "summary": {"photos": 3}}},
+        {"prepare": {"inputs": {"a": "b"}, "seconds": 1.25, "summary": prepared.json_value()}},
         {"scores": [score], "name": "a", "pack_digest": digest, "holdout": ["b.png"]},
         json.loads((embedded_folder() / PACK_FILE).read_text(encoding="utf-8")),
     ]
@@ -130,7 +132,7 @@ def _json() -> Kind:
         "manifest": as_(manifest.NAME, manifest.read),
         "lock": as_(lock.NAME, lock.read),
         "consent record": as_(consent.NAME, consent.read),
-        "journal": as_("stages.json", lambda folder: Journal.open(folder).is_done("check", {"a": "b"})),
+        "journal": as_("stages.json", lambda folder: Journal.open(folder).is_done("prepare", {"a": "b"})),
         "report": read_measured,
         "face pack": as_(PACK_FILE, lambda folder: resolve_pack(str(folder))),
         "consent": lambda file: consent.of_file(file, TODAY),

@@ -141,7 +141,7 @@ def test_the_results_of_a_journey_are_at_hand(journey: Journey) -> None:
     report = me.drift()
     assert (report.mean, report.share_of_ceiling) == (raw["mean"], raw["share_of_ceiling"])
     assert [s.portrait for s in report.scores] == [p.name for p in me.portraits()]
-    assert me.summary()["portraits"] == len(me.pictures()) == journey.summary["portraits"]
+    assert me.summary().portraits == len(me.pictures()) == journey.summary["portraits"]
     assert {picture.size for picture in me.pictures()} == {(128, 128)}
     assert me.contact_sheet().width > 128 and me.comparison().height > 3 * 64
     assert me.adapter.is_file()

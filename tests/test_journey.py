@@ -14,6 +14,7 @@ from PIL import Image
 
 from portrait_lora import manifest, recipe
 from portrait_lora.errors import Interrupted, PhotosError
+from portrait_lora.results import TrainingResult
 from portrait_lora.synthetic.photos import read_truth
 from tests.conftest import PERSON_SEED, REDUCED, Journey
 
@@ -100,8 +101,8 @@ def test_the_pages_name_every_photo_and_prompt(journey: Journey):
 def test_a_second_run_skips_everything_and_changes_nothing(journey: Journey):
     before = {p: p.stat().st_mtime_ns for p in journey.folder.rglob("*") if p.is_file()}
     again = recipe.demo(journey.folder, PERSON_SEED, overrides=REDUCED)
-    assert again["skipped"] == ["check", "prepare", "train", "select", "generate", "score"]
-    assert again["likeness"] == journey.summary["likeness"]
+    assert list(again.skipped) == ["check", "prepare", "train", "select", "generate", "score"]
+    assert again.likeness.json_value() == journey.summary["likeness"]
     records = {journey.folder / "reports" / n for n in ("run.json", "stages.json")}
     after = {p: p.stat().st_mtime_ns for p in journey.folder.rglob("*") if p.is_file()}
     assert {p for p in before if after.get(p) != before[p]} <= records
@@ -152,7 +153,7 @@ def test_a_damaged_picture_is_regenerated(copy: Path):
     before = picture.read_bytes()
     picture.write_bytes(b"not a picture")
     again = recipe.run(copy, overrides=REDUCED)
-    assert again["skipped"] == ["check", "prepare", "train", "select", "score"]
+    assert list(again.skipped) == ["check", "prepare", "train", "select", "score"]
     assert picture.read_bytes() == before  # same seed, same bytes
 
 
@@ -173,8 +174,7 @@ def test_an_interrupted_training_resumes_and_ends_the_same(copy: Path, monkeypat
         recipe.train(copy, overrides=REDUCED, force=True)
     assert len(calls) == 12
     monkeypatch.setattr(loop.Run, "_update", update)
-    summary = recipe.train(copy, overrides=REDUCED)
-    assert summary["resumed_from"]
+    assert recipe.train(copy, overrides=REDUCED).of(TrainingResult).resumed_from
     assert (copy / "adapters" / "main" / "adapter.safetensors").read_bytes() == whole
 
 

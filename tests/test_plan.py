@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from portrait_lora import device, summaries
 from portrait_lora.cli import app
 from portrait_lora.errors import InputError
+from portrait_lora.results import Probe, SelectResult, TrainingResult
 from portrait_lora.training import preflight
 
 
@@ -109,11 +110,10 @@ def test_durations_are_words(seconds: float, text: str) -> None:
 
 
 def test_the_end_of_training_for_people() -> None:
+    names = ("step-000003", "step-000006")
+    training = TrainingResult(base="mine", steps=6, samples=24, final_loss=0.5, checkpoints=names)
+    probes = tuple(Probe(step=step, mean=mean, face_found_rate=1.0) for step, mean in ((3, 0.6), (6, 0.5)))
     lines = summaries.of_train(
-        {
-            "steps": 6, "samples": 24, "final_loss": 0.5, "selected_step": 3, "adapter": "a.safetensors",
-            "checkpoints": ["step-000003", "step-000006"],
-            "probes": [{"step": 3, "mean": 0.6}, {"step": 6, "mean": 0.5}],
-        }
-    )  # fmt: skip
+        training, SelectResult(selected_step=3, probes=probes, adapter="a.safetensors")
+    )
     assert lines[1] == "kept step 3 (probe similarity by step: 3: 0.600, 6: 0.500)"

@@ -12,6 +12,7 @@ from portrait_lora.cli import app
 from portrait_lora.errors import InputError, PhotosError
 from portrait_lora.likeness import Journal
 from portrait_lora.synthetic import photos
+from tests.sample_results import PREPARED
 
 
 def test_an_interrupted_photo_session_is_begun_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -86,12 +87,12 @@ def test_init_that_was_stopped_is_repeated(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(KeyboardInterrupt):
         recipe.init(tmp_path / "me", source)
     assert not (tmp_path / "me" / "photos").exists()
-    assert recipe.init(tmp_path / "me", source)["photos"] == 4
+    assert recipe.init(tmp_path / "me", source).photos == 4
     (tmp_path / "me" / "likeness.yaml").unlink()  # stopped just before it
     recipe.init(tmp_path / "me", source)
     assert sorted(tree(tmp_path / "me")) == ["likeness.yaml", *(f"photos/{i}.jpg" for i in range(4))]
     before = tree(tmp_path / "me")
-    assert recipe.init(tmp_path / "me", source)["photos"] == 4  # stopped at its very end
+    assert recipe.init(tmp_path / "me", source).photos == 4  # stopped at its very end
     assert tree(tmp_path / "me") == before
     with pytest.raises(InputError, match="likeness here already"):
         recipe.init(tmp_path / "me", source, overrides=["seed=4"])
@@ -146,8 +147,8 @@ def test_init_refuses_an_empty_folder(tmp_path: Path):
 
 def test_the_journal_survives_damage(tmp_path: Path):
     journal = Journal.open(tmp_path)
-    journal.record("check", {"a": "1"}, 2.0, {"x": 1})
-    assert Journal.open(tmp_path).is_done("check", {"a": "1"})
-    assert not Journal.open(tmp_path).is_done("check", {"a": "2"})
-    (tmp_path / "stages.json").write_text('{"check": ')
-    assert not Journal.open(tmp_path).is_done("check", {"a": "1"})
+    journal.record({"a": "1"}, 2.0, PREPARED)
+    assert Journal.open(tmp_path).is_done("prepare", {"a": "1"})
+    assert not Journal.open(tmp_path).is_done("prepare", {"a": "2"})
+    (tmp_path / "stages.json").write_text('{"prepare": ')
+    assert not Journal.open(tmp_path).is_done("prepare", {"a": "1"})

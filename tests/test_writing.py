@@ -18,8 +18,10 @@ from portrait_lora import beside, errors, holding, manifest
 from portrait_lora.errors import ArtifactError, PortraitError
 from portrait_lora.likeness import Journal
 from tests.killed import killed_at
+from tests.sample_results import CHECKED, GENERATED, PREPARED, TRAINED
 
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX modes, limits and signals")
+ONE, OTHER = (CHECKED, TRAINED), (PREPARED, GENERATED)
 
 
 def mode(path: Path) -> int:
@@ -119,23 +121,39 @@ def test_a_folder_is_sealed_only_with_what_was_meant(tmp_path: Path) -> None:
 
 def test_two_writers_of_the_journal_lose_nothing(tmp_path: Path) -> None:
     first, second = Journal.open(tmp_path), Journal.open(tmp_path)
-    first.record("check", {"a": "1"}, 1.0, {})
-    second.record("prepare", {"b": "2"}, 2.0, {})
-    first.record("train", {"c": "3"}, 3.0, {})
-    second.forget("prepare")
-    assert set(Journal.open(tmp_path).stages) == {"check", "train"}
-    assert set(first.stages) == {"check", "train"} and second.stages == {}
+    first.record({"a": "1"}, 1.0, PREPARED)
+    second.record({"b": "2"}, 2.0, TRAINED)
+    first.record({"c": "3"}, 3.0, GENERATED)
+    second.forget("train")
+    assert set(Journal.open(tmp_path).stages) == {"prepare", "generate"}
+    assert set(first.stages) == {"prepare", "generate"} and second.stages == {}
+
+
+def test_a_row_of_another_version_outlives_the_writing_of_others(tmp_path: Path) -> None:
+    newer = {"inputs": {"a": "1"}, "seconds": 1.0, "summary": {"crops": 6, "of_a_later_version": 1}}
+    manifest.write_json_atomic(tmp_path / "stages.json", {"prepare": newer, "retouch": {"x": 1}})
+    journal = Journal.open(tmp_path)
+    assert not journal.is_done("prepare", {"a": "1"}), "it cannot be read here, and is done anew"
+    journal.record({"b": "2"}, 2.0, TRAINED)
+    there = json.loads((tmp_path / "stages.json").read_text())
+    assert there["prepare"] == newer and there["retouch"] == {"x": 1} and "train" in there
 
 
 def test_writers_of_the_journal_take_turns(tmp_path: Path) -> None:
+    """What one has written stands until it writes the stage anew, whatever the other does meanwhile."""
     code = (
         "import sys\nfrom pathlib import Path\nfrom portrait_lora.likeness import Journal\n"
-        "for i in range(40):\n"
-        "    Journal.open(Path(sys.argv[1])).record(f'{sys.argv[2]}{i}', {}, 0.0, {})\n"
+        "from tests import test_writing as here\n"
+        "mine = here.ONE if sys.argv[2] == 'a' else here.OTHER\n"
+        "for i in range(20):\n"
+        "    for result in mine:\n"
+        "        Journal.open(Path(sys.argv[1])).record({'i': str(i)}, 0.0, result)\n"
+        "    there = Journal.open(Path(sys.argv[1]))\n"
+        "    assert [there.inputs(r.STAGE) for r in mine] == [{'i': str(i)}] * len(mine), i\n"
     )
     both = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path), name]) for name in "ab"]
     assert [process.wait(timeout=60) for process in both] == [0, 0]
-    assert len(Journal.open(tmp_path).stages) == 80
+    assert len(Journal.open(tmp_path).stages) == 4
 
 
 def test_a_name_that_is_taken_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,3 +237,32 @@ def test_a_command_that_is_stopped_says_so_and_tidies_up(tmp_path: Path, number:
     _, stderr = running.communicate(timeout=30)
     assert running.returncode == 130 and "run the same command again to continue" in stderr
     assert [p.name for p in tmp_path.iterdir()] == ["photos"]
+
+
+def test_files_that_belong_together_take_their_names_together(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("a person's own")
+    with manifest.new_files(tmp_path) as part:
+        for name in ("a.json", "b.html"):
+            (part / name).write_text("first")
+        assert [p.name for p in tmp_path.iterdir() if p.is_file()] == ["notes.txt"]
+    with pytest.raises(PortraitError, match="stopped"), manifest.new_files(tmp_path) as part:
+        (part / "a.json").write_text("second")
+        raise PortraitError("stopped")
+    assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {
+        "a.json": "first", "b.html": "first", "notes.txt": "a person's own",
+    }  # fmt: skip
+    assert mode(tmp_path / "b.html") == 0o600
+
+
+@posix
+def test_what_a_killed_writer_left_goes_with_the_next(tmp_path: Path) -> None:
+    code = (
+        "import os, sys\nfrom pathlib import Path\nfrom portrait_lora import manifest\n"
+        "with manifest.new_files(Path(sys.argv[1])) as part:\n"
+        "    (part / 'a.json').write_text('half')\n    os.kill(os.getpid(), 9)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(tmp_path)]).returncode == -9
+    assert [p.is_dir() for p in tmp_path.iterdir()] == [True]
+    with manifest.new_files(tmp_path) as part:
+        (part / "b.json").write_text("whole")
+    assert [p.name for p in tmp_path.iterdir()] == ["b.json"]

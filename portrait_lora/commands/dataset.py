@@ -25,13 +25,13 @@ def import_(
     )
     from portrait_lora.tasks import exchange
 
-    summary = exchange.import_dataset(source, folder, collect_overrides(settings))
-    lines = [f"{summary['photos']} photos and {summary['captions']} captions copied to {folder / 'photos'}"]
-    if summary["rows_without_picture"]:
-        lines.append(f"  {summary['rows_without_picture']} rows of metadata.jsonl match no picture")
-    if summary["passed_over"]:
-        lines.append(f"  symbolic links are not followed: {summary['passed_over']} skipped")
-    answer(summary, as_json, lines, f"portrait-lora check {folder}")
+    made = exchange.import_dataset(source, folder, collect_overrides(settings))
+    lines = [f"{made.photos} photos and {made.captions} captions copied to {folder / 'photos'}"]
+    if made.rows_without_picture:
+        lines.append(f"  {made.rows_without_picture} rows of metadata.jsonl match no picture")
+    if made.passed_over:
+        lines.append(f"  symbolic links are not followed: {made.passed_over} skipped")
+    answer(made, as_json, lines, f"portrait-lora check {folder}")
 
 
 def export(
@@ -47,9 +47,10 @@ def export(
     need_likeness(folder)
     from portrait_lora.tasks import exchange
 
-    summary = exchange.export_dataset(folder, out, repeats)
-    lines = [f"{summary['crops']} crops with captions in {summary['folder']}"]
-    answer({"for": target, **summary}, as_json, lines, f"pass {Path(str(summary['folder'])).parent} to kohya")
+    made = exchange.export_dataset(folder, out, repeats)
+    lines = [f"{made.crops} crops with captions in {made.folder}"]
+    value = {"for": target, **made.json_value()}
+    answer(value, as_json, lines, f"pass {Path(made.folder).parent} to kohya")
 
 
 def register(app: typer.Typer) -> None:

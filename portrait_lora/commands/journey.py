@@ -15,7 +15,6 @@ from portrait_lora.commands.options import (
     ForceOpt,
     JsonOpt,
     SetOpt,
-    Summary,
     SyntheticOpt,
     answer,
     collect_overrides,
@@ -37,8 +36,8 @@ def demo(
     """The whole journey for a made-up person, on the embedded models; nothing is downloaded."""
     from portrait_lora import recipe, summaries
 
-    summary = recipe.demo(out, person_seed, overrides=collect_overrides(settings), force=force)
-    answer(summary, as_json, summaries.of_run(summary, out), f"open {out / 'reports' / 'drift.html'}")
+    result = recipe.demo(out, person_seed, overrides=collect_overrides(settings), force=force)
+    answer(result, as_json, summaries.of_run(result, out), f"open {out / 'reports' / 'drift.html'}")
 
 
 def check(
@@ -54,16 +53,16 @@ def check(
     from portrait_lora import recipe, summaries
 
     overrides = collect_overrides(settings, allow_synthetic)
-    summary = recipe.check(folder, overrides=overrides)
-    answer(summary, as_json, summaries.of_check(summary), _after_check(folder, overrides, summary))
-    if not summary["enough"]:
+    result = recipe.check(folder, overrides=overrides)
+    answer(result, as_json, summaries.of_check(result), _after_check(folder, overrides, result.enough))
+    if not result.enough:
         raise typer.Exit(errors.EXIT_PHOTOS)
 
 
-def _after_check(folder: Path, overrides: list[str], summary: Summary) -> str:
+def _after_check(folder: Path, overrides: list[str], enough: bool) -> str:
     """The next step: more photos, a likeness folder, or the next stage."""
     likeness = (folder / "photos").is_dir()
-    if not summary["enough"]:
+    if not enough:
         place = folder / "photos" if likeness else folder
         return f"add photos to {place}, then {following('check', folder, overrides)}"
     if not likeness:
@@ -81,10 +80,12 @@ def prepare(
     """Hold out some photos for scoring; crop and caption the others."""
     need_likeness(folder)
     from portrait_lora import recipe, summaries
+    from portrait_lora.results import PrepareResult
 
     overrides = collect_overrides(settings, allow_synthetic)
-    summary = recipe.prepare(folder, overrides=overrides, force=force)
-    answer(summary, as_json, summaries.of_prepare(summary), following("train", folder, overrides))
+    done = recipe.prepare(folder, overrides=overrides, force=force)
+    lines = summaries.of_prepare(done.of(PrepareResult))
+    answer(done, as_json, lines, following("train", folder, overrides))
 
 
 def train(
@@ -102,16 +103,18 @@ def train(
     """Train the LoRA and select its checkpoint on held-out photos."""
     need_likeness(folder)
     from portrait_lora import recipe, summaries
+    from portrait_lora.results import SelectResult, TrainingResult
 
     overrides = collect_overrides(settings, allow_synthetic)
     if dry_run:
         planned = recipe.plan_training(folder, overrides=overrides)
-        then = following("train", folder, overrides) if planned["fits"] else ""
+        then = following("train", folder, overrides) if planned.fits else ""
         answer(planned, as_json, summaries.of_plan(planned), then)
-        raise typer.Exit(errors.EXIT_DONE if planned["fits"] else errors.EXIT_BAD_INPUT)
+        raise typer.Exit(errors.EXIT_DONE if planned.fits else errors.EXIT_BAD_INPUT)
     get_ready(folder, overrides, subject=subject, consent=consent, yes=yes, offline=offline)
-    summary = recipe.train(folder, overrides=overrides, force=force)
-    answer(summary, as_json, summaries.of_train(summary), following("generate", folder, overrides))
+    done = recipe.train(folder, overrides=overrides, force=force)
+    lines = summaries.of_train(done.of(TrainingResult), done.of(SelectResult))
+    answer(done, as_json, lines, following("generate", folder, overrides))
 
 
 def run(
@@ -131,8 +134,8 @@ def run(
 
     overrides = collect_overrides(settings, allow_synthetic)
     get_ready(folder, overrides, subject=subject, consent=consent, yes=yes, offline=offline, scores=True)
-    summary = recipe.run(folder, overrides=overrides, force=force)
-    answer(summary, as_json, summaries.of_run(summary, folder), f"open {folder / 'reports' / 'drift.html'}")
+    result = recipe.run(folder, overrides=overrides, force=force)
+    answer(result, as_json, summaries.of_run(result, folder), f"open {folder / 'reports' / 'drift.html'}")
 
 
 def register(app: typer.Typer) -> None:

@@ -12,7 +12,6 @@ from portrait_lora.commands.options import (
     ForceOpt,
     JsonOpt,
     SetOpt,
-    Summary,
     SyntheticOpt,
     answer,
     collect_overrides,
@@ -66,15 +65,19 @@ def score(
     if folder is not None:
         _only_standalone(photos=photos, portraits=portraits, prompts=prompts, training=training)
         need_likeness(folder)
-        from portrait_lora import summaries
+        from portrait_lora import recipe, summaries
+        from portrait_lora.results import ScoreResult
 
         overrides = [*collect_overrides(settings, allow_synthetic), *([f"score.clip={clip}"] if clip else [])]
-        summary = _score_likeness(folder, over, overrides, force)
-        page = folder / "reports" / "drift.html"
-        lines = summaries.of_likeness(summary)
+        done = recipe.score(folder, overrides=overrides, force=force)
+        value, lines = done.json_value(), summaries.of_likeness(done.of(ScoreResult).likeness)
         if over:
-            lines += [row["sentence"] for row in summary["sweep"]["rows"]]  # type: ignore[index]  # pyright: ignore[reportIndexIssue]
-        answer(summary, as_json, lines, f"open {page}")
+            from portrait_lora.tasks import sweep
+
+            swept = sweep.run(folder, over, overrides)
+            value["sweep"] = swept.json_value()
+            lines += [row.sentence for row in swept.rows]
+        answer(value, as_json, lines, f"open {folder / 'reports' / 'drift.html'}")
         return
     if photos is None or portraits is None:
         raise typer.BadParameter("pass a LIKENESS_DIR, or both --photos DIR and --portraits DIR")
@@ -86,7 +89,7 @@ def score(
     from portrait_lora.tasks import judge
 
     target = out or portraits.parent / f"{portraits.name}_report"
-    summary = judge.score_folders(
+    result = judge.score_folders(
         photos,
         portraits,
         target,
@@ -97,24 +100,13 @@ def score(
         allow_synthetic=allow_synthetic,
         clip=clip or "",
     )
-    answer(summary, as_json, judge.lines_of(summary), f"open {summary['report']}")
+    answer(result, as_json, judge.lines_of(result), f"open {result.report}")
 
 
 def _only_standalone(**options: Path | None) -> None:
     for name, value in options.items():
         if value is not None:
             raise typer.BadParameter(f"--{name} is for pictures of other tools: omit LIKENESS_DIR")
-
-
-def _score_likeness(folder: Path, over: str | None, overrides: list[str], force: bool) -> Summary:
-    from portrait_lora import recipe
-
-    summary = recipe.score(folder, overrides=overrides, force=force)
-    if over is None:
-        return summary
-    from portrait_lora.tasks import sweep
-
-    return {**summary, "sweep": sweep.run(folder, over, overrides)}
 
 
 def compare(

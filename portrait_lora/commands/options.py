@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Protocol
 
 import typer
 
 from portrait_lora import terminal
 
-Summary = Mapping[str, object]
+
+class Result(Protocol):
+    """What a command can show to a program."""
+
+    def json_value(self) -> Mapping[str, object]: ...
+
 
 START, PORTRAITS, MEASURE = "Start here", "Portraits", "Measure"
 MODELS, DATA, RIGHTS = "Models and this machine", "Data and settings", "Rights and exchange"
@@ -38,10 +43,13 @@ def collect_overrides(pairs: list[str] | None, allow_synthetic: bool = False) ->
     return [*(pairs or []), *(["allow_synthetic_models=true"] if allow_synthetic else [])]
 
 
-def answer(summary: Summary, as_json: bool, lines: list[str], following: str) -> None:
+def answer(
+    result: Result | Mapping[str, object], as_json: bool, lines: Sequence[str], following: str
+) -> None:
     """Print the result on stdout: JSON, or a few lines and the next command."""
     if as_json:
-        terminal.say(terminal.json_text(summary, indent=2))
+        value = result if isinstance(result, Mapping) else result.json_value()
+        terminal.say(terminal.json_text(value, indent=2))
         return
     for line in lines:
         terminal.say(terminal.plain(line))

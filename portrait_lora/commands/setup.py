@@ -51,12 +51,12 @@ def init(
     overrides, left_out = collect_overrides(settings), likeness.left_out(photos)
     proposed, reasons = proposed_settings(photos, overrides, commercial=commercial)
     consents.stated(subject, consent, "")  # refused before anything is copied
-    summary = recipe.init(folder, photos, overrides=[*proposed, *overrides])
+    made = recipe.init(folder, photos, overrides=[*proposed, *overrides])
     record_consent(folder, subject, consent, "")
     cost, needs = recipe.plan_training(folder), _downloads(folder)
     lines = [
-        f"{summary['photos']} files copied to {folder / 'photos'}; settings in {folder / 'likeness.yaml'}",
-        *([f"  {summary['captions']} captions copied with them"] if summary["captions"] else []),
+        f"{made.photos} files copied to {folder / 'photos'}; settings in {folder / 'likeness.yaml'}",
+        *([f"  {made.captions} captions copied with them"] if made.captions else []),
         *(f"  not copied: subfolder {name}; move its photos up to use them" for name in left_out),
         *(f"  {reason}" for reason in reasons),
         *_open_consent(folder, commercial),
@@ -64,9 +64,10 @@ def init(
         *(["  downloads needed first:", *(f"  {line}" for line in download_lines(needs))] if needs else []),
     ]
     following = f"portrait-lora check {folder}"
-    summary |= {"chosen": proposed, "reasons": reasons, "subfolders": left_out, "training": cost}
-    summary |= {"downloads": [{"name": n.name, "gigabytes": n.gigabytes} for n in needs]}
-    answer(summary, as_json, lines, following)
+    chosen: dict[str, object] = {"chosen": proposed, "reasons": reasons, "subfolders": left_out}
+    chosen |= {"training": cost.json_value()}
+    chosen |= {"downloads": [{"name": n.name, "gigabytes": n.gigabytes} for n in needs]}
+    answer({**made.json_value(), **chosen}, as_json, lines, following)
 
 
 def _downloads(folder: Path) -> list[Need]:

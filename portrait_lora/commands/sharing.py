@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal
 
 import typer
 
@@ -13,7 +13,6 @@ from portrait_lora.commands.options import (
     RIGHTS,
     JsonOpt,
     SetOpt,
-    Summary,
     SyntheticOpt,
     answer,
     collect_overrides,
@@ -47,6 +46,7 @@ def team(
     if not any((folder / "photos").is_dir() for folder in folders):
         need_likeness(folders[0])
     from portrait_lora import recipe
+    from portrait_lora.results import GenerateResult
     from portrait_lora.tasks import team as teams
 
     own: dict[str, object] = {
@@ -54,15 +54,16 @@ def team(
     }  # fmt: skip
     overrides = collect_overrides(settings, allow_synthetic)
     overrides += [f"generate.{key}={value}" for key, value in own.items() if value not in ("", None)]
-    summary = teams.generate(
-        folders, lambda folder: recipe.generate(folder, overrides=overrides), out, overrides
-    )
-    rows = cast(list[Summary], summary["people"])
-    lines = [f"{row['person']}: {row.get('error') or str(row['portraits']) + ' portraits'}" for row in rows]
-    lines += [f"contact sheet: {summary['contact_sheet']}"] if "contact_sheet" in summary else []
-    whole = next((f for f, row in zip(folders, rows, strict=True) if not row.get("error")), None)
-    answer(summary, as_json, lines, following("score", whole, overrides) if whole else "")
-    if summary["failed"]:
+
+    def make(folder: Path) -> GenerateResult:
+        return recipe.generate(folder, overrides=overrides).of(GenerateResult)
+
+    result = teams.generate(folders, make, out, overrides)
+    lines = [f"{row.person}: {row.error or f'{row.portraits} portraits'}" for row in result.people]
+    lines += [f"contact sheet: {result.contact_sheet}"] if result.contact_sheet else []
+    whole = next((f for f, row in zip(folders, result.people, strict=True) if not row.error), None)
+    answer(result, as_json, lines, following("score", whole, overrides) if whole else "")
+    if result.failed:
         raise typer.Exit(errors.EXIT_FAILED)
 
 

@@ -139,8 +139,8 @@ def write_drift_json(
     """The report as plain JSON; a number that was not measured is null.  It never holds embeddings."""
     value = {name: getattr(report, name) for name in (f.name for f in fields(report))}
     value["prompts"] = [asdict(p) for p in report.prompts]
-    value["scores"] = [asdict(s) for s in report.scores]
-    value["base_scores"] = [asdict(s) for s in report.base_scores]
+    value["scores"] = [_score(s) for s in report.scores]
+    value["base_scores"] = [_score(s) for s in report.base_scores]
     value["share_of_ceiling"] = report.share_of_ceiling if report.ceiling > report.impostor else None
     value["indicative"] = len(report.holdout) < INDICATIVE_BELOW
     gain = gain_over_base(report.scores, report.base_scores)
@@ -158,6 +158,11 @@ def write_drift_json(
     if extras is not None:
         value |= asdict(extras)
     manifest.write_json_atomic(path, _plain(value))
+
+
+def _score(score: IdentityScore) -> dict[str, object]:
+    """A row of the report; the layers stand with the picture, in its own record."""
+    return {name: value for name, value in asdict(score).items() if name != "layers"}
 
 
 def _scale(report: DriftReport, notes: PageNotes, width: int) -> figures.Scale:

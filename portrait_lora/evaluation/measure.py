@@ -72,10 +72,10 @@ class PortraitsSeen:
     def __call__(self, path: Path, image: similarity.RGBImage, face: Face | None) -> None:
         around = None if face is None else view(image, face.keypoints_px)
         item = self._items[path]
-        self.seen.append(protocol.Seen(item.label, item.prompt, face, around))
+        self.seen.append(protocol.Seen(item.label, item.prompt, face, around, item.layers))
 
     def broken(self, item: similarity.PortraitItem, error: InputError) -> None:
-        self.seen.append(protocol.Seen(item.label, item.prompt, None, None))
+        self.seen.append(protocol.Seen(item.label, item.prompt, None, None, item.layers))
         self.unreadable.append(item.label)
 
 

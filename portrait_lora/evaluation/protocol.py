@@ -9,11 +9,11 @@ from typing import Final
 import numpy as np
 
 from portrait_lora.evaluation import groups, memorization, similarity
-from portrait_lora.evaluation.adherence import Obeyed, mean_adherence, obeyed
+from portrait_lora.evaluation.adherence import Obeyed, Request, mean_adherence, obeyed
 from portrait_lora.evaluation.clip import ClipAdherence
 from portrait_lora.evaluation.copyview import View
 from portrait_lora.evaluation.power import ParaphraseDrift, SampleSize, paraphrase_drift, portraits_needed
-from portrait_lora.records import DriftReport, Face
+from portrait_lora.records import DriftReport, Face, Layers
 
 VERSION: Final = "1.2"
 """Protocol version: the second number changes when figures are added, the first when one is redefined."""
@@ -21,12 +21,18 @@ VERSION: Final = "1.2"
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One scored portrait: its name, prompt, scored face and view."""
+    """One scored portrait: its name, prompt, scored face, view, and the layers of the prompt."""
 
     name: str
     prompt: str
     face: Face | None
     view: View | None
+    layers: Layers = ()
+
+    @property
+    def request(self) -> Request:
+        """What was asked for."""
+        return Request(self.prompt, self.layers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +122,7 @@ def extras(
         else tuple(similarity.impostor_scores(impostors, holdout).ravel().tolist()),
         by_view=tuple(groups.by_view(scores, report.threshold)),
         by_face_size=tuple(groups.by_face_size(scores, report.threshold)),
-        adherence=mean_adherence((s.prompt, s.face) for s in portraits),
+        adherence=mean_adherence((s.request, s.face) for s in portraits),
         diversity=memorization.diversity([view for _, view in views]),
         diversity_of_photos=memorization.diversity(photo_views),
         copies=copied,
@@ -129,6 +135,6 @@ def extras(
         ),
         unreadable=tuple(unreadable),
         repeated=(*repeated, *((views[i][0], views[j][0]) for i, j in again)),
-        attributes=obeyed([(s.prompt, s.face) for s in portraits]),
+        attributes=obeyed([(s.request, s.face) for s in portraits]),
         clip=clip,
     )

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from portrait_lora.errors import InputError, PhotosError
 from portrait_lora.pictures.reader import read_rgb
-from portrait_lora.records import Face, Finding, FloatArray, IdentityScore, readonly
+from portrait_lora.records import Face, Finding, FloatArray, IdentityScore, Layers, Portrait, readonly
 from portrait_lora.vocabulary import view_of
 
 RGBImage = npt.NDArray[np.uint8]  # (H, W, 3)
@@ -41,11 +41,20 @@ class FaceFinder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PortraitItem:
-    """A picture to score; `name` is its name in reports (default: the file name)."""
+    """A picture to score; `name` is its name in reports (default: the file name).
+
+    `layers` are what its prompt was composed of; none for a picture from elsewhere.
+    """
 
     path: Path
     prompt: str
     name: str = ""
+    layers: Layers = ()
+
+    @classmethod
+    def of(cls, portrait: Portrait) -> PortraitItem:
+        """A portrait that was drawn here."""
+        return cls(portrait.path, portrait.shot.prompt, layers=portrait.shot.layers)
 
     @property
     def label(self) -> str:
@@ -159,7 +168,7 @@ def _score(
 ) -> IdentityScore:
     face = subject_face(faces)
     if face is None:
-        return IdentityScore(item.label, item.prompt, None, None, None, embedder_id)
+        return IdentityScore(item.label, item.prompt, None, None, None, embedder_id, layers=item.layers)
     cosines = holdout.embeddings @ _unit(face.embedding)
     return IdentityScore(
         portrait=item.label,
@@ -171,6 +180,7 @@ def _score(
         yaw_deg=None if face.pose_deg is None else face.pose_deg[1],
         face_px=face.size_px,
         faces=len(faces),
+        layers=item.layers,
     )
 
 

@@ -28,6 +28,13 @@ _FOREHEAD: Final = 0.45
 """Height of the forehead above the brows, in chin-to-brow heights."""
 
 
+def region_of(word: str, where: str = "") -> Region:
+    """The region of that name.  Raises `InputError` naming those that there are."""
+    if word not in REGIONS:
+        raise InputError("unknown region", where=where, got=word, needed=", ".join(REGIONS))
+    return REGIONS[REGIONS.index(word)]
+
+
 def region_mask(image_rgb: RGBImage, face: Face, region: Region, parts: Parts | None = None) -> Mask:
     """The mask, white in the region.  Raises `InputError` when the region is empty in this picture."""
     height, width = image_rgb.shape[:2]

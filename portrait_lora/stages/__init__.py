@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from portrait_lora.likeness import Summary
+from portrait_lora.results import StageResult
 from portrait_lora.stages import check, generate, prepare, score, select, train
 from portrait_lora.stages.context import Context
-from portrait_lora.stages.score import run_summary
+from portrait_lora.stages.score import run_result
 
-__all__ = ["STAGES", "Context", "run_summary"]
+__all__ = ["STAGES", "Context", "run_result"]
 
-STAGES: Final[Mapping[str, Callable[[Context], Summary]]] = {
+STAGES: Final[Mapping[str, Callable[[Context], StageResult]]] = {
     "check": check.check,
     "prepare": prepare.prepare,
     "train": train.train,

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 from portrait_lora import log, manifest
 from portrait_lora.errors import InputError
 from portrait_lora.evaluation.checkpoint_choice import CheckpointScore, good_checkpoints, passes
-from portrait_lora.likeness import Summary
 from portrait_lora.records import Adapter
+from portrait_lora.results import AveragedCheckpoints
 from portrait_lora.stages.context import Context
 
 if TYPE_CHECKING:
@@ -53,12 +53,12 @@ def _factor(key: str) -> bool:
 
 def better_average(
     ctx: Context, probes: Checkpoints, table: Sequence[CheckpointScore], chosen: Adapter
-) -> tuple[Adapter, Summary]:
+) -> tuple[Adapter, AveragedCheckpoints]:
     """`chosen`, or the average of the good checkpoints where its probes are better; and what was found."""
     limit = ctx.config.select.copy_limit
     steps = good_checkpoints(table, copy_limit=limit)
     if len(steps) < 2:
-        return chosen, {"steps": steps, "kept": False}
+        return chosen, AveragedCheckpoints(steps=tuple(steps), kept=False)
     made = write_average([a for a in ctx.adapters if a.step in steps], ctx)
     row = probes.score(made, FOLDER)
     before = next(r for r in table if r.step == chosen.step)
@@ -70,8 +70,14 @@ def better_average(
         before.mean,
         "kept" if kept else "not kept",
     )
-    told: Summary = {"steps": steps, "mean": row.mean, "values": list(row.values), "kept": kept}
-    return (made if kept else chosen), told | {"copy_score": row.copy_score, "adherence": row.adherence}
+    return (made if kept else chosen), AveragedCheckpoints(
+        steps=tuple(steps),
+        mean=row.mean,
+        values=row.values,
+        kept=kept,
+        copy_score=row.copy_score,
+        adherence=row.adherence,
+    )
 
 
 def write_average(adapters: Sequence[Adapter], ctx: Context) -> Adapter:

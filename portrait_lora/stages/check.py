@@ -5,26 +5,34 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from portrait_lora import manifest, provenance, summaries
+from portrait_lora import manifest, provenance
 from portrait_lora.errors import InputError
-from portrait_lora.likeness import Summary
 from portrait_lora.pictures.reader import list_photos
+from portrait_lora.results import (
+    CheckResult,
+    CoverageGrid,
+    PhotoCounts,
+    PhotoFinding,
+    PhotoVerdict,
+    RejectedPhoto,
+)
 from portrait_lora.stages.context import Context
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from portrait_lora.dataset.curate import TooFewPhotos
     from portrait_lora.records import CuratedSet, PhotoReport
 
 
-def check(ctx: Context) -> Summary:
+def check(ctx: Context) -> CheckResult:
     """Write `reports/check.html`; too few usable photos is reported, not raised."""
     page = ctx.likeness.reports / "check.html"
-    return ctx.stage("check", photo_inputs(ctx), page.is_file, lambda: _check(ctx, page), lambda: [page])
+    return ctx.stage(CheckResult, photo_inputs(ctx), page.is_file, lambda: _check(ctx, page), lambda: [page])
 
 
-def _check(ctx: Context, page: Path) -> Summary:
+def _check(ctx: Context, page: Path) -> CheckResult:
     from portrait_lora.dataset.report import write_check_html
     from portrait_lora.records import CuratedSet
 
@@ -34,23 +42,64 @@ def _check(ctx: Context, page: Path) -> Summary:
     shown = reports if isinstance(outcome, CuratedSet) else outcome.reports
     title = ctx.config.subject.name or ctx.likeness.root.name
     write_check_html(page, curated, shown, title=title)
-    summary: Summary = {**summaries.check_summary(curated, shown, page), "coverage": _coverage(curated)}
-    return summary
+    return _result(curated, shown, page)
 
 
-def _coverage(curated: CuratedSet | None) -> Summary | None:
+def _result(curated: CuratedSet | None, reports: Sequence[PhotoReport], page: Path) -> CheckResult:
+    """`curated` is None when too few photos are usable; the findings of curation count with the others."""
+    final = [*curated.kept, *curated.holdout, *curated.rejected] if curated else list(reports)
+    final.sort(key=lambda r: r.photo.path.name)
+    rejected = tuple(RejectedPhoto(file=r.photo.path.name, codes=r.codes) for r in final if not r.accepted)
+    held_out = tuple(r.photo.path.name for r in curated.holdout) if curated else ()
+    return CheckResult(
+        photos=PhotoCounts(
+            given=len(final),
+            accepted=len(final) - len(rejected),
+            rejected=rejected,
+            held_out=len(held_out),
+        ),
+        held_out=held_out,
+        findings=tuple(_verdict(r) for r in final),
+        missing=curated.coverage.missing if curated else (),
+        advice=curated.coverage.advice if curated else (),
+        enough=curated is not None,
+        report=str(page),
+        coverage=_coverage(curated),
+    )
+
+
+def _verdict(report: PhotoReport) -> PhotoVerdict:
+    return PhotoVerdict(
+        file=report.photo.path.name,
+        accepted=report.accepted,
+        findings=tuple(
+            PhotoFinding(
+                code=f.code,
+                severity=f.severity,
+                measured=f.measured,
+                threshold=f.threshold,
+                advice=f.advice,
+            )
+            for f in report.findings
+            if f.severity != "not_checked"
+        ),
+        not_checked=tuple(f.code for f in report.findings if f.severity == "not_checked"),
+    )
+
+
+def _coverage(curated: CuratedSet | None) -> CoverageGrid | None:
     """The grid and the groups, for programs; None when too few photos are usable."""
     if curated is None:
         return None
     found = curated.coverage
-    return {
-        "yaw_bins": list(found.yaw_bins),
-        "pitch_bins": list(found.pitch_bins),
-        "expression_bins": list(found.expression_bins),
-        "cells": [[list(row) for row in plane] for plane in found.cells],
-        "variety": {one.kind: list(one.groups) for one in found.variety},
-        "appearance_spread": found.appearance_spread,
-    }
+    return CoverageGrid(
+        yaw_bins=found.yaw_bins,
+        pitch_bins=found.pitch_bins,
+        expression_bins=found.expression_bins,
+        cells=found.cells,
+        variety={one.kind: one.groups for one in found.variety},
+        appearance_spread=found.appearance_spread,
+    )
 
 
 def photo_inputs(ctx: Context) -> dict[str, str]:

@@ -9,15 +9,16 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from portrait_lora import device, likeness, log, manifest
 from portrait_lora.errors import ArtifactError, PhotosError
 from portrait_lora.faces.packs import FacePack, resolve_pack
 from portrait_lora.families import catalog, pinned
 from portrait_lora.generation.presets import fitting
-from portrait_lora.likeness import Journal, Likeness, Summary
+from portrait_lora.likeness import Journal, Likeness
 from portrait_lora.removal import plain_name
+from portrait_lora.results import R, TrainingResult
 from portrait_lora.stages.sampling import sampler_of
 
 if TYPE_CHECKING:
@@ -117,29 +118,30 @@ class Context:
 
     def stage(
         self,
-        name: str,
+        kind: type[R],
         inputs: Mapping[str, str],
         whole: Callable[[], bool],
-        work: Callable[[], Summary],
+        work: Callable[[], R],
         outputs: Callable[[], Iterable[Path]] | None = None,
-    ) -> Summary:
-        """Do the work unless it was done from these inputs and its files are whole.
+    ) -> R:
+        """Do the work of the stage unless it was done from these inputs and its files are whole.
 
         `outputs` names the files that the work leaves outside of sealed folders; their digests are kept, and
         one that is missing or changed makes the stage run again.
         """
+        name = kind.STAGE
         done = name not in self.redo and self.journal.is_done(name, inputs)
         if done and whole() and (outputs is None or self._unchanged(name)):
             self.skipped.append(name)
             _log.info("%-9s nothing has changed, skipped", name)
-            return self.journal.summary(name)
+            return self.journal.result(kind)
         self.journal.forget(name)
         started = time.monotonic()
-        summary = work()
+        result = work()
         files = () if outputs is None else outputs()
         digests = {p.relative_to(self.likeness.root).as_posix(): manifest.sha256_file(p) for p in files}
-        self.journal.record(name, inputs, time.monotonic() - started, summary, digests)
-        return summary
+        self.journal.record(inputs, time.monotonic() - started, result, digests)
+        return result
 
     def _unchanged(self, name: str) -> bool:
         """Whether every file that the stage wrote is there with its bytes; False when none was recorded."""
@@ -155,7 +157,7 @@ class Context:
         """The checkpoints of this run, oldest first."""
         from portrait_lora.families.adapter_file import read_adapter
 
-        names = strings(self.journal.summary("train")["checkpoints"])
+        names = self.journal.result(TrainingResult).checkpoints
         folder = self.run_folder / "checkpoints"
         return [read_adapter(folder / name / "adapter.safetensors") for name in names]
 
@@ -222,11 +224,6 @@ class Context:
         Raises `InputError` for one that is no folder name.
         """
         return plain_name(self.likeness.series, where=self.config.generate.series)
-
-
-def strings(value: object) -> list[str]:
-    """A list of texts out of a summary."""
-    return [str(v) for v in cast(list[object], value)]
 
 
 def is_whole(folder: Path) -> bool:

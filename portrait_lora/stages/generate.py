@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from portrait_lora import likeness, manifest, removal, strict_json
 from portrait_lora.errors import ArtifactError
-from portrait_lora.likeness import Summary
+from portrait_lora.results import GenerateResult
 from portrait_lora.rights import consent
 from portrait_lora.stages import standing
 from portrait_lora.stages.context import ADAPTER, Context, is_whole
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from portrait_lora.records import Portrait
 
 
-def generate(ctx: Context) -> Summary:
+def generate(ctx: Context) -> GenerateResult:
     """Write `portraits/<series>/`: PNG and JSON per picture, the checklist, two sheets; and the page.
 
     Raises `TooManyPictures` for a series above `generate.max_pictures`, and `ConfigError` for remarks of
@@ -35,18 +35,18 @@ def generate(ctx: Context) -> Summary:
     }
     folder = ctx.likeness.portraits(ctx.series)
     standing.refuse_another_series(ctx, folder)
-    summary = ctx.stage(
-        "generate",
+    result = ctx.stage(
+        GenerateResult,
         inputs,
         lambda: is_whole(folder),
         lambda: _portraits(ctx, folder, inputs),
         lambda: [_page_file(ctx), _timings_file(ctx)],
     )
     standing.withdraw_report(ctx, folder)
-    return summary
+    return result
 
 
-def _portraits(ctx: Context, folder: Path, inputs: Mapping[str, str]) -> Summary:
+def _portraits(ctx: Context, folder: Path, inputs: Mapping[str, str]) -> GenerateResult:
     from portrait_lora.generation.checklist import failures
     from portrait_lora.generation.contact_sheet import contact_sheet
     from portrait_lora.generation.gallery import worst_first
@@ -75,18 +75,20 @@ def _portraits(ctx: Context, folder: Path, inputs: Mapping[str, str]) -> Summary
     manifest.finish(folder, kind="portraits", inputs=inputs, extra=extra, names=sealed)
     seconds = {s.name: round((timings | drawn).get(s.name, 0.0), 3) for s in ctx.shots}
     manifest.write_json_atomic(_timings_file(ctx), seconds)
-    told = _cost(ctx, seconds)
-    page = _page(ctx, made, checks, told, remarks, title)
-    return {
-        "portraits": len(made),
-        "folder": str(folder),
-        "contact_sheet": str(sheet),
-        "worst_first": str(review),
-        "gallery": str(page),
-        "remarks": remarks,
-        "flawed": sum(bool(codes) for codes in failed.values()),
-        **told,
-    }
+    each, cost = _cost(ctx, seconds)
+    result = GenerateResult(
+        portraits=len(made),
+        folder=str(folder),
+        contact_sheet=str(sheet),
+        worst_first=str(review),
+        gallery=str(_page_file(ctx)),
+        remarks=tuple(remarks),
+        flawed=sum(bool(codes) for codes in failed.values()),
+        seconds_per_portrait=each,
+        cost_per_portrait=cost,
+    )
+    _write_page(ctx, made, checks, result, title)
+    return result
 
 
 def _known_timings(ctx: Context) -> dict[str, float]:
@@ -95,7 +97,7 @@ def _known_timings(ctx: Context) -> dict[str, float]:
         raw = strict_json.load_object(_timings_file(ctx), "record of the series")
     except ArtifactError:
         return {}
-    return cast(dict[str, float], raw)
+    return {name: float(value) for name, value in raw.items() if isinstance(value, int | float)}
 
 
 def _timings_file(ctx: Context) -> Path:
@@ -106,29 +108,28 @@ def _page_file(ctx: Context) -> Path:
     return ctx.likeness.reports / f"series-{ctx.series}.html"
 
 
-def _cost(ctx: Context, seconds: Mapping[str, float]) -> Summary:
+def _cost(ctx: Context, seconds: Mapping[str, float]) -> tuple[float | None, float | None]:
     """Seconds and, given a price, cost of one portrait; a picture of unknown time is left out."""
     known = [value for value in seconds.values() if value > 0]
     each = sum(known) / len(known) if known else None
     price = ctx.config.generate.price_per_hour
     cost = None if each is None or price is None else round(each * price / 3600, 6)
-    return {"seconds_per_portrait": None if each is None else round(each, 3), "cost_per_portrait": cost}
+    return None if each is None else round(each, 3), cost
 
 
-def _page(
+def _write_page(
     ctx: Context,
     made: Sequence[Portrait],
     checks: Mapping[str, tuple[Check, ...]],
-    told: Summary,
-    remarks: Sequence[str],
+    result: GenerateResult,
     title: str,
-) -> Path:
+) -> None:
     from portrait_lora.generation.gallery import write_gallery
 
-    each, cost = told["seconds_per_portrait"], told["cost_per_portrait"]
+    each, cost = result.seconds_per_portrait, result.cost_per_portrait
     facts = [f"{len(made)} portraits", f"series {ctx.series}", f"base {ctx.base.label}"]
     facts += [] if each is None else [f"{each} s each"]
     facts += (
         [] if cost is None else [f"cost {cost:g} each at {ctx.config.generate.price_per_hour:g} per hour"]
     )
-    return write_gallery(_page_file(ctx), made, checks, title=title, facts=facts, remarks=remarks)
+    write_gallery(_page_file(ctx), made, checks, title=title, facts=facts, remarks=result.remarks)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from portrait_lora import device
 from portrait_lora.errors import InputError
-from portrait_lora.likeness import Summary
+from portrait_lora.results import TrainingPlan
 from portrait_lora.stages import configured
 from portrait_lora.stages.context import is_whole
 from portrait_lora.summaries import duration
@@ -161,7 +161,7 @@ def steps_for(ctx: Context, photos: int) -> int:
     return run.steps_for(photos, settings.exposures_per_photo, settings.batch_size)
 
 
-def plan(ctx: Context) -> Summary:
+def plan(ctx: Context) -> TrainingPlan:
     """What `train` would do, need and take, without doing it; an early stop may end it sooner."""
     from portrait_lora.stages import stopping
 
@@ -172,28 +172,28 @@ def plan(ctx: Context) -> Summary:
     means = means_for(job, ctx.device.device)
     needs = estimate(ctx, job, means)
     in_the_way = problems(ctx, means, needs)
-    return {
-        "base": ctx.base.label,
-        "photos": photos,
-        "prepared": prepared,
-        "steps": steps,
-        "samples": steps * settings.batch_size,
-        "batch_size": settings.batch_size,
-        "micro_batch": means.micro_batch,
-        "gradient_checkpointing": means.gradient_checkpointing,
-        "weights": means.weights,
-        "device": ctx.device.device,
-        "mixed_precision": ctx.device.mixed_precision,
-        "memory_gb": round(means.memory_gb, 2),
-        "memory_available_gb": needs.memory_available_gb,
-        "seconds": round(needs.seconds),
-        "disk_gb": round(needs.disk_gb, 3),
-        "disk_free_gb": round(needs.disk_free_gb, 1),
-        "reason": means.reason,
-        "fits": not in_the_way,
-        "problems": in_the_way,
-        "would_fit": would_fit(ctx, job, needs) if in_the_way else [],
-    }
+    return TrainingPlan(
+        base=ctx.base.label,
+        photos=photos,
+        prepared=prepared,
+        steps=steps,
+        samples=steps * settings.batch_size,
+        batch_size=settings.batch_size,
+        micro_batch=means.micro_batch,
+        gradient_checkpointing=means.gradient_checkpointing,
+        weights=means.weights,
+        device=ctx.device.device,
+        mixed_precision=ctx.device.mixed_precision,
+        memory_gb=round(means.memory_gb, 2),
+        memory_available_gb=needs.memory_available_gb,
+        seconds=round(needs.seconds),
+        disk_gb=round(needs.disk_gb, 3),
+        disk_free_gb=round(needs.disk_free_gb, 1),
+        reason=means.reason,
+        fits=not in_the_way,
+        problems=tuple(in_the_way),
+        would_fit=tuple(would_fit(ctx, job, needs)) if in_the_way else (),
+    )
 
 
 def job_of(ctx: Context, steps: int) -> Job:

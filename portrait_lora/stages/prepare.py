@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from portrait_lora import manifest, summaries
-from portrait_lora.likeness import Summary
+from portrait_lora import manifest
+from portrait_lora.results import PrepareResult
 from portrait_lora.stages import check
 from portrait_lora.stages.context import Context, is_whole
 
 
-def prepare(ctx: Context) -> Summary:
+def prepare(ctx: Context) -> PrepareResult:
     """Write `dataset/` and `captions.csv`.  Raises `PhotosError` when too few photos are usable."""
     folder = ctx.likeness.dataset
-    summary = ctx.stage("prepare", _prepare_inputs(ctx), lambda: is_whole(folder), lambda: _prepare(ctx))
+    inputs = _prepare_inputs(ctx)
+    result = ctx.stage(PrepareResult, inputs, lambda: is_whole(folder), lambda: _prepare(ctx))
     if "prepare" not in ctx.skipped:  # the captions file that it wrote is an input of the next run
-        ctx.journal.record("prepare", _prepare_inputs(ctx), ctx.journal.seconds("prepare"), summary)
-    return summary
+        ctx.journal.record(_prepare_inputs(ctx), ctx.journal.seconds("prepare"), result)
+    return result
 
 
 def _prepare_inputs(ctx: Context) -> dict[str, str]:
@@ -24,7 +25,7 @@ def _prepare_inputs(ctx: Context) -> dict[str, str]:
     return check.photo_inputs(ctx) | {"captions": captions}
 
 
-def _prepare(ctx: Context) -> Summary:
+def _prepare(ctx: Context) -> PrepareResult:
     from portrait_lora.dataset.build import build_dataset
     from portrait_lora.dataset.captioners import choose_captioner
     from portrait_lora.dataset.crop import bucket_sizes
@@ -52,4 +53,9 @@ def _prepare(ctx: Context) -> Summary:
         crops_per_photo=settings.crops_per_photo,
         captions_csv=ctx.likeness.captions,
     )
-    return summaries.prepare_summary(outcome, crops)
+    return PrepareResult(
+        crops=len(crops),
+        photos_for_training=len(outcome.kept),
+        held_out=tuple(r.photo.path.name for r in outcome.holdout),
+        captions=tuple(sorted({c.caption for c in crops})[:3]),
+    )

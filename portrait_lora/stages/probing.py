@@ -39,7 +39,7 @@ class Probe:
             step,
             scores,
             copy_score=None if copied is None else copied.score,
-            adherence=mean_adherence((s.prompt, s.face) for s in seen.seen),
+            adherence=mean_adherence((s.request, s.face) for s in seen.seen),
         )
 
 
@@ -63,4 +63,4 @@ class Checkpoints:
         """The row of one checkpoint, from the pictures in `probes/step-000400/`, or `probes/name/`."""
         folder = self._ctx.run_folder / "probes" / (name or f"step-{adapter.step:06d}")
         made = self._ctx.draw(adapter, self._shots, folder, label=f"probe {name or f'step {adapter.step}'}")
-        return self._probe.score(adapter.step, [similarity.PortraitItem(p.path, p.shot.prompt) for p in made])
+        return self._probe.score(adapter.step, [similarity.PortraitItem.of(p) for p in made])

@@ -9,39 +9,42 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from portrait_lora import summaries
+from portrait_lora import manifest, summaries
 from portrait_lora.dataset.build import load_dataset_folder
 from portrait_lora.evaluation import drift_page, drift_words, overview, similarity, tables
 from portrait_lora.evaluation.checkpoint_choice import CheckpointScore
 from portrait_lora.evaluation.measure import Wanted, look
-from portrait_lora.likeness import Summary
 from portrait_lora.records import DriftReport, IdentityScore, Portrait
+from portrait_lora.results import LikenessFigures, Probe, ScoreResult, SelectResult, TrainingResult
 from portrait_lora.stages.sampling import steps_and_guidance
 
 if TYPE_CHECKING:
     from portrait_lora.stages.context import Context
 
 
-def measure(ctx: Context, portraits: Sequence[Portrait], bare: Sequence[Portrait]) -> Summary:
-    """Score, write drift.html, .json, .csv and .parquet, and return the likeness block of run.json."""
+def measure(ctx: Context, portraits: Sequence[Portrait], bare: Sequence[Portrait]) -> ScoreResult:
+    """Score, and write drift.html, .json, .csv, .parquet and likeness.jpg: all of them, or none."""
     folder = ctx.likeness
     wanted = wanted_of(ctx, portraits, bare)
     found = look(ctx.reporter, wanted)
     made, notes = found.report, _notes(ctx)
-    drift_page.write_drift_html(
-        folder.reports / "drift.html",
-        made,
-        portraits={p.path.name: p.path for p in portraits},
-        base_portraits={p.path.name: p.path for p in bare},
-        holdout={p.name: p for p in wanted.holdout},
-        notes=notes,
-        extras=found.extras,
+    with manifest.new_files(folder.reports) as part:
+        drift_page.write_drift_html(
+            part / "drift.html",
+            made,
+            portraits={p.path.name: p.path for p in portraits},
+            base_portraits={p.path.name: p.path for p in bare},
+            holdout={p.name: p for p in wanted.holdout},
+            notes=notes,
+            extras=found.extras,
+        )
+        drift_page.write_drift_json(part / "drift.json", made, notes, found.extras)
+        tables.write_csv(part / "drift.csv", made)
+        tables.write_parquet(part / "drift.parquet", made)
+        _overview(part / "likeness.jpg", made, found.heads, portraits, bare)
+    return ScoreResult(
+        likeness=likeness_figures(made), report=str(folder.reports / "drift.html"), series=ctx.series
     )
-    drift_page.write_drift_json(folder.reports / "drift.json", made, notes, found.extras)
-    tables.write_csv(folder.reports / "drift.csv", made)
-    tables.write_parquet(folder.reports / "drift.parquet", made)
-    _overview(folder.reports / "likeness.jpg", made, found.heads, portraits, bare)
-    return {"likeness": likeness_block(made), "report": str(folder.reports / "drift.html")}
 
 
 def wanted_of(ctx: Context, portraits: Sequence[Portrait], bare: Sequence[Portrait]) -> Wanted:
@@ -90,21 +93,19 @@ def _overview(
 
 
 def _items(portraits: Sequence[Portrait]) -> list[similarity.PortraitItem]:
-    return [similarity.PortraitItem(p.path, p.shot.prompt) for p in portraits]
+    return [similarity.PortraitItem.of(p) for p in portraits]
 
 
 def _notes(ctx: Context) -> drift_page.PageNotes:
-    select = ctx.journal.summary("select")
-    training = ctx.journal.summary("train")
+    select, training = ctx.journal.result(SelectResult), ctx.journal.result(TrainingResult)
     generate = ctx.config.generate
     steps, guidance = steps_and_guidance(generate)
-    rows: list[dict[str, object]] = list(select["probes"])  # pyright: ignore[reportArgumentType]
     return drift_page.PageNotes(
         subject=ctx.config.subject.name,
         settings={
             "base": ctx.base.label,
             "LoRA rank": ctx.config.training.rank,
-            "training steps": training["steps"],
+            "training steps": training.steps,
             "series": generate.series,
             "inference steps": steps,
             "guidance scale": guidance,
@@ -113,33 +114,46 @@ def _notes(ctx: Context) -> drift_page.PageNotes:
         }
         | ({"chosen by embedder A": f"best of {generate.best_of}"} if generate.best_of > 1 else {}),
         versions=summaries.versions(),
-        checkpoints=[CheckpointScore(**(row | {"n": len(row["values"])})) for row in rows],  # type: ignore[arg-type]
-        selected_step=int(str(select["selected_step"])),
+        checkpoints=[checkpoint_of(probe) for probe in select.probes],
+        selected_step=select.selected_step,
         embedder_select=ctx.pack.embedder_ids["select"],
         synthetic=ctx.pack.synthetic,
     )
 
 
-def likeness_block(made: DriftReport, *, prompts_known: bool = True) -> Summary:
-    """The `likeness` object of run.json; `no_interval` says why `ci95` should not be shown, if so."""
-    return {
-        "embedder": made.embedder_id,
-        "adapter_mean": made.mean,
-        "mean_of_found": made.mean_of_found,
-        "ci95": list(made.ci95),
-        "prompts": len(made.prompts) if prompts_known else None,
-        "no_interval": drift_words.interval_missing(made, prompts_known),
-        "passing": drift_words.passing(made),
-        "base_mean": _known(made.base_mean),
-        "ceiling": made.ceiling,
-        "impostor": _known(made.impostor),
-        "impostor_source": made.impostor_source,
-        "share_of_ceiling": _known(made.share_of_ceiling),
-        "face_found_rate": made.face_found_rate,
-        "verified_rate": made.verified_rate,
-        "threshold": made.threshold,
-        "copy_score": _known(made.copy_score),
-    }
+def checkpoint_of(probe: Probe) -> CheckpointScore:
+    """The row that selection had of a checkpoint."""
+    return CheckpointScore(
+        step=probe.step,
+        mean=probe.mean,
+        face_found_rate=probe.face_found_rate,
+        n=len(probe.values),
+        values=probe.values,
+        copy_score=probe.copy_score,
+        adherence=probe.adherence,
+    )
+
+
+def likeness_figures(made: DriftReport, *, prompts_known: bool = True) -> LikenessFigures:
+    """The figures of a report that people and programs read first."""
+    return LikenessFigures(
+        embedder=made.embedder_id,
+        adapter_mean=made.mean,
+        mean_of_found=made.mean_of_found,
+        ci95=made.ci95,
+        prompts=len(made.prompts) if prompts_known else None,
+        no_interval=drift_words.interval_missing(made, prompts_known),
+        passing=drift_words.passing(made),
+        base_mean=_known(made.base_mean),
+        ceiling=made.ceiling,
+        impostor=_known(made.impostor),
+        impostor_source=made.impostor_source,
+        share_of_ceiling=_known(made.share_of_ceiling),
+        face_found_rate=made.face_found_rate,
+        verified_rate=made.verified_rate,
+        threshold=made.threshold,
+        copy_score=_known(made.copy_score),
+    )
 
 
 def _known(value: float) -> float | None:

@@ -211,7 +211,7 @@ def _ranks(ctx: Context, portraits: Sequence[Portrait], holdout: ReferenceSet) -
     from portrait_lora.generation.checklist import failures
 
     checks = check_all(ctx, portraits)
-    items = [similarity.PortraitItem(p.path, p.shot.prompt) for p in portraits]
+    items = [similarity.PortraitItem.of(p) for p in portraits]
     scores = similarity.score_portraits(items, holdout, ctx.finder)
     return [
         (

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final, cast
 
 from portrait_lora import log, manifest, removal
 from portrait_lora.errors import ArtifactError, InputError
-from portrait_lora.likeness import Summary
+from portrait_lora.results import ScoreResult
 from portrait_lora.stages.context import Context, folder_digest
 
-SERIES: Final = "series"
-"""Key of the summary of `score`: the folder name of the pictures that it measured."""
 _log = log.get(__name__)
 
 
@@ -30,7 +27,7 @@ def refuse_another_series(ctx: Context, folder: Path) -> None:
     before, now = sealed.extra.get("origin") if sealed else None, origin(ctx)
     if not isinstance(before, list) or before == now:
         return
-    words = cast(list[str], before)
+    words = [str(word) for word in before]
     changed = [old for old, new in zip(words, now, strict=False) if old != new]
     if not all(Path(old).is_absolute() and not Path(old).exists() for old in changed):  # a moved file is none
         raise InputError(
@@ -44,9 +41,10 @@ def refuse_another_series(ctx: Context, folder: Path) -> None:
 
 def withdraw_report(ctx: Context, folder: Path) -> None:
     """A report speaks of pictures that are there: it goes when those that it measured were drawn anew."""
-    scored = ctx.journal.stages.get("score", {})
-    inputs, said = cast(Summary, scored.get("inputs", {})), cast(Summary, scored.get("summary", {}))
-    if said.get(SERIES) != ctx.series or inputs.get("portraits") == folder_digest(folder):
+    scored = ctx.journal.stages.get(ScoreResult.STAGE)
+    if scored is None or ctx.journal.result(ScoreResult).series != ctx.series:
+        return
+    if scored.inputs.get("portraits") == folder_digest(folder):
         return
     from portrait_lora.stages.score import REPORTS
 

@@ -101,10 +101,10 @@ def as_trained(ctx: Context, inputs: Mapping[str, str]) -> dict[str, str]:
     """
     if ctx.trains or not (ctx.likeness.adapters / ADAPTER).is_file():
         return dict(inputs)
-    before = ctx.journal.stages.get("train", {}).get("inputs")
+    before = ctx.journal.inputs("train")
     core = {k: v for k, v in inputs.items() if k not in ("precision", "stop")}
-    if isinstance(before, dict) and core.items() <= cast(dict[str, str], before).items():
-        return {str(k): str(v) for k, v in cast(dict[object, object], before).items()}
+    if core.items() <= before.items():
+        return before
     return {
         **inputs,
         "precision": recorded_inputs(ctx.likeness.adapters).get("precision", inputs["precision"]),

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from portrait_lora import log, manifest
 from portrait_lora.config import LikenessConfig
 from portrait_lora.errors import require_extra
-from portrait_lora.likeness import Likeness, Summary
+from portrait_lora.likeness import Likeness
 from portrait_lora.records import CaptionedCrop, Shot
+from portrait_lora.results import TrainingResult
 from portrait_lora.rights import consent
 from portrait_lora.stages import limits, stopping, successor
-from portrait_lora.stages.context import Context, folder_digest, is_whole, strings
+from portrait_lora.stages.context import Context, folder_digest, is_whole
 from portrait_lora.stages.sampling import accelerator_of, later
 from portrait_lora.summaries import duration
 from portrait_lora.training import processes
@@ -31,7 +32,7 @@ PROBE_KEYS: Final = {
 _log = log.get(__name__)
 
 
-def train(ctx: Context) -> Summary:
+def train(ctx: Context) -> TrainingResult:
     """Leave the checkpoints of the LoRA under `adapters/<run>/checkpoints/`."""
     consent.require(ctx.likeness.root, ctx.likeness.photos, commercial=ctx.config.commercial)
     stopping.refuse_what_cannot_stop(ctx.config.training)
@@ -42,7 +43,7 @@ def train(ctx: Context) -> Summary:
     successor.place(ctx, inputs)
     stop = {"stop": probe_digest(ctx)} if ctx.config.training.early_stop else {}
     told = successor.as_trained(ctx, inputs | stop)
-    return ctx.stage("train", told, lambda: _checkpoints_whole(ctx), lambda: _train(ctx, inputs))
+    return ctx.stage(TrainingResult, told, lambda: _checkpoints_whole(ctx), lambda: _train(ctx, inputs))
 
 
 def configured_inputs(ctx: Context) -> dict[str, str]:
@@ -80,12 +81,12 @@ def probe_digest(ctx: Context) -> str:
 
 
 def _checkpoints_whole(ctx: Context) -> bool:
-    names = ctx.journal.summary("train")["checkpoints"]
-    folders = [ctx.run_folder / "checkpoints" / str(name) for name in strings(names)]
+    names = ctx.journal.result(TrainingResult).checkpoints
+    folders = [ctx.run_folder / "checkpoints" / name for name in names]
     return bool(folders) and all(is_whole(folder) for folder in folders)
 
 
-def _train(ctx: Context, inputs: Mapping[str, str]) -> Summary:
+def _train(ctx: Context, inputs: Mapping[str, str]) -> TrainingResult:
     from portrait_lora.dataset.build import load_dataset_folder
     from portrait_lora.training.disk import only_run
 
@@ -106,22 +107,25 @@ def _train(ctx: Context, inputs: Mapping[str, str]) -> Summary:
             means.reason,
         )
         successor.begin(ctx, inputs)
-        told: Summary = {"root": str(ctx.likeness.root), "config": ctx.config.model_dump(mode="json")}
+        told: dict[str, object] = {
+            "root": str(ctx.likeness.root),
+            "config": ctx.config.model_dump(mode="json"),
+        }
         processes.share(
             {**told, "folder": str(ctx.run_folder), "inputs": dict(inputs), "means": asdict(means)}
         )
         ended = _train_together(ctx, inputs, means, crops)
     result = ended.result
-    return {
-        "base": ctx.base.label,
-        "steps": result.steps,
-        "samples": result.samples,
-        "final_loss": result.final_loss,
-        "resumed_from": result.resumed_from,
-        "checkpoints": [a.path.parent.name for a in result.checkpoints],
-        "stopped_early": bool(ended.reason),
-        "stop_reason": ended.reason,
-    }
+    return TrainingResult(
+        base=ctx.base.label,
+        steps=result.steps,
+        samples=result.samples,
+        final_loss=result.final_loss,
+        resumed_from=result.resumed_from,
+        checkpoints=tuple(a.path.parent.name for a in result.checkpoints),
+        stopped_early=bool(ended.reason),
+        stop_reason=ended.reason,
+    )
 
 
 def train_along(job: processes.Job) -> None:

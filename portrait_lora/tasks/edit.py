@@ -15,8 +15,8 @@ from portrait_lora.evaluation import similarity
 from portrait_lora.generation import drawing, edits, prompts, regions, remake, save
 from portrait_lora.generation.compose import LAYERS
 from portrait_lora.generation.sample import extra_of
-from portrait_lora.likeness import Summary
 from portrait_lora.records import Portrait, Shot
+from portrait_lora.results import Number, Value
 from portrait_lora.stages.context import Context
 from portrait_lora.stages.sampling import sampler_of, steps_and_guidance
 from portrait_lora.stages.series import holdout_of
@@ -26,7 +26,51 @@ IDENTITY_NOISE: Final = 0.005
 """A similarity that is lower by less than this has not fallen: re-encoding a picture moves it as much."""
 
 
-def reproduce(path: Path, likeness: Path | None, source: Path | None, overrides: Sequence[str]) -> Summary:
+class Reproduction(Value):
+    """A picture made again: `same` to the bit or not, the PSNR in dB, what was different when it was made."""
+
+    file: str
+    same: bool
+    changed_pixels: int
+    psnr_db: Number | None
+    differences: tuple[str, ...]
+
+
+class Variation(Value):
+    """One variation and its similarity to the held-out photos; None without a face."""
+
+    file: str
+    similarity: Number | None
+
+
+class Variations(Value):
+    """The variations of a picture, at least one."""
+
+    made: tuple[Variation, ...]
+    strength: Number
+    source_similarity: Number | None
+
+
+class Fix(Value):
+    """What became of drawing a region again: the file when it is `kept`, or the one that was `refused`.
+
+    `mask_share` is of the picture's area; similarities are None where no face was found.
+    """
+
+    region: regions.Region
+    kept: bool
+    similarity_before: Number | None
+    similarity_after: Number | None
+    mask_share: Number
+    file: str | None
+    refused: str | None
+    likeness_fell: bool
+    changed_outside_mask: int | None
+
+
+def reproduce(
+    path: Path, likeness: Path | None, source: Path | None, overrides: Sequence[str]
+) -> Reproduction:
     """Make the picture again and compare; nothing is written."""
     opened = open_picture(path, likeness, overrides)
     ctx, recipe = opened.ctx, recipe_of(opened)
@@ -38,13 +82,13 @@ def reproduce(path: Path, likeness: Path | None, source: Path | None, overrides:
             error.what, where=path, got=error.got, needed=error.needed, remedy=error.remedy
         ) from error
     verdict = remake.compare(opened.picture, again, recipe)
-    return {
-        "file": str(path),
-        "same": verdict.same,
-        "changed_pixels": verdict.changed_pixels,
-        "psnr_db": verdict.psnr_db,
-        "differences": list(verdict.differences),
-    }
+    return Reproduction(
+        file=str(path),
+        same=verdict.same,
+        changed_pixels=verdict.changed_pixels,
+        psnr_db=verdict.psnr_db,
+        differences=tuple(verdict.differences),
+    )
 
 
 def vary(
@@ -56,7 +100,7 @@ def vary(
     count: int,
     changes: Mapping[str, str],
     shot: str = "",
-) -> Summary:
+) -> Variations:
     """`count` variations in `portraits/<series>-edits/`: same composition, changed by `strength`.
 
     A picture from elsewhere is a reference: it is drawn over with the series' shot of that name.  Raises
@@ -75,7 +119,7 @@ def vary(
     sampler = remake.whole_sampler(base, find_style(ctx))
     pipe = drawing.open_pipeline(ctx.family, adapter, sampler)
     folder = _edits_folder(opened)
-    rows: list[Summary] = []
+    rows: list[Variation] = []
     for k in range(1, count + 1):
         seed = prompts.candidate_seed(begun.seed, k)
         told: dict[str, object] = {"prompt": begun.prompt, "layers": dict(begun.layers), "seed": seed}
@@ -84,14 +128,13 @@ def vary(
         recipe = edits.edit_recipe(action, opened.picture, opened.recipe, base, **told)
         made = edits.apply_edit(pipe, opened.picture, recipe, ctx.base.resolution_px, sampler)
         target = _place(folder, f"{_stem(path, opened)}-vary", recipe)
-        rows.append(
-            {"file": str(_write(ctx, made, target, recipe)), "similarity": _similarity(ctx, references, made)}
-        )
-    return {
-        "made": rows,
-        "strength": strength,
-        "source_similarity": _similarity(ctx, references, opened.picture),
-    }
+        file = str(_write(ctx, made, target, recipe))
+        rows.append(Variation(file=file, similarity=_similarity(ctx, references, made)))
+    return Variations(
+        made=tuple(rows),
+        strength=strength,
+        source_similarity=_similarity(ctx, references, opened.picture),
+    )
 
 
 def _changed(ctx: Context, base: Mapping[str, object], changes: Mapping[str, str]) -> Shot:
@@ -127,7 +170,7 @@ def fix(
     tries: int,
     changes: Mapping[str, str],
     keep: bool = False,
-) -> Summary:
+) -> Fix:
     """Draw one region again; kept only when the similarity to the held-out photos does not fall, or `keep`.
 
     Every pixel outside the mask stays as it was.  The original file is left alone.  A best try that is not
@@ -161,27 +204,26 @@ def fix(
             best = (after, made, recipe)
     holds = best is not None and (before is None or best[0] >= before - IDENTITY_NOISE)
     kept = best is not None and (holds or keep)
-    summary: Summary = {
-        "region": region,
-        "kept": kept,
-        "similarity_before": before,
-        "similarity_after": best[0] if best else None,
-        "mask_share": round(float((mask > 0).mean()), 4),
-        "file": None,
-        "refused": None,
-        "likeness_fell": best is not None and not holds,
-        "changed_outside_mask": None,
-    }
-    if best is None:
-        return summary
-    if not kept:
-        refused = _place(_edits_folder(opened), f"{path.stem}-{region}-refused", best[2])
-        return summary | {"refused": str(_write(ctx, best[1], refused, best[2]))}
-    changed = (np.asarray(best[1]) != np.asarray(opened.picture)).any(axis=-1)
-    target = _place(_edits_folder(opened), f"{path.stem}-{region}", best[2])
-    file = _write(ctx, best[1], target, best[2])
-    outside = int((changed & (mask == 0)).sum())
-    return summary | {"file": str(file), "changed_outside_mask": outside}
+    file = refused = outside = None
+    if best is not None and kept:
+        changed = (np.asarray(best[1]) != np.asarray(opened.picture)).any(axis=-1)
+        outside = int((changed & (mask == 0)).sum())
+        target = _place(_edits_folder(opened), f"{path.stem}-{region}", best[2])
+        file = str(_write(ctx, best[1], target, best[2]))
+    elif best is not None:
+        aside = _place(_edits_folder(opened), f"{path.stem}-{region}-refused", best[2])
+        refused = str(_write(ctx, best[1], aside, best[2]))
+    return Fix(
+        region=region,
+        kept=kept,
+        similarity_before=before,
+        similarity_after=best[0] if best else None,
+        mask_share=round(float((mask > 0).mean()), 4),
+        file=file,
+        refused=refused,
+        likeness_fell=best is not None and not holds,
+        changed_outside_mask=outside,
+    )
 
 
 def _similarity(ctx: Context, references: similarity.ReferenceSet, picture: Image.Image) -> float | None:

@@ -10,13 +10,33 @@ from typing import Final, get_args
 from portrait_lora import likeness, manifest
 from portrait_lora.config import SubjectConfig, load, short
 from portrait_lora.errors import InputError
-from portrait_lora.likeness import Summary
+from portrait_lora.results import Value
 from portrait_lora.rights import consent
 
 _KINDS: Final = get_args(SubjectConfig.model_fields["kind"].annotation)
 
 
-def import_dataset(source: Path, root: Path, overrides: Sequence[str] = ()) -> Summary:
+class ImportResult(Value):
+    """What came out of another trainer's dataset, and the trigger and kind that its captions name."""
+
+    photos: int
+    captions: int
+    passed_over: int
+    rows_without_picture: int
+    trigger: str
+    kind: str
+
+
+class ExportResult(Value):
+    """A dataset written for another trainer."""
+
+    crops: int
+    folder: str
+    trigger: str
+    kind: str
+
+
+def import_dataset(source: Path, root: Path, overrides: Sequence[str] = ()) -> ImportResult:
     """Copy pictures and captions into `root/photos` and write a likeness.yaml that uses them.
 
     Raises InputError, and then nothing is left in `root`; stopped anywhere, also at its very end, the same
@@ -45,17 +65,17 @@ def import_dataset(source: Path, root: Path, overrides: Sequence[str] = ()) -> S
             other = InputError("another configuration is here already", where=file, needed="a new folder")
             raise taken if lives else other
         likeness.write_config(root, config)  # before the photos take their name: the retry finds it equal
-    return {
-        "photos": made.photos,
-        "captions": made.captions,
-        "passed_over": len(made.passed_over),
-        "rows_without_picture": made.strange_rows,
-        "trigger": config.subject.trigger,
-        "kind": config.subject.kind,
-    }
+    return ImportResult(
+        photos=made.photos,
+        captions=made.captions,
+        passed_over=len(made.passed_over),
+        rows_without_picture=made.strange_rows,
+        trigger=config.subject.trigger,
+        kind=config.subject.kind,
+    )
 
 
-def export_dataset(root: Path, out: Path, repeats: int) -> Summary:
+def export_dataset(root: Path, out: Path, repeats: int) -> ExportResult:
     """Write the crops of `root/dataset` as a kohya dataset.  Raises ArtifactError without a finished one."""
     from portrait_lora.dataset import build, kohya
 
@@ -67,4 +87,4 @@ def export_dataset(root: Path, out: Path, repeats: int) -> Summary:
     trigger = str(extra.get("trigger", opened.config.subject.trigger))
     subject = str(extra.get("subject", opened.config.subject.kind))
     folder = kohya.export_kohya(crops, out, trigger=trigger, subject=subject, repeats=repeats)
-    return {"crops": len(crops), "folder": str(folder), "trigger": trigger, "kind": subject}
+    return ExportResult(crops=len(crops), folder=str(folder), trigger=trigger, kind=subject)

@@ -19,8 +19,8 @@ from portrait_lora.evaluation import drift_page, drift_words, similarity, tables
 from portrait_lora.evaluation.measure import Looked, Wanted, look
 from portrait_lora.evaluation.thresholds import read_threshold
 from portrait_lora.faces.packs import FacePack, resolve_pack
-from portrait_lora.likeness import Summary
-from portrait_lora.stages.reports import likeness_block
+from portrait_lora.results import LikenessFigures, Number, Value
+from portrait_lora.stages.reports import likeness_figures
 
 ALL_ONE_PROMPT: Final = "all portraits"
 COLUMNS: Final = ("file", "prompt", "meaning")
@@ -32,6 +32,30 @@ class Prompts:
 
     by_file: Mapping[str, str]
     meanings: Mapping[str, str]
+
+
+class ClipFigures(Value):
+    """How well CLIP tells the portraits' prompts apart; see `evaluation.clip.ClipAdherence`."""
+
+    model: str
+    mean_cosine: Number
+    nearest_rate: Number
+    chance: Number
+    portraits: int
+
+
+class FoldersResult(Value):
+    """What judging a folder of portraits found; the lists hold file names, `repeated` (later, earlier)."""
+
+    likeness: LikenessFigures
+    portraits: int
+    unreadable: tuple[str, ...]
+    several_faces: tuple[str, ...]
+    tiny_faces: tuple[str, ...]
+    repeated: tuple[tuple[str, str], ...]
+    photos_without_face: tuple[str, ...]
+    clip: ClipFigures | None
+    report: str
 
 
 def score_folders(
@@ -46,8 +70,8 @@ def score_folders(
     allow_synthetic: bool = False,
     clip: str = "",
     name: str = "",
-) -> Summary:
-    """Write drift.html, .json, .csv and .parquet into `out`; the summary is that of `score LIKENESS_DIR`.
+) -> FoldersResult:
+    """Write drift.html, .json, .csv and .parquet into `out`, all or none; figures as of `score LIKENESS_DIR`.
 
     `clip` names the CLIP model that judges the prompts; it needs `prompts_csv`.
     """
@@ -71,57 +95,45 @@ def score_folders(
         words=drift_words.OTHER_TOOL_TRAINING if wanted.training else drift_words.OTHER_TOOL,
         prompts_known=prompts_csv is not None,
     )
-    manifest.make_folder(out)
-    real = {p.name: p for p in wanted.holdout}
-    drift_page.write_drift_html(
-        out / "drift.html", found.report, portraits=paths, holdout=real, notes=notes, extras=found.extras
-    )
-    drift_page.write_drift_json(out / "drift.json", found.report, notes, found.extras)
-    tables.write_csv(out / "drift.csv", found.report)
-    tables.write_parquet(out / "drift.parquet", found.report)
-    return {
-        "likeness": likeness_block(found.report, prompts_known=prompts_csv is not None),
-        "portraits": len(found.report.scores),
-        "unreadable": list(found.extras.unreadable),
-        "several_faces": list(found.extras.several_faces),
-        "tiny_faces": list(found.extras.tiny_faces),
-        "repeated": [list(pair) for pair in wanted.repeated],
-        "photos_without_face": list(found.skipped_photos),
-        "clip": None if found.extras.clip is None else asdict(found.extras.clip),
-        "report": str(out / "drift.html"),
-    }
-
-
-def lines_of(summary: Summary) -> list[str]:
-    """For people: the figures of a standalone score, and what was odd."""
-    s = summary["likeness"]
-    assert isinstance(s, dict)
-    lines = [
-        f"similarity to the photos {s['adapter_mean']:.3f} ({summaries.interval(s)})",
-        f"  {summaries.against_others(s)}",
-        f"  face found in {s['face_found_rate']:.0%} of the portraits, {s['verified_rate']:.0%} verified at "
-        f"{s['threshold']:.3f}",
-        f"  {s['passing']}",
-    ]
-    if s["copy_score"] is not None:
-        lines.append(f"  {s['copy_score']:.0%} copy a real photo")
-    clip = summary["clip"]
-    if isinstance(clip, dict):
-        lines.append(
-            f"  by CLIP the own prompt is nearest in {clip['nearest_rate']:.0%} "
-            f"(chance {clip['chance']:.0%}), cosine {clip['mean_cosine']:.3f}"
+    real, extras = {p.name: p for p in wanted.holdout}, found.extras
+    with manifest.new_files(out) as part:
+        drift_page.write_drift_html(
+            part / "drift.html", found.report, portraits=paths, holdout=real, notes=notes, extras=extras
         )
-    for key, text in (
-        ("unreadable", "cannot be read and count as portraits without a face"),
-        ("several_faces", "show several faces; the largest was scored"),
-        ("tiny_faces", "have a very small face"),
-        ("photos_without_face", "photos without a face, left out"),
+        drift_page.write_drift_json(part / "drift.json", found.report, notes, extras)
+        tables.write_csv(part / "drift.csv", found.report)
+        tables.write_parquet(part / "drift.parquet", found.report)
+    return FoldersResult(
+        likeness=likeness_figures(found.report, prompts_known=prompts_csv is not None),
+        portraits=len(found.report.scores),
+        unreadable=extras.unreadable,
+        several_faces=extras.several_faces,
+        tiny_faces=extras.tiny_faces,
+        repeated=tuple(wanted.repeated),
+        photos_without_face=found.skipped_photos,
+        clip=None if extras.clip is None else ClipFigures(**asdict(extras.clip)),
+        report=str(out / "drift.html"),
+    )
+
+
+def lines_of(result: FoldersResult) -> list[str]:
+    """For people: the figures of a standalone score, and what was odd."""
+    lines = summaries.of_likeness(result.likeness, reference="photos", copied="real photo")
+    if result.clip is not None:
+        lines.append(
+            f"  by CLIP the own prompt is nearest in {result.clip.nearest_rate:.0%} "
+            f"(chance {result.clip.chance:.0%}), cosine {result.clip.mean_cosine:.3f}"
+        )
+    for names, text in (
+        (result.unreadable, "cannot be read and count as portraits without a face"),
+        (result.several_faces, "show several faces; the largest was scored"),
+        (result.tiny_faces, "have a very small face"),
+        (result.photos_without_face, "photos without a face, left out"),
     ):
-        names = summary[key]
         if names:
-            lines.append(f"  {len(names)} {text}: {', '.join(names[:5])}")  # type: ignore[index,arg-type]  # pyright: ignore[reportIndexIssue,reportArgumentType]
-    if summary["repeated"]:
-        lines.append(f"  {len(summary['repeated'])} portraits are the same file again and were left out")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+            lines.append(f"  {len(names)} {text}: {', '.join(names[:5])}")
+    if result.repeated:
+        lines.append(f"  {len(result.repeated)} portraits are the same file again and were left out")
     return lines
 
 

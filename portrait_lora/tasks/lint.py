@@ -10,10 +10,26 @@ from portrait_lora.families import catalog
 from portrait_lora.generation import a1111, prompts, reading
 from portrait_lora.generation.compose import counter_of, estimate_tokens, fit
 from portrait_lora.generation.lint import foreign_syntax, ignored_negative, lint
-from portrait_lora.likeness import Summary
+from portrait_lora.results import Value
 
 
-def lint_text(text: str, base: str = "", aspect: str = "") -> list[Summary]:
+class PromptRemark(Value):
+    """What weakens a prompt, and what to write instead; see `generation.lint.Remark`."""
+
+    code: str
+    said: str
+    instead: str
+
+
+class LintedPrompt(Value):
+    """A prompt, where it stands, and the remarks on it."""
+
+    where: str
+    prompt: str
+    remarks: tuple[PromptRemark, ...]
+
+
+def lint_text(text: str, base: str = "", aspect: str = "") -> list[LintedPrompt]:
     """One row per prompt: where it stands, the prompt, its remarks.
 
     `text` is a prompt, a text file with one prompt per line (# begins a comment), a series file or the
@@ -25,7 +41,7 @@ def lint_text(text: str, base: str = "", aspect: str = "") -> list[Summary]:
     counter, limit = counter_of(model.folder, model.family) if model else (estimate_tokens, 77)
     if known is not None:
         known |= {"person"}
-    rows: list[Summary] = []
+    rows: list[LintedPrompt] = []
     for where, prompt, size, negative in _prompts(text, model, aspect):
         words = a1111.plain(prompt).text
         _, lost = fit(words, limit, counter)
@@ -33,8 +49,8 @@ def lint_text(text: str, base: str = "", aspect: str = "") -> list[Summary]:
         found += [remark for written in (prompt, negative) if (remark := foreign_syntax(written))]
         if model and (ignored := ignored_negative(negative, model.guidance_scale, model.family)):
             found.append(ignored)
-        remarks = [{"code": r.code, "said": r.problem, "instead": r.instead} for r in found]
-        rows.append({"where": where, "prompt": prompt, "remarks": remarks})
+        remarks = tuple(PromptRemark(code=r.code, said=r.problem, instead=r.instead) for r in found)
+        rows.append(LintedPrompt(where=where, prompt=prompt, remarks=remarks))
     return rows
 
 

@@ -10,8 +10,9 @@ from typing import Final
 from portrait_lora import config, csv_file, manifest
 from portrait_lora.errors import ConfigError, InputError
 from portrait_lora.evaluation import compare, drift, similarity
-from portrait_lora.likeness import Summary, open_likeness
+from portrait_lora.likeness import open_likeness
 from portrait_lora.records import Adapter, IdentityScore
+from portrait_lora.results import Number, Value
 from portrait_lora.stages.context import Context, sampler_of
 from portrait_lora.stages.reports import wanted_of
 
@@ -21,7 +22,7 @@ SERIES: Final = "drift"
 
 
 @dataclass(frozen=True, slots=True)
-class Value:
+class Column:
     """One column of the sweep: how it is called, the setting it overrides, and the adapter it draws with."""
 
     text: str
@@ -29,7 +30,26 @@ class Value:
     adapter: Adapter
 
 
-def run(folder: Path, over: str, overrides: Sequence[str] = ()) -> Summary:
+class SweepRow(Value):
+    """The likeness at one value of the setting, and a sentence that compares it with the first."""
+
+    value: str
+    mean: Number
+    ci95: tuple[Number, Number]
+    face_found_rate: Number
+    verified_rate: Number
+    sentence: str
+
+
+class SweepResult(Value):
+    """Drift `over` a setting; `matrix` is the CSV of every portrait."""
+
+    over: str
+    rows: tuple[SweepRow, ...]
+    matrix: str
+
+
+def run(folder: Path, over: str, overrides: Sequence[str] = ()) -> SweepResult:
     """Measure `KEY=A,B,C` (a setting of `generate`, or `checkpoint=all`); writes reports/sweep-KEY.csv.
 
     The prompts are those of the series `drift`, which is used for nothing else.  The first value is what the
@@ -47,7 +67,7 @@ def run(folder: Path, over: str, overrides: Sequence[str] = ()) -> Summary:
     holdout, _ = similarity.embed_photos(photos, ctx.reporter, min_faces=similarity.MIN_HOLDOUT)
     table = [(value, _scores(ctx, folder, given, key, value, holdout)) for value in values]
     first = table[0]
-    rows: list[Summary] = []
+    rows: list[SweepRow] = []
     for value, scores in table:
         found = drift.estimate(scores)
         said = f"{key} {value.text}: similarity {found.mean:.3f} [{found.ci95[0]:.3f}, {found.ci95[1]:.3f}]"
@@ -59,23 +79,23 @@ def run(folder: Path, over: str, overrides: Sequence[str] = ()) -> Summary:
             ]
             against = compare.compare(*sides).sentence
         rows.append(
-            {
-                "value": value.text,
-                "mean": found.mean,
-                "ci95": list(found.ci95),
-                "face_found_rate": drift.face_found_rate(scores),
-                "verified_rate": drift.verified_rate(scores, ctx.pack.threshold("report")),
-                "sentence": said if against is None else f"{said}. {against}",
-            }
+            SweepRow(
+                value=value.text,
+                mean=found.mean,
+                ci95=found.ci95,
+                face_found_rate=drift.face_found_rate(scores),
+                verified_rate=drift.verified_rate(scores, ctx.pack.threshold("report")),
+                sentence=said if against is None else f"{said}. {against}",
+            )
         )
     path = ctx.likeness.reports / f"sweep-{key}.csv"
     manifest.write_text_atomic(path, _matrix(key, table))
-    return {"over": key, "rows": rows, "matrix": str(path)}
+    return SweepResult(over=key, rows=tuple(rows), matrix=str(path))
 
 
-def _values(ctx: Context, key: str, texts: Sequence[str]) -> list[Value]:
+def _values(ctx: Context, key: str, texts: Sequence[str]) -> list[Column]:
     if key != CHECKPOINT:
-        return [Value(text, f"generate.{key}={text}", ctx.selected) for text in texts]
+        return [Column(text, f"generate.{key}={text}", ctx.selected) for text in texts]
     steps = {str(a.step): a for a in ctx.adapters}
     wanted = list(steps) if list(texts) == ["all"] else list(texts)
     unknown = [text for text in wanted if text not in steps]
@@ -83,11 +103,16 @@ def _values(ctx: Context, key: str, texts: Sequence[str]) -> list[Value]:
         raise ConfigError(
             "no such checkpoint", where="--over", got=", ".join(unknown), needed=", ".join(steps)
         )
-    return [Value(text, None, steps[text]) for text in wanted]
+    return [Column(text, None, steps[text]) for text in wanted]
 
 
 def _scores(
-    ctx: Context, folder: Path, given: Sequence[str], key: str, value: Value, holdout: similarity.ReferenceSet
+    ctx: Context,
+    folder: Path,
+    given: Sequence[str],
+    key: str,
+    value: Column,
+    holdout: similarity.ReferenceSet,
 ) -> tuple[IdentityScore, ...]:
     """Draw the drift series at one value and score it with embedder B."""
     from portrait_lora.generation import sample
@@ -102,11 +127,11 @@ def _scores(
         sampler_of(settings),
         batch_size=settings.batch_size,
     )
-    items = [similarity.PortraitItem(p.path, p.shot.prompt) for p in made]
+    items = [similarity.PortraitItem.of(p) for p in made]
     return similarity.score_portraits(items, holdout, ctx.reporter)
 
 
-def _matrix(key: str, table: Sequence[tuple[Value, Sequence[IdentityScore]]]) -> str:
+def _matrix(key: str, table: Sequence[tuple[Column, Sequence[IdentityScore]]]) -> str:
     """One row per value, prompt and seed."""
     rows = ([value.text, s.prompt, s.portrait, s.similarity] for value, scores in table for s in scores)
     return csv_file.text_of([key, "prompt", "portrait", "similarity"], rows)

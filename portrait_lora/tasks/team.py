@@ -13,19 +13,48 @@ from portrait_lora.config import load
 from portrait_lora.errors import ArtifactError, InputError, PortraitError
 from portrait_lora.generation.checklist import Framing, framing
 from portrait_lora.generation.contact_sheet import contact_sheet
-from portrait_lora.likeness import CONTACT_SHEET, Summary, open_likeness, series_name
+from portrait_lora.likeness import CONTACT_SHEET, open_likeness, series_name
 from portrait_lora.records import Portrait
+from portrait_lora.results import GenerateResult, Number, Value
 from portrait_lora.stages.context import Context
 from portrait_lora.stages.series import delivered
-from portrait_lora.stages.standing import SERIES
 
 _log = log.get(__name__)
-Make = Callable[[Path], Summary]
+Make = Callable[[Path], GenerateResult]
 """Makes the series of one likeness folder."""
 TOLD: Final = "team.json"
 
 
-def generate(folders: Sequence[Path], make: Make, out: Path, overrides: Sequence[str]) -> Summary:
+class Member(Value):
+    """The series of one person, or the error that kept them from it."""
+
+    person: str
+    portraits: int
+    error: str = ""
+    flawed: int = 0
+    seconds_per_portrait: Number | None = None
+    cost_per_portrait: Number | None = None
+    gallery: str = ""
+
+
+class Steadiness(Value):
+    """Standard deviation over all people, as shares of the picture's height; None without faces."""
+
+    eye_line_std: Number | None
+    head_height_std: Number | None
+
+
+class TeamResult(Value):
+    """Everybody of a team, as in `team.json`; `series` names series and brand."""
+
+    people: tuple[Member, ...]
+    failed: int
+    framing: Steadiness
+    series: str
+    contact_sheet: str = ""
+
+
+def generate(folders: Sequence[Path], make: Make, out: Path, overrides: Sequence[str]) -> TeamResult:
     """Make every person's series and put one row per person on a sheet; writes `out/team.json`.
 
     A person whose series fails does not keep the others from theirs: the reason is told.  Raises `InputError`
@@ -36,32 +65,40 @@ def generate(folders: Sequence[Path], make: Make, out: Path, overrides: Sequence
     if twice:
         raise InputError("two folders have one name", where=twice, remedy="Rename one of them.")
     name_of_series = _refuse_another_sheet(out, overrides)
-    rows: list[Summary] = []
+    rows: list[Member] = []
     made: dict[str, list[Portrait]] = {}
     seen: list[Framing] = []
     for name, folder in zip(names, folders, strict=True):
         try:
-            summary = make(folder)
+            result = make(folder)
         except PortraitError as error:
             _log.warning("%s: %s", name, error)
-            rows.append({"person": name, "portraits": 0, "error": str(error)})
+            rows.append(Member(person=name, portraits=0, error=str(error)))
             continue
         ctx = Context(open_likeness(folder, overrides))
         made[name] = delivered(ctx)
         seen += framings(ctx, made[name])
-        keys = ("portraits", "flawed", "seconds_per_portrait", "cost_per_portrait", "gallery")
-        rows.append({"person": name} | {key: summary.get(key) for key in keys})
-    told: Summary = {
-        "people": rows,
-        "failed": sum("error" in row for row in rows),
-        "framing": steadiness(seen),
-    }
-    told[SERIES] = name_of_series
+        rows.append(
+            Member(
+                person=name,
+                portraits=result.portraits,
+                flawed=result.flawed,
+                seconds_per_portrait=result.seconds_per_portrait,
+                cost_per_portrait=result.cost_per_portrait,
+                gallery=result.gallery,
+            )
+        )
+    team = TeamResult(
+        people=tuple(rows),
+        failed=sum(bool(row.error) for row in rows),
+        framing=steadiness(seen),
+        series=name_of_series,
+    )
     if made:
         manifest.make_folder(out)
-        told = {**told, "contact_sheet": str(team_sheet(made, out / CONTACT_SHEET))}
-        manifest.write_json_atomic(out / TOLD, told)
-    return told
+        team = team.model_copy(update={"contact_sheet": str(team_sheet(made, out / CONTACT_SHEET))})
+        manifest.write_json_atomic(out / TOLD, team.json_value())
+    return team
 
 
 def _refuse_another_sheet(out: Path, overrides: Sequence[str]) -> str:
@@ -69,7 +106,7 @@ def _refuse_another_sheet(out: Path, overrides: Sequence[str]) -> str:
     generate = load(None, overrides).generate
     name = series_name(generate.series, generate.brand)
     try:
-        before = strict_json.load_object(out / TOLD, "record of the team").get(SERIES, name)
+        before = strict_json.load_object(out / TOLD, "record of the team").get("series", name)
     except ArtifactError:
         return name
     if before != name:
@@ -93,12 +130,14 @@ def framings(ctx: Context, portraits: Sequence[Portrait]) -> list[Framing]:
     return found
 
 
-def steadiness(seen: Sequence[Framing]) -> Summary:
+def steadiness(seen: Sequence[Framing]) -> Steadiness:
     """Standard deviation over all people, as shares of the picture's height; None without faces."""
-    return {
-        f"{name}_std": round(float(np.std([getattr(f, name) for f in seen])), 4) if seen else None
-        for name in ("eye_line", "head_height")
-    }
+    if not seen:
+        return Steadiness(eye_line_std=None, head_height_std=None)
+    lines, heights = [f.eye_line for f in seen], [f.head_height for f in seen]
+    return Steadiness(
+        eye_line_std=round(float(np.std(lines)), 4), head_height_std=round(float(np.std(heights)), 4)
+    )
 
 
 def team_sheet(made: dict[str, list[Portrait]], path: Path) -> Path:

@@ -100,7 +100,7 @@ def test_an_import_that_was_stopped_before_the_photos_took_their_name_is_repeate
     with pytest.raises(KeyboardInterrupt):
         exchange.import_dataset(source, tmp_path / "me")
     monkeypatch.undo()
-    assert exchange.import_dataset(source, tmp_path / "me")["photos"] == 2
+    assert exchange.import_dataset(source, tmp_path / "me").photos == 2
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "likeness.yaml").write_text("seed: 4\n")
     with pytest.raises(InputError, match="another configuration"):
@@ -112,7 +112,7 @@ def test_an_import_that_was_stopped_before_the_photos_took_their_name_is_repeate
 @pytest.mark.parametrize("trigger", ["o'hw\"x", "007", "ja:x", "#sks", "ünï"])
 def test_a_trigger_with_quotes_or_digits_comes_in_as_it_is(tmp_path, trigger):
     source = kohya_set(tmp_path / "set", f"10_{trigger} woman")
-    assert exchange.import_dataset(source, tmp_path / "me")["trigger"] == trigger
+    assert exchange.import_dataset(source, tmp_path / "me").trigger == trigger
     assert open_likeness(tmp_path / "me").config.subject.trigger == trigger
 
 
@@ -121,7 +121,7 @@ def test_names_as_long_as_a_disk_allows_are_imported(tmp_path):
     twin = source / "5_sks woman"
     twin.mkdir()
     save(twin / ("n" * 251 + ".png"), draw(1))
-    assert exchange.import_dataset(source, tmp_path / "me")["photos"] == 3
+    assert exchange.import_dataset(source, tmp_path / "me").photos == 3
 
 
 def test_without_a_prepared_dataset_the_export_says_what_to_run(tmp_path):

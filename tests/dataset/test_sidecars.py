@@ -52,7 +52,7 @@ def test_rows_find_their_pictures(tmp_path: Path, written: str, form: str) -> No
     texts = {p.name: p.read_text("utf-8") for p in (tmp_path / "photos").glob("*.txt")}
     assert texts == {"a.txt": "caption 0\n", "b.txt": "caption 1\n", "é c.txt": "caption 2\n"}
     summary = recipe.init(tmp_path / "me", source)
-    assert summary["captions"] == 3
+    assert summary.captions == 3
     rows = sidecars.read_metadata(tmp_path / "me/photos/metadata.jsonl")
     assert sidecars.caption_of(tmp_path / "me/photos/b.png", rows) == "caption 1"
 
@@ -69,9 +69,9 @@ def test_rows_of_no_picture_are_reported(tmp_path: Path, caplog: pytest.LogCaptu
     table(source, ["a.png", *(f"other_{i}.png" for i in range(10))])
     with caplog.at_level(logging.WARNING):
         assert import_dataset(source, tmp_path / "photos").strange_rows == 10
-        assert recipe.init(tmp_path / "me", source)["captions"] == 1
-    messages = [r.getMessage() for r in caplog.records]
-    assert sum("10 of 11 rows fit no picture, such as 'other_0.png'" in text for text in messages) == 2
+        assert recipe.init(tmp_path / "me", source).captions == 1
+    told = [r.getMessage() for r in caplog.records]
+    assert sum("10 of 11 rows fit no picture, such as 'other_0.png'" in text for text in told) == 2
 
 
 def test_one_name_in_two_folders_takes_the_nearer_row_or_none(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_text_files_find_their_picture(tmp_path: Path, name: str) -> None:
     imported = import_dataset(source, tmp_path / "photos")
     assert (imported.photos, imported.captions) == (2, 1)
     assert (tmp_path / "photos/a.txt").read_text() == "ohwx man smiling\n"
-    assert recipe.init(tmp_path / "me", source)["captions"] == 1
+    assert recipe.init(tmp_path / "me", source).captions == 1
     assert config.load(tmp_path / "me" / config.FILE_NAME).dataset.captions.captioner == "sidecar"
     copied = tmp_path / "me/photos/a.png"
     assert sidecars.caption_of(copied, {}) == "ohwx man smiling" and not sidecars.caption_file(
@@ -104,7 +104,7 @@ def test_an_explicit_captioner_stays(tmp_path: Path) -> None:
     recipe.init(tmp_path / "me", source, overrides=["dataset.captions.captioner=attributes"])
     assert config.load(tmp_path / "me" / config.FILE_NAME).dataset.captions.captioner == "attributes"
     plain = pictures(tmp_path / "plain")
-    assert recipe.init(tmp_path / "other", plain)["captions"] == 0
+    assert recipe.init(tmp_path / "other", plain).captions == 0
     assert config.load(tmp_path / "other" / config.FILE_NAME).dataset.captions.captioner == "attributes"
 
 
@@ -124,7 +124,7 @@ def test_the_name_of_the_project_is_no_trigger(tmp_path: Path) -> None:
 
 def test_a_trigger_of_odd_characters_is_written_as_it_is(tmp_path: Path) -> None:
     pictures(tmp_path / "set" / "10_o'h#w: man")
-    assert exchange.import_dataset(tmp_path / "set", tmp_path / "me")["trigger"] == "o'h#w:"
+    assert exchange.import_dataset(tmp_path / "set", tmp_path / "me").trigger == "o'h#w:"
     assert config.load(tmp_path / "me" / config.FILE_NAME).subject.trigger == "o'h#w:"
 
 

@@ -43,7 +43,7 @@ def test_drift_over_a_setting(journey: Journey, tmp_path: Path):
     folder = tmp_path / "demo"
     shutil.copytree(journey.folder, folder)
     few = [*REDUCED, "generate.num_inference_steps=2"]
-    summary = sweep.run(folder, "adapter_scale=0,1", few)
-    assert [row["value"] for row in summary["rows"]] == ["0", "1"]
-    assert "adapter_scale 1" in summary["rows"][1]["sentence"]
+    result = sweep.run(folder, "adapter_scale=0,1", few)
+    assert [row.value for row in result.rows] == ["0", "1"]
+    assert "adapter_scale 1" in result.rows[1].sentence
     assert (folder / "reports" / "sweep-adapter_scale.csv").read_text().count("\n") == 1 + 2 * 8

@@ -1,5 +1,6 @@
 """Similarity, ceiling and impostor on vectors small enough to check by hand."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,8 @@ import pytest
 from PIL import Image
 
 from portrait_lora.errors import InputError, PhotosError
+from portrait_lora.evaluation.adherence import Request, mean_adherence
+from portrait_lora.evaluation.measure import PortraitsSeen
 from portrait_lora.evaluation.similarity import (
     MIN_HOLDOUT,
     PortraitItem,
@@ -21,7 +24,7 @@ from portrait_lora.evaluation.similarity import (
     score_portraits,
     verified,
 )
-from portrait_lora.records import Face, IdentityScore
+from portrait_lora.records import Face, IdentityScore, Portrait, Shot
 
 
 def face(embedding, *, side=100.0, yaw=0.0):
@@ -65,6 +68,32 @@ def test_score_is_the_mean_cosine_and_names_the_nearest(tmp_path):
     assert (score.portrait, score.prompt, score.nearest) == ("p.png", "prompt", "b.png")
     assert (score.pose_bin, score.embedder_id) == ("three-quarter", "b")
     assert (score.yaw_deg, score.face_px, score.faces) == (30.0, 100.0, 1)
+
+
+def test_the_layers_of_a_portrait_reach_its_score_and_what_is_judged_by_them(tmp_path):
+    """The sentence names two expressions, and only the layers say which one was asked for."""
+    layers = (("view", "frontal"), ("expression", "smiling"), ("wardrobe", "t-shirt of a laughing dog"))
+    prompt = "frontal headshot of ohwx man, smiling, t-shirt of a laughing dog"
+    shot = Shot("s", prompt, "", (8, 8), 1, layers)
+    paths = [picture(tmp_path, "smiling.png", 10), picture(tmp_path, "nobody.png", 90)]
+    (tmp_path / "broken.png").write_bytes(b"no")
+    items = [
+        PortraitItem.of(Portrait(path, shot, 8, 5.0, 1.0, None)) for path in (*paths, tmp_path / "broken.png")
+    ]
+    smiling = replace(face([1, 0]), expression="smiling")
+    seen = PortraitsSeen(items)
+    scores = score_portraits(
+        items,
+        REFERENCES,
+        ByGrey({10: [smiling]}),
+        on_face=lambda path, image, _: seen(path, image, None),
+        on_unreadable=seen.broken,
+    )
+    assert [score.layers for score in scores] == [layers] * 3
+    assert [one.request for one in seen.seen] == [Request(prompt, layers)] * 3
+    assert mean_adherence([(seen.seen[0].request, smiling)]) == 1.0
+    (foreign,) = score_portraits([PortraitItem(paths[0], prompt)], REFERENCES, ByGrey({10: [smiling]}))
+    assert foreign.layers == ()
 
 
 def test_no_face_is_none_not_zero(tmp_path):

@@ -15,6 +15,7 @@ from portrait_lora.dataset.build import load_dataset_folder
 from portrait_lora.errors import ArtifactError
 from portrait_lora.faces import packs
 from portrait_lora.faces.known import AURAFACE, KNOWN, SFACE
+from portrait_lora.results import LikenessFigures
 from portrait_lora.tasks import compare
 from portrait_lora.tasks import judge as standalone
 from tests.conftest import Journey
@@ -85,24 +86,23 @@ def test_a_score_without_a_gallery_says_which_figure_it_used(
     photos.mkdir()
     for path in load_dataset_folder(journey.folder / "dataset")[1]:
         shutil.copy(path, photos)
-    summary = standalone.score_folders(
+    result = standalone.score_folders(
         photos, portraits, tmp_path / "out", face_pack=str(pack), allow_synthetic=True
     )
-    likeness, text = summary["likeness"], " ".join(standalone.lines_of(summary))
-    assert isinstance(likeness, dict)
-    json.dumps(summary, allow_nan=False)
+    likeness, text = result.likeness, " ".join(standalone.lines_of(result))
+    json.dumps(result.json_value(), allow_nan=False)
     raw = json.loads((tmp_path / "out" / "drift.json").read_text())
     page = (tmp_path / "out" / "drift.html").read_text()
     assert "nan" not in page.replace("finance", "").split("</style>")[1].split("data:")[0].lower()
     if stated:
-        assert likeness["impostor"] == raw["impostor"] == 0.05
-        assert likeness["impostor_source"].startswith("published calibration of ")
+        assert likeness.impostor == raw["impostor"] == 0.05
+        assert likeness.impostor_source.startswith("published calibration of ")
         assert "published calibration of" in text and "a measurement; with its place" in page
-        ratio = (likeness["adapter_mean"] - 0.05) / (likeness["ceiling"] - 0.05)
-        assert likeness["share_of_ceiling"] == pytest.approx(ratio)
+        ratio = (likeness.adapter_mean - 0.05) / (likeness.ceiling - 0.05)
+        assert likeness.share_of_ceiling == pytest.approx(ratio)
         assert "false-match rate 4e-05" in page
     else:
-        assert likeness["impostor"] is None and likeness["share_of_ceiling"] is None
+        assert likeness.impostor is None and likeness.share_of_ceiling is None
         assert raw["impostor"] is None and raw["share_of_ceiling"] is None
         assert "not measured" in text and "what other people reach is not known here" in page
         assert "false-match rate is not stated" in page
@@ -113,8 +113,12 @@ def test_a_score_without_a_gallery_says_which_figure_it_used(
 
 
 def test_the_lines_for_people_name_a_published_floor() -> None:
-    block = {"impostor": 0.0, "ceiling": 0.7, "share_of_ceiling": 0.5}
-    block["impostor_source"] = "published calibration of auraface: centre taken as 0; and more"
-    line = summaries.against_others(block)
+    figures = LikenessFigures(
+        embedder="mine", adapter_mean=0.35, ci95=(0.3, 0.4), ceiling=0.7, impostor=0.0, share_of_ceiling=0.5,
+        face_found_rate=1.0, verified_rate=1.0, threshold=0.1,
+        impostor_source="published calibration of auraface: centre taken as 0; and more",
+    )  # fmt: skip
+    line = summaries.against_others(figures)
     assert "published calibration of auraface: centre taken as 0)" in line and "50%" in line
-    assert "gallery" not in summaries.against_others(block | {"impostor_source": "gallery of 96 people"})
+    own = figures.model_copy(update={"impostor_source": "gallery of 96 people"})
+    assert "gallery" not in summaries.against_others(own)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -46,8 +46,7 @@ def _run_and_watch(
 
     monkeypatch.setattr(reports, "look", watched)
     recipe.run(folder, overrides=overrides)
-    again: Any = recipe.run(folder, overrides=overrides)
-    return scored, again["skipped"]
+    return scored, list(recipe.run(folder, overrides=overrides).skipped)
 
 
 def test_reframed_portraits_are_scored_as_delivered(
@@ -114,7 +113,8 @@ def test_a_report_is_rebuilt_when_what_it_depends_on_changes(copy: Path, change:
     if change == "pack":
         ctx.__dict__["pack"] = SimpleNamespace(digest="another")
     if change == "select":
-        ctx.journal.stages["select"]["inputs"] = {"train": "another"}
+        stages = ctx.journal.stages
+        stages["select"] = replace(stages["select"], inputs={"train": "another"})
     if change in ("portraits", "dataset"):
         place = ctx.likeness.dataset if change == "dataset" else ctx.likeness.portraits(ctx.series)
         manifest.finish(place, kind="another", inputs={})
@@ -155,10 +155,10 @@ def test_damaged_reports_and_base_pictures_are_mended(copy: Path) -> None:
     for path in damaged:
         path.write_bytes(b"")
     again = recipe.run(copy, overrides=REDUCED)
-    assert again["skipped"] == ["prepare", "train", "select", "generate"]
+    assert list(again.skipped) == ["prepare", "train", "select", "generate"]
     assert all(path.stat().st_size for path in damaged)
     for name in ("drift.json", "drift.csv", "likeness.jpg"):
         path = copy / "reports" / name
         assert path.read_bytes() == before[path], name
     assert base.read_bytes() == before[base]
-    assert recipe.run(copy, overrides=REDUCED)["skipped"] == list(STAGES)
+    assert recipe.run(copy, overrides=REDUCED).skipped == STAGES

@@ -11,6 +11,7 @@ from portrait_lora.errors import InputError
 from portrait_lora.likeness import open_likeness
 from portrait_lora.stages import standing
 from portrait_lora.stages.context import Context, folder_digest
+from tests.sample_results import SCORED
 
 
 @pytest.fixture
@@ -74,8 +75,7 @@ def test_a_report_of_pictures_that_are_gone_is_withdrawn_and_no_other(root: Path
     for name in ("drift.html", "drift.json", "run.json", "check.html"):
         manifest.write_text_atomic(ctx.likeness.reports / name, "x")
     outputs = {f"reports/{n}": manifest.sha256_file(page) for n in ("drift.html", "drift.json")}
-    summary = {standing.SERIES: "headshots"}
-    ctx.journal.record("score", {"portraits": folder_digest(folder)}, 1.0, summary, outputs)
+    ctx.journal.record({"portraits": folder_digest(folder)}, 1.0, SCORED, outputs)
     draw(context(root, "avatars"), "others")
     draw(context(root, "headshots"))  # the same again
     assert page.is_file()

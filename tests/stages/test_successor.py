@@ -10,6 +10,7 @@ import pytest
 
 from portrait_lora import manifest, recipe
 from portrait_lora.errors import InputError, Interrupted
+from portrait_lora.results import SelectResult, TrainingResult
 from portrait_lora.stages.context import folder_digest
 from portrait_lora.training import loop
 from tests.conftest import REDUCED, Journey
@@ -54,15 +55,15 @@ def test_a_stopped_retraining_leaves_the_old_adapter_and_goes_on_to_the_same_byt
             recipe.train(copy, overrides=OTHER)
     assert tree(copy / "adapters" / "main") == before
     # the old one is in use: nothing is trained or chosen anew
-    assert recipe.run(copy, overrides=REDUCED)["skipped"] == list(recipe.likeness.STAGES)
+    assert recipe.run(copy, overrides=REDUCED).skipped == recipe.likeness.STAGES
 
-    again = recipe.train(copy, overrides=OTHER)
-    assert again["resumed_from"] == 2
+    trained = recipe.train(copy, overrides=OTHER).of(TrainingResult)
+    assert trained.resumed_from == 2
     manifest.verify(copy / "adapters" / "main")
     assert [p.name for p in (copy / "adapters").iterdir() if p.is_dir()] == ["main"]
     assert not tree(copy / "adapters/main/checkpoints").keys() & {"step-000030/adapter.safetensors"}
     stages = json.loads((copy / "reports" / "stages.json").read_text())
-    assert stages["train"]["summary"]["checkpoints"] == again["checkpoints"]
+    assert stages["train"]["summary"]["checkpoints"] == list(trained.checkpoints)
     recipe.train(copy, overrides=[*OTHER, "run=undisturbed"])
     for name in ("adapter.safetensors", "adapter_comfy.safetensors", "metrics.jsonl", "selection.json"):
         assert (copy / "adapters/main" / name).read_bytes() == (
@@ -119,7 +120,7 @@ def test_another_device_does_not_make_a_finished_adapter_another(copy: Path):
     journal["select"]["inputs"]["train"] = manifest.digest([journal["train"]["inputs"], digests])
     stages.write_text(json.dumps(journal))
     before = tree(copy / "adapters")
-    assert recipe.generate(copy, overrides=REDUCED)["selected_step"]
+    assert recipe.generate(copy, overrides=REDUCED).of(SelectResult).selected_step
     assert tree(copy / "adapters") == before
 
 

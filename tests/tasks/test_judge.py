@@ -59,7 +59,7 @@ def test_a_folder_of_pictures_is_judged(tmp_path: Path, pack: Path, monkeypatch:
     face_pack = resolve_pack(str(pack))
     own = Threshold(0.1, 1e-2, face_pack.embedder_ids["report"], face_pack.digest, 3, 9, 900, "test")
     write_threshold(tmp_path / "threshold.json", own)
-    summary = judge.score_folders(
+    result = judge.score_folders(
         photos,
         portraits,
         tmp_path / "out",
@@ -71,20 +71,20 @@ def test_a_folder_of_pictures_is_judged(tmp_path: Path, pack: Path, monkeypatch:
         clip="mine",
     )
     assert sorted(seen) == ["prompt 0", "prompt 0", "prompt 1", "prompt 1"]
-    assert summary["clip"] == {
-        "model": "mine", "mean_cosine": 0.25, "nearest_rate": 0.5, "chance": 0.5, "portraits": 4,
-    }  # fmt: skip
-    assert "own prompt is nearest in 50% (chance 50%)" in " ".join(judge.lines_of(summary))
-    assert summary["unreadable"] == ["broken.png"]
-    assert summary["repeated"] == [["zz-again.png", "010.png"]]
-    assert summary["portraits"] == 4
-    likeness = summary["likeness"]
-    assert likeness["threshold"] == 0.1
-    assert likeness["face_found_rate"] < 1
-    assert likeness["base_mean"] is None
+    assert result.clip == judge.ClipFigures(
+        model="mine", mean_cosine=0.25, nearest_rate=0.5, chance=0.5, portraits=4
+    )
+    assert "own prompt is nearest in 50% (chance 50%)" in " ".join(judge.lines_of(result))
+    assert result.unreadable == ("broken.png",)
+    assert result.repeated == (("zz-again.png", "010.png"),)
+    assert result.portraits == 4
+    likeness = result.likeness
+    assert likeness.threshold == 0.1
+    assert likeness.face_found_rate < 1
+    assert likeness.base_mean is None
     for name in ("drift.html", "drift.json", "drift.csv", "drift.parquet"):
         assert (tmp_path / "out" / name).is_file()
-    assert "broken.png" in " ".join(judge.lines_of(summary))
+    assert "broken.png" in " ".join(judge.lines_of(result))
 
 
 def test_the_embedded_pack_is_refused_on_photographs(

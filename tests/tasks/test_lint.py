@@ -143,7 +143,7 @@ def test_words_that_cannot_be_used_leave_nothing_behind(
 
 def test_the_linter_command_reads_the_words_and_names_the_syntax() -> None:
     (row,) = linting.lint_text("ohwx woman, (rim light:1.4), skin texture BREAK", "embedded")
-    remarks = {r["code"]: r["said"] for r in row["remarks"]}  # type: ignore[attr-defined]
+    remarks = {r.code: r.said for r in row.remarks}
     assert "(rim light:1.4)" in remarks["a1111_syntax"] and "BREAK" in remarks["a1111_syntax"]
     assert "(" not in remarks["unknown_words"] and "no_light" not in remarks
     with pytest.raises(InputError, match="no such file"):

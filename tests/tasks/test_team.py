@@ -11,14 +11,15 @@ from PIL import Image
 from portrait_lora import manifest, provenance
 from portrait_lora.errors import InputError
 from portrait_lora.generation.checklist import Framing
-from portrait_lora.likeness import Summary, open_likeness
+from portrait_lora.likeness import open_likeness
+from portrait_lora.results import GenerateResult
 from portrait_lora.stages.context import Context
 from portrait_lora.tasks import team
 
 OVERRIDES = ["generate.series=avatars", "generate.brand=example", "generate.per_shot=1"]
 
 
-def _make(folder: Path) -> Summary:
+def _make(folder: Path) -> GenerateResult:
     if folder.name == "cara":
         raise InputError("no photos in this folder", where=folder)
     ctx = Context(open_likeness(folder, OVERRIDES))
@@ -27,13 +28,15 @@ def _make(folder: Path) -> Summary:
     for shot in ctx.shots:
         Image.new("RGB", shot.size_px, (90, 120, 150)).save(series / f"{shot.name}.png")
     manifest.finish(series, kind="portraits", inputs={})
-    return {
-        "portraits": 2,
-        "flawed": 0,
-        "seconds_per_portrait": 1.5,
-        "cost_per_portrait": 0.01,
-        "gallery": "x",
-    }
+    return GenerateResult(
+        portraits=2,
+        folder=str(series),
+        contact_sheet="sheet",
+        flawed=0,
+        seconds_per_portrait=1.5,
+        cost_per_portrait=0.01,
+        gallery="x",
+    )
 
 
 @pytest.fixture
@@ -48,16 +51,16 @@ def folders(tmp_path: Path) -> list[Path]:
 def test_everybody_is_on_one_sheet(
     folders: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(team, "framings", lambda ctx, portraits: [Framing(0.38, 0.7), Framing(0.4, 0.72)])
-    summary = team.generate(folders, _make, tmp_path / "out", OVERRIDES)
-    assert [row["person"] for row in summary["people"]] == ["anna", "ben", "cara"]  # type: ignore[index,union-attr]
-    assert summary["failed"] == 1 and "no photos" in str(summary["people"][2])  # type: ignore[index]
-    assert summary["framing"] == {"eye_line_std": 0.01, "head_height_std": 0.01}
-    sheet = Path(str(summary["contact_sheet"]))
+    monkeypatch.setattr(team, "framings", lambda ctx, made: [Framing(0.38, 0.7), Framing(0.4, 0.72)])
+    said = team.generate(folders, _make, tmp_path / "out", OVERRIDES)
+    assert [row.person for row in said.people] == ["anna", "ben", "cara"]
+    assert said.failed == 1 and "no photos" in said.people[2].error
+    assert said.framing == team.Steadiness(eye_line_std=0.01, head_height_std=0.01)
+    sheet = Path(said.contact_sheet)
     with Image.open(sheet) as page:
         assert page.height > page.width * 0.8  # two rows of two
     assert provenance.source_type(sheet) == "trainedAlgorithmicMedia"
-    assert json.loads((tmp_path / "out" / "team.json").read_text()) == summary
+    assert json.loads((tmp_path / "out" / "team.json").read_text()) == said.json_value()
 
 
 def test_the_sheet_of_another_series_is_not_replaced(
@@ -78,6 +81,6 @@ def test_two_people_of_one_name_and_nobody_at_all(folders: list[Path], tmp_path:
     twin.mkdir(parents=True)
     with pytest.raises(InputError, match="one name"):
         team.generate([folders[0], twin], _make, tmp_path / "out", OVERRIDES)
-    summary = team.generate(folders[2:], _make, tmp_path / "out", OVERRIDES)
-    assert summary["failed"] == 1 and "contact_sheet" not in summary and not (tmp_path / "out").exists()
-    assert summary["framing"] == {"eye_line_std": None, "head_height_std": None}
+    said = team.generate(folders[2:], _make, tmp_path / "out", OVERRIDES)
+    assert said.failed == 1 and "contact_sheet" not in said.json_value() and not (tmp_path / "out").exists()
+    assert said.framing == team.Steadiness(eye_line_std=None, head_height_std=None)
