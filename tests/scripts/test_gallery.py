@@ -70,7 +70,7 @@ def test_the_sheets_are_small_and_say_that_they_were_generated() -> None:
     assert {provenance.source_type(p) for p in sheets} == {provenance.TRAINED}
     for path in sheets:
         with Image.open(path) as page:
-            assert page.width <= 1280
+            assert 900 < page.width <= 1280  # three or four people
 
 
 def test_eyes_painted_over_are_blank(photo: RGBImage, finder: Analyzer) -> None:
