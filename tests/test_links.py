@@ -20,8 +20,8 @@ def prose(page: Path) -> str:
 
 def links(page: Path) -> list[str]:
     """The relative targets of links and pictures, anchors included."""
-    found = re.findall(r"\]\(([^)\s]+)\)", prose(page))
-    return [target for target in found if not re.match(r"[a-z][a-z+.-]*:", target)]
+    targets = re.findall(r"\]\(([^)\s]+)\)", prose(page))
+    return [target for target in targets if not re.match(r"[a-z][a-z+.-]*:", target)]
 
 
 def anchors(page: Path) -> set[str]:
@@ -52,7 +52,7 @@ def test_the_pages_are_found_and_link_to_each_other() -> None:
     assert sum(len(links(page)) for page in PAGES) > 20
 
 
-def test_a_link_that_leads_nowhere_is_found(tmp_path: Path) -> None:
+def test_a_link_that_leads_nowhere_is_reported(tmp_path: Path) -> None:
     (tmp_path / "a.md").write_text("# One two: three\n[x](b.md) [y](#one-two-three) `[z](no.md)`\n")
     (tmp_path / "b.md").write_text("[x](a.md#two) [y](c.md) [z](https://example.invalid/no) ![p](no.jpg)\n")
     assert broken(tmp_path / "a.md") == []
