@@ -84,8 +84,8 @@ def main() -> None:
     finder = open_analyzer(resolve_pack("embedded"), "select")
     values = [v for folder in parser.parse_args().likeness for v in of_photos(folder, finder)]
     ranks = (1, 5, 10, 25, 50, 75, 90)
-    told = ", ".join(f"{r} %: {p:.0f}" for r, p in zip(ranks, np.percentile(values, ranks), strict=True))
-    print(f"{len(values)} crops; {told}")
+    shares = ", ".join(f"{r} %: {p:.0f}" for r, p in zip(ranks, np.percentile(values, ranks), strict=True))
+    print(f"{len(values)} crops; {shares}")
 
 
 if __name__ == "__main__":

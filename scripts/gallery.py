@@ -250,8 +250,8 @@ def sheet(group: str, looks: Sequence[Template], people: Sequence[Person], path:
     y += _CELL + _FOOT
     known = prompts.known_words(EMBEDDED) or ()
     for look in looks:
-        said = {**(templates.closed_form(look, known) or {}), **LOCKED}
-        words = ", ".join(said[k] for k in ("style", "wardrobe", "setting", "lighting") if k in said)
+        layers = {**(templates.closed_form(look, known) or {}), **LOCKED}
+        words = ", ".join(layers[k] for k in ("style", "wardrobe", "setting", "lighting") if k in layers)
         draw.text((_MARGIN, y + 18), look.name, font=middle, fill=_INK)
         beside = _MARGIN + middle.getlength(look.name) + 14
         draw.text((beside, y + 21), words, font=small, fill=_GREY)
@@ -286,13 +286,13 @@ def main() -> None:
     parser.add_argument("likeness", type=Path, nargs="+")
     parser.add_argument("--out", type=Path, default=DOCS)
     parser.add_argument("--work", type=Path, default=Path("work/gallery"), help="where candidates are kept")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     looks = grouped()
     drawn = [look for look in looks if status(look) == SHOWN]
-    people = [draw_person(folder, drawn, given.work) for folder in given.likeness]
+    people = [draw_person(folder, drawn, arguments.work) for folder in arguments.likeness]
     for group, some in groupby(drawn, key=lambda look: look.group):
-        sheet(group, list(some), people, given.out / f"gallery-{group}.jpg")
-    manifest.write_text_atomic(given.out / "gallery.md", page(looks))
+        sheet(group, list(some), people, arguments.out / f"gallery-{group}.jpg")
+    manifest.write_text_atomic(arguments.out / "gallery.md", page(looks))
 
 
 if __name__ == "__main__":
