@@ -18,7 +18,7 @@ from portrait_lora.device import DeviceChoice
 from portrait_lora.errors import PortraitError
 from portrait_lora.evaluation import checkpoint_choice
 from portrait_lora.generation import compose, contact_sheet, gallery, lint, prompts, reference, sample
-from portrait_lora.likeness import Likeness
+from portrait_lora.likeness import Journal, Likeness
 from portrait_lora.records import CaptionedCrop, CuratedSet, Portrait, TrainResult
 from portrait_lora.rights import consent
 from portrait_lora.stages import (
@@ -93,6 +93,10 @@ def arrive(root: Path, config: LikenessConfig) -> Arrivals:
 @contextmanager
 def _recorded(found: Arrivals, root: Path) -> Iterator[None]:
     """Recorders in place of what computes; `answer` None lets the call through."""
+
+    def nothing(*_: Any, **__: Any) -> Any:
+        return {}
+
     with ExitStack() as stack:
 
         def watch(name: str, owner: Any, what: str, answer: Callable[..., Any] | None = None) -> None:
@@ -107,21 +111,24 @@ def _recorded(found: Arrivals, root: Path) -> Iterator[None]:
 
             stack.enter_context(patch.object(owner, what, recorder))
 
-        def stage(self: Context, name: str, inputs: Any, whole: Any, work: Any, outputs: Any = None) -> Any:
+        def stage(self: Context, kind: Any, inputs: Any, whole: Any, work: Any, outputs: Any = None) -> Any:
             del whole, outputs
-            found.inputs[name] = dict(inputs)
-            row: Any = {"inputs": dict(inputs), "seconds": 1.0, "summary": {"checkpoints": []}}
-            self.journal.stages[name] = row
-            row["summary"] = work()
-            return row["summary"]
+            found.inputs[kind.STAGE] = dict(inputs)
+            self.journal.stages[kind.STAGE] = SimpleNamespace(inputs=dict(inputs), seconds=1.0)  # type: ignore
+            return work()
 
+        def result(_: Journal, kind: Any) -> Any:
+            del kind
+            return SimpleNamespace(checkpoints=(), stopped_early=False)
+
+        stack.enter_context(patch.object(Journal, "result", result))
+        stack.enter_context(patch.object(Journal, "record", nothing))
         stack.enter_context(patch.object(Context, "stage", stage))
         crop = CaptionedCrop(root / "1.png", "1.png", "0" * 64, (0, 0, 8, 8), (8, 8), "ohwx person", "ohwx")
         curated = CuratedSet((), (), (), None, None, "A")  # type: ignore[arg-type]
         row = SimpleNamespace(
             step=1, mean=0.5, values=(), face_found_rate=1.0, copy_score=None, adherence=None
         )
-        nothing: Callable[..., Any] = lambda **_: {}  # noqa: E731
         watch("resolve_pack", context, "resolve_pack", _pack)
         watch("resolve_base", context.catalog, "resolve_base")
         watch("device", context.device, "choose", _cpu)
@@ -131,9 +138,7 @@ def _recorded(found: Arrivals, root: Path) -> Iterator[None]:
         watch("check_folder", checks, "check_folder", lambda **_: [None])
         watch("curate", curate, "curate", lambda **_: curated)
         watch("write_check_html", report, "write_check_html", nothing)
-        for owner, what in ((check.summaries, "check_summary"), (check.summaries, "prepare_summary")):
-            watch(what, owner, what, nothing)
-        watch("coverage", check, "_coverage", nothing)
+        watch("check_result", check, "_result", nothing)
         watch("captioner", captioners, "choose_captioner", nothing)
         watch("build", build, "build_dataset", lambda **_: [])
         stack.enter_context(patch.object(build, "load_dataset_folder", lambda _: ([crop], [])))
@@ -157,7 +162,7 @@ def _recorded(found: Arrivals, root: Path) -> Iterator[None]:
         watch("probe_shots", prompts, "probe_shots")
         stack.enter_context(patch.object(probing, "Probe", lambda *_: SimpleNamespace(score=lambda *_: row)))
         watch("choose_checkpoint", checkpoint_choice, "choose_checkpoint", lambda **_: 1)
-        watch("average", averaging, "better_average", lambda chosen, **_: (chosen, {}))
+        watch("average", averaging, "better_average", lambda chosen, **_: (chosen, None))
         for owner, what in (
             (successor, "keep_foreign"), (lora, "export_diffusers"), (lora, "export_kohya"),
             (select.manifest, "finish"),
@@ -175,7 +180,7 @@ def _recorded(found: Arrivals, root: Path) -> Iterator[None]:
         stack.enter_context(patch.object(contact_sheet, "contact_sheet", lambda *_, **__: "sheet"))
         watch("gallery", gallery, "write_gallery", nothing)
         watch("delivered", series, "delivered", lambda **_: [])
-        stack.enter_context(patch.object(score, "run_summary", lambda _: {}))
+        stack.enter_context(patch.object(score, "run_result", lambda _: SimpleNamespace(json_value=dict)))
         watch("measure", reports, "measure", lambda ctx, **_: _measured(found, ctx))
         stack.enter_context(patch("os.fsync", lambda _: None))
         yield
