@@ -90,7 +90,7 @@ def choose_checkpoint(
     checkpoint's own, and without any to plain ties.  With many checkpoints each is first averaged with its
     neighbours, so that the best of many noisy ones is not taken for the best.  Training that was stopped as
     soon as the curve promised little more ends where likeness still rises a little, and has hardly overfitted
-    (`scripts/evaluate_selection.py`).
+    (`scripts/evaluate/selection.py`).
     """
     rows, best = _steadied(table, copy_limit, adherence_slack)
     good = [r.step for r in rows if best.mean - r.mean <= min(_noise(r, best), NEGLIGIBLE) + ROUNDING]

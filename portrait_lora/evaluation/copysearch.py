@@ -33,7 +33,7 @@ from portrait_lora.evaluation.copyview import (
 FLAT: Final = 1e-2
 """Norm below which a field is only rounding noise; that of a head is about 8."""
 SCREEN_LIMIT: Final = 0.74
-"""No alignment below this: copies of studio people reach 0.82 and more (scripts/evaluate_protocol.py)."""
+"""No alignment below this: copies of studio people reach 0.82 and more (`scripts.evaluate.protocol`)."""
 LAID_LIMIT: Final = 0.80
 """Alignment is less exact than features, so from here on features are matched, whatever the limit."""
 SCALES: Final = (0.86, 1.0, 1.16)

@@ -28,7 +28,7 @@ MAYBE_SAME: Final = 0.85  # of the small fields, below which two pictures are no
 LIMITS: Final = (0.87, 0.89)
 """The person's own limit is clipped to these.  Pictures that happen to show the person as in a photo
 (view, light, backdrop) reach the first in 1 of 100 cases; above the second, copies blended with a fifth of
-another picture begin, and any other copy reaches 0.97 (`scripts/evaluate_protocol.py --part copies`)."""
+another picture begin, and any other copy reaches 0.97 (`scripts.evaluate.protocol --part copies`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,8 +30,8 @@ def test_a_pack_may_say_nothing_of_covered_faces(pack: FacePack, image: np.ndarr
     """Packs from before return one number less and have no `covered` in pack.json."""
     import torch
 
-    from scripts.face_pack import attributes, export
-    from scripts.face_pack.nets import Attributes
+    from scripts.train.face_pack import attributes, export
+    from scripts.train.face_pack.nets import Attributes
 
     assert pack.abilities["covered faces"]
     folder = Path(shutil.copytree(pack.folder, tmp_path / "older"))

@@ -16,7 +16,7 @@ from portrait_lora.errors import ArtifactError
 from portrait_lora.faces import FaceAnalyzer, resolve_pack, shape
 from portrait_lora.records import NOT_SEEN
 from portrait_lora.synthetic.parts import PARTS, part_labels
-from scripts import covering
+from scripts.evaluate import covering
 from tests.faces.tiny_pack import copy_pack
 
 SEED = 8
@@ -109,8 +109,8 @@ def test_what_lies_beyond_the_picture_hides_nothing(
 
 
 def test_training_labels_are_those_of_the_crop() -> None:
-    from scripts.face_pack import segmenter
-    from scripts.face_pack.data import box_crop
+    from scripts.train.face_pack import segmenter
+    from scripts.train.face_pack.data import box_crop
 
     parts = torch.randint(0, len(PARTS), (2, 96, 96), dtype=torch.uint8)
     box = torch.tensor([[28.0, 28.0, 68.0, 68.0]]).expand(2, 4)

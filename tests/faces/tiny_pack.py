@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 from portrait_lora import vocabulary
 from portrait_lora.faces import shape
 from portrait_lora.faces.packs import LandmarkHead
-from scripts.face_pack import attributes, export, segmenter
-from scripts.face_pack.nets import Attributes, Detector, EmbedderA, EmbedderB, Landmarks, Segmenter
+from scripts.train.face_pack import attributes, export, segmenter
+from scripts.train.face_pack.nets import Attributes, Detector, EmbedderA, EmbedderB, Landmarks, Segmenter
 
 
 def _head(labels: tuple[str, ...]) -> LandmarkHead:

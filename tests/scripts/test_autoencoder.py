@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from scripts.evaluate_autoencoder import FIRST_SEED, kept, measure, ratio
+from scripts.evaluate.autoencoder import FIRST_SEED, kept, measure, ratio
 
 
 def test_what_is_kept_leaves_out_the_picture_itself() -> None:

@@ -16,25 +16,26 @@ from safetensors.torch import load_file, save_file
 from portrait_lora import vocabulary
 from portrait_lora.families.layout import folder_digest
 from portrait_lora.vocabulary import Look
-from scripts import style_corpus, train_base
-from scripts.base import export as export_stage
-from scripts.base import extend as extend_stage
-from scripts.base import feed, names, supply
-from scripts.base import latents as latents_stage
-from scripts.base import unet as unet_stage
-from scripts.base import unpack as unpack_stage
-from scripts.base import vae as vae_stage
-from scripts.base.captions import training_caption
-from scripts.base.card import Pictures
-from scripts.base.configs import PREVIEW_LOOKS, TEXT_LENGTH
-from scripts.base.likeness import Teacher
-from scripts.base.loop import CHECKPOINT, Plan, epoch_rows, read_part, read_state, write_atomically
-from scripts.base.tokenizer import EOS, load_tokenizer, merges_for, pieces, write_tokenizer
-from scripts.corpus import Corpus
-from scripts.face_pack.nets import EmbedderA
-from scripts.kin import kin_of
-from scripts.studio import roundtrips
-from scripts.traits import KEPT, traits
+from scripts.evaluate.studio import roundtrips
+from scripts.train import style_corpus
+from scripts.train.base import __main__ as train_base
+from scripts.train.base import export as export_stage
+from scripts.train.base import extend as extend_stage
+from scripts.train.base import feed, names, supply
+from scripts.train.base import latents as latents_stage
+from scripts.train.base import unet as unet_stage
+from scripts.train.base import unpack as unpack_stage
+from scripts.train.base import vae as vae_stage
+from scripts.train.base.captions import training_caption
+from scripts.train.base.card import Pictures
+from scripts.train.base.configs import PREVIEW_LOOKS, TEXT_LENGTH
+from scripts.train.base.likeness import Teacher
+from scripts.train.base.loop import CHECKPOINT, Plan, epoch_rows, read_part, read_state, write_atomically
+from scripts.train.base.tokenizer import EOS, load_tokenizer, merges_for, pieces, write_tokenizer
+from scripts.train.corpus import Corpus
+from scripts.train.face_pack.nets import EmbedderA
+from scripts.train.kin import kin_of
+from scripts.train.traits import KEPT, traits
 
 COUNT = 6
 SHAPE = unet_stage.Shape((32, 32), (0, 1))
@@ -534,7 +535,7 @@ def test_replayed_steps_train_as_others_do(
 
 
 def test_the_card_mentions_pictures_that_nobody_kept() -> None:
-    from scripts.base.card import _grown
+    from scripts.train.base.card import _grown
 
     assert _grown({}) == "" and _grown({"pictures": 9, "mirrors": True, "grown": False}) == ""
     assert _grown({"pictures": 60_124, "mirrors": True, "grown": True}) == (

@@ -10,8 +10,10 @@ import pytest
 from portrait_lora.families import open_family
 from portrait_lora.families.catalog import resolve_base
 from portrait_lora.training import cache
-from scripts import bench_gpu, bench_training, kill_resume
-from scripts.bench_training import Spent
+from scripts.bench import gpu as bench_gpu
+from scripts.bench import kill_resume
+from scripts.bench import training as bench_training
+from scripts.bench.training import Spent
 
 
 @pytest.fixture

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from portrait_lora.generation.prompts import load_series
 from portrait_lora.records import Portrait
-from scripts import branded, compare_sampling, evaluate_series
-from scripts.studio.adapters import look_of
-from scripts.studio.attributes import ATTRIBUTES, labels
-from scripts.studio.merging import Groups, apart
+from scripts.evaluate import branded, compare_sampling
+from scripts.evaluate import series as evaluate_series
+from scripts.evaluate.studio.adapters import look_of
+from scripts.evaluate.studio.attributes import ATTRIBUTES, labels
+from scripts.evaluate.studio.merging import Groups, apart
 from tests.scripts.test_studio import sure
 
 NAMES = [a.name for a in ATTRIBUTES]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from scripts import covering
-from scripts.face_pack import occluders
+from scripts.evaluate import covering
+from scripts.train.face_pack import occluders
 
 FACE = np.stack([64 + 30 * np.cos(np.arange(68) / 68 * 6.28), 70 + 40 * np.sin(np.arange(68) / 68 * 6.28)], 1)
 

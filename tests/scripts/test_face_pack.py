@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from portrait_lora import manifest
-from scripts import evaluate_face_pack
-from scripts.face_pack import (
+from scripts.evaluate import face_pack as evaluate_face_pack
+from scripts.train.face_pack import (
     attributes,
     augment,
     calibrate,
@@ -28,8 +28,8 @@ from scripts.face_pack import (
     scenes,
     stages,
 )
-from scripts.face_pack.loop import Length, Plan, averaged, train
-from scripts.face_pack.nets import (
+from scripts.train.face_pack.loop import Length, Plan, averaged, train
+from scripts.train.face_pack.nets import (
     Attributes,
     AttributesOnnx,
     Detector,
@@ -38,8 +38,8 @@ from scripts.face_pack.nets import (
     Landmarks,
     LandmarksOnnx,
 )
-from scripts.kin import kin_of
-from scripts.traits import LOOKS
+from scripts.train.kin import kin_of
+from scripts.train.traits import LOOKS
 
 
 @pytest.fixture(scope="module")
@@ -80,8 +80,8 @@ def test_scenes_are_reproducible_and_true(pool: data.Pool) -> None:
 def test_closeness_agrees_with_the_protocols_truth() -> None:
     from scipy import stats
 
-    from scripts.kin import people_of
-    from scripts.protocol import distance
+    from scripts.evaluate.protocol import distance
+    from scripts.train.kin import people_of
 
     seeds = [s for own in range(60_000, 60_012) for s in (own, kin_of(own))]
     distances = closeness.truth_of(seeds).distance(torch.arange(len(seeds)))

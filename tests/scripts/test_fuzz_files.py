@@ -3,8 +3,8 @@
 from collections import Counter
 from pathlib import Path
 
-from scripts import fuzz_files
-from scripts.fuzz_files import MAX_SECONDS, Kind, fuzz, kinds, mutated
+from scripts.bench import fuzz_files
+from scripts.bench.fuzz_files import MAX_SECONDS, Kind, fuzz, kinds, mutated
 
 
 def test_mutated_files_end_in_values_or_typed_errors(tmp_path: Path) -> None:

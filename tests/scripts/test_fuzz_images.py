@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from scripts.fuzz_images import MAX_SECONDS, fuzz, mutated, seed_files
+from scripts.bench.fuzz_images import MAX_SECONDS, fuzz, mutated, seed_files
 
 
 def test_mutated_files_give_pixels_or_findings(tmp_path):

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from portrait_lora.synthetic import between, distance, sample_people
-from scripts import render_corpus
-from scripts.corpus import Corpus
-from scripts.kin import kin_of, people_of
+from scripts.train import render_corpus
+from scripts.train.corpus import Corpus
+from scripts.train.kin import kin_of, people_of
 
 
 def test_people_between_two_others_keep_what_has_no_degree():

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from scripts import evaluate_check, fuzz_images, parts
-from scripts.check_sets import Sizes
-from scripts.evaluate_check import Study, Tally
+from scripts import parts
+from scripts.bench import fuzz_images
+from scripts.evaluate import check as evaluate_check
+from scripts.evaluate.check import Study, Tally
+from scripts.evaluate.check_sets import Sizes
 
 NAMES = ["a", "b", "c"]
 

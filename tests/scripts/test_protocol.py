@@ -14,9 +14,10 @@ from portrait_lora.evaluation.checkpoint_choice import CheckpointScore
 from portrait_lora.evaluation.thresholds import read_threshold
 from portrait_lora.records import Face
 from portrait_lora.synthetic import People, between, sample_people
-from scripts import calibrate_identity, evaluate_selection
-from scripts.protocol import choosing, cohort, copies, distance, intervals, oracle, truth
-from scripts.protocol.store import Store
+from scripts import calibrate_identity
+from scripts.evaluate import selection as evaluate_selection
+from scripts.evaluate.protocol import choosing, cohort, copies, distance, intervals, oracle, truth
+from scripts.evaluate.protocol.store import Store
 from tests.evaluation.drawn import drawn_scene
 
 

@@ -10,11 +10,11 @@ import pytest
 import typer
 
 from portrait_lora import vocabulary
-from scripts import render_corpus
-from scripts.base.configs import TEXT_LENGTH
-from scripts.base.tokenizer import write_tokenizer
-from scripts.corpus import Corpus
-from scripts.render_corpus import FIRST_TRAINING_SEED, LATER_FIELDS, plan, render_shard
+from scripts.train import render_corpus
+from scripts.train.base.configs import TEXT_LENGTH
+from scripts.train.base.tokenizer import write_tokenizer
+from scripts.train.corpus import Corpus
+from scripts.train.render_corpus import FIRST_TRAINING_SEED, LATER_FIELDS, plan, render_shard
 
 
 def rendered(folder: Path, edition: int) -> Corpus:

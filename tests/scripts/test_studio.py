@@ -17,12 +17,12 @@ from portrait_lora import provenance, synthetic, vocabulary
 from portrait_lora.evaluation.similarity import ReferenceSet
 from portrait_lora.records import Face
 from portrait_lora.vocabulary import Look
-from scripts.base.configs import PREVIEW_LOOKS
-from scripts.corpus import Corpus
-from scripts.studio import adapters, attainable, classifiers, network, obedience, pages, sheets
-from scripts.studio.attributes import ATTRIBUTES, PLAIN, UNLABELLED, labels, mirrored, prompted
-from scripts.studio.merging import apart, group_of, merge, pooled
-from scripts.studio.wanted import Wanted, draw_wanted
+from scripts.evaluate.studio import adapters, attainable, classifiers, network, obedience, pages, sheets
+from scripts.evaluate.studio.attributes import ATTRIBUTES, PLAIN, UNLABELLED, labels, mirrored, prompted
+from scripts.evaluate.studio.merging import apart, group_of, merge, pooled
+from scripts.evaluate.studio.wanted import Wanted, draw_wanted
+from scripts.train.base.configs import PREVIEW_LOOKS
+from scripts.train.corpus import Corpus
 from tests.scripts.test_base_training import write_shard
 
 NAMES = [a.name for a in ATTRIBUTES]

@@ -1,4 +1,4 @@
-"""`kill -9` at any moment: the run that goes on ends in the same bytes (200 times: `scripts.kill_resume`)."""
+"""`kill -9` at any moment: the run that goes on ends in the same bytes (200: `scripts.bench.kill_resume`)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tiny_models import make_crops
 
 from portrait_lora.families.sd15 import SD15
 from portrait_lora.training import cache
-from scripts.kill_resume import in_child
+from scripts.bench.kill_resume import in_child
 from tests.recipes import train_with
 
 KILLS = 5

@@ -1,0 +1,1 @@
+"""Speed, memory, hostile files and killed runs."""

@@ -1,0 +1,1 @@
+"""Every figure that is promised, measured on people of the synthetic studio."""
