@@ -110,8 +110,8 @@ def journey(tmp_path_factory: pytest.TempPathFactory) -> Journey:
     folder, summary = shared / "journey" / "demo", shared / "journey.json"
     with FileLock(shared / "journey.lock"):
         if not summary.exists():
-            made = recipe.demo(folder, PERSON_SEED, overrides=REDUCED)
-            summary.write_text(json.dumps(made.json_value()))
+            result = recipe.demo(folder, PERSON_SEED, overrides=REDUCED)
+            summary.write_text(json.dumps(result.json_value()))
     return Journey(folder, json.loads(summary.read_text()))
 
 

@@ -22,8 +22,8 @@ def recipe(**changes: Any) -> Recipe:
     return replace(USUAL, **changes)
 
 
-def train_with(family: Family, crops: Sequence[CaptionedCrop], out_dir: Path, **given: Any) -> TrainResult:
+def train_with(family: Family, crops: Sequence[CaptionedCrop], out_dir: Path, **settings: Any) -> TrainResult:
     """`train` by `recipe`: fields of a recipe go there, the others to `train` itself."""
-    own = {name: value for name, value in given.items() if name in Recipe.__slots__}
-    beside = {name: value for name, value in given.items() if name not in own}
+    own = {name: value for name, value in settings.items() if name in Recipe.__slots__}
+    beside = {name: value for name, value in settings.items() if name not in own}
     return train(family, crops, out_dir, recipe(**own), **beside)

@@ -95,12 +95,12 @@ def test_what_an_earlier_version_wrote_is_read_and_written_as_it_was(stage: str,
 
 
 def test_what_an_earlier_version_lacks_is_what_it_did(tmp_path: Path) -> None:
-    rows = {stage: {"inputs": {}, "seconds": 1.0, "summary": said} for stage, said in OLDER.items()}
+    rows = {stage: {"inputs": {}, "seconds": 1.0, "summary": summary} for stage, summary in OLDER.items()}
     journal = journal_of(tmp_path, rows)
-    training, made = journal.result(TrainingResult), journal.result(GenerateResult)
+    training, generated = journal.result(TrainingResult), journal.result(GenerateResult)
     assert training.resumed_from is None and not training.stopped_early
     assert journal.result(CheckResult).coverage is None and journal.result(SelectResult).average is None
-    assert summaries.of_generate(made) == ["2 portraits in f", "the sheet: s"]
+    assert summaries.of_generate(generated) == ["2 portraits in f", "the sheet: s"]
 
 
 @pytest.mark.parametrize(

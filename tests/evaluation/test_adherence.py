@@ -12,15 +12,15 @@ def face(yaw, expression):
     return Face((0, 0, 9, 9), 1.0, np.zeros((5, 2)), np.ones(2), "b", 1.0, 1.0, pose, expression)
 
 
-def asked(prompt, layers=()):
+def wanted_by(prompt, layers=()):
     return tuple(Request(prompt, layers).word(one.layer, one.words) for one in JUDGED)
 
 
 def test_what_a_prompt_asks_for():
     prompt = "three-quarter headshot of ohwx man, facing left, smiling, navy suit"
-    assert asked(prompt) == ("three-quarter", "facing left", "smiling")
-    assert asked("photo of ohwx man") == (None, None, None)
-    assert asked("frontal or profile, unsmiling") == (None, None, None)
+    assert wanted_by(prompt) == ("three-quarter", "facing left", "smiling")
+    assert wanted_by("photo of ohwx man") == (None, None, None)
+    assert wanted_by("frontal or profile, unsmiling") == (None, None, None)
 
 
 def test_what_the_layers_ask_for_is_not_looked_for_in_the_sentence():
@@ -29,8 +29,8 @@ def test_what_the_layers_ask_for_is_not_looked_for_in_the_sentence():
         ("subject", "ohwx man"), ("view", "frontal"), ("expression", "smiling"),
         ("wardrobe", "t-shirt of a laughing dog"), ("setting", "mural of a head facing left"),
     )  # fmt: skip
-    assert asked(prompt) == ("frontal", "facing left", None)  # all that a sentence can tell
-    assert asked(prompt, layers) == ("frontal", None, "smiling")
+    assert wanted_by(prompt) == ("frontal", "facing left", None)  # all that a sentence can tell
+    assert wanted_by(prompt, layers) == ("frontal", None, "smiling")
     assert attribute_adherence(Request(prompt, layers), face(0, "smiling")) == 1.0
     assert attribute_adherence(Request(prompt), face(0, "smiling")) == 0.5
     assert [row.attribute for row in obeyed([(Request(prompt, layers), face(0, "smiling"))])] == [
@@ -45,7 +45,7 @@ def test_the_users_own_words_ask_for_what_no_layer_says():
         ("prompt", "as an astronaut, smiling, facing left"),
         ("view", "profile"),
     )
-    assert asked("ohwx man as an astronaut", layers) == ("profile", "facing left", "smiling")
+    assert wanted_by("ohwx man as an astronaut", layers) == ("profile", "facing left", "smiling")
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_the_users_own_words_ask_for_what_no_layer_says():
     [(face(0, "smiling"), 1.0), (face(30, "smiling"), 0.5), (face(60, "neutral"), 0.0), (None, 0.0),
      (face(None, None), None), (face(None, "smiling"), 1.0)],
 )  # fmt: skip
-def test_share_of_what_was_asked(seen, met):
+def test_share_of_the_requested_attributes(seen, met):
     assert attribute_adherence(Request("frontal headshot of ohwx man, smiling"), seen) == met
 
 
@@ -61,7 +61,7 @@ def test_a_prompt_that_asks_for_nothing_cannot_be_judged():
     assert attribute_adherence(Request("ohwx man by the sea"), None) is None
 
 
-def test_every_attribute_that_is_asked_and_seen():
+def test_every_attribute_that_is_requested_and_seen():
     prompt = Request("frontal headshot of ohwx man, lit from the left, goatee, smiling, rembrandt lighting")
     one = replace(
         face(0, "smiling"), beard="goatee", lighting="split lighting", light_direction=(-0.8, 0.4, 0.4)

@@ -41,9 +41,9 @@ def _seen(face: Face, crop: Crop) -> Framing:
 
 
 def _largest(seen: list[Framing]) -> float:
-    found = steadiness(seen)
-    assert found.eye_line_std is not None and found.head_height_std is not None
-    return max(found.eye_line_std, found.head_height_std)
+    steady = steadiness(seen)
+    assert steady.eye_line_std is not None and steady.head_height_std is not None
+    return max(steady.eye_line_std, steady.head_height_std)
 
 
 def test_people_of_unlike_framing_come_out_even() -> None:

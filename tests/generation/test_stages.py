@@ -26,19 +26,19 @@ BEST_OF_TWO = (*SMALL, "generate.best_of=2", "generate.brand=example", "generate
 
 
 @pytest.fixture(scope="module")
-def made(journey: Journey, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, GenerateResult]:
+def generated(journey: Journey, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, GenerateResult]:
     folder = tmp_path_factory.mktemp("series") / "demo"
     shutil.copytree(journey.folder, folder)
     return folder, recipe.generate(folder, overrides=BEST_OF_TWO).of(GenerateResult)
 
 
 @pytest.fixture
-def portrait(made: tuple[Path, GenerateResult]) -> Path:
-    return sorted(Path(made[1].folder).glob("*.png"))[0]
+def portrait(generated: tuple[Path, GenerateResult]) -> Path:
+    return sorted(Path(generated[1].folder).glob("*.png"))[0]
 
 
-def test_a_branded_best_of_two_is_sealed_checked_and_told(made: tuple[Path, GenerateResult]) -> None:
-    folder, result = made
+def test_a_branded_best_of_two_is_sealed_checked_and_recorded(generated: tuple[Path, GenerateResult]) -> None:
+    folder, result = generated
     series = Path(result.folder)
     manifest.verify(series)
     pictures = sorted(series.glob("*.png"))
@@ -57,29 +57,29 @@ def test_a_branded_best_of_two_is_sealed_checked_and_told(made: tuple[Path, Gene
     assert not list((folder / "portraits").glob(".*"))
 
 
-def test_the_report_says_that_portraits_were_chosen(made: tuple[Path, GenerateResult]) -> None:
-    recipe.score(made[0], overrides=BEST_OF_TWO)
-    page = (made[0] / "reports" / "drift.html").read_text()
+def test_the_report_says_that_portraits_were_chosen(generated: tuple[Path, GenerateResult]) -> None:
+    recipe.score(generated[0], overrides=BEST_OF_TWO)
+    page = (generated[0] / "reports" / "drift.html").read_text()
     assert "<dt>chosen by embedder A</dt><dd>best of 2</dd>" in page
 
 
-def test_a_portrait_is_made_again_to_the_bit(portrait: Path) -> None:
-    said = editing.reproduce(portrait, None, None, SMALL)
-    assert said.same and said.changed_pixels == 0
+def test_a_portrait_is_reproduced_bit_for_bit(portrait: Path) -> None:
+    result = editing.reproduce(portrait, None, None, SMALL)
+    assert result.same and result.changed_pixels == 0
 
 
 def test_a_fix_stays_inside_its_mask_or_is_not_kept(portrait: Path) -> None:
     for region in ("eyes", "background"):
         wanted = region_of(region)
-        said = editing.fix(portrait, None, SMALL, region=wanted, strength=0.3, tries=2, changes={})
-        if not said.kept:
-            assert said.file is None and Path(str(said.refused)).is_file(), "it can be looked at"
+        result = editing.fix(portrait, None, SMALL, region=wanted, strength=0.3, tries=2, changes={})
+        if not result.kept:
+            assert result.file is None and Path(str(result.refused)).is_file(), "it can be looked at"
             continue
-        assert said.refused is None
-        assert said.changed_outside_mask == 0
-        assert said.similarity_after is not None and said.similarity_before is not None
-        assert said.similarity_after >= said.similarity_before - editing.IDENTITY_NOISE
-        assert editing.reproduce(Path(str(said.file)), None, None, SMALL).same
+        assert result.refused is None
+        assert result.changed_outside_mask == 0
+        assert result.similarity_after is not None and result.similarity_before is not None
+        assert result.similarity_after >= result.similarity_before - editing.IDENTITY_NOISE
+        assert editing.reproduce(Path(str(result.file)), None, None, SMALL).same
     manifest.verify(portrait.parent)
 
 
@@ -106,10 +106,10 @@ def test_a_fix_that_costs_likeness_is_shown_and_kept_on_request(
 
 def test_variations_and_a_reference(portrait: Path, journey: Journey, tmp_path: Path) -> None:
     change = {"lighting": "rim lighting"}
-    said = editing.vary(portrait, None, SMALL, strength=0.4, count=2, changes=change)
-    files = [Path(one.file) for one in said.made]
-    told = provenance.read_recipe(files[0])
-    assert "rim lighting" in str(told["prompt"]) and told["action"] == "vary"
+    result = editing.vary(portrait, None, SMALL, strength=0.4, count=2, changes=change)
+    files = [Path(one.file) for one in result.made]
+    written = provenance.read_recipe(files[0])
+    assert "rim lighting" in str(written["prompt"]) and written["action"] == "vary"
     assert editing.reproduce(files[1], None, None, SMALL).same
     root = portrait.parents[2]
     photo = next(iter(sorted((root / "dataset" / "train").glob("*.png"))))
@@ -143,22 +143,22 @@ def test_bad_pictures_are_distinguished(portrait: Path, tmp_path: Path) -> None:
         editing.reproduce(forged, root, None, SMALL)
 
 
-def test_a_large_series_is_asked_about_and_strict_means_strict(
-    made: tuple[Path, GenerateResult], tmp_path: Path
+def test_a_large_series_needs_confirmation_and_strict_means_strict(
+    generated: tuple[Path, GenerateResult], tmp_path: Path
 ) -> None:
     with pytest.raises(TooManyPictures, match=r"10,000 pictures, about .* h at .* s each") as caught:
-        recipe.generate(made[0], overrides=[*SMALL, "generate.per_shot=5000"])
+        recipe.generate(generated[0], overrides=[*SMALL, "generate.per_shot=5000"])
     assert caught.value.exit_code == 2 and "--yes" in caught.value.remedy
     series = tmp_path / "mine.yaml"
     series.write_text("shots: [{view: frontal, shot: headshot, lighting: velvet lighting}]")
     with pytest.raises(ConfigError, match="velvet"):
-        recipe.generate(made[0], overrides=[*SMALL, f"generate.series={series}", "generate.strict=true"])
+        recipe.generate(generated[0], overrides=[*SMALL, f"generate.series={series}", "generate.strict=true"])
 
 
-def test_strengths_side_by_side(made: tuple[Path, GenerateResult]) -> None:
-    said = scales.sweep(made[0], [0.5, 1.5], 1, SMALL)
-    assert [row.scale for row in said.rows] == [0.5, 1.5]
-    assert Path(said.contact_sheet).is_file()
+def test_strengths_side_by_side(generated: tuple[Path, GenerateResult]) -> None:
+    result = scales.sweep(generated[0], [0.5, 1.5], 1, SMALL)
+    assert [row.scale for row in result.rows] == [0.5, 1.5]
+    assert Path(result.contact_sheet).is_file()
 
 
 def test_prompts_from_text_file_and_series(tmp_path: Path) -> None:
@@ -173,23 +173,23 @@ def test_prompts_from_text_file_and_series(tmp_path: Path) -> None:
         linting.lint_text("  ")
 
 
-def test_a_brand_s_framing_is_cropped_to_and_made_again(
-    made: tuple[Path, GenerateResult], tmp_path: Path
+def test_a_brand_s_framing_is_cropped_to_and_reproducible(
+    generated: tuple[Path, GenerateResult], tmp_path: Path
 ) -> None:
     folder = tmp_path / "framed"
-    shutil.copytree(made[0], folder)
+    shutil.copytree(generated[0], folder)
     brand = tmp_path / "mine.yaml"
     brand.write_text("brand: mine\nframing: {head_height: 0.98}\n")
-    given = [*SMALL, f"generate.brand={brand}", "generate.reframe=true", "generate.reframe_limit=1.6"]
-    series = Path(recipe.generate(folder, overrides=given).of(GenerateResult).folder)
+    overrides = [*SMALL, f"generate.brand={brand}", "generate.reframe=true", "generate.reframe_limit=1.6"]
+    series = Path(recipe.generate(folder, overrides=overrides).of(GenerateResult).folder)
     pictures = sorted(series.glob("*.png"))
     recipes = [provenance.read_recipe(path) for path in pictures]
     cropped = [path for path, one in zip(pictures, recipes, strict=True) if one.get("action") == "reframe"]
     assert cropped and manifest.verify(series) is not None
-    assert editing.reproduce(cropped[0], None, None, given).same
-    varied = editing.vary(cropped[0], None, given, strength=0.3, count=1, changes={})
+    assert editing.reproduce(cropped[0], None, None, overrides).same
+    varied = editing.vary(cropped[0], None, overrides, strength=0.3, count=1, changes={})
     again = Path(varied.made[0].file)
     assert "box_px" not in provenance.read_recipe(again)
-    assert editing.reproduce(again, None, None, given).same
+    assert editing.reproduce(again, None, None, overrides).same
     with pytest.raises(ConfigError, match="no framing to crop to"):
         recipe.generate(folder, overrides=[*SMALL, "generate.brand=example", "generate.reframe=true"])

@@ -96,8 +96,8 @@ def table(*means: float) -> list[CheckpointScore]:
 def test_it_is_kept_only_where_its_probes_are_better(tmp_path: Path, mean: float, copied: float, kept: bool):
     ctx: Any = Journey(tmp_path)
     probes: Any = Probes(mean, copied)
-    chosen, told = averaging.better_average(ctx, probes, table(0.1, 0.49, 0.5), ctx.adapters[1])
-    assert told.steps == (200, 300) and told.kept is kept
+    chosen, summary = averaging.better_average(ctx, probes, table(0.1, 0.49, 0.5), ctx.adapters[1])
+    assert summary.steps == (200, 300) and summary.kept is kept
     assert (chosen.path.parent.name == averaging.FOLDER) is kept
     averaged = read_adapter(tmp_path / averaging.FOLDER / "adapter.safetensors")
     assert (averaged.rank, averaged.alpha, averaged.step) == (8, 8.0, 300)
@@ -107,5 +107,5 @@ def test_it_is_kept_only_where_its_probes_are_better(tmp_path: Path, mean: float
 
 def test_one_good_checkpoint_is_no_average(tmp_path: Path):
     ctx: Any = Journey(tmp_path)
-    chosen, told = averaging.better_average(ctx, Probes(0.9), table(0.1, 0.2, 0.9), ctx.adapters[2])  # type: ignore[arg-type]
-    assert chosen is ctx.adapters[2] and told.json_value() == {"steps": [300], "kept": False}
+    chosen, summary = averaging.better_average(ctx, Probes(0.9), table(0.1, 0.2, 0.9), ctx.adapters[2])  # type: ignore[arg-type]
+    assert chosen is ctx.adapters[2] and summary.json_value() == {"steps": [300], "kept": False}

@@ -58,9 +58,9 @@ def test_killed_at_every_step_the_second_run_finishes(tmp_path: Path) -> None:
             receipt = json.loads((folder / RECEIPT).read_text())
         assert remains([root], needles) == [], step
         assert files(folder) == [RECEIPT] and files(root / "ComfyUI") == []
-        said = {k: v for k, v in receipt.items() if k not in ("on", "resumed")}
-        wanted = wanted or said
-        assert said == wanted, step
+        lasting = {k: v for k, v in receipt.items() if k not in ("on", "resumed")}
+        wanted = wanted or lasting
+        assert lasting == wanted, step
         assert forget(folder, photos=True) == forget(folder, photos=False) == receipt  # nothing left to do
         assert json.loads((folder / RECEIPT).read_text()) == receipt and outside.everything() == []
         if not killed:

@@ -51,16 +51,16 @@ def folders(tmp_path: Path) -> list[Path]:
 def test_everybody_is_on_one_sheet(
     folders: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(team, "framings", lambda ctx, made: [Framing(0.38, 0.7), Framing(0.4, 0.72)])
-    said = team.generate(folders, _make, tmp_path / "out", OVERRIDES)
-    assert [row.person for row in said.people] == ["anna", "ben", "cara"]
-    assert said.failed == 1 and "no photos" in said.people[2].error
-    assert said.framing == team.Steadiness(eye_line_std=0.01, head_height_std=0.01)
-    sheet = Path(said.contact_sheet)
+    monkeypatch.setattr(team, "framings", lambda ctx, portraits: [Framing(0.38, 0.7), Framing(0.4, 0.72)])
+    result = team.generate(folders, _make, tmp_path / "out", OVERRIDES)
+    assert [row.person for row in result.people] == ["anna", "ben", "cara"]
+    assert result.failed == 1 and "no photos" in result.people[2].error
+    assert result.framing == team.Steadiness(eye_line_std=0.01, head_height_std=0.01)
+    sheet = Path(result.contact_sheet)
     with Image.open(sheet) as page:
         assert page.height > page.width * 0.8  # two rows of two
     assert provenance.source_type(sheet) == "trainedAlgorithmicMedia"
-    assert json.loads((tmp_path / "out" / "team.json").read_text()) == said.json_value()
+    assert json.loads((tmp_path / "out" / "team.json").read_text()) == result.json_value()
 
 
 def test_the_sheet_of_another_series_is_not_replaced(
@@ -81,6 +81,8 @@ def test_two_people_of_one_name_and_nobody_at_all(folders: list[Path], tmp_path:
     twin.mkdir(parents=True)
     with pytest.raises(InputError, match="one name"):
         team.generate([folders[0], twin], _make, tmp_path / "out", OVERRIDES)
-    said = team.generate(folders[2:], _make, tmp_path / "out", OVERRIDES)
-    assert said.failed == 1 and "contact_sheet" not in said.json_value() and not (tmp_path / "out").exists()
-    assert said.framing == team.Steadiness(eye_line_std=None, head_height_std=None)
+    result = team.generate(folders[2:], _make, tmp_path / "out", OVERRIDES)
+    assert (
+        result.failed == 1 and "contact_sheet" not in result.json_value() and not (tmp_path / "out").exists()
+    )
+    assert result.framing == team.Steadiness(eye_line_std=None, head_height_std=None)

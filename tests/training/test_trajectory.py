@@ -106,22 +106,22 @@ def test_twenty_steps_have_the_losses_of_the_equations(name: FamilyName, kind: s
     family = open_family(resolve_base(base_folder))
     crops = _masked(make_crops(tmp_path / "crops", ((64, 64), (64, 64), (48, 80))), tmp_path)
     prior = make_crops(tmp_path / "class", ((64, 64), (64, 64))) if kind == "epsilon" else []
-    asked = recipe(
+    plan = recipe(
         rank=RANK, alpha=ALPHA, seed=SEED, learning_rate=RATE, batch_size=BATCH, steps=STEPS,
         caption_dropout=DROPOUT, snr_gamma=GAMMA, warmup_steps=WARM, background_weight=BACKGROUND,
         weight_decay=DECAY, prior_weight=PRIOR,
     )  # fmt: skip
-    train(family, crops, tmp_path / "run", asked, prior=prior)
+    train(family, crops, tmp_path / "run", plan, prior=prior)
     rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     family.load("none")
     family.load("denoiser")
     begun = add_adapter(
-        family.denoiser, rank=RANK, alpha=ALPHA, target_modules=asked.target_modules(family), seed=SEED
+        family.denoiser, rank=RANK, alpha=ALPHA, target_modules=plan.target_modules(family), seed=SEED
     )
     end = ".lora_A.likeness.weight"
     starts = {n.removesuffix(end): p.detach() for n, p in begun.items() if n.endswith(end)}
     encodings = cache.encode(family, crops, tmp_path / "run/cache", prior=prior)
-    expected = _reference(name, family, encodings, asked, starts)
+    expected = _reference(name, family, encodings, plan, starts)
     assert len(starts) > 5 and len(rows) == STEPS
     torch.testing.assert_close([r["loss"] for r in rows], expected, rtol=1e-4, atol=1e-5)
     assert max(expected) > 1.05 * min(expected)
@@ -134,9 +134,9 @@ def test_flow_noise_levels_follow_the_shifted_logit_normal_law() -> None:
         Geometry((64, 64), (0, 0), (64, 64)),
     )  # fmt: skip
     encodings = cache.Encodings((sample,), sample.condition)
-    asked = recipe(rank=4, alpha=4.0, batch_size=4, steps=400, caption_dropout=0.0)
+    plan = recipe(rank=4, alpha=4.0, batch_size=4, steps=400, caption_dropout=0.0)
     levels = [
-        draw(asked, encodings, FlowSchedule(shift=SHIFT), step, slot).noise_level
+        draw(plan, encodings, FlowSchedule(shift=SHIFT), step, slot).noise_level
         for step in range(300)
         for slot in range(4)
     ]
@@ -145,6 +145,6 @@ def test_flow_noise_levels_follow_the_shifted_logit_normal_law() -> None:
         expected = SHIFT * plain / (1 + (SHIFT - 1) * plain)
         got = sorted(levels)[int(share * len(levels))]
         assert abs(got - expected) < 0.03
-    fixed = replace(asked, timestep_shift=1.0, timesteps="uniform")
+    fixed = replace(plan, timestep_shift=1.0, timesteps="uniform")
     even = [draw(fixed, encodings, FlowSchedule(shift=SHIFT), s, 0).noise_level for s in range(300)]
     assert abs(sum(even) / 300 - 0.5) < 0.05 and min(even) >= 0.0 and max(even) < 1.0
