@@ -19,7 +19,8 @@ FloatArray = npt.NDArray[np.float32]
 Split = Literal["train", "holdout"]
 Layers = tuple[tuple[str, str], ...]
 """(layer, words) of a prompt, in the order of the prompt book; empty for a picture from elsewhere."""
-FamilyName = Literal["sd15", "sdxl", "sd35", "flux1", "flux2", "z_image", "qwen_image"]
+FamilyName = str
+"""The name of a model family: a key of `families.rows.ROWS`, whose `row_of` raises for any other."""
 
 
 def readonly(array: FloatArray) -> FloatArray:

@@ -107,7 +107,7 @@ def test_a_captioning_model_needs_confirmation_like_a_base(call: Command, tmp_pa
     assert "me/mine: size not known" in call.err and "network is disabled" in call.err
 
 
-@pytest.mark.parametrize("base", catalog.BASES, ids=lambda b: b.name)
+@pytest.mark.parametrize("base", catalog.bases(), ids=lambda b: b.name)
 def test_one_name_shows_every_field_of_the_catalogue(base: BaseModel, call: Command) -> None:
     assert call("models", base.name) == 0
     for part in (base.repo, base.generate_repo, base.licence, base.licence_url, base.terms, base.recipe):

@@ -15,10 +15,11 @@ import transformers
 from tokenizers import pre_tokenizers
 from torch import nn
 
+from portrait_lora.families.rows import ROWS
 from portrait_lora.records import FamilyName
 from tests.tiny_models import make_tiny_sd, write_tokenizer
 
-FAMILIES: tuple[FamilyName, ...] = ("sd15", "sdxl", "sd35", "flux1", "flux2", "z_image", "qwen_image")
+FAMILIES: tuple[FamilyName, ...] = tuple(ROWS)
 CHANNELS = 4
 WIDTH = 32
 _CHAT = "{% for m in messages %}<|im_start|>{{ m.role }}: {{ m.content }}<|im_end|>{% endfor %}"

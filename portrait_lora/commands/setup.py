@@ -116,7 +116,7 @@ def _base_rows() -> list[dict[str, Any]]:
     from portrait_lora.families import catalog
     from portrait_lora.stages.usual import memory_range_gb
 
-    ranges = {b.name: [round(v, 1) for v in memory_range_gb(b)] for b in catalog.BASES}
+    ranges = {b.name: [round(v, 1) for v in memory_range_gb(b)] for b in catalog.bases()}
     return [{**row, "training_memory_gb": ranges[str(row["name"])]} for row in catalog.table()]
 
 

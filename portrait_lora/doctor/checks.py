@@ -24,7 +24,7 @@ from portrait_lora.errors import PortraitError
 from portrait_lora.faces import packs
 from portrait_lora.faces.install import installed
 from portrait_lora.faces.known import KNOWN
-from portrait_lora.families import bases, catalog, pinned
+from portrait_lora.families import base_model, catalog, pinned
 from portrait_lora.hub import lock
 from portrait_lora.hub.hub import Hub
 from portrait_lora.rights import consent
@@ -121,7 +121,7 @@ def _base(name: str, folder: Path, hub: Hub) -> None:
 
 
 def _embedded_base() -> None:
-    folder = bases.ASSETS / "base"
+    folder = base_model.ASSETS / "base"
     digests = json.loads((folder / "digests.json").read_text(encoding="utf-8"))
     wrong = [
         n for n, d in digests.items() if not (folder / n).is_file() or manifest.sha256_file(folder / n) != d

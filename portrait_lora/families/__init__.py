@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from typing import TYPE_CHECKING
 
 from portrait_lora.families.catalog import BaseModel
+from portrait_lora.families.rows import row_of
 from portrait_lora.records import FamilyName
 
 if TYPE_CHECKING:
@@ -17,14 +19,16 @@ def open_family(base: BaseModel, device: str = "cpu", weights: Weights | None = 
     """The family object of a base model; nothing is loaded before its `load` or `pipeline` is called.
 
     Without `weights`, bases above 1.5 billion parameters are held in bfloat16 on a GPU, all else in
-    float32.  Raises `InputError` when a folder holds a base of another family than its row says.
+    float32.  Raises `InputError` for an unknown family, and when a folder holds a base of another family
+    than its row says.
     """
-    return _family_type(base.family)(base, device, weights or default_weights(base, device))
+    return family_type(base.family)(base, device, weights or default_weights(base, device))
 
 
 def default_weights(base: BaseModel, device: str) -> Weights:
     """How the weights of a base are held on a device when nothing else is asked for."""
-    large = base.parameters_b > 1.5 or base.family not in ("sd15", "sdxl")
+    small = row_of(base.family).float32_up_to_b
+    large = small is None or base.parameters_b > small
     return "bfloat16" if large and device.startswith("cuda") else "float32"
 
 
@@ -33,38 +37,13 @@ def takes_negative(family: FamilyName) -> bool:
 
     Some take one only with a scale of its own beside the guidance, which nothing here sets.
     """
-    kind = _family_type(family).pipeline_type
+    kind = family_type(family).pipeline_type
     taken = inspect.signature(kind.__call__).parameters
     set_here = kind.__module__.startswith(f"{__name__}.")  # a pipeline of ours gives it the guidance
     return "negative_prompt" in taken and ("true_cfg_scale" not in taken or set_here)
 
 
-def _family_type(family: FamilyName) -> type[DiffusersFamily]:
-    """One import per family: the libraries load slowly."""
-    if family == "sd15":
-        from portrait_lora.families.sd15 import SD15
-
-        return SD15
-    if family == "sdxl":
-        from portrait_lora.families.sdxl import SDXL
-
-        return SDXL
-    if family == "sd35":
-        from portrait_lora.families.sd35 import SD35
-
-        return SD35
-    if family == "flux1":
-        from portrait_lora.families.flux1 import Flux1
-
-        return Flux1
-    if family == "flux2":
-        from portrait_lora.families.flux2 import Flux2
-
-        return Flux2
-    if family == "z_image":
-        from portrait_lora.families.z_image import ZImage
-
-        return ZImage
-    from portrait_lora.families.qwen_image import QwenImage
-
-    return QwenImage
+def family_type(family: FamilyName) -> type[DiffusersFamily]:
+    """The class that the family's row names; imported now, because the libraries load slowly."""
+    module, _, name = row_of(family).implementation.partition(":")
+    return getattr(importlib.import_module(module), name)

@@ -15,36 +15,10 @@ from typing import Final, cast
 from portrait_lora import strict_json
 from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.families import other_kinds, safetensors_header
-from portrait_lora.records import Adapter, FamilyName
+from portrait_lora.families.rows import row_of
+from portrait_lora.records import Adapter
 
 _OWN: Final = "portrait_lora."
-_ARCHITECTURE: Final[Mapping[FamilyName, str]] = {
-    "sd15": "stable-diffusion-v1",
-    "sdxl": "stable-diffusion-xl-v1-base",
-    "sd35": "stable-diffusion-3",
-    "flux1": "flux-1-dev",
-    "flux2": "Flux.2-klein-4b",
-    "z_image": "Z-Image",
-    "qwen_image": "Qwen-Image",
-}
-_OF_BASE: Final[Mapping[str, str]] = {
-    "sd35-medium": "stable-diffusion-3-5-medium",
-    "sd35-large": "stable-diffusion-3-5-large",
-    "flux1-schnell": "flux-1-schnell",
-    "flux2-klein-9b": "Flux.2-klein-9b",
-    "flux2-klein-9b-base": "Flux.2-klein-9b",
-    "flux2-dev": "Flux.2-dev",
-}
-"""Where the architecture's name says more than the family."""
-_SS_BASE: Final[Mapping[FamilyName, str]] = {
-    "sd15": "sd_v1",
-    "sdxl": "sdxl_base_v1-0",
-    "sd35": "sd3",
-    "flux1": "flux1",
-    "flux2": "flux2",
-    "z_image": "z_image",
-    "qwen_image": "qwen_image",
-}
 _PREDICTION: Final[Mapping[str, str]] = {"epsilon": "epsilon", "v_prediction": "v"}
 
 
@@ -52,15 +26,17 @@ def metadata(adapter: Adapter, *, resolution_px: int, prediction_type: str, lice
     """The `__metadata__` of a LoRA file: strings only, as safetensors demands.
 
     ModelSpec knows no word for a velocity, so a flow family's file says nothing there.
+    Raises `InputError` for an unknown family.
     """
-    base = Path(adapter.base).name
+    row, base = row_of(adapter.family), Path(adapter.base).name
+    own = next((b.architecture for b in row.bases if b.name == base), "")
     told = (
         {"modelspec.prediction_type": _PREDICTION[prediction_type]} if prediction_type in _PREDICTION else {}
     )
     rank, alpha = str(adapter.rank), f"{adapter.alpha:g}"
     return {
         "modelspec.sai_model_spec": "1.0.1",
-        "modelspec.architecture": f"{_OF_BASE.get(base, _ARCHITECTURE[adapter.family])}/lora",
+        "modelspec.architecture": f"{own or row.architecture}/lora",
         "modelspec.implementation": "https://github.com/huggingface/diffusers",
         "modelspec.title": f"{adapter.trigger} on {base}",
         "modelspec.trigger_phrase": adapter.trigger,
@@ -71,7 +47,7 @@ def metadata(adapter: Adapter, *, resolution_px: int, prediction_type: str, lice
         "ss_network_dim": rank,
         "ss_network_alpha": alpha,
         "ss_network_args": json.dumps({"conv_dim": rank, "conv_alpha": alpha}),
-        "ss_base_model_version": _SS_BASE[adapter.family],
+        "ss_base_model_version": row.kohya_version,
         "ss_steps": str(adapter.step),
         f"{_OWN}family": adapter.family,
         f"{_OWN}base": base,
@@ -103,13 +79,16 @@ def lora_layers(path: Path) -> int:
 
 
 def read_adapter(path: Path) -> Adapter:
-    """The `Adapter` of a file that this program wrote; `ArtifactError` for any other LoRA file."""
+    """The `Adapter` of a file that this program wrote.
+
+    Raises `ArtifactError` for any other LoRA file, `InputError` for a family that has no row here.
+    """
     meta = read_header(path).get("__metadata__", {})
     own = {k.removeprefix(_OWN): str(v) for k, v in meta.items() if k.startswith(_OWN)}
     try:
         return Adapter(
             path=path,
-            family=cast(FamilyName, own["family"]),
+            family=row_of(own["family"], where=path).name,
             base=own["base"],
             base_digest=own["base_digest"],
             rank=int(own["rank"]),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from portrait_lora import manifest
 from portrait_lora.records import FamilyName
 
+ASSETS: Final = Path(__file__).resolve().parents[1] / "assets"
 Commercial = Literal["yes", "conditional", "no"]
 
 
@@ -20,7 +21,9 @@ class BaseModel:
     hub names, at `revision` and `generate_revision`.  `folder` is set when the weights lie on this
     machine in diffusers layout.  `terms` says in one sentence what `commercial` means here.  Memory is
     that of a GPU at batch 1 in bf16, None when nobody knows; `steps` and `guidance_scale` suit
-    `generate_repo`.  `unverified` names fields that rest on reports.
+    `generate_repo`.  `unverified` names fields that rest on reports.  `architecture` is ModelSpec's name of
+    it where that says more than the family's.  `preference`: its place among the bases that `init` proposes,
+    best likeness first, by what users of other trainers report; None: never proposed.
     """
 
     name: str
@@ -44,6 +47,8 @@ class BaseModel:
     steps: int = 28
     guidance_scale: float = 4.0
     unverified: tuple[str, ...] = ()
+    architecture: str = ""
+    preference: int | None = None
 
     @property
     def source(self) -> str:

@@ -1,6 +1,6 @@
 """The base models that can be asked for by name.  Torch-free: `portrait-lora models` answers at once.
 
-A row (`bases.py`) holds facts about the model.  How to train and sample it (rank, learning rate, steps,
+A row (`rows/`) holds facts about the model.  How to train and sample it (rank, learning rate, steps,
 guidance) stands in `configs/<name>.yaml`, where people can read and change it.
 """
 
@@ -11,11 +11,11 @@ from pathlib import Path
 
 from portrait_lora.errors import InputError
 from portrait_lora.families import layout
-from portrait_lora.families.base_model import BaseModel, Commercial
-from portrait_lora.families.bases import ASSETS, BASES, EMBEDDED
+from portrait_lora.families.base_model import ASSETS, BaseModel, Commercial
 from portrait_lora.families.layout import SD_PARTS
+from portrait_lora.families.rows import EMBEDDED, bases, row_of
 
-__all__ = ["ASSETS", "BASES", "EMBEDDED", "SD_PARTS", "BaseModel", "Commercial", "resolve_base", "table"]
+__all__ = ["ASSETS", "EMBEDDED", "SD_PARTS", "BaseModel", "Commercial", "bases", "resolve_base", "table"]
 
 
 def table() -> list[dict[str, str | int | float | bool | list[str] | None]]:
@@ -42,7 +42,7 @@ def table() -> list[dict[str, str | int | float | bool | list[str] | None]]:
             "unverified": list(base.unverified),
             "synthetic": base.synthetic,
         }
-        for base in BASES
+        for base in bases()
     ]
 
 
@@ -53,7 +53,7 @@ def resolve_base(name_or_folder: str | Path) -> BaseModel:
     part, or for one that would run code (`layout.inspect`); `ArtifactError` when its files are damaged.
     """
     text = str(name_or_folder)
-    for base in BASES:
+    for base in bases():
         if base.name == text:
             return _present(base)
     folder = Path(text).expanduser()
@@ -66,7 +66,7 @@ def resolve_base(name_or_folder: str | Path) -> BaseModel:
             needed="a folder in diffusers layout",
             remedy=f"Convert it once: portrait-lora convert {folder} --out FOLDER",
         )
-    known = [base.name for base in BASES]
+    known = [base.name for base in bases()]
     close = difflib.get_close_matches(text, known, 1, cutoff=0.5)
     hint = f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(known)}."
     raise InputError(
@@ -103,7 +103,6 @@ def _from_folder(folder: Path) -> BaseModel:
     sample = layout.config_of(folder, denoiser).get("sample_size")
     channels = layout.config_of(folder, "vae").get("block_out_channels")
     down = 2 ** (len(channels) - 1) if isinstance(channels, list) else 8  # pyright: ignore[reportUnknownArgumentType]
-    default = 512 if read.family == "sd15" else 1024
     return BaseModel(
         name=folder.name,
         family=read.family,
@@ -115,7 +114,7 @@ def _from_folder(folder: Path) -> BaseModel:
         commercial="conditional",
         terms="A folder of yours: its licence is not known here.",
         gated=False,
-        resolution_px=sample * down if isinstance(sample, int) else default,
+        resolution_px=sample * down if isinstance(sample, int) else row_of(read.family).resolution_px,
         download_gb=0.0,
         parameters_b=layout.parameters_b(folder / denoiser),
         synthetic=EMBEDDED.folder is not None and folder == EMBEDDED.folder.resolve(),

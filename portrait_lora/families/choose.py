@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from portrait_lora.families.base_model import BaseModel
-from portrait_lora.families.bases import BASES
+from portrait_lora.families.rows import EMBEDDED, bases
 
-_PREFERRED: Final = ("z-image", "flux2-klein-4b", "sdxl", "sd15")
-"""Best likeness first, by what users of other trainers report; nothing of it was measured here."""
 _BATCHES: Final = (4, 2, 1)
 
 
@@ -59,10 +57,10 @@ def choose_base(
     with: the first of the preferred ones for which both fit.
     """
     if studio_pictures:
-        embedded = BASES[0]
-        return Choice(embedded, "auto", 4, ("the pictures are the synthetic studio's",))
+        return Choice(EMBEDDED, "auto", 4, ("the pictures are the synthetic studio's",))
     precision = "bf16" if bf16 else "fp16" if device.startswith("cuda") else "auto"
-    allowed = [b for name in _PREFERRED for b in BASES if b.name == name and not b.gated]
+    ranked = [(b.preference, b) for b in bases() if b.preference is not None and not b.gated]
+    allowed = [b for _, b in sorted(ranked, key=lambda pair: pair[0])]
     if commercial:
         allowed = [b for b in allowed if b.commercial != "no"]
     room = memory_gb or 0.0

@@ -18,20 +18,11 @@ from typing import Final, cast
 from portrait_lora import manifest, strict_json
 from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.families.adapter_file import read_header
+from portrait_lora.families.rows import ROWS
 from portrait_lora.records import FamilyName
 
 INDEX: Final = "model_index.json"
 SD_PARTS: Final = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
-FAMILY_OF: Final[Mapping[str, FamilyName]] = {
-    "StableDiffusionPipeline": "sd15",
-    "StableDiffusionXLPipeline": "sdxl",
-    "StableDiffusion3Pipeline": "sd35",
-    "FluxPipeline": "flux1",
-    "Flux2Pipeline": "flux2",
-    "Flux2KleinPipeline": "flux2",
-    "ZImagePipeline": "z_image",
-    "QwenImagePipeline": "qwen_image",
-}
 UNUSED: Final = ("safety_checker", "feature_extractor", "image_encoder")
 """Parts of a pipeline that are never loaded, so never fetched."""
 WEIGHTLESS: Final = ("tokenizer", "tokenizer_2", "tokenizer_3", "scheduler", "processor")
@@ -82,9 +73,9 @@ def read_layout(folder: Path) -> Layout:
 def parse_index(index: Mapping[str, object], *, where: object) -> Layout:
     """The layout of a parsed `model_index.json`; raises `InputError` as `read_layout` does."""
     pipeline = index.get("_class_name")
-    family = FAMILY_OF.get(pipeline) if isinstance(pipeline, str) else None
+    family = next((row.name for row in ROWS.values() if pipeline in row.pipelines), None)
     if family is None:
-        known = ", ".join(FAMILY_OF)
+        known = ", ".join(name for row in ROWS.values() for name in row.pipelines)
         raise InputError("unknown architecture of a model", where=where, got=repr(pipeline), needed=known)
     parts: dict[str, str] = {}
     for name, value in index.items():

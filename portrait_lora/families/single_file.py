@@ -1,8 +1,8 @@
 """Checkpoints in one file, as A1111 and ComfyUI keep them, made into a folder that every other part can use.
 
 The file holds weights only; how the networks are built, tokenizer and scheduler come from the configuration
-of a model of the same family.  Stable Diffusion 1.x and SDXL; nothing is loaded before the header has been
-judged.
+of a model of the same family.  Families whose row has a `checkpoint`; nothing is loaded before the header has
+been judged.
 """
 
 # pyright: reportPrivateImportUsage=false, reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -18,19 +18,12 @@ from portrait_lora import manifest
 from portrait_lora.errors import InputError
 from portrait_lora.families import layout
 from portrait_lora.families.adapter_file import read_header
+from portrait_lora.families.rows import ROWS
 from portrait_lora.records import FamilyName
 
 DENOISER: Final = "model.diffusion_model."
 VAE: Final = "first_stage_model."
 _VAE_PARTS: Final = tuple(VAE + p for p in ("encoder.", "decoder.", "quant_conv.", "post_quant_conv."))
-_CLIP: Final = "embeddings.position_embedding.weight"
-_ENCODERS: Final[Mapping[FamilyName, tuple[str, ...]]] = {
-    "sd15": (f"cond_stage_model.transformer.text_model.{_CLIP}",),
-    "sdxl": (
-        f"conditioner.embedders.0.transformer.text_model.{_CLIP}",
-        "conditioner.embedders.1.model.positional_embedding",
-    ),
-}
 _TEXT: Final = ("cond_stage_model.", "conditioner.")
 _OTHERS: Final = (
     ("lora_", "a LoRA"),
@@ -64,7 +57,8 @@ def recognise(path: Path) -> FamilyName:
             "this kind of file can run code when it is opened", where=path, got=path.suffix, remedy=remedy
         )
     names = read_header(path).keys()
-    needed = "a whole checkpoint of Stable Diffusion 1.x or SDXL: UNet, VAE and text encoders"
+    known = " or ".join(row.checkpoint.title for row in ROWS.values() if row.checkpoint)
+    needed = f"a whole checkpoint of {known}: UNet, VAE and text encoders"
     family = _family(names)
     if family is None or not _under(names, DENOISER):
         got = next((what for part, what in _OTHERS if any(part in name for name in names)), "")
@@ -76,9 +70,10 @@ def recognise(path: Path) -> FamilyName:
 
 def _family(names: Collection[str]) -> FamilyName | None:
     """Which text encoders the names belong to."""
-    if all(key in names for key in _ENCODERS["sd15"]):
-        return "sd15"
-    return "sdxl" if all(key in names for key in _ENCODERS["sdxl"]) else None
+    for row in ROWS.values():
+        if row.checkpoint and all(key in names for key in row.checkpoint.encoders):
+            return row.name
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +132,9 @@ def convert(path: Path, family: FamilyName, configuration: Path, out: Path) -> N
     from diffusers import DiffusionPipeline
     from diffusers.utils import logging
 
-    from portrait_lora.families.sd15 import SD15
-    from portrait_lora.families.sdxl import SDXL
+    from portrait_lora.families import family_type
 
-    kind = SDXL if family == "sdxl" else SD15
+    kind = family_type(family)
     logging.disable_progress_bar()
     told = logging.get_verbosity()
     logging.set_verbosity_error()  # it warns of parts that it casts, on purpose here

@@ -1,21 +1,20 @@
 """Composition of prompts from layers, for each family's text encoder: order, form and truncation.
 
 CLIP reads 77 tokens and weighs the first ones most: clauses, most important first.  T5 and Qwen encoders read
-hundreds: full sentences.  The limits are those of the diffusers pipelines' default `max_sequence_length`.
+hundreds: full sentences.  The row of the base's family says which (`families.row.TextReader`).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from portrait_lora import vocabulary
+from portrait_lora.families.row import Form, TextReader
 from portrait_lora.generation import a1111, book
-from portrait_lora.records import FamilyName
 
 LAYERS: Final = (
     "style", "view", "facing", "shot", "hair", "skin", "makeup", "beard", "glasses", "hat", "expression",
@@ -28,23 +27,6 @@ _CONTINUES: Final = re.compile(r"(?:as|in|on|at|with|by|under|near|from|wearing|
 Counter = Callable[[str], int]
 
 
-@dataclass(frozen=True, slots=True)
-class Reader:
-    """Limits of a family's text encoder: tokens that fit (with begin and end), and the preferred form."""
-
-    limit: int
-    form: Literal["clauses", "sentences"]
-
-
-READERS: Final[Mapping[FamilyName, Reader]] = {
-    "sd15": Reader(77, "clauses"),
-    "sdxl": Reader(77, "clauses"),
-    "sd35": Reader(256, "sentences"),
-    "flux1": Reader(512, "sentences"),
-    "flux2": Reader(512, "sentences"),
-    "z_image": Reader(512, "sentences"),
-    "qwen_image": Reader(1024, "sentences"),
-}
 _SENTENCE: Final[Mapping[str, str]] = {
     "wardrobe": "Wearing {}",
     "setting": "The background: {}",
@@ -74,12 +56,12 @@ def settled(layers: Mapping[str, str], turn: int = 0) -> dict[str, str]:
     return complete
 
 
-def compose(layers: Mapping[str, str], who: str, family: FamilyName = "sd15") -> str:
-    """The prompt of one shot; `who` is the trigger with its class word.
+def compose(layers: Mapping[str, str], who: str, form: Form) -> str:
+    """The prompt of one shot in the form that the base's family likes; `who` is trigger and class word.
 
     A medium other than photography follows directly after the subject, because it affects everything else.
     """
-    if READERS[family].form == "sentences":
+    if form == "sentences":
         return _sentences(layers, who)
     look = vocabulary.Look(subject=who, **{k: v for k, v in layers.items() if k not in AFTER_LOOK})
     clauses = vocabulary.clauses(look)
@@ -99,11 +81,11 @@ def _sentences(layers: Mapping[str, str], who: str) -> str:
     return ". ".join([first[:1].upper() + first[1:], *rest]) + "."
 
 
-def free(text: str, layers: Mapping[str, str], who: str, family: FamilyName = "sd15") -> str:
+def free(text: str, layers: Mapping[str, str], who: str, form: Form) -> str:
     """The prompt of a shot in the user's words: the text with the person in it, then the shot's layers."""
     words = with_person(a1111.plain(text).text, who)
     rest = [(k, layers[k]) for k in LAYERS if layers.get(k)]
-    if READERS[family].form == "clauses" or not rest:
+    if form == "clauses" or not rest:
         return ", ".join([words, *(v for _, v in rest)])
     return ". ".join([words.rstrip("."), *(_SENTENCE.get(k, "{}").format(v) for k, v in rest)]) + "."
 
@@ -138,11 +120,11 @@ def estimate_tokens(text: str) -> int:
     return 2 + sum(2 if len(piece) > 9 else 1 for piece in pieces)
 
 
-def counter_of(folder: Path | None, family: FamilyName) -> tuple[Counter, int]:
+def counter_of(folder: Path | None, reader: TextReader) -> tuple[Counter, int]:
     """(token counter, limit) of a base: exact if its tokenizer is in `folder`, else estimated."""
-    limit = READERS[family].limit
+    limit = reader.limit
     parts = [folder / "tokenizer" / name for name in ("vocab.json", "merges.txt")] if folder else []
-    if READERS[family].form == "clauses" and parts and all(part.is_file() for part in parts):
+    if reader.form == "clauses" and parts and all(part.is_file() for part in parts):
         return _clip_counter(*parts), min(limit, _max_length(parts[0].parent) or limit)
     return estimate_tokens, limit
 

@@ -17,13 +17,14 @@ import numpy.typing as npt
 from PIL import Image
 
 from portrait_lora.errors import ArtifactError
+from portrait_lora.families.row import Form
 from portrait_lora.generation import save
 from portrait_lora.generation.compose import LAYERS, compose, free, settled
 from portrait_lora.generation.drawing import Sampler, from_picture, inside
 from portrait_lora.generation.guidance import Identity
 from portrait_lora.generation.prompts import size_for
 from portrait_lora.recipe_limits import MAX_PIXELS
-from portrait_lora.records import FamilyName, Shot
+from portrait_lora.records import Shot
 
 _CROP_MARGIN: Final = 1.7
 """Side of the inpainted square over the longer side of the mask."""
@@ -74,7 +75,7 @@ def _identity_of(recipe: Mapping[str, object]) -> Identity:
 
 
 def changed(
-    shot: Shot, changes: Mapping[str, str], trigger_words: str, family: FamilyName, *, closed: bool = False
+    shot: Shot, changes: Mapping[str, str], trigger_words: str, form: Form, *, closed: bool = False
 ) -> Shot:
     """The shot with some layers replaced and its prompt composed anew.
 
@@ -90,8 +91,8 @@ def changed(
     described = tuple((k, layers[k]) for k in LAYERS if layers.get(k))
     if words := layers.get("prompt"):
         own = (("subject", who), ("prompt", words), *described)
-        return replace(shot, prompt=free(words, layers, who, family), layers=own)
-    return replace(shot, prompt=compose(layers, who, family), layers=(("subject", who), *described))
+        return replace(shot, prompt=free(words, layers, who, form), layers=own)
+    return replace(shot, prompt=compose(layers, who, form), layers=(("subject", who), *described))
 
 
 def edit_recipe(

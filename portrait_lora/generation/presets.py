@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from portrait_lora.errors import ConfigError
+from portrait_lora.families.rows import row_of
 from portrait_lora.records import FamilyName
 
 Argument = str | float | bool | None
@@ -47,6 +48,7 @@ _SHIFT_OF_3: Final = (
 """The same timestep shift, 3, for every picture size."""
 
 
+_HYPER: Final = "ByteDance/Hyper-SD/Hyper-{}-{}steps-lora.safetensors"
 _QWEN: Final = "lightx2v/Qwen-Image-Lightning/Qwen-Image-Lightning-8steps-V1.1.safetensors"
 
 
@@ -63,11 +65,14 @@ def _lightning(steps: int) -> Preset:
 
 
 def _hyper(family: FamilyName, model: str, steps: int) -> Preset:
-    """Ren et al. 2024 (Hyper-SD)."""
-    file = f"ByteDance/Hyper-SD/Hyper-{model}-{steps}steps-lora.safetensors"
-    if family == "flux1":
-        return Preset(f"hyper-flux1-{steps}", family, steps, 3.5, file, scale=0.125)
+    """Ren et al. 2024 (Hyper-SD) for UNets."""
+    file = _HYPER.format(model, steps)
     return Preset(f"hyper-{family}-{steps}", family, steps, 1.0, file, "ddim", _TRAILING)
+
+
+def _hyper_guided(family: FamilyName, model: str, steps: int) -> Preset:
+    """The same for a base that embeds its guidance."""
+    return Preset(f"hyper-{family}-{steps}", family, steps, 3.5, _HYPER.format(model, steps), scale=0.125)
 
 
 PRESETS: Final = {
@@ -81,8 +86,8 @@ PRESETS: Final = {
         _hyper("sdxl", "SDXL", 8),
         _lightning(4),
         _lightning(8),
-        _hyper("flux1", "FLUX.1-dev", 8),
-        _hyper("flux1", "FLUX.1-dev", 16),
+        _hyper_guided("flux1", "FLUX.1-dev", 8),
+        _hyper_guided("flux1", "FLUX.1-dev", 16),
         Preset("lightning-qwen-8", "qwen_image", 8, 1.0, _QWEN, arguments=_SHIFT_OF_3),
     )
 }
@@ -99,7 +104,7 @@ def preset(name: str) -> Preset:
 
 def fitting(name: str, family: FamilyName) -> Preset:
     """The preset of that name.  Raises `ConfigError` for one of another family, listing those that fit."""
-    chosen = preset(name)
+    chosen, family = preset(name), row_of(family).name
     if chosen.family != family:
         mine = ", ".join(p.name for p in PRESETS.values() if p.family == family)
         raise ConfigError(

@@ -15,11 +15,12 @@ from typing import Final, cast
 from portrait_lora import manifest, strict_json, vocabulary
 from portrait_lora.errors import ArtifactError
 from portrait_lora.families.catalog import BaseModel
+from portrait_lora.families.row import Form
 from portrait_lora.generation import book
 from portrait_lora.generation.brand import load_brand
 from portrait_lora.generation.compose import LAYERS, compose, free, settled
 from portrait_lora.generation.series import read_series, series_path
-from portrait_lora.records import FamilyName, Shot
+from portrait_lora.records import Shot
 
 _SEED_SPAN: Final = 2**31
 _VOCABULARY_FILE: Final = "vocabulary.json"
@@ -34,15 +35,16 @@ def load_series(
     per_shot: int = 1,
     traits: Mapping[str, str] | None = None,
     brand: str | Path = "",
-    family: FamilyName = "sd15",
+    form: Form,
     closed: bool = False,
     known: Collection[str] | None = None,
 ) -> list[Shot]:
     """The shots of a series: `per_shot` pictures each unless the shot has a count, each with its own seed.
 
     An empty `trigger` gives the same prompts for the bare base.  `traits` (hair, skin, beard, glasses)
-    describe the person in every prompt.  `brand` is a brand sheet to apply to every shot.  `closed`: the base
-    has a closed vocabulary, `known` or all of it.  Raises `ConfigError` naming file and key.
+    describe the person in every prompt.  `brand` is a brand sheet to apply to every shot.  `form` is what the
+    base's text encoder reads best.  `closed`: the base has a closed vocabulary, `known` or all of it.  Raises
+    `ConfigError` naming file and key.
     """
     sheet = load_brand(brand) if brand else None
     book_ = read_series(series_path(series), closed=closed, brand=sheet, known=known)
@@ -59,7 +61,7 @@ def load_series(
             name = f"{i + 1:02d}-{entry.name}" + (f"-{k + 1}" if count > 1 else "")
             negative = book_.negative_prompt or ("" if closed else _usual_negative(layers))
             own = picture_seed(book_.seed, i, k)
-            shots.append(_shot(name, layers, who, negative, size, own, family, entry.prompt))
+            shots.append(_shot(name, layers, who, negative, size, own, form, entry.prompt))
     return shots
 
 
@@ -132,14 +134,14 @@ def _shot(
     negative: str,
     size: tuple[int, int],
     seed: int,
-    family: FamilyName = "sd15",
+    form: Form,
     own_words: str = "",
 ) -> Shot:
     described = tuple((k, layers[k]) for k in LAYERS if layers.get(k))
     if own_words:
-        prompt = free(own_words, layers, who, family)
+        prompt = free(own_words, layers, who, form)
         return Shot(name, prompt, negative, size, seed, (("subject", who), ("prompt", own_words), *described))
-    return Shot(name, compose(layers, who, family), negative, size, seed, (("subject", who), *described))
+    return Shot(name, compose(layers, who, form), negative, size, seed, (("subject", who), *described))
 
 
 _PROBE_VIEWS: Final = (*vocabulary.VIEWS[:2],)
@@ -170,5 +172,5 @@ def probe_shots(trigger: str, subject: str, n: int, *, resolution_px: int, seed:
         own = int(manifest.digest(["probe", seed, i])[:12], 16) % _SEED_SPAN
         name = f"probe-{i + 1:02d}"
         size = size_for((1, 1), resolution_px)
-        shots.append(_shot(name, settled(layers, i // 2), who, "", size, own))
+        shots.append(_shot(name, settled(layers, i // 2), who, "", size, own, "clauses"))
     return shots

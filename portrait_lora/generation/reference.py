@@ -21,16 +21,10 @@ from portrait_lora import manifest
 from portrait_lora.errors import ConfigError, InputError
 from portrait_lora.families.adapter_file import read_header
 from portrait_lora.families.family import Family
+from portrait_lora.families.rows import ROWS, family_names, row_of
 from portrait_lora.generation.nearby import weights_file
 from portrait_lora.pictures.reader import read_rgb
 
-ENCODERS: Final = {
-    "sd15": ("CLIPVisionModelWithProjection", "CLIPImageProcessor"),
-    "sdxl": ("CLIPVisionModelWithProjection", "CLIPImageProcessor"),
-    "flux1": ("CLIPVisionModelWithProjection", "CLIPImageProcessor"),
-    "sd35": ("SiglipVisionModel", "SiglipImageProcessor"),
-}
-"""Families that support references -> classes of their image encoder and image processor."""
 _WHERE: Final = "generate.style_reference_adapter"
 _ENCODER_FOLDER: Final = "image_encoder"
 _GENERAL: Final = ("image_proj.proj.weight", "image_proj.latents", "ip_adapter_proj_model.proj.weight")
@@ -114,17 +108,18 @@ def load(family: Family, pipe: Any, reference: StyleReference) -> None:
     Raises `ConfigError` for a family without style references, `InputError` for an adapter or an encoder
     that does not fit.
     """
-    if family.base.family not in ENCODERS:
+    encoder = row_of(family.base.family).style_encoder
+    if encoder is None:
         raise ConfigError(
             "this family does not support style references",
             where="generate.style_reference",
             got=family.base.family,
-            needed=", ".join(ENCODERS),
+            needed=family_names(row for row in ROWS.values() if row.style_encoder),
         )
     read_picture(reference.picture)
     _refuse_other_adapters(reference.adapter)
     try:
-        _load(pipe, reference, *ENCODERS[family.base.family])
+        _load(pipe, reference, *encoder)
     except Exception as error:  # torch, transformers and diffusers raise many unrelated types
         family.load("none")  # the pipeline may be half changed
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -15,6 +15,7 @@ from portrait_lora import device, likeness, log, manifest
 from portrait_lora.errors import ArtifactError, PhotosError
 from portrait_lora.faces.packs import FacePack, resolve_pack
 from portrait_lora.families import catalog, pinned
+from portrait_lora.families.rows import row_of
 from portrait_lora.generation.presets import fitting
 from portrait_lora.likeness import Journal, Likeness
 from portrait_lora.removal import plain_name
@@ -212,7 +213,7 @@ class Context:
             resolution_px=self.base.resolution_px,
             per_shot=self.config.generate.per_shot,
             brand=self.config.generate.brand,
-            family=self.base.family,
+            form=row_of(self.base.family).text.form,
             closed=known is not None,
             known=known,
         )

@@ -70,7 +70,7 @@ def problems(ctx: Context, means: Means, needs: Estimate) -> list[str]:
 
 def would_fit(ctx: Context, job: Job, needs: Estimate) -> list[str]:
     """What would: fewer exposures, other bases on this machine, a GPU with more memory; the nearest first."""
-    from portrait_lora.families.bases import BASES
+    from portrait_lora.families.rows import bases
     from portrait_lora.stages.usual import memory_range_gb
     from portrait_lora.training import preflight
 
@@ -79,7 +79,7 @@ def would_fit(ctx: Context, job: Job, needs: Estimate) -> list[str]:
     fewer = math.floor(ctx.config.training.exposures_per_photo * most / needs.seconds)
     if needs.seconds > most and fewer >= _FEWEST_EXPOSURES:
         found.append(f"training.exposures_per_photo={fewer} ({duration(most)})")
-    for base in sorted(BASES, key=lambda b: -b.parameters_b):
+    for base in sorted(bases(), key=lambda b: -b.parameters_b):
         if base.synthetic or base.name == job.base.name or base.parameters_b >= job.base.parameters_b:
             continue
         other = replace(job, base=base, weights="auto", checkpointing="auto", micro_batch=None)

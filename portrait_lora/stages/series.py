@@ -58,12 +58,13 @@ def ask_first(ctx: Context) -> None:
 
 def lint_shots(ctx: Context) -> list[str]:
     """One line per remark on the prompts; raises `ConfigError` for any of them when `generate.strict`."""
+    from portrait_lora.families.rows import row_of
     from portrait_lora.generation import prompts
     from portrait_lora.generation.compose import counter_of, fit
     from portrait_lora.generation.lint import foreign_syntax, ignored_negative, lint
 
     known = prompts.known_words(ctx.base)
-    counter, limit = counter_of(ctx.base.folder, ctx.base.family)
+    counter, limit = counter_of(ctx.base.folder, row_of(ctx.base.family).text)
     first: dict[str, Shot] = {}
     for shot in ctx.shots:
         first.setdefault(shot.prompt, shot)

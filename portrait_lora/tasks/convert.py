@@ -7,6 +7,7 @@ from pathlib import Path
 from portrait_lora import manifest
 from portrait_lora.errors import InputError
 from portrait_lora.families import catalog, layout, single_file
+from portrait_lora.families.rows import row_of
 from portrait_lora.hub import lock as locks
 from portrait_lora.hub.hub import Hub, refuse_full_disk
 from portrait_lora.records import FamilyName
@@ -24,7 +25,7 @@ def convert(file: Path, out: Path, hub: Hub, *, like: str | None = None, into: P
     family = single_file.recognise(file)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError("there is something already", where=out, needed="a new or empty folder")
-    configuration, label = _configuration(like or family, into, hub)
+    configuration, label = _configuration(like or _usual(family), into, hub)
     _refuse_other(file, family, configuration)
     refuse_full_disk(out.resolve(), 2 * file.stat().st_size)
     inputs = {"checkpoint": manifest.sha256_file(file), "configuration": label}
@@ -33,6 +34,14 @@ def convert(file: Path, out: Path, hub: Hub, *, like: str | None = None, into: P
         single_file.convert(file, family, configuration, folder)
         layout.inspect(folder)
     return family
+
+
+def _usual(family: FamilyName) -> str:
+    """The base whose configuration checkpoints of the family have."""
+    known = row_of(family).checkpoint
+    if known is None:
+        raise InputError("checkpoints in one file are not known of this family", where=family)
+    return known.like
 
 
 def _configuration(like: str, into: Path, hub: Hub) -> tuple[Path, str]:

@@ -12,6 +12,7 @@ from PIL import Image
 from portrait_lora import manifest
 from portrait_lora.errors import ArtifactError, ConfigError, InputError
 from portrait_lora.evaluation import similarity
+from portrait_lora.families.rows import row_of
 from portrait_lora.generation import drawing, edits, prompts, regions, remake, save
 from portrait_lora.generation.compose import LAYERS
 from portrait_lora.generation.sample import extra_of
@@ -139,7 +140,9 @@ def vary(
 
 def _changed(ctx: Context, base: Mapping[str, object], changes: Mapping[str, str]) -> Shot:
     closed = prompts.known_words(ctx.base) is not None
-    return edits.changed(edits.shot_of(base), changes, ctx.trigger, ctx.base.family, closed=closed)
+    return edits.changed(
+        edits.shot_of(base), changes, ctx.trigger, row_of(ctx.base.family).text.form, closed=closed
+    )
 
 
 def _stem(path: Path, opened: Opened) -> str:

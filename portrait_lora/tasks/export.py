@@ -15,7 +15,8 @@ from portrait_lora import log, manifest, terminal
 from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.families.adapter_file import lora_layers, read_adapter, read_header
 from portrait_lora.families.base_model import BaseModel
-from portrait_lora.families.lora_readers import A1111_VERSIONS, Tool, reads
+from portrait_lora.families.lora_readers import Tool, read_by, reads
+from portrait_lora.families.rows import row_of
 from portrait_lora.generation.publish import bare_copy
 from portrait_lora.hub import lock
 from portrait_lora.likeness import Likeness
@@ -44,7 +45,7 @@ def export(
         raise InputError("there is no adapter to export", where=likeness.adapters, remedy=remedy)
     manifest.verify(likeness.adapters)
     if not reads(tool, base.family):
-        needed = f"one of {', '.join(A1111_VERSIONS)}; ComfyUI reads --for comfy"
+        needed = f"one of {read_by(tool)}; ComfyUI reads --for comfy"
         raise InputError("A1111 tools cannot read this family", where=base.name, needed=needed)
     layers = lora_layers(source)
     if layers == 0:
@@ -96,7 +97,7 @@ def _write(
         sidecar = {
             "activation text": likeness.config.subject.trigger,
             "preferred weight": 1.0,
-            "sd version": A1111_VERSIONS[base.family],
+            "sd version": row_of(base.family).a1111_version,
         }
         manifest.write_json_atomic(files[1], sidecar, shared=True)
     if tool == "diffusers":

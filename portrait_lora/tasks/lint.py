@@ -7,8 +7,10 @@ from pathlib import Path
 from portrait_lora.config import configs_dir
 from portrait_lora.errors import InputError
 from portrait_lora.families import catalog
+from portrait_lora.families.row import CLIP, TextReader
+from portrait_lora.families.rows import row_of
 from portrait_lora.generation import a1111, prompts, reading
-from portrait_lora.generation.compose import counter_of, estimate_tokens, fit
+from portrait_lora.generation.compose import counter_of, fit
 from portrait_lora.generation.lint import foreign_syntax, ignored_negative, lint
 from portrait_lora.results import Value
 
@@ -38,7 +40,7 @@ def lint_text(text: str, base: str = "", aspect: str = "") -> list[LintedPrompt]
     """
     model = catalog.resolve_base(base) if base else None
     known = prompts.known_words(model) if model else None
-    counter, limit = counter_of(model.folder, model.family) if model else (estimate_tokens, 77)
+    counter, limit = counter_of(model.folder if model else None, _reader(model))
     if known is not None:
         known |= {"person"}
     rows: list[LintedPrompt] = []
@@ -52,6 +54,11 @@ def lint_text(text: str, base: str = "", aspect: str = "") -> list[LintedPrompt]
         remarks = tuple(PromptRemark(code=r.code, said=r.problem, instead=r.instead) for r in found)
         rows.append(LintedPrompt(where=where, prompt=prompt, remarks=remarks))
     return rows
+
+
+def _reader(model: catalog.BaseModel | None) -> TextReader:
+    """Who reads the prompts: the base's text encoder, or CLIP where none is named."""
+    return row_of(model.family).text if model else CLIP
 
 
 def _prompts(
@@ -68,7 +75,7 @@ def _prompts(
             trigger="ohwx",
             subject="person",
             resolution_px=model.resolution_px if model else 1024,
-            family=model.family if model else "sd15",
+            form=_reader(model).form,
             closed=words is not None,
             known=words,
         )

@@ -110,7 +110,7 @@ def pull(name: str, folder: Path, hub: Hub, *, archive: Path | None = None) -> l
 
 
 def _catalogued(name: str) -> catalog.BaseModel | None:
-    return next((b for b in catalog.BASES if b.name == name and b.folder is None), None)
+    return next((b for b in catalog.bases() if b.name == name and b.folder is None), None)
 
 
 def _is_here(lock: Lock, repo: str, hub: Hub) -> bool:

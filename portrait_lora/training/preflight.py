@@ -12,36 +12,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from portrait_lora.families.base_model import BaseModel
-from portrait_lora.records import FamilyName
+from portrait_lora.families.row import Cost
+from portrait_lora.families.rows import row_of
 
 if TYPE_CHECKING:  # tables and proposals are reckoned without torch
     from portrait_lora.families.family import Weights
     from portrait_lora.training.recipe import Mixed, OptimizerName, Recipe
 
 
-@dataclass(frozen=True, slots=True)
-class _Cost:
-    """Costs of one base at one size, per sample."""
-
-    parameters_b: float
-    px: int
-    forward_tflop: float
-    kept_gb: float
-    recomputed_gb: float
-
-
-_COSTS: Final[Mapping[FamilyName, _Cost]] = {
-    "sd15": _Cost(0.9, 512, 0.80, 0.8, 0.15),
-    "sdxl": _Cost(2.6, 1024, 6.76, 5.6, 0.5),
-    "sd35": _Cost(2.5, 1024, 20.0, 7.6, 0.6),
-    "flux1": _Cost(12.0, 1024, 74.4, 23.3, 1.6),
-    "flux2": _Cost(4.0, 1024, 34.8, 10.2, 0.8),
-    "z_image": _Cost(6.0, 1024, 56.6, 15.0, 1.1),
-    "qwen_image": _Cost(20.0, 1024, 130.0, 31.0, 2.2),
-}
-_TEXT_B: Final[Mapping[FamilyName, float]] = {"sd15": 0.12, "sdxl": 0.82}
-"""Billions of weights in the text encoders that can be trained as well."""
-_EMBEDDED: Final = _Cost(0.014, 128, 0.00103, 0.005, 0.002)
+_EMBEDDED: Final = Cost(0.014, 128, 0.00103, 0.005, 0.002)
 _BYTES: Final[Mapping[Weights, float]] = {
     "float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "int8": 1.1, "nf4": 0.6,
 }  # fmt: skip
@@ -144,7 +123,8 @@ def memory_needed_gb(job: Job, weights: Weights, checkpointing: bool, micro_batc
         kept * samples * (2.0 if job.recipe.mixed_precision == "no" and weights == "float32" else 1.0)
     )
     trained = adapter_parameters(job) * _bytes_trained(job) / 1e9
-    beside = _TEXT_B.get(job.base.family, 0.0) if job.recipe.text_encoder and not job.base.synthetic else 0.0
+    text_b = row_of(job.base.family).text_encoders_b
+    beside = text_b if job.recipe.text_encoder and not job.base.synthetic else 0.0
     held = (job.base.parameters_b + beside) * _BYTES[weights]
     return held + trained + activations + _OVERHEAD_GB
 
@@ -195,13 +175,13 @@ def measured_tflops(device: str, mixed_precision: Mixed, seconds: float = 0.3) -
     return 2 * side**3 * rounds / spent / 1e12
 
 
-def _cost(base: BaseModel) -> _Cost:
+def _cost(base: BaseModel) -> Cost:
     """The costs of a base at its own resolution."""
-    row = _EMBEDDED if base.synthetic else _COSTS[base.family]
+    row = _EMBEDDED if base.synthetic else row_of(base.family).cost
     places = (base.resolution_px / row.px) ** 2
     size = (base.parameters_b or row.parameters_b) / row.parameters_b
     grown = places * size ** (2 / 3)
-    return _Cost(
+    return Cost(
         base.parameters_b or row.parameters_b,
         base.resolution_px,
         row.forward_tflop * places * size,

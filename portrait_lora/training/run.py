@@ -10,6 +10,7 @@ from accelerate import Accelerator
 from portrait_lora import removal
 from portrait_lora.errors import InputError, system_errors
 from portrait_lora.families.family import Family
+from portrait_lora.families.rows import ROWS, family_names
 from portrait_lora.records import Adapter, CaptionedCrop, TrainResult
 from portrait_lora.training import cache, checkpoint
 from portrait_lora.training.disk import only_run
@@ -106,5 +107,5 @@ def _refuse_what_cannot_work(
             f"adapters on the text encoders of {family.base.family} are not supported",
             where="training.text_encoder",
             got=recipe.text_encoder,
-            needed="0, or a base of sd15 or sdxl",
+            needed=f"0, or a base of {family_names(r for r in ROWS.values() if r.text_encoders_b)}",
         )

@@ -30,8 +30,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from portrait_lora.config import TrainingConfig
 from portrait_lora.families import open_family
-from portrait_lora.families.bases import BASES
 from portrait_lora.families.family import FlowSchedule, Geometry, NoiseSchedule, PromptCondition
+from portrait_lora.families.rows import bases
 from portrait_lora.records import Adapter
 from portrait_lora.stages.configured import recipe_of
 from portrait_lora.training.cache import EncodedSample, Encodings
@@ -104,7 +104,7 @@ FULL: Final = {
 
 def random_family(name: str, device: str, tiny: bool) -> Any:
     """The family of a base with a network of random weights in place of its own."""
-    base, full = next(b for b in BASES if b.name == name), FULL[name]
+    base, full = next(b for b in bases() if b.name == name), FULL[name]
     family: Any = open_family(base, device, "bfloat16")
     with torch.device(device):
         net = full.net(tiny).to(torch.bfloat16).requires_grad_(False).eval()

@@ -29,6 +29,7 @@ from portrait_lora import config, manifest, recipe
 from portrait_lora.evaluation.drift import counted
 from portrait_lora.evaluation.similarity import PortraitItem, ReferenceSet, score_portraits, subject_face
 from portrait_lora.faces.opening import Analyzer
+from portrait_lora.families.rows import row_of
 from portrait_lora.generation.prompts import load_series
 from portrait_lora.likeness import open_likeness
 from portrait_lora.records import Shot
@@ -94,7 +95,7 @@ def oracle_shots(ctx: Context) -> list[Shot]:
         subject=ctx.config.subject.kind,
         resolution_px=ctx.base.resolution_px,
         per_shot=PER_SHOT,
-        family=ctx.base.family,
+        form=row_of(ctx.base.family).text.form,
         closed=True,
     )
     return [replace(shot, seed=(shot.seed + 1_000_003) % 2**31) for shot in shots]

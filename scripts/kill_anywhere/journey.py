@@ -70,13 +70,14 @@ def _pull(world: Path, address: str) -> Work:
     """Fetch a small base from a hub on this machine."""
 
     def work() -> int:
-        from portrait_lora.families import bases, catalog
+        from portrait_lora.families.rows import ROWS
         from portrait_lora.hub.hub import Hub
         from portrait_lora.tasks import pull
 
-        sd15 = next(b for b in bases.BASES if b.name == "sd15")
+        family = ROWS["sd15"]
+        sd15 = next(b for b in family.bases if b.name == "sd15")
         row = replace(sd15, name="tiny", repo="maker/tiny", generate_repo="maker/tiny", download_gb=0.001)
-        catalog.BASES = (*bases.BASES, row)  # pyright: ignore[reportConstantRedefinition]
+        ROWS["sd15"] = replace(family, bases=(*family.bases, row))
         pull.pull("tiny", world / "me", Hub(address, world / "cache", wait_s=0.0))
         return 0
 

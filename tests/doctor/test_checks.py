@@ -21,7 +21,7 @@ from portrait_lora.doctor import distributions
 from portrait_lora.doctor.checks import Check
 from portrait_lora.doctor.machine import Machine, probe
 from portrait_lora.faces import install, known, packs
-from portrait_lora.families import bases
+from portrait_lora.families import base_model
 from portrait_lora.hub import lock
 from portrait_lora.hub.hub import Hub
 from portrait_lora.rights import consent
@@ -224,8 +224,8 @@ def test_the_shipped_models_are_whole(hub: Hub) -> None:
 def test_a_damaged_base_and_pack_are_reported(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assets = Path(shutil.copytree(bases.ASSETS, tmp_path / "assets"))
-    monkeypatch.setattr(bases, "ASSETS", assets)
+    assets = Path(shutil.copytree(base_model.ASSETS, tmp_path / "assets"))
+    monkeypatch.setattr(base_model, "ASSETS", assets)
     monkeypatch.setattr(packs, "embedded_folder", lambda: assets / "face_pack")
     (assets / "base" / "vae" / "config.json").write_text("{}")
     (assets / "face_pack" / "det_synthetic.onnx").write_bytes(b"cut")
@@ -248,7 +248,7 @@ def _unknown_key(folder: Path) -> None:
 
 
 def _pickle_in_base(folder: Path) -> None:
-    base = Path(shutil.copytree(bases.ASSETS / "base", folder / "base"))
+    base = Path(shutil.copytree(base_model.ASSETS / "base", folder / "base"))
     (base / "unet" / "evil.bin").write_bytes(b"pickle")
     (folder / "likeness.yaml").write_text(f"base: {base}\n")
 

@@ -6,14 +6,13 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
 from portrait_lora.errors import InputError
-from portrait_lora.families.catalog import BASES, BaseModel, resolve_base, table
+from portrait_lora.families.catalog import BaseModel, bases, resolve_base, table
+from portrait_lora.families.rows import row_of
 from portrait_lora.families.sd15 import SD15
-from portrait_lora.records import FamilyName
 
 
 def test_a_typo_names_the_nearest_base() -> None:
@@ -23,8 +22,8 @@ def test_a_typo_names_the_nearest_base() -> None:
 
 
 def test_names_are_unique_and_one_base_is_synthetic() -> None:
-    assert len({b.name for b in BASES}) == len(BASES)
-    assert [b.name for b in BASES if b.synthetic] == ["embedded"]
+    assert len({b.name for b in bases()}) == len(bases())
+    assert [b.name for b in bases() if b.synthetic] == ["embedded"]
 
 
 def test_a_folder_is_a_base_with_its_own_resolution_and_digest(tiny_folder: Path, tmp_path: Path) -> None:
@@ -50,11 +49,11 @@ def test_weights_that_are_not_here_are_an_input_error_with_the_command(tmp_path:
         family.load("denoiser")
 
 
-@pytest.mark.parametrize("base", BASES, ids=lambda b: b.name)
+@pytest.mark.parametrize("base", bases(), ids=lambda b: b.name)
 def test_every_row_has_a_family_a_recipe_and_its_facts(base: BaseModel) -> None:
     from portrait_lora import config
 
-    assert base.family in get_args(FamilyName)
+    assert base in row_of(base.family).bases
     settings = config.load(None, [f"base={base.name}"])
     assert settings.base == base.name and (config.configs_dir() / base.recipe).is_file()
     assert settings.generate.num_inference_steps == base.steps
@@ -65,11 +64,11 @@ def test_every_row_has_a_family_a_recipe_and_its_facts(base: BaseModel) -> None:
 
 
 def test_the_rows_that_the_issue_names_are_there() -> None:
-    names = {b.name for b in BASES}
+    names = {b.name for b in bases()}
     assert names >= {"sd15", "sdxl", "sd35-medium", "sd35-large", "flux1-dev", "flux1-schnell", "z-image"}
     assert names >= {"flux2-klein-4b", "flux2-klein-4b-base", "flux2-klein-9b", "flux2-klein-9b-base"}
     assert names >= {"flux2-dev", "z-image-turbo", "qwen-image"}
-    assert [set(row) for row in table()] == [set(table()[0])] * len(BASES)
+    assert [set(row) for row in table()] == [set(table()[0])] * len(bases())
 
 
 def test_the_error_for_a_single_file_says_how_to_convert_it(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from huggingface_hub import constants
 
 from portrait_lora.families import layout
-from portrait_lora.families.catalog import BASES, BaseModel
+from portrait_lora.families.catalog import BaseModel, bases
 from portrait_lora.hub.hub import Hub
 from portrait_lora.records import FamilyName
 from portrait_lora.tasks import pull as pulling
@@ -20,7 +20,7 @@ from scripts.rows import load
 from tests.local_hub import LocalHub, serving
 from tests.tiny_catalogue import PECULIAR, write_repository
 
-ROWS = [base for base in BASES if base.folder is None]
+ROWS = [base for base in bases() if base.folder is None]
 FAMILY = {repo: base.family for base in ROWS for repo in base.repos}
 Files = dict[str, bytes]
 

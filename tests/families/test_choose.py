@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from portrait_lora.families.catalog import BASES
+from portrait_lora.families.catalog import bases
 from portrait_lora.families.choose import Choice, choose_base
 from portrait_lora.stages.usual import memory_range_gb, usual_means
 
@@ -54,13 +54,13 @@ def test_studio_pictures_get_the_embedded_base() -> None:
 
 def test_a_proposal_can_be_trained_and_drawn_with() -> None:
     """On 12 GB the planner trains Z-Image in int8, but only SDXL can be drawn with, too."""
-    z_image = next(b for b in BASES if b.name == "z-image")
+    z_image = next(b for b in bases() if b.name == "z-image")
     assert usual_means(z_image, 12).fits and usual_means(z_image, 12).weights == "int8"
     assert (z_image.generate_memory_gb or 0) > 12 >= (choice(12).base.generate_memory_gb or 99)
 
 
 def test_the_range_of_a_base_is_what_the_planner_needs() -> None:
-    for base in BASES:
+    for base in bases():
         least, quickest = memory_range_gb(base)
         assert usual_means(base, least + 0.01).fits and not usual_means(base, least - 0.1).fits
         whole = usual_means(base, quickest + 0.01)

@@ -15,7 +15,7 @@ from tiny_families import FAMILIES, make_tiny
 from portrait_lora.errors import InputError
 from portrait_lora.families import open_family, packing
 from portrait_lora.families.adapter_file import metadata
-from portrait_lora.families.catalog import BASES, resolve_base
+from portrait_lora.families.catalog import bases, resolve_base
 from portrait_lora.families.family import Family, FlowSchedule, PromptCondition
 from portrait_lora.records import Adapter, FamilyName
 from scripts import verify_family
@@ -65,19 +65,19 @@ def test_packing_is_that_of_diffusers_and_goes_back() -> None:
 
 
 def test_large_bases_are_held_in_half_precision_on_a_gpu() -> None:
-    bases = {base.name: base for base in BASES}
+    named = {base.name: base for base in bases()}
     held = {
-        (name, device): open_family(bases[name], device).weights
+        (name, device): open_family(named[name], device).weights
         for name in ("embedded", "sd15", "sdxl", "z-image")
         for device in ("cpu", "cuda")
     }
     assert {k for k, v in held.items() if v == "bfloat16"} == {("sdxl", "cuda"), ("z-image", "cuda")}
-    assert open_family(bases["z-image"], "cuda", "nf4").weights == "nf4"
+    assert open_family(named["z-image"], "cuda", "nf4").weights == "nf4"
 
 
 def test_every_row_of_the_catalogue_opens_as_its_family() -> None:
-    assert {base.family for base in BASES} == set(FAMILIES)
-    for base in BASES:
+    assert {base.family for base in bases()} == set(FAMILIES)
+    for base in bases():
         assert open_family(base).base is base
 
 

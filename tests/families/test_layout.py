@@ -15,6 +15,7 @@ import pytest
 from portrait_lora.errors import InputError, PortraitError
 from portrait_lora.families import layout
 from portrait_lora.families.catalog import resolve_base
+from portrait_lora.families.rows import ROWS
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 
@@ -123,7 +124,10 @@ def test_a_good_folder_passes(tiny_folder: Path) -> None:
     assert set(inspected.parts) == set(layout.SD_PARTS)
 
 
-@pytest.mark.parametrize(("pipeline", "family"), sorted(layout.FAMILY_OF.items()))
+@pytest.mark.parametrize(
+    ("pipeline", "family"),
+    sorted((pipeline, row.name) for row in ROWS.values() for pipeline in row.pipelines),
+)
 def test_every_architecture_has_its_family(pipeline: str, family: str) -> None:
     index = {"_class_name": pipeline, "vae": ["diffusers", "AutoencoderKL"], "image_encoder": [None, None]}
     parsed = layout.parse_index(index, where="here")

@@ -27,4 +27,6 @@ def adapter(tiny_sd15: SD15, tmp_path_factory: pytest.TempPathFactory) -> Adapte
 
 @pytest.fixture
 def shots() -> list[Shot]:
-    return prompts.load_series("headshots", trigger="ohwx", subject="man", resolution_px=64)[:3]
+    return prompts.load_series("headshots", trigger="ohwx", subject="man", resolution_px=64, form="clauses")[
+        :3
+    ]

@@ -46,13 +46,13 @@ def test_there_is_a_template_for_every_group() -> None:
 @pytest.mark.parametrize("template", templates.TEMPLATES, ids=lambda t: t.name)
 def test_templates_pass_the_linter_and_fit_into_clip(template: looks.Template) -> None:
     assert set(template.layers) <= set(LAYERS)
-    prompt = compose(template.layers, "ohwx woman")
+    prompt = compose(template.layers, "ohwx woman", "clauses")
     assert lint(prompt, size_px=(300, 400)) == ()
     assert fit(prompt, 77, estimate_tokens)[1] == ()
     w, h = aspect(template.aspect, Path("x"))
     assert w <= h
     for form in filter(None, (template.closed, template.wider)):
-        closed = compose(form, "ohwx woman")
+        closed = compose(form, "ohwx woman", "clauses")
         assert lint(closed, known=set(vocabulary.words()), size_px=(1, 1)) == ()
 
 
@@ -85,12 +85,14 @@ def test_later_words_are_used_where_a_base_knows_them() -> None:
 def test_composition_follows_the_family() -> None:
     layers = {"view": "frontal", "shot": "headshot", "wardrobe": "navy suit", "lighting": "rim lighting"}
     more = {**layers, "texture": "visible brush strokes", "grade": "oil painting"}
-    assert compose(layers, "ohwx man") == "frontal headshot of ohwx man, navy suit, rim lighting"
+    assert compose(layers, "ohwx man", "clauses") == "frontal headshot of ohwx man, navy suit, rim lighting"
     styled = {"style": "cartoon", **layers}
-    assert compose(styled, "ohwx man") == f"cartoon {compose(layers, 'ohwx man')}"
-    assert compose(styled, "ohwx man", "flux1").startswith("Cartoon frontal headshot of ohwx man.")
-    assert compose(more, "ohwx man").startswith("frontal headshot of ohwx man, oil painting, navy suit")
-    prompt = compose(more, "ohwx man", "flux1")
+    assert compose(styled, "ohwx man", "clauses") == f"cartoon {compose(layers, 'ohwx man', 'clauses')}"
+    assert compose(styled, "ohwx man", "sentences").startswith("Cartoon frontal headshot of ohwx man.")
+    assert compose(more, "ohwx man", "clauses").startswith(
+        "frontal headshot of ohwx man, oil painting, navy suit"
+    )
+    prompt = compose(more, "ohwx man", "sentences")
     assert prompt.startswith("Frontal headshot of ohwx man. Wearing navy suit. Light: rim lighting.")
     assert prompt.endswith("Look: oil painting.")
 
@@ -107,8 +109,9 @@ def test_what_stands_behind_the_limit_is_named() -> None:
 
 def test_tokens_are_counted_by_the_base_itself() -> None:
     from portrait_lora.families.catalog import EMBEDDED
+    from portrait_lora.families.rows import row_of
 
-    count, limit = counter_of(EMBEDDED.folder, "sd15")
+    count, limit = counter_of(EMBEDDED.folder, row_of("sd15").text)
     assert limit == 64
     assert count("frontal headshot of ohwx man") > 2
-    assert counter_of(None, "flux1") == (estimate_tokens, 512)
+    assert counter_of(None, row_of("flux1").text) == (estimate_tokens, 512)

@@ -17,7 +17,9 @@ PACKAGED = ("headshots", "drift")
 
 
 def _load(name: str | Path, **more: int) -> list[prompts.Shot]:
-    return prompts.load_series(name, trigger="ohwx", subject="woman", resolution_px=128, **more)
+    return prompts.load_series(
+        name, trigger="ohwx", subject="woman", resolution_px=128, form="clauses", **more
+    )
 
 
 def _write(tmp_path: Path, text: str) -> Path:
@@ -66,12 +68,12 @@ def test_seeds_follow_from_series_shot_and_picture() -> None:
 
 
 def test_the_bare_base_and_described_people() -> None:
-    bare = prompts.load_series("headshots", trigger="", subject="man", resolution_px=128)[0]
+    bare = prompts.load_series("headshots", trigger="", subject="man", resolution_px=128, form="clauses")[0]
     assert bare.prompt.startswith("frontal headshot of a man, neutral, navy suit")
     traits = {"hair": "black short hair", "glasses": "no glasses"}
-    shot = prompts.load_series("headshots", trigger="ohwx", subject="man", resolution_px=128, traits=traits)[
-        0
-    ]
+    shot = prompts.load_series(
+        "headshots", trigger="ohwx", subject="man", resolution_px=128, form="clauses", traits=traits
+    )[0]
     assert shot.prompt.startswith("frontal headshot of ohwx man, black short hair, neutral, navy suit")
 
 
@@ -82,7 +84,7 @@ def test_grid_locked_layers_camera_and_aspect(tmp_path: Path) -> None:
         "locked: {setting: grey seamless backdrop, camera: 85 mm lens}\n"
         "grid: {lighting: [rim lighting, split lighting], wardrobe: [navy suit, white shirt, red suit]}\n",
     )
-    shots = prompts.load_series(path, trigger="ohwx", subject="man", resolution_px=512)
+    shots = prompts.load_series(path, trigger="ohwx", subject="man", resolution_px=512, form="clauses")
     assert len(shots) == 6 and len({s.name for s in shots}) == 6
     assert all(s.prompt.endswith("85 mm lens") and "grey seamless backdrop" in s.prompt for s in shots)
     assert (
@@ -135,7 +137,9 @@ def test_prompts_of_a_closed_base_state_the_facing_and_the_light_side(tmp_path: 
     )
     sentences = [
         {k: v for k, v in shot.layers if k in ("facing", "light_side")}
-        for shot in prompts.load_series(path, trigger="ohwx", subject="man", resolution_px=64, closed=True)
+        for shot in prompts.load_series(
+            path, trigger="ohwx", subject="man", resolution_px=64, form="clauses", closed=True
+        )
     ]
     assert sentences == [
         {"facing": "facing right", "light_side": "lit from the right"},
@@ -143,18 +147,18 @@ def test_prompts_of_a_closed_base_state_the_facing_and_the_light_side(tmp_path: 
         {"facing": "facing left", "light_side": "lit from the right"},
         {"light_side": "lit from the left"},
     ]
-    free = prompts.load_series(path, trigger="ohwx", subject="man", resolution_px=64)
+    free = prompts.load_series(path, trigger="ohwx", subject="man", resolution_px=64, form="clauses")
     assert free[0].prompt == "three-quarter portrait of ohwx man, rim lighting"
 
 
 def test_a_change_of_view_or_light_says_its_side_anew() -> None:
     layers = {"view": "three-quarter", "facing": "facing left", "lighting": "rim lighting"}
     shot = Shot("a", "", "", (64, 64), 1, tuple({**layers, "light_side": "lit from the right"}.items()))
-    frontal = dict(changed(shot, {"view": "frontal"}, "ohwx man", "sd15", closed=True).layers)
+    frontal = dict(changed(shot, {"view": "frontal"}, "ohwx man", "clauses", closed=True).layers)
     assert "facing" not in frontal and frontal["light_side"] == "lit from the right"
     butterfly = dict(
-        changed(shot, {"lighting": "butterfly lighting"}, "ohwx man", "sd15", closed=True).layers
+        changed(shot, {"lighting": "butterfly lighting"}, "ohwx man", "clauses", closed=True).layers
     )
     assert "light_side" not in butterfly and butterfly["facing"] == "facing left"
-    free = changed(shot, {"view": "profile"}, "ohwx man", "sd15")
+    free = changed(shot, {"view": "profile"}, "ohwx man", "clauses")
     assert free.prompt == "profile portrait of ohwx man, lit from the right, rim lighting"

@@ -185,5 +185,7 @@ def test_other_families_that_take_a_reference(
 
 def test_a_family_without_is_refused(tmp_path: Path, files: tuple[Path, Path]) -> None:
     family = open_family(resolve_base(make_tiny("z_image", tmp_path / "base")))
-    with pytest.raises(ConfigError, match=r"takes no style reference: got z_image; needed sd15, sdxl, flux1"):
+    with pytest.raises(
+        ConfigError, match=r"does not support style references: got z_image; needed sd15, sdxl, sd35, flux1"
+    ):
         open_pipeline(family, None, replace(SAMPLER, reference=_styled(files)))

@@ -20,7 +20,12 @@ CLOSED = ("cinematic", "headshots", "drift", "grid", "professions", "cinematic-s
 
 
 def _load(series: str | Path, **more: object) -> list[Shot]:
-    settings: dict[str, object] = {"trigger": "ohwx", "subject": "man", "resolution_px": 512} | more
+    settings: dict[str, object] = {
+        "trigger": "ohwx",
+        "subject": "man",
+        "resolution_px": 512,
+        "form": "clauses",
+    } | more
     return prompts.load_series(series, **settings)  # type: ignore[arg-type]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from portrait_lora.families import bases
+from portrait_lora.families.rows import bases
 from portrait_lora.hub.hub import Hub
 from portrait_lora.tasks import pull as pulling
 from tests.local_hub import LocalHub, serving
@@ -50,7 +50,7 @@ def test_offline_no_command_opens_a_socket(tmp_path: Path) -> None:
     folder = make_tiny_sd(tmp_path / "tiny")
     contents = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     files = {name: data for name, data in contents.items() if not name.startswith("source_tokenizer")}
-    repo = next(b for b in bases.BASES if b.name == "sd15").repo
+    repo = next(b for b in bases() if b.name == "sd15").repo
     cache, me = tmp_path / "home" / "hub", tmp_path / "me"
     (me / "photos").mkdir(parents=True)
     Image.new("RGB", (64, 64)).save(me / "photos" / "a.png")

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from portrait_lora.errors import InputError
-from portrait_lora.families.catalog import BASES
+from portrait_lora.families.catalog import bases
 from portrait_lora.rights import table as rights
 from portrait_lora.rights.table import Right
 
@@ -36,6 +36,6 @@ def test_commercial_use_is_refused_where_forbidden(what: str) -> None:
 
 
 def test_every_base_has_its_terms_in_a_sentence() -> None:
-    for base in BASES:
+    for base in bases():
         assert base.terms.endswith(".") and len(base.terms) > 10, base.name
         assert base.licence and base.commercial in ("yes", "conditional", "no")

@@ -38,7 +38,13 @@ class Answers:
 @pytest.fixture
 def portraits(tmp_path: Path) -> list[Portrait]:
     shots = load_series(
-        "headshots", trigger="ohwx", subject="man", resolution_px=128, brand="example", closed=True
+        "headshots",
+        trigger="ohwx",
+        subject="man",
+        resolution_px=128,
+        brand="example",
+        form="clauses",
+        closed=True,
     )
     Image.new("RGB", (128, 128)).save(tmp_path / "a.png")
     return [Portrait(tmp_path / "a.png", shot, 20, 3.0, 1.0, None) for shot in shots]

@@ -249,7 +249,7 @@ def test_of_a_catalogue_base_only_small_files_are_fetched(
     sd15: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(time, "sleep", lambda s: None)
-    row = next(b for b in catalog.BASES if b.name == "sd15")
+    row = next(b for b in catalog.bases() if b.name == "sd15")
     files = {p.relative_to(sd15.like).as_posix(): p.read_bytes() for p in sd15.like.rglob("*") if p.is_file()}
     for part in ("unet", "vae", "text_encoder"):
         files[f"{part}/model.safetensors"] = b"weights" * 1000

@@ -16,7 +16,7 @@ from PIL import Image
 from portrait_lora import provenance
 from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.families.adapter_file import lora_layers
-from portrait_lora.families.catalog import BASES, resolve_base
+from portrait_lora.families.catalog import bases, resolve_base
 from portrait_lora.families.lora_readers import Tool
 from portrait_lora.likeness import Likeness, open_likeness
 from portrait_lora.tasks import outside
@@ -25,7 +25,7 @@ from portrait_lora.tasks.inspect import in_words, inspect_file
 from tests.killed import killed_at
 from tests.tasks.made_up import make_likeness
 
-SDXL = next(b for b in BASES if b.name == "sdxl")
+SDXL = next(b for b in bases() if b.name == "sdxl")
 
 
 @pytest.fixture

@@ -76,13 +76,15 @@ def test_the_person_is_in_every_prompt_exactly_once_more_than_written(text: str,
 
 def test_layers_follow_the_words_in_the_form_of_the_family() -> None:
     layers = {"lighting": "rim light", "wardrobe": "navy suit"}
-    assert free("as a pilot", layers, "ohwx man") == "ohwx man as a pilot, navy suit, rim light"
-    sentences = free("as a pilot.", layers, "ohwx man", "flux1")
+    assert free("as a pilot", layers, "ohwx man", "clauses") == "ohwx man as a pilot, navy suit, rim light"
+    sentences = free("as a pilot.", layers, "ohwx man", "sentences")
     assert sentences == "ohwx man as a pilot. Wearing navy suit. Light: rim light."
 
 
 def load(path: Path, **more: object) -> list[prompts.Shot]:
-    return prompts.load_series(path, trigger="ohwx", subject="woman", resolution_px=1024, **more)  # type: ignore[arg-type]
+    return prompts.load_series(
+        path, trigger="ohwx", subject="woman", resolution_px=1024, **({"form": "clauses"} | more)
+    )  # type: ignore[arg-type]
 
 
 def test_a_series_may_mix_free_words_and_layers(tmp_path: Path) -> None:
@@ -96,7 +98,7 @@ def test_a_series_may_mix_free_words_and_layers(tmp_path: Path) -> None:
     assert dict(own.layers)["prompt"] == "as a (pilot:1.2)", "the recipe keeps what was written"
     assert own.size_px[0] < own.size_px[1] and own.name.startswith("01-as-a-pilot-1-2-")
     assert "prompt" not in dict(plain.layers)
-    again = changed(own, {"lighting": "window light"}, "ohwx woman", "sd15")
+    again = changed(own, {"lighting": "window light"}, "ohwx woman", "clauses")
     assert again.prompt == "ohwx woman as a pilot, hangar, window light"
     assert dict(again.layers)["prompt"] == "as a (pilot:1.2)"
     file.write_text("shots: [{prompt: as a pilot, template: corporate}]\n")

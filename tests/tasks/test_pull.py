@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 from portrait_lora.errors import ArtifactError, InputError, PortraitError
-from portrait_lora.families import bases, catalog, open_family
+from portrait_lora.families import catalog, open_family
 from portrait_lora.families.base_model import BaseModel
 from portrait_lora.families.pinned import locked, pinned
+from portrait_lora.families.rows import ROWS, row_of
 from portrait_lora.hub import lock as locks
 from portrait_lora.hub.hub import Hub
 from portrait_lora.tasks import pull as pulling
@@ -42,9 +43,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 @pytest.fixture
 def base(monkeypatch: pytest.MonkeyPatch) -> BaseModel:
     """The tiny repository as a row of the catalogue."""
-    sd15 = next(b for b in bases.BASES if b.name == "sd15")
+    family = row_of("sd15")
+    sd15 = next(b for b in family.bases if b.name == "sd15")
     row = replace(sd15, name="tiny", repo=REPO, generate_repo=FAST, download_gb=0.001)
-    monkeypatch.setattr(catalog, "BASES", (*bases.BASES, row))
+    monkeypatch.setitem(ROWS, "sd15", replace(family, bases=(*family.bases, row)))
     monkeypatch.setattr(time, "sleep", lambda s: None)
     return row
 

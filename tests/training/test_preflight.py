@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from portrait_lora.config import TrainingConfig
-from portrait_lora.families.catalog import BASES
+from portrait_lora.families.catalog import bases
 from portrait_lora.stages.configured import job_of
 from portrait_lora.training.preflight import (
     Job,
@@ -20,8 +20,8 @@ from portrait_lora.training.preflight import (
 )
 from tests.recipes import recipe
 
-SDXL = next(b for b in BASES if b.name == "sdxl")
-FLUX = next(b for b in BASES if b.name == "flux1-dev")
+SDXL = next(b for b in bases() if b.name == "sdxl")
+FLUX = next(b for b in bases() if b.name == "flux1-dev")
 RECIPE = recipe(steps=400, batch_size=4, rank=16, mixed_precision="bf16")
 JOB = job_of(TrainingConfig(checkpoints=4), SDXL, RECIPE)
 

@@ -15,7 +15,8 @@ from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.families import open_family
 from portrait_lora.families.adapter_file import metadata, read_adapter
 from portrait_lora.families.catalog import resolve_base
-from portrait_lora.families.lora_readers import A1111_VERSIONS, reads, spelled
+from portrait_lora.families.lora_readers import reads, spelled
+from portrait_lora.families.rows import row_of
 from portrait_lora.records import Adapter
 from portrait_lora.training import adapter as lora
 from portrait_lora.training.export import read_back
@@ -61,7 +62,7 @@ def test_comfyui_finds_every_layer_of_every_family(name: str, tmp_path: Path) ->
     if reads("kohya", name):  # type: ignore[arg-type]
         known = [a1111_name(name, key.removesuffix(".alpha")) for key in file if key.endswith(".alpha")]
         assert None not in known and len(set(known)) == len(layers)
-        assert A1111_VERSIONS[source.family] == {"sd15": "SD1", "sdxl": "SDXL"}[name]
+        assert row_of(source.family).a1111_version == {"sd15": "SD1", "sdxl": "SDXL"}[name]
 
 
 def test_a_damaged_export_is_noticed_when_it_is_read_back(tmp_path: Path) -> None:

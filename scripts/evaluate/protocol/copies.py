@@ -81,7 +81,7 @@ def _series_layers() -> list[dict[str, str]]:
         subject="person",
         resolution_px=SERIES_PX,
         per_shot=1,
-        family="sd15",
+        form="clauses",
         closed=True,
     )
     return [{name: words for name, words in shot.layers if name in PROMPTED} for shot in shots]
