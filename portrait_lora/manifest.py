@@ -262,15 +262,18 @@ def new_folder(folder: Path) -> Iterator[Path]:
         for path in part.rglob("*"):
             path.chmod(folder_mode(False) if path.is_dir() else file_mode(False))
             _fsync(path)
-        (part / replacing.UNFINISHED).unlink()
+        if folder.is_dir():
+            replacing.clear_mark(folder)
         try:
-            os.rename(part, folder)
+            os.rename(part, folder)  # with its mark: killed before, all of it is known as ours
         except OSError as error:
             if not folder.exists():
                 raise
+            replacing.clear_mark(part)
             if folder.is_dir() and digest_folder(folder) == digest_folder(part):
                 return  # the same was done before
             raise InputError("there is something of this name already", where=folder) from error
+        replacing.clear_mark(folder)
         _fsync(folder.parent)
 
 

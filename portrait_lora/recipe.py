@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from portrait_lora import config, likeness, log, manifest
+from portrait_lora import config, likeness, log, manifest, replacing
 from portrait_lora.errors import InputError, PhotosError
 from portrait_lora.likeness import Likeness, open_likeness
 from portrait_lora.results import CheckResult, InitResult, Journey, RunResult, TrainingPlan
@@ -92,6 +92,7 @@ def init(folder: Path, photos: Path, *, overrides: Sequence[str] = ()) -> InitRe
     if (folder / "photos").exists():
         if file.exists() and file.read_bytes() != config.short(resolved, folder).encode():
             raise taken
+        replacing.clear_mark(folder / "photos")
     else:
         with manifest.new_folder(folder / "photos") as part:
             for file in files:
@@ -145,6 +146,7 @@ def _studio_photos(out: Path, person_seed: int) -> str:
             remedy=f"Choose another folder with --out, or go on with --person-seed {taken.person_seed}.",
         )
     if taken is not None and taken.digests and (out / "photos").is_dir():
+        replacing.clear_mark(out / "photos")
         if not photos.is_whole(taken, out / "photos"):
             _log.warning("%s is not as the studio left it, and stays as it is", out / "photos")
         return taken.subject

@@ -225,6 +225,21 @@ def files_below(folder: Path, unread: list[Path] | None = None) -> list[Path]:
     return sorted(files)
 
 
+def folders_below(folder: Path) -> list[Path]:
+    """Every folder below a folder that can be listed; links are not followed."""
+    folders: list[Path] = []
+    waiting = [folder]
+    while waiting:
+        try:
+            with os.scandir(waiting.pop()) as entries:
+                inner = [Path(e.path) for e in entries if e.is_dir(follow_symlinks=False)]
+        except OSError:
+            continue
+        folders += inner
+        waiting += inner
+    return folders
+
+
 def _record(path: Path) -> dict[str, str]:
     """Relative names and sha256 that a manifest or a sidecar tells; empty when it is neither."""
     value = _json(path)

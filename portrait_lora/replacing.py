@@ -151,7 +151,8 @@ def _drop_ours(folder: Path, elsewhere: Sequence[Path]) -> None:
     for path in foreign:
         if not there.isdisjoint(_identities(path)):
             removal.remove_file(path, owner=owner)
-    removal.remove_empty(folder, {parent for path in foreign for parent in path.parents})
+    # every folder that holds nothing now: whoever was killed in here had removed files before
+    removal.remove_empty(folder, set(removal.folders_below(folder)))
     if folder.exists():
         _log.warning("%s holds files of others; they stay", folder)
 
@@ -169,8 +170,18 @@ def _identities(place: Path) -> set[tuple[object, ...]]:
     return identities
 
 
+def clear_mark(folder: Path) -> None:
+    """Take away the mark that a kill left in a folder which had just got its name."""
+    mark = folder / UNFINISHED
+    if mark.is_file() and not mark.is_symlink() and not mark.stat().st_size:
+        removal.remove_file(mark, owner=folder)
+
+
 def _remove_quietly(path: Path) -> None:
     try:
+        for inside in sorted(path.iterdir()):
+            if inside.name != UNFINISHED:  # the mark last: killed half-way, the rest is still known as ours
+                removal.remove_whole(inside, owner=path)
         removal.remove_whole(path, owner=path.parent)
     except OSError as error:
         _log.warning("%s cannot be removed: %s", path, error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -159,6 +160,23 @@ def test_a_swap_that_was_killed_is_put_right(tmp_path: Path) -> None:
     raise AssertionError("the swap has more steps than were tried")
 
 
+def test_a_swap_that_was_killed_leaves_no_empty_folders(tmp_path: Path) -> None:
+    def written(folder: Path, text: str) -> None:
+        with manifest.writing(folder, kind="test", inputs={}) as part:
+            (part / "cache" / "deep").mkdir(parents=True)
+            (part / "cache" / "deep" / "a.txt").write_text(text)
+
+    for step in range(1, 40):
+        base = tmp_path / str(step)
+        written(base / "out", "old")
+        killed = killed_at(step, lambda base=base: written(base / "out", "new"))
+        replacing.clean_leftovers(base)
+        assert [p.name for p in base.iterdir()] == ["out"] and manifest.verify(base / "out"), step
+        if not killed:
+            return
+    raise AssertionError("the swap has more steps than were tried")
+
+
 def test_nobody_cleans_what_is_being_written(tmp_path: Path) -> None:
     with manifest.writing(tmp_path / "out", kind="test", inputs={}) as part:
         (part / "a.txt").write_text("1")
@@ -204,3 +222,40 @@ def test_what_is_set_aside_keeps_its_bytes(tmp_path: Path) -> None:
         (tmp_path / "a.png").write_text(text)
         removal.set_aside(tmp_path / "a.png")
     assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {"a.png.kept-1": "1", "a.png.kept-2": "2"}
+
+
+def test_cleaning_up_that_was_killed_is_gone_on_with(tmp_path: Path) -> None:
+    for step in range(1, 20):
+        base = tmp_path / str(step)
+        (base / "sub").mkdir(parents=True)
+        with replacing.temporary_folder(base, "out") as part:
+            shutil.copytree(part, base / "killed")
+        stale = (base / "killed").rename(base / ".writing-out-12345678")
+        (stale / "deep").mkdir()
+        for name in ("a.png", "z.png", "deep/b.png"):
+            (stale / name).write_text("of a person")
+        killed = killed_at(step, lambda base=base: replacing.clean_leftovers(base))
+        replacing.clean_leftovers(base)
+        assert [p.name for p in base.iterdir()] == ["sub"], step
+        if not killed:
+            assert step > 4
+            return
+    raise AssertionError("there are more steps than were tried")
+
+
+def test_new_folders_killed_anywhere_end_alike(tmp_path: Path) -> None:
+    def written(folder: Path) -> None:
+        with manifest.new_folder(folder) as part:
+            (part / "a.png").write_text("a")
+            (part / "b.png").write_text("b")
+
+    for step in range(1, 30):
+        base = tmp_path / str(step)
+        killed = killed_at(step, lambda base=base: written(base / "photos"))
+        written(base / "photos")
+        assert [p.name for p in base.iterdir()] == ["photos"], step
+        assert sorted(p.name for p in (base / "photos").iterdir()) == ["a.png", "b.png"], step
+        if not killed:
+            assert step > 4
+            return
+    raise AssertionError("there are more steps than were tried")

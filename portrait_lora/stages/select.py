@@ -45,8 +45,7 @@ def _select(ctx: Context) -> SelectResult:
     average = None
     if ctx.config.select.average:
         chosen, average = averaging.better_average(ctx, probes, table, chosen)
-    trained = [*(a.path for a in ctx.adapters), chosen.path]
-    successor.keep_foreign(folder, trained)
+    successor.keep_foreign(folder, [chosen, *ctx.adapters])
     lora.export_diffusers(chosen, folder / ADAPTER)
     lora.export_kohya(chosen, folder / ADAPTER_COMFY)
     result = SelectResult(

@@ -7,12 +7,13 @@ sibling `.<run>-<digest of its inputs>`, resumed there after a stop, and put in 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, cast
 
 from portrait_lora import log, manifest, removal, replacing, strict_json
 from portrait_lora.errors import ArtifactError, InputError
+from portrait_lora.records import Adapter
 from portrait_lora.stages.context import ADAPTER, ADAPTER_COMFY, Context
 
 INPUTS: Final = "inputs.json"
@@ -187,20 +188,30 @@ def begin(ctx: Context, inputs: Mapping[str, str]) -> None:
         manifest.write_text_atomic(folder / INPUTS, wanted)
 
 
-def keep_foreign(folder: Path, ours: Iterable[Path]) -> None:
+def keep_foreign(folder: Path, ours: Sequence[Adapter]) -> None:
     """Give adapter files that this run did not write another name, with a warning.
 
-    `ours` are files whose bytes may be written over: those of the checkpoints.
+    `ours` may be written over: the adapters of the checkpoints, and what other programs load of them, which a
+    selection that was stopped leaves without a record.
     """
     found = [folder / name for name in (ADAPTER, ADAPTER_COMFY) if (folder / name).is_file()]
     if not found:
         return
     sealed = manifest.read(folder)
-    known = {manifest.sha256_file(path) for path in ours if path.is_file()}
+    known = {manifest.sha256_file(adapter.path) for adapter in ours if adapter.path.is_file()}
     known |= set(sealed.files.values()) if sealed else set()
     for path in found:
-        if manifest.sha256_file(path) not in known:
+        if manifest.sha256_file(path) not in known and not _is_conversion(path, ours):
             removal.set_aside(path)
+
+
+def _is_conversion(path: Path, ours: Sequence[Adapter]) -> bool:
+    from portrait_lora.training.adapter import kohya_bytes
+
+    if path.name != ADAPTER_COMFY:
+        return False
+    there = path.read_bytes()
+    return any(adapter.path.is_file() and kohya_bytes(adapter) == there for adapter in ours)
 
 
 def put_in_place(ctx: Context) -> None:

@@ -22,7 +22,13 @@ from torch import Tensor, nn
 from portrait_lora import log, manifest
 from portrait_lora.errors import InputError, PortraitError
 from portrait_lora.families.family import Family
-from portrait_lora.training.export import adapter_bytes, export_diffusers, export_kohya, kohya_state
+from portrait_lora.training.export import (
+    adapter_bytes,
+    export_diffusers,
+    export_kohya,
+    kohya_bytes,
+    kohya_state,
+)
 from portrait_lora.training.recipe import AdapterKind, Recipe
 
 __all__ = [
@@ -33,6 +39,7 @@ __all__ = [
     "diffusers_states",
     "export_diffusers",
     "export_kohya",
+    "kohya_bytes",
     "kohya_state",
 ]
 

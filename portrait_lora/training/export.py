@@ -76,12 +76,16 @@ def export_kohya(source: Adapter, path: Path, *, shared: bool = False) -> Path:
 
     Raises `InputError` for a layer without a name there, `ArtifactError` when the result differs.
     """
-    header = {k: str(v) for k, v in read_header(source.path).get("__metadata__", {}).items()}
-    state = kohya_state(load_file(source.path), source.alpha, source.family)
-    data = _same_bytes(save(dict(sorted(state.items())), metadata=header))
-    manifest.write_bytes_atomic(path, data, shared=shared)
+    manifest.write_bytes_atomic(path, kohya_bytes(source), shared=shared)
     read_back(source, path)
     return path
+
+
+def kohya_bytes(source: Adapter) -> bytes:
+    """The file that `export_kohya` writes: the same bytes for the same adapter."""
+    header = {k: str(v) for k, v in read_header(source.path).get("__metadata__", {}).items()}
+    state = kohya_state(load_file(source.path), source.alpha, source.family)
+    return _same_bytes(save(dict(sorted(state.items())), metadata=header))
 
 
 def read_back(source: Adapter, path: Path) -> int:
