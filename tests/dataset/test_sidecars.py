@@ -71,7 +71,7 @@ def test_rows_of_no_picture_are_reported(tmp_path: Path, caplog: pytest.LogCaptu
         assert import_dataset(source, tmp_path / "photos").strange_rows == 10
         assert recipe.init(tmp_path / "me", source).captions == 1
     messages = [r.getMessage() for r in caplog.records]
-    assert sum("10 of 11 rows fit no picture, such as 'other_0.png'" in text for text in messages) == 2
+    assert sum("10 of 11 rows match no picture, such as 'other_0.png'" in text for text in messages) == 2
 
 
 def test_one_name_in_two_folders_takes_the_nearer_row_or_none(tmp_path: Path) -> None:
