@@ -1,4 +1,4 @@
-"""Recipes for tests: those of the configuration's defaults, with what a test changes."""
+"""Recipes and samplers for tests: those of the configuration's defaults, with what a test changes."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from portrait_lora.config import TrainingConfig
+from portrait_lora.config import GenerateConfig, TrainingConfig
 from portrait_lora.families.family import Family
+from portrait_lora.generation.drawing import Sampler
 from portrait_lora.records import CaptionedCrop, TrainResult
 from portrait_lora.stages.configured import recipe_of
+from portrait_lora.stages.sampling import sampler_of
 from portrait_lora.training.recipe import Recipe
 from portrait_lora.training.run import train
 
@@ -27,3 +29,9 @@ def train_with(family: Family, crops: Sequence[CaptionedCrop], out_dir: Path, **
     own = {name: value for name, value in settings.items() if name in Recipe.__slots__}
     beside = {name: value for name, value in settings.items() if name not in own}
     return train(family, crops, out_dir, recipe(**own), **beside)
+
+
+def sampler(steps: int, guidance_scale: float, **changes: Any) -> Sampler:
+    """The usual sampler with these steps and this guidance, and what else is changed."""
+    usual = sampler_of(GenerateConfig())
+    return replace(usual, steps=steps, guidance_scale=guidance_scale, **changes)

@@ -24,7 +24,7 @@ from PIL import Image
 from portrait_lora.errors import ConfigError, InputError, PortraitError
 from portrait_lora.families.family import ADAPTER_NAME, Family
 from portrait_lora.families.lora_loading import load_lora
-from portrait_lora.generation.guidance import AS_ONE, Identity, in_two_terms, share_layers
+from portrait_lora.generation.guidance import Identity, in_two_terms, share_layers
 from portrait_lora.generation.presets import Argument, fitting
 from portrait_lora.generation.reference import StyleReference, load, read_picture
 from portrait_lora.generation.schedulers import with_scheduler
@@ -41,10 +41,10 @@ class StyleAdapter:
     """A second LoRA file, used together with the identity adapter, and its scale."""
 
     path: Path
-    scale: float = 0.6
+    scale: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sampler:
     """Sampler settings; an empty `scheduler` is the family's own.
 
@@ -57,11 +57,11 @@ class Sampler:
 
     steps: int
     guidance_scale: float
-    adapter_scale: float = 1.0
-    scheduler: str = ""
+    adapter_scale: float
+    scheduler: str
     style: StyleAdapter | None = None
-    unconditional: Unconditional = "adapter"
-    identity: Identity = AS_ONE
+    unconditional: Unconditional
+    identity: Identity
     reference: StyleReference | None = None
     preset: str = ""
     scheduler_arguments: tuple[tuple[str, Argument], ...] = ()

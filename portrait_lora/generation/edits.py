@@ -53,10 +53,10 @@ def sampler_of(recipe: Mapping[str, object]) -> Sampler:
     """The sampler settings in a generation record, without its files; see `remake.whole_sampler`."""
     try:
         return Sampler(
-            int(cast(int, recipe["num_inference_steps"])),
-            float(cast(float, recipe["guidance_scale"])),
-            float(cast(float, recipe["adapter_scale"])),
-            str(recipe.get("scheduler", "")),
+            steps=int(cast(int, recipe["num_inference_steps"])),
+            guidance_scale=float(cast(float, recipe["guidance_scale"])),
+            adapter_scale=float(cast(float, recipe["adapter_scale"])),
+            scheduler=str(recipe.get("scheduler", "")),
             unconditional="base" if recipe.get("unconditional") == "base" else "adapter",
             identity=_identity_of(recipe),
             scheduler_arguments=tuple(sorted(dict(cast(Any, recipe.get("scheduler_arguments", {}))).items())),
@@ -68,9 +68,9 @@ def sampler_of(recipe: Mapping[str, object]) -> Sampler:
 def _identity_of(recipe: Mapping[str, object]) -> Identity:
     scale = cast(float | None, recipe.get("identity_scale"))
     return Identity(
-        None if scale is None else float(scale),
-        float(cast(float, recipe.get("identity_start", 0.0))),
-        "head" if recipe.get("identity_region") == "head" else "picture",
+        scale=None if scale is None else float(scale),
+        start=float(cast(float, recipe.get("identity_start", 0.0))),
+        region="head" if recipe.get("identity_region") == "head" else "picture",
     )
 
 

@@ -36,19 +36,23 @@ def sampler_of(settings: GenerateConfig) -> Sampler:
 
     style, quick = settings.style_adapter, accelerator_of(settings)
     chosen = preset(settings.preset) if settings.preset else None
+    steps, guidance_scale = steps_and_guidance(settings)
     return Sampler(
-        *steps_and_guidance(settings),
-        settings.adapter_scale,
-        chosen.scheduler if chosen else settings.scheduler,
-        StyleAdapter(Path(style), settings.style_scale) if style else None,
-        settings.unconditional,
-        Identity(settings.identity_scale, settings.identity_start, settings.identity_region),
-        reference_of(
+        steps=steps,
+        guidance_scale=guidance_scale,
+        adapter_scale=settings.adapter_scale,
+        scheduler=chosen.scheduler if chosen else settings.scheduler,
+        style=StyleAdapter(Path(style), settings.style_scale) if style else None,
+        unconditional=settings.unconditional,
+        identity=Identity(
+            scale=settings.identity_scale, start=settings.identity_start, region=settings.identity_region
+        ),
+        reference=reference_of(
             settings.style_reference, settings.style_reference_adapter, settings.style_reference_scale
         ),
-        settings.preset,
-        chosen.arguments if chosen else (),
-        StyleAdapter(*quick) if quick else None,
+        preset=settings.preset,
+        scheduler_arguments=chosen.arguments if chosen else (),
+        accelerator=StyleAdapter(*quick) if quick else None,
     )
 
 

@@ -124,8 +124,18 @@ def delivered(ctx: Context) -> list[Portrait]:
             needed=f"{len(shots)} portraits of {settings.series}",
             remedy="Draw it again: portrait-lora generate --force.",
         )
-    values = (*steps_and_guidance(settings), settings.adapter_scale, None)
-    return [Portrait(folder / f"{shot.name}.png", shot, *values) for shot in shots]
+    steps, guidance_scale = steps_and_guidance(settings)
+    return [
+        Portrait(
+            path=folder / f"{shot.name}.png",
+            shot=shot,
+            steps=steps,
+            guidance_scale=guidance_scale,
+            adapter_scale=settings.adapter_scale,
+            adapter_digest=None,
+        )
+        for shot in shots
+    ]
 
 
 def final_shots(ctx: Context, folder: Path) -> list[Shot]:

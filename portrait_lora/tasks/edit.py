@@ -19,7 +19,7 @@ from portrait_lora.generation.sample import extra_of
 from portrait_lora.records import Portrait, Shot
 from portrait_lora.results import Number, Value
 from portrait_lora.stages.context import Context
-from portrait_lora.stages.sampling import sampler_of, steps_and_guidance
+from portrait_lora.stages.sampling import sampler_of
 from portrait_lora.stages.series import holdout_of
 from portrait_lora.tasks.finished import Opened, adapter_of, face_of, find_style, open_picture, recipe_of
 
@@ -156,11 +156,17 @@ def _recipe_of_series(ctx: Context, name: str) -> save.Recipe:
     if not shots:
         known = ", ".join(s.name for s in ctx.shots[:12])
         raise ConfigError("no such shot in the series", where=ctx.series, got=name, needed=known)
-    g = ctx.config.generate
-    digest = manifest.sha256_file(ctx.selected.path)
-    portrait = Portrait(Path("x"), shots[0], *steps_and_guidance(g), g.adapter_scale, digest)
+    sampler = sampler_of(ctx.config.generate)
+    portrait = Portrait(
+        path=Path("x"),
+        shot=shots[0],
+        steps=sampler.steps,
+        guidance_scale=sampler.guidance_scale,
+        adapter_scale=sampler.adapter_scale,
+        adapter_digest=manifest.sha256_file(ctx.selected.path),
+    )
     told = save.recipe_of(portrait, ctx.base.label, ctx.base.digest, ctx.trigger)
-    return told | extra_of(sampler_of(g))
+    return told | extra_of(sampler)
 
 
 def fix(

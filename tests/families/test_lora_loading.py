@@ -18,10 +18,11 @@ from portrait_lora.families.adapter_file import read_header
 from portrait_lora.families.lora_loading import complete_layers, load_lora
 from portrait_lora.families.reload import layers_taken
 from portrait_lora.families.sd15 import SD15
-from portrait_lora.generation.drawing import Sampler, StyleAdapter, from_text, open_pipeline
+from portrait_lora.generation.drawing import StyleAdapter, from_text, open_pipeline
 from portrait_lora.records import Shot
 from portrait_lora.tasks.inspect import in_words, inspect_file
 from portrait_lora.training import adapter as lora
+from tests.recipes import sampler as make_sampler
 
 SHOT = Shot("headshot_1", "ohwx woman", "", (64, 64), 5)
 
@@ -80,7 +81,7 @@ def test_foreign_adapters_are_refused_by_name(
     with pytest.raises(
         InputError, match=rf"foreign\.safetensors: the {role} adapter does not fit.*{message}"
     ):
-        open_pipeline(tiny_sd15, None, Sampler(2, 1.0, **{role: StyleAdapter(path)}))  # type: ignore[arg-type]
+        open_pipeline(tiny_sd15, None, make_sampler(2, 1.0, **{role: StyleAdapter(path, 0.6)}))  # type: ignore[arg-type]
 
 
 def test_whole_files_of_both_layouts_go_in(state: dict[str, Tensor], tiny_sd15: SD15, tmp_path: Path) -> None:
@@ -153,8 +154,8 @@ def test_layers_are_counted_in_every_layout() -> None:
 def test_a_picture_of_no_numbers_is_an_error_that_names_the_shot(
     tiny_sd15: SD15, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pipe = open_pipeline(tiny_sd15, None, Sampler(2, 1.0))
-    assert np.asarray(from_text(pipe, [SHOT], Sampler(2, 1.0))[0]).any()
+    pipe = open_pipeline(tiny_sd15, None, make_sampler(2, 1.0))
+    assert np.asarray(from_text(pipe, [SHOT], make_sampler(2, 1.0))[0]).any()
     decode = pipe.vae.decode
 
     def broken(number: float) -> Any:
@@ -165,7 +166,7 @@ def test_a_picture_of_no_numbers_is_an_error_that_names_the_shot(
         with pytest.raises(
             PortraitError, match=rf"headshot_1, seed 5: the picture came out black.*{message}"
         ):
-            from_text(pipe, [SHOT], Sampler(2, 1.0))
+            from_text(pipe, [SHOT], make_sampler(2, 1.0))
 
 
 def test_inspect_says_what_is_wrong_with_a_foreign_adapter(state: dict[str, Tensor], tmp_path: Path) -> None:

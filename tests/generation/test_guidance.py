@@ -14,12 +14,13 @@ from portrait_lora import provenance
 from portrait_lora.errors import ConfigError
 from portrait_lora.families.sd15 import SD15
 from portrait_lora.generation import edits, guidance, remake
-from portrait_lora.generation.drawing import Sampler, open_pipeline
+from portrait_lora.generation.drawing import open_pipeline
 from portrait_lora.generation.guidance import Identity, head_weights, in_two_terms
 from portrait_lora.generation.sample import generate
 from portrait_lora.records import Adapter, Shot
+from tests.recipes import sampler as make_sampler
 
-SAMPLER = Sampler(3, 3.0, unconditional="base")
+SAMPLER = make_sampler(3, 3.0, unconditional="base")
 
 
 def _picture(path: Path) -> np.ndarray:
@@ -146,6 +147,6 @@ def test_pictures_differ_record_it_and_are_reproducible(
 
 
 def test_two_terms_need_the_bare_base(tiny_sd15: SD15, adapter: Adapter) -> None:
-    for sampler in (Sampler(3, 3.0), Sampler(3, 1.0, unconditional="base")):
+    for sampler in (make_sampler(3, 3.0), make_sampler(3, 1.0, unconditional="base")):
         with pytest.raises(ConfigError, match="bare base"):
             open_pipeline(tiny_sd15, adapter, replace(sampler, identity=Identity(2.0)))

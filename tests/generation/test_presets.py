@@ -28,6 +28,7 @@ from portrait_lora.likeness import open_likeness
 from portrait_lora.records import Adapter, Shot
 from portrait_lora.stages.context import Context
 from portrait_lora.stages.sampling import later, sampler_of
+from tests.recipes import sampler as make_sampler
 from tests.recipes import train_with
 from tests.tiny_families import make_tiny
 from tests.tiny_models import make_crops
@@ -84,7 +85,7 @@ def test_the_lcm_scheduler_can_be_had_by_name(tiny_sd15: SD15, accelerator: Path
 def test_the_family_s_own_scheduler_set_otherwise(tmp_path: Path, shots: list[Shot]) -> None:
     preset = presets.preset("lightning-qwen-8")
     family = open_family(resolve_base(make_tiny("qwen_image", tmp_path / "base")))
-    own = Sampler(2, preset.guidance_scale)
+    own = make_sampler(2, preset.guidance_scale)
     quick = replace(own, preset=preset.name, scheduler_arguments=preset.arguments)
     config = open_pipeline(family, None, quick).scheduler.config
     assert config["base_shift"] == config["max_shift"] == pytest.approx(np.log(3))
@@ -118,9 +119,9 @@ def test_unknown_and_unfitting_presets_are_refused(
     with pytest.raises(InputError, match="pickled"):
         sampler_of(_config(tmp_path / "a.bin"))
     (tmp_path / "a.safetensors").write_bytes(b"x" * 16)
-    broken = StyleAdapter(tmp_path / "a.safetensors")
+    broken = StyleAdapter(tmp_path / "a.safetensors", 0.6)
     with pytest.raises(InputError, match="accelerator adapter does not fit"):
-        open_pipeline(tiny_sd15, adapter, replace(Sampler(2, 1.0), accelerator=broken))
+        open_pipeline(tiny_sd15, adapter, replace(make_sampler(2, 1.0), accelerator=broken))
 
 
 def test_a_misfit_is_reported_before_anything_is_computed(tmp_path: Path) -> None:

@@ -28,10 +28,11 @@ from portrait_lora.generation.reference import StyleReference, reference_of
 from portrait_lora.generation.sample import generate
 from portrait_lora.records import Adapter, Shot
 from portrait_lora.stages.context import sampler_of
+from tests.recipes import sampler as make_sampler
 from tests.tiny_families import make_tiny
 from tests.tiny_reference import write_encoder, write_for_flux, write_for_sd35, write_ip_adapter
 
-SAMPLER = Sampler(2, 2.0)
+SAMPLER = make_sampler(2, 2.0)
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,6 @@ from portrait_lora.families.sd15 import SD15
 from portrait_lora.generation import reframe, remake, save
 from portrait_lora.generation.brand import Brand
 from portrait_lora.generation.checklist import Framing, framing
-from portrait_lora.generation.drawing import Sampler
 from portrait_lora.generation.reframe import Crop, Target
 from portrait_lora.generation.sample import conditions, generate
 from portrait_lora.records import Adapter, Face, Shot, readonly
@@ -25,6 +24,7 @@ from portrait_lora.stages import framing as stage
 from portrait_lora.stages.context import Context
 from portrait_lora.tasks.team import steadiness
 from tests.generation import drawn_face
+from tests.recipes import sampler as make_sampler
 
 PX = 128
 TARGET = Target(0.42, 0.56, 1.4)
@@ -92,7 +92,7 @@ def _context(family: SD15, *faces: Face) -> Context:
 def test_the_crop_is_the_last_edit_and_reproducible(
     tiny_sd15: SD15, adapter: Adapter, shots: list[Shot], tmp_path: Path
 ) -> None:
-    sampler, folder = Sampler(2, 2.0), tmp_path / "series"
+    sampler, folder = make_sampler(2, 2.0), tmp_path / "series"
     portraits = generate(tiny_sd15, adapter, shots[:2], folder, sampler, batch_size=2)
     plain = [p.path.read_bytes() for p in portraits]
     face = drawn_face.face(32, 26, 26)

@@ -17,12 +17,13 @@ from portrait_lora.families import open_family
 from portrait_lora.families.catalog import resolve_base
 from portrait_lora.families.sd15 import SD15
 from portrait_lora.generation import drawing, edits, remake, save
-from portrait_lora.generation.drawing import Sampler, StyleAdapter
+from portrait_lora.generation.drawing import StyleAdapter
 from portrait_lora.generation.sample import conditions, generate
 from portrait_lora.records import Adapter, Shot
 from portrait_lora.tasks import finished
+from tests.recipes import sampler as make_sampler
 
-SAMPLER = Sampler(2, 2.0)
+SAMPLER = make_sampler(2, 2.0)
 
 
 def _none(digest: str) -> None:
@@ -105,7 +106,7 @@ def test_a_variation_keeps_the_composition_as_its_strength_says(tmp_path: Path) 
     """On the embedded base: what random weights draw has no composition."""
     family = open_family(resolve_base("embedded"))
     shot = Shot("one", "frontal headshot of a woman, grey seamless backdrop", "", (128, 128), 3, ())
-    path = generate(family, None, [shot], tmp_path, Sampler(6, 2.0))[0].path
+    path = generate(family, None, [shot], tmp_path, make_sampler(6, 2.0))[0].path
     base, source = provenance.read_recipe(path), _read(path)
     pipe = drawing.open_pipeline(family, None, edits.sampler_of(base))
     away = []
@@ -119,7 +120,7 @@ def test_a_variation_keeps_the_composition_as_its_strength_says(tmp_path: Path) 
 def test_a_variation_is_reproduced_only_over_its_own_picture(
     tiny_sd15: SD15, adapter: Adapter, shots: list[Shot], tmp_path: Path
 ) -> None:
-    path = generate(tiny_sd15, adapter, shots[:1], tmp_path, Sampler(6, 2.0))[0].path
+    path = generate(tiny_sd15, adapter, shots[:1], tmp_path, make_sampler(6, 2.0))[0].path
     base, source = provenance.read_recipe(path), _read(path)
     pipe = drawing.open_pipeline(tiny_sd15, adapter, edits.sampler_of(base))
     recipe = edits.edit_recipe("vary", source, base, base, seed=5, strength=0.4)
@@ -170,7 +171,7 @@ def test_a_style_adapter_beside_the_identity(
     broken = tmp_path / "style.safetensors"
     broken.write_bytes(b"x" * 64)
     with pytest.raises(InputError, match="does not fit"):
-        drawing.open_pipeline(tiny_sd15, None, Sampler(2, 1.0, style=StyleAdapter(broken)))
+        drawing.open_pipeline(tiny_sd15, None, make_sampler(2, 1.0, style=StyleAdapter(broken, 0.6)))
 
 
 def test_a1111_parameters_and_no_path_in_any_file(

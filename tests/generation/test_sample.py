@@ -16,11 +16,12 @@ from portrait_lora.errors import ConfigError
 from portrait_lora.families.sd15 import SD15
 from portrait_lora.generation import sample
 from portrait_lora.generation.contact_sheet import contact_sheet
-from portrait_lora.generation.drawing import Sampler, open_pipeline
+from portrait_lora.generation.drawing import open_pipeline
 from portrait_lora.generation.sample import generate
 from portrait_lora.records import Adapter, Portrait, Shot
+from tests.recipes import sampler as make_sampler
 
-SAMPLER = Sampler(3, 3.0)
+SAMPLER = make_sampler(3, 3.0)
 
 
 def _pixels(portraits: list[Portrait]) -> np.ndarray:
