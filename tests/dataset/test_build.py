@@ -212,7 +212,7 @@ def test_no_edit_is_lost_when_photos_are_renamed_removed_or_saved_again(tmp_path
     for name in old[renamed.name]:
         now = "zz_holiday" + name[len(renamed.stem) :]
         assert kept[now] == mine[name] and name not in kept and texts.get(now, mine[name]) == mine[name]
-    assert "4 lines belong to no photo" in caplog.text and "saved again" in caplog.text
+    assert "4 lines match no photo" in caplog.text and "saved again" in caplog.text
 
 
 def test_words_written_while_the_crops_are_cut_are_kept(curated, tmp_path):
