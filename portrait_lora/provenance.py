@@ -1,4 +1,4 @@
-"""What made a picture: the recipe inside the PNG, and the XMP mark that it was not photographed.
+"""Provenance of a picture: the generation record in the PNG, and the XMP mark of generated media.
 
 `Iptc4xmpExt:DigitalSourceType` says how a picture came to be (IPTC Photo Metadata Standard 2023.2, code
 list http://cv.iptc.org/newscodes/digitalsourcetype/).  Portraits are `trainedAlgorithmicMedia`; renders
@@ -24,7 +24,7 @@ from xml.sax.saxutils import escape
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from portrait_lora import recipe_limits, strict_json
+from portrait_lora import record_limits, strict_json
 from portrait_lora.errors import ArtifactError
 
 SourceType = Literal["trainedAlgorithmicMedia", "algorithmicMedia"]
@@ -33,6 +33,7 @@ ALGORITHMIC: Final = "algorithmicMedia"
 CREATOR: Final = "portrait_lora"
 STUDIO: Final = "portrait_lora synthetic studio"
 RECIPE_KEY: Final = "portrait_lora"
+NO_RECORD: Final = "the picture has no generation record"
 XMP_KEY: Final = "XML:com.adobe.xmp"
 VOCABULARY: Final = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 _SOURCE: Final = re.compile(r"DigitalSourceType\s{0,20}(?:>|=\s{0,20}[\"'])([^<>\"']{0,300})")
@@ -78,12 +79,12 @@ def xmp_packet(
     )
 
 
-def png_info(recipe: object | None, source: SourceType = TRAINED, *, creator_tool: str = CREATOR) -> PngInfo:
-    """Text chunks for `Image.save(..., pnginfo=…)`: the XMP mark and, unless None, the recipe as JSON."""
+def png_info(record: object | None, source: SourceType = TRAINED, *, creator_tool: str = CREATOR) -> PngInfo:
+    """Text chunks for `Image.save(pnginfo=…)`: the XMP mark, and the record as JSON unless None."""
     info = PngInfo()
     info.add_itxt(XMP_KEY, xmp_packet(source, creator_tool=creator_tool))
-    if recipe is not None:
-        info.add_itxt(RECIPE_KEY, json.dumps(recipe, sort_keys=True, ensure_ascii=False))
+    if record is not None:
+        info.add_itxt(RECIPE_KEY, json.dumps(record, sort_keys=True, ensure_ascii=False))
     return info
 
 
@@ -216,13 +217,11 @@ def is_unmarked_picture(path: Path) -> bool:
     return not is_studio_picture(path)
 
 
-def read_recipe(path: Path) -> dict[str, object]:
-    """The recipe in a PNG of ours.  Raises `ArtifactError` when there is none, or none that could be ours."""
+def read_record(path: Path) -> dict[str, object]:
+    """The generation record in a PNG of ours.  Raises `ArtifactError` when it is missing or implausible."""
     text = _texts(path).get(RECIPE_KEY)
     if not isinstance(text, str):
-        raise ArtifactError(
-            "the picture carries no recipe", where=path, needed="a PNG made by this program, unedited"
-        )
-    recipe = strict_json.parse_object(text, path, "recipe of the picture", max_bytes=_MAX_RECIPE_BYTES)
-    recipe_limits.refuse(recipe, path)
-    return recipe
+        raise ArtifactError(NO_RECORD, where=path, needed="a PNG made by this program, unedited")
+    record = strict_json.parse_object(text, path, "generation record", max_bytes=_MAX_RECIPE_BYTES)
+    record_limits.refuse(record, path)
+    return record

@@ -16,6 +16,8 @@ import numpy.typing as npt
 from portrait_lora.vocabulary import Severity
 
 FloatArray = npt.NDArray[np.float32]
+RGBImage = npt.NDArray[np.uint8]
+"""(H, W, 3) eight-bit sRGB."""
 Split = Literal["train", "holdout"]
 Layers = tuple[tuple[str, str], ...]
 """(layer, words) of a prompt, in the order of the prompt book; empty for a picture from elsewhere."""

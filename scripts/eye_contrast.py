@@ -21,9 +21,8 @@ from portrait_lora.faces.opening import Analyzer, open_analyzer
 from portrait_lora.faces.packs import resolve_pack
 from portrait_lora.likeness import open_likeness
 from portrait_lora.pictures.reader import read_rgb
-from portrait_lora.records import Face
+from portrait_lora.records import Face, RGBImage
 
-RGBImage = npt.NDArray[np.uint8]
 CLEAR: Final = 102.0
 """Median of real photos: above it, more contrast makes an eye no better."""
 BLANK: Final = 67.0

@@ -32,10 +32,10 @@ from portrait_lora.generation.checklist import failures
 from portrait_lora.generation.looks import Template
 from portrait_lora.likeness import open_likeness
 from portrait_lora.pictures.reader import read_rgb
-from portrait_lora.records import Face, Portrait
+from portrait_lora.records import Face, Portrait, RGBImage
 from portrait_lora.stages.context import Context
 from portrait_lora.stages.series import check_all, holdout_of
-from scripts.eye_contrast import BLANK, CLEAR, RGBImage, eye_contrast
+from scripts.eye_contrast import BLANK, CLEAR, eye_contrast
 
 DOCS: Final = Path(__file__).parents[1] / "docs"
 CANDIDATES: Final = 8

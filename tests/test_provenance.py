@@ -93,9 +93,9 @@ def test_anything_else_counts_as_a_photograph(tmp_path: Path) -> None:
     for name in ("plain.jpg", "trained.png", "broken.jpg"):
         assert not provenance.is_studio_picture(tmp_path / name)
     assert provenance.source_type(tmp_path / "plain.jpg") is None
-    assert provenance.read_recipe(tmp_path / "trained.png") == {"seed": 1}
-    with pytest.raises(ArtifactError, match="no recipe"):
-        provenance.read_recipe(tmp_path / "plain.jpg")
+    assert provenance.read_record(tmp_path / "trained.png") == {"seed": 1}
+    with pytest.raises(ArtifactError, match="no generation record"):
+        provenance.read_record(tmp_path / "plain.jpg")
 
 
 def test_the_packet_is_xml() -> None:
@@ -160,7 +160,7 @@ def test_texts_that_unpack_to_far_more_are_no_recipe(tmp_path: Path) -> None:
     path = _bomb(tmp_path / "a.png", bytes(30_000_000))
     started = time.process_time()
     with pytest.raises(ArtifactError, match="cannot be read"):
-        provenance.read_recipe(path)
+        provenance.read_record(path)
     assert provenance.source_type(path) is None and not provenance.is_studio_picture(path)
     with pytest.raises(InputError, match="damaged"):
         inspect_file(path)
@@ -175,7 +175,7 @@ def test_a_damaged_recipe_is_an_error_of_this_picture(tmp_path: Path, text: str)
     info.add_itxt(provenance.RECIPE_KEY, text)
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png", pnginfo=info)
     with pytest.raises(ArtifactError, match=r"a\.png"):
-        provenance.read_recipe(tmp_path / "a.png")
+        provenance.read_record(tmp_path / "a.png")
     assert inspect_file(tmp_path / "a.png")["recipe"] is None
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(ArtifactError, match=r"a\.json"):

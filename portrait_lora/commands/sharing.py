@@ -93,7 +93,7 @@ def publish(
     from portrait_lora.generation.publish import publish as make
     from portrait_lora.tasks import outside
 
-    copies = make(files, out, kind, quality=quality, keep_names=keep_names, with_recipe=with_recipe)
+    copies = make(files, out, kind, quality=quality, keep_names=keep_names, with_record=with_recipe)
     for file, copy in zip(files, copies, strict=True):
         if root := next((p for p in file.resolve().parents if (p / FILE_NAME).is_file()), None):
             outside.record(root, [copy])

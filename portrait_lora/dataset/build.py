@@ -22,9 +22,9 @@ from portrait_lora.dataset.caption import (
     write_captions,
 )
 from portrait_lora.dataset.crop import Framing, as_sizes, frame, head_mask, person_mask, render_crop, save_png
-from portrait_lora.dataset.photos import ImageArray, UnreadablePhoto, load_photo
+from portrait_lora.dataset.photos import UnreadablePhoto, load_photo
 from portrait_lora.errors import ArtifactError, InputError
-from portrait_lora.records import CaptionedCrop, CuratedSet, PhotoReport
+from portrait_lora.records import CaptionedCrop, CuratedSet, PhotoReport, RGBImage
 
 KIND: Final = "dataset"
 METADATA: Final = "metadata.jsonl"
@@ -176,7 +176,7 @@ def _row(name: str, report: PhotoReport, framing: Framing, caption: str) -> dict
     }
 
 
-def _pixels(report: PhotoReport, max_side_px: int | None = None) -> ImageArray:
+def _pixels(report: PhotoReport, max_side_px: int | None = None) -> RGBImage:
     """The photo's pixels; InputError if the file has changed since the check."""
     width, height = report.photo.size_px
     remedy = "Run: portrait-lora check"

@@ -17,11 +17,10 @@ import numpy as np
 
 from portrait_lora import csv_file, manifest, vocabulary
 from portrait_lora.dataset.crop import Framing
-from portrait_lora.dataset.photos import ImageArray
 from portrait_lora.dataset.surroundings import backdrop_pixels, clothes_pixels, to_lab
 from portrait_lora.errors import InputError
 from portrait_lora.faces.quality import aligned_crop
-from portrait_lora.records import Face
+from portrait_lora.records import Face, RGBImage
 
 GARMENT_RGB: Final[Mapping[str, tuple[int, int, int]]] = {
     "navy": (30, 40, 80),
@@ -62,7 +61,7 @@ _ENCODING: Final = "utf-8-sig"  # Excel writes the mark and reads it
 class Captioner(Protocol):
     """Writes the caption of one crop."""
 
-    def caption(self, image_rgb: ImageArray, face: Face, crop: Framing) -> str:
+    def caption(self, image_rgb: RGBImage, face: Face, crop: Framing) -> str:
         """`image_rgb` is the upright photo at full size, `face` is in its pixels."""
         ...
 
@@ -74,11 +73,11 @@ class AttributesCaptioner:
     trigger: str
     subject: str
 
-    def caption(self, image_rgb: ImageArray, face: Face, crop: Framing) -> str:
+    def caption(self, image_rgb: RGBImage, face: Face, crop: Framing) -> str:
         """Everything that is clear; doubtful attributes are omitted."""
         return vocabulary.sentence(self.look(image_rgb, face, crop))
 
-    def look(self, image_rgb: ImageArray, face: Face, crop: Framing) -> vocabulary.Look:
+    def look(self, image_rgb: RGBImage, face: Face, crop: Framing) -> vocabulary.Look:
         """The words before they are joined."""
         expression = face.expression if face.expression in vocabulary.EXPRESSIONS else None
         lighting = face.lighting if face.lighting in vocabulary.LIGHTINGS else lighting_of(image_rgb, face)
@@ -105,7 +104,7 @@ def _nearest(lab: np.ndarray, named_rgb: Mapping[str, tuple[int, int, int]]) -> 
     return names[best] if apart[best] <= UNSURE_LAB else None
 
 
-def wardrobe_of(image_rgb: ImageArray, face: Face, crop: Framing) -> str | None:
+def wardrobe_of(image_rgb: RGBImage, face: Face, crop: Framing) -> str | None:
     """`navy shirt`: the colour below the chin, if the crop shows it; the garment type is unknown."""
     _, y0, _, y1 = face.box_xyxy_px
     if y1 + CHEST_SHARE * (y1 - y0) > crop.box_xyxy_px[3]:
@@ -117,7 +116,7 @@ def wardrobe_of(image_rgb: ImageArray, face: Face, crop: Framing) -> str | None:
     return f"{colour} shirt" if colour else None
 
 
-def setting_of(image_rgb: ImageArray, face: Face) -> str | None:
+def setting_of(image_rgb: RGBImage, face: Face) -> str | None:
     """`grey seamless backdrop`: colour and evenness of the area beside the head."""
     pixels = backdrop_pixels(image_rgb, face)
     if len(pixels) < 30:
@@ -130,7 +129,7 @@ def setting_of(image_rgb: ImageArray, face: Face) -> str | None:
     return f"{colour} {vocabulary.BACKDROPS[kind]}" if colour else None
 
 
-def lighting_of(image_rgb: ImageArray, face: Face) -> str | None:
+def lighting_of(image_rgb: RGBImage, face: Face) -> str | None:
     """Split, high-key or low-key light if it is clear, else None."""
     crop = np.asarray(aligned_crop(image_rgb, face.keypoints_px, 112), dtype=np.float32)
     luma = crop @ np.array([0.299, 0.587, 0.114], dtype=np.float32)

@@ -17,9 +17,8 @@ from PIL import Image
 
 from portrait_lora import log
 from portrait_lora.dataset.crop import Framing, render_crop
-from portrait_lora.dataset.photos import ImageArray
 from portrait_lora.errors import InputError
-from portrait_lora.records import Face
+from portrait_lora.records import Face, RGBImage
 
 MODELS: Final = {
     "florence2": "florence-community/Florence-2-base",
@@ -38,7 +37,7 @@ _PERSON: Final = re.compile(
     re.I,
 )
 
-Describe = Callable[[ImageArray], str]
+Describe = Callable[[RGBImage], str]
 """Describes the RGB pixels of a crop in a sentence."""
 
 
@@ -50,7 +49,7 @@ class ModelCaptioner:
     subject: str
     describe: Describe
 
-    def caption(self, image_rgb: ImageArray, face: Face, crop: Framing) -> str:
+    def caption(self, image_rgb: RGBImage, face: Face, crop: Framing) -> str:
         """One line that begins with or contains `trigger subject`."""
         return name_subject(self.describe(render_crop(image_rgb, crop)), f"{self.trigger} {self.subject}")
 
@@ -83,7 +82,7 @@ def _open(kind: str, model: str) -> Describe:
         ) from error
     prompt = _PROMPTS[kind]
 
-    def describe(pixels: ImageArray) -> str:
+    def describe(pixels: RGBImage) -> str:
         picture = Image.fromarray(np.ascontiguousarray(pixels))
         words = {"text": prompt} if prompt else {}
         inputs = processor(images=picture, return_tensors="pt", **words)

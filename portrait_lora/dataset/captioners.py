@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from portrait_lora.dataset.caption import AttributesCaptioner, Captioner
 from portrait_lora.dataset.caption_models import ModelCaptioner, transformers_describer
 from portrait_lora.dataset.crop import Framing
-from portrait_lora.dataset.photos import ImageArray
 from portrait_lora.dataset.sidecars import METADATA, caption_of, read_metadata
 from portrait_lora.errors import InputError
-from portrait_lora.records import Face
+from portrait_lora.records import Face, RGBImage
 
 
 def choose_captioner(kind: str, *, trigger: str, subject: str, words: str = "", model: str = "") -> Captioner:
@@ -39,7 +38,7 @@ class WordsCaptioner:
     first: Captioner
     words: str
 
-    def caption(self, image_rgb: ImageArray, face: Face, crop: Framing) -> str:
+    def caption(self, image_rgb: RGBImage, face: Face, crop: Framing) -> str:
         """`…, red beard`; nothing is repeated."""
         text = self.first.caption(image_rgb, face, crop)
         return text if self.words.lower() in text.lower() else f"{text}, {self.words}"
@@ -52,7 +51,7 @@ class SidecarCaptioner:
 
     otherwise: Captioner
 
-    def caption(self, image_rgb: ImageArray, face: Face, crop: Framing) -> str:
+    def caption(self, image_rgb: RGBImage, face: Face, crop: Framing) -> str:
         """The sidecar's text on one line.  Raises InputError when a file cannot be parsed."""
         rows = read_metadata(crop.source.parent / METADATA)
         text = caption_of(crop.source, rows)

@@ -16,16 +16,10 @@ import numpy as np
 from portrait_lora import log
 from portrait_lora.dataset import findings, panorama
 from portrait_lora.dataset.findings import CODES, DETECT_SIDE_PX, CheckSettings, face_luma
-from portrait_lora.dataset.photos import (
-    ImageArray,
-    UnreadablePhoto,
-    list_photos,
-    load_photo,
-    photos_in_subfolders,
-)
+from portrait_lora.dataset.photos import UnreadablePhoto, list_photos, load_photo, photos_in_subfolders
 from portrait_lora.dataset.second_look import SURE_SCORE, second_look
 from portrait_lora.dataset.unseen import unseen
-from portrait_lora.records import Face, Finding, Photo, PhotoReport, readonly
+from portrait_lora.records import Face, Finding, Photo, PhotoReport, RGBImage, readonly
 
 __all__ = ["CODES", "CheckSettings", "check_folder", "check_photo", "face_luma", "move_face"]
 
@@ -36,7 +30,7 @@ NO_FACE: Final = Finding(
 Progress = Callable[[str, int], AbstractContextManager[Callable[..., Any]]]
 
 
-Seen = Callable[[Photo, ImageArray, Face], None]
+Seen = Callable[[Photo, RGBImage, Face], None]
 """Called for every accepted photo with its downscaled pixels and the face in those pixels."""
 
 
@@ -46,11 +40,11 @@ class FaceFinder(Protocol):
     @property
     def embedder_id(self) -> str: ...
 
-    def find(self, image_rgb: ImageArray) -> list[Face]:
+    def find(self, image_rgb: RGBImage) -> list[Face]:
         """The faces of an RGB uint8 HWC picture, largest first."""
         ...
 
-    def covered_face(self, image_rgb: ImageArray) -> Face | None:
+    def covered_face(self, image_rgb: RGBImage) -> Face | None:
         """The most confident low-score face that is partly covered by an object."""
         ...
 
@@ -125,8 +119,8 @@ def unreadable(error: UnreadablePhoto) -> PhotoReport:
 
 
 def _closer_look(
-    photo: Photo, image: ImageArray, face: Face, analyzer: FaceFinder, scale: float
-) -> tuple[Face, ImageArray, Face]:
+    photo: Photo, image: RGBImage, face: Face, analyzer: FaceFinder, scale: float
+) -> tuple[Face, RGBImage, Face]:
     """The face in pixels of the original, and the picture (with the face in it) of the best resolution.
 
     A small face in a large photo is examined again at full size, so that downscaling does not count as blur.

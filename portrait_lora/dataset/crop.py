@@ -17,9 +17,8 @@ import numpy as np
 from PIL import Image
 
 from portrait_lora import provenance, vocabulary
-from portrait_lora.dataset.photos import ImageArray
 from portrait_lora.errors import InputError
-from portrait_lora.records import Face
+from portrait_lora.records import Face, RGBImage
 
 HEAD_PER_FACE: Final = 1.14
 """Height of the head (crown to chin) over the height of the face box."""
@@ -179,14 +178,14 @@ def _inside(start: float, length: int, limit: int) -> int:
     return int(min(max(round(start), 0), limit - length))
 
 
-def render_crop(image_rgb: ImageArray, framing: Framing) -> ImageArray:
+def render_crop(image_rgb: RGBImage, framing: Framing) -> RGBImage:
     """The finished crop, (H, W, 3) uint8; mirrored where the box exceeds the picture."""
     part = cut(image_rgb, framing.box_xyxy_px)
     resized = Image.fromarray(part).resize(framing.size_px, Image.Resampling.LANCZOS)
     return np.array(resized, dtype=np.uint8)
 
 
-def cut(image_rgb: ImageArray, box_xyxy_px: tuple[int, int, int, int]) -> ImageArray:
+def cut(image_rgb: RGBImage, box_xyxy_px: tuple[int, int, int, int]) -> RGBImage:
     """The pixels of a box, mirrored where it exceeds the picture."""
     x0, y0, x1, y1 = box_xyxy_px
     height, width = image_rgb.shape[:2]
@@ -197,18 +196,18 @@ def cut(image_rgb: ImageArray, box_xyxy_px: tuple[int, int, int, int]) -> ImageA
     return np.ascontiguousarray(part, dtype=np.uint8)
 
 
-def person_mask(face: Face, framing: Framing) -> ImageArray:
+def person_mask(face: Face, framing: Framing) -> RGBImage:
     """An estimated soft mask of the person in the crop, (H, W) uint8: head ellipse, neck and shoulders."""
     torso = ((0.42, 0.75), (1.25, 1.1), (1.45, 3.5), (-1.45, 3.5), (-1.25, 1.1), (-0.42, 0.75))
     return _soft_mask(face, framing, ((-0.34, 0.3), (0.34, 0.3), *torso))
 
 
-def head_mask(face: Face, framing: Framing) -> ImageArray:
+def head_mask(face: Face, framing: Framing) -> RGBImage:
     """The same for head and neck only, without clothes."""
     return _soft_mask(face, framing, ((-0.34, 0.3), (0.34, 0.3), (0.36, 0.75), (-0.36, 0.75)))
 
 
-def _soft_mask(face: Face, framing: Framing, outline: Sequence[tuple[float, float]]) -> ImageArray:
+def _soft_mask(face: Face, framing: Framing, outline: Sequence[tuple[float, float]]) -> RGBImage:
     """The head, and a polygon around the middle of the face in face heights, with a soft edge."""
     width, height = framing.size_px
     origin = np.array(framing.box_xyxy_px[:2], dtype=np.float64)
@@ -234,7 +233,7 @@ def _soft_mask(face: Face, framing: Framing, outline: Sequence[tuple[float, floa
     return np.asarray(cv2.GaussianBlur(mask, (0, 0), max(1.0, 0.06 * face_h * framing.scale)), dtype=np.uint8)
 
 
-def save_png(path: Path, pixels: ImageArray, *, studio: bool = False) -> None:
+def save_png(path: Path, pixels: RGBImage, *, studio: bool = False) -> None:
     """A PNG of (H, W) or (H, W, 3) pixels without EXIF, profile or text.
 
     Only crops of a `studio` picture carry the synthetic studio's mark, bound to the pixels.

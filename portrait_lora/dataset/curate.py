@@ -15,14 +15,14 @@ from portrait_lora import log
 from portrait_lora.dataset import coverage as cover
 from portrait_lora.dataset.checks import move_face, unreadable
 from portrait_lora.dataset.duplicates import Look, Looks, linked, look_of, same_picture, sharper
-from portrait_lora.dataset.photos import ImageArray, UnreadablePhoto, load_photo
+from portrait_lora.dataset.photos import UnreadablePhoto, load_photo
 from portrait_lora.dataset.subject import find_subject, unit_mean
 from portrait_lora.dataset.surroundings import colour_groups
 from portrait_lora.errors import PhotosError
-from portrait_lora.records import CuratedSet, Finding, PhotoReport, readonly
+from portrait_lora.records import CuratedSet, Finding, PhotoReport, RGBImage, readonly
 
 LOOK_SIDE_PX = 640
-Loader = Callable[[PhotoReport], ImageArray]
+Loader = Callable[[PhotoReport], RGBImage]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +108,7 @@ def _one_embedder(reports: Sequence[PhotoReport]) -> None:
         raise ValueError(f"faces of different embedders cannot be compared: {sorted(names)}")
 
 
-def _load(report: PhotoReport) -> ImageArray:
+def _load(report: PhotoReport) -> RGBImage:
     width, height = report.photo.size_px
     return load_photo(report.photo.path, LOOK_SIDE_PX, max_pixels=max(1, width * height))[1]
 

@@ -17,10 +17,9 @@ import cv2
 import numpy as np
 
 from portrait_lora.dataset.overlay import Mask, aligned_luma, laid_over
-from portrait_lora.dataset.photos import ImageArray
 from portrait_lora.dataset.surroundings import Surroundings, surroundings_of
 from portrait_lora.faces.quality import aligned_crop
-from portrait_lora.records import Face, FloatArray, Photo
+from portrait_lora.records import Face, FloatArray, Photo, RGBImage
 
 FRAME_SIDE: Final = 48
 FACE_SIDE: Final = 40
@@ -60,7 +59,7 @@ class Look:
     surroundings: Surroundings
 
 
-def look_of(photo: Photo, image_rgb: ImageArray, face: Face) -> Look:
+def look_of(photo: Photo, image_rgb: RGBImage, face: Face) -> Look:
     """The look of a picture; `face` is in its pixels, `photo` has the full size."""
     crop = np.asarray(aligned_crop(image_rgb, face.keypoints_px, 112), dtype=np.uint8)
     aligned, inside = aligned_luma(image_rgb, face.keypoints_px)
@@ -85,7 +84,7 @@ class Looks:
     def __init__(self) -> None:
         self._taken: dict[tuple[Path, str], Look] = {}
 
-    def see(self, photo: Photo, image_rgb: ImageArray, face: Face) -> None:
+    def see(self, photo: Photo, image_rgb: RGBImage, face: Face) -> None:
         """Store the look of a picture; `face` is in its pixels."""
         self._taken[photo.path, photo.sha256] = look_of(photo, image_rgb, face)
 
@@ -94,7 +93,7 @@ class Looks:
         return self._taken.get((photo.path, photo.sha256))
 
 
-def _normalised(image_rgb: ImageArray, side: int) -> FloatArray:
+def _normalised(image_rgb: RGBImage, side: int) -> FloatArray:
     """Grey, `side`×`side`, blurred so that focus and noise do not matter, zero mean, unit norm."""
     grey = cv2.cvtColor(np.ascontiguousarray(image_rgb), cv2.COLOR_RGB2GRAY).astype(np.float32)
     small = cv2.GaussianBlur(cv2.resize(grey, (side, side), interpolation=cv2.INTER_AREA), (0, 0), 0.8)

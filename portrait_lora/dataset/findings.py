@@ -14,10 +14,9 @@ import cv2
 import numpy as np
 
 from portrait_lora.dataset.light import contrast_stops
-from portrait_lora.dataset.photos import ImageArray
 from portrait_lora.dataset.second_look import roll_deg
 from portrait_lora.faces.quality import aligned_crop, blur_px, eye_brightness, source_px_per_aligned_px
-from portrait_lora.records import Face, Finding, Photo, Severity
+from portrait_lora.records import Face, Finding, Photo, RGBImage, Severity
 from portrait_lora.vocabulary import GLASSES
 
 NEEDS: Final[Mapping[str, str]] = {
@@ -74,7 +73,7 @@ class CheckSettings:
 def of_face(
     photo: Photo,
     face: Face,
-    view: ImageArray,
+    view: RGBImage,
     view_face: Face,
     settings: CheckSettings,
     *,
@@ -131,7 +130,7 @@ def _face_too_small(face: Face, settings: CheckSettings) -> Iterator[Finding]:
         yield Finding("face_too_small", "reject", face.size_px, settings.min_face_px, advice)
 
 
-def _blurred(aligned: ImageArray, view_face: Face, settings: CheckSettings) -> Iterator[Finding]:
+def _blurred(aligned: RGBImage, view_face: Face, settings: CheckSettings) -> Iterator[Finding]:
     """More tolerant for faces that the alignment upscales, which widens their edges."""
     enlarged = 1.0 / max(source_px_per_aligned_px(view_face.keypoints_px), 1e-3)
     limit = float(np.hypot(settings.max_blur_px, 0.45 * np.sqrt(max(0.0, enlarged**2 - 1))))
@@ -141,7 +140,7 @@ def _blurred(aligned: ImageArray, view_face: Face, settings: CheckSettings) -> I
         yield Finding("blurred", "reject", measured, limit, advice)
 
 
-def face_luma(image_rgb: ImageArray, face: Face) -> np.ndarray:
+def face_luma(image_rgb: RGBImage, face: Face) -> np.ndarray:
     """The luma of the pixels inside the ellipse that fits the face box, flat float32; never empty."""
     height, width = image_rgb.shape[:2]
     x0, y0, x1, y1 = face.box_xyxy_px
@@ -155,7 +154,7 @@ def face_luma(image_rgb: ImageArray, face: Face) -> np.ndarray:
     return luma[inside] if inside.any() else luma.ravel()
 
 
-def _exposure(image: ImageArray, face: Face, settings: CheckSettings, harsh: Severity) -> Iterator[Finding]:
+def _exposure(image: RGBImage, face: Face, settings: CheckSettings, harsh: Severity) -> Iterator[Finding]:
     """At most one of the three: too dark, too hard, too bright."""
     luma = face_luma(image, face)
     highlight = float(np.percentile(luma, 95))
@@ -241,7 +240,7 @@ SUNGLASSES_MAX_YAW_DEG: Final = 40.0
 """Beyond this yaw the aligned crop no longer has the eyes at the expected place."""
 
 
-def _sunglasses(aligned: ImageArray, face: Face, settings: CheckSettings) -> Iterator[Finding]:
+def _sunglasses(aligned: RGBImage, face: Face, settings: CheckSettings) -> Iterator[Finding]:
     """Dark eyes reject; bright ones prove nothing, as lenses let light through or shift the keypoints, unless
     a model for glasses predicts none."""
     yaw = face.pose_deg[1] if face.pose_deg is not None else 0.0

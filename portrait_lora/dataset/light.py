@@ -7,8 +7,7 @@ from typing import Final
 import cv2
 import numpy as np
 
-from portrait_lora.dataset.photos import ImageArray
-from portrait_lora.records import Face
+from portrait_lora.records import Face, RGBImage
 
 _SIDE_PX: Final = 128
 _ERODE_SHARE: Final = 0.05
@@ -26,7 +25,7 @@ _NEARLY_ALL: Final = 0.9
 _LEAST_STRIP: Final = 0.2
 
 
-def contrast_stops(image_rgb: ImageArray, face: Face) -> float:
+def contrast_stops(image_rgb: RGBImage, face: Face) -> float:
     """log2 of the luminance of the brighter side of the face over that of the other.
 
     The skin inside the landmarks (around the five keypoints for packs without) is split across the line of
@@ -52,7 +51,7 @@ def contrast_stops(image_rgb: ImageArray, face: Face) -> float:
     return max(_beside(image_rgb, points, float(np.median(stops))), *(abs(_step(stops, s)) for s in shares))
 
 
-def _beside(image_rgb: ImageArray, points: np.ndarray, face_stops: float) -> float:
+def _beside(image_rgb: RGBImage, points: np.ndarray, face_stops: float) -> float:
     """Stops from the face down to the black beside it; 0 unless exactly one side is black.
 
     A detector mistakes the lit half of a face for a profile.  Then the dark half is beside the landmarks, and

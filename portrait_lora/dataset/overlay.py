@@ -13,9 +13,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from portrait_lora.dataset.photos import ImageArray
 from portrait_lora.faces.quality import aligned_crop, source_px_per_aligned_px
-from portrait_lora.records import FloatArray
+from portrait_lora.records import FloatArray, RGBImage
 
 Mask = npt.NDArray[np.bool_]
 SIDE: Final = 64
@@ -29,7 +28,7 @@ _MAX_STRETCH: Final = 1.25
 _FLAT: Final = 1.0
 
 
-def aligned_luma(image_rgb: ImageArray, keypoints_px: FloatArray) -> tuple[FloatArray, Mask]:
+def aligned_luma(image_rgb: RGBImage, keypoints_px: FloatArray) -> tuple[FloatArray, Mask]:
     """The aligned face as (SIDE, SIDE) luma, and the mask of its part inside the picture.
 
     It is downscaled before it is rotated, to avoid aliasing.

@@ -11,14 +11,13 @@ from typing import Final
 
 import numpy as np
 
-from portrait_lora.dataset.photos import ImageArray
-from portrait_lora.records import Face, readonly
+from portrait_lora.records import Face, RGBImage, readonly
 
 LONG: Final = 2.5
 """Minimum ratio of longer to shorter side for windows."""
 _SAME_PLACE: Final = 0.5
 
-Find = Callable[[ImageArray], list[Face]]
+Find = Callable[[RGBImage], list[Face]]
 
 
 def is_long(size_px: tuple[int, int]) -> bool:
@@ -34,7 +33,7 @@ def side_px(size_px: tuple[int, int], detect_side_px: int) -> int:
 def in_windows(find: Find) -> Find:
     """`find` for pictures of any shape; faces in their pixels, largest first, each once."""
 
-    def everywhere(image: ImageArray) -> list[Face]:
+    def everywhere(image: RGBImage) -> list[Face]:
         height, width = image.shape[:2]
         if not is_long((width, height)):
             return find(image)

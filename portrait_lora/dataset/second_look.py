@@ -16,11 +16,10 @@ from typing import Final
 import cv2
 import numpy as np
 
-from portrait_lora.dataset.photos import ImageArray
 from portrait_lora.faces.quality import aligned_crop, brightness, sharpness
-from portrait_lora.records import Face, FloatArray, readonly
+from portrait_lora.records import Face, FloatArray, RGBImage, readonly
 
-Find = Callable[[ImageArray], list[Face]]
+Find = Callable[[RGBImage], list[Face]]
 
 SURE_SCORE: Final = 0.75
 """Upright faces in usable light score more (measured: from 0.8), false positives in rotated copies less."""
@@ -33,7 +32,7 @@ _LIFTS: Final = (0.5, 0.3)
 """Exponents on the code values; the second is for sides with only a few code values."""
 
 
-def second_look(image: ImageArray, faces: list[Face], find: Find) -> tuple[list[Face], bool]:
+def second_look(image: RGBImage, faces: list[Face], find: Find) -> tuple[list[Face], bool]:
     """The faces to use, largest first, and whether only lifted shadows reveal them.
 
     `faces` are those of a first pass over the RGB `image`; they are kept if it was confident, or if no other
@@ -55,7 +54,7 @@ def second_look(image: ImageArray, faces: list[Face], find: Find) -> tuple[list[
     return faces, False
 
 
-def _farther(image: ImageArray, find: Find) -> list[Face]:
+def _farther(image: RGBImage, find: Find) -> list[Face]:
     """Faces of the picture with its borders extended by a quarter on every side."""
     down, across = (round(side * _MARGIN) for side in image.shape[:2])
     copy = cv2.copyMakeBorder(image, down, down, across, across, cv2.BORDER_REPLICATE)
@@ -64,13 +63,13 @@ def _farther(image: ImageArray, find: Find) -> list[Face]:
     return [f for f in faces if _middle_is_inside(f, image)]
 
 
-def _middle_is_inside(face: Face, image: ImageArray) -> bool:
+def _middle_is_inside(face: Face, image: RGBImage) -> bool:
     """Whether the centre of the face is inside the original picture."""
     x0, y0, x1, y1 = face.box_xyxy_px
     return 0 < (x0 + x1) / 2 < image.shape[1] and 0 < (y0 + y1) / 2 < image.shape[0]
 
 
-def _lifted(image: ImageArray, find: Find) -> list[Face]:
+def _lifted(image: RGBImage, find: Find) -> list[Face]:
     """Faces in a copy with lifted shadows; their brightness is measured in the original."""
     luma = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
     if float(np.mean(luma <= _SHADOW_LUMA)) < _SHADOW_SHARE:
@@ -88,7 +87,7 @@ def _lifted(image: ImageArray, find: Find) -> list[Face]:
     ]
 
 
-def _turned(image: ImageArray, find: Find) -> list[Face]:
+def _turned(image: RGBImage, find: Find) -> list[Face]:
     """Faces of the best-scoring rotation, then of the rotation that makes that face upright."""
     best: list[Face] = []
     angle_deg = 0.0
@@ -105,7 +104,7 @@ def _turned(image: ImageArray, find: Find) -> list[Face]:
     return again if again and again[0].score >= best[0].score - _CLEARER else best
 
 
-def _find_turned(image: ImageArray, angle_deg: float, find: Find) -> list[Face]:
+def _find_turned(image: RGBImage, angle_deg: float, find: Find) -> list[Face]:
     """Faces of the picture rotated counter-clockwise, in pixels of the original."""
     height, width = image.shape[:2]
     turn = cv2.getRotationMatrix2D((width / 2, height / 2), angle_deg, 1.0)

@@ -10,10 +10,9 @@ from typing import Final, Literal
 import cv2
 import numpy as np
 
-from portrait_lora.dataset.photos import ImageArray
 from portrait_lora.dataset.subject import average_linkage
 from portrait_lora.faces.quality import light_balance
-from portrait_lora.records import Face, FloatArray, Variety
+from portrait_lora.records import Face, FloatArray, RGBImage, Variety
 
 ALIKE_LAB: Final = 12.0
 """Colours closer than this on average (CIE76 in Lab) count as the same outfit or backdrop."""
@@ -56,7 +55,7 @@ def colour_groups(colours_lab: Sequence[tuple[float, float, float]]) -> list[lis
     return average_linkage(-apart, -ALIKE_LAB)
 
 
-def surroundings_of(image_rgb: ImageArray, face: Face, aligned_rgb: ImageArray | None = None) -> Surroundings:
+def surroundings_of(image_rgb: RGBImage, face: Face, aligned_rgb: RGBImage | None = None) -> Surroundings:
     """Colours of clothes and backdrop; the face is in pixels of this picture.  The light is estimated
     from the aligned 112 px crop, if any."""
     return Surroundings(
@@ -66,7 +65,7 @@ def surroundings_of(image_rgb: ImageArray, face: Face, aligned_rgb: ImageArray |
     )
 
 
-def light_of(aligned_rgb: ImageArray) -> Light:
+def light_of(aligned_rgb: RGBImage) -> Light:
     """The side of the picture that the face is lit from."""
     balance = light_balance(aligned_rgb)
     if abs(balance) <= SIDE_LIGHT_STOPS:
@@ -74,14 +73,14 @@ def light_of(aligned_rgb: ImageArray) -> Light:
     return "from the left" if balance > 0 else "from the right"
 
 
-def clothes_pixels(image_rgb: ImageArray, face: Face) -> ImageArray:
+def clothes_pixels(image_rgb: RGBImage, face: Face) -> RGBImage:
     """(N, 3) pixels of the chest below the chin; empty when the picture ends above it."""
     x0, y0, x1, y1 = face.box_xyxy_px
     size, middle = y1 - y0, (x0 + x1) / 2
     return _window(image_rgb, middle - 0.45 * size, y1 + 0.45 * size, middle + 0.45 * size, y1 + 0.95 * size)
 
 
-def backdrop_pixels(image_rgb: ImageArray, face: Face) -> ImageArray:
+def backdrop_pixels(image_rgb: RGBImage, face: Face) -> RGBImage:
     """(N, 3) pixels beside the head and above the shoulders, away from hair; empty without room."""
     x0, y0, x1, y1 = face.box_xyxy_px
     size = max(x1 - x0, y1 - y0)
@@ -90,7 +89,7 @@ def backdrop_pixels(image_rgb: ImageArray, face: Face) -> ImageArray:
     return np.concatenate([left, right])
 
 
-def _window(image_rgb: ImageArray, x0: float, y0: float, x1: float, y1: float) -> ImageArray:
+def _window(image_rgb: RGBImage, x0: float, y0: float, x1: float, y1: float) -> RGBImage:
     """The pixels of a window clipped to the picture, (N, 3); empty when hardly any of it is inside."""
     height, width = image_rgb.shape[:2]
     left, right = max(0, int(x0)), min(width, int(x1))
@@ -101,13 +100,13 @@ def _window(image_rgb: ImageArray, x0: float, y0: float, x1: float, y1: float) -
     return image_rgb[top:bottom:step, left:right:step].reshape(-1, 3)
 
 
-def to_lab(rgb: ImageArray) -> FloatArray:
+def to_lab(rgb: RGBImage) -> FloatArray:
     """(N, 3) sRGB bytes to CIE Lab, L 0..100."""
     scaled = rgb.reshape(1, -1, 3).astype(np.float32) / 255.0
     return np.asarray(cv2.cvtColor(scaled, cv2.COLOR_RGB2LAB)[0], dtype=np.float32)
 
 
-def mean_lab(rgb: ImageArray) -> tuple[float, float, float] | None:
+def mean_lab(rgb: RGBImage) -> tuple[float, float, float] | None:
     """The median colour of (N, 3) sRGB pixels in Lab; None for no pixels."""
     if len(rgb) == 0:
         return None

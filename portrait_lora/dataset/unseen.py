@@ -13,10 +13,9 @@ import cv2
 import numpy as np
 
 from portrait_lora.dataset.findings import CheckSettings, face_luma
-from portrait_lora.dataset.photos import ImageArray
-from portrait_lora.records import Face, Finding
+from portrait_lora.records import Face, Finding, RGBImage
 
-Find = Callable[[ImageArray], list[Face]]
+Find = Callable[[RGBImage], list[Face]]
 
 DARK_PICTURE_HIGHLIGHT: Final = 110.0
 """98th percentile of the luma below which a picture without a face is brightened and searched again."""
@@ -27,12 +26,12 @@ _FROM_LEVELS: Final = (220, 150, 245)
 """Code values that become black; those above are stretched over the whole range."""
 
 
-def unseen(image: ImageArray, find: Find, settings: CheckSettings) -> Finding | None:
+def unseen(image: RGBImage, find: Find, settings: CheckSettings) -> Finding | None:
     """The finding for an RGB picture without a detected face; None when exposure is not the reason."""
     return _too_dark(image, find, settings) or _burnt_out(image, find, settings)
 
 
-def _too_dark(image: ImageArray, find: Find, settings: CheckSettings) -> Finding | None:
+def _too_dark(image: RGBImage, find: Find, settings: CheckSettings) -> Finding | None:
     highlight = float(np.percentile(cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY), 98))
     if highlight >= DARK_PICTURE_HIGHLIGHT:
         return None
@@ -45,7 +44,7 @@ def _too_dark(image: ImageArray, find: Find, settings: CheckSettings) -> Finding
     return Finding("under_exposed", "reject", luma, settings.min_brightness, advice)
 
 
-def _burnt_out(image: ImageArray, find: Find, settings: CheckSettings) -> Finding | None:
+def _burnt_out(image: RGBImage, find: Find, settings: CheckSettings) -> Finding | None:
     if float(np.mean(image.min(axis=2) >= _BURNT)) < BURNT_PICTURE_SHARE:
         return None
     for level in _FROM_LEVELS:

@@ -6,13 +6,10 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-import numpy as np
-import numpy.typing as npt
-
 from portrait_lora.doctor.checks import Check
 from portrait_lora.errors import PortraitError
+from portrait_lora.records import RGBImage
 
-Uint8Image = npt.NDArray[np.uint8]
 _T = TypeVar("_T")
 
 
@@ -35,7 +32,7 @@ def _room(name: str, call: Callable[[], _T]) -> _T:
         raise PortraitError(f"{name} does not work", got=repr(error), remedy=remedy) from error
 
 
-def _render() -> Uint8Image:
+def _render() -> RGBImage:
     from portrait_lora import synthetic
 
     people = synthetic.sample_people([71])
@@ -44,14 +41,14 @@ def _render() -> Uint8Image:
     return image.permute(0, 2, 3, 1).contiguous().numpy()[0]
 
 
-def _find(picture: Uint8Image) -> None:
+def _find(picture: RGBImage) -> None:
     from portrait_lora.faces import FaceAnalyzer, resolve_pack
 
     if not FaceAnalyzer(resolve_pack()).find(picture):
         raise RuntimeError("no face found in a rendered portrait")
 
 
-def _encode(picture: Uint8Image) -> None:
+def _encode(picture: RGBImage) -> None:
     import torch
 
     from portrait_lora.families import open_family

@@ -17,7 +17,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-RGBImage = npt.NDArray[np.uint8]
+from portrait_lora.records import RGBImage
+
+GreyImage = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 Movement = npt.NDArray[np.float64]  # (2, 3)
 
@@ -42,8 +44,8 @@ _SAMPLED: Final = np.array([[_STEP, 0, (_STEP - 1) / 2], [0, _STEP, (_STEP - 1) 
 class View:
     """One head square, its inner part, field and validity (F, F), and the field made small (T, T)."""
 
-    square: RGBImage  # (S, S) grey
-    inner: RGBImage  # (S, S) 255 where the picture reaches, off its edge
+    square: GreyImage  # (S, S) grey
+    inner: GreyImage  # (S, S) 255 where the picture reaches, off its edge
     field: Floats
     mask: Floats
     small: Floats
@@ -119,7 +121,7 @@ def _around(image: RGBImage, x: float, y: float, half: float) -> tuple[int, int,
     return x0, y0, int(np.clip(x + half + 2, x0 + 1, width)), int(np.clip(y + half + 2, y0 + 1, height))
 
 
-def _field(square: RGBImage, mask: Floats) -> Floats:
+def _field(square: GreyImage, mask: Floats) -> Floats:
     """(F, F): grey minus its local mean, over its local contrast, both taken where the picture reaches.
 
     The picture's edges are straight, so the blurred mask is the product of two blurred profiles.

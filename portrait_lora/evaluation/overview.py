@@ -12,8 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from portrait_lora import manifest, provenance
-from portrait_lora.evaluation.similarity import RGBImage
-from portrait_lora.records import Face
+from portrait_lora.records import Face, RGBImage
 
 _PAPER: Final = (250, 248, 244)
 _INK: Final = (38, 38, 40)

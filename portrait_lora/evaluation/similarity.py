@@ -13,14 +13,12 @@ from pathlib import Path
 from typing import Final, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from portrait_lora.errors import InputError, PhotosError
 from portrait_lora.pictures.reader import read_rgb
-from portrait_lora.records import Face, Finding, FloatArray, IdentityScore, Layers, Portrait, readonly
+from portrait_lora.records import Face, Finding, FloatArray, IdentityScore, Layers, Portrait, RGBImage, readonly
 from portrait_lora.vocabulary import view_of
 
-RGBImage = npt.NDArray[np.uint8]  # (H, W, 3)
 FaceSeen = Callable[[Path, RGBImage, Face | None], None]
 """Called once per picture with its pixels and the face that was scored; for crops and progress."""
 

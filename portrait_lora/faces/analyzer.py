@@ -27,9 +27,8 @@ from portrait_lora.faces import quality, shape
 from portrait_lora.faces.attributes import AttributeReader
 from portrait_lora.faces.packs import FacePack, Role
 from portrait_lora.faces.segmenter import PartReader
-from portrait_lora.records import Face, FloatArray, Parts, readonly
+from portrait_lora.records import Face, FloatArray, Parts, RGBImage, readonly
 
-Uint8Image = npt.NDArray[np.uint8]
 _LANDMARKS: Final = "landmark_3d_68"
 _MIN_SIDE_PX: Final = 8
 _MIN_BOX_PX: Final = 4.0
@@ -97,7 +96,7 @@ class FaceAnalyzer:
         if self.pack.landmarks is not None and _LANDMARKS not in self._app.models:
             raise ArtifactError("not a 68-landmark model", where=self.pack.path(self.pack.landmarks))
 
-    def find(self, image_rgb: Uint8Image) -> list[Face]:
+    def find(self, image_rgb: RGBImage) -> list[Face]:
         """Every face, largest first."""
         image = _checked(image_rgb)
         if min(image.shape[:2]) < _MIN_SIDE_PX:
@@ -108,7 +107,7 @@ class FaceAnalyzer:
         faces = [self._face(image, raw) for raw in raw_faces if _usable(raw)]
         return sorted(faces, key=lambda f: -f.size_px)
 
-    def covered_face(self, image_rgb: Uint8Image) -> Face | None:
+    def covered_face(self, image_rgb: RGBImage) -> Face | None:
         """The most confident low-score face that is partly covered by an object; None without one, from
         a pack without a segmenter, or with the "report" embedder."""
         if self._parts is None:
@@ -123,11 +122,11 @@ class FaceAnalyzer:
         doubted = [f for f in faces if least <= (f.covered_share or 0.0) <= most and f.size_px >= side]
         return max(doubted, key=lambda f: f.score, default=None)
 
-    def embed(self, image_rgb: Uint8Image, keypoints_px: FloatArray) -> FloatArray:
+    def embed(self, image_rgb: RGBImage, keypoints_px: FloatArray) -> FloatArray:
         """Unit-norm (D,) embedding of the face at five given keypoints."""
         return self._embed_aligned(quality.aligned_crop(_checked(image_rgb), np.asarray(keypoints_px)))
 
-    def parts(self, image_rgb: Uint8Image, face: Face) -> Parts | None:
+    def parts(self, image_rgb: RGBImage, face: Face) -> Parts | None:
         """Segmentation around a face; None from a pack without a segmenter, or with the "report" embedder."""
         if self._parts is None:
             return None
@@ -147,12 +146,12 @@ class FaceAnalyzer:
         vectors = table[self.embedder].astype(np.float32)
         return readonly(vectors / np.linalg.norm(vectors, axis=-1, keepdims=True))
 
-    def _embed_aligned(self, aligned_rgb: Uint8Image) -> FloatArray:
+    def _embed_aligned(self, aligned_rgb: RGBImage) -> FloatArray:
         with _quiet():
             vector = self._recogniser.get_feat(np.ascontiguousarray(aligned_rgb[..., ::-1])).flatten()
         return _unit(vector)
 
-    def _face(self, image: Uint8Image, raw: Any) -> Face:
+    def _face(self, image: RGBImage, raw: Any) -> Face:
         """Convert insightface's result into a record."""
         points, embedding = raw.get(_LANDMARKS), raw.get("embedding")
         landmarks = None if points is None else readonly(np.asarray(points)[:, :2])
@@ -219,7 +218,7 @@ def _session_arguments(device: str, threads: int) -> dict[str, Any]:
     return {"providers": providers, "sess_options": options}
 
 
-def _checked(image_rgb: Uint8Image) -> Uint8Image:
+def _checked(image_rgb: RGBImage) -> RGBImage:
     image = np.asarray(image_rgb)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         got = f"{image.dtype} {image.shape}"

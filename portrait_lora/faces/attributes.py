@@ -11,17 +11,16 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 from insightface.utils import face_align
 
 from portrait_lora.errors import ArtifactError
 from portrait_lora.faces.crop_model import CropModel
 from portrait_lora.faces.packs import AttributeModel, FacePack
+from portrait_lora.records import RGBImage
 
 CROP_PX: Final = 192
 CONTEXT: Final = 1.5
 """Side of the crop over the longer side of the face box, as insightface cuts it for landmarks."""
-Uint8Image = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +49,7 @@ class AttributeReader:
                 needed=model.width,
             )
 
-    def read(self, image_rgb: Uint8Image, box_xyxy_px: tuple[float, float, float, float]) -> Read:
+    def read(self, image_rgb: RGBImage, box_xyxy_px: tuple[float, float, float, float]) -> Read:
         """The attributes of the face in the box."""
         x0, y0, x1, y1 = box_xyxy_px
         scale = CROP_PX / (CONTEXT * max(x1 - x0, y1 - y0, 1.0))

@@ -17,9 +17,8 @@ from insightface.model_zoo import model_zoo
 from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.faces import quality
 from portrait_lora.faces.packs import FacePack, Role
-from portrait_lora.records import Face, FloatArray, readonly
+from portrait_lora.records import Face, FloatArray, RGBImage, readonly
 
-Uint8Image = npt.NDArray[np.uint8]
 _NMS: Final = 0.3
 _MOST_FACES: Final = 200
 _MIN_SIDE_PX: Final = 8
@@ -52,7 +51,7 @@ class OpenCvAnalyzer:
                 raise ArtifactError("not an ArcFace model", where=pack.path(file))
             self._recogniser.prepare(-1)
 
-    def find(self, image_rgb: Uint8Image) -> list[Face]:
+    def find(self, image_rgb: RGBImage) -> list[Face]:
         """Every face, largest first."""
         image = np.asarray(image_rgb)
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
@@ -70,14 +69,14 @@ class OpenCvAnalyzer:
         faces = [] if rows is None else [self._face(image, row, back) for row in rows if _usable(row)]
         return sorted(faces, key=lambda face: -face.size_px)
 
-    def embed(self, image_rgb: Uint8Image, keypoints_px: FloatArray) -> FloatArray:
+    def embed(self, image_rgb: RGBImage, keypoints_px: FloatArray) -> FloatArray:
         """Unit-norm (D,) embedding of the face at five given keypoints."""
         return self._embed_aligned(quality.aligned_crop(image_rgb, np.asarray(keypoints_px)))
 
-    def covered_face(self, image_rgb: Uint8Image) -> None:
+    def covered_face(self, image_rgb: RGBImage) -> None:
         """Always None: OpenCV's models do not detect covered faces."""
 
-    def parts(self, image_rgb: Uint8Image, face: Face) -> None:
+    def parts(self, image_rgb: RGBImage, face: Face) -> None:
         """Always None: OpenCV's models do not segment."""
 
     def impostor_embeddings(self) -> FloatArray:
@@ -86,7 +85,7 @@ class OpenCvAnalyzer:
 
         return read_gallery(self.pack, self.embedder)
 
-    def _face(self, image: Uint8Image, row: npt.NDArray[np.float32], back: FloatArray) -> Face:
+    def _face(self, image: RGBImage, row: npt.NDArray[np.float32], back: FloatArray) -> Face:
         """A row of YuNet (x, y, w, h, five points, score) in pixels of the picture."""
         corner, extent = row[0:2] * back, row[2:4] * back
         keypoints = row[4:14].reshape(5, 2) * back
@@ -102,7 +101,7 @@ class OpenCvAnalyzer:
             brightness=quality.brightness(aligned),
         )
 
-    def _embed_aligned(self, aligned_rgb: Uint8Image) -> FloatArray:
+    def _embed_aligned(self, aligned_rgb: RGBImage) -> FloatArray:
         bgr = np.ascontiguousarray(aligned_rgb[..., ::-1])
         raw = self._recogniser.feature(bgr) if self._sface else self._recogniser.get_feat(bgr)
         vector = np.asarray(raw, dtype=np.float32).flatten()

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from insightface.utils import face_align
 
-Uint8Image = npt.NDArray[np.uint8]
+from portrait_lora.records import RGBImage
+
 ALIGNED_PX: Final = 112
 _REBLUR_PX: Final = 1.0
 _EDGE_SHARE: Final = 0.04
@@ -18,8 +19,8 @@ _BOTH_EYES_YAW_DEG: Final = 20.0
 
 
 def aligned_crop(
-    image_rgb: Uint8Image, keypoints_px: npt.NDArray[np.float32], size_px: int = ALIGNED_PX
-) -> Uint8Image:
+    image_rgb: RGBImage, keypoints_px: npt.NDArray[np.float32], size_px: int = ALIGNED_PX
+) -> RGBImage:
     """The aligned crop of `size_px`, as ArcFace models see it (size: n × 112 or 128)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # scikit-image renames what insightface calls
@@ -29,21 +30,21 @@ def aligned_crop(
         )
 
 
-def _luma(image_rgb: Uint8Image) -> npt.NDArray[np.float32]:
+def _luma(image_rgb: RGBImage) -> npt.NDArray[np.float32]:
     return cv2.cvtColor(np.ascontiguousarray(image_rgb), cv2.COLOR_RGB2GRAY).astype(np.float32)
 
 
-def sharpness(aligned_rgb: Uint8Image) -> float:
+def sharpness(aligned_rgb: RGBImage) -> float:
     """Variance of the Laplacian, grey levels squared."""
     return float(cv2.Laplacian(_luma(aligned_rgb), cv2.CV_32F).var())
 
 
-def brightness(aligned_rgb: Uint8Image) -> float:
+def brightness(aligned_rgb: RGBImage) -> float:
     """Mean luma, 0..255."""
     return float(_luma(aligned_rgb).mean())
 
 
-def blur_px(aligned_rgb: Uint8Image) -> float:
+def blur_px(aligned_rgb: RGBImage) -> float:
     """Width of the sharpest edges of an aligned 112 px face, as the σ of a Gaussian in its pixels.
 
     The strongest edges are blurred once more by a known σ₀; the less they lose, the softer they were:
@@ -78,7 +79,7 @@ def source_px_per_aligned_px(keypoints_px: npt.NDArray[np.float32]) -> float:
     return float((points - points.mean(axis=0)).std() / (template - template.mean(axis=0)).std())
 
 
-def eye_brightness(aligned_rgb: Uint8Image, yaw_deg: float = 0.0) -> float:
+def eye_brightness(aligned_rgb: RGBImage, yaw_deg: float = 0.0) -> float:
     """Luma around the eyes over that of the cheeks below; well under 1 with dark lenses.
 
     The brighter of the two eyes counts, in a turned head the one nearer to the camera: a shadow on one
@@ -94,7 +95,7 @@ def eye_brightness(aligned_rgb: Uint8Image, yaw_deg: float = 0.0) -> float:
     return sides[0] if yaw_deg > 0 else sides[1]
 
 
-def light_balance(aligned_rgb: Uint8Image) -> float:
+def light_balance(aligned_rgb: RGBImage) -> float:
     """log2 of the luma of the face's left half (as seen) over that of its right half."""
     luma = _luma(aligned_rgb)
     left, right = luma[_ellipse(38, 66, 14, 32)], luma[_ellipse(74, 66, 14, 32)]

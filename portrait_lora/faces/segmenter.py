@@ -17,7 +17,7 @@ from insightface.utils import face_align
 from portrait_lora.errors import ArtifactError
 from portrait_lora.faces.crop_model import CropModel
 from portrait_lora.faces.packs import FacePack, PartModel
-from portrait_lora.records import NOT_SEEN, Parts
+from portrait_lora.records import NOT_SEEN, Parts, RGBImage
 
 CROP_PX: Final = 192
 CONTEXT: Final = 2.4
@@ -26,7 +26,6 @@ _BURNT: Final = 240
 _BLACK: Final = 10
 THING: Final = "thing"
 """The part in front of the others."""
-Uint8Image = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 Box = tuple[float, float, float, float]
 
@@ -45,7 +44,7 @@ class PartReader:
                 "the segmenter has another output shape", where=path, got=str(got), needed=needed
             )
 
-    def covered_share(self, image_rgb: Uint8Image, box_xyxy_px: Box, roll_deg: float = 0.0) -> float:
+    def covered_share(self, image_rgb: RGBImage, box_xyxy_px: Box, roll_deg: float = 0.0) -> float:
         """Covered share of the face in the box, 0..1; black and blown-out pixels are left out."""
         shares, crop, _ = self._look(image_rgb, box_xyxy_px, roll_deg)
         tells = (crop.min(axis=2) < _BURNT) & (crop.max(axis=2) > _BLACK)  # beyond the picture it is black
@@ -54,7 +53,7 @@ class PartReader:
         hidden = face * shares[self._names.index(THING)]
         return float(hidden.sum() / max(float(face.sum()), 1e-6))
 
-    def parts(self, image_rgb: Uint8Image, box_xyxy_px: Box, roll_deg: float = 0.0) -> Parts:
+    def parts(self, image_rgb: RGBImage, box_xyxy_px: Box, roll_deg: float = 0.0) -> Parts:
         """The most likely part of every pixel in the crop around the box."""
         shares, _, to_crop = self._look(image_rgb, box_xyxy_px, roll_deg)
         size = image_rgb.shape[1], image_rgb.shape[0]
@@ -66,8 +65,8 @@ class PartReader:
         return Parts(self._names, labels)
 
     def _look(
-        self, image_rgb: Uint8Image, box_xyxy_px: Box, roll_deg: float
-    ) -> tuple[Floats, Uint8Image, npt.NDArray[np.float64]]:
+        self, image_rgb: RGBImage, box_xyxy_px: Box, roll_deg: float
+    ) -> tuple[Floats, RGBImage, npt.NDArray[np.float64]]:
         """(K + 1, S, S) probabilities of the parts and of the face's place, the crop, and the affine from the
         picture to the probabilities.
 

@@ -12,15 +12,13 @@ from typing import Final
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from portrait_lora.faces import quality
 from portrait_lora.generation import book
 from portrait_lora.generation.brand import Brand
 from portrait_lora.generation.regions import head_lines_px
-from portrait_lora.records import Face, Shot
+from portrait_lora.records import Face, RGBImage, Shot
 
-RGBImage = npt.NDArray[np.uint8]
 _MAX_BLUR_PX: Final = 1.4
 _BRIGHTNESS: Final = (38.0, 228.0)
 _LOW_KEY_BRIGHTNESS: Final = 12.0

@@ -23,7 +23,7 @@ from portrait_lora.generation.compose import LAYERS, compose, free, settled
 from portrait_lora.generation.drawing import Sampler, from_picture, inside
 from portrait_lora.generation.guidance import Identity
 from portrait_lora.generation.prompts import size_for
-from portrait_lora.recipe_limits import MAX_PIXELS
+from portrait_lora.record_limits import MAX_PIXELS
 from portrait_lora.records import Shot
 
 _CROP_MARGIN: Final = 1.7
@@ -32,45 +32,45 @@ _FEATHER: Final = 0.06
 """Width of the blend inside the mask, as a fraction of that square's side."""
 
 
-def shot_of(recipe: Mapping[str, object], name: str = "again") -> Shot:
+def shot_of(record: Mapping[str, object], name: str = "again") -> Shot:
     """The shot in a generation record.  Raises `ArtifactError` for a damaged one."""
     try:
-        width, height = (int(v) for v in cast(list[int], recipe["size_px"]))
-        layers = tuple((str(k), str(v)) for k, v in cast(Mapping[str, object], recipe["layers"]).items())
+        width, height = (int(v) for v in cast(list[int], record["size_px"]))
+        layers = tuple((str(k), str(v)) for k, v in cast(Mapping[str, object], record["layers"]).items())
         return Shot(
             name,
-            str(recipe["prompt"]),
-            str(recipe["negative_prompt"]),
+            str(record["prompt"]),
+            str(record["negative_prompt"]),
             (width, height),
-            int(cast(int, recipe["seed"])),
+            int(cast(int, record["seed"])),
             layers,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ArtifactError("the generation record of the picture is damaged", got=repr(error)) from error
 
 
-def sampler_of(recipe: Mapping[str, object]) -> Sampler:
+def sampler_of(record: Mapping[str, object]) -> Sampler:
     """The sampler settings in a generation record, without its files; see `remake.whole_sampler`."""
     try:
         return Sampler(
-            steps=int(cast(int, recipe["num_inference_steps"])),
-            guidance_scale=float(cast(float, recipe["guidance_scale"])),
-            adapter_scale=float(cast(float, recipe["adapter_scale"])),
-            scheduler=str(recipe.get("scheduler", "")),
-            unconditional="base" if recipe.get("unconditional") == "base" else "adapter",
-            identity=_identity_of(recipe),
-            scheduler_arguments=tuple(sorted(dict(cast(Any, recipe.get("scheduler_arguments", {}))).items())),
+            steps=int(cast(int, record["num_inference_steps"])),
+            guidance_scale=float(cast(float, record["guidance_scale"])),
+            adapter_scale=float(cast(float, record["adapter_scale"])),
+            scheduler=str(record.get("scheduler", "")),
+            unconditional="base" if record.get("unconditional") == "base" else "adapter",
+            identity=_identity_of(record),
+            scheduler_arguments=tuple(sorted(dict(cast(Any, record.get("scheduler_arguments", {}))).items())),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ArtifactError("the generation record of the picture is damaged", got=repr(error)) from error
 
 
-def _identity_of(recipe: Mapping[str, object]) -> Identity:
-    scale = cast(float | None, recipe.get("identity_scale"))
+def _identity_of(record: Mapping[str, object]) -> Identity:
+    scale = cast(float | None, record.get("identity_scale"))
     return Identity(
         scale=None if scale is None else float(scale),
-        start=float(cast(float, recipe.get("identity_start", 0.0))),
-        region="head" if recipe.get("identity_region") == "head" else "picture",
+        start=float(cast(float, record.get("identity_start", 0.0))),
+        region="head" if record.get("identity_region") == "head" else "picture",
     )
 
 
@@ -95,14 +95,14 @@ def changed(
     return replace(shot, prompt=compose(layers, who, form), layers=(("subject", who), *described))
 
 
-def edit_recipe(
+def edit_record(
     action: str,
     source: Image.Image,
     parent: Mapping[str, object] | None,
     begun: Mapping[str, object],
     /,
     **more: object,
-) -> save.Recipe:
+) -> save.Record:
     """The generation record of an edit: `begun` holds shot and sampler, `more` what differs.
 
     `parent` is the record of the source, if it was generated here.
@@ -112,20 +112,20 @@ def edit_recipe(
     return kept | edit | ({save.PARENT: dict(parent)} if parent is not None else {})
 
 
-def refuse_other_source(source: Image.Image, recipe: Mapping[str, object]) -> None:
+def refuse_other_source(source: Image.Image, record: Mapping[str, object]) -> None:
     """`ArtifactError` unless this is the source picture of the edit."""
-    if save.pixel_digest(source) != recipe.get("source_pixels_sha256"):
+    if save.pixel_digest(source) != record.get("source_pixels_sha256"):
         raise ArtifactError(
             "this is not the picture that was edited",
             got=save.pixel_digest(source)[:12],
-            needed=str(recipe.get("source_pixels_sha256"))[:12],
+            needed=str(record.get("source_pixels_sha256"))[:12],
         )
 
 
 def apply_edit(
     pipe: Any,
     source: Image.Image,
-    recipe: Mapping[str, object],
+    record: Mapping[str, object],
     resolution_px: int,
     sampler: Sampler | None = None,
 ) -> Image.Image:
@@ -133,13 +133,13 @@ def apply_edit(
 
     Raises `ArtifactError` for another source picture.
     """
-    refuse_other_source(source, recipe)
-    shot, sampler = shot_of(recipe), sampler or sampler_of(recipe)
-    strength = recipe.get("strength")
+    refuse_other_source(source, record)
+    shot, sampler = shot_of(record), sampler or sampler_of(record)
+    strength = record.get("strength")
     if not isinstance(strength, int | float):
         raise ArtifactError("the generation record of the picture is damaged: strength", got=repr(strength))
-    if recipe.get(save.ACTION) == "fix":
-        mask = decode_mask(str(recipe.get("mask_png")))
+    if record.get(save.ACTION) == "fix":
+        mask = decode_mask(str(record.get("mask_png")))
         if mask.shape != (source.height, source.width) or not mask.any():
             raise ArtifactError(
                 "the mask in the generation record has another size than the picture", got=mask.shape

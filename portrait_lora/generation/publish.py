@@ -37,11 +37,11 @@ def publish(
     *,
     quality: int = 92,
     keep_names: bool = False,
-    with_recipe: bool = False,
+    with_record: bool = False,
 ) -> list[Path]:
     """Write copies into `out`, numbered unless `keep_names`; an existing file is never replaced.
 
-    An identical copy that exists already is kept, so an interrupted call can be repeated.  `with_recipe`
+    An identical copy that exists already is kept, so an interrupted call can be repeated.  `with_record`
     includes prompt and settings in the copy, in A1111's format.  All files are checked before the first is
     written: `InputError` for one that is missing or not marked as generated, whose name is taken, or whose
     person's consent has expired; `ArtifactError` if a requested generation record is missing;
@@ -50,7 +50,7 @@ def publish(
     for root in dict.fromkeys(root for file in files if (root := _likeness_of(file))):
         consent.require_valid(root)
     marks: list[provenance.SourceType] = [_mark(file) for file in files]
-    all_parameters = [_parameters(file) if with_recipe else "" for file in files]
+    all_parameters = [_parameters(file) if with_record else "" for file in files]
     suffix = SUFFIXES[kind]
     each = [
         partial(_bytes, file, kind, quality, mark, parameters)
@@ -114,7 +114,7 @@ def _mark(file: Path) -> provenance.SourceType:
 
 def _parameters(file: Path) -> str:
     try:
-        return a1111_parameters(provenance.read_recipe(file))
+        return a1111_parameters(provenance.read_record(file))
     except (KeyError, TypeError, ValueError) as error:
         raise ArtifactError(
             "the generation record of the picture is damaged", where=file, got=repr(error)

@@ -41,7 +41,7 @@ class Target:
     limit: float = 1.25
 
     @property
-    def record(self) -> save.Recipe:
+    def entry(self) -> save.Record:
         """As in the generation record."""
         return {"eye_line": self.eye_line, "head_height": self.head_height, "limit": self.limit}
 
@@ -61,7 +61,7 @@ class Crop:
     missed: tuple[float, float]
 
     @property
-    def record(self) -> dict[str, float]:
+    def entry(self) -> dict[str, float]:
         """The remaining errors, as in the generation record."""
         return {
             key: round(value, 4) for key, value in zip(("eye_line", "head_height"), self.missed, strict=True)
@@ -116,30 +116,30 @@ def _framed(seen: Framing, zoom: float, target: Target) -> Framing:
     return Framing((seen.eye_line - _top(seen, zoom, target)) * zoom, seen.head_height * zoom)
 
 
-def recipe_of(source: Image.Image, recipe: save.Recipe, crop: Crop, target: Target) -> save.Recipe:
+def record_of(source: Image.Image, record: save.Record, crop: Crop, target: Target) -> save.Record:
     """The generation record of the reframed picture: that of the source with the crop added."""
-    kept = {k: v for k, v in recipe.items() if k not in (*save.OF_ONE_EDIT, save.CONDITIONS)}
+    kept = {k: v for k, v in record.items() if k not in (*save.OF_ONE_EDIT, save.CONDITIONS)}
     return kept | {
         save.ACTION: ACTION,
         "source_pixels_sha256": save.pixel_digest(source),
         BOX: list(crop.box_px),
-        WANTED: target.record,
-        MISSED: crop.record,
-        save.PARENT: dict(recipe),
+        WANTED: target.entry,
+        MISSED: crop.entry,
+        save.PARENT: dict(record),
     }
 
 
-def apply(source: Image.Image, recipe: Mapping[str, object]) -> Image.Image:
+def apply(source: Image.Image, record: Mapping[str, object]) -> Image.Image:
     """Apply the crop in a generation record and enlarge it (Lanczos).  `ArtifactError` if it is damaged."""
     width, height = source.size
     try:
-        left, top, right, bottom = (float(v) for v in cast(Sequence[float], recipe[BOX]))
+        left, top, right, bottom = (float(v) for v in cast(Sequence[float], record[BOX]))
     except (KeyError, TypeError, ValueError) as error:
         raise ArtifactError("the generation record of the picture is damaged", got=repr(error)) from error
     if not (0 <= left < right <= width and 0 <= top < bottom <= height):
         raise ArtifactError(
             "the crop in the generation record exceeds the picture",
-            got=recipe[BOX],
+            got=record[BOX],
             needed=f"within {width}x{height} px",
         )
     return source.convert("RGB").resize(

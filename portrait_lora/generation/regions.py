@@ -14,12 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from portrait_lora.errors import InputError
-from portrait_lora.records import NOT_SEEN, Face, Parts
+from portrait_lora.records import NOT_SEEN, Face, Parts, RGBImage
 
 Region = Literal["eyes", "face", "skin", "hair", "background"]
 REGIONS: Final[tuple[Region, ...]] = ("eyes", "face", "skin", "hair", "background")
 Mask = npt.NDArray[np.uint8]  # (H, W), 0 or 255
-RGBImage = npt.NDArray[np.uint8]
 _EYES: Final = (slice(36, 42), slice(42, 48))
 _BROWS: Final = (slice(17, 22), slice(22, 27))
 _MOUTH: Final = slice(48, 60)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from portrait_lora import recipe_limits
+from portrait_lora import record_limits
 from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.families.family import Family
 from portrait_lora.generation import reframe, save
@@ -36,7 +36,7 @@ class Verdict:
 
 def remake(
     family: Family,
-    recipe: Mapping[str, object],
+    record: Mapping[str, object],
     adapter: Adapter | None,
     find: FindFile,
     source: Image.Image | None = None,
@@ -46,73 +46,73 @@ def remake(
     `source` is the foreign picture that an edit began from, if any.  Raises `ArtifactError` for a record of
     another base, `InputError` when a file that it needs is not available.
     """
-    recipe_limits.refuse(recipe)
-    if recipe.get("base_digest") != family.base.digest:
+    record_limits.refuse(record)
+    if record.get("base_digest") != family.base.digest:
         raise ArtifactError(
             "the picture was generated with another base",
             got=family.base.label,
-            needed=f"{recipe.get('base')} ({str(recipe.get('base_digest'))[:12]})",
+            needed=f"{record.get('base')} ({str(record.get('base_digest'))[:12]})",
         )
-    conditions = cast(Mapping[str, Any], recipe.get(save.CONDITIONS) or {})
+    conditions = cast(Mapping[str, Any], record.get(save.CONDITIONS) or {})
     threads, before = int(conditions.get("threads", 0)), torch.get_num_threads()
     if threads:
         torch.set_num_threads(threads)
     try:
-        return _follow(family, recipe, adapter, find, source)
+        return _follow(family, record, adapter, find, source)
     finally:
         torch.set_num_threads(before)
 
 
 def _follow(
     family: Family,
-    recipe: Mapping[str, object],
+    record: Mapping[str, object],
     adapter: Adapter | None,
     find: FindFile,
     source: Image.Image | None,
 ) -> Image.Image:
-    action = str(recipe.get(save.ACTION, "generate"))
-    sampler = sampler_of(recipe) if action == reframe.ACTION else whole_sampler(recipe, find)
+    action = str(record.get(save.ACTION, "generate"))
+    sampler = sampler_of(record) if action == reframe.ACTION else whole_sampler(record, find)
     if action == "generate":
-        conditions = cast(Mapping[str, Any], recipe.get(save.CONDITIONS) or {})
+        conditions = cast(Mapping[str, Any], record.get(save.CONDITIONS) or {})
         size, index = int(conditions.get("batch_size", 1)), int(conditions.get("batch_index", 0))
         pipe = open_pipeline(family, adapter, sampler)
-        return from_text(pipe, [shot_of(recipe)] * size, sampler)[index]
-    parent = recipe.get(save.PARENT)
+        return from_text(pipe, [shot_of(record)] * size, sampler)[index]
+    parent = record.get(save.PARENT)
     if isinstance(parent, dict):
-        source = remake(family, cast(save.Recipe, parent), adapter, find, source)
+        source = remake(family, cast(save.Record, parent), adapter, find, source)
     if source is None:
         raise InputError(
             "the picture was generated from a reference picture that it does not contain",
-            needed=f"the reference with pixels {str(recipe.get('source_pixels_sha256'))[:12]}",
+            needed=f"the reference with pixels {str(record.get('source_pixels_sha256'))[:12]}",
             remedy="Pass it with --source FILE.",
         )
     if action == reframe.ACTION:
-        refuse_other_source(source, recipe)
-        return reframe.apply(source, recipe)
+        refuse_other_source(source, record)
+        return reframe.apply(source, record)
     pipe = open_pipeline(family, adapter, sampler)
-    return apply_edit(pipe, source, recipe, family.base.resolution_px, sampler)
+    return apply_edit(pipe, source, record, family.base.resolution_px, sampler)
 
 
-def whole_sampler(recipe: Mapping[str, object], find: FindFile) -> Sampler:
+def whole_sampler(record: Mapping[str, object], find: FindFile) -> Sampler:
     """The sampler of a generation record, with the files that it refers to.
 
     Raises `InputError` when one of them is not available.
     """
-    sampler = sampler_of(recipe)
-    if recipe.get("style_sha256"):
-        sampler = replace(sampler, style=_beside(recipe, "style", find))
-    if recipe.get("accelerator_sha256"):
-        sampler = replace(sampler, accelerator=_beside(recipe, "accelerator", find))
-    if recipe.get("style_reference_sha256"):
+    sampler = sampler_of(record)
+    if record.get("style_sha256"):
+        sampler = replace(sampler, style=_beside(record, "style", find))
+    if record.get("accelerator_sha256"):
+        sampler = replace(sampler, accelerator=_beside(record, "accelerator", find))
+    if record.get("style_reference_sha256"):
         parts = ("", "adapter_", "encoder_")
-        picture, file, encoder = (_found(recipe, f"style_reference_{part}sha256", find) for part in parts)
-        scale = _scale(recipe, "style_reference_scale")
+        picture, file, encoder = (_found(record, f"style_reference_{part}sha256", find) for part in parts)
+        scale = _scale(record, "style_reference_scale")
         sampler = replace(sampler, reference=StyleReference(picture, file, encoder, scale))
     return sampler
 
 
-def _beside(recipe: Mapping[str, object], what: str, find: FindFile) -> StyleAdapter:
-    return StyleAdapter(_found(recipe, f"{what}_sha256", find), _scale(recipe, f"{what}_scale"))
+def _beside(record: Mapping[str, object], what: str, find: FindFile) -> StyleAdapter:
+    return StyleAdapter(_found(record, f"{what}_sha256", find), _scale(record, f"{what}_scale"))
 
 
 _FILES: Final = {
@@ -125,8 +125,8 @@ _FILES: Final = {
 """Key in a generation record -> the file's kind, and the setting that names it."""
 
 
-def _found(recipe: Mapping[str, object], key: str, find: FindFile) -> Path:
-    digest = str(recipe.get(key))
+def _found(record: Mapping[str, object], key: str, find: FindFile) -> Path:
+    digest = str(record.get(key))
     path = find(digest)
     if path is None:
         what, setting = _FILES[key]
@@ -138,11 +138,11 @@ def _found(recipe: Mapping[str, object], key: str, find: FindFile) -> Path:
     return path
 
 
-def _scale(recipe: Mapping[str, object], key: str) -> float:
-    return float(cast(float, recipe.get(key, 1.0)))
+def _scale(record: Mapping[str, object], key: str) -> float:
+    return float(cast(float, record.get(key, 1.0)))
 
 
-def compare(old: Image.Image, new: Image.Image, recipe: Mapping[str, object]) -> Verdict:
+def compare(old: Image.Image, new: Image.Image, record: Mapping[str, object]) -> Verdict:
     """Compare pixel by pixel; if they differ, list the conditions that have changed."""
     a, b = (np.asarray(p.convert("RGB")).astype(np.float64) for p in (old, new))
     if a.shape != b.shape:
@@ -151,12 +151,12 @@ def compare(old: Image.Image, new: Image.Image, recipe: Mapping[str, object]) ->
     if not off:
         return Verdict(True, 0, None, ())
     psnr = float(10 * np.log10(255.0**2 / max(float(((a - b) ** 2).mean()), 1e-12)))
-    return Verdict(False, off, round(psnr, 2), differences(recipe))
+    return Verdict(False, off, round(psnr, 2), differences(record))
 
 
-def differences(recipe: Mapping[str, object]) -> tuple[str, ...]:
+def differences(record: Mapping[str, object]) -> tuple[str, ...]:
     """Libraries whose versions differ from the record."""
-    conditions = cast(Mapping[str, Any], recipe.get(save.CONDITIONS) or {})
+    conditions = cast(Mapping[str, Any], record.get(save.CONDITIONS) or {})
     then = cast(Mapping[str, str], conditions.get("versions") or {})
     now = save.versions()
     return tuple(

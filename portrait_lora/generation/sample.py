@@ -54,8 +54,8 @@ def generate(
     settings = (sampler.steps, sampler.guidance_scale, sampler.adapter_scale)
     portraits = [Portrait(out_dir / f"{s.name}.png", s, *settings, digest) for s in shots]
     batches = list(_batches(portraits, batch_size))
-    recipes = _recipes(family, adapter, sampler, batches)
-    missing = {p.path for p in portraits if force or not save.is_current(p.path, recipes[p.path], framing)}
+    records = _records(family, adapter, sampler, batches)
+    missing = {p.path for p in portraits if force or not save.is_current(p.path, records[p.path], framing)}
     if not missing:
         return portraits
     for size in {p.shot.size_px for p in portraits}:
@@ -74,7 +74,7 @@ def generate(
             seconds = (time.monotonic() - started) / len(wanted)
             for portrait, picture in zip(batch, pictures, strict=True):
                 if portrait.path in wanted:
-                    save.save(picture, portrait, recipes[portrait.path], sampler_name=sampler_name)
+                    save.save(picture, portrait, records[portrait.path], sampler_name=sampler_name)
                     if on_drawn is not None:
                         on_drawn(portrait, seconds)
             within.finish()
@@ -99,15 +99,15 @@ class _Batch:
         self._left = 0.0
 
 
-def _recipes(
+def _records(
     family: Family, adapter: Adapter | None, sampler: Sampler, batches: Sequence[Sequence[Portrait]]
-) -> Mapping[Path, save.Recipe]:
+) -> Mapping[Path, save.Record]:
     """The generation record of every picture, with its place in its batch."""
     base, base_digest = family.base.label, family.base.digest
     trigger = adapter.trigger if adapter else None
     extra = extra_of(sampler)
     return {
-        portrait.path: save.recipe_of(portrait, base, base_digest, trigger)
+        portrait.path: save.record_of(portrait, base, base_digest, trigger)
         | extra
         | {save.CONDITIONS: conditions(family, len(batch), i)}
         for batch in batches
@@ -115,9 +115,9 @@ def _recipes(
     }
 
 
-def extra_of(sampler: Sampler) -> save.Recipe:
+def extra_of(sampler: Sampler) -> save.Record:
     """The optional sampler settings in a generation record."""
-    extra: save.Recipe = {"scheduler": sampler.scheduler} if sampler.scheduler else {}
+    extra: save.Record = {"scheduler": sampler.scheduler} if sampler.scheduler else {}
     if sampler.unconditional == "base":
         extra["unconditional"] = "base"
     if sampler.two_terms:
@@ -138,7 +138,7 @@ def extra_of(sampler: Sampler) -> save.Recipe:
     return extra
 
 
-def conditions(family: Family, batch_size: int, batch_index: int) -> save.Recipe:
+def conditions(family: Family, batch_size: int, batch_index: int) -> save.Record:
     """The conditions that can change the last bits of a picture."""
     return {
         "batch_size": batch_size,

@@ -20,7 +20,7 @@ from portrait_lora import manifest, provenance, strict_json
 from portrait_lora.errors import ArtifactError
 from portrait_lora.records import Portrait
 
-Recipe = dict[str, object]
+Record = dict[str, object]
 CONDITIONS: Final = "made"
 PARENT: Final = "parent"
 ACTION: Final = "action"
@@ -32,7 +32,7 @@ _PACKAGES: Final = ("diffusers", "peft", "torch", "transformers")
 _A1111_KEY: Final = "parameters"
 
 
-def recipe_of(portrait: Portrait, base: str, base_digest: str, trigger: str | None) -> Recipe:
+def record_of(portrait: Portrait, base: str, base_digest: str, trigger: str | None) -> Record:
     """Everything that determines the picture, as JSON values."""
     shot = portrait.shot
     return {
@@ -65,55 +65,55 @@ def _version(name: str) -> str | None:
         return None
 
 
-def a1111_parameters(recipe: Mapping[str, object], sampler_name: str = "DPM++ 2M") -> str:
+def a1111_parameters(record: Mapping[str, object], sampler_name: str = "DPM++ 2M") -> str:
     """The generation record as the text that A1111, ComfyUI loaders and picture browsers read."""
-    width, height = cast(list[int], recipe["size_px"])
+    width, height = cast(list[int], record["size_px"])
     facts: dict[str, object] = {
-        "Steps": recipe["num_inference_steps"],
+        "Steps": record["num_inference_steps"],
         "Sampler": sampler_name,
-        "CFG scale": recipe["guidance_scale"],
-        "Seed": recipe["seed"],
+        "CFG scale": record["guidance_scale"],
+        "Seed": record["seed"],
         "Size": f"{width}x{height}",
-        "Model hash": str(recipe["base_digest"])[:10],
-        "Model": Path(str(recipe["base"])).name,
+        "Model hash": str(record["base_digest"])[:10],
+        "Model": Path(str(record["base"])).name,
     }
-    if recipe.get("adapter_sha256"):
-        facts["Lora hashes"] = f'"likeness: {str(recipe["adapter_sha256"])[:12]}"'
-    if "strength" in recipe:
-        facts["Denoising strength"] = recipe["strength"]
-    negative = str(recipe["negative_prompt"])
-    lines = [str(recipe["prompt"]), *([f"Negative prompt: {negative}"] if negative else [])]
+    if record.get("adapter_sha256"):
+        facts["Lora hashes"] = f'"likeness: {str(record["adapter_sha256"])[:12]}"'
+    if "strength" in record:
+        facts["Denoising strength"] = record["strength"]
+    negative = str(record["negative_prompt"])
+    lines = [str(record["prompt"]), *([f"Negative prompt: {negative}"] if negative else [])]
     return "\n".join([*lines, ", ".join(f"{key}: {value}" for key, value in facts.items())])
 
 
-def save(picture: Image.Image, portrait: Portrait, recipe: Recipe, *, sampler_name: str = "DPM++ 2M") -> None:
+def save(picture: Image.Image, portrait: Portrait, record: Record, *, sampler_name: str = "DPM++ 2M") -> None:
     """Write the PNG and then its sidecar; see `write`."""
-    write(picture, portrait.path, recipe, sampler_name=sampler_name)
+    write(picture, portrait.path, record, sampler_name=sampler_name)
 
 
-def write(picture: Image.Image, path: Path, recipe: Recipe, *, sampler_name: str = "DPM++ 2M") -> None:
+def write(picture: Image.Image, path: Path, record: Record, *, sampler_name: str = "DPM++ 2M") -> None:
     """Write PNG and sidecar, each atomically; the sidecar has the PNG's sha256 and the edit history."""
-    info = provenance.png_info(recipe)
-    info.add_itxt(_A1111_KEY, a1111_parameters(recipe, sampler_name))
+    info = provenance.png_info(record)
+    info.add_itxt(_A1111_KEY, a1111_parameters(record, sampler_name))
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG", pnginfo=info)
     manifest.write_bytes_atomic(path, buffer.getvalue())
     sidecar = {
-        "recipe": recipe,
+        "recipe": record,
         "sha256": manifest.sha256_file(path),
         "digital_source_type": provenance.TRAINED,
         "versions": versions(),
-        "history": history(recipe),
+        "history": history(record),
     }
     manifest.write_json_atomic(sidecar_of(path), sidecar)
 
 
-def history(recipe: Mapping[str, object]) -> list[Recipe]:
+def history(record: Mapping[str, object]) -> list[Record]:
     """The edit history, oldest first; each entry without the ones before it."""
-    parent = recipe.get(PARENT)
-    before = history(cast(Recipe, parent)) if isinstance(parent, dict) else []
-    own = {key: value for key, value in recipe.items() if key not in (PARENT, CONDITIONS)}
-    return [*before, {ACTION: recipe.get(ACTION, "generate"), **own}]
+    parent = record.get(PARENT)
+    before = history(cast(Record, parent)) if isinstance(parent, dict) else []
+    own = {key: value for key, value in record.items() if key not in (PARENT, CONDITIONS)}
+    return [*before, {ACTION: record.get(ACTION, "generate"), **own}]
 
 
 def pixel_digest(picture: Image.Image) -> str:
@@ -125,7 +125,7 @@ def sidecar_of(path: Path) -> Path:
     return path.with_suffix(".json")
 
 
-def is_current(path: Path, recipe: Mapping[str, object], framing: Mapping[str, object] | None = None) -> bool:
+def is_current(path: Path, record: Mapping[str, object], framing: Mapping[str, object] | None = None) -> bool:
     """Whether the picture exists, unchanged, with this generation record (conditions aside).
 
     With `framing`, a picture that was cropped to exactly that afterwards is current too.
@@ -135,23 +135,23 @@ def is_current(path: Path, recipe: Mapping[str, object], framing: Mapping[str, o
         stored = sidecar["recipe"]
         if framing is not None and stored.get("framing") == framing:
             stored = stored[PARENT]
-        same = _deciding(stored) == _deciding(recipe)
+        same = _deciding(stored) == _deciding(record)
         return same and manifest.sha256_file(path) == sidecar["sha256"]
     except (ArtifactError, OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 
 
-def is_of(path: Path, recipe: Mapping[str, object]) -> bool:
-    """Whether the recipe inside a picture is this one under whatever conditions, and nobody changed it since.
+def is_of(path: Path, record: Mapping[str, object]) -> bool:
+    """Whether a picture, unchanged, contains this generation record (conditions aside).
 
     A picture whose sidecar is still missing counts: its writer was stopped between the two.
     """
     try:
-        same = _deciding(provenance.read_recipe(path)) == _deciding(recipe)
-        return same and (not sidecar_of(path).exists() or is_current(path, recipe))
+        same = _deciding(provenance.read_record(path)) == _deciding(record)
+        return same and (not sidecar_of(path).exists() or is_current(path, record))
     except ArtifactError:
         return False
 
 
-def _deciding(recipe: Mapping[str, object]) -> str:
-    return manifest.canonical({key: value for key, value in recipe.items() if key != CONDITIONS})
+def _deciding(record: Mapping[str, object]) -> str:
+    return manifest.canonical({key: value for key, value in record.items() if key != CONDITIONS})

@@ -15,15 +15,12 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from portrait_lora.errors import InputError
 from portrait_lora.pictures import formats, heif, jpeg
 from portrait_lora.pictures.pixels import is_adobe_rgb, to_srgb
-from portrait_lora.records import Photo
-
-ImageArray = npt.NDArray[np.uint8]
+from portrait_lora.records import Photo, RGBImage
 
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "AVIF")
 """Formats decoded in this process; `heif` decodes HEIC in a separate one."""
@@ -90,7 +87,7 @@ def photos_in_subfolders(folder: Path) -> list[tuple[str, int]]:
 
 def load_photo(
     path: Path, max_side_px: int | None = None, *, max_pixels: int = MAX_PIXELS, quick: bool = False
-) -> tuple[Photo, ImageArray]:
+) -> tuple[Photo, RGBImage]:
     """The photo's record and its upright sRGB pixels, (H, W, 3) uint8.
 
     With `max_side_px` the longer side is reduced to at most that many pixels (a JPEG is then decoded
@@ -128,7 +125,7 @@ def load_photo(
         raise UnreadablePhoto(photo, "the file is damaged or truncated", remedy) from error
 
 
-def read_rgb(path: Path) -> ImageArray:
+def read_rgb(path: Path) -> RGBImage:
     """The whole picture, upright sRGB, (H, W, 3) uint8.  Raises UnreadablePhoto."""
     return load_photo(path)[1]
 
@@ -188,7 +185,7 @@ def _too_many_pixels(photo: Photo, max_pixels: int) -> UnreadablePhoto:
 
 def _decode(
     photo: Photo, image: Image.Image, max_side_px: int | None, slack: float
-) -> tuple[Photo, ImageArray]:
+) -> tuple[Photo, RGBImage]:
     width, height = image.size
     orientation = _orientation(image)
     full = (height, width) if orientation >= 5 else (width, height)

@@ -56,7 +56,7 @@ def _one(ctx: Context, path: Path, wanted: Target) -> str:
     from portrait_lora.generation.sample import conditions
     from portrait_lora.generation.schedulers import common_name
 
-    recipe = provenance.read_recipe(path)
+    recipe = provenance.read_record(path)
     if recipe.get(save.ACTION) == reframe.ACTION:
         return _told(cast(Mapping[str, float], recipe[reframe.MISSED]), wanted)
     image = similarity.read_rgb(path)
@@ -68,12 +68,12 @@ def _one(ctx: Context, path: Path, wanted: Target) -> str:
     if crop is None:
         return ""
     if crop.box_px == (0, 0, *picture.size):
-        return _told(crop.record, wanted)
-    changed = reframe.recipe_of(picture, recipe, crop, wanted)
+        return _told(crop.entry, wanted)
+    changed = reframe.record_of(picture, recipe, crop, wanted)
     made = reframe.apply(picture, changed)
     scheduler = common_name(str(recipe.get("scheduler", "")))
     save.write(made, path, changed | {save.CONDITIONS: conditions(ctx.family, 1, 0)}, sampler_name=scheduler)
-    return _told(crop.record, wanted)
+    return _told(crop.entry, wanted)
 
 
 def _told(missed: Mapping[str, float], wanted: Target) -> str:

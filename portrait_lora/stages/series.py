@@ -211,7 +211,7 @@ def _timed(ctx: Context, shots: Sequence[Shot], folder: Path, timings: dict[str,
     redo = "generate" in ctx.redo
     if wanted is None:
         return ctx.draw(ctx.selected, shots, folder, force=redo, on_drawn=note)
-    made = ctx.draw(ctx.selected, shots, folder, force=redo, on_drawn=note, framing=wanted.record)
+    made = ctx.draw(ctx.selected, shots, folder, force=redo, on_drawn=note, framing=wanted.entry)
     framing.reframed(ctx, made, wanted)
     return made
 

@@ -126,7 +126,7 @@ def vary(
         told: dict[str, object] = {"prompt": begun.prompt, "layers": dict(begun.layers), "seed": seed}
         told |= {"strength": strength, "base": ctx.base.label, "base_digest": ctx.base.digest}
         action = "vary" if opened.recipe else "reference"
-        recipe = edits.edit_recipe(action, opened.picture, opened.recipe, base, **told)
+        recipe = edits.edit_record(action, opened.picture, opened.recipe, base, **told)
         made = edits.apply_edit(pipe, opened.picture, recipe, ctx.base.resolution_px, sampler)
         target = _place(folder, f"{_stem(path, opened)}-vary", recipe)
         file = str(_write(ctx, made, target, recipe))
@@ -150,7 +150,7 @@ def _stem(path: Path, opened: Opened) -> str:
     return path.stem if opened.recipe else "reference"
 
 
-def _recipe_of_series(ctx: Context, name: str) -> save.Recipe:
+def _recipe_of_series(ctx: Context, name: str) -> save.Record:
     """The recipe with which the series would draw a shot (the first one, or the one of that name)."""
     shots = [s for s in ctx.shots if not name or s.name == name or s.name.split("-", 1)[-1] == name]
     if not shots:
@@ -165,7 +165,7 @@ def _recipe_of_series(ctx: Context, name: str) -> save.Recipe:
         adapter_scale=sampler.adapter_scale,
         adapter_digest=manifest.sha256_file(ctx.selected.path),
     )
-    told = save.recipe_of(portrait, ctx.base.label, ctx.base.digest, ctx.trigger)
+    told = save.record_of(portrait, ctx.base.label, ctx.base.digest, ctx.trigger)
     return told | extra_of(sampler)
 
 
@@ -194,7 +194,7 @@ def fix(
     shot = _changed(ctx, base, changes)
     sampler = remake.whole_sampler(base, find_style(ctx))
     pipe = drawing.open_pipeline(ctx.family, adapter_of(ctx, base), sampler)
-    best: tuple[float, Image.Image, save.Recipe] | None = None
+    best: tuple[float, Image.Image, save.Record] | None = None
     for k in range(1, tries + 1):
         told: dict[str, object] = {
             "prompt": shot.prompt,
@@ -206,7 +206,7 @@ def fix(
             "base": ctx.base.label,
             "base_digest": ctx.base.digest,
         }
-        recipe = edits.edit_recipe("fix", opened.picture, opened.recipe, base, **told)
+        recipe = edits.edit_record("fix", opened.picture, opened.recipe, base, **told)
         made = edits.apply_edit(pipe, opened.picture, recipe, ctx.base.resolution_px, sampler)
         after = _similarity(ctx, references, made)
         if after is not None and (best is None or after > best[0]):
@@ -247,7 +247,7 @@ def _edits_folder(opened: Opened) -> Path:
     return manifest.make_folder(opened.ctx.likeness.portraits(f"{series}-edits"))
 
 
-def _place(folder: Path, stem: str, recipe: save.Recipe) -> Path:
+def _place(folder: Path, stem: str, recipe: save.Record) -> Path:
     """The first file name with that beginning that is not taken, or that has just this edit already.
 
     An edit that was stopped, or is asked for again, does not get a second name.
@@ -258,7 +258,7 @@ def _place(folder: Path, stem: str, recipe: save.Recipe) -> Path:
     return path
 
 
-def _write(ctx: Context, picture: Image.Image, path: Path, recipe: save.Recipe) -> Path:
+def _write(ctx: Context, picture: Image.Image, path: Path, recipe: save.Record) -> Path:
     from portrait_lora.generation.sample import conditions
 
     save.write(picture, path, recipe | {save.CONDITIONS: conditions(ctx.family, 1, 0)})

@@ -29,7 +29,7 @@ class Opened:
     ctx: Context
     path: Path
     picture: Image.Image
-    recipe: save.Recipe | None
+    recipe: save.Record | None
 
 
 def open_picture(path: Path, likeness: Path | None, overrides: Sequence[str]) -> Opened:
@@ -45,9 +45,9 @@ def open_picture(path: Path, likeness: Path | None, overrides: Sequence[str]) ->
     consent.require_valid(root)
     picture = Image.fromarray(similarity.read_rgb(path))
     try:
-        recipe = provenance.read_recipe(path)
+        recipe = provenance.read_record(path)
     except ArtifactError as error:
-        if "no recipe" not in error.what:
+        if error.what != provenance.NO_RECORD:
             raise
         return Opened(ctx, path, picture, None)
     _refuse_tampered(path)
@@ -66,10 +66,12 @@ def _refuse_tampered(path: Path) -> None:
         )
 
 
-def recipe_of(opened: Opened) -> save.Recipe:
+def recipe_of(opened: Opened) -> save.Record:
     if opened.recipe is None:
         raise InputError(
-            "the picture carries no recipe", where=opened.path, needed="a PNG made by this program, unedited"
+            "the picture has no generation record",
+            where=opened.path,
+            needed="a PNG made by this program, unedited",
         )
     return opened.recipe
 

@@ -134,7 +134,7 @@ def _picture(path: Path, authorities: Path | None) -> Told:
             "a file of an unknown kind, or damaged", where=path, got=str(error)[:200], needed=needed
         ) from error
     try:
-        recipe: object = provenance.read_recipe(path)
+        recipe: object = provenance.read_record(path)
     except ArtifactError:
         recipe = None
     return {

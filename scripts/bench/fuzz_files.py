@@ -192,7 +192,7 @@ def _png() -> Kind:
     readers = {
         "mark": provenance.source_type,
         "studio": provenance.is_studio_picture,
-        "recipe": provenance.read_recipe,
+        "recipe": provenance.read_record,
         "inspect": inspect_file,
     }
     return Kind("PNG and XMP", "mutated.png", tuple(seeds), readers)

@@ -102,12 +102,12 @@ def drawn(ctx: Context, k: int = 0) -> list[Portrait]:
     """Candidate `k` of every shot, in a folder of its own per setting; what is there already stays."""
     settings, wanted = ctx.config.generate, framing.target(ctx)
     values = settings.model_dump(mode="json", exclude=LATER_KEYS | {"reframe", "reframe_limit"})
-    values |= later(settings) | (wanted.record if wanted else {})
+    values |= later(settings) | (wanted.entry if wanted else {})
     setting = manifest.digest(values)
     folder = ctx.likeness.portraits(f"branded-{setting[:10]}-{k}")
     if wanted is None:
         return ctx.draw(ctx.selected, series.candidates(ctx, k), folder)
-    portraits = ctx.draw(ctx.selected, series.candidates(ctx, k), folder, framing=wanted.record)
+    portraits = ctx.draw(ctx.selected, series.candidates(ctx, k), folder, framing=wanted.entry)
     framing.reframed(ctx, portraits, wanted)
     return portraits
 

@@ -16,8 +16,9 @@ from portrait_lora.dataset.curate import TooFewPhotos, curate
 from portrait_lora.dataset.duplicates import Looks
 from portrait_lora.dataset.subject import find_subject
 from portrait_lora.faces.analyzer import FaceAnalyzer
+from portrait_lora.records import RGBImage
 from portrait_lora.stages.configured import check_of, curate_of
-from scripts.evaluate.degradations import ImageArray, take
+from scripts.evaluate.degradations import take
 from scripts.rows import Row
 
 TARGET = 0.95
@@ -37,7 +38,7 @@ class Sizes:
     sets: int
 
 
-def jpeg(pixels: ImageArray, quality: int = 93) -> bytes:
+def jpeg(pixels: RGBImage, quality: int = 93) -> bytes:
     """The picture as a file."""
     out = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels)).save(out, "JPEG", quality=quality)

@@ -13,8 +13,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from portrait_lora.records import RGBImage
+
 Floats = npt.NDArray[np.float32]
-ImageArray = npt.NDArray[np.uint8]
 Drawn = tuple[Floats, Floats]
 """Colours (L, L, 3) in 0..255 and coverage (L, L) 0..1 of a thing in the middle of a square."""
 _SIDE: Final = 384
@@ -30,9 +31,7 @@ def face_hull(landmarks_px: npt.NDArray[np.floating], shape: tuple[int, ...]) ->
     return mask
 
 
-def covered(
-    image_rgb: ImageArray, landmarks_px: npt.NDArray[np.floating], share: float, seed: int
-) -> ImageArray:
+def covered(image_rgb: RGBImage, landmarks_px: npt.NDArray[np.floating], share: float, seed: int) -> RGBImage:
     """The picture with a thing that hides `share` of the face; at 0 it only touches."""
     rng = np.random.default_rng([seed, 23])
     face = face_hull(landmarks_px, image_rgb.shape)

@@ -18,12 +18,12 @@ import numpy as np
 import numpy.typing as npt
 
 from portrait_lora.faces.quality import source_px_per_aligned_px
+from portrait_lora.records import RGBImage
 from portrait_lora.synthetic.identity import sample_people
 from portrait_lora.synthetic.render import Render, render
 from portrait_lora.synthetic.scene import sample_scenes
 from scripts.evaluate.covering import covered
 
-ImageArray = npt.NDArray[np.uint8]
 Truth = Literal["bad", "good", "between"]
 SIZE_PX: Final = (448, 560)
 SOFT: Final = ("three-point lighting", "butterfly lighting", "high-key lighting", "golden hour lighting")
@@ -33,7 +33,7 @@ SOFT: Final = ("three-point lighting", "butterfly lighting", "high-key lighting"
 class Shot:
     """A studio photo with its truth in pixels."""
 
-    image_rgb: ImageArray
+    image_rgb: RGBImage
     keypoints_px: npt.NDArray[np.float32]
     box_xyxy_px: tuple[float, float, float, float]
     landmarks_px: npt.NDArray[np.float32]
@@ -43,7 +43,7 @@ class Shot:
         return source_px_per_aligned_px(self.keypoints_px)
 
 
-Spoil = Callable[[Shot, float], ImageArray]
+Spoil = Callable[[Shot, float], RGBImage]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,28 +80,28 @@ def shot_of(render: Render) -> Shot:
     return Shot(pixels, keypoints, (x0, y0, x1, y1), landmarks)
 
 
-def blur(shot: Shot, sigma_aligned_px: float) -> ImageArray:
+def blur(shot: Shot, sigma_aligned_px: float) -> RGBImage:
     """Out of focus."""
     return np.asarray(cv2.GaussianBlur(shot.image_rgb, (0, 0), sigma_aligned_px * shot.px_per_aligned_px))
 
 
-def _linear(image: ImageArray) -> npt.NDArray[np.float32]:
+def _linear(image: RGBImage) -> npt.NDArray[np.float32]:
     value = image.astype(np.float32) / 255
     return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
 
 
-def _encoded(linear: npt.NDArray[np.float32]) -> ImageArray:
+def _encoded(linear: npt.NDArray[np.float32]) -> RGBImage:
     value = np.clip(linear, 0, 1)
     srgb = np.where(value <= 0.0031308, value * 12.92, 1.055 * value ** (1 / 2.4) - 0.055)
     return np.rint(srgb * 255).astype(np.uint8)
 
 
-def expose(shot: Shot, stops: float) -> ImageArray:
+def expose(shot: Shot, stops: float) -> RGBImage:
     """More or less light on the sensor; what exceeds white is lost."""
     return _encoded(_linear(shot.image_rgb) * 2.0**stops)
 
 
-def side_light(shot: Shot, stops: float) -> ImageArray:
+def side_light(shot: Shot, stops: float) -> RGBImage:
     """One half of the face darker by `stops`, with a soft edge down its middle."""
     x0, _, x1, _ = shot.box_xyxy_px
     across = (np.arange(shot.image_rgb.shape[1]) - (x0 + x1) / 2) / (0.06 * (x1 - x0))
@@ -109,7 +109,7 @@ def side_light(shot: Shot, stops: float) -> ImageArray:
     return _encoded(_linear(shot.image_rgb) * shade[None, :, None].astype(np.float32))
 
 
-def lenses(shot: Shot, opacity: float) -> ImageArray:
+def lenses(shot: Shot, opacity: float) -> RGBImage:
     """Sunglasses: dark ovals over both eyes and a bridge, `opacity` 0..1."""
     left, right = shot.keypoints_px[0].astype(float), shot.keypoints_px[1].astype(float)
     apart = float(np.hypot(*(right - left)))
@@ -124,19 +124,19 @@ def lenses(shot: Shot, opacity: float) -> ImageArray:
     return np.rint(mixed).astype(np.uint8)
 
 
-def hide(shot: Shot, share: float) -> ImageArray:
+def hide(shot: Shot, share: float) -> RGBImage:
     """Something before the face that hides `share` of it; which thing depends on the picture."""
     return covered(shot.image_rgb, shot.landmarks_px, share, zlib.crc32(shot.image_rgb[::8, ::8].tobytes()))
 
 
-def cut(shot: Shot, share: float) -> ImageArray:
+def cut(shot: Shot, share: float) -> RGBImage:
     """The picture ends within the face: `share` of the face's width is missing (negative: room is left)."""
     x0, _, x1, _ = shot.box_xyxy_px
     end = round(x1 - share * (x1 - x0))
     return np.ascontiguousarray(shot.image_rgb[:, : max(end, 8)])
 
 
-def shrink_face(shot: Shot, face_px: float) -> ImageArray:
+def shrink_face(shot: Shot, face_px: float) -> RGBImage:
     """The face `face_px` tall in a picture as large as before: a person far away, on plain ground."""
     x0, y0, x1, y1 = shot.box_xyxy_px
     factor = face_px / max(x1 - x0, y1 - y0)
@@ -147,13 +147,13 @@ def shrink_face(shot: Shot, face_px: float) -> ImageArray:
     return np.asarray(cv2.copyMakeBorder(small, *borders, cv2.BORDER_REPLICATE))
 
 
-def shrink_picture(shot: Shot, short_px: float) -> ImageArray:
+def shrink_picture(shot: Shot, short_px: float) -> RGBImage:
     """A thumbnail whose shorter side is `short_px`."""
     factor = short_px / min(shot.image_rgb.shape[:2])
     return np.asarray(cv2.resize(shot.image_rgb, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA))
 
 
-def lean(shot: Shot, degrees: float) -> ImageArray:
+def lean(shot: Shot, degrees: float) -> RGBImage:
     """The picture turned counter-clockwise about the face, its ground repeated at the borders."""
     x0, y0, x1, y1 = shot.box_xyxy_px
     turn = cv2.getRotationMatrix2D(((x0 + x1) / 2, (y0 + y1) / 2), degrees, 1.0)
@@ -161,12 +161,12 @@ def lean(shot: Shot, degrees: float) -> ImageArray:
     return np.asarray(cv2.warpAffine(shot.image_rgb, turn, (width, height), borderMode=cv2.BORDER_REPLICATE))
 
 
-def as_taken(shot: Shot, _: float) -> ImageArray:
+def as_taken(shot: Shot, _: float) -> RGBImage:
     """Unchanged: the scene is what is degraded."""
     return shot.image_rgb
 
 
-def beside(shot: Shot, other: Shot, size_share: float) -> ImageArray:
+def beside(shot: Shot, other: Shot, size_share: float) -> RGBImage:
     """Somebody else to the right whose face is `size_share` as large as the subject's."""
     factor = (
         size_share

@@ -198,7 +198,7 @@ def changed_outside(path: Path, region: Region) -> float | None:
     if result.file is None:
         return None
     fixed = Path(result.file)
-    mask = edits.decode_mask(str(provenance.read_recipe(fixed)["mask_png"]))
+    mask = edits.decode_mask(str(provenance.read_record(fixed)["mask_png"]))
     return float((_pixels(path) != _pixels(fixed)).any(-1)[mask == 0].sum())
 
 

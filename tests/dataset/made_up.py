@@ -11,8 +11,8 @@ from PIL import Image
 
 from portrait_lora.config import CheckConfig, CurateConfig
 from portrait_lora.dataset.checks import move_face
-from portrait_lora.dataset.photos import ImageArray, load_photo
-from portrait_lora.records import Face, PhotoReport, readonly
+from portrait_lora.dataset.photos import load_photo
+from portrait_lora.records import Face, PhotoReport, RGBImage, readonly
 from portrait_lora.stages.configured import check_of, curate_of
 
 SIZE = (240, 300)  # W, H of a drawn picture
@@ -54,7 +54,7 @@ def made_up_face(
 
 def draw(
     seed: int = 0, size_px: tuple[int, int] = SIZE, clothes=(30, 40, 80), backdrop=(148, 148, 148)
-) -> ImageArray:
+) -> RGBImage:
     """A head with eyes and mouth over shoulders before a wall; the seed changes light and skin."""
     rng = np.random.default_rng(seed)
     width, height = size_px
@@ -76,7 +76,7 @@ def draw(
     return np.clip(image + (blotches + ramp + noise)[..., None], 0, 255).astype(np.uint8)
 
 
-def save(path: Path, pixels: ImageArray, **options) -> Path:
+def save(path: Path, pixels: RGBImage, **options) -> Path:
     """Write a picture in the format of its suffix and return its path."""
     Image.fromarray(pixels).save(path, **options)
     return path
@@ -90,12 +90,12 @@ class FixedFinder:
     def __init__(self, *faces: Face, size_px: tuple[int, int] = SIZE):
         self.faces, self.size_px, self.calls = faces, size_px, 0
 
-    def find(self, image_rgb: ImageArray) -> list[Face]:
+    def find(self, image_rgb: RGBImage) -> list[Face]:
         self.calls += 1
         scale = max(image_rgb.shape[:2]) / max(self.size_px)
         return [move_face(face, scale) for face in self.faces]
 
-    def covered_face(self, image_rgb: ImageArray) -> Face | None:
+    def covered_face(self, image_rgb: RGBImage) -> Face | None:
         return None
 
 

@@ -135,15 +135,15 @@ def test_pictures_differ_record_it_and_are_reproducible(
         sampler = replace(SAMPLER, identity=identity)
         path = generate(tiny_sd15, adapter, shots, tmp_path / str(number), sampler)[1].path
         assert np.abs(_picture(path) - _picture(usual[1].path)).max() > 0
-        recipe = provenance.read_recipe(path)
+        recipe = provenance.read_record(path)
         assert edits.sampler_of(recipe).identity == identity
         again = remake.remake(tiny_sd15, recipe, adapter, lambda _: None)
         assert remake.compare(Image.open(path), again, recipe).same
-    assert "identity_scale" not in provenance.read_recipe(usual[0].path)
+    assert "identity_scale" not in provenance.read_record(usual[0].path)
     bare = generate(tiny_sd15, None, shots[:1], tmp_path / "bare", replace(SAMPLER, identity=Identity(6.0)))[
         0
     ]
-    assert "identity_scale" not in provenance.read_recipe(bare.path)
+    assert "identity_scale" not in provenance.read_record(bare.path)
 
 
 def test_two_terms_need_the_bare_base(tiny_sd15: SD15, adapter: Adapter) -> None:

@@ -68,7 +68,7 @@ def test_a_preset_decides_scheduler_steps_guidance_and_lora(
         for p in (weak, accelerated)
     ]
     assert 0 < far[0] < far[1]
-    recipe = provenance.read_recipe(accelerated)
+    recipe = provenance.read_record(accelerated)
     assert recipe["preset"] == "hyper-sd15-4" and recipe["num_inference_steps"] == 4
     assert recipe["scheduler_arguments"] == {"timestep_spacing": "trailing"}
     again = remake.remake(tiny_sd15, recipe, adapter, lambda digest: accelerator)
@@ -94,7 +94,7 @@ def test_the_family_s_own_scheduler_set_otherwise(tmp_path: Path, shots: list[Sh
         generate(family, None, shots[:1], tmp_path / n, s)[0].path for n, s in (("a", own), ("b", quick))
     ]
     assert paths[0].read_bytes() != paths[1].read_bytes()
-    recipe = provenance.read_recipe(paths[1])
+    recipe = provenance.read_record(paths[1])
     assert remake.compare(
         Image.open(paths[1]), remake.remake(family, recipe, None, lambda d: None), recipe
     ).same

@@ -27,7 +27,7 @@ def portrait(tmp_path: Path) -> Path:
     pixels = np.linspace(0, 255, 64 * 64 * 3).reshape(64, 64, 3).astype(np.uint8)
     shot = Shot("01-classic", WORDS, "", (64, 64), 7, (("subject", "ohwx man"),))
     drawn = Portrait(path, shot, 2, 3.0, 1.0, "a" * 64)
-    save.save(Image.fromarray(pixels), drawn, save.recipe_of(drawn, "embedded", "b" * 64, "ohwx"))
+    save.save(Image.fromarray(pixels), drawn, save.record_of(drawn, "embedded", "b" * 64, "ohwx"))
     return path
 
 
@@ -42,13 +42,13 @@ def test_the_mark_stays_and_nothing_leaks(portrait: Path, tmp_path: Path, kind: 
         assert shown.format == kind.upper() and not shown.getexif()
         off = np.abs(np.asarray(shown.convert("RGB")).astype(int) - np.asarray(before.convert("RGB")))
     assert off.mean() < 4
-    with pytest.raises(ArtifactError, match="no recipe"):
-        provenance.read_recipe(copy)
+    with pytest.raises(ArtifactError, match="no generation record"):
+        provenance.read_record(copy)
 
 
 @pytest.mark.parametrize("kind", ["jpeg", "webp", "png"])
 def test_the_recipe_is_published_on_request(portrait: Path, tmp_path: Path, kind: Format) -> None:
-    (copy,) = publish([portrait], tmp_path / "out", kind, keep_names=True, with_recipe=True)
+    (copy,) = publish([portrait], tmp_path / "out", kind, keep_names=True, with_record=True)
     assert copy.stem == portrait.stem and provenance.source_type(copy) == "trainedAlgorithmicMedia"
     with Image.open(copy) as shown:
         comment = shown.getexif().get_ifd(0x8769).get(0x9286, b"") or b""

@@ -68,8 +68,8 @@ def test_the_reference_shows_at_its_strength_and_leaves_nothing_behind(
     away = [np.abs(_pixels(path) - _pixels(plain[0])).mean() for path in (half[0], full[0])]
     assert 0 < away[0] < away[1]
 
-    recipe = provenance.read_recipe(full[1])
-    assert recipe["style_reference_scale"] == 1.0 and "style_reference_sha256" not in provenance.read_recipe(
+    recipe = provenance.read_record(full[1])
+    assert recipe["style_reference_scale"] == 1.0 and "style_reference_sha256" not in provenance.read_record(
         plain[0]
     )
     assert str(files[0].parent) not in str(recipe) and "mood" not in str(recipe)
@@ -82,7 +82,7 @@ def test_the_reference_shows_at_its_strength_and_leaves_nothing_behind(
         remake.remake(tiny_sd15, recipe, adapter, lambda digest: None)
 
     source = Image.open(full[0]).convert("RGB")
-    edit = edits.edit_recipe("vary", source, recipe, recipe, seed=5, strength=0.6)
+    edit = edits.edit_record("vary", source, recipe, recipe, seed=5, strength=0.6)
     sampler = remake.whole_sampler(edit, known.get)
     pipe = open_pipeline(tiny_sd15, adapter, sampler)
     over = edits.apply_edit(pipe, source, edit, 64, sampler)
@@ -180,7 +180,7 @@ def test_other_families_that_take_a_reference(
     assert np.abs(_pixels(plain) - _pixels(with_it)).mean() > 0
     assert draw("after", None).read_bytes() == plain.read_bytes()
     known = dict(zip(styled.digests.values(), (styled.picture, styled.adapter, styled.encoder), strict=True))
-    recipe = provenance.read_recipe(with_it)
+    recipe = provenance.read_record(with_it)
     assert remake.compare(Image.open(with_it), remake.remake(family, recipe, None, known.get), recipe).same
 
 

@@ -98,7 +98,7 @@ def test_the_crop_is_the_last_edit_and_reproducible(
     face = drawn_face.face(32, 26, 26)
     wanted = Target(0.42, 0.62, 1.25)
     assert stage.reframed(_context(tiny_sd15, face), portraits, wanted) == []
-    recipe: dict[str, Any] = provenance.read_recipe(portraits[0].path)
+    recipe: dict[str, Any] = provenance.read_record(portraits[0].path)
     assert recipe[save.ACTION] == "reframe" and recipe["framing"]["head_height"] == 0.62
     assert [step["action"] for step in save.history(recipe)] == ["generate", "reframe"]
     assert provenance.source_type(portraits[0].path) == "trainedAlgorithmicMedia"
@@ -109,7 +109,7 @@ def test_the_crop_is_the_last_edit_and_reproducible(
 
     kept = [p.path.read_bytes() for p in portraits]
     assert kept[0] != plain[0]
-    generate(tiny_sd15, adapter, shots[:2], folder, sampler, batch_size=2, framing=wanted.record)
+    generate(tiny_sd15, adapter, shots[:2], folder, sampler, batch_size=2, framing=wanted.entry)
     stage.reframed(_context(tiny_sd15, face), portraits, wanted)
     assert [p.path.read_bytes() for p in portraits] == kept  # neither drawn nor cropped twice
     generate(tiny_sd15, adapter, shots[:2], folder, sampler, batch_size=2)

@@ -40,17 +40,17 @@ def test_reproduced_bit_for_bit(
 ) -> None:
     portraits = generate(tiny_sd15, adapter, shots, tmp_path, SAMPLER, batch_size=batch_size)
     for portrait in portraits:
-        recipe = provenance.read_recipe(portrait.path)
+        recipe = provenance.read_record(portrait.path)
         again = remake.remake(tiny_sd15, recipe, adapter, _none)
         verdict = remake.compare(_read(portrait.path), again, recipe)
         assert verdict.same and verdict.psnr_db is None and verdict.changed_pixels == 0
-    sizes = [provenance.read_recipe(p.path)["made"]["batch_size"] for p in portraits]  # type: ignore[index]
+    sizes = [provenance.read_record(p.path)["made"]["batch_size"] for p in portraits]  # type: ignore[index]
     assert sizes == ([1] * 3 if batch_size == 1 else [2, 2, 1])
 
 
 def test_a_difference_is_measured_and_explained(tiny_sd15: SD15, shots: list[Shot], tmp_path: Path) -> None:
     path = generate(tiny_sd15, None, shots[:1], tmp_path, SAMPLER)[0].path
-    recipe = provenance.read_recipe(path)
+    recipe = provenance.read_record(path)
     picture = _read(path)
     touched = picture.copy()
     touched.putpixel((3, 3), (255, 0, 255))
@@ -64,7 +64,7 @@ def test_another_base_and_a_damaged_recipe_are_refused(
     tiny_sd15: SD15, shots: list[Shot], tmp_path: Path
 ) -> None:
     path = generate(tiny_sd15, None, shots[:1], tmp_path, SAMPLER)[0].path
-    recipe = provenance.read_recipe(path)
+    recipe = provenance.read_record(path)
     with pytest.raises(ArtifactError, match="another base"):
         remake.remake(tiny_sd15, recipe | {"base_digest": "0" * 64}, None, _none)
     for key in ("size_px", "seed", "layers", "guidance_scale"):
@@ -73,12 +73,12 @@ def test_another_base_and_a_damaged_recipe_are_refused(
 
 
 def _fixed(
-    family: SD15, adapter: Adapter, source: Image.Image, base: save.Recipe, seed: int
-) -> tuple[Image.Image, save.Recipe, np.ndarray]:
+    family: SD15, adapter: Adapter, source: Image.Image, base: save.Record, seed: int
+) -> tuple[Image.Image, save.Record, np.ndarray]:
     mask = np.zeros((64, 64), np.uint8)
     mask[20:34, 10 + seed : 40 + seed] = 255
     settings = {"seed": seed, "strength": 0.6, "region": "eyes", "mask_png": edits.encode_mask(mask)}
-    recipe = edits.edit_recipe("fix", source, base, base, **settings)
+    recipe = edits.edit_record("fix", source, base, base, **settings)
     pipe = drawing.open_pipeline(family, adapter, edits.sampler_of(base))
     return edits.apply_edit(pipe, source, recipe, 64), recipe, mask
 
@@ -87,7 +87,7 @@ def test_a_fix_changes_nothing_outside_its_mask_and_is_reproducible(
     tiny_sd15: SD15, adapter: Adapter, shots: list[Shot], tmp_path: Path
 ) -> None:
     path = generate(tiny_sd15, adapter, shots[:1], tmp_path, SAMPLER)[0].path
-    base, source = provenance.read_recipe(path), _read(path)
+    base, source = provenance.read_record(path), _read(path)
     for seed in range(5):
         fixed, recipe, mask = _fixed(tiny_sd15, adapter, source, base, seed)
         changed = (np.asarray(fixed) != np.asarray(source)).any(-1)
@@ -107,11 +107,11 @@ def test_a_variation_keeps_the_composition_as_its_strength_says(tmp_path: Path) 
     family = open_family(resolve_base("embedded"))
     shot = Shot("one", "frontal headshot of a woman, grey seamless backdrop", "", (128, 128), 3, ())
     path = generate(family, None, [shot], tmp_path, make_sampler(6, 2.0))[0].path
-    base, source = provenance.read_recipe(path), _read(path)
+    base, source = provenance.read_record(path), _read(path)
     pipe = drawing.open_pipeline(family, None, edits.sampler_of(base))
     away = []
     for strength in (0.2, 0.9):
-        recipe = edits.edit_recipe("vary", source, base, base, seed=5, strength=strength)
+        recipe = edits.edit_record("vary", source, base, base, seed=5, strength=strength)
         varied = edits.apply_edit(pipe, source, recipe, 128)
         away.append(float(np.abs(np.asarray(varied, float) - np.asarray(source, float)).mean()))
     assert 1.5 * away[0] < away[1]
@@ -121,9 +121,9 @@ def test_a_variation_is_reproduced_only_over_its_own_picture(
     tiny_sd15: SD15, adapter: Adapter, shots: list[Shot], tmp_path: Path
 ) -> None:
     path = generate(tiny_sd15, adapter, shots[:1], tmp_path, make_sampler(6, 2.0))[0].path
-    base, source = provenance.read_recipe(path), _read(path)
+    base, source = provenance.read_record(path), _read(path)
     pipe = drawing.open_pipeline(tiny_sd15, adapter, edits.sampler_of(base))
-    recipe = edits.edit_recipe("vary", source, base, base, seed=5, strength=0.4)
+    recipe = edits.edit_record("vary", source, base, base, seed=5, strength=0.4)
     varied = edits.apply_edit(pipe, source, recipe, 64)
     again = remake.remake(tiny_sd15, recipe, adapter, _none)
     assert remake.compare(varied, again, recipe).same
@@ -143,8 +143,8 @@ def test_schedulers_by_name(tiny_sd15: SD15, shots: list[Shot], tmp_path: Path) 
 
     own, euler = draw(""), draw("euler")
     assert (np.asarray(_read(own)) != np.asarray(_read(euler))).any()
-    recipe = provenance.read_recipe(euler)
-    assert recipe["scheduler"] == "euler" and "scheduler" not in provenance.read_recipe(own)
+    recipe = provenance.read_record(euler)
+    assert recipe["scheduler"] == "euler" and "scheduler" not in provenance.read_record(own)
     assert remake.compare(_read(euler), remake.remake(tiny_sd15, recipe, None, _none), recipe).same
     assert remake.compare(_read(own), _read(draw("")), {}).same
     with pytest.raises(InputError, match="unknown scheduler"):
@@ -163,7 +163,7 @@ def test_a_style_adapter_beside_the_identity(
     path = generate(tiny_sd15, adapter, shots[:1], tmp_path / "a", replace(SAMPLER, style=style))[0].path
     bare = generate(tiny_sd15, adapter, shots[:1], tmp_path / "b", SAMPLER)[0].path
     assert (np.asarray(_read(path)) != np.asarray(_read(bare))).any()
-    recipe = provenance.read_recipe(path)
+    recipe = provenance.read_record(path)
     with pytest.raises(InputError, match="style adapter of this picture is not at hand"):
         remake.remake(tiny_sd15, recipe, adapter, _none)
     again = remake.remake(tiny_sd15, recipe, adapter, lambda digest: adapter.path)

@@ -63,9 +63,9 @@ def test_the_bare_base_answers_the_empty_prompt_on_request(
     from_base = replace(SAMPLER, unconditional="base")
     unguided = generate(tiny_sd15, adapter, shots[:1], tmp_path / "base", from_base)[0]
     usual = generate(tiny_sd15, adapter, shots[:1], tmp_path / "usual", SAMPLER)[0]
-    recipe = provenance.read_recipe(unguided.path)
+    recipe = provenance.read_record(unguided.path)
     assert recipe is not None and recipe["unconditional"] == "base"
-    assert "unconditional" not in (provenance.read_recipe(usual.path) or {})
+    assert "unconditional" not in (provenance.read_record(usual.path) or {})
     assert np.abs(_pixels([unguided]) - _pixels([usual])).max() > 1
 
 
@@ -100,7 +100,7 @@ def test_each_picture_records_how_it_was_generated(
         in portrait.path.read_bytes()
     )
     assert not provenance.is_studio_picture(portrait.path)
-    recipe = provenance.read_recipe(portrait.path)
+    recipe = provenance.read_record(portrait.path)
     assert recipe["prompt"] == shots[0].prompt and recipe["seed"] == shots[0].seed
     assert recipe["adapter_sha256"] == portrait.adapter_digest is not None
     sidecar = json.loads(portrait.path.with_suffix(".json").read_text())

@@ -45,7 +45,7 @@ def test_a_branded_best_of_two_is_sealed_checked_and_recorded(generated: tuple[P
     assert result.portraits == len(pictures) == 2
     chosen = json.loads((series / "choices.json").read_text())
     for path in pictures:
-        written = provenance.read_recipe(path)
+        written = provenance.read_record(path)
         assert written["seed"] == chosen[path.stem]
         assert "navy suit, grey seamless backdrop, three-point lighting" in str(written["prompt"])
     checks = json.loads((series / "checklist.json").read_text())
@@ -108,7 +108,7 @@ def test_variations_and_a_reference(portrait: Path, journey: Journey, tmp_path: 
     change = {"lighting": "rim lighting"}
     result = editing.vary(portrait, None, SMALL, strength=0.4, count=2, changes=change)
     files = [Path(one.file) for one in result.made]
-    written = provenance.read_recipe(files[0])
+    written = provenance.read_record(files[0])
     assert "rim lighting" in str(written["prompt"]) and written["action"] == "vary"
     assert editing.reproduce(files[1], None, None, SMALL).same
     root = portrait.parents[2]
@@ -129,7 +129,7 @@ def test_bad_pictures_are_distinguished(portrait: Path, tmp_path: Path) -> None:
     Image.fromarray(np.full((128, 128, 3), 90, np.uint8)).save(blank)
     with pytest.raises(InputError, match="no likeness folder"):
         editing.reproduce(blank, None, None, SMALL)
-    with pytest.raises(InputError, match="no recipe"):
+    with pytest.raises(InputError, match="no generation record"):
         editing.reproduce(blank, root, None, SMALL)
     with pytest.raises(InputError, match="no face"):
         editing.vary(blank, root, SMALL, strength=0.4, count=1, changes={})
@@ -183,13 +183,13 @@ def test_a_brand_s_framing_is_cropped_to_and_reproducible(
     overrides = [*SMALL, f"generate.brand={brand}", "generate.reframe=true", "generate.reframe_limit=1.6"]
     series = Path(recipe.generate(folder, overrides=overrides).of(GenerateResult).folder)
     pictures = sorted(series.glob("*.png"))
-    recipes = [provenance.read_recipe(path) for path in pictures]
+    recipes = [provenance.read_record(path) for path in pictures]
     cropped = [path for path, one in zip(pictures, recipes, strict=True) if one.get("action") == "reframe"]
     assert cropped and manifest.verify(series) is not None
     assert editing.reproduce(cropped[0], None, None, overrides).same
     varied = editing.vary(cropped[0], None, overrides, strength=0.3, count=1, changes={})
     again = Path(varied.made[0].file)
-    assert "box_px" not in provenance.read_recipe(again)
+    assert "box_px" not in provenance.read_record(again)
     assert editing.reproduce(again, None, None, overrides).same
     with pytest.raises(ConfigError, match="no framing to crop to"):
         recipe.generate(folder, overrides=[*SMALL, "generate.brand=example", "generate.reframe=true"])

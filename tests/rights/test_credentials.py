@@ -52,7 +52,7 @@ def test_signed_read_and_unchanged_to_the_eye(
     file.write_bytes(after)
     assert provenance.source_type(file) == "trainedAlgorithmicMedia"
     if kind == "PNG":
-        assert provenance.read_recipe(file) == {"prompt": "secret words", "seed": 4}
+        assert provenance.read_record(file) == {"prompt": "secret words", "seed": 4}
     manifest = credentials.read(after, kind)
     assert (
         manifest is not None

@@ -60,7 +60,7 @@ def test_reframed_portraits_are_scored_as_delivered(
     folder = ctx.likeness.portraits(ctx.series)
     pictures = sorted(folder.glob("*.png"))
     assert {p.name: _digest(p) for p in pictures} == scored and len(scored) == 2
-    assert [provenance.read_recipe(p)["action"] for p in pictures] == ["reframe", "reframe"]
+    assert [provenance.read_record(p)["action"] for p in pictures] == ["reframe", "reframe"]
     manifest.verify(folder)
     assert skipped == list(STAGES)
 
@@ -74,7 +74,7 @@ def test_the_best_of_several_are_scored_as_delivered(copy: Path, monkeypatch: py
     assert skipped == list(STAGES)
     chosen = json.loads((folder / series.CHOICES).read_text())
     assert {p.shot.name: p.shot.seed for p in series.delivered(ctx)} == chosen
-    seeds = {p.stem: provenance.read_recipe(p)["seed"] for p in folder.glob("*.png")}
+    seeds = {p.stem: provenance.read_record(p)["seed"] for p in folder.glob("*.png")}
     assert seeds == chosen
 
 

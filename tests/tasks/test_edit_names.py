@@ -14,9 +14,9 @@ from portrait_lora.tasks import edit
 def test_an_edit_that_was_stopped_does_not_get_a_second_name(tmp_path: Path) -> None:
     shot = Shot("01-classic", "portrait", "", (8, 8), 7, (("subject", "ohwx man"),))
     fixed = Portrait(tmp_path / "x.png", shot, 2, 3.0, 1.0, "a" * 64)
-    recipe = save.recipe_of(fixed, "embedded", "b" * 64, "ohwx") | {save.ACTION: "fix", "seed": 8}
+    recipe = save.record_of(fixed, "embedded", "b" * 64, "ohwx") | {save.ACTION: "fix", "seed": 8}
 
-    def place(recipe: save.Recipe) -> str:
+    def place(recipe: save.Record) -> str:
         return edit._place(tmp_path, "01-eyes", recipe).name
 
     first = tmp_path / place(recipe)

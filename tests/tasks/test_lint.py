@@ -165,7 +165,7 @@ def test_a_free_prompt_is_drawn_noticed_and_scored(
     assert "(astronaut:1.3)" in text and "the base does not know" in text
     name = Path(summary["folder"]).name
     assert summary["portraits"] == 1 and (folder / "portraits" / f"{name}.yaml").is_file()
-    recipe = provenance.read_recipe(next(Path(summary["folder"]).glob("01-*.png")))
+    recipe = provenance.read_record(next(Path(summary["folder"]).glob("01-*.png")))
     assert str(recipe["prompt"]).endswith(" as an astronaut") and "ohwx" in str(recipe["prompt"])
     assert (folder / "portraits" / "headshots" / "contact_sheet.jpg").is_file(), "other series stay"
     assert run("generate", folder, "--prompt", "x", "--series", "drift") == 2

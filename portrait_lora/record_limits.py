@@ -1,4 +1,4 @@
-"""What the numbers of a recipe may be: a stranger's picture decides neither memory nor threads nor time."""
+"""Limits on a generation record, so that an untrusted picture cannot exhaust memory, threads or time."""
 
 from __future__ import annotations
 
@@ -84,13 +84,13 @@ _CONDITIONS: Final[Mapping[str, tuple[_Check, str]]] = {
 }
 
 
-def refuse(recipe: Mapping[str, object], where: object = "") -> None:
-    """`ArtifactError` for a value that no picture of this program has; the recipes of its parents count too.
+def refuse(record: Mapping[str, object], where: object = "") -> None:
+    """`ArtifactError` for a value that no picture of this program has, in the record or in its parents'.
 
-    What is missing is not judged: an older program may not have written it.
+    Missing keys are accepted: an older version may not have written them.
     """
     edits = 0
-    current: object = recipe
+    current: object = record
     while current is not None:
         if not isinstance(current, Mapping) or (edits := edits + 1) > _MAX_EDITS:
             _damaged(where, "parent", current, f"at most {_MAX_EDITS} edits")
@@ -108,12 +108,12 @@ def _within(values: Mapping[str, object], limits: Mapping[str, tuple[_Check, str
             _damaged(where, key, values[key], needed)
 
 
-def _fits(recipe: Mapping[str, object], conditions: Mapping[str, object], where: object) -> None:
+def _fits(record: Mapping[str, object], conditions: Mapping[str, object], where: object) -> None:
     """The batch in memory, and the picture in the batch."""
     size, index = cast(int, conditions.get("batch_size", 1)), cast(int, conditions.get("batch_index", 0))
     if index >= size:
         _damaged(where, "batch_index", index, f"below the batch size of {size}")
-    pixels = size * math.prod(cast(list[int], recipe.get("size_px", [])))
+    pixels = size * math.prod(cast(list[int], record.get("size_px", [])))
     if pixels > MAX_PIXELS:
         _damaged(where, "batch_size", f"{pixels} pixels in a batch", f"at most {MAX_PIXELS}")
 

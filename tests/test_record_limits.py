@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from portrait_lora import provenance, recipe_limits
+from portrait_lora import provenance, record_limits
 from portrait_lora.errors import ArtifactError
 
 GOOD: dict[str, Any] = {
@@ -80,15 +80,15 @@ FORGED: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("case", FORGED)
 def test_a_forged_recipe_is_refused(case: str) -> None:
     with pytest.raises(ArtifactError, match="the generation record of the picture is damaged"):
-        recipe_limits.refuse(FORGED[case], "a.png")
+        record_limits.refuse(FORGED[case], "a.png")
 
 
 def test_a_recipe_of_ours_passes() -> None:
-    recipe_limits.refuse(GOOD)
-    recipe_limits.refuse(
+    record_limits.refuse(GOOD)
+    record_limits.refuse(
         forged(parent=GOOD, action="fix", strength=0.3, mask_png="AAAA", box_px=[0, 0, 1.5, 2])
     )
-    recipe_limits.refuse({"seed": 1})
+    record_limits.refuse({"seed": 1})
 
 
 def test_edits_upon_edits_end() -> None:
@@ -96,17 +96,17 @@ def test_edits_upon_edits_end() -> None:
     for _ in range(70):
         recipe = forged(parent=recipe)
     with pytest.raises(ArtifactError, match="at most 64"):
-        recipe_limits.refuse(recipe)
+        record_limits.refuse(recipe)
 
 
 def test_the_door_of_pictures_refuses_it(tmp_path: Path) -> None:
     for recipe in (GOOD, FORGED["a million threads"]):
         Image.new("RGB", (8, 8)).save(tmp_path / "a.png", pnginfo=provenance.png_info(recipe))
         if recipe is GOOD:
-            assert provenance.read_recipe(tmp_path / "a.png") == GOOD
+            assert provenance.read_record(tmp_path / "a.png") == GOOD
             continue
         with pytest.raises(ArtifactError, match=r"a\.png.*threads: got 1000000; needed 0 to 1024"):
-            provenance.read_recipe(tmp_path / "a.png")
+            provenance.read_record(tmp_path / "a.png")
 
 
 def test_nothing_is_drawn_after_a_forged_recipe() -> None:
