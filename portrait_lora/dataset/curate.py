@@ -14,7 +14,14 @@ import numpy as np
 from portrait_lora import log
 from portrait_lora.dataset import coverage as cover
 from portrait_lora.dataset.checks import move_face, unreadable
-from portrait_lora.dataset.duplicates import Look, Looks, linked, look_of, same_picture, sharper
+from portrait_lora.dataset.duplicates import (
+    Fingerprint,
+    Fingerprints,
+    fingerprint_of,
+    linked,
+    same_picture,
+    sharper,
+)
 from portrait_lora.dataset.photos import UnreadablePhoto, load_photo
 from portrait_lora.dataset.subject import find_subject, unit_mean
 from portrait_lora.dataset.surroundings import colour_groups
@@ -58,17 +65,17 @@ def curate(
     reports: Sequence[PhotoReport],
     settings: CurateSettings,
     *,
-    looks: Looks | None = None,
+    fingerprints: Fingerprints | None = None,
     load: Loader | None = None,
 ) -> CuratedSet:
     """Add `near_duplicate`, `other_person` and `surplus` findings and split the remaining photos.
 
     `kept` (for training), `holdout` and `rejected` are disjoint and together are all of `reports`.
-    Photos that are not in `looks` are opened with `load`, which returns upright RGB pixels at any size; one
-    that has become unreadable since the check is rejected as such.  Raises TooFewPhotos (exit code 3).
+    Photos that are not in `fingerprints` are opened with `load`, which returns upright RGB pixels, any size;
+    one that has become unreadable since the check is rejected as such.  Raises TooFewPhotos (exit code 3).
     """
     _one_embedder(reports)
-    reports, seen = _look_at(reports, looks or Looks(), load or _load)
+    reports, seen = _fingerprint_all(reports, fingerprints or Fingerprints(), load or _load)
     marked = _mark_duplicates(reports, seen, settings)
     marked = _mark_others(marked, settings)
     usable = [i for i, r in enumerate(marked) if r.accepted]
@@ -84,14 +91,17 @@ def curate(
 
 
 def _split(
-    marked: list[PhotoReport], usable: list[int], looks: list[Look | None], settings: CurateSettings
+    marked: list[PhotoReport],
+    usable: list[int],
+    fingerprints: list[Fingerprint | None],
+    settings: CurateSettings,
 ) -> CuratedSet:
     accepted = [marked[i] for i in usable]
     limits = (settings.duplicate_frame, settings.duplicate_face, settings.duplicate_embedding)
-    close = linked([looks[i] for i in usable], limits)
+    close = linked([fingerprints[i] for i in usable], limits)
     held = set(choose_holdout(accepted, holdout_count(len(accepted)), close))
     faces = [r.face for r in accepted if r.face is not None]
-    around = [look.surroundings for i in usable if (look := looks[i]) is not None]
+    around = [fingerprint.surroundings for i in usable if (fingerprint := fingerprints[i]) is not None]
     return CuratedSet(
         kept=tuple(r for i, r in enumerate(accepted) if i not in held),
         rejected=tuple(r for r in marked if not r.accepted),
@@ -113,25 +123,25 @@ def _load(report: PhotoReport) -> RGBImage:
     return load_photo(report.photo.path, LOOK_SIDE_PX, max_pixels=max(1, width * height))[1]
 
 
-def _look_at(
-    reports: Sequence[PhotoReport], known: Looks, load: Loader
-) -> tuple[list[PhotoReport], list[Look | None]]:
-    """The look of every accepted photo; photos that were removed or changed are now `unreadable`."""
-    after, looks = list(reports), [known.of(r.photo) if r.accepted else None for r in reports]
+def _fingerprint_all(
+    reports: Sequence[PhotoReport], known: Fingerprints, load: Loader
+) -> tuple[list[PhotoReport], list[Fingerprint | None]]:
+    """The fingerprint of every accepted photo; photos that were removed or changed are now `unreadable`."""
+    after, fingerprints = list(reports), [known.of(r.photo) if r.accepted else None for r in reports]
     for i, report in enumerate(reports):
-        if looks[i] is None and report.accepted and report.face is not None:
+        if fingerprints[i] is None and report.accepted and report.face is not None:
             try:
-                looks[i] = _look(report, load)
+                fingerprints[i] = _fingerprint(report, load)
             except UnreadablePhoto as error:
                 after[i] = unreadable(error)
-    return after, looks
+    return after, fingerprints
 
 
-def _look(report: PhotoReport, load: Loader) -> Look:
+def _fingerprint(report: PhotoReport, load: Loader) -> Fingerprint:
     assert report.face is not None
     image = load(report)
     scale = max(image.shape[:2]) / max(report.photo.size_px)
-    return look_of(report.photo, image, move_face(report.face, scale))
+    return fingerprint_of(report.photo, image, move_face(report.face, scale))
 
 
 def with_finding(report: PhotoReport, finding: Finding) -> PhotoReport:
@@ -142,23 +152,23 @@ def with_finding(report: PhotoReport, finding: Finding) -> PhotoReport:
 
 
 def _mark_duplicates(
-    reports: list[PhotoReport], looks: list[Look | None], settings: CurateSettings
+    reports: list[PhotoReport], fingerprints: list[Fingerprint | None], settings: CurateSettings
 ) -> list[PhotoReport]:
     """Keep the sharpest of each group of near-duplicates; the others' findings name it."""
     limits = (settings.duplicate_frame, settings.duplicate_face, settings.duplicate_embedding)
     kept: list[int] = []
     beaten_by: dict[int, tuple[int, float]] = {}
-    for i, look in enumerate(looks):
-        if look is None:
+    for i, fingerprint in enumerate(fingerprints):
+        if fingerprint is None:
             continue
         winner = i
         for j in list(kept):
-            other = looks[j]
+            other = fingerprints[j]
             assert other is not None
-            likeness = same_picture(look, other, limits)
+            likeness = same_picture(fingerprint, other, limits)
             if likeness is None:
                 continue
-            better, worse = (winner, j) if sharper(looks[winner], other) else (j, winner)
+            better, worse = (winner, j) if sharper(fingerprints[winner], other) else (j, winner)
             beaten_by[worse] = (better, likeness)
             winner = better
             if worse in kept:
@@ -199,12 +209,12 @@ def _mark_others(reports: list[PhotoReport], settings: CurateSettings) -> list[P
 
 
 def _mark_surplus(
-    reports: list[PhotoReport], looks: list[Look | None], settings: CurateSettings
+    reports: list[PhotoReport], fingerprints: list[Fingerprint | None], settings: CurateSettings
 ) -> list[PhotoReport]:
     """Keep `max_photos`: cycling over the cells of yaw × pitch × expression, within a cell from the outfit
     with the fewest kept photos, then the sharpest."""
     usable = [i for i, r in enumerate(reports) if r.accepted]
-    outfits = _outfits(usable, looks)
+    outfits = _outfits(usable, fingerprints)
     chosen: set[int] = set()
     held: Counter[tuple[str, ...]] = Counter()
     while len(chosen) < settings.max_photos:
@@ -229,15 +239,15 @@ def _mark_surplus(
     return marked
 
 
-def _outfits(usable: Sequence[int], looks: Sequence[Look | None]) -> dict[int, str]:
+def _outfits(usable: Sequence[int], fingerprints: Sequence[Fingerprint | None]) -> dict[int, str]:
     """A name for the outfit of every usable photo; "" if none is visible."""
     shown: list[int] = []
     colours: list[tuple[float, float, float]] = []
     for i in usable:
-        look = looks[i]
-        if look is not None and look.surroundings.clothes_lab is not None:
+        fingerprint = fingerprints[i]
+        if fingerprint is not None and fingerprint.surroundings.clothes_lab is not None:
             shown.append(i)
-            colours.append(look.surroundings.clothes_lab)
+            colours.append(fingerprint.surroundings.clothes_lab)
     names = dict.fromkeys(usable, "")
     for number, group in enumerate(colour_groups(colours) if colours else []):
         names |= {shown[place]: f"outfit {number}" for place in group}

@@ -44,8 +44,8 @@ CLOSE_EMBEDDING: Final = 0.80
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """A photo's descriptor: normalised small pixels of the frame and of the aligned face."""
+class Fingerprint:
+    """A photo's fingerprint: normalised small pixels of the frame and of the aligned face."""
 
     photo: Photo
     frame: FloatArray  # (FRAME_SIDE²,) zero mean, unit norm
@@ -59,12 +59,12 @@ class Look:
     surroundings: Surroundings
 
 
-def look_of(photo: Photo, image_rgb: RGBImage, face: Face) -> Look:
-    """The look of a picture; `face` is in its pixels, `photo` has the full size."""
+def fingerprint_of(photo: Photo, image_rgb: RGBImage, face: Face) -> Fingerprint:
+    """The fingerprint of a picture; `face` is in its pixels, `photo` has the full size."""
     crop = np.asarray(aligned_crop(image_rgb, face.keypoints_px, 112), dtype=np.uint8)
     aligned, inside = aligned_luma(image_rgb, face.keypoints_px)
     width, height = photo.size_px
-    return Look(
+    return Fingerprint(
         photo=photo,
         frame=_normalised(image_rgb, FRAME_SIDE),
         face=_normalised(crop, FACE_SIDE),
@@ -78,18 +78,18 @@ def look_of(photo: Photo, image_rgb: RGBImage, face: Face) -> Look:
     )
 
 
-class Looks:
-    """The looks of photos, computed while their pixels are in memory, so that no file is decoded twice."""
+class Fingerprints:
+    """The fingerprints of photos, computed while pixels are in memory, so that no file is decoded twice."""
 
     def __init__(self) -> None:
-        self._taken: dict[tuple[Path, str], Look] = {}
+        self._taken: dict[tuple[Path, str], Fingerprint] = {}
 
     def see(self, photo: Photo, image_rgb: RGBImage, face: Face) -> None:
-        """Store the look of a picture; `face` is in its pixels."""
-        self._taken[photo.path, photo.sha256] = look_of(photo, image_rgb, face)
+        """Store the fingerprint of a picture; `face` is in its pixels."""
+        self._taken[photo.path, photo.sha256] = fingerprint_of(photo, image_rgb, face)
 
-    def of(self, photo: Photo) -> Look | None:
-        """The look of exactly these bytes; None if unknown."""
+    def of(self, photo: Photo) -> Fingerprint | None:
+        """The fingerprint of exactly these bytes; None if unknown."""
         return self._taken.get((photo.path, photo.sha256))
 
 
@@ -101,7 +101,7 @@ def _normalised(image_rgb: RGBImage, side: int) -> FloatArray:
     return np.asarray(flat / max(float(np.linalg.norm(flat)), 1e-6), dtype=np.float32)
 
 
-def same_picture(a: Look, b: Look, limits: tuple[float, float, float]) -> float | None:
+def same_picture(a: Fingerprint, b: Fingerprint, limits: tuple[float, float, float]) -> float | None:
     """The correlation of frames, or of registered faces, when `a` and `b` are near-duplicates, else None.
 
     `limits` are the minimum correlation of frames (and of registered faces), of aligned faces, and the
@@ -123,7 +123,7 @@ def same_picture(a: Look, b: Look, limits: tuple[float, float, float]) -> float 
     return fit if fit >= least_fit else None
 
 
-def resemblance(a: Look, b: Look) -> float:
+def resemblance(a: Fingerprint, b: Fingerprint) -> float:
     """Correlation of the registered faces of two photos, 0..1, also mirrored; 0 when they are far apart."""
     straight = float(a.face @ b.face)
     mirrored = float(a.face @ b.face.reshape(FACE_SIDE, FACE_SIDE)[:, ::-1].ravel())
@@ -141,14 +141,16 @@ def resemblance(a: Look, b: Look) -> float:
     return max(fits)
 
 
-def linked(looks: Sequence[Look | None], limits: tuple[float, float, float]) -> frozenset[int]:
+def linked(fingerprints: Sequence[Fingerprint | None], limits: tuple[float, float, float]) -> frozenset[int]:
     """Indices of the photos that resemble another one too much to be split between training and holdout."""
-    pairs = itertools.combinations([(i, look) for i, look in enumerate(looks) if look is not None], 2)
+    pairs = itertools.combinations(
+        [(i, fingerprint) for i, fingerprint in enumerate(fingerprints) if fingerprint is not None], 2
+    )
     close = min(LINKED_FIT, limits[0])
     return frozenset(n for (i, a), (j, b) in pairs if resemblance(a, b) >= close for n in (i, j))
 
 
-def sharper(a: Look | None, b: Look | None) -> bool:
+def sharper(a: Fingerprint | None, b: Fingerprint | None) -> bool:
     """Whether `a` is the one to keep: the sharper; then the larger; then the first by name."""
     assert a is not None and b is not None
     if abs(a.sharpness - b.sharpness) > SHARPNESS_TIE * max(a.sharpness, b.sharpness, 1e-6):

@@ -48,7 +48,7 @@ _CHUNK: Final = 256
 Match = tuple[int, float]
 
 
-class Gallery:
+class ViewIndex:
     """The views to search, each also mirrored."""
 
     def __init__(self, views: Sequence[View]):
@@ -70,7 +70,7 @@ class Gallery:
         """Per probe (index of the most similar view, correlation 0..1); (-1, 0.0) when nothing agrees.
 
         A value above `above`, the limit for copies, is from stage 3; others are from the stage that cleared
-        the probe.  With `without_itself` the probes are the gallery's own views, and none matches itself.
+        the probe.  With `without_itself` the probes are the index's own views, and none matches itself.
         Only the `first` views are searched; by default all.
         """
         searched = self.count if first is None else first

@@ -17,7 +17,7 @@ from scipy import stats
 from scipy.optimize import linear_sum_assignment
 
 from portrait_lora.errors import InputError
-from portrait_lora.evaluation.copysearch import Gallery, screen_fields, unit_rows
+from portrait_lora.evaluation.copysearch import ViewIndex, screen_fields, unit_rows
 from portrait_lora.evaluation.copyview import FIELD_PX, Floats, View
 from portrait_lora.evaluation.similarity import ReferenceSet
 
@@ -57,9 +57,9 @@ def copy_report(portraits: Sequence[View], training: Sequence[View], holdout: Se
     if not training:
         raise InputError("there is no training photo to compare with")
     real = [*training, *holdout]
-    gallery = Gallery(real)
-    threshold = match_threshold([v for _, v in gallery.best(real, above=0.0, without_itself=True)])
-    matches = tuple(gallery.best(portraits, above=threshold, first=len(training)))
+    index = ViewIndex(real)
+    threshold = match_threshold([v for _, v in index.best(real, above=0.0, without_itself=True)])
+    matches = tuple(index.best(portraits, above=threshold, first=len(training)))
     share = float(np.mean([value > threshold for _, value in matches])) if matches else 0.0
     return CopyReport(share, threshold, matches, len(real))
 

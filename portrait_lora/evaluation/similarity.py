@@ -16,7 +16,16 @@ import numpy as np
 
 from portrait_lora.errors import InputError, PhotosError
 from portrait_lora.pictures.reader import read_rgb
-from portrait_lora.records import Face, Finding, FloatArray, IdentityScore, Layers, Portrait, RGBImage, readonly
+from portrait_lora.records import (
+    Face,
+    Finding,
+    FloatArray,
+    IdentityScore,
+    Layers,
+    Portrait,
+    RGBImage,
+    readonly,
+)
 from portrait_lora.vocabulary import view_of
 
 FaceSeen = Callable[[Path, RGBImage, Face | None], None]

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from portrait_lora.generation import book
 from portrait_lora.records import Shot
 
-Region = Literal["picture", "head"]
+IdentityRegion = Literal["picture", "head"]
 _SHARE: Final = "likeness_share"
 MOST_MERGED: Final = 300_000_000
 """Maximum number of parameters of which a merged copy is kept: 1.2 GB."""
@@ -51,7 +51,7 @@ class Identity:
 
     scale: float | None = None
     start: float = 0.0
-    region: Region = "picture"
+    region: IdentityRegion = "picture"
 
     def divides(self, guidance_scale: float) -> bool:
         """Whether the result can differ from ordinary guidance."""
@@ -163,7 +163,7 @@ def _thrice(value: Any, batch: int) -> Any:
     return value
 
 
-def _region(region: Region, shots: Sequence[Shot], like: Tensor) -> Tensor | float:
+def _region(region: IdentityRegion, shots: Sequence[Shot], like: Tensor) -> Tensor | float:
     """(B, 1, H, W) weights of identity guidance; `like` (n B, C, H, W) is what they multiply."""
     if region == "picture":
         return 1.0

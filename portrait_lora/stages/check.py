@@ -129,15 +129,15 @@ def _examine(ctx: Context) -> tuple[list[PhotoReport], CuratedSet | TooFewPhotos
     settings = ctx.config.dataset
     least = math.ceil(ctx.base.resolution_px / crop.MAX_ENLARGEMENT)
     wanted = configured.check_of(settings.check, least_side_px=least)
-    looks = duplicates.Looks()
-    reports = checks.check_folder(ctx.likeness.photos, ctx.finder, wanted, seen=looks.see)
+    fingerprints = duplicates.Fingerprints()
+    reports = checks.check_folder(ctx.likeness.photos, ctx.finder, wanted, seen=fingerprints.see)
     if not reports:
         got = f"{len(ctx.photo_digests)} files, none of them a picture"
         raise ctx.no_photos(got)
     same = subject.SHARE_OF_THRESHOLD * ctx.pack.threshold("select")
     try:
         limits = configured.curate_of(settings.curate, same_person_similarity=same)
-        curated = curate.curate(reports, limits, looks=looks)
+        curated = curate.curate(reports, limits, fingerprints=fingerprints)
         return reports, curated
     except curate.TooFewPhotos as few:
         return reports, few

@@ -194,11 +194,11 @@ def lookalikes(looks: Sequence[bytes], kept: Sequence[bytes], candidates: Iterab
 
     One that is like a picture in `kept` is left out: it is a copy of that.
     """
-    from portrait_lora.evaluation.copysearch import Gallery
+    from portrait_lora.evaluation.copysearch import ViewIndex
 
     if not looks:
         return []
-    removed, stays = (Gallery([_view(look) for look in some]) for some in (looks, kept))
+    removed, stays = (ViewIndex([_view(look) for look in some]) for some in (looks, kept))
     found: list[Path] = []
     for path in candidates:
         if (look := look_of(path)) is None:

@@ -23,7 +23,7 @@ from portrait_lora.errors import ArtifactError
 from portrait_lora.families.family import Family, Geometry, PromptCondition
 from portrait_lora.records import CaptionedCrop
 
-Region = Literal["picture", "person", "head"]
+LearnRegion = Literal["picture", "person", "head"]
 _VERSION: Final = 1
 _EIGHT_BIT: Final = ("RGB", "RGBA", "L", "LA", "P")
 _log = log.get(__name__)
@@ -61,7 +61,7 @@ class Encodings:
 
 def encode(
     family: Family, crops: Sequence[CaptionedCrop], folder: Path, *, prior: Sequence[CaptionedCrop] = (),
-    region: Region = "picture",
+    region: LearnRegion = "picture",
 ) -> Encodings:  # fmt: skip
     """Read the encodings of `crops` from `folder`, encoding what is missing, changed or damaged.
 
@@ -113,12 +113,12 @@ def encode(
     return Encodings(samples[:persons], _condition(entry(prompts[""])), samples[persons:])
 
 
-def mask_of(crop: CaptionedCrop, region: Region) -> Path | None:
+def mask_of(crop: CaptionedCrop, region: LearnRegion) -> Path | None:
     """The mask file of the region in a crop."""
     return crop.head_path if region == "head" else crop.mask_path
 
 
-def without_mask(crops: Sequence[CaptionedCrop], region: Region) -> list[CaptionedCrop]:
+def without_mask(crops: Sequence[CaptionedCrop], region: LearnRegion) -> list[CaptionedCrop]:
     """The crops without a mask of the region."""
     return [crop for crop in crops if mask_of(crop, region) is None]
 

@@ -14,7 +14,7 @@ from portrait_lora.errors import InputError
 
 if TYPE_CHECKING:  # what a training will need is reckoned from its recipe without torch
     from portrait_lora.families.family import Family
-    from portrait_lora.training.cache import Encodings, Region
+    from portrait_lora.training.cache import Encodings, LearnRegion
 
 Schedule = Literal["constant", "linear", "cosine"]
 Mixed = Literal["no", "bf16", "fp16"]
@@ -67,7 +67,7 @@ class Recipe:
     timesteps: Timesteps
     timestep_shift: float | None
     text_encoder: float
-    learn_region: Region
+    learn_region: LearnRegion
 
     def __post_init__(self) -> None:
         for names, least, needed in (

@@ -23,7 +23,7 @@ from PIL import Image
 from portrait_lora.config import CheckConfig, CurateConfig
 from portrait_lora.dataset.checks import check_folder
 from portrait_lora.dataset.curate import TooFewPhotos, curate
-from portrait_lora.dataset.duplicates import Looks
+from portrait_lora.dataset.duplicates import Fingerprints
 from portrait_lora.dataset.subject import SHARE_OF_THRESHOLD
 from portrait_lora.faces.analyzer import FaceAnalyzer
 from portrait_lora.faces.packs import resolve_pack
@@ -76,12 +76,12 @@ def decode_with_pillow(paths: list[Path]) -> None:
 
 def examine(folder: Path, analyzer: FaceAnalyzer) -> int:
     """The check and the curation, as the commands run them; how many photos are usable."""
-    looks = Looks()
-    reports = check_folder(folder, analyzer, check_of(CheckConfig()), seen=looks.see)
+    fingerprints = Fingerprints()
+    reports = check_folder(folder, analyzer, check_of(CheckConfig()), seen=fingerprints.see)
     similarity = SHARE_OF_THRESHOLD * analyzer.pack.threshold("select")
     try:
         limits = curate_of(CurateConfig(), same_person_similarity=similarity)
-        curated = curate(reports, limits, looks=looks)
+        curated = curate(reports, limits, fingerprints=fingerprints)
     except TooFewPhotos:
         return sum(r.accepted for r in reports)
     return len(curated.kept) + len(curated.holdout)

@@ -13,7 +13,7 @@ from PIL import Image
 from portrait_lora.config import CheckConfig, CurateConfig
 from portrait_lora.dataset.checks import check_folder
 from portrait_lora.dataset.curate import TooFewPhotos, curate
-from portrait_lora.dataset.duplicates import Looks
+from portrait_lora.dataset.duplicates import Fingerprints
 from portrait_lora.dataset.subject import find_subject
 from portrait_lora.faces.analyzer import FaceAnalyzer
 from portrait_lora.records import RGBImage
@@ -102,11 +102,11 @@ def copies(photos: list[bytes], analyzer: FaceAnalyzer, same: float) -> tuple[in
             (here / f"{i:02d}.jpg").write_bytes(data)
         for i in range(3):
             (here / f"{i:02d}_copy.jpg").write_bytes(_copy(photos[i], i))
-        looks = Looks()
-        reports = check_folder(here, analyzer, check_of(CheckConfig()), seen=looks.see)
+        fingerprints = Fingerprints()
+        reports = check_folder(here, analyzer, check_of(CheckConfig()), seen=fingerprints.see)
         try:
             limits = curate_of(CurateConfig(), same_person_similarity=same)
-            after = curate(reports, limits, looks=looks)
+            after = curate(reports, limits, fingerprints=fingerprints)
             every = [*after.kept, *after.holdout, *after.rejected]
         except TooFewPhotos as few:
             every = list(few.reports)

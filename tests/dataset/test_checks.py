@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from portrait_lora.dataset.checks import check_folder, check_photo
-from portrait_lora.dataset.duplicates import Looks
+from portrait_lora.dataset.duplicates import Fingerprints
 from portrait_lora.dataset.findings import CODES, NEEDS, face_luma
 from portrait_lora.faces.quality import source_px_per_aligned_px
 from portrait_lora.records import readonly
@@ -269,10 +269,12 @@ def test_accepted_photos_are_shown_to_whoever_asks_while_they_are_open(tmp_path)
     big = (2000, 2500)
     save(tmp_path / "a.jpg", draw(1, big))
     (tmp_path / "b.jpg").write_bytes(b"")
-    looks = Looks()
-    (good, bad) = check_folder(tmp_path, FixedFinder(made_up_face(big), size_px=big), CHECKS, seen=looks.see)
-    assert looks.of(good.photo).photo.sha256 == good.photo.sha256
-    assert looks.of(bad.photo) is None
+    fingerprints = Fingerprints()
+    (good, bad) = check_folder(
+        tmp_path, FixedFinder(made_up_face(big), size_px=big), CHECKS, seen=fingerprints.see
+    )
+    assert fingerprints.of(good.photo).photo.sha256 == good.photo.sha256
+    assert fingerprints.of(bad.photo) is None
 
 
 def test_pictures_in_subfolders_are_mentioned(tmp_path, caplog, monkeypatch):

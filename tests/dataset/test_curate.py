@@ -8,7 +8,7 @@ import pytest
 
 from portrait_lora.dataset.coverage import yaw_bin
 from portrait_lora.dataset.curate import TooFewPhotos, choose_holdout, curate, holdout_count
-from portrait_lora.dataset.duplicates import Looks
+from portrait_lora.dataset.duplicates import Fingerprints
 from portrait_lora.dataset.photos import load_photo
 from portrait_lora.errors import EXIT_PHOTOS
 from portrait_lora.records import Finding
@@ -132,14 +132,14 @@ def test_photos_that_vanish_after_the_check_are_unreadable(tmp_path):
 
 
 def test_looks_taken_before_spare_the_files(tmp_path):
-    photos, looks = reports(tmp_path, 6), Looks()
+    photos, fingerprints = reports(tmp_path, 6), Fingerprints()
     for one in photos:
-        looks.see(one.photo, load_photo(one.photo.path)[1], one.face)
+        fingerprints.see(one.photo, load_photo(one.photo.path)[1], one.face)
 
     def never(_):
         raise AssertionError("opened again")
 
-    assert len(curate(photos, SAME, looks=looks, load=never).kept) == 4
+    assert len(curate(photos, SAME, fingerprints=fingerprints, load=never).kept) == 4
 
 
 def test_embeddings_of_two_kinds_are_a_mistake(tmp_path):

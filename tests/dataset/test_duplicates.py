@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from portrait_lora.dataset.duplicates import linked, look_of, same_picture, sharper
+from portrait_lora.dataset.duplicates import fingerprint_of, linked, same_picture, sharper
 from portrait_lora.records import Photo, readonly
 
 from .made_up import SAME, SIZE, draw, embedding, made_up_face
@@ -21,7 +21,7 @@ def look(pixels, variation=0, sha="", name="a.png", sharpness=300.0, expression=
     face = made_up_face(
         size, embedding=embedding(1, variation, 0.3), sharpness=sharpness, expression=expression
     )
-    return look_of(Photo(Path(name), sha, size), pixels, face)
+    return fingerprint_of(Photo(Path(name), sha, size), pixels, face)
 
 
 def shifted(pixels):
@@ -88,7 +88,7 @@ def placed(
         embedding=embedding(1, variation, 0.3),
         expression=expression,
     )
-    return look_of(Photo(Path("b.png"), "", size), copy, face)
+    return fingerprint_of(Photo(Path("b.png"), "", size), copy, face)
 
 
 @pytest.mark.parametrize(

@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 
 from portrait_lora.evaluation import copysearch
-from portrait_lora.evaluation.copysearch import Gallery
+from portrait_lora.evaluation.copysearch import ViewIndex
 from portrait_lora.evaluation.copyview import view
 from portrait_lora.evaluation.memorization import LIMITS
 from tests.evaluation.drawn import KEYPOINTS, PLANTS, drawn_scene, plant
 
 PHOTOS = [drawn_scene(i) for i in range(6)]
 VIEWS = [view(photo, KEYPOINTS) for photo in PHOTOS]
-GALLERY = Gallery(VIEWS)
+GALLERY = ViewIndex(VIEWS)
 HONEST = [view(drawn_scene(i), KEYPOINTS) for i in range(100, 120)]
 LIMIT = LIMITS[1]
 
@@ -46,9 +46,9 @@ def test_no_copy_is_looked_at_closely_only_when_it_might_be_one(monkeypatch):
     seen = []
     real = copysearch.features
     monkeypatch.setattr(copysearch, "features", lambda v: (seen.append(v), real(v))[1])
-    Gallery(VIEWS).best(HONEST, above=LIMIT)
+    ViewIndex(VIEWS).best(HONEST, above=LIMIT)
     assert len(seen) <= 6  # of 20 portraits, each with its photo
-    Gallery(VIEWS).best(planted("blended"), above=LIMIT)
+    ViewIndex(VIEWS).best(planted("blended"), above=LIMIT)
     assert len(seen) >= 12
 
 
@@ -71,5 +71,5 @@ def test_a_photo_can_be_left_out_of_its_own_search():
 def test_a_flat_picture_matches_nothing():
     flat = view(np.full((128, 128, 3), 128, np.uint8), KEYPOINTS / 2)
     assert GALLERY.best([flat], above=LIMIT)[0][1] <= 0.1
-    assert Gallery([]).best(VIEWS[:1], above=LIMIT) == [(-1, 0.0)]
+    assert ViewIndex([]).best(VIEWS[:1], above=LIMIT) == [(-1, 0.0)]
     assert GALLERY.best([], above=LIMIT) == []
