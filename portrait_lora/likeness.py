@@ -152,13 +152,13 @@ class Journal:
     def open(cls, reports: Path) -> Journal:
         """Read the journal; a damaged one, or a damaged row, counts as absent, so the stage runs again."""
         path = reports / "stages.json"
-        found: dict[str, StageRecord] = {}
+        records: dict[str, StageRecord] = {}
         for stage, row in _rows(path).items():
             try:
-                found[stage] = StageRecord.read(stage, row, path)
+                records[stage] = StageRecord.read(stage, row, path)
             except ArtifactError as error:
                 _log.debug("%s", error)
-        return cls(path, found)
+        return cls(path, records)
 
     def is_done(self, stage: str, inputs: Mapping[str, str]) -> bool:
         """Whether the stage has run from exactly these inputs."""

@@ -103,8 +103,8 @@ def similarity(report: DriftReport) -> Plot:
         if ci95 is not None and all(map(math.isfinite, ci95)):
             parts.append(_line(axis.at(ci95[0]), y, axis.at(ci95[1]), y, colour))
         parts.append(f'<circle cx="{axis.at(mean)}" cy="{y}" r="4.5" fill="{colour}"/>')
-    told = "; ".join(f"{prompt}: {mean:.3f}" for prompt, mean, _ in rows)
-    return _plot(bottom + 30, parts, f"Similarity by prompt. {told}")
+    summary = "; ".join(f"{prompt}: {mean:.3f}" for prompt, mean, _ in rows)
+    return _plot(bottom + 30, parts, f"Similarity by prompt. {summary}")
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -281,10 +281,10 @@ class Journey:
 
     def of(self, kind: type[R]) -> R:
         """The result of one stage.  Raises `ArtifactError` when the journey did not come so far."""
-        found = next((one for one in self.results if isinstance(one, kind)), None)
-        if found is None:
+        match = next((one for one in self.results if isinstance(one, kind)), None)
+        if match is None:
             raise not_done(kind)
-        return found
+        return match
 
     def json_value(self) -> dict[str, object]:
         """All results in one object; a key that two of them have is the later one's."""

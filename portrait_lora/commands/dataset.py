@@ -25,13 +25,13 @@ def import_(
     )
     from portrait_lora.tasks import exchange
 
-    made = exchange.import_dataset(source, folder, collect_overrides(settings))
-    lines = [f"{made.photos} photos and {made.captions} captions copied to {folder / 'photos'}"]
-    if made.rows_without_picture:
-        lines.append(f"  {made.rows_without_picture} rows of metadata.jsonl match no picture")
-    if made.passed_over:
-        lines.append(f"  symbolic links are not followed: {made.passed_over} skipped")
-    answer(made, as_json, lines, f"portrait-lora check {folder}")
+    imported = exchange.import_dataset(source, folder, collect_overrides(settings))
+    lines = [f"{imported.photos} photos and {imported.captions} captions copied to {folder / 'photos'}"]
+    if imported.rows_without_picture:
+        lines.append(f"  {imported.rows_without_picture} rows of metadata.jsonl match no picture")
+    if imported.passed_over:
+        lines.append(f"  symbolic links are not followed: {imported.passed_over} skipped")
+    answer(imported, as_json, lines, f"portrait-lora check {folder}")
 
 
 def export(
@@ -47,10 +47,10 @@ def export(
     need_likeness(folder)
     from portrait_lora.tasks import exchange
 
-    made = exchange.export_dataset(folder, out, repeats)
-    lines = [f"{made.crops} crops with captions in {made.folder}"]
-    value = {"for": target, **made.json_value()}
-    answer(value, as_json, lines, f"pass {Path(made.folder).parent} to kohya")
+    exported = exchange.export_dataset(folder, out, repeats)
+    lines = [f"{exported.crops} crops with captions in {exported.folder}"]
+    value = {"for": target, **exported.json_value()}
+    answer(value, as_json, lines, f"pass {Path(exported.folder).parent} to kohya")
 
 
 def register(app: typer.Typer) -> None:

@@ -51,12 +51,12 @@ def init(
     overrides, left_out = collect_overrides(settings), likeness.left_out(photos)
     proposed, reasons = proposed_settings(photos, overrides, commercial=commercial)
     consents.stated(subject, consent, "")  # refused before anything is copied
-    made = recipe.init(folder, photos, overrides=[*proposed, *overrides])
+    created = recipe.init(folder, photos, overrides=[*proposed, *overrides])
     record_consent(folder, subject, consent, "")
     cost, needs = recipe.plan_training(folder), _downloads(folder)
     lines = [
-        f"{made.photos} files copied to {folder / 'photos'}; settings in {folder / 'likeness.yaml'}",
-        *([f"  {made.captions} captions copied with them"] if made.captions else []),
+        f"{created.photos} files copied to {folder / 'photos'}; settings in {folder / 'likeness.yaml'}",
+        *([f"  {created.captions} captions copied with them"] if created.captions else []),
         *(f"  not copied: subfolder {name}; move its photos up to use them" for name in left_out),
         *(f"  {reason}" for reason in reasons),
         *_open_consent(folder, commercial),
@@ -67,7 +67,7 @@ def init(
     chosen: dict[str, object] = {"chosen": proposed, "reasons": reasons, "subfolders": left_out}
     chosen |= {"training": cost.json_value()}
     chosen |= {"downloads": [{"name": n.name, "gigabytes": n.gigabytes} for n in needs]}
-    answer({**made.json_value(), **chosen}, as_json, lines, following)
+    answer({**created.json_value(), **chosen}, as_json, lines, following)
 
 
 def _downloads(folder: Path) -> list[Need]:

@@ -66,8 +66,8 @@ class Request:
         """
         layers = dict(self.layers)
         text = layers.get(layer, layers.get("prompt", "")) if layers else self.prompt
-        found = [w for w in words if re.search(rf"(?<![\w-]){re.escape(w)}(?![\w-])", text.lower())]
-        return found[0] if len(found) == 1 else None
+        matches = [w for w in words if re.search(rf"(?<![\w-]){re.escape(w)}(?![\w-])", text.lower())]
+        return matches[0] if len(matches) == 1 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ def obeyed(shown: Sequence[tuple[Request, Face | None]]) -> tuple[Obeyed, ...]:
             if (word := request.word(one.layer, one.words)) is not None
         ]
         seen = [(word, NONE_OF_THEM if face is None else one.read(face)) for word, face in wanted]
-        met = [word == found for word, found in seen if found is not None]
+        met = [word == shown_word for word, shown_word in seen if shown_word is not None]
         if met and any(face is not None and one.read(face) is not None for _, face in wanted):
             rows.append(Obeyed(one.name, len(met), sum(met) / len(met)))
     return tuple(rows)

@@ -30,7 +30,7 @@ def metadata(adapter: Adapter, *, resolution_px: int, prediction_type: str, lice
     """
     row, base = row_of(adapter.family), Path(adapter.base).name
     own = next((b.architecture for b in row.bases if b.name == base), "")
-    told = (
+    entries = (
         {"modelspec.prediction_type": _PREDICTION[prediction_type]} if prediction_type in _PREDICTION else {}
     )
     rank, alpha = str(adapter.rank), f"{adapter.alpha:g}"
@@ -41,7 +41,7 @@ def metadata(adapter: Adapter, *, resolution_px: int, prediction_type: str, lice
         "modelspec.title": f"{adapter.trigger} on {base}",
         "modelspec.trigger_phrase": adapter.trigger,
         "modelspec.resolution": f"{resolution_px}x{resolution_px}",
-        **told,
+        **entries,
         "modelspec.license": licence,
         "ss_network_module": "networks.lora",
         "ss_network_dim": rank,
@@ -109,7 +109,7 @@ def read_adapter(path: Path) -> Adapter:
 
 
 def _modules(text: str, path: Path) -> tuple[str, ...]:
-    found = strict_json.parse(text, path, "list of target modules")
-    if not isinstance(found, list) or not all(isinstance(one, str) for one in cast(list[object], found)):
+    modules = strict_json.parse(text, path, "list of target modules")
+    if not isinstance(modules, list) or not all(isinstance(one, str) for one in cast(list[object], modules)):
         raise ValueError("list of target modules")
-    return tuple(cast(list[str], found))
+    return tuple(cast(list[str], modules))

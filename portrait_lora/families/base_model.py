@@ -77,7 +77,7 @@ class BaseModel:
             from portrait_lora.families.layout import folder_digest
 
             return folder_digest(self.folder)
-        told = {"repo": self.repo, "revision": self.revision}
+        identity = {"repo": self.repo, "revision": self.revision}
         if self.generate_repo != self.repo:
-            told |= {"generate_repo": self.generate_repo, "generate_revision": self.generate_revision}
-        return manifest.digest(told)
+            identity |= {"generate_repo": self.generate_repo, "generate_revision": self.generate_revision}
+        return manifest.digest(identity)

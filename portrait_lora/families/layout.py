@@ -191,9 +191,9 @@ def _check_part(part: Path, kind: str, files: Sequence[Path], *, weightless: boo
         if path.suffix == ".json" and _asks_for_code(_json(path, need_object=False)):
             raise _code(path, "auto_map")
     config = config_of(part.parent, part.name) if (part / "config.json").is_file() else {}
-    told = config.get("_class_name")
-    if told is not None and kind and told != kind:
-        raise InputError("a part is of another class than announced", where=part, got=told, needed=kind)
+    declared = config.get("_class_name")
+    if declared is not None and kind and declared != kind:
+        raise InputError("a part is of another class than announced", where=part, got=declared, needed=kind)
     for path in files:
         if path.name.endswith(".safetensors.index.json"):
             _check_shards(path)

@@ -82,11 +82,11 @@ def _check_tensors(path: Path, tensors: Mapping[str, object], data_bytes: int) -
 
 
 def _span(path: Path, name: str, value: object) -> tuple[int, int]:
-    told = cast(dict[str, object], value) if isinstance(value, dict) else {}
-    bits = _BITS.get(kind) if isinstance(kind := told.get("dtype"), str) else None
+    entry = cast(dict[str, object], value) if isinstance(value, dict) else {}
+    bits = _BITS.get(kind) if isinstance(kind := entry.get("dtype"), str) else None
     if bits is None:
         raise _broken(path, f"{name[:80]!r} has the unknown type {str(kind)[:40]!r}", "a type of the format")
-    shape, offsets = _counts(told.get("shape")), _counts(told.get("data_offsets"))
+    shape, offsets = _counts(entry.get("shape")), _counts(entry.get("data_offsets"))
     if shape is None or len(shape) > _MAX_DIMENSIONS or offsets is None or len(offsets) != 2:
         raise _broken(path, f"{name[:80]!r} has no sound shape and offsets")
     needed = bits * prod(shape) if max(shape, default=0) < _MAX_BITS else _MAX_BITS
@@ -100,9 +100,9 @@ def _counts(value: object) -> list[int] | None:
     """Whole numbers from 0, or None."""
     if not isinstance(value, list):
         return None
-    found = cast(list[object], value)
-    sound = all(isinstance(one, int) and not isinstance(one, bool) and one >= 0 for one in found)
-    return cast(list[int], found) if sound else None
+    counts = cast(list[object], value)
+    sound = all(isinstance(one, int) and not isinstance(one, bool) and one >= 0 for one in counts)
+    return cast(list[int], counts) if sound else None
 
 
 def _broken(path: Path, got: object, needed: str = "") -> ArtifactError:

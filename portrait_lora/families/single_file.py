@@ -136,7 +136,7 @@ def convert(path: Path, family: FamilyName, configuration: Path, out: Path) -> N
 
     kind = family_type(family)
     logging.disable_progress_bar()
-    told = logging.get_verbosity()
+    verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # it warns of parts that it casts, on purpose here
     try:
         pipe: DiffusionPipeline = kind.pipeline_type.from_single_file(
@@ -157,7 +157,7 @@ def convert(path: Path, family: FamilyName, configuration: Path, out: Path) -> N
             remedy="Give a folder of the model it was made from with --like.",
         ) from error
     finally:
-        logging.set_verbosity(told)
+        logging.set_verbosity(verbosity)
     pipe.save_pretrained(out, safe_serialization=True)
     if noise_process(path).zero_snr:
         _keep_zero_snr(out)
@@ -167,9 +167,9 @@ def _whole(path: Path, pipe: object) -> None:
     """`ValueError` unless every weight came from the file, and all that the file has is used."""
     names = read_header(path).keys()
     for part, prefixes in (("unet", (DENOISER,)), ("vae", _VAE_PARTS)):
-        held, given = len(getattr(pipe, part).state_dict()), sum(n.startswith(prefixes) for n in names)
-        if held != given:
-            raise ValueError(f"{part}: {given} tensors in the file, {held} in the network")
+        held, present = len(getattr(pipe, part).state_dict()), sum(n.startswith(prefixes) for n in names)
+        if held != present:
+            raise ValueError(f"{part}: {present} tensors in the file, {held} in the network")
     for part in ("unet", "vae", "text_encoder", "text_encoder_2"):
         module = getattr(pipe, part, None)
         lacking = [n for n, p in module.named_parameters() if p.is_meta] if module is not None else []
@@ -185,8 +185,8 @@ def _whole(path: Path, pipe: object) -> None:
 def _precision(path: Path) -> str:
     """The narrowest format of torch that holds every weight of the file exactly."""
     kinds = {
-        str(told.get("dtype"))
-        for name, told in read_header(path).items()
+        str(entry.get("dtype"))
+        for name, entry in read_header(path).items()
         if name.startswith((DENOISER, VAE, *_TEXT))
     }
     return _LOSSLESS.get(frozenset(k for k in kinds if "F" in k), "float32")

@@ -120,13 +120,13 @@ def refuse_other_family(
     folder: Path, family: str, denoiser: str, kind: str, fits: Callable[[Mapping[str, object]], bool]
 ) -> None:
     """`InputError` unless the folder's index and its denoiser's configuration are of this family."""
-    found = layout.read_layout(folder)
+    known = layout.read_layout(folder)
     config = layout.config_of(folder, denoiser)
-    told = config.get("_class_name", "nothing")
-    if found.family != family or told != kind or not fits(config):
+    declared = config.get("_class_name", "nothing")
+    if known.family != family or declared != kind or not fits(config):
         raise InputError(
             "the folder does not hold a base of this family",
             where=folder,
-            got=f"{found.pipeline} with a {denoiser} of class {told}",
+            got=f"{known.pipeline} with a {denoiser} of class {declared}",
             needed=f"{family} with {kind}",
         )

@@ -61,7 +61,7 @@ def publish(
     numbers, numbered = _numbers(out), sorted(out.glob(f"portrait-*{suffix}"))
     manifest.make_folder(out, shared=True)
     copies: list[Path] = []
-    made: list[Path] = []
+    written: list[Path] = []
     try:
         for file, bytes_of in zip(files, each, strict=True):
             data = bytes_of()
@@ -71,10 +71,10 @@ def publish(
                 beside.sweep(copy)  # it may have been stopped before its part was gone
             else:
                 copy = _write(data, out, suffix, iter([file.stem]) if keep_names else numbers)
-                made.append(copy)
+                written.append(copy)
             copies.append(copy)
     except BaseException:  # all of them or none
-        for copy in made:
+        for copy in written:
             copy.unlink(missing_ok=True)  # our own, of a moment ago
         raise
     return copies

@@ -59,8 +59,8 @@ def better_average(
     steps = good_checkpoints(table, copy_limit=limit)
     if len(steps) < 2:
         return chosen, AveragedCheckpoints(steps=tuple(steps), kept=False)
-    made = write_average([a for a in ctx.adapters if a.step in steps], ctx)
-    row = probes.score(made, FOLDER)
+    average = write_average([a for a in ctx.adapters if a.step in steps], ctx)
+    row = probes.score(average, FOLDER)
     before = next(r for r in table if r.step == chosen.step)
     kept = row.mean > before.mean and passes(row, table, copy_limit=limit)
     _log.info(
@@ -70,7 +70,7 @@ def better_average(
         before.mean,
         "kept" if kept else "not kept",
     )
-    return (made if kept else chosen), AveragedCheckpoints(
+    return (average if kept else chosen), AveragedCheckpoints(
         steps=tuple(steps),
         mean=row.mean,
         values=row.values,
@@ -90,9 +90,9 @@ def write_average(adapters: Sequence[Adapter], ctx: Context) -> Adapter:
     latest = max(adapters, key=lambda a: a.step)
     n = len(adapters)
     path = ctx.run_folder / FOLDER / "adapter.safetensors"
-    made = replace(latest, path=path, rank=latest.rank * n, alpha=latest.alpha * n)
+    average = replace(latest, path=path, rank=latest.rank * n, alpha=latest.alpha * n)
     manifest.make_folder(path.parent)
     manifest.write_bytes_atomic(
-        path, adapter_bytes(state, made, ctx.base, ctx.family.schedule.prediction_type)
+        path, adapter_bytes(state, average, ctx.base, ctx.family.schedule.prediction_type)
     )
-    return made
+    return average

@@ -91,14 +91,14 @@ def _coverage(curated: CuratedSet | None) -> CoverageGrid | None:
     """The grid and the groups, for programs; None when too few photos are usable."""
     if curated is None:
         return None
-    found = curated.coverage
+    coverage = curated.coverage
     return CoverageGrid(
-        yaw_bins=found.yaw_bins,
-        pitch_bins=found.pitch_bins,
-        expression_bins=found.expression_bins,
-        cells=found.cells,
-        variety={one.kind: one.groups for one in found.variety},
-        appearance_spread=found.appearance_spread,
+        yaw_bins=coverage.yaw_bins,
+        pitch_bins=coverage.pitch_bins,
+        expression_bins=coverage.expression_bins,
+        cells=coverage.cells,
+        variety={one.kind: one.groups for one in coverage.variety},
+        appearance_spread=coverage.appearance_spread,
     )
 
 

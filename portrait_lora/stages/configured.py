@@ -21,8 +21,8 @@ def check_of(settings: CheckConfig, *, least_side_px: int = 0) -> CheckSettings:
     """The thresholds of the photo check; the base's resolution may ask for `least_side_px` of a picture."""
     from portrait_lora.dataset.findings import CheckSettings
 
-    given = settings.model_dump()
-    return CheckSettings(**given | {"min_side_px": max(settings.min_side_px, least_side_px)})
+    fields = settings.model_dump()
+    return CheckSettings(**fields | {"min_side_px": max(settings.min_side_px, least_side_px)})
 
 
 def curate_of(settings: CurateConfig, *, same_person_similarity: float) -> CurateSettings:

@@ -238,5 +238,5 @@ def is_whole(folder: Path) -> bool:
 
 def folder_digest(folder: Path) -> str:
     """The digest in the folder's manifest; empty without one."""
-    found = manifest.read(folder)
-    return found.digest if found else ""
+    stored = manifest.read(folder)
+    return stored.digest if stored else ""

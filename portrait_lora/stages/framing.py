@@ -35,16 +35,16 @@ def reframed(ctx: Context, portraits: Sequence[Portrait], wanted: Target) -> lis
 
     A picture that was cropped before is left alone, and so is one without a face.
     """
-    told: list[str] = []
+    missed_lines: list[str] = []
     for portrait in portraits:
         missed = _one(ctx, portrait.path, wanted)
         if missed:
-            told.append(f"{portrait.shot.name}: {missed}")
-    for line in told[:5]:
+            missed_lines.append(f"{portrait.shot.name}: {missed}")
+    for line in missed_lines[:5]:
         _log.warning("%s", line)
-    if len(told) > 5:
-        _log.warning("… and %d more portraits that are not framed as the brand asks", len(told) - 5)
-    return told
+    if len(missed_lines) > 5:
+        _log.warning("… and %d more portraits that are not framed as the brand asks", len(missed_lines) - 5)
+    return missed_lines
 
 
 def _one(ctx: Context, path: Path, wanted: Target) -> str:
@@ -70,9 +70,11 @@ def _one(ctx: Context, path: Path, wanted: Target) -> str:
     if crop.box_px == (0, 0, *picture.size):
         return _told(crop.entry, wanted)
     changed = reframe.record_of(picture, recipe, crop, wanted)
-    made = reframe.apply(picture, changed)
+    cropped = reframe.apply(picture, changed)
     scheduler = common_name(str(recipe.get("scheduler", "")))
-    save.write(made, path, changed | {save.CONDITIONS: conditions(ctx.family, 1, 0)}, sampler_name=scheduler)
+    save.write(
+        cropped, path, changed | {save.CONDITIONS: conditions(ctx.family, 1, 0)}, sampler_name=scheduler
+    )
     return _told(crop.entry, wanted)
 
 

@@ -60,14 +60,17 @@ def _portraits(ctx: Context, folder: Path, inputs: Mapping[str, str]) -> Generat
     removal.remove_recorded(folder, owner=ctx.likeness.root / "portraits", names=pages, keep=wanted)
     timings = _known_timings(ctx) if "generate" not in ctx.redo else {}
     drawn: dict[str, float] = {}
-    made = series.draw(ctx, folder, drawn)
-    checks = series.check_all(ctx, made)
+    portraits = series.draw(ctx, folder, drawn)
+    checks = series.check_all(ctx, portraits)
     series.write_checklist(folder, checks)
     title = ctx.config.subject.name or ctx.series
-    sheet = contact_sheet(made, folder / likeness.CONTACT_SHEET, title=title)
-    failed = {name: failures(found) for name, found in checks.items()}
+    sheet = contact_sheet(portraits, folder / likeness.CONTACT_SHEET, title=title)
+    failed = {name: failures(results) for name, results in checks.items()}
     review = contact_sheet(
-        worst_first(made, checks), folder / likeness.WORST_FIRST, title=f"{title}: worst first", notes=failed
+        worst_first(portraits, checks),
+        folder / likeness.WORST_FIRST,
+        title=f"{title}: worst first",
+        notes=failed,
     )
     extra = {"series": ctx.series, "origin": standing.origin(ctx)}
     sealed = wanted | {likeness.CONTACT_SHEET, likeness.WORST_FIRST, series.CHECKLIST}
@@ -77,7 +80,7 @@ def _portraits(ctx: Context, folder: Path, inputs: Mapping[str, str]) -> Generat
     manifest.write_json_atomic(_timings_file(ctx), seconds)
     each, cost = _cost(ctx, seconds)
     result = GenerateResult(
-        portraits=len(made),
+        portraits=len(portraits),
         folder=str(folder),
         contact_sheet=str(sheet),
         worst_first=str(review),
@@ -87,7 +90,7 @@ def _portraits(ctx: Context, folder: Path, inputs: Mapping[str, str]) -> Generat
         seconds_per_portrait=each,
         cost_per_portrait=cost,
     )
-    _write_page(ctx, made, checks, result, title)
+    _write_page(ctx, portraits, checks, result, title)
     return result
 
 
@@ -119,7 +122,7 @@ def _cost(ctx: Context, seconds: Mapping[str, float]) -> tuple[float | None, flo
 
 def _write_page(
     ctx: Context,
-    made: Sequence[Portrait],
+    portraits: Sequence[Portrait],
     checks: Mapping[str, tuple[Check, ...]],
     result: GenerateResult,
     title: str,
@@ -127,9 +130,9 @@ def _write_page(
     from portrait_lora.generation.gallery import write_gallery
 
     each, cost = result.seconds_per_portrait, result.cost_per_portrait
-    facts = [f"{len(made)} portraits", f"series {ctx.series}", f"base {ctx.base.label}"]
+    facts = [f"{len(portraits)} portraits", f"series {ctx.series}", f"base {ctx.base.label}"]
     facts += [] if each is None else [f"{each} s each"]
     facts += (
         [] if cost is None else [f"cost {cost:g} each at {ctx.config.generate.price_per_hour:g} per hour"]
     )
-    write_gallery(_page_file(ctx), made, checks, title=title, facts=facts, remarks=result.remarks)
+    write_gallery(_page_file(ctx), portraits, checks, title=title, facts=facts, remarks=result.remarks)

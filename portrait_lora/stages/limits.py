@@ -55,17 +55,17 @@ def estimate(ctx: Context, job: Job, means: Means) -> Estimate:
 def problems(ctx: Context, means: Means, needs: Estimate) -> list[str]:
     """What is in the way, a sentence each; empty when the run fits."""
     most = ctx.config.max_training_hours
-    found: list[str] = []
+    shortages: list[str] = []
     if not means.fits:
         have = needs.memory_available_gb or math.nan
-        found.append(f"it needs about {needs.memory_gb:.0f} GB of memory, and there are {have:.0f} GB")
+        shortages.append(f"it needs about {needs.memory_gb:.0f} GB of memory, and there are {have:.0f} GB")
     if needs.seconds > most * 3600:
-        found.append(
+        shortages.append(
             f"it takes {duration(needs.seconds)}, and max_training_hours allows {duration(most * 3600)}"
         )
     if needs.disk_gb >= needs.disk_free_gb:
-        found.append(f"it needs {needs.disk_gb:.1f} GB of disk, and {needs.disk_free_gb:.1f} GB are free")
-    return found
+        shortages.append(f"it needs {needs.disk_gb:.1f} GB of disk, and {needs.disk_free_gb:.1f} GB are free")
+    return shortages
 
 
 def would_fit(ctx: Context, job: Job, needs: Estimate) -> list[str]:
@@ -75,10 +75,10 @@ def would_fit(ctx: Context, job: Job, needs: Estimate) -> list[str]:
     from portrait_lora.training import preflight
 
     most, here = ctx.config.max_training_hours * 3600, ctx.device.device
-    found: list[str] = []
+    changes: list[str] = []
     fewer = math.floor(ctx.config.training.exposures_per_photo * most / needs.seconds)
     if needs.seconds > most and fewer >= _FEWEST_EXPOSURES:
-        found.append(f"training.exposures_per_photo={fewer} ({duration(most)})")
+        changes.append(f"training.exposures_per_photo={fewer} ({duration(most)})")
     for base in sorted(bases(), key=lambda b: -b.parameters_b):
         if base.synthetic or base.name == job.base.name or base.parameters_b >= job.base.parameters_b:
             continue
@@ -86,15 +86,15 @@ def would_fit(ctx: Context, job: Job, needs: Estimate) -> list[str]:
         means = means_for(other, here)
         seconds = preflight.seconds_needed(other, means, needs.tflops)
         if means.fits and seconds <= most:
-            found.append(f"base={base.name} ({duration(seconds)}, {means.memory_gb:.0f} GB)")
+            changes.append(f"base={base.name} ({duration(seconds)}, {means.memory_gb:.0f} GB)")
     least, quickest = memory_range_gb(job.base)
     if not here.startswith("cuda") or (needs.memory_available_gb or 0) < least:
-        found.append(
+        changes.append(
             f"a GPU with {math.ceil(least)} GB (with nf4 weights), {math.ceil(quickest)} GB for full speed"
         )
     if needs.disk_gb >= needs.disk_free_gb:
-        found.append("fewer training.checkpoints, or room on the disk")
-    return found
+        changes.append("fewer training.checkpoints, or room on the disk")
+    return changes
 
 
 def means_for(job: Job, where: str) -> Means:
@@ -113,12 +113,12 @@ def means_for(job: Job, where: str) -> Means:
 def require_fit(ctx: Context, job: Job, means: Means) -> Estimate:
     """What the run needs; raises `InputError`, with what would fit, when this machine will not do."""
     needs = estimate(ctx, job, means)
-    found = problems(ctx, means, needs)
-    if found:
+    shortages = problems(ctx, means, needs)
+    if shortages:
         raise InputError(
             "this training does not fit this machine",
             where=f"base {job.base.name} on {ctx.device.device}",
-            got="; ".join(found),
+            got="; ".join(shortages),
             needed=needed_text(would_fit(ctx, job, needs)),
             remedy="Override with -s KEY=VALUE; a long run is allowed with -s max_training_hours=HOURS.",
         )

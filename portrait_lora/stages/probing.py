@@ -62,5 +62,7 @@ class Checkpoints:
     def score(self, adapter: Adapter, name: str = "") -> CheckpointScore:
         """The row of one checkpoint, from the pictures in `probes/step-000400/`, or `probes/name/`."""
         folder = self._ctx.run_folder / "probes" / (name or f"step-{adapter.step:06d}")
-        made = self._ctx.draw(adapter, self._shots, folder, label=f"probe {name or f'step {adapter.step}'}")
-        return self._probe.score(adapter.step, [similarity.PortraitItem.of(p) for p in made])
+        portraits = self._ctx.draw(
+            adapter, self._shots, folder, label=f"probe {name or f'step {adapter.step}'}"
+        )
+        return self._probe.score(adapter.step, [similarity.PortraitItem.of(p) for p in portraits])

@@ -26,24 +26,24 @@ def measure(ctx: Context, portraits: Sequence[Portrait], bare: Sequence[Portrait
     """Score, and write drift.html, .json, .csv, .parquet and likeness.jpg: all of them, or none."""
     folder = ctx.likeness
     wanted = wanted_of(ctx, portraits, bare)
-    found = look(ctx.reporter, wanted)
-    made, notes = found.report, _notes(ctx)
+    looked = look(ctx.reporter, wanted)
+    report, notes = looked.report, _notes(ctx)
     with manifest.new_files(folder.reports) as part:
         drift_page.write_drift_html(
             part / "drift.html",
-            made,
+            report,
             portraits={p.path.name: p.path for p in portraits},
             base_portraits={p.path.name: p.path for p in bare},
             holdout={p.name: p for p in wanted.holdout},
             notes=notes,
-            extras=found.extras,
+            extras=looked.extras,
         )
-        drift_page.write_drift_json(part / "drift.json", made, notes, found.extras)
-        tables.write_csv(part / "drift.csv", made)
-        tables.write_parquet(part / "drift.parquet", made)
-        _overview(part / "likeness.jpg", made, found.heads, portraits, bare)
+        drift_page.write_drift_json(part / "drift.json", report, notes, looked.extras)
+        tables.write_csv(part / "drift.csv", report)
+        tables.write_parquet(part / "drift.parquet", report)
+        _overview(part / "likeness.jpg", report, looked.heads, portraits, bare)
     return ScoreResult(
-        likeness=likeness_figures(made), report=str(folder.reports / "drift.html"), series=ctx.series
+        likeness=likeness_figures(report), report=str(folder.reports / "drift.html"), series=ctx.series
     )
 
 
@@ -63,7 +63,7 @@ def wanted_of(ctx: Context, portraits: Sequence[Portrait], bare: Sequence[Portra
 
 def _overview(
     path: Path,
-    made: DriftReport,
+    report: DriftReport,
     heads: Sequence[Image.Image],
     portraits: Sequence[Portrait],
     bare: Sequence[Portrait],
@@ -73,22 +73,22 @@ def _overview(
     def row(
         title: str, note: str, pictures: Sequence[Portrait], scores: Sequence[IdentityScore]
     ) -> overview.Row:
-        found = {s.portrait: s.similarity for s in scores}
+        similarities = {s.portrait: s.similarity for s in scores}
         first: dict[str, Portrait] = {}
         for picture in pictures:
             first.setdefault(picture.shot.prompt, picture)
         tiles = []
         for picture in list(first.values())[:8]:
-            value = found[picture.path.name]
+            value = similarities[picture.path.name]
             with Image.open(picture.path) as opened:
                 tiles.append((opened.convert("RGB"), "no face" if value is None else f"{value:.2f}"))
         return overview.Row(title, note, tiles)
 
     real = overview.Row("Held-out photos", "never trained on", [(head, "") for head in heads[:8]])
-    base = row("Without the adapter", f"mean similarity {made.base_mean:.2f}", bare, made.base_scores)
-    others = f", other people {made.impostor:.2f}" if math.isfinite(made.impostor) else ""
-    note = f"mean similarity {made.mean:.2f}; real photos {made.ceiling:.2f}{others}"
-    ours = row("With the adapter", note, portraits, made.scores)
+    base = row("Without the adapter", f"mean similarity {report.base_mean:.2f}", bare, report.base_scores)
+    others = f", other people {report.impostor:.2f}" if math.isfinite(report.impostor) else ""
+    note = f"mean similarity {report.mean:.2f}; real photos {report.ceiling:.2f}{others}"
+    ours = row("With the adapter", note, portraits, report.scores)
     overview.write_overview(path, "How much of the face survived", [real, base, ours])
 
 
@@ -134,25 +134,25 @@ def checkpoint_of(probe: Probe) -> CheckpointScore:
     )
 
 
-def likeness_figures(made: DriftReport, *, prompts_known: bool = True) -> LikenessFigures:
+def likeness_figures(report: DriftReport, *, prompts_known: bool = True) -> LikenessFigures:
     """The figures of a report that people and programs read first."""
     return LikenessFigures(
-        embedder=made.embedder_id,
-        adapter_mean=made.mean,
-        mean_of_found=made.mean_of_found,
-        ci95=made.ci95,
-        prompts=len(made.prompts) if prompts_known else None,
-        no_interval=drift_words.interval_missing(made, prompts_known),
-        passing=drift_words.passing(made),
-        base_mean=_known(made.base_mean),
-        ceiling=made.ceiling,
-        impostor=_known(made.impostor),
-        impostor_source=made.impostor_source,
-        share_of_ceiling=_known(made.share_of_ceiling),
-        face_found_rate=made.face_found_rate,
-        verified_rate=made.verified_rate,
-        threshold=made.threshold,
-        copy_score=_known(made.copy_score),
+        embedder=report.embedder_id,
+        adapter_mean=report.mean,
+        mean_of_found=report.mean_of_found,
+        ci95=report.ci95,
+        prompts=len(report.prompts) if prompts_known else None,
+        no_interval=drift_words.interval_missing(report, prompts_known),
+        passing=drift_words.passing(report),
+        base_mean=_known(report.base_mean),
+        ceiling=report.ceiling,
+        impostor=_known(report.impostor),
+        impostor_source=report.impostor_source,
+        share_of_ceiling=_known(report.share_of_ceiling),
+        face_found_rate=report.face_found_rate,
+        verified_rate=report.verified_rate,
+        threshold=report.threshold,
+        copy_score=_known(report.copy_score),
     )
 
 

@@ -55,10 +55,10 @@ def _score(ctx: Context) -> ScoreResult:
     from portrait_lora.stages.reports import measure
     from portrait_lora.stages.series import delivered
 
-    made = delivered(ctx)
-    shots, base = [p.shot for p in made], ctx.likeness.portraits(f"{ctx.series}-base")
+    portraits = delivered(ctx)
+    shots, base = [p.shot for p in portraits], ctx.likeness.portraits(f"{ctx.series}-base")
     bare = ctx.draw(None, shots, base, force="generate" in ctx.redo, label="base alone")
-    return measure(ctx, made, bare)
+    return measure(ctx, portraits, bare)
 
 
 def run_result(ctx: Context) -> RunResult:

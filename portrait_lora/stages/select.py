@@ -54,8 +54,8 @@ def _select(ctx: Context) -> SelectResult:
         adapter=str(ctx.likeness.adapters / ADAPTER),
         **({} if average is None else {"average": average}),
     )
-    said = result.json_value()
-    kept = {key: said[key] for key in ("probes", "average") if key in said}
+    summary = result.json_value()
+    kept = {key: summary[key] for key in ("probes", "average") if key in summary}
     manifest.write_json_atomic(folder / "selection.json", {"step": step} | kept)
     manifest.finish(folder, kind="adapter", inputs={"base": ctx.base.digest}, extra={"step": step})
     return result

@@ -50,10 +50,10 @@ def ask_first(ctx: Context) -> None:
     probes = ctx.config.select.probes * ctx.config.training.checkpoints
     each = ctx.journal.seconds("select") / probes
     hours = count * each / 3600
-    told = f"about {hours:.1f} h at {each:.2f} s each" if each else "for an unknown time"
+    estimate = f"about {hours:.1f} h at {each:.2f} s each" if each else "for an unknown time"
     if each and settings.price_per_hour is not None:
-        told += f", costing {hours * settings.price_per_hour:.2f}"
-    raise TooManyPictures(count, settings.max_pictures, told)
+        estimate += f", costing {hours * settings.price_per_hour:.2f}"
+    raise TooManyPictures(count, settings.max_pictures, estimate)
 
 
 def lint_shots(ctx: Context) -> list[str]:
@@ -70,30 +70,30 @@ def lint_shots(ctx: Context) -> list[str]:
         first.setdefault(shot.prompt, shot)
     if known is not None:
         known |= {ctx.trigger, ctx.config.subject.kind}
-    told: list[str] = []
+    lines: list[str] = []
     for prompt, shot in first.items():
         _, lost = fit(prompt, limit, counter)
-        told += [
+        lines += [
             f"{shot.name}: {remark.sentence}"
             for remark in lint(prompt, size_px=shot.size_px, known=known, lost=lost)
         ]
         if remark := foreign_syntax(dict(shot.layers).get("prompt", "")):
-            told.append(f"{shot.name}: {remark.sentence}")
+            lines.append(f"{shot.name}: {remark.sentence}")
     _, guidance = steps_and_guidance(ctx.config.generate)
     for negative in dict.fromkeys(shot.negative_prompt for shot in ctx.shots):
-        told += [
+        lines += [
             remark.sentence
             for remark in (ignored_negative(negative, guidance, ctx.base.family), foreign_syntax(negative))
             if remark
         ]
-    if told and ctx.config.generate.strict:
-        more = f" (and {len(told) - 1} more)" if len(told) > 1 else ""
-        raise ConfigError(f"the linter objects{more}", where=ctx.config.generate.series, got=told[0])
-    for line in told[:5]:
+    if lines and ctx.config.generate.strict:
+        more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
+        raise ConfigError(f"the linter objects{more}", where=ctx.config.generate.series, got=lines[0])
+    for line in lines[:5]:
         _log.warning("%s", line)
-    if len(told) > 5:
-        _log.warning("… and %d more remarks; see them with: portrait-lora prompts lint", len(told) - 5)
-    return told
+    if len(lines) > 5:
+        _log.warning("… and %d more remarks; see them with: portrait-lora prompts lint", len(lines) - 5)
+    return lines
 
 
 def holdout_of(ctx: Context) -> ReferenceSet:
@@ -170,7 +170,7 @@ def best(ctx: Context, rounds: Sequence[Sequence[Portrait]]) -> list[Portrait]:
     `rounds` holds the portraits of each candidate, in the order of the shots.
     """
     holdout = holdout_of(ctx)
-    ranks = [_ranks(ctx, made, holdout) for made in rounds]
+    ranks = [_ranks(ctx, portraits, holdout) for portraits in rounds]
     kept: list[Portrait] = []
     for i, places in enumerate(zip(*ranks, strict=True)):
         kept.append(rounds[places.index(max(places))][i])
@@ -211,9 +211,9 @@ def _timed(ctx: Context, shots: Sequence[Shot], folder: Path, timings: dict[str,
     redo = "generate" in ctx.redo
     if wanted is None:
         return ctx.draw(ctx.selected, shots, folder, force=redo, on_drawn=note)
-    made = ctx.draw(ctx.selected, shots, folder, force=redo, on_drawn=note, framing=wanted.entry)
-    framing.reframed(ctx, made, wanted)
-    return made
+    portraits = ctx.draw(ctx.selected, shots, folder, force=redo, on_drawn=note, framing=wanted.entry)
+    framing.reframed(ctx, portraits, wanted)
+    return portraits
 
 
 def _ranks(ctx: Context, portraits: Sequence[Portrait], holdout: ReferenceSet) -> list[tuple[int, float]]:
@@ -241,13 +241,13 @@ def check_all(ctx: Context, portraits: Sequence[Portrait]) -> dict[str, tuple[Ch
 
     brand = load_brand(ctx.config.generate.brand) if ctx.config.generate.brand else None
     texture = photo_texture(ctx, portraits)
-    found: dict[str, tuple[Check, ...]] = {}
+    checks: dict[str, tuple[Check, ...]] = {}
     for portrait in portraits:
         image = read_rgb(portrait.path)
-        found[portrait.path.name] = check_portrait(
+        checks[portrait.path.name] = check_portrait(
             image, ctx.finder.find(image), portrait.shot, photo_texture=texture, brand=brand
         )
-    return found
+    return checks
 
 
 def photo_texture(ctx: Context, portraits: Sequence[Portrait]) -> float | None:
@@ -280,5 +280,5 @@ def _scale(ctx: Context, portrait: Portrait) -> float | None:
 
 def write_checklist(folder: Path, checks: dict[str, tuple[Check, ...]]) -> None:
     """`checklist.json`: file -> checks."""
-    value = {name: [asdict(check) for check in found] for name, found in checks.items()}
+    value = {name: [asdict(check) for check in results] for name, results in checks.items()}
     manifest.write_json_atomic(folder / CHECKLIST, value)

@@ -134,11 +134,11 @@ def _shared(
     """What the main process finds, for every process."""
     from accelerate.utils import broadcast_object_list
 
-    found = [work() if accelerator.is_main_process else None]
+    outcome = [work() if accelerator.is_main_process else None]
     if accelerator.num_processes > 1:
-        broadcast_object_list(found)
-    assert found[0] is not None
-    return found[0]
+        broadcast_object_list(outcome)
+    assert outcome[0] is not None
+    return outcome[0]
 
 
 def _up_to(result: TrainResult, step: int) -> TrainResult:

@@ -132,22 +132,22 @@ def differences(ctx: Context, inputs: Mapping[str, str]) -> list[str]:
     folder = ctx.likeness.adapters
     recorded = recorded_inputs(folder)
     changed = {k for k, v in inputs.items() if recorded and recorded.get(k) != v}
-    found = ["the photos, captions or crops have changed"] if "dataset" in changed else list[str]()
+    reasons = ["the photos, captions or crops have changed"] if "dataset" in changed else list[str]()
     before, now = _read_settings(folder), settings_of(ctx)
     named: set[str] = set()
     for key in sorted(before.keys() & now.keys()):
         section = "config" if key.startswith(("training.", "seed")) else key
         if section in changed and before[key] != now[key]:
-            found.append(f"{key} {before[key]} became {now[key]}")
+            reasons.append(f"{key} {before[key]} became {now[key]}")
             named.add(section)
     changed -= named
     if "base" in changed:
-        found.append("the base has other weights")
+        reasons.append("the base has other weights")
     if "config" in changed:
-        found.append("settings of the training have changed")
+        reasons.append("settings of the training have changed")
     if "precision" in changed:
-        found.append(f"{recorded.get('precision')} became {inputs['precision']}")
-    return found
+        reasons.append(f"{recorded.get('precision')} became {inputs['precision']}")
+    return reasons
 
 
 def settings_of(ctx: Context) -> dict[str, str]:
@@ -194,13 +194,13 @@ def keep_foreign(folder: Path, ours: Sequence[Adapter]) -> None:
     `ours` may be written over: the adapters of the checkpoints, and what other programs load of them, which a
     selection that was stopped leaves without a record.
     """
-    found = [folder / name for name in (ADAPTER, ADAPTER_COMFY) if (folder / name).is_file()]
-    if not found:
+    foreign = [folder / name for name in (ADAPTER, ADAPTER_COMFY) if (folder / name).is_file()]
+    if not foreign:
         return
     sealed = manifest.read(folder)
     known = {manifest.sha256_file(adapter.path) for adapter in ours if adapter.path.is_file()}
     known |= set(sealed.files.values()) if sealed else set()
-    for path in found:
+    for path in foreign:
         if manifest.sha256_file(path) not in known and not _is_conversion(path, ours):
             removal.set_aside(path)
 

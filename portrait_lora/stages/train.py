@@ -42,8 +42,10 @@ def train(ctx: Context) -> TrainingResult:
     inputs = {"dataset": folder_digest(ctx.likeness.dataset), **configured_inputs(ctx)}
     successor.place(ctx, inputs)
     stop = {"stop": probe_digest(ctx)} if ctx.config.training.early_stop else {}
-    told = successor.as_trained(ctx, inputs | stop)
-    return ctx.stage(TrainingResult, told, lambda: _checkpoints_whole(ctx), lambda: _train(ctx, inputs))
+    as_recorded = successor.as_trained(ctx, inputs | stop)
+    return ctx.stage(
+        TrainingResult, as_recorded, lambda: _checkpoints_whole(ctx), lambda: _train(ctx, inputs)
+    )
 
 
 def configured_inputs(ctx: Context) -> dict[str, str]:
@@ -107,12 +109,12 @@ def _train(ctx: Context, inputs: Mapping[str, str]) -> TrainingResult:
             means.reason,
         )
         successor.begin(ctx, inputs)
-        told: dict[str, object] = {
+        recorded: dict[str, object] = {
             "root": str(ctx.likeness.root),
             "config": ctx.config.model_dump(mode="json"),
         }
         processes.share(
-            {**told, "folder": str(ctx.run_folder), "inputs": dict(inputs), "means": asdict(means)}
+            {**recorded, "folder": str(ctx.run_folder), "inputs": dict(inputs), "means": asdict(means)}
         )
         ended = _train_together(ctx, inputs, means, crops)
     result = ended.result
@@ -189,7 +191,7 @@ def _class_pictures(ctx: Context, crops: Sequence[CaptionedCrop]) -> list[Captio
         crop = crops[i % len(crops)]
         prompt = " ".join(crop.caption.replace(crop.trigger, " ").split())
         shots.append(Shot(f"class-{i:04d}", prompt, "", crop.bucket, ctx.config.seed + i))
-    made = ctx.draw(None, shots, ctx.run_folder / "class", label="class pictures")
+    portraits = ctx.draw(None, shots, ctx.run_folder / "class", label="class pictures")
     return [
         CaptionedCrop(
             path=portrait.path,
@@ -200,5 +202,5 @@ def _class_pictures(ctx: Context, crops: Sequence[CaptionedCrop]) -> list[Captio
             caption=portrait.shot.prompt,
             trigger="",
         )
-        for portrait in made
+        for portrait in portraits
     ]

@@ -15,17 +15,17 @@ from portrait_lora.errors import InputError
 from portrait_lora.evaluation import compare, drift_words, groups, tables
 
 
-def report_file(given: Path) -> Path:
+def report_file(place: Path) -> Path:
     """The drift.json of a likeness folder, of a report folder, or the file itself."""
-    for path in (given, given / "reports" / "drift.json", given / "drift.json"):
+    for path in (place, place / "reports" / "drift.json", place / "drift.json"):
         if path.is_file():
             return path
     raise InputError(
         "no report here",
-        where=given,
-        got="no drift.json" if given.is_dir() else "nothing there",
+        where=place,
+        got="no drift.json" if place.is_dir() else "nothing there",
         needed="a likeness folder or a drift.json",
-        remedy=f"Score first: portrait-lora score {given}",
+        remedy=f"Score first: portrait-lora score {place}",
     )
 
 
@@ -57,11 +57,11 @@ def collate(reports: Sequence[Path], labels_csv: Path | None, out: Path | None) 
     people: list[groups.Person] = []
     rows: list[dict[str, Any]] = []
     packs: set[str] = set()
-    for given in reports:
-        path = report_file(given)
+    for place in reports:
+        path = report_file(place)
         measured, raw = tables.read_measured(path)
         packs.add(measured.pack_digest)
-        name = _own_name(given)
+        name = _own_name(place)
         person = _person(name, raw, labels.get(name, {}))
         people.append(person)
         rows.append(
@@ -102,8 +102,8 @@ def _no_interval(raw: Mapping[str, Any]) -> str:
     return "" if len(raw["prompts"]) >= drift_words.MIN_PROMPTS else drift_words.TOO_FEW
 
 
-def _own_name(given: Path) -> str:
-    place = given.resolve()
+def _own_name(report: Path) -> str:
+    place = report.resolve()
     folder = place.parent if place.is_file() else place
     return folder.parent.name if folder.name == "reports" else folder.name
 

@@ -72,12 +72,12 @@ def _configuration(like: str, into: Path, hub: Hub) -> tuple[Path, str]:
 
 
 def _refuse_other(file: Path, family: FamilyName, configuration: Path) -> None:
-    found = layout.read_layout(configuration).family
-    if found != family:
-        raise InputError("the checkpoint is of another family", where=file, got=family, needed=found)
+    declared = layout.read_layout(configuration).family
+    if declared != family:
+        raise InputError("the checkpoint is of another family", where=file, got=family, needed=declared)
     kind = layout.config_file(configuration / "scheduler" / "scheduler_config.json").get("prediction_type")
-    said = single_file.noise_process(file)
-    needed = "v_prediction" if said.zero_snr else said.prediction
+    noise = single_file.noise_process(file)
+    needed = "v_prediction" if noise.zero_snr else noise.prediction
     if needed is not None and (kind or "epsilon") != needed:
         raise InputError(
             f"the checkpoint was trained for {needed.replace('_', '-')}, the configuration is not",

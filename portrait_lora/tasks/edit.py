@@ -123,14 +123,14 @@ def vary(
     rows: list[Variation] = []
     for k in range(1, count + 1):
         seed = prompts.candidate_seed(begun.seed, k)
-        told: dict[str, object] = {"prompt": begun.prompt, "layers": dict(begun.layers), "seed": seed}
-        told |= {"strength": strength, "base": ctx.base.label, "base_digest": ctx.base.digest}
+        edit: dict[str, object] = {"prompt": begun.prompt, "layers": dict(begun.layers), "seed": seed}
+        edit |= {"strength": strength, "base": ctx.base.label, "base_digest": ctx.base.digest}
         action = "vary" if opened.recipe else "reference"
-        recipe = edits.edit_record(action, opened.picture, opened.recipe, base, **told)
-        made = edits.apply_edit(pipe, opened.picture, recipe, ctx.base.resolution_px, sampler)
+        recipe = edits.edit_record(action, opened.picture, opened.recipe, base, **edit)
+        picture = edits.apply_edit(pipe, opened.picture, recipe, ctx.base.resolution_px, sampler)
         target = _place(folder, f"{_stem(path, opened)}-vary", recipe)
-        file = str(_write(ctx, made, target, recipe))
-        rows.append(Variation(file=file, similarity=_similarity(ctx, references, made)))
+        file = str(_write(ctx, picture, target, recipe))
+        rows.append(Variation(file=file, similarity=_similarity(ctx, references, picture)))
     return Variations(
         made=tuple(rows),
         strength=strength,
@@ -165,8 +165,8 @@ def _recipe_of_series(ctx: Context, name: str) -> save.Record:
         adapter_scale=sampler.adapter_scale,
         adapter_digest=manifest.sha256_file(ctx.selected.path),
     )
-    told = save.record_of(portrait, ctx.base.label, ctx.base.digest, ctx.trigger)
-    return told | extra_of(sampler)
+    record = save.record_of(portrait, ctx.base.label, ctx.base.digest, ctx.trigger)
+    return record | extra_of(sampler)
 
 
 def fix(
@@ -196,7 +196,7 @@ def fix(
     pipe = drawing.open_pipeline(ctx.family, adapter_of(ctx, base), sampler)
     best: tuple[float, Image.Image, save.Record] | None = None
     for k in range(1, tries + 1):
-        told: dict[str, object] = {
+        edit: dict[str, object] = {
             "prompt": shot.prompt,
             "layers": dict(shot.layers),
             "seed": prompts.candidate_seed(shot.seed, 100 + k),
@@ -206,11 +206,11 @@ def fix(
             "base": ctx.base.label,
             "base_digest": ctx.base.digest,
         }
-        recipe = edits.edit_record("fix", opened.picture, opened.recipe, base, **told)
-        made = edits.apply_edit(pipe, opened.picture, recipe, ctx.base.resolution_px, sampler)
-        after = _similarity(ctx, references, made)
+        recipe = edits.edit_record("fix", opened.picture, opened.recipe, base, **edit)
+        candidate = edits.apply_edit(pipe, opened.picture, recipe, ctx.base.resolution_px, sampler)
+        after = _similarity(ctx, references, candidate)
         if after is not None and (best is None or after > best[0]):
-            best = (after, made, recipe)
+            best = (after, candidate, recipe)
     holds = best is not None and (before is None or best[0] >= before - IDENTITY_NOISE)
     kept = best is not None and (holds or keep)
     file = refused = outside = None
@@ -267,10 +267,10 @@ def _write(ctx: Context, picture: Image.Image, path: Path, recipe: save.Record) 
 
 def layer_changes(pairs: Sequence[str]) -> dict[str, str]:
     """`layer=words` pairs."""
-    told: dict[str, str] = {}
+    layers: dict[str, str] = {}
     for pair in pairs:
         key, sep, words = pair.partition("=")
         if not sep or not words.strip():
             raise InputError("not a change", where="--change", got=pair, needed="layer=words")
-        told[key.strip()] = " ".join(words.split())
-    return told
+        layers[key.strip()] = " ".join(words.split())
+    return layers

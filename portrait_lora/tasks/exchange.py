@@ -51,14 +51,14 @@ def import_dataset(source: Path, root: Path, overrides: Sequence[str] = ()) -> I
         raise taken
     load(None, overrides)
     with manifest.new_folder(photos) as part:
-        made = kohya.import_dataset(source, part)
-        own = ["dataset.captions.captioner=sidecar"] if made.captions else []
+        imported = kohya.import_dataset(source, part)
+        own = ["dataset.captions.captioner=sidecar"] if imported.captions else []
         own += (
-            [f"subject.trigger={json.dumps(made.trigger, ensure_ascii=False)}"]
-            if len(made.trigger) >= 2
+            [f"subject.trigger={json.dumps(imported.trigger, ensure_ascii=False)}"]
+            if len(imported.trigger) >= 2
             else []
         )
-        kind = made.subject.split()[-1].lower() if made.subject else ""
+        kind = imported.subject.split()[-1].lower() if imported.subject else ""
         own += [f"subject.kind={kind}"] if kind in _KINDS else []
         config = load(None, [*own, *overrides])
         if file.exists() and file.read_text(encoding="utf-8", errors="replace") != short(config, root):
@@ -66,10 +66,10 @@ def import_dataset(source: Path, root: Path, overrides: Sequence[str] = ()) -> I
             raise taken if lives else other
         likeness.write_config(root, config)  # before the photos take their name: the retry finds it equal
     return ImportResult(
-        photos=made.photos,
-        captions=made.captions,
-        passed_over=len(made.passed_over),
-        rows_without_picture=made.strange_rows,
+        photos=imported.photos,
+        captions=imported.captions,
+        passed_over=len(imported.passed_over),
+        rows_without_picture=imported.strange_rows,
         trigger=config.subject.trigger,
         kind=config.subject.kind,
     )
@@ -82,8 +82,8 @@ def export_dataset(root: Path, out: Path, repeats: int) -> ExportResult:
     opened = likeness.open_likeness(root)
     consent.require_valid(root)
     crops, _ = build.load_dataset_folder(opened.dataset)
-    found = manifest.read(opened.dataset)
-    extra = found.extra if found else {}
+    stored = manifest.read(opened.dataset)
+    extra = stored.extra if stored else {}
     trigger = str(extra.get("trigger", opened.config.subject.trigger))
     subject = str(extra.get("subject", opened.config.subject.kind))
     folder = kohya.export_kohya(crops, out, trigger=trigger, subject=subject, repeats=repeats)

@@ -58,11 +58,11 @@ def _refuse_tampered(path: Path) -> None:
     sidecar = save.sidecar_of(path)
     if not sidecar.is_file():
         return
-    told = strict_json.load_object(sidecar, "sidecar").get("sha256")
+    recorded = strict_json.load_object(sidecar, "sidecar").get("sha256")
     got = manifest.sha256_file(path)
-    if told != got:
+    if recorded != got:
         raise ArtifactError(
-            "the picture was changed since it was made", where=path, got=got[:12], needed=str(told)[:12]
+            "the picture was changed since it was made", where=path, got=got[:12], needed=str(recorded)[:12]
         )
 
 

@@ -21,7 +21,7 @@ from portrait_lora.hub import lock
 from portrait_lora.rights import consent
 from portrait_lora.tasks import outside, remains
 from portrait_lora.tasks.forget_plan import GIVEN, PLAN, Survey, recall, write_down
-from portrait_lora.tasks.remains import Found
+from portrait_lora.tasks.remains import Remains
 
 RECEIPT: Final = "forgotten.json"
 MADE: Final = (
@@ -79,7 +79,7 @@ def survey(folder: Path, *, photos: bool, also: Sequence[Path] = ()) -> Survey:
     written = [row for row in rows if row.is_as_written]
     as_written = {row.file for row in written}  # an export that was killed leaves a row for the bytes before
     changed = [row.path for row in rows if row.file not in as_written and row.path.exists()]
-    out = Survey(held, targets, written, changed, Found(), [], (root / PLAN).is_file())
+    out = Survey(held, targets, written, changed, Remains(), [], (root / PLAN).is_file())
     for target in [*targets, *(row.path for row in written)]:
         _remember(root, target, out)
     out.statement = _statement(root)
@@ -90,11 +90,11 @@ def survey(folder: Path, *, photos: bool, also: Sequence[Path] = ()) -> Survey:
     kept = [*targets, root / RECEIPT, root / PLAN, outside.state_file().parent]
     kept += [] if photos else [root / "photos"]
     kept += [row.path for row in written]
-    out.found = remains.search(root, others, kept, out.marks)
-    out.searched = max(out.searched, out.found.searched)  # what was found is there no more
-    stays = [*kept, *out.found.inside]
+    out.remains = remains.search(root, others, kept, out.marks)
+    out.searched = max(out.searched, out.remains.searched)  # what was found is there no more
+    stays = [*kept, *out.remains.inside]
     recalled = [p for p in out.records if p.is_file() and not any(p.is_relative_to(k) for k in stays)]
-    out.records = [*dict.fromkeys([*remains.records_beside(out.found.inside), *recalled])]
+    out.records = [*dict.fromkeys([*remains.records_beside(out.remains.inside), *recalled])]
     out.alike = _alike(root, photos, others, kept, out)
     return out
 
@@ -113,7 +113,7 @@ def forget(
     with now.held:
         receipt = None if now.resumed else _standing_receipt(root, now, photos=photos)
         if receipt is None:
-            for path in [*now.found.inside, *(now.copies if copies else ())]:
+            for path in [*now.remains.inside, *(now.copies if copies else ())]:
                 name = path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
                 now.files[name] = (FOUND, path.stat().st_size if path.exists() else 0)
             write_down(root, now)
@@ -126,7 +126,7 @@ def forget(
 
 def _standing_receipt(root: Path, now: Survey, *, photos: bool) -> dict[str, object] | None:
     """What a `forget` said that removed all there was; None when there is something to remove."""
-    if now.targets or now.written or now.found.inside or now.copies:
+    if now.targets or now.written or now.remains.inside or now.copies:
         return None
     try:
         receipt = strict_json.load_object(root / RECEIPT, "receipt")
@@ -161,7 +161,7 @@ def _remember(root: Path, target: Path, out: Survey) -> None:
     if target.is_relative_to(root):
         kind = target.name if target.name in (*MADE, *GIVEN, lock.NAME) else "unfinished writes"
     whole = target.is_dir() and not target.is_symlink()
-    for path in removal.files_below(target, out.found.unread) if whole else [target]:
+    for path in removal.files_below(target, out.remains.unread) if whole else [target]:
         if path.is_symlink() or not path.is_file():
             continue
         original = kind in GIVEN
@@ -180,7 +180,7 @@ def _remember(root: Path, target: Path, out: Survey) -> None:
 
 def _alike(root: Path, photos: bool, others: Sequence[Path], kept: Sequence[Path], out: Survey) -> list[Path]:
     """Pictures that look like removed ones, besides those with the same bytes."""
-    same = {*out.found.inside, *out.found.outside}
+    same = {*out.remains.inside, *out.remains.outside}
     places = [root, *(p for p in others if p != packs_home().parent)]
     files = [p for place in places if place.is_dir() for p in removal.files_below(place)]
     candidates = [
@@ -204,7 +204,7 @@ def _remove(root: Path, now: Survey, copies: bool) -> list[Path]:
     more = [*now.copies, *remains.records_beside(now.copies)] if copies else []
     elsewhere = [*(row.path for row in now.written if row.is_as_written), *more]
     failed = [p for p in dict.fromkeys(elsewhere) if not _gone(p, p.parent)]
-    inside = [*now.targets, *now.found.inside, *now.records]
+    inside = [*now.targets, *now.remains.inside, *now.records]
     return failed + [p for p in dict.fromkeys(inside) if not _gone(p, root)]
 
 
@@ -237,8 +237,8 @@ def _prove(root: Path, now: Survey, failed: list[Path], *, photos: bool, copies:
         "not_removed": len(failed),
         "copies_left": 0 if copies else len(now.copies),
         "changed_elsewhere": len(now.changed),
-        "not_searched": len(now.found.unread),
-        "archives": len(now.found.opaque),
+        "not_searched": len(now.remains.unread),
+        "archives": len(now.remains.opaque),
         "not_seen": list(NOT_SEEN),
         "resumed": now.resumed,
         "consent_statement_sha256": now.statement,
@@ -257,8 +257,8 @@ def _prove(root: Path, now: Survey, failed: list[Path], *, photos: bool, copies:
 
 def _statement(folder: Path) -> str | None:
     try:
-        found = consent.read(folder)
+        stored = consent.read(folder)
     except Exception as error:  # a damaged consent keeps nobody from being forgotten
         _log.debug("%r", error)
         return None
-    return found.statement_sha256 if found else None
+    return stored.statement_sha256 if stored else None

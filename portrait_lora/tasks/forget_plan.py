@@ -12,7 +12,7 @@ from portrait_lora import holding, log, manifest, removal
 from portrait_lora.config import FILE_NAME
 from portrait_lora.rights import consent
 from portrait_lora.tasks import outside
-from portrait_lora.tasks.remains import Found, Mark
+from portrait_lora.tasks.remains import Mark, Remains
 
 PLAN: Final = ".forgetting.json"
 GIVEN: Final = ("photos", FILE_NAME, consent.NAME, "studio.json")
@@ -35,7 +35,7 @@ class Survey:
     targets: list[Path]
     written: list[outside.Written]
     changed: list[Path]
-    found: Found
+    remains: Remains
     alike: list[Path]
     resumed: bool
     files: dict[str, tuple[str, int]] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class Survey:
     def copies(self) -> list[Path]:
         """What goes only when `copies` is said."""
         recorded = {row.path for row in self.written}
-        return [p for p in dict.fromkeys([*self.found.outside, *self.alike]) if p not in recorded]
+        return [p for p in dict.fromkeys([*self.remains.outside, *self.alike]) if p not in recorded]
 
 
 def write_down(root: Path, now: Survey) -> None:

@@ -17,18 +17,18 @@ def before(folder: Path, seen: Survey, *, copies: bool) -> list[str]:
     names = ", ".join(p.name for p in seen.targets) or "nothing"
     lines = ["An earlier `forget` was interrupted; it is gone on with."] if seen.resumed else []
     lines.append(f"To be removed from {folder}: {names} ({len(seen.files)} files)")
-    lines += _listed("Copies in the folder, to be removed:", seen.found.inside)
+    lines += _listed("Copies in the folder, to be removed:", seen.remains.inside)
     lines += _listed("Written elsewhere by this program, to be removed:", [row.path for row in seen.written])
     goes = "to be removed (--copies)" if copies else "they stay unless --copies is given"
-    elsewhere = [p for p in seen.copies if p in seen.found.outside]
+    elsewhere = [p for p in seen.copies if p in seen.remains.outside]
     lines += _listed(f"Copies outside the folder, not known as written by this program; {goes}:", elsewhere)
-    alike = [p for p in seen.copies if p not in seen.found.outside]
+    alike = [p for p in seen.copies if p not in seen.remains.outside]
     lines += _listed(f"Pictures that look the same, resized or saved again; {goes}:", alike)
     lines += _listed("Written elsewhere, but changed since; they stay:", seen.changed)
     unsure = [p for p in outside.noted(folder)[1] if p not in {row.path.parent for row in seen.written}]
     lines += _listed(f"{outside.NOTED} names folders that are searched only with --also DIR:", unsure)
-    lines += _listed("Could not be searched:", seen.found.unread)
-    lines += _listed("Archives and git folders, whose contents are not seen:", seen.found.opaque)
+    lines += _listed("Could not be searched:", seen.remains.unread)
+    lines += _listed("Archives and git folders, whose contents are not seen:", seen.remains.opaque)
     return lines
 
 

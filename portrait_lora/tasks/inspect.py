@@ -15,7 +15,7 @@ from portrait_lora.families.adapter_file import read_header
 from portrait_lora.rights import credentials
 from portrait_lora.rights.signer import EXTRA
 
-Told = dict[str, object]
+Facts = dict[str, object]
 _GENERATED: Final = {
     provenance.TRAINED: "yes, and marked as such (XMP: trainedAlgorithmicMedia)",
     provenance.ALGORITHMIC: "drawn by a program, not by a trained model (XMP: algorithmicMedia)",
@@ -23,7 +23,7 @@ _GENERATED: Final = {
 _UNMARKED: Final = "it bears no mark: a photograph, or a picture whose mark was taken away"
 
 
-def inspect_file(path: Path, authorities: Path | None = None) -> Told:
+def inspect_file(path: Path, authorities: Path | None = None) -> Facts:
     """Everything known about a picture, an adapter or an artifact folder.
 
     `authorities` are PEM certificates whose signatures on pictures are trusted.  Raises `InputError` when
@@ -33,54 +33,54 @@ def inspect_file(path: Path, authorities: Path | None = None) -> Told:
         return _folder(path)
     if not path.is_file():
         raise InputError("no such file", where=path)
-    told: Told = {"file": str(path), "bytes": path.stat().st_size, "sha256": manifest.sha256_file(path)}
+    facts: Facts = {"file": str(path), "bytes": path.stat().st_size, "sha256": manifest.sha256_file(path)}
     if path.suffix == ".safetensors":
-        return told | _adapter(path)
-    return told | _picture(path, authorities)
+        return facts | _adapter(path)
+    return facts | _picture(path, authorities)
 
 
-def in_words(told: Told) -> list[str]:
+def in_words(facts: Facts) -> list[str]:
     """The answers that people look for first."""
-    if "folder" in told:
-        return [f"{told['folder']}: {told['kind']}, {told['files']} files, all as they were written"]
-    if told["kind"] == "adapter":
-        return _adapter_in_words(told, _known(told["metadata"]))
-    width, height = told["size_px"] if isinstance(told["size_px"], list) else ("?", "?")
-    recipe = _known(told["recipe"])
+    if "folder" in facts:
+        return [f"{facts['folder']}: {facts['kind']}, {facts['files']} files, all as they were written"]
+    if facts["kind"] == "adapter":
+        return _adapter_in_words(facts, _known(facts["metadata"]))
+    width, height = facts["size_px"] if isinstance(facts["size_px"], list) else ("?", "?")
+    recipe = _known(facts["recipe"])
     return [
-        f"{told['file']}: {told['kind']}, {width} x {height} px",
-        f"  generated?  {_GENERATED.get(str(told['digital_source_type']), _UNMARKED)}",
-        f"  changed?    {_changed(told)}",
-        f"  signed?     {_signed(told)}",
+        f"{facts['file']}: {facts['kind']}, {width} x {height} px",
+        f"  generated?  {_GENERATED.get(str(facts['digital_source_type']), _UNMARKED)}",
+        f"  changed?    {_changed(facts)}",
+        f"  signed?     {_signed(facts)}",
         *([f"  prompt      {recipe['prompt']}"] if recipe.get("prompt") else []),
         *([f"  made with   {recipe['base']}, seed {recipe.get('seed')}"] if recipe.get("base") else []),
     ]
 
 
-def _adapter_in_words(told: Told, said: Told) -> list[str]:
-    spoilt = told.get("not_finite")
-    wrong = [f"  wrong       {told['trouble']}"] if told.get("trouble") else []
+def _adapter_in_words(facts: Facts, metadata: Facts) -> list[str]:
+    spoilt = facts.get("not_finite")
+    wrong = [f"  wrong       {facts['trouble']}"] if facts.get("trouble") else []
     if isinstance(spoilt, list) and spoilt:
         wrong.append(f"  wrong       numbers that are not finite in {len(spoilt)} tensors, {spoilt[0]}")
-    return [*_adapter_lines(told, said), *wrong]
+    return [*_adapter_lines(facts, metadata), *wrong]
 
 
-def _adapter_lines(told: Told, said: Told) -> list[str]:
-    if "portrait_lora.trigger" not in said:
-        return [f"{told['file']}: {told['layers']} LoRA layers, made by another program"]
-    where = f"for {said.get('portrait_lora.family')}, trained on {said.get('portrait_lora.base')}"
-    size = f"rank {said.get('portrait_lora.rank')}, step {said.get('portrait_lora.step')}"
-    licence = said.get("modelspec.license", "unknown")
+def _adapter_lines(facts: Facts, metadata: Facts) -> list[str]:
+    if "portrait_lora.trigger" not in metadata:
+        return [f"{facts['file']}: {facts['layers']} LoRA layers, made by another program"]
+    where = f"for {metadata.get('portrait_lora.family')}, trained on {metadata.get('portrait_lora.base')}"
+    size = f"rank {metadata.get('portrait_lora.rank')}, step {metadata.get('portrait_lora.step')}"
+    licence = metadata.get("modelspec.license", "unknown")
     return [
-        f"{told['file']}: a LoRA of {told['layers']} layers {where}",
-        f"  trigger     {said['portrait_lora.trigger']}",
+        f"{facts['file']}: a LoRA of {facts['layers']} layers {where}",
+        f"  trigger     {metadata['portrait_lora.trigger']}",
         f"  size        {size}",
         f"  licence     {licence}, the base's",
     ]
 
 
-def _changed(told: Told) -> str:
-    beside = _known(told["sidecar"])
+def _changed(facts: Facts) -> str:
+    beside = _known(facts["sidecar"])
     if not beside:
         return "not known: no JSON file of this program lies beside it"
     return (
@@ -90,41 +90,41 @@ def _changed(told: Told) -> str:
     )
 
 
-def _signed(told: Told) -> str:
-    found = _known(told["credentials"])
-    if not found:
+def _signed(facts: Facts) -> str:
+    signature = _known(facts["credentials"])
+    if not signature:
         return "no"
-    by = f", by {found['signer']}" if found.get("signer") else ""
-    return f"{found['state']}{by}" + (f": {found['remedy']}" if found.get("remedy") else "")
+    by = f", by {signature['signer']}" if signature.get("signer") else ""
+    return f"{signature['state']}{by}" + (f": {signature['remedy']}" if signature.get("remedy") else "")
 
 
-def _known(value: object) -> Told:
+def _known(value: object) -> Facts:
     return {str(k): v for k, v in value.items()} if isinstance(value, dict) else {}
 
 
-def _folder(path: Path) -> Told:
-    found = manifest.verify(path)
-    files, inputs = len(found.files), dict(found.inputs)
-    return {"folder": str(path), "kind": found.kind, "files": files, "inputs": inputs, "whole": True}
+def _folder(path: Path) -> Facts:
+    stored = manifest.verify(path)
+    files, inputs = len(stored.files), dict(stored.inputs)
+    return {"folder": str(path), "kind": stored.kind, "files": files, "inputs": inputs, "whole": True}
 
 
-def _adapter(path: Path) -> Told:
+def _adapter(path: Path) -> Facts:
     from portrait_lora.families.lora_loading import complete_layers, not_finite
 
     header = read_header(path)
-    found: Told = {
+    facts: Facts = {
         "kind": "adapter",
         "layers": 0,
         "metadata": dict(sorted(header.get("__metadata__", {}).items())),
     }
     try:
-        found["layers"] = complete_layers(path, header)
+        facts["layers"] = complete_layers(path, header)
     except PortraitError as error:
-        found["trouble"] = f"{error.what}: {error.got}"
-    return found | {"not_finite": not_finite(path)}
+        facts["trouble"] = f"{error.what}: {error.got}"
+    return facts | {"not_finite": not_finite(path)}
 
 
-def _picture(path: Path, authorities: Path | None) -> Told:
+def _picture(path: Path, authorities: Path | None) -> Facts:
     try:
         with Image.open(path) as picture:
             size, kind = list(picture.size), str(picture.format)
@@ -148,7 +148,7 @@ def _picture(path: Path, authorities: Path | None) -> Told:
     }
 
 
-def sidecar_of(path: Path) -> Told | None:
+def sidecar_of(path: Path) -> Facts | None:
     """Whether the JSON beside the picture still speaks of these bytes."""
     beside = path.with_suffix(".json")
     if not beside.is_file():
@@ -160,7 +160,7 @@ def sidecar_of(path: Path) -> Told | None:
     return {"file": beside.name, "matches": same, "versions": value.get("versions", {})}
 
 
-def _credentials(path: Path, kind: str, authorities: Path | None) -> Told | None:
+def _credentials(path: Path, kind: str, authorities: Path | None) -> Facts | None:
     """The C2PA credentials in the picture and whether they hold; None when it has none."""
     data = path.read_bytes()
     known = credentials.format_of(kind)
@@ -172,5 +172,5 @@ def _credentials(path: Path, kind: str, authorities: Path | None) -> Told | None
         trusted = authorities.read_bytes() if authorities else None
     except OSError as error:
         raise InputError("the authorities cannot be read", where=authorities, got=error.strerror) from error
-    found = credentials.read(data, known, trusted)
-    return None if found is None else asdict(found)
+    signature = credentials.read(data, known, trusted)
+    return None if signature is None else asdict(signature)

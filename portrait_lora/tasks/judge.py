@@ -85,32 +85,32 @@ def score_folders(
     wanted = replace(wanted, clip=clip)
     if threshold_file is not None:
         wanted = _with_threshold(wanted, pack, threshold_file)
-    found = look(open_analyzer(pack, "report"), wanted)
+    looked = look(open_analyzer(pack, "report"), wanted)
     notes = drift_page.PageNotes(
         subject=name or portraits.name,
         settings={"face pack": f"{pack.name} ({pack.licence})", "portraits": str(portraits.name)},
         versions=summaries.versions(),
         synthetic=pack.synthetic,
-        not_verified=_caveats(wanted, found, prompts_csv),
+        not_verified=_caveats(wanted, looked, prompts_csv),
         words=drift_words.OTHER_TOOL_TRAINING if wanted.training else drift_words.OTHER_TOOL,
         prompts_known=prompts_csv is not None,
     )
-    real, extras = {p.name: p for p in wanted.holdout}, found.extras
+    real, extras = {p.name: p for p in wanted.holdout}, looked.extras
     with manifest.new_files(out) as part:
         drift_page.write_drift_html(
-            part / "drift.html", found.report, portraits=paths, holdout=real, notes=notes, extras=extras
+            part / "drift.html", looked.report, portraits=paths, holdout=real, notes=notes, extras=extras
         )
-        drift_page.write_drift_json(part / "drift.json", found.report, notes, extras)
-        tables.write_csv(part / "drift.csv", found.report)
-        tables.write_parquet(part / "drift.parquet", found.report)
+        drift_page.write_drift_json(part / "drift.json", looked.report, notes, extras)
+        tables.write_csv(part / "drift.csv", looked.report)
+        tables.write_parquet(part / "drift.parquet", looked.report)
     return FoldersResult(
-        likeness=likeness_figures(found.report, prompts_known=prompts_csv is not None),
-        portraits=len(found.report.scores),
+        likeness=likeness_figures(looked.report, prompts_known=prompts_csv is not None),
+        portraits=len(looked.report.scores),
         unreadable=extras.unreadable,
         several_faces=extras.several_faces,
         tiny_faces=extras.tiny_faces,
         repeated=tuple(wanted.repeated),
-        photos_without_face=found.skipped_photos,
+        photos_without_face=looked.skipped_photos,
         clip=None if extras.clip is None else ClipFigures(**asdict(extras.clip)),
         report=str(out / "drift.html"),
     )
@@ -142,7 +142,7 @@ def plan(
 ) -> tuple[Wanted, dict[str, Path]]:
     """What will be measured, and where each portrait lies.  Raises InputError, PhotosError."""
     real, _ = _distinct(_readable(_pictures(photos, "photos")))
-    given = _distinct(_readable(_pictures(training, "training photos")))[0] if training else []
+    training_photos = _distinct(_readable(_pictures(training, "training photos")))[0] if training else []
     if len(real) < similarity.MIN_HOLDOUT:
         raise PhotosError(
             "too few photos to compare with",
@@ -151,7 +151,7 @@ def plan(
             needed=similarity.MIN_HOLDOUT,
             remedy="Add photos of the person that the tool was not given.",
         )
-    digests = {manifest.sha256_file(p) for p in given}
+    digests = {manifest.sha256_file(p) for p in training_photos}
     leaked = [p.name for p in real if manifest.sha256_file(p) in digests]
     if leaked:
         raise InputError(
@@ -161,14 +161,16 @@ def plan(
             remedy="Leave it in one of the two folders.",
         )
     sheets = (likeness.CONTACT_SHEET, likeness.WORST_FIRST)  # lie beside the portraits of a series
-    found = [p for p in _pictures(portraits, "portraits") if p.name not in sheets]
-    made, repeated = _distinct(found)
-    if not made:
+    files = [p for p in _pictures(portraits, "portraits") if p.name not in sheets]
+    distinct, repeated = _distinct(files)
+    if not distinct:
         raise InputError("no portraits in this folder", where=portraits, needed="JPEG, PNG or WebP files")
-    prompts = _prompts(prompts_csv, [p.name for p in (*made, *(portraits / later for later, _ in repeated))])
-    items = [similarity.PortraitItem(p, prompts.by_file.get(p.name, ALL_ONE_PROMPT)) for p in made]
-    wanted = Wanted(real, given, items, (), prompts.meanings, repeated, lenient=True)
-    return wanted, {p.name: p for p in made}
+    prompts = _prompts(
+        prompts_csv, [p.name for p in (*distinct, *(portraits / later for later, _ in repeated))]
+    )
+    items = [similarity.PortraitItem(p, prompts.by_file.get(p.name, ALL_ONE_PROMPT)) for p in distinct]
+    wanted = Wanted(real, training_photos, items, (), prompts.meanings, repeated, lenient=True)
+    return wanted, {p.name: p for p in distinct}
 
 
 def _pictures(folder: Path, what: str) -> list[Path]:
@@ -263,18 +265,18 @@ def _refuse_unknown_world(pack: FacePack, photos: Sequence[Path], allowed: bool,
         )
 
 
-def _caveats(wanted: Wanted, found: Looked, prompts_csv: Path | None) -> list[str]:
-    said: list[str] = []
+def _caveats(wanted: Wanted, looked: Looked, prompts_csv: Path | None) -> list[str]:
+    lines: list[str] = []
     if not wanted.training:
-        said.append(
+        lines.append(
             "Whether the tool was given some of these photos. If it was, similarity and ceiling flatter it; "
             "name those photos with --training."
         )
     if prompts_csv is None:
-        said.append(
+        lines.append(
             "How prompts differ: none were named. Portraits of one prompt resemble each other, so without "
             "prompts no interval is shown; name them with --prompts."
         )
-    if found.skipped_photos:
-        said.append(f"Photos without a face, left out: {', '.join(found.skipped_photos)}.")
-    return said
+    if looked.skipped_photos:
+        lines.append(f"Photos without a face, left out: {', '.join(looked.skipped_photos)}.")
+    return lines

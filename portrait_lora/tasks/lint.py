@@ -47,11 +47,11 @@ def lint_text(text: str, base: str = "", aspect: str = "") -> list[LintedPrompt]
     for where, prompt, size, negative in _prompts(text, model, aspect):
         words = a1111.plain(prompt).text
         _, lost = fit(words, limit, counter)
-        found = list(lint(words, size_px=size, known=known, lost=lost))
-        found += [remark for written in (prompt, negative) if (remark := foreign_syntax(written))]
+        warnings = list(lint(words, size_px=size, known=known, lost=lost))
+        warnings += [remark for written in (prompt, negative) if (remark := foreign_syntax(written))]
         if model and (ignored := ignored_negative(negative, model.guidance_scale, model.family)):
-            found.append(ignored)
-        remarks = tuple(PromptRemark(code=r.code, said=r.problem, instead=r.instead) for r in found)
+            warnings.append(ignored)
+        remarks = tuple(PromptRemark(code=r.code, said=r.problem, instead=r.instead) for r in warnings)
         rows.append(LintedPrompt(where=where, prompt=prompt, remarks=remarks))
     return rows
 

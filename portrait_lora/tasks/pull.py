@@ -53,15 +53,15 @@ def names_of(folder: Path, overrides: Sequence[str] = ()) -> tuple[str, str]:
 
 def needs(names: Sequence[str], folder: Path, hub: Hub) -> list[Need]:
     """Which of these models are not on this machine yet; nothing is asked of the network."""
-    lock, found = locks.read(folder), []
+    lock, missing = locks.read(folder), []
     for name in dict.fromkeys(names):
         known, base = KNOWN.get(name), _catalogued(name)
         if known and installed(known) is None:
             page = known.report.network.source.where
-            found.append(Need(name, known.size / 1e9, known.licence, False, page))
+            missing.append(Need(name, known.size / 1e9, known.licence, False, page))
         elif base and not all(_is_here(lock, repo, hub) for repo in base.repos):
-            found.append(Need(name, base.download_gb, base.licence, base.gated, base.licence_url))
-    return found
+            missing.append(Need(name, base.download_gb, base.licence, base.gated, base.licence_url))
+    return missing
 
 
 def captioner_need(captioner: str, model: str, hub: Hub) -> list[Need]:

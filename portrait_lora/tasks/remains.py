@@ -43,7 +43,7 @@ class Mark:
 
 
 @dataclass(slots=True)
-class Found:
+class Remains:
     """The outcome of one search: files with bytes of the person, and what nobody could look into."""
 
     searched: int = 0
@@ -58,37 +58,37 @@ def mark_of(path: Path, *, original: bool) -> Mark | None:
     if path.suffix.lower() in _NO_MARKS:
         return None
     size = path.stat().st_size
-    found: list[bytes] = []
+    windows: list[bytes] = []
     with path.open("rb") as stream:
         for place in _PLACES if size >= 4 * WINDOW else ():
             stream.seek(int(place * (size - WINDOW)))
             window = stream.read(WINDOW)
             if len(set(window)) >= _DISTINCT:
-                found.append(window)
-    return Mark(tuple(found), path.suffix.lower() == ".html", original) if found else None
+                windows.append(window)
+    return Mark(tuple(windows), path.suffix.lower() == ".html", original) if windows else None
 
 
-def search(root: Path, others: Sequence[Path], kept: Sequence[Path], marks: Sequence[Mark]) -> Found:
+def search(root: Path, others: Sequence[Path], kept: Sequence[Path], marks: Sequence[Mark]) -> Remains:
     """Look for marks in all files below `root` and `others`, except below `kept`.
 
     Below `root`, adapters and portraits of this program count as the person's too, and one stretch is enough;
     elsewhere lie other people's files, and a header may be common to both, so two stretches are needed, and
     pages, which are alike in their style sheets, do not count.
     """
-    found = Found()
+    remains = Remains()
     index = _Index(marks)
-    for path in _files([root, *others], kept, found.unread):
+    for path in _files([root, *others], kept, remains.unread):
         inside = path.is_relative_to(root)
         if path.suffix.lower() in _ARCHIVES or ".git" in path.parts:
-            found.opaque.append(path)
+            remains.opaque.append(path)
         try:
-            found.searched += 1
+            remains.searched += 1
             if (inside and _is_own(path)) or index.betrays(path, inside):
-                (found.inside if inside else found.outside).append(path)
+                (remains.inside if inside else remains.outside).append(path)
         except Exception as error:  # whatever a hostile file makes of a reader, the others are searched
             _log.debug("%s cannot be searched: %r", path, error)
-            found.unread.append(path)
-    return found
+            remains.unread.append(path)
+    return remains
 
 
 def _files(roots: Sequence[Path], kept: Sequence[Path], unread: list[Path]) -> Iterator[Path]:
@@ -157,10 +157,10 @@ class _Index:
                         yield number, stretch
 
 
-def records_beside(found: Iterable[Path]) -> list[Path]:
+def records_beside(copies: Iterable[Path]) -> list[Path]:
     """The sidecars of portraits and of exported adapters that are to go: they tell trigger and prompts."""
     beside: list[Path] = []
-    for path in dict.fromkeys(p.with_suffix(".json") for p in found):
+    for path in dict.fromkeys(p.with_suffix(".json") for p in copies):
         try:
             value: Any = json.loads(path.read_bytes())
         except (OSError, ValueError, RecursionError):
@@ -199,14 +199,14 @@ def lookalikes(looks: Sequence[bytes], kept: Sequence[bytes], candidates: Iterab
     if not looks:
         return []
     removed, stays = (ViewIndex([_view(look) for look in some]) for some in (looks, kept))
-    found: list[Path] = []
+    alike: list[Path] = []
     for path in candidates:
         if (look := look_of(path)) is None:
             continue
         probe = [_view(look)]
         if removed.best(probe, above=ALIKE)[0][1] > ALIKE >= stays.best(probe, above=ALIKE)[0][1]:
-            found.append(path)
-    return found
+            alike.append(path)
+    return alike
 
 
 def _view(look: bytes):

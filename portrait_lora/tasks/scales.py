@@ -43,7 +43,7 @@ def sweep(folder: Path, scales: Sequence[float], shots: int, overrides: Sequence
     holdout = holdout_of(ctx)
     for scale in scales:
         own = [replace(s, name=f"{s.name}-scale-{scale:g}") for s in ctx.shots[:shots]]
-        made = sample.generate(
+        portraits = sample.generate(
             ctx.family,
             ctx.selected,
             own,
@@ -51,11 +51,11 @@ def sweep(folder: Path, scales: Sequence[float], shots: int, overrides: Sequence
             replace(sampler_of(settings), adapter_scale=scale),
             batch_size=settings.batch_size,
         )
-        items = [similarity.PortraitItem.of(p) for p in made]
-        found = [s.similarity for s in similarity.score_portraits(items, holdout, ctx.finder)]
-        mean = float(np.mean([0.0 if v is None else v for v in found]))
-        columns.append(made)
-        faces = sum(v is not None for v in found)
+        items = [similarity.PortraitItem.of(p) for p in portraits]
+        similarities = [s.similarity for s in similarity.score_portraits(items, holdout, ctx.finder)]
+        mean = float(np.mean([0.0 if v is None else v for v in similarities]))
+        columns.append(portraits)
+        faces = sum(v is not None for v in similarities)
         rows.append(ScaleRow(scale=scale, similarity=round(mean, 4), faces=faces))
     by_shot = [portrait for row in zip(*columns, strict=True) for portrait in row]
     notes = {p.path.name: [f"scale {p.adapter_scale:g}"] for p in by_shot}

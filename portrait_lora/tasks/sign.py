@@ -70,12 +70,12 @@ def target_folder(file: Path) -> Path:
 
 def _write(job: _Job, signer: Signer, title: str | None, authority: str | None) -> Signed:
     data = credentials.sign(job.data, job.kind, signer, job.mark, title=title, timestamp_authority=authority)
-    found = credentials.read(data, job.kind)
-    if found is None or found.state == "invalid":  # the library has verified the same bytes
+    signed = credentials.read(data, job.kind)
+    if signed is None or signed.state == "invalid":  # the library has verified the same bytes
         raise RuntimeError(f"{job.target}: the signature does not hold")
     manifest.write_bytes_atomic(job.target, data)
     _note(job)
-    return Signed(job.source, job.target, manifest.sha256_file(job.target), found)
+    return Signed(job.source, job.target, manifest.sha256_file(job.target), signed)
 
 
 def _job(source: Path, target: Path) -> _Job:

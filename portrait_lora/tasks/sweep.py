@@ -60,17 +60,18 @@ def run(folder: Path, over: str, overrides: Sequence[str] = ()) -> SweepResult:
     if key not in (*SETTINGS, CHECKPOINT) or not text.strip():
         needed = f"KEY=A,B,C with KEY one of {', '.join((*SETTINGS, CHECKPOINT))}"
         raise InputError("cannot measure drift over this", where="--over", got=over, needed=needed)
-    given = [*overrides, f"generate.series={SERIES}"]
-    ctx = Context(open_likeness(folder, given))
+    overridden = [*overrides, f"generate.series={SERIES}"]
+    ctx = Context(open_likeness(folder, overridden))
     values = _values(ctx, key, [part.strip() for part in text.split(",") if part.strip()])
     photos = wanted_of(ctx, [], []).holdout
     holdout, _ = similarity.embed_photos(photos, ctx.reporter, min_faces=similarity.MIN_HOLDOUT)
-    table = [(value, _scores(ctx, folder, given, key, value, holdout)) for value in values]
+    table = [(value, _scores(ctx, folder, overridden, key, value, holdout)) for value in values]
     first = table[0]
     rows: list[SweepRow] = []
     for value, scores in table:
-        found = drift.estimate(scores)
-        said = f"{key} {value.text}: similarity {found.mean:.3f} [{found.ci95[0]:.3f}, {found.ci95[1]:.3f}]"
+        estimate = drift.estimate(scores)
+        low, high = estimate.ci95
+        sentence = f"{key} {value.text}: similarity {estimate.mean:.3f} [{low:.3f}, {high:.3f}]"
         against = None
         if value is not first[0]:
             sides = [
@@ -81,11 +82,11 @@ def run(folder: Path, over: str, overrides: Sequence[str] = ()) -> SweepResult:
         rows.append(
             SweepRow(
                 value=value.text,
-                mean=found.mean,
-                ci95=found.ci95,
+                mean=estimate.mean,
+                ci95=estimate.ci95,
                 face_found_rate=drift.face_found_rate(scores),
                 verified_rate=drift.verified_rate(scores, ctx.pack.threshold("report")),
-                sentence=said if against is None else f"{said}. {against}",
+                sentence=sentence if against is None else f"{sentence}. {against}",
             )
         )
     path = ctx.likeness.reports / f"sweep-{key}.csv"
@@ -109,7 +110,7 @@ def _values(ctx: Context, key: str, texts: Sequence[str]) -> list[Column]:
 def _scores(
     ctx: Context,
     folder: Path,
-    given: Sequence[str],
+    overrides: Sequence[str],
     key: str,
     value: Column,
     holdout: similarity.ReferenceSet,
@@ -117,9 +118,9 @@ def _scores(
     """Draw the drift series at one value and score it with embedder B."""
     from portrait_lora.generation import sample
 
-    own = [*given, *([value.override] if value.override else [])]
+    own = [*overrides, *([value.override] if value.override else [])]
     settings = config.load(folder / config.FILE_NAME, own).generate
-    made = sample.generate(
+    portraits = sample.generate(
         ctx.family,
         value.adapter,
         ctx.shots,
@@ -127,7 +128,7 @@ def _scores(
         sampler_of(settings),
         batch_size=settings.batch_size,
     )
-    items = [similarity.PortraitItem.of(p) for p in made]
+    items = [similarity.PortraitItem.of(p) for p in portraits]
     return similarity.score_portraits(items, holdout, ctx.reporter)
 
 

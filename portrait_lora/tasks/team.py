@@ -66,7 +66,7 @@ def generate(folders: Sequence[Path], make: Make, out: Path, overrides: Sequence
         raise InputError("two folders have one name", where=twice, remedy="Rename one of them.")
     name_of_series = _refuse_another_sheet(out, overrides)
     rows: list[Member] = []
-    made: dict[str, list[Portrait]] = {}
+    by_name: dict[str, list[Portrait]] = {}
     seen: list[Framing] = []
     for name, folder in zip(names, folders, strict=True):
         try:
@@ -76,8 +76,8 @@ def generate(folders: Sequence[Path], make: Make, out: Path, overrides: Sequence
             rows.append(Member(person=name, portraits=0, error=str(error)))
             continue
         ctx = Context(open_likeness(folder, overrides))
-        made[name] = delivered(ctx)
-        seen += framings(ctx, made[name])
+        by_name[name] = delivered(ctx)
+        seen += framings(ctx, by_name[name])
         rows.append(
             Member(
                 person=name,
@@ -94,9 +94,9 @@ def generate(folders: Sequence[Path], make: Make, out: Path, overrides: Sequence
         framing=steadiness(seen),
         series=name_of_series,
     )
-    if made:
+    if by_name:
         manifest.make_folder(out)
-        team = team.model_copy(update={"contact_sheet": str(team_sheet(made, out / CONTACT_SHEET))})
+        team = team.model_copy(update={"contact_sheet": str(team_sheet(by_name, out / CONTACT_SHEET))})
         manifest.write_json_atomic(out / TOLD, team.json_value())
     return team
 
@@ -121,13 +121,13 @@ def framings(ctx: Context, portraits: Sequence[Portrait]) -> list[Framing]:
     """Eye line and head height of the portraits with a face."""
     from portrait_lora.evaluation import similarity
 
-    found: list[Framing] = []
+    seen: list[Framing] = []
     for portrait in portraits:
         image = similarity.read_rgb(portrait.path)
         face = similarity.subject_face(ctx.finder.find(image))
         if face is not None:
-            found.append(framing(face, image.shape[0]))
-    return found
+            seen.append(framing(face, image.shape[0]))
+    return seen
 
 
 def steadiness(seen: Sequence[Framing]) -> Steadiness:
@@ -140,9 +140,9 @@ def steadiness(seen: Sequence[Framing]) -> Steadiness:
     )
 
 
-def team_sheet(made: dict[str, list[Portrait]], path: Path) -> Path:
+def team_sheet(by_name: dict[str, list[Portrait]], path: Path) -> Path:
     """One row per person, the name below the pictures."""
-    names = {str(p.path): [name] for name, portraits in made.items() for p in portraits}
-    columns = max(len(portraits) for portraits in made.values())
-    every = [p for portraits in made.values() for p in portraits]
+    names = {str(p.path): [name] for name, portraits in by_name.items() for p in portraits}
+    columns = max(len(portraits) for portraits in by_name.values())
+    every = [p for portraits in by_name.values() for p in portraits]
     return contact_sheet(every, path, title="team", columns=columns, notes=names)
