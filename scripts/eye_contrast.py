@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from portrait_lora.dataset.build import load_dataset_folder
-from portrait_lora.faces.opening import Analyzer, open_analyzer
+from portrait_lora.faces.backends import Analyzer, open_analyzer
 from portrait_lora.faces.packs import resolve_pack
 from portrait_lora.likeness import open_likeness
 from portrait_lora.pictures.reader import read_rgb

@@ -25,11 +25,11 @@ from portrait_lora import manifest, provenance
 from portrait_lora.dataset.build import load_dataset_folder
 from portrait_lora.evaluation import similarity
 from portrait_lora.evaluation.overview import head_square
-from portrait_lora.faces.opening import Analyzer
+from portrait_lora.faces.backends import Analyzer
 from portrait_lora.families.catalog import EMBEDDED
 from portrait_lora.generation import prompts, templates
 from portrait_lora.generation.checklist import failures
-from portrait_lora.generation.looks import Template
+from portrait_lora.generation.template_studio import Template
 from portrait_lora.likeness import open_likeness
 from portrait_lora.pictures.reader import read_rgb
 from portrait_lora.records import Face, Portrait, RGBImage

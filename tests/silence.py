@@ -19,7 +19,7 @@ SECONDS = 30
 OURS = """
 import sys, time
 started = time.monotonic()
-from portrait_lora.faces.opening import open_analyzer
+from portrait_lora.faces.backends import open_analyzer
 from portrait_lora.faces.packs import resolve_pack
 import numpy as np
 open_analyzer(resolve_pack("synthetic")).find(np.zeros((128, 128, 3), np.uint8))

@@ -22,8 +22,8 @@ from portrait_lora.doctor import distributions
 from portrait_lora.doctor.machine import Machine, requirements
 from portrait_lora.errors import PortraitError
 from portrait_lora.faces import packs
+from portrait_lora.faces.catalog import KNOWN
 from portrait_lora.faces.install import installed
-from portrait_lora.faces.known import KNOWN
 from portrait_lora.families import base_model, catalog, pinned
 from portrait_lora.hub import lock
 from portrait_lora.hub.hub import Hub

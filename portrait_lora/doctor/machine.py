@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 
 from portrait_lora import device
 from portrait_lora.doctor import distributions
-from portrait_lora.faces.known import packs_home
+from portrait_lora.faces.catalog import packs_home
 from portrait_lora.hub.hub import Hub
 
 Login = Literal["none", "token", "accepted", "refused"]

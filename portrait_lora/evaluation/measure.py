@@ -14,7 +14,7 @@ from portrait_lora.evaluation import drift, overview, protocol, similarity
 from portrait_lora.evaluation.clip import ClipAdherence, clip_adherence
 from portrait_lora.evaluation.copyview import View, view
 from portrait_lora.evaluation.thresholds import Threshold
-from portrait_lora.faces.opening import Analyzer
+from portrait_lora.faces.backends import Analyzer
 from portrait_lora.faces.pack import FacePack
 from portrait_lora.records import DriftReport, Face, FloatArray
 

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save
 
 from portrait_lora import manifest
 from portrait_lora.errors import ArtifactError, InputError
-from portrait_lora.faces.opening import open_analyzer
+from portrait_lora.faces.backends import open_analyzer
 from portrait_lora.faces.pack import FacePack, Role
 from portrait_lora.faces.packs import PACK_FILE, read_pack_file
 from portrait_lora.pictures.reader import UnreadablePhoto, list_photos, load_photo

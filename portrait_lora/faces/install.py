@@ -10,7 +10,7 @@ from typing import Final
 
 from portrait_lora import manifest, removal, replacing
 from portrait_lora.errors import InputError
-from portrait_lora.faces.known import KnownPack, Network, Source, packs_home
+from portrait_lora.faces.catalog import KnownPack, Network, Source, packs_home
 from portrait_lora.faces.packs import FORMAT, PACK_FILE, resolve_pack
 from portrait_lora.hub import archives
 from portrait_lora.hub.download import fetch_file

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, Self
 
-from portrait_lora.faces.known import Backend, Strangers
+from portrait_lora.faces.catalog import Backend, Strangers
 
 Role = Literal["select", "report"]
 Alignment = Literal["detector", "landmarks"]

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from portrait_lora import log, manifest, strict_json
 from portrait_lora.errors import ArtifactError, InputError
-from portrait_lora.faces.known import KNOWN, RESEARCH, Backend, KnownPack, Strangers, packs_home
+from portrait_lora.faces.catalog import KNOWN, RESEARCH, Backend, KnownPack, Strangers, packs_home
 from portrait_lora.faces.pack import Alignment, AttributeModel, FacePack, LandmarkHead, PartModel, Role
 
 __all__ = ["EMBEDDED", "AttributeModel", "FacePack", "LandmarkHead", "PartModel", "Role", "resolve_pack"]

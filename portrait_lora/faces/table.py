@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from portrait_lora.faces.catalog import KNOWN
 from portrait_lora.faces.install import installed
-from portrait_lora.faces.known import KNOWN
 from portrait_lora.faces.packs import EMBEDDED, resolve_pack
 
 Row = Mapping[str, object]

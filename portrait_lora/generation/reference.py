@@ -22,7 +22,7 @@ from portrait_lora.errors import ConfigError, InputError
 from portrait_lora.families.adapter_file import read_header
 from portrait_lora.families.family import Family
 from portrait_lora.families.rows import ROWS, family_names, row_of
-from portrait_lora.generation.nearby import weights_file
+from portrait_lora.generation.weights import weights_file
 from portrait_lora.pictures.reader import read_rgb
 
 _WHERE: Final = "generate.style_reference_adapter"

@@ -8,8 +8,8 @@ from typing import Final
 
 from portrait_lora import vocabulary
 from portrait_lora.errors import ConfigError
-from portrait_lora.generation.looks import STUDIO, Template, Words
-from portrait_lora.generation.looks_art import ART
+from portrait_lora.generation.template_art import ART
+from portrait_lora.generation.template_studio import STUDIO, Template, Words
 
 TEMPLATES: Final = (*STUDIO, *ART)
 _BY_NAME: Final = {template.name: template for template in TEMPLATES}

@@ -21,7 +21,7 @@ from typing import Final, TypeVar
 
 from portrait_lora import log, manifest, removal
 from portrait_lora.errors import ArtifactError, InputError, PortraitError
-from portrait_lora.hub import locks as hub_locks
+from portrait_lora.hub import cache_locks as hub_locks
 from portrait_lora.hub.errors import explain, is_transient, seconds_to_wait
 
 _ATTEMPTS: Final = 4

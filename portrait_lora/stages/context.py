@@ -24,7 +24,7 @@ from portrait_lora.stages.sampling import sampler_of
 
 if TYPE_CHECKING:
     from portrait_lora.dataset.curate import TooFewPhotos
-    from portrait_lora.faces.opening import Analyzer
+    from portrait_lora.faces.backends import Analyzer
     from portrait_lora.families.family import Family
     from portrait_lora.records import Adapter, CaptionedCrop, CuratedSet, PhotoReport, Portrait, Shot
 
@@ -70,14 +70,14 @@ class Context:
     @cached_property
     def finder(self) -> Analyzer:
         """Embedder A: curates and selects."""
-        from portrait_lora.faces.opening import open_analyzer
+        from portrait_lora.faces.backends import open_analyzer
 
         return open_analyzer(self.pack, "select")
 
     @cached_property
     def reporter(self) -> Analyzer:
         """Embedder B: reports."""
-        from portrait_lora.faces.opening import open_analyzer
+        from portrait_lora.faces.backends import open_analyzer
 
         return open_analyzer(self.pack, "report")
 

@@ -49,7 +49,7 @@ def generate(ctx: Context) -> GenerateResult:
 def _portraits(ctx: Context, folder: Path, inputs: Mapping[str, str]) -> GenerateResult:
     from portrait_lora.generation.checklist import failures
     from portrait_lora.generation.contact_sheet import contact_sheet
-    from portrait_lora.generation.gallery import worst_first
+    from portrait_lora.generation.series_page import worst_first
     from portrait_lora.stages import series
 
     series.ask_first(ctx)
@@ -127,7 +127,7 @@ def _write_page(
     result: GenerateResult,
     title: str,
 ) -> None:
-    from portrait_lora.generation.gallery import write_gallery
+    from portrait_lora.generation.series_page import write_series_page
 
     each, cost = result.seconds_per_portrait, result.cost_per_portrait
     facts = [f"{len(portraits)} portraits", f"series {ctx.series}", f"base {ctx.base.label}"]
@@ -135,4 +135,4 @@ def _write_page(
     facts += (
         [] if cost is None else [f"cost {cost:g} each at {ctx.config.generate.price_per_hour:g} per hour"]
     )
-    write_gallery(_page_file(ctx), portraits, checks, title=title, facts=facts, remarks=result.remarks)
+    write_series_page(_page_file(ctx), portraits, checks, title=title, facts=facts, remarks=result.remarks)

@@ -10,7 +10,7 @@ from portrait_lora.evaluation import protocol, similarity
 from portrait_lora.evaluation.adherence import mean_adherence
 from portrait_lora.evaluation.checkpoint_choice import CheckpointScore, checkpoint_score
 from portrait_lora.evaluation.measure import PhotosSeen, PortraitsSeen
-from portrait_lora.faces.opening import Analyzer
+from portrait_lora.faces.backends import Analyzer
 from portrait_lora.generation import prompts
 from portrait_lora.records import Adapter
 from portrait_lora.stages.context import Context

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from portrait_lora.errors import ConfigError
-from portrait_lora.generation.nearby import weights_file
 from portrait_lora.generation.presets import preset
+from portrait_lora.generation.weights import weights_file
 
 if TYPE_CHECKING:
     from portrait_lora.generation.drawing import Sampler

@@ -16,7 +16,7 @@ from typing import Final
 from portrait_lora import holding, log, manifest, removal, replacing, strict_json
 from portrait_lora.config import FILE_NAME
 from portrait_lora.errors import ArtifactError, InputError
-from portrait_lora.faces.known import packs_home
+from portrait_lora.faces.catalog import packs_home
 from portrait_lora.hub import lock
 from portrait_lora.rights import consent
 from portrait_lora.tasks import outside, remains

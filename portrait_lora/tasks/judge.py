@@ -75,7 +75,7 @@ def score_folders(
 
     `clip` names the CLIP model that judges the prompts; it needs `prompts_csv`.
     """
-    from portrait_lora.faces.opening import open_analyzer
+    from portrait_lora.faces.backends import open_analyzer
 
     pack = resolve_pack(face_pack)
     wanted, paths = plan(photos, portraits, training, prompts_csv)

@@ -13,8 +13,8 @@ from typing import Final
 
 from portrait_lora.config import FILE_NAME, load
 from portrait_lora.errors import ArtifactError, InputError
+from portrait_lora.faces.catalog import KNOWN
 from portrait_lora.faces.install import install, installed
-from portrait_lora.faces.known import KNOWN
 from portrait_lora.families import catalog, layout
 from portrait_lora.hub import lock as locks
 from portrait_lora.hub.hub import Hub, HubFile, Snapshot

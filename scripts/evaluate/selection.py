@@ -28,7 +28,7 @@ import numpy as np
 from portrait_lora import config, manifest, recipe
 from portrait_lora.evaluation.drift import counted
 from portrait_lora.evaluation.similarity import PortraitItem, ReferenceSet, score_portraits, subject_face
-from portrait_lora.faces.opening import Analyzer
+from portrait_lora.faces.backends import Analyzer
 from portrait_lora.families.rows import row_of
 from portrait_lora.generation.prompts import load_series
 from portrait_lora.likeness import open_likeness

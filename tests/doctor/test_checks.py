@@ -20,7 +20,7 @@ from portrait_lora.doctor import checks as doctor
 from portrait_lora.doctor import distributions
 from portrait_lora.doctor.checks import Check
 from portrait_lora.doctor.machine import Machine, probe
-from portrait_lora.faces import install, known, packs
+from portrait_lora.faces import catalog, install, packs
 from portrait_lora.families import base_model
 from portrait_lora.hub import lock
 from portrait_lora.hub.hub import Hub
@@ -232,10 +232,10 @@ def test_a_damaged_base_and_pack_are_reported(
     blobs = hub.cache / "models--a--b" / "blobs"
     blobs.mkdir(parents=True)
     (blobs / "x.incomplete").write_bytes(b"part")
-    pulled = known.packs_home() / "buffalo_l"
+    pulled = catalog.packs_home() / "buffalo_l"
     pulled.mkdir(parents=True)
     (pulled / packs.PACK_FILE).write_text("{")
-    assert install.installed(known.KNOWN["buffalo_l"])
+    assert install.installed(catalog.KNOWN["buffalo_l"])
     checks = doctor.judge_models(hub)
     assert "damaged" in failed(checks, "embedded base").observed
     failed(checks, "face pack embedded")

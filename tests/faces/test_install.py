@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from portrait_lora.errors import ArtifactError, InputError, PortraitError
+from portrait_lora.faces import catalog, packs, resolve_pack, table
 from portrait_lora.faces import install as installing
-from portrait_lora.faces import known, packs, resolve_pack, table
+from portrait_lora.faces.catalog import Embedder, KnownPack, Network, Source, packs_home
 from portrait_lora.faces.install import install, installed
-from portrait_lora.faces.known import Embedder, KnownPack, Network, Source, packs_home
 from portrait_lora.hub.hub import Hub
 from tests.faces.tiny_opencv import write_embedder, write_yunet
 from tests.local_hub import LocalHub, serving
@@ -63,7 +63,7 @@ def pack(server: LocalHub, monkeypatch: pytest.MonkeyPatch) -> KnownPack:
         Embedder(one, "one", "sface", 0.4, "made up"),
         Embedder(two, "two", "arcface", 0.5, "made up"),
     )
-    for module in (known, packs, table):
+    for module in (catalog, packs, table):
         monkeypatch.setattr(module, "KNOWN", {"tiny": known_pack})
     return known_pack
 
@@ -178,7 +178,7 @@ def test_the_table_says_what_each_pack_can_check() -> None:
 
 
 def test_the_known_packs_pair_two_networks_and_pin_every_byte() -> None:
-    for known_pack in known.KNOWN.values():
+    for known_pack in catalog.KNOWN.values():
         assert known_pack.select.network.sha256 != known_pack.report.network.sha256
         assert known_pack.select.id != known_pack.report.id
         for one in known_pack.networks:

@@ -14,9 +14,9 @@ from PIL import Image
 from portrait_lora import manifest
 from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.faces import FaceAnalyzer, quality, resolve_pack
+from portrait_lora.faces.backends import open_analyzer
 from portrait_lora.faces.impostors import make_gallery
 from portrait_lora.faces.opencv import OpenCvAnalyzer
-from portrait_lora.faces.opening import open_analyzer
 from portrait_lora.faces.pack import FacePack
 from tests.faces.tiny_opencv import write_embedder, write_yunet
 

@@ -14,7 +14,7 @@ from portrait_lora.commands import readiness
 from portrait_lora.dataset.build import load_dataset_folder
 from portrait_lora.errors import ArtifactError
 from portrait_lora.faces import packs
-from portrait_lora.faces.known import AURAFACE, KNOWN, SFACE
+from portrait_lora.faces.catalog import AURAFACE, KNOWN, SFACE
 from portrait_lora.results import LikenessFigures
 from portrait_lora.tasks import compare
 from portrait_lora.tasks import judge as standalone

@@ -9,7 +9,7 @@ import pytest
 
 from portrait_lora import vocabulary
 from portrait_lora.errors import ConfigError
-from portrait_lora.generation import book, looks, templates
+from portrait_lora.generation import book, template_studio, templates
 from portrait_lora.generation.compose import LAYERS, compose, counter_of, estimate_tokens, fit
 from portrait_lora.generation.lint import lint
 from portrait_lora.generation.reading import aspect
@@ -36,7 +36,7 @@ def test_phrases_are_unique_and_no_name_has_two_meanings() -> None:
 
 
 def test_there_is_a_template_for_every_group() -> None:
-    assert {t.group for t in templates.TEMPLATES} == set(typing.get_args(looks.Group))
+    assert {t.group for t in templates.TEMPLATES} == set(typing.get_args(template_studio.Group))
     names = {t.name for t in templates.TEMPLATES}
     wanted = {"corporate", "startup", "academic", "actor", "real-estate", "noir", "neon", "golden-hour"}
     wanted |= {"high-key", "low-key", "render", "oil", "watercolour", "anime", "illustration", "avatar"}
@@ -44,7 +44,7 @@ def test_there_is_a_template_for_every_group() -> None:
 
 
 @pytest.mark.parametrize("template", templates.TEMPLATES, ids=lambda t: t.name)
-def test_templates_pass_the_linter_and_fit_into_clip(template: looks.Template) -> None:
+def test_templates_pass_the_linter_and_fit_into_clip(template: template_studio.Template) -> None:
     assert set(template.layers) <= set(LAYERS)
     prompt = compose(template.layers, "ohwx woman", "clauses")
     assert lint(prompt, size_px=(300, 400)) == ()

@@ -13,7 +13,7 @@ from PIL import Image
 
 from portrait_lora import provenance
 from portrait_lora.evaluation.drift_page import thumbnail_uri
-from portrait_lora.generation.gallery import write_gallery
+from portrait_lora.generation.series_page import write_series_page
 from portrait_lora.records import Portrait, Shot
 from tests.browser import BROWSER, browse
 
@@ -65,7 +65,7 @@ def test_the_page_of_a_series_is_marked_and_shows_its_pictures(tmp_path: Path) -
     picture = drawn(tmp_path / "portraits" / "headshots" / "a.png")
     shot = Shot("<script>alert(1)</script>", "ohwx", "", (64, 64), 1)
     portrait = Portrait(picture, shot, 2, 1.0, 1.0, None)
-    page = write_gallery(tmp_path / "reports" / "series.html", [portrait], {}, title="<b>t", facts=["x"])
+    page = write_series_page(tmp_path / "reports" / "series.html", [portrait], {}, title="<b>t", facts=["x"])
     text = page.read_text()
     assert (
         "digitalsourcetype/trainedAlgorithmicMedia" in text and "<script>" not in text and "<b>t" not in text

@@ -21,7 +21,7 @@ from portrait_lora.errors import ConfigError, InputError
 from portrait_lora.families import open_family
 from portrait_lora.families.catalog import resolve_base
 from portrait_lora.families.sd15 import SD15
-from portrait_lora.generation import edits, nearby, remake, save
+from portrait_lora.generation import edits, remake, save, weights
 from portrait_lora.generation.drawing import Sampler, open_pipeline
 from portrait_lora.generation.guidance import Identity
 from portrait_lora.generation.reference import StyleReference, reference_of
@@ -146,7 +146,7 @@ def test_pickles_and_halves_are_refused(tmp_path: Path, files: tuple[Path, Path]
     (tmp_path / "ip-adapter.bin").write_bytes(b"\x80\x04.")
     for named in (tmp_path, tmp_path / "ip-adapter.bin"):
         with pytest.raises(InputError, match="safetensors"):
-            nearby.weights_file(str(named), "here")
+            weights.weights_file(str(named), "here")
     alone = tmp_path / "alone"
     alone.mkdir()
     shutil.copy(files[1], alone)
@@ -154,11 +154,11 @@ def test_pickles_and_halves_are_refused(tmp_path: Path, files: tuple[Path, Path]
         reference_of(str(files[0]), str(alone), 1.0)
     shutil.copy(files[1], alone / "second.safetensors")
     with pytest.raises(InputError, match="several weights files"):
-        nearby.weights_file(str(alone), "here")
+        weights.weights_file(str(alone), "here")
     with pytest.raises(InputError, match="hf download nobody/adapter models/a"):
-        nearby.weights_file("nobody/adapter/models/a.safetensors", "here")
+        weights.weights_file("nobody/adapter/models/a.safetensors", "here")
     with pytest.raises(InputError, match="no such file"):
-        nearby.weights_file("nothing.safetensors", "here")
+        weights.weights_file("nothing.safetensors", "here")
 
 
 @pytest.mark.parametrize("name", ["sdxl", "flux1", "sd35"])

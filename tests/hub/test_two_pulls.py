@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from portrait_lora.errors import InputError
-from portrait_lora.hub import locks as hub_locks
+from portrait_lora.hub import cache_locks as hub_locks
 from portrait_lora.hub.hub import Hub
 from tests import local_hub
 from tests.local_hub import LocalHub, etag, serving

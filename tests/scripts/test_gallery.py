@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from portrait_lora import provenance, synthetic
-from portrait_lora.faces.opening import Analyzer, open_analyzer
+from portrait_lora.faces.backends import Analyzer, open_analyzer
 from portrait_lora.faces.packs import resolve_pack
 from portrait_lora.generation.templates import TEMPLATES
 from portrait_lora.records import Portrait, RGBImage, Shot

@@ -17,7 +17,7 @@ from portrait_lora.dataset import build, captioners, checks, curate, report
 from portrait_lora.device import DeviceChoice
 from portrait_lora.errors import PortraitError
 from portrait_lora.evaluation import checkpoint_choice
-from portrait_lora.generation import compose, contact_sheet, gallery, lint, prompts, reference, sample
+from portrait_lora.generation import compose, contact_sheet, lint, prompts, reference, sample, series_page
 from portrait_lora.likeness import Journal, Likeness
 from portrait_lora.records import CaptionedCrop, CuratedSet, Portrait, TrainResult
 from portrait_lora.rights import consent
@@ -133,7 +133,7 @@ def _recorded(found: Arrivals, root: Path) -> Iterator[None]:
         watch("resolve_base", context.catalog, "resolve_base")
         watch("device", context.device, "choose", _cpu)
         watch("open_family", families, "open_family", lambda **_: SimpleNamespace(load=lambda _: None))
-        stack.enter_context(patch("portrait_lora.faces.opening.open_analyzer", lambda *_: None))
+        stack.enter_context(patch("portrait_lora.faces.backends.open_analyzer", lambda *_: None))
         watch("list_photos", check, "list_photos", lambda **_: [])
         watch("check_folder", checks, "check_folder", lambda **_: [None])
         watch("curate", curate, "curate", lambda **_: curated)
@@ -178,7 +178,7 @@ def _recorded(found: Arrivals, root: Path) -> Iterator[None]:
         watch("best", series, "best", lambda rounds, **_: rounds[0][:0])
         watch("check_all", series, "check_all", nothing)
         stack.enter_context(patch.object(contact_sheet, "contact_sheet", lambda *_, **__: "sheet"))
-        watch("gallery", gallery, "write_gallery", nothing)
+        watch("gallery", series_page, "write_series_page", nothing)
         watch("delivered", series, "delivered", lambda **_: [])
         stack.enter_context(patch.object(score, "run_result", lambda _: SimpleNamespace(json_value=dict)))
         watch("measure", reports, "measure", lambda ctx, **_: _measured(found, ctx))

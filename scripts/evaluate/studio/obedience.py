@@ -26,7 +26,7 @@ from PIL import Image
 from torch import Tensor
 
 from portrait_lora import config, device
-from portrait_lora.faces.opening import open_analyzer
+from portrait_lora.faces.backends import open_analyzer
 from portrait_lora.faces.packs import resolve_pack
 from portrait_lora.families import open_family
 from portrait_lora.families.catalog import resolve_base

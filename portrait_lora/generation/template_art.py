@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from portrait_lora.generation.looks import Template, look, plain
+from portrait_lora.generation.template_studio import Template, look, plain
 
 ART: Final = (
     Template(

@@ -11,7 +11,7 @@ from portrait_lora import manifest
 from portrait_lora.generation.checklist import Check, failures
 from portrait_lora.records import Portrait
 
-_TEMPLATE = Path(__file__).with_name("gallery.html.j2")
+_TEMPLATE = Path(__file__).with_name("series_page.html.j2")
 
 
 def worst_first(portraits: Sequence[Portrait], checks: Mapping[str, Sequence[Check]]) -> list[Portrait]:
@@ -19,7 +19,7 @@ def worst_first(portraits: Sequence[Portrait], checks: Mapping[str, Sequence[Che
     return sorted(portraits, key=lambda p: -len(failures(checks.get(p.path.name, ()))))
 
 
-def write_gallery(
+def write_series_page(
     page: Path,
     portraits: Sequence[Portrait],
     checks: Mapping[str, Sequence[Check]],
