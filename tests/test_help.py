@@ -122,11 +122,10 @@ def test_the_next_command_after_a_check_is_one_that_works(tmp_path: Path) -> Non
     plain, likeness = tmp_path / "my photos", tmp_path / "me"
     plain.mkdir()
     (likeness / "photos").mkdir(parents=True)
-    good, bad = {"enough": True}, {"enough": False}
-    assert journey._after_check(plain, [], good) == f"portrait-lora init my_likeness --photos '{plain}'"
-    assert journey._after_check(likeness, [], good) == f"portrait-lora prepare {likeness}"
+    assert journey._after_check(plain, [], True) == f"portrait-lora init my_likeness --photos '{plain}'"
+    assert journey._after_check(likeness, [], True) == f"portrait-lora prepare {likeness}"
     for folder, photos in ((plain, plain), (likeness, likeness / "photos")):
-        text = journey._after_check(folder, [], bad)
+        text = journey._after_check(folder, [], False)
         assert text.startswith(f"add photos to {photos}, then portrait-lora check ") and "prepare" not in text
 
 

@@ -164,7 +164,7 @@ def test_a_style_adapter_beside_the_identity(
     bare = generate(tiny_sd15, adapter, shots[:1], tmp_path / "b", SAMPLER)[0].path
     assert (np.asarray(_read(path)) != np.asarray(_read(bare))).any()
     recipe = provenance.read_record(path)
-    with pytest.raises(InputError, match="style adapter of this picture is not at hand"):
+    with pytest.raises(InputError, match="style adapter of this picture is not available"):
         remake.remake(tiny_sd15, recipe, adapter, _none)
     again = remake.remake(tiny_sd15, recipe, adapter, lambda digest: adapter.path)
     assert remake.compare(_read(path), again, recipe).same
