@@ -73,8 +73,8 @@ def of_photos(folder: Path, finder: Analyzer) -> list[float]:
     """Contrast of every crop that a likeness was trained on: photos, at the size of a portrait."""
     crops, _ = load_dataset_folder(open_likeness(folder).dataset)
     pictures = [read_rgb(crop.path) for crop in crops]
-    found = [eye_contrast(image, face) for image in pictures for face in finder.find(image)[:1]]
-    return [value for value in found if value is not None]
+    contrasts = [eye_contrast(image, face) for image in pictures for face in finder.find(image)[:1]]
+    return [value for value in contrasts if value is not None]
 
 
 def main() -> None:

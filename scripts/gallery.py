@@ -149,22 +149,22 @@ def hair_cut(image_rgb: RGBImage, face: Face, finder: Analyzer) -> bool:
     return bool(rows[0] > _CUT_HAIR * rows.max())
 
 
-def measured(ctx: Context, made: Sequence[Portrait]) -> list[Candidate]:
+def measured(ctx: Context, portraits: Sequence[Portrait]) -> list[Candidate]:
     """What every portrait is chosen by; one without a face is blank and like nobody."""
-    checks, holdout = check_all(ctx, made), holdout_of(ctx)
-    found: list[Candidate] = []
-    for portrait in made:
+    checks, holdout = check_all(ctx, portraits), holdout_of(ctx)
+    candidates: list[Candidate] = []
+    for portrait in portraits:
         image = read_rgb(portrait.path)
         face = similarity.subject_face(ctx.finder.find(image))
         faults = failures(checks[portrait.path.name])
         if face is None:
-            found.append(Candidate(portrait, True, False, faults, 0.0, 0.0))
+            candidates.append(Candidate(portrait, True, False, faults, 0.0, 0.0))
             continue
         contrast = eye_contrast(image, face) or 0.0
         similar = float((holdout.embeddings @ face.embedding).mean())
         cut = hair_cut(image, face, ctx.finder)
-        found.append(Candidate(portrait, contrast < BLANK, cut, faults, similar, contrast))
-    return found
+        candidates.append(Candidate(portrait, contrast < BLANK, cut, faults, similar, contrast))
+    return candidates
 
 
 def chosen(name: str, looks: Sequence[Template], candidates: Sequence[Candidate]) -> dict[str, Candidate]:

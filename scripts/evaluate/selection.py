@@ -70,16 +70,16 @@ def rate_of(seed: int, hot: float) -> float:
 def study(seed: int, folder: Path, hot: float) -> oracle.Study:
     """Train one person, look at every checkpoint, and write the result; an interrupted one goes on."""
     kind = make_reference_set(seed, folder / "photos").subject
-    given = [*overrides_of(seed, hot), f"subject.kind={kind}"]
-    recipe.train(folder, overrides=given)
-    ctx = Context(open_likeness(folder, given))
+    settings = [*overrides_of(seed, hot), f"subject.kind={kind}"]
+    recipe.train(folder, overrides=settings)
+    ctx = Context(open_likeness(folder, settings))
     probes = tuple(checkpoint_of(probe) for probe in ctx.journal.result(SelectResult).probes)
     fresh = fresh_photos(seed, ctx.reporter)
     truth = []
     for adapter in ctx.adapters:
         place = ctx.likeness.adapters / "oracle" / f"step-{adapter.step:06d}"
-        made = ctx.draw(adapter, oracle_shots(ctx), place)
-        items = [PortraitItem.of(p) for p in made]
+        portraits = ctx.draw(adapter, oracle_shots(ctx), place)
+        items = [PortraitItem.of(p) for p in portraits]
         truth.append(tuple(counted(s) for s in score_portraits(items, fresh, ctx.reporter)))
     result = oracle.Study(seed, rate_of(seed, hot), probes, tuple(truth))
     manifest.write_json_atomic(folder / RESULT, result.to_json())

@@ -91,15 +91,15 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=None, help="32, or 200 with --full")
     parser.add_argument("--commands", default="", help="only these, separated by commas")
     parser.add_argument("--work", type=Path, default=None, help="an empty folder that stays, to look at")
-    given = parser.parse_args()
-    kills = given.kills if given.kills is not None else 200 if given.full else 32
-    names = [name.strip() for name in given.commands.split(",") if name.strip()]
+    options = parser.parse_args()
+    kills = options.kills if options.kills is not None else 200 if options.full else 32
+    names = [name.strip() for name in options.commands.split(",") if name.strip()]
     os.environ["OMP_NUM_THREADS"] = "1"
     logging.getLogger("portrait_lora").setLevel(logging.ERROR)
     torch.set_num_threads(1)  # threads do not survive a fork
-    table = Table(given.json)
+    table = Table(options.json)
     with tempfile.TemporaryDirectory() as temporary:
-        measure(given.work or Path(temporary), names, kills, given.seed, table)
+        measure(options.work or Path(temporary), names, kills, options.seed, table)
     sys.exit(table.code())
 
 

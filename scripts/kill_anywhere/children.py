@@ -37,8 +37,8 @@ class _Hook:
     def __init__(self, root: Path, kill: Kill | None) -> None:
         self.root, self.kill, self.events = str(root), kill, 0
 
-    def __call__(self, event: str, given: tuple[Any, ...]) -> None:
-        if self.root and _changes(event, given, self.root):
+    def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if self.root and _changes(event, arguments, self.root):
             self.events += 1
             if self.kill is not None and self.events == self.kill.event:
                 if self.kill.delay_s:  # SIGALRM's own action ends the process as abruptly
@@ -48,14 +48,14 @@ class _Hook:
                     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _changes(event: str, given: tuple[Any, ...], root: str) -> bool:
+def _changes(event: str, arguments: tuple[Any, ...], root: str) -> bool:
     if event == "open":
-        flags = given[2] if isinstance(given[2], int) else 0
+        flags = arguments[2] if isinstance(arguments[2], int) else 0
         if not flags & _WRITES:
             return False
     elif event not in _MUTATIONS:
         return False
-    path = given[0]
+    path = arguments[0]
     return isinstance(path, str | bytes | os.PathLike) and os.fsdecode(path).startswith(root)
 
 

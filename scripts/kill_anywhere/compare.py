@@ -27,22 +27,22 @@ _EACH: Final = re.compile(r" · \d+(\.\d+)? s each")
 
 def contents(root: Path) -> dict[str, str]:
     """Relative path → kind, mode and digest of everything below `root` but empty lock files."""
-    found: dict[str, str] = {}
+    states: dict[str, str] = {}
     for path in sorted(root.rglob("*")):
         state = path.lstat()
         mode = stat.filemode(state.st_mode)
         if stat.S_ISLNK(state.st_mode):
-            found[path.relative_to(root).as_posix()] = f"{mode} {os.readlink(path)}"
+            states[path.relative_to(root).as_posix()] = f"{mode} {os.readlink(path)}"
         elif stat.S_ISDIR(state.st_mode):
-            found[path.relative_to(root).as_posix()] = mode
+            states[path.relative_to(root).as_posix()] = mode
         elif path.suffix != ".lock" or state.st_size:
-            found[path.relative_to(root).as_posix()] = f"{mode} {_digest(path)}"
-    return found
+            states[path.relative_to(root).as_posix()] = f"{mode} {_digest(path)}"
+    return states
 
 
-def different(found: Mapping[str, str], expected: Mapping[str, str]) -> list[str]:
+def different(actual: Mapping[str, str], expected: Mapping[str, str]) -> list[str]:
     """The paths that only one of the two has, or that differ."""
-    return sorted(n for n in {*found, *expected} if found.get(n) != expected.get(n))
+    return sorted(n for n in {*actual, *expected} if actual.get(n) != expected.get(n))
 
 
 def _digest(path: Path) -> str:

@@ -113,11 +113,11 @@ def hub(work: Path) -> Iterator[str]:
 
 def make_start(root: Path, seed: int) -> None:
     """What there is before the first command: a few photos of a made-up person, and a short series."""
-    made = yaml.safe_load(
+    series = yaml.safe_load(
         (Path(__file__).parents[2] / "configs/series" / f"{SERIES}.yaml").read_text("utf-8")
     )
-    made["shots"] = [shot for shot in made["shots"] if shot["name"] in SHOTS]
-    (root / f"{SERIES}.yaml").write_text(yaml.safe_dump(made), "utf-8")
+    series["shots"] = [shot for shot in series["shots"] if shot["name"] in SHOTS]
+    (root / f"{SERIES}.yaml").write_text(yaml.safe_dump(series), "utf-8")
     _make_originals(root / "originals", seed)
 
 

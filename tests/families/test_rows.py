@@ -121,8 +121,8 @@ def test_it_is_planned_and_proposed() -> None:
     ROWS[invented.NAME] = costly
     assert usual.memory_range_gb(base)[1] > 50
     ROWS[invented.NAME] = invented.ROW
-    asked = {"device": "cuda", "bf16": True, "commercial": True, "studio_pictures": False}
-    choice = choose.choose_base(**asked, memory_gb=24.0, plan=usual.usual_means)  # type: ignore[arg-type]
+    requested = {"device": "cuda", "bf16": True, "commercial": True, "studio_pictures": False}
+    choice = choose.choose_base(**requested, memory_gb=24.0, plan=usual.usual_means)  # type: ignore[arg-type]
     assert choice.base == base and default_weights(base, "cuda") == "bfloat16"
 
 
@@ -194,9 +194,9 @@ CONTRACT = [check for name, check in vars(test_contract).items() if name.startsw
 @pytest.mark.parametrize("check", CONTRACT, ids=lambda check: check.__name__.removeprefix("test_"))
 def test_it_keeps_the_contract(check: Callable[..., None], family: Family, tmp_path: Path) -> None:
     taken = inspect.signature(check).parameters
-    given = {"fresh": family, "name": invented.NAME, "tmp_path": tmp_path / "own"}
+    arguments = {"fresh": family, "name": invented.NAME, "tmp_path": tmp_path / "own"}
     (tmp_path / "own").mkdir()
-    check(**{key: value for key, value in given.items() if key in taken})
+    check(**{key: value for key, value in arguments.items() if key in taken})
 
 
 # A family without a row.
@@ -222,7 +222,7 @@ def header_of(folder: Path) -> Path:
     return file
 
 
-ASKED: dict[str, Callable[[Path], object]] = {
+READERS: dict[str, Callable[[Path], object]] = {
     "its row": lambda _: row_of(UNKNOWN),
     "its class": lambda _: family_type(UNKNOWN),
     "a base opened": lambda _: open_family(BASE),
@@ -258,10 +258,10 @@ ASKED: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.mark.parametrize("asked", ASKED)
-def test_a_family_without_a_row_is_refused_by_its_name(asked: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("reader", READERS)
+def test_a_family_without_a_row_is_refused_by_its_name(reader: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="unknown model family") as caught:
-        ASKED[asked](tmp_path)
+        READERS[reader](tmp_path)
     assert caught.value.got == "'sd16'" and "qwen_image" in str(caught.value.needed)
     assert "'sd15'" in str(caught.value.remedy)
 

@@ -121,15 +121,15 @@ def test_faults_come_before_likeness_and_likeness_counts_as_far_as_the_eyes_are_
 
 
 def test_the_best_is_chosen_unless_another_is_preferred(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = [candidate(likeness=k / 100) for k in range(2 * gallery.CANDIDATES)]
+    candidates = [candidate(likeness=k / 100) for k in range(2 * gallery.CANDIDATES)]
     monkeypatch.setattr(gallery, "PREFERRED", {("Ada", LOOKS[0].name): 3, ("Bea", LOOKS[1].name): 0})
-    kept = gallery.chosen("Ada", LOOKS, found)
-    assert kept == {LOOKS[0].name: found[3], LOOKS[1].name: found[-1]}
+    kept = gallery.chosen("Ada", LOOKS, candidates)
+    assert kept == {LOOKS[0].name: candidates[3], LOOKS[1].name: candidates[-1]}
 
 
 @pytest.mark.parametrize("fault", ["blank", "hair_cut"])
 def test_a_look_without_a_picture_to_show_is_refused(fault: str) -> None:
-    found = [candidate() for _ in range(gallery.CANDIDATES)]
-    found += [candidate(**{fault: True}) for _ in range(gallery.CANDIDATES)]
+    candidates = [candidate() for _ in range(gallery.CANDIDATES)]
+    candidates += [candidate(**{fault: True}) for _ in range(gallery.CANDIDATES)]
     with pytest.raises(SystemExit, match=f"Ada: nothing to show of {LOOKS[1].name};"):
-        gallery.chosen("Ada", LOOKS, found)
+        gallery.chosen("Ada", LOOKS, candidates)
