@@ -10,7 +10,17 @@ from typing import Annotated
 import typer
 
 from portrait_lora import __version__, errors, log, terminal
-from portrait_lora.commands import care, dataset, journey, measure, portraits, setup, sharing, signing
+from portrait_lora.commands import (
+    care,
+    dataset,
+    journey,
+    measure,
+    portraits,
+    setup,
+    sharing,
+    signing,
+    verification,
+)
 from portrait_lora.commands.by_use import CommandsByUse
 from portrait_lora.training import processes
 
@@ -44,7 +54,7 @@ def root(
     log.configure(verbose=verbose, quiet=quiet)
 
 
-for _group in (setup, journey, portraits, sharing, measure, dataset, care, signing):
+for _group in (setup, journey, portraits, sharing, measure, dataset, care, verification, signing):
     _group.register(app)
 
 

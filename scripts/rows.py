@@ -5,29 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from portrait_lora import manifest
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One figure; `at_most` is the direction of the target; `met` is None without a target."""
-
-    name: str
-    value: float
-    unit: str
-    n: int
-    target: float | None = None
-    at_most: bool = False
-    ci95: tuple[float, float] | None = None
-
-    @property
-    def met(self) -> bool | None:
-        if self.target is None:
-            return None
-        return self.value <= self.target if self.at_most else self.value >= self.target
+from portrait_lora.measured import Row
 
 
 def arguments(description: str) -> argparse.ArgumentParser:
@@ -61,7 +43,7 @@ class Table:
     def add(self, rows: Sequence[Row]) -> None:
         """Print and record more rows."""
         for row in rows:
-            print(_line(row, self._width), flush=True)
+            print(row.line(self._width), flush=True)
         self.rows += rows
         if self._json_file is not None:
             entries = [asdict(row) | {"met": row.met} for row in self.rows]
@@ -70,13 +52,6 @@ class Table:
     def code(self) -> int:
         """The exit code: 1 when any target was missed."""
         return 1 if any(row.met is False for row in self.rows) else 0
-
-
-def _line(row: Row, width: int) -> str:
-    target = "" if row.target is None else f"{'<=' if row.at_most else '>='} {row.target:g}"
-    spread = "" if row.ci95 is None else f"  [{row.ci95[0]:.3f}, {row.ci95[1]:.3f}]"
-    verdict = {True: "met", False: "MISSED", None: ""}[row.met]
-    return f"{row.name:<{width}} {row.value:>9.4g} {row.unit:<9} n={row.n:<6} {target:<9} {verdict}{spread}"
 
 
 def load(json_file: Path) -> list[dict[str, object]]:

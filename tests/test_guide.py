@@ -66,16 +66,6 @@ def test_the_notebook_cell_makes_a_likeness_from_nothing_but_photos() -> None:
     assert removed == {"opencv-python-headless", "opencv-contrib-python"}
 
 
-def test_the_script_for_real_weights_takes_what_the_guide_gives_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    from scripts import verify_family
-
-    ((python, m, name, *options),) = commands("bash source")
-    assert (python, m, name) == ("python", "-m", "scripts.verify_family")
-    monkeypatch.setattr(verify_family, "locked", lambda base, into: pytest.fail(f"{base.name} {into}"))
-    with pytest.raises(pytest.fail.Exception, match="sdxl anna"):
-        verify_family.main(options)
-
-
 @pytest.mark.parametrize("line", [*commands("bash hub"), *elsewhere()], ids=" ".join)
 def test_commands_that_need_a_hub_are_at_least_well_formed(line: list[str]) -> None:
     group = typer.main.get_command(cli.app)

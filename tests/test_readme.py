@@ -74,7 +74,7 @@ def test_every_command_of_the_readme_is_well_formed() -> None:
         with group.make_context("portrait-lora", words) as outer:
             name, command, rest = group.resolve_command(outer, [*outer._protected_args, *outer.args])  # type: ignore[attr-defined]
             command.make_context(name, rest, parent=outer)
-    named = set(re.findall(r"`([a-z]+)[ `]", README.split("## Commands")[1].split("Exit codes")[0]))
+    named = set(re.findall(r"`([a-z-]+)[ `]", README.split("## Commands")[1].split("Exit codes")[0]))
     assert {n for n in group.commands if n != "demo"} <= named | {"portrait"}  # type: ignore[attr-defined]
 
 

@@ -42,7 +42,7 @@ def score(
     face_pack: Annotated[str, typer.Option("--face-pack", help="a known pack, or a folder")] = "embedded",
     threshold: Annotated[
         Path | None,
-        typer.Option("--threshold", help="threshold file written by scripts/calibrate_identity.py"),
+        typer.Option("--threshold", help="threshold file written by `calibrate`"),
     ] = None,
     clip: Annotated[
         str | None,

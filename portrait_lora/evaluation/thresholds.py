@@ -54,7 +54,7 @@ def read_threshold(path: Path, *, pack_digest: str) -> Threshold:
     try:
         threshold = Threshold(**cast(Any, strict_json.load_object(path, "threshold")))
     except (ArtifactError, ValueError, TypeError) as error:
-        remedy = "Create one with scripts/calibrate_identity.py."
+        remedy = "Create one with: portrait-lora calibrate PACK --people FOLDER"
         raise InputError("not a threshold file", where=path, got=error, remedy=remedy) from error
     if threshold.pack_digest != pack_digest:
         raise InputError(

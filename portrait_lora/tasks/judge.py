@@ -249,7 +249,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 
 def _with_threshold(wanted: Wanted, pack: FacePack, path: Path) -> Wanted:
-    """The threshold that `scripts/calibrate_identity.py` derived; refused when it is another pack's."""
+    """The threshold that `portrait-lora calibrate` derived; refused when it is another pack's."""
     return replace(wanted, threshold=read_threshold(path, pack_digest=pack.digest))
 
 

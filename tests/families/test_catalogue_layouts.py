@@ -1,4 +1,4 @@
-"""Every row of the catalogue: fetched from a hub by its name, locked, and put through `verify_family`."""
+"""Every row of the catalogue: fetched from a hub by its name, locked, and put through `verify-base`."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ from portrait_lora.families.catalog import BaseModel, bases
 from portrait_lora.hub.hub import Hub
 from portrait_lora.records import FamilyName
 from portrait_lora.tasks import pull as pulling
-from scripts import verify_family
-from scripts.rows import load
 from tests.local_hub import LocalHub, serving
+from tests.test_help import run
 from tests.tiny_catalogue import PECULIAR, write_repository
 
 ROWS = [base for base in bases() if base.folder is None]
@@ -47,15 +46,18 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Local
 
 @pytest.mark.parametrize("base", ROWS, ids=lambda b: b.name)
 def test_a_row_is_fetched_locked_and_verified(
-    base: BaseModel, hub: tuple[LocalHub, Hub], written: Callable[[str], Files], tmp_path: Path
+    base: BaseModel,
+    hub: tuple[LocalHub, Hub],
+    written: Callable[[str], Files],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     server, client = hub
     server.repos = {repo: written(repo) for repo in base.repos}
     assert [m.source for m in pulling.pull(base.name, tmp_path, client)] == list(base.repos)
-    out = tmp_path / "rows.json"
     options = ["--into", str(tmp_path), "--device", "cpu", "--size", "64", "--steps", "5", "--rate", "2e-2"]
-    assert verify_family.main([base.name, *options, "--json", str(out)]) == 0
-    rows = {row["name"]: row for row in load(out)}
+    assert run("verify-base", base.name, *options, "--json") == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["figures"]}
     assert rows["predict: relative error"]["met"] is True
     assert rows["layers that went in"]["value"] == rows["picture: finite share"]["value"] == 1.0
 

@@ -18,9 +18,10 @@ from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.families.adapter_file import lora_layers
 from portrait_lora.families.family import Family, FlowSchedule, Geometry, PromptCondition
 from portrait_lora.families.parts import injected
+from portrait_lora.families.rows import row_of
 from portrait_lora.records import FamilyName
-from scripts.families.learning import Exercise, add_lora, levels, noise, write_adapter
-from scripts.families.reference import observe, plain_pipeline
+from portrait_lora.tasks.verify.learning import Exercise, add_lora, levels, noise, write_adapter
+from portrait_lora.tasks.verify.reference import observe, plain_pipeline
 
 Tiny = Callable[[FamilyName], Family]
 PROMPTS = ["frontal headshot of ohwx woman, smiling", "ohwx woman"]
@@ -71,7 +72,7 @@ def test_shapes_and_parts_are_as_stated(fresh: Family, name: FamilyName) -> None
 
 def test_predict_and_model_space_are_those_of_the_pipeline(fresh: Family, name: FamilyName) -> None:
     start = wide_noise(1)
-    seen = observe(name, plain_pipeline(fresh.base.source), PROMPTS[:1], start)
+    seen = observe(plain_pipeline(fresh.base.source), PROMPTS[:1], start, row_of(name).unguided)
     condition = encoded(fresh, PROMPTS[:1])
     fresh.load("denoiser")
     flow = isinstance(fresh.schedule, FlowSchedule)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,9 +19,9 @@ from portrait_lora.families.adapter_file import metadata
 from portrait_lora.families.catalog import bases, resolve_base
 from portrait_lora.families.family import Family, FlowSchedule, PromptCondition
 from portrait_lora.records import Adapter, FamilyName
-from scripts import verify_family
-from scripts.families.learning import levels, noise
-from scripts.rows import load
+from portrait_lora.tasks.verify import base as verifying
+from portrait_lora.tasks.verify.learning import levels, noise
+from tests.test_help import run
 
 Tiny = Callable[[FamilyName], Family]
 
@@ -149,13 +150,23 @@ def test_headers_name_the_architecture(family: FamilyName, base: str, architectu
     assert "modelspec.prediction_type" not in header
 
 
-def test_the_script_for_users_with_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_for_users_with_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = make_tiny("sdxl", tmp_path / "base")
-    out = tmp_path / "rows.json"
-    arguments = [str(folder), "--device", "cpu", "--size", "64", "--steps", "8", "--rate", "2e-2"]
-    assert verify_family.main([*arguments, "--json", str(out)]) == 0
-    rows = {row["name"]: row for row in load(out)}
-    assert rows["predict: relative error"]["met"] is True
+    options = ["--device", "cpu", "--size", "64", "--steps", "8", "--rate", "2e-2"]
+    assert run("verify-base", folder, *options, "--json") == 0
+    summary = json.loads(capsys.readouterr().out)
+    rows = {row["name"]: row for row in summary["figures"]}
+    assert (summary["family"], summary["weights"], summary["device"]) == ("sdxl", "float32", "cpu")
+    assert rows["predict: relative error"]["met"] is summary["met"] is True
     assert rows["layers that went in"]["value"] == 1.0
-    assert "sdxl, float32 on cpu" in capsys.readouterr().out
-    assert verify_family.main([str(tmp_path / "nothing")]) == 2
+    assert run("verify-base", tmp_path / "nothing") == 2
+
+
+def test_a_figure_that_misses_its_target_is_exit_code_1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_tiny("sd15", tmp_path / "base")
+    monkeypatch.setattr(verifying, "_TOLERANCE", dict.fromkeys(verifying._TOLERANCE, -1.0))
+    assert run("verify-base", folder, "--device", "cpu", "--size", "64", "--steps", "2") == 1
+    output = capsys.readouterr().out
+    assert "sd15, float32 on cpu" in output and "MISSED" in output

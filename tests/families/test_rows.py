@@ -42,9 +42,10 @@ from portrait_lora.stages import usual
 from portrait_lora.tasks import convert as converting
 from portrait_lora.tasks.export import export
 from portrait_lora.tasks.lint import lint_text
+from portrait_lora.tasks.verify.base import verify
+from portrait_lora.tasks.verify.learning import add_lora, write_adapter
 from portrait_lora.training import preflight
 from portrait_lora.training.export import kohya_state
-from scripts.families.learning import add_lora, write_adapter
 from tests.families import invented, test_contract
 from tests.ldm_layout import checkpoint_of
 from tests.tasks.made_up import make_likeness
@@ -186,6 +187,11 @@ def test_an_adapter_of_it_is_exported_for_every_tool_and_read_back(
         replace(adapter, base="invented-small"), resolution_px=64, prediction_type="epsilon", licence="x"
     )
     assert own["modelspec.architecture"] == "invented-v1-small/lora"
+
+
+def test_its_folder_is_verified_end_to_end(folder: Path) -> None:
+    done = verify(str(folder), folder.parent, device="cpu", size_px=64, steps=5, rate=2e-2)
+    assert (done.family, done.met) == (invented.NAME, True)
 
 
 CONTRACT = [check for name, check in vars(test_contract).items() if name.startswith("test_")]

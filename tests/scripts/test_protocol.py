@@ -1,20 +1,16 @@
 """The evaluation's own parts at the smallest size, and the calibration of a user's threshold."""
 
 import json
-import sys
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from portrait_lora import config
 from portrait_lora.evaluation.checkpoint_choice import CheckpointScore
-from portrait_lora.evaluation.thresholds import read_threshold
 from portrait_lora.records import Face
 from portrait_lora.synthetic import People, between, sample_people
-from scripts import calibrate_identity
 from scripts.evaluate import selection as evaluate_selection
 from scripts.evaluate.protocol import choosing, cohort, copies, distance, intervals, oracle, truth
 from scripts.evaluate.protocol.store import Store
@@ -121,28 +117,6 @@ def test_portraits_are_held_against_all_photos_and_the_first() -> None:
     assert fewer == pytest.approx(np.mean([p @ q for p in photos for q in portraits[:-1]]) * 7 / 8)
     pictures[0, 0, 0, 2] = 1
     assert similarity() == (None, None, None)
-
-
-def test_a_threshold_from_photos_of_other_people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
-    for person in range(3):
-        (tmp_path / "people" / str(person)).mkdir(parents=True)
-        for k in range(2):
-            Image.new("RGB", (8, 8), (person, k, 0)).save(tmp_path / "people" / str(person) / f"{k}.png")
-    (tmp_path / "people" / "lonely").mkdir()
-    Image.new("RGB", (8, 8), (9, 9, 9)).save(tmp_path / "people" / "lonely" / "0.png")
-    monkeypatch.setattr(calibrate_identity, "resolve_pack", lambda name: name)
-    monkeypatch.setattr(calibrate_identity, "FaceAnalyzer", lambda pack, role: Finder())
-    out = tmp_path / "t.json"
-    arguments = ["calibrate_identity", str(tmp_path / "people"), "--references", "1", "--out", str(out)]
-    monkeypatch.setattr(sys, "argv", arguments)
-    assert calibrate_identity.main() == 2  # 6 comparisons cannot show one in a thousand
-    output = capsys.readouterr()
-    assert "too few impostor scores" in output.err and "lonely: 1 photos with a face" in output.out
-    monkeypatch.setattr(sys, "argv", [*arguments, "--false-match-rate", "0.5"])
-    assert calibrate_identity.main() == 0
-    threshold = read_threshold(out, pack_digest="d")
-    assert (threshold.people, threshold.references, threshold.impostor_scores) == (3, 1, 6)
-    assert "100.0% of the same people's photos reach it" in capsys.readouterr().out
 
 
 def test_pieces_are_measured_once(tmp_path: Path):

@@ -19,8 +19,8 @@ from portrait_lora.families.family import Family
 from portrait_lora.families.parts import injected
 from portrait_lora.families.sd15 import SD15
 from portrait_lora.records import Adapter, TrainResult
+from portrait_lora.tasks.verify.reference import plain_pipeline
 from portrait_lora.training import adapter as lora
-from scripts.families.reference import plain_pipeline
 from tests.recipes import train_with
 
 PROMPT = "frontal headshot of ohwx woman, smiling"

@@ -24,12 +24,12 @@ from portrait_lora.families import open_family
 from portrait_lora.families.catalog import resolve_base
 from portrait_lora.families.family import Family, FlowSchedule, Geometry, PromptCondition
 from portrait_lora.records import CaptionedCrop, FamilyName
+from portrait_lora.tasks.verify.reference import plain_pipeline
 from portrait_lora.training import cache
 from portrait_lora.training.adapter import add_adapter
 from portrait_lora.training.draws import Draw, draw, draw_prior
 from portrait_lora.training.recipe import Recipe
 from portrait_lora.training.run import train
-from scripts.families.reference import plain_pipeline
 from tests.recipes import recipe
 from tests.training.by_the_book import TextbookAdamW, ask, model_space, put_loras
 

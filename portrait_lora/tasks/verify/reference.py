@@ -1,26 +1,22 @@
 """What diffusers' own pipelines compute, in the families' one layout and sign; none of our code."""
 
+# pyright: reportPrivateImportUsage=false, reportUnknownMemberType=false
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import torch
-from diffusers import DiffusionPipeline, Flux2KleinPipeline, Flux2Pipeline, FluxPipeline, QwenImagePipeline
+from diffusers import DiffusionPipeline, Flux2Pipeline
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from portrait_lora.records import FamilyName
-
-DOWN = 8
+DOWN: Final = 8
 """Pixels per latent place: the same for every family here."""
-UNGUIDED: dict[FamilyName, dict[str, float]] = {
-    "z_image": {"guidance_scale": 0.0},
-    "qwen_image": {"true_cfg_scale": 1.0},
-}
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class Observed:
     """One run: the denoiser's first input and output, the clock, and what was decoded at the end."""
 
@@ -37,9 +33,10 @@ def plain_pipeline(
 ) -> Any:
     """A folder or a fetched repository as diffusers opens it."""
     there: dict[str, Any] = {"local_files_only": True, "revision": revision}
-    dev = DiffusionPipeline.load_config(source, **there)["_class_name"] == Flux2Pipeline.__name__
+    index: Any = DiffusionPipeline.load_config(source, **there)
+    dev = index["_class_name"] == Flux2Pipeline.__name__
     parts: dict[str, Any] = {"tokenizer": None} if dev else {}
-    pipe = DiffusionPipeline.from_pretrained(source, dtype=dtype, use_safetensors=True, **there, **parts)
+    pipe: Any = DiffusionPipeline.from_pretrained(source, dtype=dtype, use_safetensors=True, **there, **parts)
     if dev:  # its processor needs torchvision, for pictures that nobody shows it here
         words = PreTrainedTokenizerFast.from_pretrained(source, subfolder="tokenizer", **there)
         pipe.register_modules(tokenizer=words)
@@ -47,31 +44,30 @@ def plain_pipeline(
     return pipe.to(device)
 
 
-def to_layout(family: FamilyName, latents: Tensor) -> Tensor:
-    """(B, C, H, W) as the family's pipeline takes its starting noise."""
-    shape = latents.shape
-    if family == "flux1":
-        return FluxPipeline._pack_latents(latents, *shape)
-    if family == "qwen_image":
-        return QwenImagePipeline._pack_latents(latents, *shape)
-    return Flux2KleinPipeline._patchify_latents(latents) if family == "flux2" else latents
+def to_layout(pipe: Any, latents: Tensor) -> Tensor:
+    """(B, C, H, W) as the pipeline takes its starting noise: patched, packed, or as it is."""
+    if hasattr(pipe, "_patchify_latents"):
+        return pipe._patchify_latents(latents)
+    return pipe._pack_latents(latents, *latents.shape) if hasattr(pipe, "_pack_latents") else latents
 
 
-def from_layout(family: FamilyName, latents: Tensor, shape: torch.Size) -> Tensor:
-    """What the scheduler of the family's pipeline sees, as (B, C, H, W)."""
+def from_layout(pipe: Any, latents: Tensor, shape: torch.Size) -> Tensor:
+    """What the scheduler of the pipeline sees, as (B, C, H, W)."""
     height, width = shape[-2:]
-    if family == "flux1":
-        return FluxPipeline._unpack_latents(latents, height * DOWN, width * DOWN, DOWN)
-    if family == "qwen_image":
-        return QwenImagePipeline._unpack_latents(latents, height * DOWN, width * DOWN, DOWN).squeeze(2)
-    if family == "flux2":
+    if hasattr(pipe, "_unpatchify_latents"):
         grid = latents.transpose(1, 2).reshape(shape[0], -1, height // 2, width // 2)
-        return Flux2KleinPipeline._unpatchify_latents(grid)
-    return latents
+        return pipe._unpatchify_latents(grid)
+    if not hasattr(pipe, "_unpack_latents"):
+        return latents
+    plain: Tensor = pipe._unpack_latents(latents, height * DOWN, width * DOWN, DOWN)
+    return plain.squeeze(2) if plain.dim() == 5 else plain  # one frame of a video
 
 
-def observe(family: FamilyName, pipe: Any, prompts: list[str], noise: Tensor) -> Observed:
-    """Run `pipe` for three steps without guidance and watch denoiser, scheduler and VAE."""
+def observe(pipe: Any, prompts: list[str], noise: Tensor, unguided: Mapping[str, float]) -> Observed:
+    """Run `pipe` for three steps without guidance and watch denoiser, scheduler and VAE.
+
+    `noise` is (B, C, H, W); `unguided` are the arguments that leave guidance out (`FamilyRow.unguided`).
+    """
     evaluated: list[tuple[Tensor, Tensor, Tensor]] = []
     stepped: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
     decoded: list[Tensor] = []
@@ -86,7 +82,7 @@ def observe(family: FamilyName, pipe: Any, prompts: list[str], noise: Tensor) ->
         decoded.append(latents)
         return decode(latents, **arguments)
 
-    if family in ("sd15", "sdxl"):
+    if hasattr(pipe, "unet"):  # its scheduler scales what the network is shown
         ask = pipe.unet.forward
 
         def watch_unet(sample: Tensor, timestep: Tensor, **arguments: Any) -> Any:
@@ -97,22 +93,21 @@ def observe(family: FamilyName, pipe: Any, prompts: list[str], noise: Tensor) ->
         pipe.unet.forward = watch_unet
     pipe.scheduler.step, pipe.vae.decode = watch_step, watch_decode
     height, width = (side * DOWN for side in noise.shape[-2:])
-    guidance = UNGUIDED.get(family, {"guidance_scale": 1.0})
     pipe(
         prompt=prompts,
-        latents=to_layout(family, noise.clone()),
+        latents=to_layout(pipe, noise.clone()),
         num_inference_steps=3,
         height=height,
         width=width,
         output_type="pt",
-        **guidance,
+        **unguided,
     )
     sample, timestep, answer = evaluated[0] if evaluated else stepped[0][:3]
     return Observed(
-        from_layout(family, sample, noise.shape),
+        from_layout(pipe, sample, noise.shape),
         timestep,
-        from_layout(family, answer, noise.shape),
+        from_layout(pipe, answer, noise.shape),
         torch.stack([torch.as_tensor(row[1]) for row in stepped]),
-        from_layout(family, stepped[-1][3], noise.shape),
+        from_layout(pipe, stepped[-1][3], noise.shape),
         decoded[0].squeeze(2) if decoded[0].dim() == 5 else decoded[0],
     )

@@ -1,75 +1,93 @@
-"""Check one base with its real weights, end to end: `python -m scripts.verify_family BASE`.
+"""End-to-end check of a base with its real weights: what the tests check on tiny random ones.
 
-BASE is a name of `portrait-lora models`, fetched before (`portrait-lora pull BASE --into DIR`; give the
-same --into here), or a folder in diffusers layout.  What is checked is what the tests check on tiny random
-weights: the answer to a prompt and a noise is that of diffusers' own pipeline; only adapter weights learn;
-the loss falls on two pictures; the exported file goes back into diffusers whole and gives the trained
-answer; a picture is drawn, by the distilled sibling where the base has one.  Exits with 1 when something is
-wrong.
+The answer to a prompt and a noise is that of diffusers' own pipeline; only adapter weights learn; the loss
+falls on two pictures; the exported file goes back into diffusers whole and gives the trained answer; a
+picture is drawn, by the distilled sibling where the base has one.
 """
 
 from __future__ import annotations
 
-import argparse
 import gc
 import inspect
-import sys
 import tempfile
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
 
 from portrait_lora import device as devices
-from portrait_lora.errors import PortraitError
+from portrait_lora import log
 from portrait_lora.families import open_family
-from portrait_lora.families.catalog import BaseModel, resolve_base
-from portrait_lora.families.family import Family, FlowSchedule, Geometry
+from portrait_lora.families.base_model import BaseModel
+from portrait_lora.families.catalog import resolve_base
+from portrait_lora.families.family import Family, FlowSchedule, Geometry, Weights
 from portrait_lora.families.parts import injected
 from portrait_lora.families.pinned import locked
+from portrait_lora.families.rows import row_of
 from portrait_lora.families.store import DTYPES
+from portrait_lora.measured import Row
 from portrait_lora.records import Adapter
-from scripts.families.learning import Exercise, add_lora, noise, write_adapter
-from scripts.families.reference import DOWN, observe, plain_pipeline
-from scripts.rows import Row, finish
+from portrait_lora.tasks.verify.learning import Exercise, add_lora, noise, write_adapter
+from portrait_lora.tasks.verify.reference import DOWN, observe, plain_pipeline
 
-PROMPTS = ("frontal headshot of ohwx woman, smiling", "ohwx woman in a garden")
-_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 3e-2, torch.float16: 1e-2}
+PROMPTS: Final = ("frontal headshot of ohwx woman, smiling", "ohwx woman in a garden")
+_TOLERANCE: Final = {torch.float32: 1e-3, torch.bfloat16: 3e-2, torch.float16: 1e-2}
 """Relative error by precision; kernels differ a little between batch sizes and layouts."""
+_log = log.get(__name__)
 
 
-def main(given: Sequence[str] | None = None) -> int:
-    """Run every check and print the table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("base", help="a name of `portrait-lora models`, or a folder in diffusers layout")
-    parser.add_argument(
-        "--into", type=Path, default=Path(), help="the folder whose portrait-lora.lock it is in"
-    )
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--weights", choices=["float32", "bfloat16", "float16"], default=None)
-    parser.add_argument("--size", type=int, default=None, help="side in px; default: half of the base's")
-    parser.add_argument("--steps", type=int, default=20, help="training steps on the two pictures")
-    parser.add_argument("--rate", type=float, default=1e-3, help="learning rate of that training")
-    parser.add_argument("--json", type=Path, default=None, help="write the rows to this file")
-    options = parser.parse_args(given)
-    try:
-        base = locked(resolve_base(options.base), options.into)
-        alone = replace(base, generate_repo=base.repo, generate_revision=base.revision)
-        device = devices.choose(options.device, "auto").device
-        family = open_family(alone, device, options.weights)
-        sibling = open_family(base, device, options.weights) if len(base.repos) > 1 else family
-        size = options.size or base.resolution_px // 2
-        rows = list(_checks(family, sibling, size, options.steps, options.rate))
-    except PortraitError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    print(f"{base.label}: {base.family}, {family.weights} on {family.device}, {base.licence}")
-    return finish(rows, options.json)
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """The base as it was checked, and a row per figure."""
+
+    base: str
+    family: str
+    licence: str
+    weights: str
+    device: str
+    figures: tuple[Row, ...]
+
+    @property
+    def met(self) -> bool:
+        """Whether no figure missed its target."""
+        return all(row.met is not False for row in self.figures)
+
+    def summary(self) -> dict[str, object]:
+        """For programs."""
+        rows = [asdict(row) | {"met": row.met} for row in self.figures]
+        return asdict(self) | {"figures": rows, "met": self.met}
+
+
+def verify(
+    name: str,
+    into: Path,
+    *,
+    device: str = "auto",
+    weights: Weights | None = None,
+    size_px: int | None = None,
+    steps: int = 20,
+    rate: float = 1e-3,
+) -> Verified:
+    """Run every check on a base of the catalogue, as `into` has it locked, or on a folder.
+
+    `size_px` is the shorter side of the pictures, half of the base's without; `steps` at learning rate `rate`
+    are trained.  Raises `InputError` for weights that are not on this machine.
+    """
+    base = locked(resolve_base(name), into)
+    alone = replace(base, generate_repo=base.repo, generate_revision=base.revision)
+    chosen = devices.choose(device, "auto").device
+    family = open_family(alone, chosen, weights)
+    sibling = open_family(base, chosen, weights) if len(base.repos) > 1 else family
+    figures: list[Row] = []
+    for row in _checks(family, sibling, size_px or base.resolution_px // 2, steps, rate):
+        _log.info("checked: %s", row.name)
+        figures.append(row)
+    return Verified(base.label, base.family, base.licence, family.weights, str(family.device), tuple(figures))
 
 
 def _checks(family: Family, sibling: Family, size: int, steps: int, rate: float) -> Iterator[Row]:
@@ -91,7 +109,7 @@ def _same_as_diffusers(family: Family, base: BaseModel, size_px: tuple[int, int]
         channels = int(getattr(pipe.vae.config, "latent_channels", None) or pipe.vae.config.z_dim)
         start = noise((1, channels, height // DOWN, width // DOWN)).to(family.device, dtype)
         with torch.no_grad():
-            seen = observe(base.family, pipe, list(PROMPTS[:1]), start)
+            seen = observe(pipe, list(PROMPTS[:1]), start, row_of(base.family).unguided)
     yield Row("pipeline, three steps", spent(), "s", 1)
     del pipe
     _free(family)
@@ -186,7 +204,3 @@ class _Watch:
 
     def __call__(self) -> float:
         return self._spent
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,1 +1,0 @@
-"""Checks of one base-model family: what diffusers computes, and what a small adapter learns."""
