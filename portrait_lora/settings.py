@@ -1,6 +1,7 @@
 """The schema of `likeness.yaml`: every key with its type, limits, default and meaning.
 
-`config.py` reads files into it; wings receive plain parameters, never these sections.
+`config.py` reads files into it; rooms receive typed records, made of these sections in
+`stages/configured.py` and `stages/sampling.py`, never the sections themselves.
 """
 
 from __future__ import annotations

