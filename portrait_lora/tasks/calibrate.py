@@ -67,12 +67,12 @@ def _gallery(folder: Path, finder: FaceAnalyzer, references: int) -> FloatArray:
     """(P, K, D): as many photos of everybody as the person with the fewest has (above `references`)."""
     people: list[FloatArray] = []
     for place in sorted(p for p in folder.iterdir() if p.is_dir()):
-        found, _ = embed_photos(likeness.photo_files(place), finder)
-        if len(found) > references:
-            people.append(found.embeddings)
+        faces, _ = embed_photos(likeness.photo_files(place), finder)
+        if len(faces) > references:
+            people.append(faces.embeddings)
         else:
             _log.warning(
-                "%s: %d photos with a face, %d needed; left out", place.name, len(found), references + 1
+                "%s: %d photos with a face, %d needed; left out", place.name, len(faces), references + 1
             )
     if len(people) < 2:
         needed = f"at least 2 people with {references + 1} photos each"

@@ -68,30 +68,30 @@ class Arrivals:
                 value = getattr(value, name, NOWHERE)
         return value
 
-    def take(self, name: str, given: inspect.BoundArguments) -> None:
+    def take(self, name: str, bound: inspect.BoundArguments) -> None:
         """Keep the arguments by name, and how often it was called."""
-        given.apply_defaults()
-        self.calls[name] = dict(given.arguments) | {"times": self.calls.get(name, {}).get("times", 0) + 1}
+        bound.apply_defaults()
+        self.calls[name] = dict(bound.arguments) | {"times": self.calls.get(name, {}).get("times", 0) + 1}
 
 
 def arrive(root: Path, config: LikenessConfig) -> Arrivals:
     """Every stage in turn; an error ends its stage only, and is kept: `refused.<stage>` is then true."""
     (root / "photos").mkdir(parents=True)
     (root / "photos/1.png").write_bytes(b"a photo")
-    found = Arrivals()
-    with _recorded(found, root):
+    arrivals = Arrivals()
+    with _recorded(arrivals, root):
         ctx = Context(Likeness(root, config))
         ctx.adapters = [SimpleNamespace(step=1, path=root / "step.safetensors")]  # type: ignore[misc]
         for name, stage in STAGES.items():
             try:
                 stage(ctx)
             except PortraitError:
-                found.calls.setdefault("refused", {})[name] = True
-    return found
+                arrivals.calls.setdefault("refused", {})[name] = True
+    return arrivals
 
 
 @contextmanager
-def _recorded(found: Arrivals, root: Path) -> Iterator[None]:
+def _recorded(arrivals: Arrivals, root: Path) -> Iterator[None]:
     """Recorders in place of what computes; `answer` None lets the call through."""
 
     def nothing(*_: Any, **__: Any) -> Any:
@@ -104,16 +104,16 @@ def _recorded(found: Arrivals, root: Path) -> Iterator[None]:
             signature = inspect.signature(real)
 
             def recorder(*args: Any, **named: Any) -> Any:
-                given = signature.bind(*args, **named)
-                label = given.arguments.get("label", "portraits").split(" ")[0] if name == "draw" else ""
-                found.take(f"{name}_{label}" if label else name, given)
-                return real(*args, **named) if answer is None else answer(**dict(given.arguments))
+                bound = signature.bind(*args, **named)
+                label = bound.arguments.get("label", "portraits").split(" ")[0] if name == "draw" else ""
+                arrivals.take(f"{name}_{label}" if label else name, bound)
+                return real(*args, **named) if answer is None else answer(**dict(bound.arguments))
 
             stack.enter_context(patch.object(owner, what, recorder))
 
         def stage(self: Context, kind: Any, inputs: Any, whole: Any, work: Any, outputs: Any = None) -> Any:
             del whole, outputs
-            found.inputs[kind.STAGE] = dict(inputs)
+            arrivals.inputs[kind.STAGE] = dict(inputs)
             self.journal.stages[kind.STAGE] = SimpleNamespace(inputs=dict(inputs), seconds=1.0)  # type: ignore
             return work()
 
@@ -181,7 +181,7 @@ def _recorded(found: Arrivals, root: Path) -> Iterator[None]:
         watch("gallery", series_page, "write_series_page", nothing)
         watch("delivered", series, "delivered", lambda **_: [])
         stack.enter_context(patch.object(score, "run_result", lambda _: SimpleNamespace(json_value=dict)))
-        watch("measure", reports, "measure", lambda ctx, **_: _measured(found, ctx))
+        watch("measure", reports, "measure", lambda ctx, **_: _measured(arrivals, ctx))
         stack.enter_context(patch("os.fsync", lambda _: None))
         yield
 
@@ -209,13 +209,13 @@ def _train_once(segment: Callable[..., TrainResult], **_: Any) -> stopping.Stopp
 
 
 def _drawn(shots: Any, out_dir: Path, on_drawn: Any = None, **_: Any) -> list[Portrait]:
-    made = [Portrait(out_dir / f"{s.name}.png", s, 1, 1.0, 1.0, None) for s in shots]
-    for portrait in made if on_drawn else ():
+    portraits = [Portrait(out_dir / f"{s.name}.png", s, 1, 1.0, 1.0, None) for s in shots]
+    for portrait in portraits if on_drawn else ():
         on_drawn(portrait, 1.0)
-    return made
+    return portraits
 
 
-def _measured(found: Arrivals, ctx: Context) -> dict[str, object]:
+def _measured(arrivals: Arrivals, ctx: Context) -> dict[str, object]:
     """What the report is made from, without its figures."""
-    found.calls["wanted"] = {"wanted": reports.wanted_of(ctx, [], [])}
+    arrivals.calls["wanted"] = {"wanted": reports.wanted_of(ctx, [], [])}
     return {}

@@ -37,7 +37,7 @@ STOPPING = {"training": {"early_stop": True, "checkpoints": 10}}
 class Row:
     """One key: another value, what is found where (`at`: path to value), and whose inputs change.
 
-    `given` are settings without which the key does nothing; `why` no stage has it among its inputs.
+    `besides` are settings without which the key does nothing; `why` no stage has it among its inputs.
     """
 
     key: str
@@ -45,7 +45,7 @@ class Row:
     at: Mapping[str, Any]
     stages: set[str] = field(default_factory=set)
     why: str = ""
-    given: Mapping[str, Any] = field(default_factory=dict)
+    besides: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _rows(section: str, at: str, stages: set[str], **values: Any) -> list[Row]:
@@ -112,7 +112,7 @@ TRAINING = [
     ),
     Row(
         "training.early_stop", True, {"until_enough.copy_limit": 0.15}, TRAINED,
-        given={"training": {"checkpoints": 10}},
+        besides={"training": {"checkpoints": 10}},
     ),
     Row("training.prior_pictures", 3, {"choose_means.job.prior": True, "train.prior.len": 3}, TRAINED),
     Row(
@@ -129,17 +129,17 @@ TRAINING = [
     ),
     Row("select.probes", 5, {"probe_shots.n": 5}, PROBED),
     Row("select.copy_limit", 0.3, {"choose_checkpoint.copy_limit": 0.3}, PROBED),
-    Row("select.copy_limit", 0.3, {"until_enough.copy_limit": 0.3}, TRAINED, given=STOPPING),
+    Row("select.copy_limit", 0.3, {"until_enough.copy_limit": 0.3}, TRAINED, besides=STOPPING),
     Row("select.average", True, {"average.times": 1}, PROBED),
     Row("score.clip", "a/clip", {"wanted.wanted.clip": "a/clip"}, {"score"}),
 ]  # fmt: skip
 
 
-def _drawn(key: str, value: Any, field_name: str, arrives: Any = None, **given: Any) -> Row:
+def _drawn(key: str, value: Any, field_name: str, arrives: Any = None, **besides: Any) -> Row:
     """A field of the sampler, of the portraits, of the bare base's and of the probes alike."""
     there = value if arrives is None else arrives
     paths = (f"{kind}.sampler.{field_name}" for kind in PICTURES)
-    return Row(f"generate.{key}", value, _everywhere(there, *paths), EVERYWHERE, given=given)
+    return Row(f"generate.{key}", value, _everywhere(there, *paths), EVERYWHERE, besides=besides)
 
 
 GENERATE = [
@@ -149,9 +149,9 @@ GENERATE = [
         True,
         {"reframed.wanted.limit": 1.25},
         DRAWN,
-        given={"generate": {"brand": "framed"}},
+        besides={"generate": {"brand": "framed"}},
     ),
-    Row("generate.reframe_limit", 1.5, {"reframed.wanted.limit": 1.5}, DRAWN, given=FRAMED),
+    Row("generate.reframe_limit", 1.5, {"reframed.wanted.limit": 1.5}, DRAWN, besides=FRAMED),
     Row("generate.best_of", 3, {"best.rounds.len": 3}, DRAWN),
     Row("generate.strict", True, {"refused.generate": True}, DRAWN),
     Row("generate.max_pictures", 1, {"refused.generate": True}, DRAWN),
@@ -211,8 +211,8 @@ def test_a_setting_arrives_where_it_is_used(row: Row, usual: Arrivals, tmp_path:
     change: Any = row.value
     for name in reversed(row.key.split(".")):
         change = {name: change}
-    before = arrive(tmp_path / "before", _config(row.given)) if row.given else usual
-    after = arrive(tmp_path / "after", _config(row.given, change))
+    before = arrive(tmp_path / "before", _config(row.besides)) if row.besides else usual
+    after = arrive(tmp_path / "after", _config(row.besides, change))
     for path, value in row.at.items():
         assert after.at(path) == value != before.at(path), path
     stages = before.inputs.keys() | after.inputs.keys()

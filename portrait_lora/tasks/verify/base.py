@@ -157,7 +157,7 @@ def _learns(
 def _draws(family: Family, adapter: Adapter, size_px: tuple[int, int]) -> Iterator[Row]:
     """One picture with the adapter, by the pipeline of the repository to generate with."""
     pipe: Any = family.pipeline(adapter)
-    asked = {
+    requested = {
         "prompt": [PROMPTS[0]],
         "negative_prompt": [""],
         "width": size_px[0],
@@ -169,7 +169,7 @@ def _draws(family: Family, adapter: Adapter, size_px: tuple[int, int]) -> Iterat
     }
     taken = inspect.signature(pipe.__call__).parameters
     with torch.no_grad():
-        picture = pipe(**{name: value for name, value in asked.items() if name in taken}).images
+        picture = pipe(**{name: value for name, value in requested.items() if name in taken}).images
     yield Row("picture: finite share", float(torch.isfinite(picture).float().mean()), "share", 1, 1.0)
 
 
