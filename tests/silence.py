@@ -22,7 +22,7 @@ started = time.monotonic()
 from portrait_lora.faces.backends import open_analyzer
 from portrait_lora.faces.packs import resolve_pack
 import numpy as np
-open_analyzer(resolve_pack("synthetic")).find(np.zeros((128, 128, 3), np.uint8))
+open_analyzer(resolve_pack("embedded")).find(np.zeros((128, 128, 3), np.uint8))
 time.sleep(max(0.0, float(sys.argv[1]) - time.monotonic() + started))
 print("done")
 """

@@ -66,7 +66,7 @@ def get_ready(
     record_consent(folder, subject, consent, settings.subject.name)
     if not (folder / "adapters" / settings.run / "adapter.safetensors").is_file():
         _refuse_what_does_not_fit(folder, overrides)
-    names = [n for n in (settings.base, settings.face_pack) if n not in ("embedded", "synthetic")]
+    names = [n for n in (settings.base, settings.face_pack) if n != "embedded"]
     captioner = settings.dataset.captions.captioner
     if names or captioner in ("florence2", "blip"):
         fetch_missing(names, folder, yes=yes, offline=offline, captions=settings.dataset.captions)

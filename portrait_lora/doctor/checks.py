@@ -94,7 +94,7 @@ def judge_likeness(folder: Path, hub: Hub) -> list[Check]:
     checks.append(_attempt("lock", lambda: lock.read(folder)))
     if checks[-1].status == "ok":
         checks.append(_attempt("base model", lambda: _base(config.base, folder, hub)))
-    if config.face_pack not in ("embedded", "synthetic"):
+    if config.face_pack != packs.EMBEDDED:
         checks.append(_attempt("face pack", lambda: packs.resolve_pack(config.face_pack)))
     photos = folder / "photos"
     if photos.is_dir():

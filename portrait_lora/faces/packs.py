@@ -20,7 +20,8 @@ from portrait_lora.faces.pack import Alignment, AttributeModel, FacePack, Landma
 __all__ = ["EMBEDDED", "AttributeModel", "FacePack", "LandmarkHead", "PartModel", "Role", "resolve_pack"]
 
 EMBEDDED: Final = "embedded"
-SYNTHETIC: Final = "synthetic"
+_FORMER: Final = {"synthetic": EMBEDDED}
+"""Names that packs had before, and those that they have."""
 """The name of that pack by its purpose."""
 PACK_FILE: Final = "pack.json"
 FORMAT: Final = 1
@@ -44,8 +45,8 @@ def resolve_pack(name_or_dir: str = EMBEDDED) -> FacePack:
     when its files are not those that it lists.
     """
     name = str(name_or_dir)
-    packaged, known = name in (EMBEDDED, SYNTHETIC), KNOWN.get(name)
-    if packaged:
+    known = KNOWN.get(name)
+    if name == EMBEDDED:
         folder, remedy = embedded_folder(), _REINSTALL
     elif known:
         folder, remedy = packs_home() / name, f"Download it again with: portrait-lora pull {name}"
@@ -53,6 +54,7 @@ def resolve_pack(name_or_dir: str = EMBEDDED) -> FacePack:
     else:
         folder, remedy = Path(name).expanduser().resolve(), _RESTORE
     if not folder.is_dir():
+        refuse_former_name(name)
         names = ", ".join((EMBEDDED, *KNOWN))
         raise InputError(
             "this face pack is not on this machine" if known else "no such face pack",
@@ -70,6 +72,19 @@ def resolve_pack(name_or_dir: str = EMBEDDED) -> FacePack:
     if pack.commercial == "no":
         _log.warning("Face pack %s: %s.", pack.name, RESEARCH)
     return pack
+
+
+def refuse_former_name(name: str) -> None:
+    """`InputError` with the present name of a pack that was renamed."""
+    if name in _FORMER:
+        now = _FORMER[name]
+        raise InputError(
+            "this face pack has another name now",
+            where="face_pack",
+            got=repr(name),
+            needed=repr(now),
+            remedy=f"Write `face_pack: {now}` in likeness.yaml.",
+        )
 
 
 def read_pack_file(folder: Path) -> Mapping[str, Any]:

@@ -15,6 +15,7 @@ from portrait_lora.config import FILE_NAME, load
 from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.faces.catalog import KNOWN
 from portrait_lora.faces.install import install, installed
+from portrait_lora.faces.packs import EMBEDDED, refuse_former_name
 from portrait_lora.families import catalog, layout
 from portrait_lora.hub import lock as locks
 from portrait_lora.hub.hub import Hub, HubFile, Snapshot
@@ -98,9 +99,10 @@ def pull(name: str, folder: Path, hub: Hub, *, archive: Path | None = None) -> l
             needed="a folder in diffusers layout",
             remedy=f"Make it one: portrait-lora convert {name} --out FOLDER",
         )
-    elif Path(name).is_dir() or name in ("embedded", "synthetic"):
+    elif Path(name).is_dir() or name == EMBEDDED:
         return []
     else:
+        refuse_former_name(name)
         catalog.resolve_base(name)  # raises with the nearest name
         raise InputError("nothing to fetch under this name", where=name)
     for model in models:

@@ -111,3 +111,12 @@ def test_an_unknown_alignment_is_an_error(tiny_pack: Path, tmp_path: Path, value
     edit(other, {"align": value})
     with pytest.raises(ArtifactError, match="align"):
         resolve_pack(str(other))
+
+
+def test_the_former_name_of_the_embedded_pack_is_an_error_with_the_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="another name now") as caught:
+        resolve_pack("synthetic")
+    assert caught.value.needed == "'embedded'" and "face_pack: embedded" in str(caught.value.remedy)

@@ -239,7 +239,7 @@ READERS: dict[str, Callable[[Path], object]] = {
         usual.usual_job(BASE), preflight.Means("float32", False, 1, 1.0, True, ""), 1.0
     ),
     "text encoders trained": lambda _: preflight.memory_needed_gb(
-        _with_text(usual.usual_job(BASE)), "float32", False, 1
+        _with_text(usual.usual_job(replace(BASE, synthetic=True))), "float32", False, 1
     ),
     "ComfyUI": lambda _: lora_readers.reads("comfy", UNKNOWN),
     "A1111": lambda _: lora_readers.reads("kohya", UNKNOWN),

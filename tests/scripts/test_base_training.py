@@ -190,7 +190,8 @@ def test_a_shipped_base_goes_on_from_its_weights(
     out, again = prepare(corpus, tmp_path / "out"), tmp_path / "again"
     train(corpus, out, steps=2)
     export_stage.export(out, tmp_path / "base", vae_stage.new_vae((8, 8, 8, 8), 1), Pictures(len(corpus)))
-    unpack_stage.unpack(tmp_path / "base", again)
+    assert not (tmp_path / "base" / names.FILE).exists()
+    unpack_stage.unpack(tmp_path / "base", again, out / names.FILE)
     words = load_tokenizer(again / "tokenizer")
     shipped = unet_stage.load_averaged(out, words, export_stage.read_shape(out)).state_dict()
     unpacked = unet_stage.load_averaged(again, words, export_stage.read_shape(again)).state_dict()
@@ -207,7 +208,7 @@ def test_a_shipped_base_goes_on_from_its_weights(
     assert read_state(again / "unet").step == 1
     assert export_stage.totals(again)["last"]["samples"] == 2
     with pytest.raises(FileExistsError):
-        unpack_stage.unpack(tmp_path / "base", again)
+        unpack_stage.unpack(tmp_path / "base", again, out / names.FILE)
 
 
 def test_one_command_gives_every_stage_the_later_pictures(

@@ -260,10 +260,12 @@ def test_a_captioning_model_is_a_download_too(tmp_path: Path) -> None:
 
 def test_names_that_need_no_download(base: BaseModel, tmp_path: Path) -> None:
     hub = Hub("http://127.0.0.1:9", tmp_path / "cache")
-    for name in ("embedded", "synthetic", str(tmp_path)):
+    for name in ("embedded", str(tmp_path)):
         assert pulling.pull(name, tmp_path, hub) == []
     with pytest.raises(InputError, match="Did you mean 'tiny'"):
         pulling.pull("tinny", tmp_path, hub)
+    with pytest.raises(InputError, match="face_pack: embedded"):
+        pulling.pull("synthetic", tmp_path, hub)
     assert pinned(catalog.resolve_base("embedded"), locks.Lock()) == catalog.resolve_base("embedded")
 
 

@@ -26,6 +26,7 @@ result in `--out` and goes on from its checkpoint when repeated; `export` may ru
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -46,6 +47,7 @@ from scripts.train.base import vae as vae_stage
 from scripts.train.base.card import Pictures
 from scripts.train.base.likeness import teacher_of
 from scripts.train.base.loop import CHECKPOINT, Plan, pick_device, read_state
+from scripts.train.base.names import FILE as NAMES_FILE
 from scripts.train.corpus import Corpus
 from scripts.train.memory import keep_memory
 
@@ -78,6 +80,7 @@ Checkpoint = Annotated[float, typer.Option(help="minutes between checkpoints")]
 CORPUS: Final = Path("work/corpus")
 OUT: Final = Path("work/base")
 ASSETS: Final = Path("portrait_lora/assets/base")
+NAMES: Final = Path(__file__).with_name(NAMES_FILE)
 VAE_CHANNELS: Final = "16,48,96,120"
 VAE_GROUPS: Final = 1
 UNET_CHANNELS: Final = "80,144,192"
@@ -118,9 +121,10 @@ def tokenizer(out: Out = OUT) -> None:
 def unpack(
     out: Out = OUT,
     source: Annotated[Path, typer.Option("--from", help="folder of a shipped base")] = ASSETS,
+    names: Annotated[Path, typer.Option(help="its network of names")] = NAMES,
 ) -> None:
     """Turn a shipped base back into checkpoints, so that training can go on where it ended."""
-    unpack_stage.unpack(source, out)
+    unpack_stage.unpack(source, out, names)
 
 
 @app.command()
@@ -263,6 +267,8 @@ def export(
     styled = sum(look.style is not None for look in looks)
     drawn = Pictures(len(Corpus(corpus)), len(looks) - styled, styled)
     export_stage.export(out, target, _vae(out), drawn)
+    if target == ASSETS:
+        shutil.copyfile(out / NAMES_FILE, NAMES)
 
 
 @app.command("all")

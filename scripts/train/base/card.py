@@ -106,9 +106,9 @@ _GROWN: Final = (
 )
 _MIRRORED: Final = ", half of them with left for right"
 _NAMED: Final = (
-    " In {:.0%} of the samples of that run the UNet was told whom they show: `names.safetensors` turns what "
-    "a person of the studio is made of into a vector beside the noun (`scripts/train/base/names.py`). It is "
-    "neither needed nor used to draw."
+    " In {:.0%} of the samples of that run the UNet was told whom they show: a small network turns what a "
+    "person of the studio is made of into a vector beside the noun (`scripts/train/base/names.py`). It is "
+    "not needed to draw, and no part of this folder."
 )
 
 

@@ -34,7 +34,7 @@ def read_shape(out: Path) -> Shape:
 def export(out: Path, target: Path, vae: AutoencoderKL, pictures: Pictures) -> None:
     """Write the newest running averages to `target`; training may go on meanwhile.
 
-    `pictures` is what it was trained on.
+    `pictures` is what it was trained on.  The network of names stays in `out`: only training needs it.
     """
     if not (out / FOLDER / CHECKPOINT).exists():
         raise FileNotFoundError(f"{out / FOLDER}: no checkpoint yet; run the stage unet first")
@@ -45,7 +45,7 @@ def export(out: Path, target: Path, vae: AutoencoderKL, pictures: Pictures) -> N
     temporary = target.parent / f".{target.name}.{os.getpid()}"
     shutil.rmtree(temporary, ignore_errors=True)
     save_half(pipeline, temporary)
-    write_atomically(temporary / NAMES_FILE, {k: v.half() for k, v in modules["names"].state_dict().items()})
+    write_atomically(out / NAMES_FILE, {k: v.half() for k, v in modules["names"].state_dict().items()})
     shutil.copytree(out / "tokenizer", temporary / "tokenizer", dirs_exist_ok=True)
     done = totals(out)
     write_json(temporary / TRAINING, done)

@@ -21,7 +21,7 @@ from .configs import TEXT_WIDTH
 
 HIDDEN: Final = 256
 FILE: Final = "names.safetensors"
-"""Beside the base that ships: for training that goes on from it."""
+"""For training that goes on from a base: beside its checkpoints; the shipped one's is beside this module."""
 
 
 def noun_ids(tokenizer: CLIPTokenizer) -> list[int]:

@@ -19,8 +19,6 @@ from torch import Tensor
 
 from .export import EARLIER, TRAINING
 from .loop import CHECKPOINT, State, write_atomically, write_json
-from .names import FILE as NAMES_FILE
-from .names import Names
 from .tokenizer import write_tokenizer
 from .unet import FOLDER
 from .vae import halves
@@ -32,9 +30,10 @@ WORDS: Final = "text.embeddings.token_embedding.weight"
 NEW_WORD_STD: Final = 0.02
 
 
-def unpack(source: Path, out: Path) -> None:
+def unpack(source: Path, out: Path, names: Path) -> None:
     """Write tokenizer, both halves of the autoencoder, and the UNet with its text encoder to `out`.
 
+    `names` is the file of the network of names that `export` left beside the checkpoints.
     The weights are those of the running average in half precision; optimiser and schedule begin anew.
     Raises FileExistsError when `out` holds a UNet checkpoint already.
     """
@@ -63,9 +62,7 @@ def unpack(source: Path, out: Path) -> None:
     weights[WORDS] = embeddings_for(
         weights[WORDS].float(), ids_of(source / "tokenizer"), ids_of(out / "tokenizer")
     )
-    torch.manual_seed(0)
-    named = load_file(source / NAMES_FILE) if (source / NAMES_FILE).exists() else Names().state_dict()
-    weights |= {f"names.{k}": v for k, v in named.items()}
+    weights |= {f"names.{k}": v for k, v in load_file(names).items()}
     _checkpoint(out / FOLDER, {k: v.float() for k, v in weights.items()})
 
 
