@@ -19,9 +19,8 @@ def identifiers(source: str) -> Counter[str]:
 
 
 def test_identifiers_are_counted() -> None:
-    assert identifiers("found = told.said(made='given')  # asked") == Counter(
-        ["found", "told", "said", "made"]
-    )
+    names = identifiers("found = told.said(made='given')  # asked")
+    assert names == Counter(["found", "told", "said", "made"])
 
 
 def test_few_participles_name_things() -> None:
