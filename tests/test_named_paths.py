@@ -65,6 +65,6 @@ def test_a_wrong_lock_takes_no_whole_file_out_of_the_shared_cache(tmp_path: Path
     locked = lock.LockedModel(
         "a/b", "main", "0" * 40, {"w.safetensors": lock.LockedFile("f" * 64, len(data))}
     )
-    with pytest.raises(ArtifactError, match="left alone"):
+    with pytest.raises(ArtifactError, match="It was kept"):
         hub.fetch(as_locked(locked))
     assert link.read_bytes() == data

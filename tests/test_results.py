@@ -77,7 +77,7 @@ def test_every_result_comes_back_to_the_byte(result: StageResult, tmp_path: Path
 @pytest.mark.journey
 def test_the_journal_and_the_summary_of_a_journey_come_back_to_the_byte(journey: conftest.Journey) -> None:
     rows = json.loads((journey.folder / "reports" / "stages.json").read_text())
-    assert tuple(rows) == STAGES
+    assert set(rows) == set(STAGES)  # a stage that is repeated moves to the end
     for stage, row in rows.items():
         assert json.dumps(StageRecord.read(stage, row).json_value()) == json.dumps(row)
     run = json.loads((journey.folder / "reports" / "run.json").read_text())

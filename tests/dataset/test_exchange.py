@@ -84,7 +84,7 @@ def test_an_import_that_fails_leaves_nothing_in_the_way_of_the_next(tmp_path):
     table = source / "train" / "metadata.jsonl"
     table.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert "metadata.jsonl:2: " in refused("dataset", "import", source, tmp_path / "me")
-    assert "wrong" in refused("dataset", "import", source, tmp_path / "me", "-s", "seed=none")
+    assert "invalid value" in refused("dataset", "import", source, tmp_path / "me", "-s", "seed=none")
     assert not (tmp_path / "me" / "photos").exists() and not (tmp_path / "me" / "likeness.yaml").exists()
     table.write_text(json.dumps(rows[0]) + "\n")
     assert "2 photos and 1 captions" in call("dataset", "import", source, tmp_path / "me")

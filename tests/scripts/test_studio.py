@@ -234,7 +234,7 @@ def test_training_ends_in_classifiers_that_can_be_read(
     assert [tuple(a.shape) for a in answers] == [(3, len(a.words)) for a in ATTRIBUTES]
     assert torch.allclose(answers[0].sum(1), torch.ones(3))
     assert len(reader.groups) == len(ATTRIBUTES)
-    with pytest.raises(FileNotFoundError, match=r"scripts\.studio\.classifiers"):
+    with pytest.raises(FileNotFoundError, match=r"scripts\.evaluate\.studio\.classifiers"):
         classifiers.load(tmp_path / "none.safetensors")
 
 
