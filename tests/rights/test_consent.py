@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from portrait_lora.commands import care
 from portrait_lora.errors import ArtifactError, InputError
+from portrait_lora.generation import publish
+from portrait_lora.likeness import open_likeness
 from portrait_lora.rights import consent
-from tests.tasks.made_up import make_likeness
+from portrait_lora.stages.context import Context
+from portrait_lora.stages.generate import generate
+from portrait_lora.tasks import exchange, finished
+from tests.tasks.made_up import make_likeness, noise
 
 TODAY = dt.date(2026, 11, 21)
 GOOD = "who: Anna\npurposes: [training, portraits]\nuntil: 2027-01-31\nstatement: I agree.\n"
@@ -79,6 +86,30 @@ def test_what_is_handed_on_needs_a_consent_that_has_not_ended(tmp_path: Path) ->
     consent.require_valid(folder, today=TODAY)
     with pytest.raises(InputError, match="expired"):
         consent.require_valid(folder, today=dt.date(2027, 11, 22))
+
+
+DOORS: dict[str, Callable[[Path], object]] = {
+    "generate": lambda folder: generate(Context(open_likeness(folder))),
+    "fix, vary and reproduce": lambda folder: finished.open_picture(picture_in(folder), folder, []),
+    "dataset export": lambda folder: exchange.export_dataset(folder, folder / "out", 1),
+    "publish": lambda folder: publish.publish([picture_in(folder)], folder / "out"),
+    "export": lambda folder: care.export(folder, "diffusers"),
+}
+
+
+def picture_in(folder: Path) -> Path:
+    file = folder / "portraits" / "headshots" / "a.png"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    noise(1).save(file)
+    return file
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_nothing_is_drawn_or_handed_on_once_the_consent_has_ended(tmp_path: Path, door: str) -> None:
+    folder = make_likeness(tmp_path / "me")
+    consent.write(folder, consent.of_subject("Anna", TODAY - dt.timedelta(days=3650)))
+    with pytest.raises(InputError, match="expired"):
+        DOORS[door](folder)
 
 
 def test_a_file_says_for_what(tmp_path: Path) -> None:

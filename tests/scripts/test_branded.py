@@ -107,7 +107,7 @@ def test_people_of_a_cohort_are_those_that_are_finished(tmp_path: Path) -> None:
     finished = branded.people(5, 0, tmp_path)
     assert finished == [(2001, tmp_path / "person-2001"), (2003, tmp_path / "person-2003")]
     assert branded.people(1, 0, tmp_path) == finished[:1]
-    with pytest.raises(FileNotFoundError, match="scripts.evaluate.cohort"):
+    with pytest.raises(FileNotFoundError, match=r"scripts\.evaluate\.cohort"):
         branded.people(1, 0, tmp_path / "none")
 
 
