@@ -207,7 +207,7 @@ class Likeness:
         from portrait_lora.results import RunResult
 
         path = self._made(self.folder / "reports" / "run.json", "score")
-        return RunResult.read(strict_json.load_object(path, "summary"), path)
+        return RunResult.read(strict_json.load_object(path, "summary", file_names=True), path)
 
     def drift(self) -> DriftReport:
         """The drift report: likeness as a whole, prompt by prompt and portrait by portrait."""

@@ -228,6 +228,6 @@ class Journal:
 def _rows(path: Path) -> dict[str, object]:
     """The rows of the journal as they stand; those of another version are kept when others are written."""
     try:
-        return strict_json.load_object(path, "journal")
+        return strict_json.load_object(path, "journal", file_names=True)
     except ArtifactError:
         return {}

@@ -27,14 +27,18 @@ def load(
     error: type[PortraitError] = ArtifactError,
     max_bytes: int = MAX_BYTES,
     remedy: str = "",
+    file_names: bool = False,
 ) -> object:
-    """The value of a file.  Raises `error` naming the file and `what` it should be."""
+    """The value of a file.  Raises `error` naming the file and `what` it should be.
+
+    `file_names` allows names of files that are not UTF-8, as `os.fsdecode` writes them.
+    """
     try:
         with path.open("rb") as stream:
             data = stream.read(max_bytes + 1)
     except (OSError, ValueError) as cause:
         raise error(f"the {what} cannot be read", where=path, got=cause, remedy=remedy) from cause
-    return parse(data, path, what, error=error, max_bytes=max_bytes, remedy=remedy)
+    return parse(data, path, what, error=error, max_bytes=max_bytes, remedy=remedy, file_names=file_names)
 
 
 def load_object(
@@ -44,9 +48,10 @@ def load_object(
     error: type[PortraitError] = ArtifactError,
     max_bytes: int = MAX_BYTES,
     remedy: str = "",
+    file_names: bool = False,
 ) -> dict[str, object]:
     """`load` of a file that holds one object."""
-    value = load(path, what, error=error, max_bytes=max_bytes, remedy=remedy)
+    value = load(path, what, error=error, max_bytes=max_bytes, remedy=remedy, file_names=file_names)
     return _object(value, path, what, error, remedy)
 
 
@@ -58,9 +63,10 @@ def parse_object(
     error: type[PortraitError] = ArtifactError,
     max_bytes: int = MAX_BYTES,
     remedy: str = "",
+    file_names: bool = False,
 ) -> dict[str, object]:
     """`parse` of a text that holds one object."""
-    value = parse(data, where, what, error=error, max_bytes=max_bytes, remedy=remedy)
+    value = parse(data, where, what, error=error, max_bytes=max_bytes, remedy=remedy, file_names=file_names)
     return _object(value, where, what, error, remedy)
 
 
@@ -72,6 +78,7 @@ def parse(
     error: type[PortraitError] = ArtifactError,
     max_bytes: int = MAX_BYTES,
     remedy: str = "",
+    file_names: bool = False,
 ) -> object:
     """The value of a UTF-8 text.  Raises `error` for all that is not plain JSON within the limits."""
     if len(data) > max_bytes:
@@ -85,7 +92,9 @@ def parse(
         if _is_deeper(value, MAX_DEPTH):
             raise RecursionError
         if _SURROGATE.search(text):
-            json.dumps(value, ensure_ascii=False).encode()  # half a character cannot be written anywhere
+            # half a character cannot be written anywhere, a byte of a file name only into such a name
+            halves = "surrogateescape" if file_names else "strict"
+            json.dumps(value, ensure_ascii=False).encode(errors=halves)
     except (ValueError, RecursionError) as cause:
         got = f"nested deeper than {MAX_DEPTH}" if isinstance(cause, RecursionError) else str(cause)[:200]
         raise error(f"the {what} is damaged: not valid JSON", where=where, got=got, remedy=remedy) from cause

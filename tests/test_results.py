@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ from portrait_lora.results import (
     TrainingResult,
 )
 from tests import conftest
-from tests.sample_results import ALL, FIGURES, GENERATED, PREPARED, SCORED, TRAINED
+from tests.sample_results import ALL, CHECKED, FIGURES, GENERATED, PREPARED, SCORED, TRAINED
 
 OLDER = {
     "check": {
@@ -59,6 +60,15 @@ def test_the_samples_give_every_field_there_is() -> None:
     assert tuple(one.STAGE for one in ALL) == STAGES
     for one in ALL:
         assert list(one.json_value()) == list(type(one).model_fields), one.STAGE
+
+
+def test_a_photo_whose_name_is_not_utf8_does_not_empty_the_journal(tmp_path: Path) -> None:
+    photo = CHECKED.photos.rejected[0].model_copy(update={"file": os.fsdecode(b"photo_\xff1.jpg")})
+    photos = CHECKED.photos.model_copy(update={"rejected": (photo,)})
+    result = CHECKED.model_copy(update={"photos": photos})
+    Journal.open(tmp_path).record({"a": "1"}, 1.0, result)
+    journal = Journal.open(tmp_path)
+    assert journal.is_done("check", {"a": "1"}) and journal.result(type(result)) == result
 
 
 @pytest.mark.parametrize("result", ALL, ids=STAGES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 
@@ -45,6 +46,14 @@ def test_what_is_read() -> None:
         assert strict_json.parse(text, "f", "record") in (value, 1)
     deep = "[" * 64 + "]" * 64
     assert json.dumps(strict_json.parse(deep, "f", "record")) == deep
+
+
+def test_bytes_of_a_file_name_are_read_where_file_names_stand() -> None:
+    name, half = os.fsdecode(b"photo_\xff1.jpg"), "\ud800"
+    assert strict_json.parse(json.dumps([name]), "f", "journal", file_names=True) == [name]
+    for text, allowed in ((json.dumps([name]), False), (json.dumps([half]), True)):
+        with pytest.raises(ArtifactError, match="surrogates not allowed"):
+            strict_json.parse(text, "f", "journal", file_names=allowed)
 
 
 def test_a_file_names_itself_and_the_remedy(tmp_path: Path) -> None:
