@@ -1,8 +1,12 @@
+import re
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from PIL import Image
 
+from portrait_lora.errors import ArtifactError, InputError
+from portrait_lora.faces import impostors
 from portrait_lora.stages import check
 
 
@@ -37,3 +41,44 @@ def test_training_photos_are_found_by_name_or_else_by_their_bytes(tmp_path):
         SimpleNamespace(source=name, source_sha256=digest) for name, digest in (*sources, sources[0])
     ]
     assert [p.name for p in ctx.photos_of(crops)] == ["b.jpg", "gone.jpg", "renamed.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("pack", "base", "refused"),
+    [
+        (
+            True,
+            True,
+            "the embedded face pack and base model know only.*a face pack and a base model made for",
+        ),
+        (True, False, "the embedded face pack knows only.*needed a face pack made for"),
+        (False, True, "the embedded base model knows only.*needed a base model made for"),
+    ],
+)
+def test_only_what_is_embedded_is_refused_on_photographs(tmp_path, pack, base, refused):
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (40, 40), "tan").save(tmp_path / "photos" / "a.png")
+
+    def context(**changes: bool) -> Any:
+        return SimpleNamespace(
+            config=SimpleNamespace(allow_synthetic_models=changes.get("allowed", False)),
+            pack=SimpleNamespace(synthetic=changes.get("pack", pack)),
+            base=SimpleNamespace(synthetic=changes.get("base", base)),
+            likeness=SimpleNamespace(photos=tmp_path / "photos"),
+        )
+
+    with pytest.raises(InputError, match=refused):
+        check._refuse_unknown_world(context())
+    check._refuse_unknown_world(context(allowed=True))
+    check._refuse_unknown_world(context(pack=False, base=False))
+
+
+def test_a_missing_gallery_names_a_command_that_works(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    for folder, argument in (
+        (impostors.packs_home() / "buffalo_l", "gallery buffalo_l --people"),
+        (tmp_path / "mine", f"gallery {tmp_path / 'mine'} --people"),
+    ):
+        pack: Any = SimpleNamespace(impostors=None, folder=folder, name=folder.name)
+        with pytest.raises(ArtifactError, match=re.escape(argument)):
+            impostors.read_gallery(pack, "report")

@@ -20,12 +20,11 @@ import numpy.typing as npt
 import onnxruntime
 from insightface.app import FaceAnalysis
 from insightface.model_zoo import model_zoo
-from safetensors.numpy import load_file
 
 from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.faces import quality, shape
 from portrait_lora.faces.attributes import AttributeReader
-from portrait_lora.faces.packs import FacePack, Role
+from portrait_lora.faces.packs import PACK_FILE, FacePack, Role
 from portrait_lora.faces.segmenter import PartReader
 from portrait_lora.records import Face, FloatArray, Parts, RGBImage, readonly
 
@@ -86,6 +85,13 @@ class FaceAnalyzer:
 
     def _check_roles(self, file: str) -> None:
         """Check that insightface, which routes by graph, gave every file the role stated in pack.json."""
+        if not hasattr(self._app.det_model, "fmc"):  # set only for a number of outputs that it knows
+            raise ArtifactError(
+                "insightface cannot read the outputs of the detector",
+                where=self.pack.path(self.pack.detector),
+                needed="a detector of the SCRFD layout",
+                remedy=f'For YuNet state "backend": "opencv" in {PACK_FILE}.',
+            )
         if getattr(self._recogniser, "taskname", None) != "recognition":
             raise ArtifactError("not an ArcFace model", where=self.pack.path(file))
         if Path(self._recogniser.model_file).name != file:
@@ -134,17 +140,9 @@ class FaceAnalyzer:
 
     def impostor_embeddings(self) -> FloatArray:
         """(N, K, D): embeddings of K pictures of each of N people in the pack's impostor gallery."""
-        if self.pack.impostors is None:
-            raise ArtifactError("the face pack has no impostor gallery", where=self.pack.folder)
-        path = self.pack.path(self.pack.impostors)
-        table = load_file(str(path))
-        if self.embedder not in table:
-            got = ", ".join(sorted(table))
-            raise ArtifactError(
-                "no impostor gallery for this embedder", where=path, got=got, needed=self.embedder
-            )
-        vectors = table[self.embedder].astype(np.float32)
-        return readonly(vectors / np.linalg.norm(vectors, axis=-1, keepdims=True))
+        from portrait_lora.faces.impostors import read_gallery
+
+        return read_gallery(self.pack, self.embedder)
 
     def _embed_aligned(self, aligned_rgb: RGBImage) -> FloatArray:
         with _quiet():

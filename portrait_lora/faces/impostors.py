@@ -15,6 +15,7 @@ from safetensors.numpy import load_file, save
 from portrait_lora import manifest
 from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.faces.backends import open_analyzer
+from portrait_lora.faces.catalog import packs_home
 from portrait_lora.faces.pack import FacePack, Role
 from portrait_lora.faces.packs import PACK_FILE, read_pack_file
 from portrait_lora.pictures.reader import UnreadablePhoto, list_photos, load_photo
@@ -62,9 +63,18 @@ def make_gallery(pack: FacePack, people: Path) -> tuple[int, int]:
 def read_gallery(pack: FacePack, role: Role) -> FloatArray:
     """(N, K, D) with unit rows; `ArtifactError` when the pack has no impostor gallery for this embedder."""
     if pack.impostors is None:
-        remedy = f"Build one from pictures of other people: portrait-lora gallery {pack.name} --people DIR"
+        which = pack.name if pack.folder == packs_home() / pack.name else pack.folder
+        remedy = f"Build one from pictures of other people: portrait-lora gallery {which} --people DIR"
         raise ArtifactError("the face pack has no impostor gallery", where=pack.folder, remedy=remedy)
-    vectors = load_file(str(pack.path(pack.impostors)))[role].astype(np.float32)
+    table = load_file(str(pack.path(pack.impostors)))
+    if role not in table:
+        raise ArtifactError(
+            "no impostor gallery for this embedder",
+            where=pack.path(pack.impostors),
+            got=", ".join(sorted(table)),
+            needed=role,
+        )
+    vectors = table[role].astype(np.float32)
     return readonly(vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12))
 
 

@@ -16,7 +16,7 @@ from insightface.model_zoo import model_zoo
 
 from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.faces import quality
-from portrait_lora.faces.packs import FacePack, Role
+from portrait_lora.faces.packs import PACK_FILE, FacePack, Role
 from portrait_lora.records import Face, FloatArray, RGBImage, readonly
 
 _NMS: Final = 0.3
@@ -40,16 +40,31 @@ class OpenCvAnalyzer:
         try:
             detector = str(pack.path(pack.detector))
             self._detector = cv2.FaceDetectorYN.create(detector, "", side, pack.det_thresh, _NMS, _MOST_FACES)
+            self._try_detector(side)
             path = str(pack.path(file))
             self._recogniser: Any = (
                 cv2.FaceRecognizerSF.create(path, "") if self._sface else model_zoo.get_model(path)
             )
+        except ArtifactError:
+            raise
         except Exception as error:  # OpenCV, onnxruntime and onnx raise unrelated types
             raise ArtifactError("OpenCV cannot load the face pack", where=pack.folder, got=error) from error
         if not self._sface:
             if getattr(self._recogniser, "taskname", None) != "recognition":
                 raise ArtifactError("not an ArcFace model", where=pack.path(file))
             self._recogniser.prepare(-1)
+
+    def _try_detector(self, side_px: tuple[int, int]) -> None:
+        """OpenCV opens any network, and fails at the first picture unless it has YuNet's outputs."""
+        try:
+            self._detector.detect(np.zeros((*side_px, 3), np.uint8))
+        except cv2.error as error:
+            raise ArtifactError(
+                "OpenCV cannot read the outputs of the detector",
+                where=self.pack.path(self.pack.detector),
+                needed="YuNet",
+                remedy=f'For SCRFD state "backend": "insightface" in {PACK_FILE}.',
+            ) from error
 
     def find(self, image_rgb: RGBImage) -> list[Face]:
         """Every face, largest first."""

@@ -150,11 +150,14 @@ def _refuse_unknown_world(ctx: Context) -> None:
     files = list_photos(ctx.likeness.photos)
     real = [p.name for p in files if provenance.is_unmarked_picture(p)]
     if real:
-        which = "face pack and base model" if ctx.base.synthetic else "face pack"
+        embedded = {"face pack": ctx.pack.synthetic, "base model": ctx.base.synthetic}
+        which = [part for part, synthetic in embedded.items() if synthetic]
+        know = "know" if len(which) > 1 else "knows"
         raise InputError(
-            f"the embedded {which} knows only the synthetic studio, and these look like real photographs",
+            f"the embedded {' and '.join(which)} {know} only the synthetic studio, and these look like real "
+            "photographs",
             where=ctx.likeness.photos,
             got=f"{len(real)} of {len(files)} pictures without the studio's mark, such as {real[0]}",
-            needed="a face pack and a base model made for photographs",
+            needed=f"a {' and a '.join(which)} made for photographs",
             remedy="See `portrait-lora models`, or go on all the same with --allow-synthetic-models.",
         )

@@ -18,6 +18,7 @@ from portrait_lora.faces.backends import open_analyzer
 from portrait_lora.faces.impostors import make_gallery
 from portrait_lora.faces.opencv import OpenCvAnalyzer
 from portrait_lora.faces.pack import FacePack
+from portrait_lora.faces.packs import embedded_folder
 from tests.faces.tiny_opencv import write_embedder, write_yunet
 
 
@@ -103,7 +104,7 @@ def test_wrong_arguments_and_wrong_graphs_are_errors(pack: FacePack, tmp_path: P
 def test_a_gallery_is_built_from_other_people(pack: FacePack, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(pack.folder, tmp_path / "pack"))
     mine, people = resolve_pack(str(folder)), tmp_path / "people"
-    with pytest.raises(ArtifactError, match="portrait-lora gallery tiny"):
+    with pytest.raises(ArtifactError, match=r"portrait-lora gallery /\S+ --people"):
         OpenCvAnalyzer(mine).impostor_embeddings()
     for person in range(6):
         (people / str(person)).mkdir(parents=True)
@@ -122,3 +123,22 @@ def test_a_gallery_is_built_from_other_people(pack: FacePack, tmp_path: Path) ->
     shutil.rmtree(people / "5")
     with pytest.raises(InputError, match="too few other people"):
         make_gallery(extended, people)
+
+
+@pytest.mark.parametrize(
+    ("backend", "scrfd", "remedy"),
+    [("insightface", False, '"backend": "opencv"'), ("opencv", True, '"backend": "insightface"')],
+)
+def test_a_detector_for_the_other_backend_is_refused_with_the_way_out(
+    pack: FacePack, tmp_path: Path, backend: str, scrfd: bool, remedy: str
+) -> None:
+    shutil.copytree(pack.folder, tmp_path / "pack")
+    raw = json.loads((tmp_path / "pack" / "pack.json").read_text())
+    if scrfd:
+        shutil.copyfile(embedded_folder() / "det_synthetic.onnx", tmp_path / "pack" / "det.onnx")
+        raw["files"]["det.onnx"] = manifest.sha256_file(tmp_path / "pack" / "det.onnx")
+    raw |= {"backend": backend, "kinds": {"tiny-sface": "arcface", "tiny-arcface": "arcface"}}
+    (tmp_path / "pack" / "pack.json").write_text(json.dumps(raw))
+    with pytest.raises(ArtifactError, match="cannot read the outputs of the detector") as caught:
+        open_analyzer(resolve_pack(str(tmp_path / "pack")), "report")
+    assert remedy in str(caught.value) and "det.onnx" in str(caught.value)
