@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from portrait_lora.config import LikenessConfig, load, merge
 from portrait_lora.dataset.crop import bucket_sizes
+from portrait_lora.families import catalog, layout
 from tests.stages.arrivals import NOWHERE, Arrivals, arrive
 
 DATA = {"check", "prepare"}
@@ -222,3 +223,11 @@ def test_a_setting_arrives_where_it_is_used(row: Row, usual: Arrivals, tmp_path:
 
 def test_the_journey_of_the_usual_settings_goes_through(usual: Arrivals) -> None:
     assert usual.at("refused") == NOWHERE and len(usual.inputs) == 6
+
+
+def test_what_the_process_remembers_of_a_base_is_true(tmp_path: Path) -> None:
+    layout._digest.cache_clear()
+    arrive(tmp_path / "me", load(None))
+    remembered = catalog.resolve_base("embedded").digest
+    layout._digest.cache_clear()
+    assert remembered == catalog.resolve_base("embedded").digest
