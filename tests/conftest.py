@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -102,16 +103,17 @@ def state_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def journey(tmp_path_factory: pytest.TempPathFactory) -> Journey:
-    """Read by all, changed by nobody: whoever is first builds it, the other processes wait for it."""
+    """Built once by whichever process is first; every process has a copy, in which nothing stays changed."""
     from portrait_lora import recipe
 
     here = tmp_path_factory.getbasetemp()
     shared = here.parent if "PYTEST_XDIST_WORKER" in os.environ else here
-    folder, summary = shared / "journey" / "demo", shared / "journey.json"
+    built, summary = shared / "built" / "demo", shared / "journey.json"
     with FileLock(shared / "journey.lock"):
         if not summary.exists():
-            result = recipe.demo(folder, PERSON_SEED, overrides=REDUCED)
+            result = recipe.demo(built, PERSON_SEED, overrides=REDUCED)
             summary.write_text(json.dumps(result.json_value()))
+    folder = Path(shutil.copytree(built, here / "journey" / "demo"))
     return Journey(folder, json.loads(summary.read_text()))
 
 
