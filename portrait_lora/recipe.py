@@ -1,4 +1,4 @@
-"""check → prepare → train → select → generate → score: the only place where the wings meet.
+"""check → prepare → train → select → generate → score: the only place where the stages stand in a row.
 
 Every stage writes its inputs' digests into the journal; a stage whose inputs are unchanged and whose
 files are whole is skipped.  Each public function does everything up to its stage.

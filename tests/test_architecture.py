@@ -24,7 +24,7 @@ QUESTIONS = {
     "captioners": ("dataset/captioners.py", "def choose_captioner("),
     "consent": ("rights/consent.py", "class Consent"),
     "the downloader": ("hub/download.py", "def fetch_file("),
-    "the command `sweep`": ("tasks/sweep.py", "def run(folder: Path, over: str"),
+    "the command `sweep`": ("tasks/sweep.py", "def sweep(folder: Path, scales"),
 }
 
 

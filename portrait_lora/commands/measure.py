@@ -72,9 +72,9 @@ def score(
         done = recipe.score(folder, overrides=overrides, force=force)
         value, lines = done.json_value(), summaries.of_likeness(done.of(ScoreResult).likeness)
         if over:
-            from portrait_lora.tasks import sweep
+            from portrait_lora.tasks import drift_over
 
-            swept = sweep.run(folder, over, overrides)
+            swept = drift_over.run(folder, over, overrides)
             value["sweep"] = swept.json_value()
             lines += [row.sentence for row in swept.rows]
         answer(value, as_json, lines, f"open {folder / 'reports' / 'drift.html'}")

@@ -229,7 +229,7 @@ def sweep(
         raise typer.BadParameter(f"--scales takes numbers, not {scales!r}") from error
     if not values or not all(0 <= value <= 2 for value in values):
         raise typer.BadParameter("--scales takes numbers from 0 to 2")
-    from portrait_lora.tasks import scales as swept
+    from portrait_lora.tasks import sweep as swept
 
     overrides = collect_overrides(settings)
     result = swept.sweep(folder, values, shots, overrides)

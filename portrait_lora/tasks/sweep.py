@@ -1,138 +1,65 @@
-"""Drift over a sampler setting or the checkpoints: the same prompts and seeds at several values of it."""
+"""The same shots at several strengths of the adapter, on one sheet."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Final
 
-from portrait_lora import config, csv_file, manifest
-from portrait_lora.errors import ConfigError, InputError
-from portrait_lora.evaluation import compare, drift, similarity
+import numpy as np
+
+from portrait_lora.evaluation import similarity
+from portrait_lora.generation import sample
+from portrait_lora.generation.contact_sheet import contact_sheet
 from portrait_lora.likeness import open_likeness
-from portrait_lora.records import Adapter, IdentityScore
+from portrait_lora.records import Portrait
 from portrait_lora.results import Number, Value
 from portrait_lora.stages.context import Context, sampler_of
-from portrait_lora.stages.reports import wanted_of
-
-SETTINGS: Final = ("adapter_scale", "num_inference_steps", "guidance_scale")
-CHECKPOINT: Final = "checkpoint"
-SERIES: Final = "drift"
+from portrait_lora.stages.series import holdout_of
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column of the sweep: how it is called, the setting it overrides, and the adapter it draws with."""
+class ScaleRow(Value):
+    """Mean similarity at one strength of the adapter, a portrait without a face counted as 0."""
 
-    text: str
-    override: str | None
-    adapter: Adapter
-
-
-class SweepRow(Value):
-    """The likeness at one value of the setting, and a sentence that compares it with the first."""
-
-    value: str
-    mean: Number
-    ci95: tuple[Number, Number]
-    face_found_rate: Number
-    verified_rate: Number
-    sentence: str
+    scale: Number
+    similarity: Number
+    faces: int
 
 
-class SweepResult(Value):
-    """Drift `over` a setting; `matrix` is the CSV of every portrait."""
+class ScalesResult(Value):
+    """One row per strength, the embedder that measured, and the sheet."""
 
-    over: str
-    rows: tuple[SweepRow, ...]
-    matrix: str
+    rows: tuple[ScaleRow, ...]
+    embedder: str
+    contact_sheet: str
 
 
-def run(folder: Path, over: str, overrides: Sequence[str] = ()) -> SweepResult:
-    """Measure `KEY=A,B,C` (a setting of `generate`, or `checkpoint=all`); writes reports/sweep-KEY.csv.
-
-    The prompts are those of the series `drift`, which is used for nothing else.  The first value is what the
-    others are compared with.
-    """
-    key, _, text = over.partition("=")
-    key = key.strip().removeprefix("generate.")
-    if key not in (*SETTINGS, CHECKPOINT) or not text.strip():
-        needed = f"KEY=A,B,C with KEY one of {', '.join((*SETTINGS, CHECKPOINT))}"
-        raise InputError("cannot measure drift over this", where="--over", got=over, needed=needed)
-    overridden = [*overrides, f"generate.series={SERIES}"]
-    ctx = Context(open_likeness(folder, overridden))
-    values = _values(ctx, key, [part.strip() for part in text.split(",") if part.strip()])
-    photos = wanted_of(ctx, [], []).holdout
-    holdout, _ = similarity.embed_photos(photos, ctx.reporter, min_faces=similarity.MIN_HOLDOUT)
-    table = [(value, _scores(ctx, folder, overridden, key, value, holdout)) for value in values]
-    first = table[0]
-    rows: list[SweepRow] = []
-    for value, scores in table:
-        estimate = drift.estimate(scores)
-        low, high = estimate.ci95
-        sentence = f"{key} {value.text}: similarity {estimate.mean:.3f} [{low:.3f}, {high:.3f}]"
-        against = None
-        if value is not first[0]:
-            sides = [
-                compare.Measured(f"{key} {v.text}", s, ctx.pack.digest, holdout.names)
-                for v, s in ((value, scores), first)
-            ]
-            against = compare.compare(*sides).sentence
-        rows.append(
-            SweepRow(
-                value=value.text,
-                mean=estimate.mean,
-                ci95=estimate.ci95,
-                face_found_rate=drift.face_found_rate(scores),
-                verified_rate=drift.verified_rate(scores, ctx.pack.threshold("report")),
-                sentence=sentence if against is None else f"{sentence}. {against}",
-            )
+def sweep(folder: Path, scales: Sequence[float], shots: int, overrides: Sequence[str]) -> ScalesResult:
+    """The same shots and seeds at several strengths of the adapter, on one sheet, one row per shot."""
+    ctx = Context(open_likeness(folder, overrides))
+    settings, out = ctx.config.generate, ctx.likeness.portraits(f"{ctx.series}-scales")
+    columns: list[list[Portrait]] = []
+    rows: list[ScaleRow] = []
+    holdout = holdout_of(ctx)
+    for scale in scales:
+        own = [replace(s, name=f"{s.name}-scale-{scale:g}") for s in ctx.shots[:shots]]
+        portraits = sample.generate(
+            ctx.family,
+            ctx.selected,
+            own,
+            out,
+            replace(sampler_of(settings), adapter_scale=scale),
+            batch_size=settings.batch_size,
         )
-    path = ctx.likeness.reports / f"sweep-{key}.csv"
-    manifest.write_text_atomic(path, _matrix(key, table))
-    return SweepResult(over=key, rows=tuple(rows), matrix=str(path))
-
-
-def _values(ctx: Context, key: str, texts: Sequence[str]) -> list[Column]:
-    if key != CHECKPOINT:
-        return [Column(text, f"generate.{key}={text}", ctx.selected) for text in texts]
-    steps = {str(a.step): a for a in ctx.adapters}
-    wanted = list(steps) if list(texts) == ["all"] else list(texts)
-    unknown = [text for text in wanted if text not in steps]
-    if unknown:
-        raise ConfigError(
-            "no such checkpoint", where="--over", got=", ".join(unknown), needed=", ".join(steps)
-        )
-    return [Column(text, None, steps[text]) for text in wanted]
-
-
-def _scores(
-    ctx: Context,
-    folder: Path,
-    overrides: Sequence[str],
-    key: str,
-    value: Column,
-    holdout: similarity.ReferenceSet,
-) -> tuple[IdentityScore, ...]:
-    """Draw the drift series at one value and score it with embedder B."""
-    from portrait_lora.generation import sample
-
-    own = [*overrides, *([value.override] if value.override else [])]
-    settings = config.load(folder / config.FILE_NAME, own).generate
-    portraits = sample.generate(
-        ctx.family,
-        value.adapter,
-        ctx.shots,
-        ctx.likeness.portraits(f"{SERIES}-{key}-{value.text}"),
-        sampler_of(settings),
-        batch_size=settings.batch_size,
+        items = [similarity.PortraitItem.of(p) for p in portraits]
+        similarities = [s.similarity for s in similarity.score_portraits(items, holdout, ctx.finder)]
+        mean = float(np.mean([0.0 if v is None else v for v in similarities]))
+        columns.append(portraits)
+        faces = sum(v is not None for v in similarities)
+        rows.append(ScaleRow(scale=scale, similarity=round(mean, 4), faces=faces))
+    by_shot = [portrait for row in zip(*columns, strict=True) for portrait in row]
+    notes = {p.path.name: [f"scale {p.adapter_scale:g}"] for p in by_shot}
+    sheet = contact_sheet(
+        by_shot, out / "contact_sheet.jpg", title="adapter scale", columns=len(scales), notes=notes
     )
-    items = [similarity.PortraitItem.of(p) for p in portraits]
-    return similarity.score_portraits(items, holdout, ctx.reporter)
-
-
-def _matrix(key: str, table: Sequence[tuple[Column, Sequence[IdentityScore]]]) -> str:
-    """One row per value, prompt and seed."""
-    rows = ([value.text, s.prompt, s.portrait, s.similarity] for value, scores in table for s in scores)
-    return csv_file.text_of([key, "prompt", "portrait", "similarity"], rows)
+    return ScalesResult(rows=tuple(rows), embedder=ctx.finder.embedder_id, contact_sheet=str(sheet))

@@ -1,4 +1,4 @@
-"""Sets of photos for `evaluate_check`: one person, intruders, copies."""
+"""Sets of photos for `scripts.evaluate.check`: one person, intruders, copies."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from portrait_lora.evaluation import protocol
-from portrait_lora.tasks import compare, sweep
+from portrait_lora.tasks import compare, drift_over
 from tests.conftest import REDUCED, Journey
 
 pytestmark = pytest.mark.journey
@@ -43,7 +43,7 @@ def test_drift_over_a_setting(journey: Journey, tmp_path: Path):
     folder = tmp_path / "demo"
     shutil.copytree(journey.folder, folder)
     few = [*REDUCED, "generate.num_inference_steps=2"]
-    result = sweep.run(folder, "adapter_scale=0,1", few)
+    result = drift_over.run(folder, "adapter_scale=0,1", few)
     assert [row.value for row in result.rows] == ["0", "1"]
     assert "adapter_scale 1" in result.rows[1].sentence
     assert (folder / "reports" / "sweep-adapter_scale.csv").read_text().count("\n") == 1 + 2 * 8

@@ -17,7 +17,7 @@ from portrait_lora.results import GenerateResult
 from portrait_lora.stages.series import TooManyPictures
 from portrait_lora.tasks import edit as editing
 from portrait_lora.tasks import lint as linting
-from portrait_lora.tasks import scales
+from portrait_lora.tasks import sweep
 from tests.conftest import REDUCED, Journey
 
 pytestmark = pytest.mark.journey
@@ -156,7 +156,7 @@ def test_a_large_series_needs_confirmation_and_strict_means_strict(
 
 
 def test_strengths_side_by_side(generated: tuple[Path, GenerateResult]) -> None:
-    result = scales.sweep(generated[0], [0.5, 1.5], 1, SMALL)
+    result = sweep.sweep(generated[0], [0.5, 1.5], 1, SMALL)
     assert [row.scale for row in result.rows] == [0.5, 1.5]
     assert Path(result.contact_sheet).is_file()
 

@@ -73,7 +73,9 @@ Mirrors = Annotated[
 Sizes = Annotated[str, typer.Option(help="channels per resolution, finest first")]
 Teaching = Annotated[
     Path | None,
-    typer.Option("--teacher", help="working folder of train_face_pack: its embedder A watches the likeness"),
+    typer.Option(
+        "--teacher", help="working folder of scripts.train.face_pack: its embedder A watches the likeness"
+    ),
 ]
 Checkpoint = Annotated[float, typer.Option(help="minutes between checkpoints")]
 
