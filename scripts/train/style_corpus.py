@@ -22,7 +22,7 @@ from torch import Tensor
 
 from portrait_lora import vocabulary
 from portrait_lora.synthetic.styles import styled
-from scripts.train.base.loop import write_atomically
+from scripts.train.checkpoint import write_atomically
 from scripts.train.corpus import COLUMNS, Corpus
 
 SHARD_IMAGES: Final = 1200

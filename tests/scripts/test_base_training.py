@@ -30,11 +30,12 @@ from scripts.train.base.captions import training_caption
 from scripts.train.base.card import Pictures
 from scripts.train.base.configs import PREVIEW_LOOKS, TEXT_LENGTH
 from scripts.train.base.likeness import Teacher
-from scripts.train.base.loop import CHECKPOINT, Plan, epoch_rows, read_part, read_state, write_atomically
 from scripts.train.base.tokenizer import EOS, load_tokenizer, merges_for, pieces, write_tokenizer
+from scripts.train.checkpoint import CHECKPOINT, State, read_part, read_state, write_atomically
 from scripts.train.corpus import Corpus
 from scripts.train.face_pack.nets import EmbedderA
 from scripts.train.kin import kin_of
+from scripts.train.loop import Plan
 from scripts.train.traits import KEPT, traits
 
 COUNT = 6
@@ -126,15 +127,15 @@ def test_corpus_reads_across_shards(corpus: Corpus) -> None:
 
 
 def test_epoch_rows_cover_each_row_once() -> None:
-    seen = torch.cat([epoch_rows(step, 4, 14, seed=3, skip=2) for step in range(3)])
+    seen = torch.cat([feed.epoch_rows(step, 4, 14, seed=3, skip=2) for step in range(3)])
     assert sorted(seen.tolist()) == list(range(2, 14))
-    assert not torch.equal(epoch_rows(0, 4, 14, 3, 2), epoch_rows(3, 4, 14, 3, 2))
+    assert not torch.equal(feed.epoch_rows(0, 4, 14, 3, 2), feed.epoch_rows(3, 4, 14, 3, 2))
 
 
 def train(corpus: Corpus, out: Path, steps: int) -> None:
     """Train a tiny UNet on random latents."""
     vae = vae_stage.new_vae((8, 8, 8, 8), 1)
-    plan = Plan(steps, batch=2, lr=1e-3, report_every=1000)
+    plan = Plan(steps, batch=2, lr=1e-3, report_steps=1000)
     words = load_tokenizer(out / "tokenizer")
     unet_stage.train_unet(
         supply.Stored(corpus, len(corpus), out, CPU), lambda: vae, words, out, plan, SHAPE, CPU
@@ -223,6 +224,24 @@ def test_one_command_gives_every_stage_the_later_pictures(
     assert all(calls.values())
     assert [more in stage_calls for stage_calls in calls["latents"]] == [False, True]  # type: ignore[operator]
     assert all(more in calls[stage][0] for stage in ("decoder", "unet", "export"))  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(("minutes", "fraction"), [(None, 1.0), (4.0, 0.25)])
+def test_minutes_stand_in_place_of_steps(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, minutes: float | None, fraction: float
+) -> None:
+    plans: list[Plan] = []
+    monkeypatch.setattr(train_base, "_begin", lambda *_: CPU)
+    monkeypatch.setattr(vae_stage, "train_encoder", lambda *a: plans.append(a[3]))
+    monkeypatch.setattr(vae_stage, "train_decoder", lambda *a: plans.append(a[3]))
+    monkeypatch.setattr(train_base, "_vae", lambda _: None)
+    monkeypatch.setattr(unet_stage, "train_unet", lambda *a: plans.append(a[4]))
+    out = prepare(corpus, tmp_path / "out")
+    train_base.encoder(corpus.folder, out, steps=10, minutes=minutes)
+    train_base.decoder(corpus.folder, out=out, steps=10, minutes=minutes)
+    train_base.unet(corpus.folder, out=out, steps=10, minutes=minutes, checkpoint_minutes=2.0)
+    assert [plan.fraction(State(step=10, seconds=60)) for plan in plans] == [fraction] * 3
+    assert plans[2].save_seconds == 120
 
 
 def test_words_that_are_new_begin_small_and_the_others_stay() -> None:
@@ -390,7 +409,7 @@ def test_an_extended_checkpoint_draws_as_before_and_trains_on_with_styles(
     with pytest.raises(ValueError, match="3 latents in latents_more"):
         latents_stage.read_latents(out, len(corpus), len(corpus) + 2)
     vae = vae_stage.new_vae((8, 8, 8, 8), 1)
-    plan = Plan(4, batch=2, lr=1e-3, report_every=1000)
+    plan = Plan(4, batch=2, lr=1e-3, report_steps=1000)
     words = load_tokenizer(out / "tokenizer")
     unet_stage.train_unet(
         supply.Stored(both, len(corpus), out, CPU), lambda: vae, words, out, plan, SHAPE, CPU, share=1.0

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +17,7 @@ import torch
 
 from portrait_lora import manifest
 from scripts.evaluate import face_pack as evaluate_face_pack
+from scripts.train.checkpoint import State, averaged, checkpoint_of, read_part, read_state
 from scripts.train.face_pack import (
     attributes,
     augment,
@@ -28,7 +32,6 @@ from scripts.train.face_pack import (
     scenes,
     stages,
 )
-from scripts.train.face_pack.loop import Length, Plan, averaged, train
 from scripts.train.face_pack.nets import (
     Attributes,
     AttributesOnnx,
@@ -38,7 +41,9 @@ from scripts.train.face_pack.nets import (
     Landmarks,
     LandmarksOnnx,
 )
+from scripts.train.face_pack.training import Length, plan_of, train
 from scripts.train.kin import kin_of
+from scripts.train.loop import Plan
 from scripts.train.traits import LOOKS
 
 
@@ -202,27 +207,93 @@ def test_camera_keeps_the_range() -> None:
     assert 0 <= float(y.min()) <= float(y.max()) <= 255
 
 
-def test_a_stopped_run_goes_on(tmp_path: Path) -> None:
-    def modules() -> torch.nn.ModuleDict:
+class Toy:
+    """A small network with dropout and batch-norm statistics; SIGTERM comes in the step `stop_at`."""
+
+    def __init__(self, stop_at: int | None = None) -> None:
         torch.manual_seed(3)
-        return torch.nn.ModuleDict({"net": torch.nn.Linear(3, 1)})
+        layers = (
+            torch.nn.Linear(3, 8),
+            torch.nn.BatchNorm1d(8),
+            torch.nn.Dropout(0.3),
+            torch.nn.Linear(8, 1),
+        )
+        self.modules = torch.nn.ModuleDict({"net": torch.nn.Sequential(*layers)})
+        self.calls, self.stop_at = 0, stop_at
 
-    def run(folder: Path, *steps: int) -> torch.Tensor:
-        for count in steps:
-            nets = modules()
+    def step(self, progress: float, generator: torch.Generator) -> tuple[torch.Tensor, dict[str, float]]:
+        self.calls += 1
+        if self.calls == self.stop_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        x = torch.randn(4, 3, generator=generator)
+        return (self.modules["net"](x) - 1 - progress).square().mean(), {}
 
-            def step(
-                progress: float, generator: torch.Generator, net: torch.nn.Module = nets["net"]
-            ) -> tuple[torch.Tensor, dict[str, float]]:
-                return (net(torch.randn(4, 3, generator=generator)) - 1).square().mean(), {}
+    def train(self, folder: Path, plan: Plan) -> None:
+        train("toy", self.modules, self.step, plan, folder)
 
-            train("toy", nets, step, Plan(minutes=1e6, lr=0.01, steps=count), folder, seed=1)
-        return averaged(folder, "toy")["weight"]
 
-    whole = run(tmp_path / "a", 8)
-    assert math.isfinite(float(whole.sum()))
-    assert run(tmp_path / "b", 4, 8).shape == whole.shape
-    assert not torch.equal(whole, modules()["net"].weight)
+def test_a_run_that_was_stopped_goes_on_to_the_same_weights_and_statistics(tmp_path: Path) -> None:
+    plan, (whole, halted) = plan_of(None, 0.01, 4, seed=1, steps=8), (tmp_path / "a", tmp_path / "b")
+    Toy().train(whole, plan)
+    with pytest.raises(SystemExit, match="130"):
+        Toy(stop_at=3).train(halted, plan)
+    stopped = read_state(halted, checkpoint_of("toy"))
+    assert stopped.step == 3 and not stopped.finished
+    torch.manual_seed(99)
+    on = Toy()
+    on.train(halted, plan)
+    assert on.calls == 5 and read_state(halted, checkpoint_of("toy")).finished
+    for part in ("weights", "average", "optimizer/exp_avg", "optimizer/exp_avg_sq"):
+        one, two = (read_part(folder / checkpoint_of("toy"), part) for folder in (whole, halted))
+        assert one.keys() == two.keys() and all(torch.equal(one[k], two[k]) for k in one), part
+    average = averaged(whole, "toy")
+    assert int(average["1.num_batches_tracked"]) == 8 and average["1.running_mean"].abs().max() > 0
+    loaded = on.modules["net"].state_dict()
+    assert all(torch.equal(loaded[k], v) for k, v in average.items())
+    assert not torch.equal(
+        average["0.weight"], read_part(whole / checkpoint_of("toy"), "weights")["net.0.weight"]
+    )
+
+
+def test_a_plan_ends_at_its_steps_or_its_minutes_whichever_comes_first() -> None:
+    both = plan_of(2.0, 0.01, 4, seed=1, steps=10)
+    assert both.fraction(State(step=5, seconds=12)) == 0.5
+    assert both.fraction(State(step=1, seconds=90)) == 0.75
+    assert both.fraction(State(step=10)) == both.fraction(State(seconds=121)) == 1
+    with pytest.raises(ValueError, match="steps or minutes"):
+        plan_of(None, 0.01, 4, seed=1)
+
+
+def test_the_time_of_a_plan_is_the_cpu_time_of_the_process_where_it_says_so(tmp_path: Path) -> None:
+    class Idle(Toy):
+        def step(self, progress: float, generator: torch.Generator) -> tuple[torch.Tensor, dict[str, float]]:
+            time.sleep(0.3)
+            return super().step(progress, generator)
+
+    plan = plan_of(None, 0.01, 4, seed=1, steps=2)
+    Idle().train(tmp_path / "processor", plan)
+    Idle().train(tmp_path / "wall", replace(plan, processor_time=False))
+    seconds = {k: read_state(tmp_path / k, checkpoint_of("toy")).seconds for k in ("processor", "wall")}
+    assert 0 < seconds["processor"] < 0.5 and seconds["wall"] >= 0.6
+
+
+def test_rates_and_running_averages_of_the_two_kinds_of_plan() -> None:
+    pack, base = plan_of(None, 1.0, 4, seed=1, steps=10), Plan(10, 4, 1.0)
+    assert pack.rate(29, 0) == 0.5 and base.rate(49, 0) == pytest.approx(0.5 * 1.005)
+    assert pack.rate(500, 0.5) == pytest.approx(0.51) and base.rate(500, 0.5) == pytest.approx(0.505)
+    assert pack.rate(500, 1) == pytest.approx(0.02) and base.rate(500, 1) == pytest.approx(0.005)
+    assert pack.renewal(0) == pytest.approx(9 / 11) and base.renewal(0) == pytest.approx(8 / 9)
+    assert pack.renewal(10**6) == pytest.approx(0.002) and base.renewal(10**6) == pytest.approx(0.001)
+
+
+def test_a_checkpoint_of_another_network_is_named(tmp_path: Path) -> None:
+    plan = plan_of(None, 0.01, 4, seed=1, steps=1)
+    Toy().train(tmp_path, plan)
+    with pytest.raises(ValueError, match=r"toy\.checkpoint\.safetensors: no average/margin\."):
+        averaged(tmp_path, "toy", "margin.")
+    other = torch.nn.ModuleDict({"other": torch.nn.Linear(3, 1)})
+    with pytest.raises(ValueError, match=r"toy\.checkpoint\.safetensors: no weights/other\.bias"):
+        train("toy", other, Toy().step, plan, tmp_path)
 
 
 def test_the_attribute_network_learns_what_is_worn(pool: data.Pool, tmp_path: Path) -> None:
@@ -244,7 +315,7 @@ def test_a_last_layer_that_grew_keeps_what_it_knew(tmp_path: Path) -> None:
             return net(torch.ones(1, 3)).square().sum(), {}
 
         modules = torch.nn.ModuleDict({"net": net})
-        train("toy", modules, step, Plan(minutes=1e6, lr=1e-4, steps=steps), tmp_path, seed=1)
+        train("toy", modules, step, plan_of(None, 1e-4, 1, seed=1, steps=steps), tmp_path)
         return averaged(tmp_path, "toy")
 
     before, after = run(2, 4), run(3, 5)

@@ -12,7 +12,6 @@ it stopped, and the same number of steps in one go gives the same weights.  The 
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
@@ -26,9 +25,10 @@ from torch import Tensor, nn
 from scripts.evaluate.studio import network, roundtrips
 from scripts.evaluate.studio.attributes import ATTRIBUTES, UNLABELLED, labels
 from scripts.evaluate.studio.merging import Groups, apart, group_of, merge, pooled
-from scripts.train.base.loop import pick_device, write_atomically
+from scripts.train.checkpoint import averaged, write_atomically
 from scripts.train.corpus import Corpus
-from scripts.train.face_pack.loop import Plan, averaged, train
+from scripts.train.face_pack.training import plan_of, train
+from scripts.train.loop import pick_device
 
 NAME: Final = "classifiers"
 FILE: Final = f"{NAME}.safetensors"
@@ -97,7 +97,7 @@ def fit(
     batch: int = BATCH,
     through: int = THROUGH,
     device: torch.device = CPU,
-    minutes: float = math.inf,
+    minutes: float | None = None,
 ) -> nn.Module:
     """Train, or go on training, for `steps` or `minutes` in all; the result is on the CPU."""
     learn, _ = split(corpus)
@@ -122,11 +122,11 @@ def fit(
         )
         return network.loss(network.look(net, pictures), truth, weights), {}
 
-    plan = Plan(minutes, lr=3e-3, steps=steps)
+    plan = plan_of(minutes, 3e-3, batch, SEED, steps)
     with device:
         torch.manual_seed(SEED)
         net = network.Classifier().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        train(NAME, nn.ModuleDict({"net": net}), step, plan, work, SEED)
+        train(NAME, nn.ModuleDict({"net": net}), step, plan, work)
     net.load_state_dict(averaged(work, NAME))
     return net.to(CPU).eval()
 
@@ -187,8 +187,8 @@ def main(
     batch: Annotated[int, typer.Option(help="pictures of a step")] = BATCH,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto")] = "cpu",
     minutes: Annotated[
-        float, typer.Option(help="at most so long: CPU minutes, or minutes on a GPU")
-    ] = math.inf,
+        float | None, typer.Option(help="at most so long: CPU minutes, or minutes on a GPU")
+    ] = None,
 ) -> None:
     """Train and write `classifiers.safetensors`."""
     if more and limit:

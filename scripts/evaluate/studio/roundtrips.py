@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from portrait_lora.families.catalog import resolve_base
-from scripts.train.base.loop import write_atomically
+from scripts.train.checkpoint import write_atomically
 from scripts.train.corpus import Corpus
 
 _BATCH: Final = 32

@@ -46,9 +46,10 @@ from scripts.train.base import unpack as unpack_stage
 from scripts.train.base import vae as vae_stage
 from scripts.train.base.card import Pictures
 from scripts.train.base.likeness import teacher_of
-from scripts.train.base.loop import CHECKPOINT, Plan, pick_device, read_state
 from scripts.train.base.names import FILE as NAMES_FILE
+from scripts.train.checkpoint import CHECKPOINT, read_state
 from scripts.train.corpus import Corpus
+from scripts.train.loop import Plan, pick_device
 from scripts.train.memory import keep_memory
 
 app = typer.Typer(add_completion=False, help=__doc__, pretty_exceptions_enable=False)
@@ -91,6 +92,11 @@ UNET_ATTENTION: Final = "0,1,1"
 
 def _sizes(text: str) -> tuple[int, ...]:
     return tuple(int(c) for c in text.split(","))
+
+
+def _steps(steps: int, minutes: float | None) -> int | None:
+    """Minutes stand in place of steps."""
+    return steps if minutes is None else None
 
 
 def _begin(threads: int, device: str) -> torch.device:
@@ -166,7 +172,7 @@ def encoder(
     where = _begin(threads, device)
     out.mkdir(parents=True, exist_ok=True)
     (out / "vae_shape.txt").write_text(f"{channels} {groups}")
-    plan = Plan(steps, batch, lr, minutes, ema=0.99, betas=(0.9, 0.98))
+    plan = Plan(_steps(steps, minutes), batch, lr, minutes, ema=0.99, betas=(0.9, 0.98))
     vae = vae_stage.new_vae(_sizes(channels), groups)
     vae_stage.train_encoder(Corpus(corpus, limit), vae, out, plan, where)
 
@@ -206,7 +212,7 @@ def decoder(
 ) -> None:
     """Train the decoder from the encoder's latents."""
     where = _begin(threads, device)
-    plan = Plan(steps, batch, lr, minutes, ema=0.995, betas=(0.9, 0.98))
+    plan = Plan(_steps(steps, minutes), batch, lr, minutes, ema=0.995, betas=(0.9, 0.98))
     _without_limit(more, limit)
     pictures = Corpus(corpus, limit, *(more or ()))
     likeness = teacher_of(teacher, where) if teacher else None
@@ -240,7 +246,14 @@ def unet(
     where = _begin(threads, device)
     batch = batch or (32 if where.type == "cpu" else 512)
     plan = Plan(
-        steps, batch, lr, minutes, warmup=150, seed=seed, checkpoint_minutes=checkpoint_minutes, replay=replay
+        _steps(steps, minutes),
+        batch,
+        lr,
+        minutes,
+        warmup=150,
+        seed=seed,
+        save_seconds=checkpoint_minutes * 60,
+        replay=replay,
     )
     shape = unet_stage.Shape(_sizes(channels), _sizes(attention))
     words = tokenizer_stage.load_tokenizer(out / "tokenizer")

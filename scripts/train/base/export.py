@@ -12,9 +12,10 @@ from typing import Any, Final
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 
+from scripts.train.checkpoint import CHECKPOINT, STATE, write_atomically, write_json
+
 from .card import Pictures, read_json, write_card
 from .configs import PREVIEW_PROMPTS
-from .loop import CHECKPOINT, write_atomically, write_json
 from .names import FILE as NAMES_FILE
 from .preview import build_pipeline, draw, save_sheet
 from .tokenizer import load_tokenizer
@@ -110,7 +111,7 @@ def totals(out: Path) -> dict[str, Any]:
     whether an embedder watched the decoder.
     """
     earlier = read_json(out / EARLIER)
-    states = {part: read_json(out / part / "state.json") for part in ("encoder", "decoder", FOLDER)}
+    states = {part: read_json(out / part / STATE) for part in ("encoder", "decoder", FOLDER)}
     mine = {part: int(state.get("step", 0)) for part, state in states.items()}
     mine["samples"] = int(states[FOLDER].get("samples", 0))
     done: dict[str, Any] = {name: count + int(earlier.get(name, 0)) for name, count in mine.items()}

@@ -14,7 +14,8 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from .loop import CHECKPOINT, write_atomically
+from scripts.train.checkpoint import CHECKPOINT, write_atomically
+
 from .tokenizer import write_tokenizer
 from .unet import FOLDER
 from .unpack import WORDS, embeddings_for, ids_of

@@ -13,10 +13,10 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import CLIPTokenizer
 
 from portrait_lora.vocabulary import FACINGS, LIGHT_SIDES, Look
+from scripts.train.loop import Plan
 
 from . import configs
 from .captions import training_caption
-from .loop import Plan, epoch_rows
 
 WIDTHS: Final = (configs.LATENT_SIDE,) * 8 + (12, 11)
 """Columns of latents a batch is trained on: mostly squares, some 3:4 and 2:3 uprights."""
@@ -25,6 +25,27 @@ NAMED: Final = 0.5
 _STEPS: Final = 10**9
 _AHEAD: Final = 4
 """Batches that a worker keeps ready."""
+
+
+def epoch_rows(step: int, batch: int, count: int, seed: int, skip: int = 0) -> Tensor:
+    """Rows of one batch; rows `skip`..`count` are shuffled anew every epoch.  A pure function of `step`."""
+    usable = count - skip
+    size = min(batch, usable)
+    per_epoch = usable // size
+    epoch, position = divmod(step, per_epoch)
+    order = _order(usable, seed * 7919 + epoch)
+    return order[position * size : (position + 1) * size] + skip
+
+
+_LAST_ORDER: dict[tuple[int, int], Tensor] = {}
+
+
+def _order(count: int, seed: int) -> Tensor:
+    """One permutation, kept until another is needed."""
+    if (count, seed) not in _LAST_ORDER:
+        _LAST_ORDER.clear()
+        _LAST_ORDER[count, seed] = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+    return _LAST_ORDER[count, seed]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,10 @@ from diffusers import AutoencoderKL
 from safetensors.torch import load_file
 from torch import Tensor
 
+from scripts.train.checkpoint import write_atomically
 from scripts.train.corpus import Corpus
 
 from .configs import LATENT_CHANNELS, PATCH_PX
-from .loop import write_atomically
 
 LATENTS, MIRRORED = "latents", "mirrored"
 LATENTS_FILE: Final = "latents.safetensors"

@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from scripts.train.checkpoint import averaged
 from scripts.train.face_pack.data import aligned, five_points, unit
-from scripts.train.face_pack.loop import averaged
 from scripts.train.face_pack.nets import EmbedderA
 
 NAME = "embedder-a"

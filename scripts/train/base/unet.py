@@ -14,9 +14,11 @@ from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from scripts.train.checkpoint import CHECKPOINT, read_part, write_json
+from scripts.train.loop import Plan, Run
+
 from . import configs
 from .feed import NAMED, Batches, Feed
-from .loop import CHECKPOINT, Plan, Run, read_part, write_json
 from .names import Names, noun_ids, with_names
 from .preview import build_pipeline, draw, save_sheet
 from .supply import Supply, Table

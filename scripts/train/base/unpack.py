@@ -17,8 +17,9 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import load_file
 from torch import Tensor
 
+from scripts.train.checkpoint import CHECKPOINT, State, write_atomically, write_json
+
 from .export import EARLIER, TRAINING
-from .loop import CHECKPOINT, State, write_atomically, write_json
 from .tokenizer import write_tokenizer
 from .unet import FOLDER
 from .vae import halves

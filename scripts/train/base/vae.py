@@ -18,12 +18,14 @@ from diffusers import AutoencoderKL
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from scripts.train.checkpoint import CHECKPOINT, read_part, write_atomically, write_json
 from scripts.train.corpus import Corpus
+from scripts.train.loop import Figures, Plan, Run
 
 from .configs import LATENT_CHANNELS, PATCH_PX, POSTERIOR_LOGVAR, vae_config
+from .feed import epoch_rows
 from .latents import read_latents
 from .likeness import Teacher
-from .loop import CHECKPOINT, Figures, Plan, Run, epoch_rows, read_part, write_atomically, write_json
 
 HOLDOUT_IMAGES: Final = 160
 """The first pictures of the corpus are not trained on; they measure the autoencoder."""

@@ -29,12 +29,13 @@ from safetensors.torch import save_file  # noqa: E402
 
 from portrait_lora import manifest  # noqa: E402
 from portrait_lora.faces import resolve_pack  # noqa: E402
-from scripts.train.base.loop import pick_device  # noqa: E402
+from scripts.train.checkpoint import averaged  # noqa: E402
 from scripts.train.corpus import Corpus  # noqa: E402
 from scripts.train.face_pack import attributes, calibrate, card, export, heads, segmenter, stages  # noqa: E402
 from scripts.train.face_pack.data import load_pool, split  # noqa: E402
 from scripts.train.face_pack.embedders import train_embedder_a, train_embedder_b  # noqa: E402
-from scripts.train.face_pack.loop import Length, averaged  # noqa: E402
+from scripts.train.face_pack.training import Length  # noqa: E402
+from scripts.train.loop import pick_device  # noqa: E402
 from scripts.train.memory import keep_memory  # noqa: E402
 
 PACK_FOLDER = ROOT / "portrait_lora" / "assets" / "face_pack"

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from portrait_lora import vocabulary
+from scripts.train.checkpoint import averaged, checkpoint_of
 from scripts.train.face_pack import augment, occluders
 from scripts.train.face_pack.data import Pool, astray, invert, landmark_crop, move
-from scripts.train.face_pack.loop import CHECKPOINT, Plan, averaged, train
 from scripts.train.face_pack.nets import LANDMARK_PX, Attributes
+from scripts.train.face_pack.training import plan_of, train
 
 NAME: Final = "attributes"
 FILE: Final = "heads/attributes.onnx"
@@ -83,7 +84,7 @@ def train_attributes(fit: Pool, held: Pool, folder: Path, minutes: float, batch:
     there is one.  Words are learnt from faces that are plain to see, the share covered from all."""
     torch.manual_seed(SEED)
     net = Attributes(WIDTH)
-    if (folder / CHECKPOINT.format(name="landmarks")).exists():
+    if (folder / checkpoint_of("landmarks")).exists():
         net.features.load_state_dict(averaged(folder, "landmarks", "net.features."))
     net = net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     wanted = truth(fit)
@@ -111,7 +112,7 @@ def train_attributes(fit: Pool, held: Pool, folder: Path, minutes: float, batch:
         return torch.stack(losses).sum() + 2 * off + 5 * share, figures
 
     modules = nn.ModuleDict({"net": net})
-    train(NAME, modules, step, Plan(minutes, 2e-3), folder, SEED, lambda: accuracy(net, held))
+    train(NAME, modules, step, plan_of(minutes, 2e-3, batch, SEED), folder, lambda: accuracy(net, held))
 
 
 def facts() -> dict[str, Any]:

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from scripts.evaluate.protocol.distance import head_of
-from scripts.train.base.loop import write_atomically
+from scripts.train.checkpoint import write_atomically
 from scripts.train.kin import people_of
 
 _EVERY: Final = 6

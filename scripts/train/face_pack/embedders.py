@@ -11,11 +11,12 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
+from scripts.train.checkpoint import averaged
 from scripts.train.face_pack import augment, losses
 from scripts.train.face_pack.closeness import closeness_loss, truth_of
 from scripts.train.face_pack.data import Pool, aligned, five_points, joined, split, unit
-from scripts.train.face_pack.loop import CHUNK, Length, Plan, averaged, forward, train
 from scripts.train.face_pack.nets import EMBEDDING_SIZE, EmbedderA, EmbedderB
+from scripts.train.face_pack.training import CHUNK, Length, forward, plan_of, train
 from scripts.train.kin import kin_of
 from scripts.train.traits import LOOKS, traits
 
@@ -205,8 +206,9 @@ def _train_embedder(
             with torch.no_grad():
                 margin.weight.copy_(centres(net, album).repeat_interleave(margin.centres, 0))
         modules = nn.ModuleDict({"net": net, "margin": margin, "describe": describe})
-        plan = Plan(length.minutes, recipe.lr * (AGAIN if length.start else 1.0), average=0.999)
-        train(name, modules, step, plan, folder, SEEDS[name], evaluate)
+        lr = recipe.lr * (AGAIN if length.start else 1.0)
+        plan = plan_of(length.minutes, lr, batch, SEEDS[name], ema=0.999)
+        train(name, modules, step, plan, folder, evaluate)
 
 
 def train_embedder_a(pool: Pool, folder: Path, length: Length, kin: Pool | None = None) -> None:

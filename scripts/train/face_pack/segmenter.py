@@ -18,8 +18,8 @@ from portrait_lora.synthetic.parts import BACKDROP, GLASSES, PARTS, part_labels
 from scripts.train.corpus import Corpus
 from scripts.train.face_pack import augment, occluders
 from scripts.train.face_pack.data import Pool, astray, box_crop, invert, move
-from scripts.train.face_pack.loop import Plan, train
 from scripts.train.face_pack.nets import SEGMENTER_PX, Segmenter
+from scripts.train.face_pack.training import plan_of, train
 from scripts.train.render_corpus import VIEWS_PER_SEED
 
 NAME: Final = "segmenter"
@@ -161,7 +161,7 @@ def train_segmenter(
         return part + inside + share, figures
 
     modules = nn.ModuleDict({"net": net})
-    train(NAME, modules, step, Plan(minutes, 2e-3), folder, SEED, lambda: accuracy(net, *held))
+    train(NAME, modules, step, plan_of(minutes, 2e-3, batch, SEED), folder, lambda: accuracy(net, *held))
 
 
 def facts() -> dict[str, Any]:

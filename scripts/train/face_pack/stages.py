@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from portrait_lora import vocabulary
+from scripts.train.checkpoint import averaged
 from scripts.train.face_pack import attributes, augment, losses, segmenter
 from scripts.train.face_pack.data import Pool, invert, joined, landmark_crop, move, split, split_rows, unit
 from scripts.train.face_pack.embedders import train_embedder_a, train_embedder_b
-from scripts.train.face_pack.loop import CHUNK, Length, Plan, averaged, forward, train
 from scripts.train.face_pack.nets import (
     LANDMARK_FEATURES,
     LANDMARK_PX,
@@ -25,6 +25,7 @@ from scripts.train.face_pack.nets import (
     Segmenter,
 )
 from scripts.train.face_pack.scenes import Composer
+from scripts.train.face_pack.training import CHUNK, Length, forward, plan_of, train
 
 SEEDS: Final = {"detector": 11, "landmarks": 12}
 MINUTES: Final = {
@@ -62,7 +63,8 @@ def train_detector(pool: Pool, folder: Path, length: Length, batch: int = 32) ->
     with length.device:
         net = Detector().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         modules = nn.ModuleDict({"net": net})
-        train("detector", modules, step, Plan(length.minutes, 2.5e-3), folder, SEEDS["detector"])
+        plan = plan_of(length.minutes, 2.5e-3, batch, SEEDS["detector"])
+        train("detector", modules, step, plan, folder)
 
 
 def train_landmarks(pool: Pool, folder: Path, length: Length, batch: int = 64) -> None:
@@ -105,7 +107,8 @@ def train_landmarks(pool: Pool, folder: Path, length: Length, batch: int = 64) -
         net = Landmarks().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         words = nn.Linear(LANDMARK_FEATURES, len(vocabulary.EXPRESSIONS))
         modules = nn.ModuleDict({"net": net, "words": words})
-        train("landmarks", modules, step, Plan(length.minutes, 2e-3), folder, SEEDS["landmarks"], evaluate)
+        plan = plan_of(length.minutes, 2e-3, batch, SEEDS["landmarks"])
+        train("landmarks", modules, step, plan, folder, evaluate)
 
 
 def train_attributes(pool: Pool, folder: Path, length: Length, later: Pool | None = None) -> None:
