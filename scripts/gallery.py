@@ -42,20 +42,18 @@ CANDIDATES: Final = 8
 LOCKED: Final = {"shot": "headshot", "expression": "neutral"}
 """Said of every look: close-ups cut the hair, and mouths other than neutral ones are creased."""
 BADLY_DRAWN: Final = frozenset((
-    "actor", "real-estate", "noir", "neon", "golden-hour", "low-key", "magazine", "oil", "illustration",
-    "victorian",
+    "actor", "real-estate", "noir", "neon", "golden-hour", "high-key", "low-key", "magazine", "oil",
+    "illustration", "victorian",
 ))  # fmt: skip
 """Looks that the base has words for and that nobody should be shown: see docs/log.md."""
 PREFERRED: Final[Mapping[tuple[str, str], int]] = {
     ("studio person 4031", "academic"): 4,
-    ("studio person 4031", "high-key"): 4,
     ("studio person 4031", "avatar"): 3,
     ("studio person 4031", "render"): 6,
     ("studio person 4005", "corporate"): 2,
     ("studio person 4005", "startup"): 6,
     ("studio person 4005", "academic"): 2,
     ("studio person 4005", "avatar"): 7,
-    ("studio person 4036", "high-key"): 0,
 }
 """(person, look) -> the candidate, counted from 0, that looks better than the one that measures best."""
 SHOWN: Final = "shown"

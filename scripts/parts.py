@@ -30,8 +30,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def key(*facts: str, sources: Sequence[str]) -> str:
-    """A short name for what a result depends on: `facts`, and the files that match the patterns `sources`."""
-    files = sorted({f for pattern in sources for f in ROOT.glob(pattern)})
+    """A short name for what a result depends on: `facts`, and the files that match the patterns `sources`.
+
+    Raises ValueError for a pattern without a file: a moved source would no longer count.
+    """
+    matches = {pattern: set(ROOT.glob(pattern)) for pattern in sources}
+    if stale := [pattern for pattern, files in matches.items() if not files]:
+        raise ValueError(f"no file matches {', '.join(stale)}")
+    files = sorted(set().union(*matches.values()))
     table = {str(f.relative_to(ROOT)): manifest.sha256_file(f) for f in files}
     return manifest.digest({"facts": list(facts), "files": table})[:16]
 

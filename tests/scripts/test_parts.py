@@ -47,6 +47,8 @@ def test_results_are_named_after_what_they_depend_on() -> None:
     assert parts.key("a", sources=sources) == parts.key("a", sources=sources)
     assert parts.key("a", sources=sources) != parts.key("b", sources=sources)
     assert parts.key("a", sources=sources) != parts.key("a", sources=("scripts/rows.py",))
+    with pytest.raises(ValueError, match=r"no file matches scripts/moved\.py"):
+        parts.key("a", sources=(*sources, "scripts/moved.py"))
 
 
 def test_parts_of_the_check_become_rows() -> None:
