@@ -65,6 +65,7 @@ class Face:
     lighting: str | None = None
     light_direction: tuple[float, float, float] | None = None  # unit, to the key light: x right, y up, z near
     covered_share: float | None = None  # of the face between brows and chin, hidden behind something, 0..1
+    pose_from_points: bool = False  # the pose is a fit of the five keypoints: its pitch is rough
 
     @property
     def size_px(self) -> float:

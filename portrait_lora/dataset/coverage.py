@@ -49,8 +49,8 @@ def yaw_bin(face: Face | None) -> str:
 
 
 def pitch_bin(face: Face | None) -> str:
-    """The bin of `PITCH_BINS` for a face, `unknown` without a pose."""
-    if face is None or face.pose_deg is None:
+    """The bin of `PITCH_BINS` for a face, `unknown` without a pose or with one from five keypoints."""
+    if face is None or face.pose_deg is None or face.pose_from_points:
         return UNKNOWN
     pitch = face.pose_deg[0]
     return PITCH_BINS[1] if abs(pitch) <= LEVEL_MAX_PITCH_DEG else PITCH_BINS[0 if pitch > 0 else 2]
@@ -73,8 +73,10 @@ def coverage(
     """
     accepted = [r for r in reports if r.accepted]
     faces = [r.face for r in accepted]
-    untold = (UNKNOWN,) if any(yaw_bin(f) == UNKNOWN for f in faces) else ()
-    yaws, pitches = (*YAW_BINS, *untold), (*PITCH_BINS, *untold)
+    yaws, pitches = (
+        (*bins, *((UNKNOWN,) if any(bin_of(f) == UNKNOWN for f in faces) else ()))
+        for bins, bin_of in ((YAW_BINS, yaw_bin), (PITCH_BINS, pitch_bin))
+    )
     has_unknown = any(expression_bin(f) == UNKNOWN for f in faces)
     expressions = EXPRESSION_BINS if has_unknown else vocabulary.EXPRESSIONS
     cells = np.zeros((len(yaws), len(pitches), len(expressions)), dtype=int)

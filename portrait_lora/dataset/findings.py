@@ -31,7 +31,7 @@ NEEDS: Final[Mapping[str, str]] = {
     "over_exposed": "a face detector",
     "harsh_contrast": "a face detector",
     "cut_off": "a face detector",
-    "extreme_pose": "a head pose model",
+    "extreme_pose": "five keypoints for turned and leaning heads; a head pose model for bowed ones",
     "near_duplicate": "a face embedder",
     "surplus": "a face embedder",
     "occluded": "a model for covered faces",
@@ -197,7 +197,7 @@ _UPSIDE_DOWN_DEG: Final = 135.0
 
 
 def _extreme_pose(face: Face, settings: CheckSettings) -> Iterator[Finding]:
-    """Turned, tilted or leaning too far; without a pose model only the last, from the line of the eyes."""
+    """Turned, tilted or leaning too far; a pose from five keypoints is too rough to reject by its pitch."""
     roll = roll_deg(face)
     limits = [(abs(roll), settings.max_roll_deg, _leaning(roll))]
     if face.pose_deg is not None:
@@ -205,15 +205,16 @@ def _extreme_pose(face: Face, settings: CheckSettings) -> Iterator[Finding]:
         limits.append(
             (yaw, settings.max_yaw_deg, "The head is turned away too far. Use a less extreme pose.")
         )
-        limits.append(
-            (pitch, settings.max_pitch_deg, "The head is tilted up or down too far. Use a less extreme pose.")
-        )
+        tilted = "The head is tilted up or down too far. Use a less extreme pose."
+        limits += [] if face.pose_from_points else [(pitch, settings.max_pitch_deg, tilted)]
     over = [(angle / limit, angle, limit, advice) for angle, limit, advice in limits if angle > limit]
     if over:
         _, angle, limit, advice = max(over)
         yield Finding("extreme_pose", "reject", angle, limit, advice)
     elif face.pose_deg is None:
         yield not_checked("extreme_pose", "This face pack does not measure the pose.")
+    elif face.pose_from_points:
+        yield not_checked("extreme_pose", "This face pack cannot tell how far a head is bowed or raised.")
 
 
 def _leaning(roll: float) -> str:

@@ -25,6 +25,7 @@ from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.faces import quality, shape
 from portrait_lora.faces.attributes import AttributeReader
 from portrait_lora.faces.packs import PACK_FILE, FacePack, Role
+from portrait_lora.faces.pose import pose_of_points
 from portrait_lora.faces.segmenter import PartReader
 from portrait_lora.records import Face, FloatArray, Parts, RGBImage, readonly
 
@@ -163,6 +164,7 @@ class FaceAnalyzer:
         covered = read.covered_share if read and self.pack.segmenter is None else None
         if self._parts is not None:
             covered = self._parts.covered_share(image, (x0, y0, x1, y1), shape.lean_deg(keypoints))
+        pose = self._pose(raw, landmarks)
         return Face(
             box_xyxy_px=(x0, y0, x1, y1),
             score=float(raw.det_score),
@@ -171,7 +173,7 @@ class FaceAnalyzer:
             embedder_id=self.embedder_id,
             sharpness=quality.sharpness(aligned),
             brightness=quality.brightness(aligned),
-            pose_deg=self._pose(raw, landmarks),
+            pose_deg=pose_of_points(keypoints) if pose is None else pose,
             expression=words.get("expression") or self._expression(landmarks),
             landmarks_px=landmarks,
             glasses=words.get("glasses"),
@@ -179,6 +181,7 @@ class FaceAnalyzer:
             lighting=words.get("lighting"),
             light_direction=read.light_direction if read else None,
             covered_share=covered,
+            pose_from_points=pose is None,
         )
 
     def _pose(self, raw: Any, landmarks: FloatArray | None) -> tuple[float, float, float] | None:

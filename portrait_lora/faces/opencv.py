@@ -1,7 +1,7 @@
 """Faces with OpenCV: YuNet detects them (`FaceDetectorYN`), SFace or an ArcFace network embeds them.
 
-The pair whose licences allow commercial use.  YuNet gives a box and five keypoints: no pose, no
-expression, so those findings stay `not_checked`.  Embeddings are taken from the same aligned 112 px crop as
+The pair whose licences allow commercial use.  YuNet gives a box and five keypoints: the pose is fitted to
+those, and there is no expression.  Embeddings are taken from the same aligned 112 px crop as
 everywhere else; SFace sees it through `FaceRecognizerSF`.
 """
 
@@ -17,6 +17,7 @@ from insightface.model_zoo import model_zoo
 from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.faces import quality
 from portrait_lora.faces.packs import PACK_FILE, FacePack, Role
+from portrait_lora.faces.pose import pose_of_points
 from portrait_lora.records import Face, FloatArray, RGBImage, readonly
 
 _NMS: Final = 0.3
@@ -114,6 +115,8 @@ class OpenCvAnalyzer:
             embedder_id=self.embedder_id,
             sharpness=quality.sharpness(aligned),
             brightness=quality.brightness(aligned),
+            pose_deg=pose_of_points(keypoints),
+            pose_from_points=True,
         )
 
     def _embed_aligned(self, aligned_rgb: RGBImage) -> FloatArray:

@@ -177,6 +177,14 @@ def test_a_thumbnail_is_low_resolution(tmp_path):
     assert "low_resolution" in report.codes
 
 
+def test_a_pose_from_five_points_rejects_by_its_yaw_but_never_by_its_pitch(tmp_path):
+    bowed = check(tmp_path, made_up_face(pose_deg=(-55.0, 0.0, 0.0), pose_from_points=True))
+    assert bowed.accepted
+    assert ("extreme_pose", "not_checked") in {(f.code, f.severity) for f in bowed.findings}
+    turned = check(tmp_path, made_up_face(pose_deg=(0.0, 88.0, 0.0), pose_from_points=True))
+    assert turned.codes == ("extreme_pose",)
+
+
 def test_a_pack_without_pose_says_so(tmp_path):
     report = check(tmp_path, made_up_face(pose_deg=None))
     assert report.accepted

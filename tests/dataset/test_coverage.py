@@ -74,6 +74,17 @@ def test_pitch_has_bins_of_its_own_and_every_photo_stands_in_one_cell():
     place = grid.yaw_bins.index("right three-quarter"), PITCH_BINS.index("looking down")
     assert cells[place][grid.expression_bins.index("smiling")] == 1
     assert pitch_bin(made_up_face(pose_deg=None)) == "unknown"
+    assert pitch_bin(made_up_face(pose_deg=(30.0, 0.0, 0.0), pose_from_points=True)) == "unknown"
+
+
+def test_poses_from_five_points_fill_the_views_and_leave_the_tilt_unknown():
+    rough = [
+        replace(r, face=replace(r.face, pose_from_points=True))
+        for r in faces((0.0, "neutral"), (30.0, "smiling"))
+    ]
+    grid = coverage(rough)
+    assert "unknown" not in grid.yaw_bins and grid.pitch_bins[-1] == "unknown"
+    assert sum(grid.cells[2][3]) == 1 and "right three-quarter" not in grid.missing
 
 
 def test_heads_that_are_all_level_get_a_wish_once_there_are_ten():

@@ -19,6 +19,7 @@ from portrait_lora.faces.impostors import make_gallery
 from portrait_lora.faces.opencv import OpenCvAnalyzer
 from portrait_lora.faces.pack import FacePack
 from portrait_lora.faces.packs import embedded_folder
+from portrait_lora.faces.pose import pose_of_points
 from tests.faces.tiny_opencv import write_embedder, write_yunet
 
 
@@ -62,7 +63,8 @@ def test_a_face_has_box_points_and_embedding_and_nothing_it_cannot_know(pack: Fa
     assert face.keypoints_px[4] == pytest.approx((20.8, 22.4))
     assert face.score == pytest.approx(0.9)
     assert np.linalg.norm(face.embedding) == pytest.approx(1, abs=1e-5)
-    assert (face.pose_deg, face.expression, face.landmarks_px) == (None, None, None)
+    assert (face.expression, face.landmarks_px) == (None, None)
+    assert face.pose_deg == pose_of_points(face.keypoints_px) and face.pose_from_points
     assert not pack.abilities["pose"] and not pack.abilities["calibrated threshold"]
 
 
