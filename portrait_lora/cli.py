@@ -13,6 +13,7 @@ from portrait_lora import __version__, errors, log, terminal
 from portrait_lora.commands import (
     care,
     dataset,
+    finishing,
     journey,
     measure,
     portraits,
@@ -54,7 +55,18 @@ def root(
     log.configure(verbose=verbose, quiet=quiet)
 
 
-for _group in (setup, journey, portraits, sharing, measure, dataset, care, verification, signing):
+for _group in (
+    setup,
+    journey,
+    portraits,
+    finishing,
+    sharing,
+    measure,
+    dataset,
+    care,
+    verification,
+    signing,
+):
     _group.register(app)
 
 

@@ -200,8 +200,10 @@ def reproduce(
     need_file(file, "picture")
     need_file(source, "reference")
     from portrait_lora.tasks import edit as editing
+    from portrait_lora.tasks import finish as finishing
 
-    result = editing.reproduce(file, likeness, source, collect_overrides(settings))
+    task = finishing if finishing.is_finished(file) else editing
+    result = task.reproduce(file, likeness, source, collect_overrides(settings))
     changed = f"{result.changed_pixels} pixels differ, PSNR {result.psnr_db} dB"
     lines = ["bit-identical" if result.same else changed]
     lines += [f"  {line}" for line in result.differences]

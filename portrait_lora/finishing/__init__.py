@@ -1,0 +1,1 @@
+"""Finishing: from a portrait to a delivered picture that still shows the same person."""

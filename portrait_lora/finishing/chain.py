@@ -1,0 +1,175 @@
+"""The chain of steps with its gate: a step that costs likeness is weakened, or refused with the figure.
+
+Likeness is the mean cosine of the face to references: a person's held-out photos, or, without any, the
+picture as it was before the first step.  Embedders react to colour itself, so what only maps colours (black
+and white, a film's tones) is carried out on the references too.  Embedder A decides; embedder B, which
+nothing was chosen with, reports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Protocol
+
+from portrait_lora.errors import InputError
+from portrait_lora.finishing.canvas import Canvas, mixed
+from portrait_lora.finishing.look import Planned
+from portrait_lora.finishing.step import Tools
+from portrait_lora.records import RGBImage
+
+LIMIT: Final = 0.02
+"""The likeness that one step may cost."""
+_HALVINGS: Final = 5
+"""Strengths are tried in steps of 1/32."""
+
+
+class Judge(Protocol):
+    """Measures the likeness of a picture; None where no face is found, or nothing is to compare with."""
+
+    def likeness(self, image_rgb: RGBImage, colours: Sequence[Planned]) -> float | None:
+        """By embedder A, to references that went through the steps `colours`."""
+        ...
+
+    def reported(self, image_rgb: RGBImage, colours: Sequence[Planned]) -> float | None:
+        """By embedder B, likewise."""
+        ...
+
+
+class StepRefused(InputError):
+    """A step that would cost more likeness than allowed, and cannot be weakened."""
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """One step as it was carried out: its strength (1: as asked) and the likeness before and after."""
+
+    planned: Planned
+    strength: float
+    before: float | None
+    after: float | None
+    files: Mapping[str, str]
+
+    @property
+    def entry(self) -> dict[str, object]:
+        """As in a record."""
+        figures = {"before": self.before, "after": self.after}
+        return {
+            **self.planned.entry,
+            "strength": self.strength,
+            "likeness": {k: None if v is None else round(v, 5) for k, v in figures.items()},
+            "files": dict(self.files),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The result of a chain: the canvas, every step, and likeness (A, B) of the source and the result."""
+
+    canvas: Canvas
+    passed: tuple[Passed, ...]
+    before: tuple[float | None, float | None]
+    after: tuple[float | None, float | None]
+
+
+class ChainTools(Tools, Protocol):
+    """Tools that follow the chain from step to step."""
+
+    def begin(self, place: int) -> None:
+        """The step at this place comes next."""
+        ...
+
+    def used(self) -> Mapping[str, str]:
+        """Name -> sha256 of the files and models that the present step has used."""
+        ...
+
+
+def run(
+    canvas: Canvas,
+    steps: Sequence[Planned],
+    tools: ChainTools,
+    judge: Judge,
+    *,
+    limit: float = LIMIT,
+    strengths: Sequence[float] | None = None,
+) -> Finished:
+    """Carry out every step, each gated; `strengths` (of a record) are applied as they are, without a gate.
+
+    Raises `StepRefused` naming the step and the figure, and what the steps raise.
+    """
+    begun = canvas.flat()
+    first = last = judge.likeness(begun, ())
+    passed: list[Passed] = []
+    colours: list[Planned] = []
+    for place, one in enumerate(steps):
+        tools.begin(place)
+        colours += [one] if one.step.of_colour else []
+        full = one.step.apply(canvas, one.settings, tools)
+        if strengths is not None:
+            strength = strengths[place]
+            canvas = full if strength >= 1.0 else _weakened(canvas, full, one, tools, strength)
+            after = judge.likeness(canvas.flat(), colours)
+        else:
+            gate = _Gate(judge, tuple(colours), last, limit)
+            canvas, strength, after = _gated(canvas, full, one, tools, gate, place)
+        passed.append(Passed(one, strength, last, after, dict(tools.used())))
+        last = after
+    ends = judge.reported(begun, ()), judge.reported(canvas.flat(), colours)
+    return Finished(canvas, tuple(passed), (first, ends[0]), (last, ends[1]))
+
+
+@dataclass(frozen=True, slots=True)
+class _Gate:
+    judge: Judge
+    colours: tuple[Planned, ...]
+    last: float | None
+    limit: float
+
+    def likeness(self, canvas: Canvas) -> float | None:
+        return self.judge.likeness(canvas.flat(), self.colours)
+
+    def passes(self, likeness: float | None) -> bool:
+        """Whether so much may pass; without a face before there is nothing to lose."""
+        return self.last is None or (likeness is not None and self.last - likeness <= self.limit)
+
+
+def _gated(
+    before: Canvas, full: Canvas, one: Planned, tools: Tools, gate: _Gate, place: int
+) -> tuple[Canvas, float, float | None]:
+    """The canvas at the greatest strength that keeps the likeness, that strength, and the likeness."""
+    after = gate.likeness(full)
+    if gate.passes(after):
+        return full, 1.0, after
+    neutral = one.step.neutral(before, one.settings, tools)
+    kept: tuple[Canvas, float, float | None] | None = None
+    if neutral is not None:
+        low, high = 0, 1 << _HALVINGS
+        while high - low > 1:
+            middle = (low + high) // 2
+            strength = middle / (1 << _HALVINGS)
+            candidate = _blend(neutral, full, strength)
+            seen = gate.likeness(candidate)
+            if gate.passes(seen):
+                low, kept = middle, (candidate, strength, seen)
+            else:
+                high = middle
+    if kept is None:
+        got = "the face is no longer found" if after is None else f"likeness {gate.last:.3f} -> {after:.3f}"
+        raise StepRefused(
+            f"the step {one.step.name} would change the person",
+            where=f"step {place + 1}",
+            got=got,
+            needed=f"a fall of at most {gate.limit:g}",
+            remedy="Ask for less of it, leave it out, or raise --limit.",
+        )
+    return kept
+
+
+def _weakened(before: Canvas, full: Canvas, one: Planned, tools: Tools, strength: float) -> Canvas:
+    neutral = one.step.neutral(before, one.settings, tools)
+    return full if neutral is None else _blend(neutral, full, strength)
+
+
+def _blend(neutral: Canvas, full: Canvas, strength: float) -> Canvas:
+    """Between the two, delivered as the step asks."""
+    return replace(mixed(neutral, full, strength), delivery=full.delivery, products=full.products)

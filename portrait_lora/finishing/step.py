@@ -1,0 +1,85 @@
+"""What a step of finishing is: typed settings, and a pure function from canvas to canvas."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from portrait_lora.finishing.canvas import Canvas
+from portrait_lora.records import Face, Parts
+from portrait_lora.settings import Section
+
+
+class Tools(Protocol):
+    """What a step may ask for beside its canvas; everything is a function of picture, look and seed."""
+
+    folder: Path
+    """Files that a look names are relative to this folder."""
+
+    def face(self, canvas: Canvas) -> Face:
+        """The subject's face in pixels of the canvas, measured once per canvas.
+
+        Raises `InputError` without a face, and with several prominent ones.
+        """
+        ...
+
+    def parts(self, canvas: Canvas) -> Parts | None:
+        """The segmentation around that face; None from a face pack without a segmenter."""
+        ...
+
+    def random(self, name: str) -> np.random.Generator:
+        """A generator that depends on the seed of the chain, the place of the step and `name`."""
+        ...
+
+    def file(self, name: str, what: str) -> Path:
+        """A file that the settings name; its sha256 is recorded.  `InputError` when it is missing."""
+        ...
+
+    def model(self, name: str) -> Path:
+        """The folder or file of a model by its name; its digest goes into the record.
+
+        Raises `InputError` naming the command that downloads it.
+        """
+        ...
+
+
+class Step(Protocol):
+    """One step.  `of_colour`: it maps colours and leaves every edge where it is, so that the person can only
+    become less recognisable by it, not another one; likeness is then measured to references of those colours.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def settings(self) -> type[Section]: ...
+
+    @property
+    def of_colour(self) -> bool: ...
+
+    def apply(self, canvas: Canvas, settings: Any, tools: Tools) -> Canvas:
+        """The finished canvas.  Raises `InputError` when the picture does not allow this step."""
+        ...
+
+    def neutral(self, canvas: Canvas, settings: Any, tools: Tools) -> Canvas | None:
+        """The canvas in the size of the result without what may change the person, to be blended with.
+
+        None: the result cannot be weakened, only refused.
+        """
+        ...
+
+
+class SameSize:
+    """For steps that keep the size: weakened by blending with what was there before."""
+
+    def neutral(self, canvas: Canvas, settings: Any, tools: Tools) -> Canvas | None:
+        """The canvas itself."""
+        return canvas
+
+
+def settings_record(settings: Section) -> Mapping[str, object]:
+    """The settings as they stand in a record: only what differs from the defaults, as JSON values."""
+    return settings.model_dump(mode="json", exclude_defaults=True)

@@ -1,0 +1,16 @@
+"""The steps of finishing, one file each; a new one is a file here and a line in `by_name`."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from portrait_lora.finishing.step import Step
+
+
+@cache
+def by_name() -> dict[str, Step]:
+    """Every step, by the name that looks use."""
+    from portrait_lora.finishing.steps import grade
+
+    known: tuple[Step, ...] = (grade.Grade(),)
+    return {step.name: step for step in known}

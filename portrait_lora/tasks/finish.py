@@ -1,0 +1,467 @@
+"""Finishing of portraits by a look: the gated chain, the files, and the record that makes it again."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, cast
+
+import numpy as np
+from PIL import Image
+
+from portrait_lora import config, likeness, log, manifest, provenance, record_limits, strict_json
+from portrait_lora.config import FILE_NAME
+from portrait_lora.errors import ArtifactError, InputError
+from portrait_lora.evaluation import similarity
+from portrait_lora.faces.backends import Analyzer, open_analyzer
+from portrait_lora.faces.packs import FacePack, resolve_pack
+from portrait_lora.finishing import chain
+from portrait_lora.finishing.canvas import Canvas, Delivery, to_bytes
+from portrait_lora.finishing.look import Look, Planned, load_look, planned
+from portrait_lora.finishing.tools import PictureTools
+from portrait_lora.generation import remake, save
+from portrait_lora.records import FloatArray, RGBImage
+from portrait_lora.results import Number, Value
+from portrait_lora.rights import consent
+from portrait_lora.tasks.edit import Reproduction
+
+ACTION: Final = "finish"
+_SUFFIX: Final = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif"}
+_LEAST_QUALITY: Final = 40
+
+
+class StepFigures(Value):
+    """A step as carried out: its strength (1: as asked), and embedder A's likeness before and after it."""
+
+    step: str
+    strength: Number
+    before: Number | None
+    after: Number | None
+
+
+class FinishedPicture(Value):
+    """A finished picture; likeness by A and B, before and after the whole chain.  Refused: no file."""
+
+    source: str
+    file: str | None
+    steps: tuple[StepFigures, ...] = ()
+    before_a: Number | None = None
+    after_a: Number | None = None
+    before_b: Number | None = None
+    after_b: Number | None = None
+    refused: str | None = None
+
+
+class FinishResult(Value):
+    """All pictures of one call; `references` says what likeness is measured against."""
+
+    look: str
+    folder: str
+    references: str
+    pictures: tuple[FinishedPicture, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """The face pack with both embedders, and the held-out photos of a likeness (none: no likeness)."""
+
+    pack: FacePack
+    finder: Analyzer
+    reporter: Analyzer
+    held_out: tuple[RGBImage, ...] = ()
+
+
+class SimilarityJudge:
+    """See `chain.Judge`: the mean cosine of the largest face to that of every reference."""
+
+    def __init__(self, models: Models, source: RGBImage, folder: Path, seed: int):
+        self._models, self._folder, self._seed = models, folder, seed
+        self._pictures = models.held_out or (source,)
+        self._known: dict[tuple[str, str], FloatArray] = {}
+
+    def likeness(self, image_rgb: RGBImage, colours: Sequence[Planned]) -> float | None:
+        """By embedder A; None without a face in the picture or in the references."""
+        return self._mean_cosine(self._models.finder, image_rgb, colours)
+
+    def reported(self, image_rgb: RGBImage, colours: Sequence[Planned]) -> float | None:
+        """By embedder B."""
+        return self._mean_cosine(self._models.reporter, image_rgb, colours)
+
+    def _mean_cosine(self, finder: Analyzer, picture: RGBImage, colours: Sequence[Planned]) -> float | None:
+        references_ND = self._references(finder, colours)
+        face = similarity.subject_face(finder.find(picture)) if len(references_ND) else None
+        return None if face is None else float((references_ND @ face.embedding).mean())
+
+    def _references(self, finder: Analyzer, colours: Sequence[Planned]) -> FloatArray:
+        """(N, D) of the references in which a face is found after those steps."""
+        key = finder.embedder, manifest.digest([one.entry for one in colours])
+        if key not in self._known:
+            faces = [
+                similarity.subject_face(finder.find(self._coloured(one, colours))) for one in self._pictures
+            ]
+            rows = [face.embedding for face in faces if face is not None]
+            self._known[key] = np.stack(rows) if rows else np.zeros((0, 0), np.float32)
+        return self._known[key]
+
+    def _coloured(self, picture: RGBImage, colours: Sequence[Planned]) -> RGBImage:
+        canvas = Canvas.of(picture)
+        tools = PictureTools(self._models.finder, self._folder, self._seed, _find_model)
+        for place, one in enumerate(colours):
+            tools.begin(place)
+            canvas = one.step.apply(canvas, one.settings, tools)
+        return canvas.flat()
+
+
+def finish(
+    path: Path,
+    look_name: str,
+    root: Path | None,
+    out: Path | None,
+    overrides: Sequence[str],
+    *,
+    limit: float = chain.LIMIT,
+    seed: int = 0,
+) -> FinishResult:
+    """Finish a picture, or every PNG portrait of a series' folder, into a folder of its own.
+
+    Originals stay as they are.  A picture that a step refuses is reported, and the others go on.  Raises
+    `InputError` for a missing picture, `ConfigError` for a wrong look.
+    """
+    look = load_look(look_name)
+    files = _pictures(path)
+    root = root or next((p for p in path.resolve().parents if (p / FILE_NAME).is_file()), None)
+    models = _models(root, files, overrides)
+    folder = out or _folder(path, root, look)
+    rows: list[FinishedPicture] = []
+    with log.progress(f"finishing by {look.name}", len(files)) as advance:
+        for file in files:
+            rows.append(_one(file, look, models, folder, limit, seed))
+            advance(1)
+    return FinishResult(
+        look=look.name,
+        folder=str(folder),
+        references="the held-out photos" if models.held_out else "the picture before",
+        pictures=tuple(rows),
+    )
+
+
+def _pictures(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    found = [p for p in sorted(path.glob("*.png")) if save.sidecar_of(p).is_file()] if path.is_dir() else []
+    if not found:
+        raise InputError(
+            "nothing to finish",
+            where=path,
+            needed="a picture, or the folder of a series with portraits in it",
+        )
+    return found
+
+
+def _folder(path: Path, root: Path | None, look: Look) -> Path:
+    """Within a likeness beside the series, whose folder is sealed; else beside the picture."""
+    if root is None:
+        return path.parent / f"finished-{look.name}"
+    series = path.resolve().name if path.is_dir() else path.resolve().parent.name
+    series = series.removesuffix("-edits")
+    return manifest.make_folder(likeness.open_likeness(root).portraits(f"{series}-finished")) / look.name
+
+
+def _models(root: Path | None, files: Sequence[Path], overrides: Sequence[str]) -> Models:
+    """The face pack of the likeness, or that of the settings for a picture from elsewhere."""
+    if root is not None:
+        consent.require_valid(root)
+    settings = (likeness.open_likeness(root, overrides).config) if root else config.load(None, overrides)
+    pack = resolve_pack(settings.face_pack)
+    _refuse_unknown_world(pack, files, settings.allow_synthetic_models)
+    finder, reporter = open_analyzer(pack, "select"), open_analyzer(pack, "report")
+    photos: Sequence[Path] = ()
+    if root is not None and (root / "dataset" / "manifest.json").is_file():
+        from portrait_lora.dataset.build import load_dataset_folder
+
+        _, photos = load_dataset_folder(root / "dataset")
+    return Models(pack, finder, reporter, tuple(similarity.read_rgb(photo) for photo in photos))
+
+
+def _refuse_unknown_world(pack: FacePack, files: Sequence[Path], allowed: bool) -> None:
+    """The embedded pack measures the studio only; portraits drawn here carry their own mark."""
+    if not pack.synthetic or allowed:
+        return
+    known = (provenance.TRAINED, provenance.ALGORITHMIC)
+    real = [f for f in files if provenance.source_type(f) not in known]
+    if real:
+        raise InputError(
+            "the embedded face pack knows only the synthetic studio, and this looks like a real photograph",
+            where=real[0],
+            needed="a face pack made for photographs",
+            remedy="Name one with -s face_pack=NAME, or go on all the same with --allow-synthetic-models.",
+        )
+
+
+def _one(file: Path, look: Look, models: Models, folder: Path, limit: float, seed: int) -> FinishedPicture:
+    canvas, source_record = read_picture(file)
+    judge = SimilarityJudge(models, canvas.flat(), look.folder, seed)
+    tools = PictureTools(models.finder, look.folder, seed, _find_model)
+    try:
+        done = chain.run(canvas, look.steps, tools, judge, limit=limit)
+    except InputError as error:
+        return FinishedPicture(source=str(file), file=None, refused=error.message())
+    record = record_of(canvas, source_record, look, done, seed, models.pack)
+    target = folder / f"{file.stem}-{look.name}{_SUFFIX[done.canvas.delivery.file_format]}"
+    write(done.canvas, target, record, file)
+    steps = tuple(
+        StepFigures(
+            step=p.planned.step.name,
+            strength=p.strength,
+            before=_rounded(p.before),
+            after=_rounded(p.after),
+        )
+        for p in done.passed
+    )
+    return FinishedPicture(
+        source=str(file),
+        file=str(target),
+        steps=steps,
+        before_a=_rounded(done.before[0]),
+        after_a=_rounded(done.after[0]),
+        before_b=_rounded(done.before[1]),
+        after_b=_rounded(done.after[1]),
+    )
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 5)
+
+
+def _find_model(name: str) -> Path:
+    raise InputError("no such model for finishing", got=name, needed="a step without models")
+
+
+def read_picture(path: Path) -> tuple[Canvas, save.Record | None]:
+    """The canvas of a picture and its generation record, None for a picture from elsewhere.
+
+    Raises `InputError` for a file that is no picture, `ArtifactError` for a damaged record.
+    """
+    if not path.is_file():
+        raise InputError("no such picture", where=path)
+    alpha = None
+    with Image.open(path) as picture:
+        if "A" in picture.getbands() or "transparency" in picture.info:
+            alpha = np.asarray(picture.convert("RGBA"))[..., 3]
+    rgb = similarity.read_rgb(path)
+    if alpha is not None and alpha.shape != rgb.shape[:2]:  # turned by its EXIF
+        raise InputError("a turned picture with alpha", where=path, remedy="Save it upright first.")
+    try:
+        record = provenance.read_record(path)
+    except ArtifactError as error:
+        if error.what != provenance.NO_RECORD:
+            raise
+        record = None
+    return Canvas.of(rgb, alpha), record
+
+
+def record_of(
+    source: Canvas,
+    source_record: Mapping[str, object] | None,
+    look: Look,
+    done: chain.Finished,
+    seed: int,
+    pack: FacePack,
+) -> save.Record:
+    """The record of a finished picture: every step as carried out, after the record of its source."""
+    record: save.Record = {
+        save.ACTION: ACTION,
+        "look": look.name,
+        "finish_seed": seed,
+        "face_pack_digest": pack.digest,
+        "steps": [one.entry for one in done.passed],
+        "source_pixels_sha256": canvas_digest(source),
+    }
+    return record | ({save.PARENT: dict(source_record)} if source_record is not None else {})
+
+
+def canvas_digest(canvas: Canvas) -> str:
+    """Hex sha256 of the eight-bit pixels with their alpha, independent of the file format."""
+    total = hashlib.sha256(repr(canvas.size_px).encode())
+    total.update(to_bytes(canvas.rgb_HW3).tobytes())
+    if (alpha := _alpha_bytes(canvas)) is not None:
+        total.update(alpha.tobytes())
+    return total.hexdigest()
+
+
+def is_finished(path: Path) -> bool:
+    """Whether a file is what `finish` wrote, by its record or its sidecar."""
+    try:
+        return _record_of_file(path).get(save.ACTION) == ACTION
+    except ArtifactError:
+        return False
+
+
+def _record_of_file(path: Path) -> save.Record:
+    """The record in the sidecar, which every format has, else in the PNG.  Raises `ArtifactError`."""
+    sidecar = save.sidecar_of(path)
+    if not sidecar.is_file():
+        return provenance.read_record(path)
+    content = strict_json.load_object(sidecar, "sidecar")
+    record = cast(save.Record, content.get("recipe") or {})
+    record_limits.refuse(record, sidecar)
+    if content.get("sha256") != manifest.sha256_file(path):
+        raise ArtifactError(
+            "the picture was changed since it was made",
+            where=path,
+            got=manifest.sha256_file(path)[:12],
+            needed=str(content.get("sha256"))[:12],
+        )
+    return record
+
+
+def reproduce(path: Path, root: Path | None, source: Path | None, overrides: Sequence[str]) -> Reproduction:
+    """Make a finished picture again, after the portrait that it was made from, and compare the bytes.
+
+    `source` is the picture that was finished, if it was not drawn here.  Raises `InputError` without it.
+    """
+    record = _record_of_file(path)
+    root = root or next((p for p in path.resolve().parents if (p / FILE_NAME).is_file()), None)
+    models = _models(root, [path], overrides)
+    again = _again(record, root, models, source, overrides)
+    data = encoded(again, record, path)
+    same = data == path.read_bytes()
+    off, psnr = 0, None
+    if not same:
+        before, after = (Image.open(one).convert("RGB") for one in (path, io.BytesIO(data)))
+        verdict = remake.compare(before, after, record)
+        off, psnr = verdict.changed_pixels, verdict.psnr_db
+    return Reproduction(
+        file=str(path),
+        same=same,
+        changed_pixels=off,
+        psnr_db=psnr,
+        differences=() if same else remake.differences(record),
+    )
+
+
+def _again(
+    record: Mapping[str, object],
+    root: Path | None,
+    models: Models,
+    source: Path | None,
+    overrides: Sequence[str],
+) -> Canvas:
+    """The canvas of a record: chains after chains, the first after a portrait or the picture `source`."""
+    parent = record.get(save.PARENT)
+    if not isinstance(parent, dict):
+        if source is None:
+            raise InputError(
+                "the picture was finished from one that it does not contain",
+                needed=f"the picture with pixels {str(record.get('source_pixels_sha256'))[:12]}",
+                remedy="Pass it with --source FILE.",
+            )
+        before = read_picture(source)[0]
+    elif cast(save.Record, parent).get(save.ACTION) == ACTION:
+        before = _again(cast(save.Record, parent), root, models, source, overrides)
+        before = Canvas.of(to_bytes(before.rgb_HW3), _alpha_bytes(before))
+    else:
+        before = Canvas.of(np.asarray(_drawn(cast(save.Record, parent), root, source, overrides)))
+    return repeat(before, record, models, Path())
+
+
+def _drawn(
+    record: save.Record, root: Path | None, source: Path | None, overrides: Sequence[str]
+) -> Image.Image:
+    if root is None:
+        raise InputError("the picture lies in no likeness folder", remedy="Name it with --likeness DIR.")
+    from portrait_lora.stages.context import Context
+    from portrait_lora.tasks.finished import adapter_of, find_style
+
+    ctx = Context(likeness.open_likeness(root, overrides))
+    begun = Image.fromarray(similarity.read_rgb(source)) if source else None
+    return remake.remake(ctx.family, record, adapter_of(ctx, record), find_style(ctx), begun)
+
+
+def _alpha_bytes(canvas: Canvas) -> np.ndarray | None:
+    return None if canvas.alpha_HW is None else to_bytes(canvas.alpha_HW)
+
+
+def repeat(canvas: Canvas, record: Mapping[str, object], models: Models, folder: Path) -> Canvas:
+    """The chain of a record once more, each step at its recorded strength.
+
+    Raises `ArtifactError` for another source picture or a damaged record.
+    """
+    if canvas_digest(canvas) != record.get("source_pixels_sha256"):
+        raise ArtifactError(
+            "this is not the picture that was finished",
+            got=canvas_digest(canvas)[:12],
+            needed=str(record.get("source_pixels_sha256"))[:12],
+        )
+    steps, strengths = _recorded(record)
+    seed = int(cast(int, record.get("finish_seed", 0)))
+    tools = PictureTools(models.finder, folder, seed, _find_model)
+    judge = SimilarityJudge(models, canvas.flat(), folder, seed)
+    return chain.run(canvas, steps, tools, judge, strengths=strengths).canvas
+
+
+def _recorded(record: Mapping[str, object]) -> tuple[tuple[Planned, ...], list[float]]:
+    try:
+        entries = cast(Sequence[Mapping[str, Any]], record["steps"])
+        raw = [{k: v for k, v in e.items() if k not in ("strength", "likeness", "files")} for e in entries]
+        return planned(raw, "the record"), [float(e["strength"]) for e in entries]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ArtifactError("the record of the finished picture is damaged", got=repr(error)) from error
+
+
+def write(canvas: Canvas, path: Path, record: save.Record, source: Path) -> None:
+    """The file in its format with the mark of its source, further products beside it, then a sidecar."""
+    manifest.make_folder(path.parent)
+    manifest.write_bytes_atomic(path, encoded(canvas, record, source))
+    for product in canvas.products:
+        manifest.write_bytes_atomic(path.with_name(f"{path.stem}{product.name}"), product.data)
+    sidecar = {
+        "recipe": record,
+        "sha256": manifest.sha256_file(path),
+        "digital_source_type": provenance.source_type(source),
+        "versions": save.versions(),
+        "history": save.history(record),
+    }
+    manifest.write_json_atomic(save.sidecar_of(path), sidecar)
+
+
+def encoded(canvas: Canvas, record: save.Record, source: Path) -> bytes:
+    """The bytes of the file.  Raises `InputError` when it cannot be as small as its delivery asks."""
+    delivery = canvas.delivery
+    rgb = to_bytes(canvas.rgb_HW3)
+    picture = Image.fromarray(rgb)
+    if canvas.alpha_HW is not None and delivery.file_format != "jpeg":
+        picture.putalpha(Image.fromarray(to_bytes(canvas.alpha_HW)))
+    mark = provenance.inherited(source)
+    qualities = range(delivery.quality, _LEAST_QUALITY - 1, -5) if delivery.max_bytes else [delivery.quality]
+    data = b""
+    for quality in qualities:
+        data = _encoded(picture, delivery, record, mark, quality)
+        if delivery.max_bytes is None or len(data) <= delivery.max_bytes:
+            return data
+    raise InputError(
+        "the picture does not fit into the size that was asked for",
+        got=f"{len(data)} bytes at quality {_LEAST_QUALITY}",
+        needed=f"{delivery.max_bytes} bytes",
+        remedy="Ask for fewer pixels, or for JPEG.",
+    )
+
+
+def _encoded(
+    picture: Image.Image, delivery: Delivery, record: save.Record, mark: bytes, quality: int
+) -> bytes:
+    buffer = io.BytesIO()
+    options: dict[str, Any] = {"dpi": (delivery.dpi, delivery.dpi)} if delivery.dpi else {}
+    if delivery.file_format == "png":
+        info = provenance.png_info(record)
+        picture.save(buffer, "PNG", pnginfo=info, **options)
+    elif delivery.file_format == "jpeg":
+        picture.save(buffer, "JPEG", quality=quality, subsampling=0, xmp=mark, **options)
+    elif delivery.file_format == "webp":
+        picture.save(buffer, "WEBP", quality=quality, xmp=mark)
+    else:
+        picture.save(buffer, "TIFF", compression="tiff_lzw", **options)
+    return buffer.getvalue()

@@ -1,0 +1,82 @@
+"""The command: files, marks, records, what is refused, and the same bytes again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from portrait_lora import provenance
+from portrait_lora.errors import ArtifactError, InputError
+from portrait_lora.synthetic.identity import sample_people
+from portrait_lora.synthetic.taking import picture_of, plain_photo
+from portrait_lora.tasks import finish as finishing
+
+
+@pytest.fixture(scope="module")
+def portrait(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("portrait") / "p.png"
+    picture = picture_of(plain_photo(sample_people([3]), 3, 0)).resize((192, 240))
+    picture.save(path, pnginfo=provenance.png_info(None))
+    return path
+
+
+def test_a_look_is_made_again_to_the_byte(portrait: Path, tmp_path: Path) -> None:
+    before = portrait.read_bytes()
+    result = finishing.finish(portrait, "tri-x-like", None, tmp_path, [])
+    (one,) = result.pictures
+    assert one.file is not None and one.before_a == pytest.approx(1.0, abs=1e-4)
+    assert one.before_b is not None and one.after_b is not None
+    assert portrait.read_bytes() == before
+    assert provenance.source_type(Path(one.file)) == provenance.TRAINED
+    assert finishing.is_finished(Path(one.file))
+    again = finishing.reproduce(Path(one.file), None, portrait, [])
+    assert again.same, again
+
+
+def test_a_finished_picture_can_be_finished_again(portrait: Path, tmp_path: Path) -> None:
+    first = finishing.finish(portrait, "portra-like", None, tmp_path / "a", []).pictures[0].file
+    second = finishing.finish(Path(str(first)), "noir", None, tmp_path / "b", [], seed=4).pictures[0].file
+    record = json.loads(Path(str(second)).with_suffix(".json").read_text())
+    assert [step["look"] for step in record["history"]] == ["portra-like", "noir"]
+    assert finishing.reproduce(Path(str(second)), None, portrait, []).same
+
+
+def test_another_source_and_a_changed_file_are_refused(portrait: Path, tmp_path: Path) -> None:
+    file = Path(str(finishing.finish(portrait, "noir", None, tmp_path, []).pictures[0].file))
+    other = tmp_path / "other.png"
+    Image.new("RGB", (192, 240)).save(other)
+    with pytest.raises(ArtifactError, match="not the picture that was finished"):
+        finishing.reproduce(file, None, other, [])
+    with pytest.raises(InputError, match="--source"):
+        finishing.reproduce(file, None, None, [])
+    file.write_bytes(file.read_bytes() + b"x")
+    with pytest.raises(ArtifactError, match="changed since"):
+        finishing.reproduce(file, None, portrait, [])
+
+
+def test_a_photograph_is_not_for_the_embedded_pack(portrait: Path, tmp_path: Path) -> None:
+    plain = tmp_path / "plain.png"
+    Image.open(portrait).save(plain)
+    with pytest.raises(InputError, match="real photograph"):
+        finishing.finish(plain, "noir", None, tmp_path, [])
+    assert finishing.finish(plain, "noir", None, tmp_path, ["allow_synthetic_models=true"]).pictures[0].file
+
+
+def test_an_alpha_channel_stays(portrait: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "cut.png"
+    picture = Image.open(portrait).convert("RGBA")
+    alpha = np.zeros((240, 192), np.uint8)
+    alpha[20:220, 20:170] = 255
+    picture.putalpha(Image.fromarray(alpha))
+    picture.save(cut, pnginfo=provenance.png_info(None))
+    file = finishing.finish(cut, "portra-like", None, tmp_path, []).pictures[0].file
+    assert np.array_equal(np.asarray(Image.open(str(file)))[..., 3], alpha)
+
+
+def test_an_empty_folder_has_nothing_to_finish(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nothing to finish"):
+        finishing.finish(tmp_path, "noir", None, None, [])
