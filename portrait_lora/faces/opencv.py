@@ -2,7 +2,7 @@
 
 The pair whose licences allow commercial use.  YuNet gives a box and five keypoints: the pose is fitted to
 those, and there is no expression.  Embeddings are taken from the same aligned 112 px crop as
-everywhere else; SFace sees it through `FaceRecognizerSF`.
+everywhere else, on keypoints that are refined; SFace sees it through `FaceRecognizerSF`.
 """
 
 from __future__ import annotations
@@ -18,11 +18,14 @@ from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.faces import quality
 from portrait_lora.faces.packs import PACK_FILE, FacePack, Role
 from portrait_lora.faces.pose import pose_of_points
+from portrait_lora.faces.refine import refined
 from portrait_lora.records import Face, FloatArray, RGBImage, readonly
 
 _NMS: Final = 0.3
 _MOST_FACES: Final = 200
 _MIN_SIDE_PX: Final = 8
+_MOST_REFINED: Final = 4
+"""Faces of a picture, largest first, whose keypoints are refined: each costs four detections in a window."""
 
 
 class OpenCvAnalyzer:
@@ -79,11 +82,20 @@ class OpenCvAnalyzer:
         scale = min(1.0, self.pack.det_size_px / max(height, width))
         size = (max(_MIN_SIDE_PX, round(width * scale)), max(_MIN_SIDE_PX, round(height * scale)))
         small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1 else image
-        self._detector.setInputSize(size)
-        _, rows = self._detector.detect(np.ascontiguousarray(small[..., ::-1]))
         back = np.array([width / size[0], height / size[1]], dtype=np.float32)
-        faces = [] if rows is None else [self._face(image, row, back) for row in rows if _usable(row)]
+        rows = sorted(self._rows(small), key=lambda row: -max(row[2], row[3]))
+        faces = [self._face(image, row, back, refine=i < _MOST_REFINED) for i, row in enumerate(rows)]
         return sorted(faces, key=lambda face: -face.size_px)
+
+    def _rows(self, image_rgb: RGBImage) -> list[npt.NDArray[np.float32]]:
+        """YuNet's rows (x, y, w, h, five points, score) for a picture at its own size."""
+        self._detector.setInputSize((image_rgb.shape[1], image_rgb.shape[0]))
+        _, rows = self._detector.detect(np.ascontiguousarray(image_rgb[..., ::-1]))
+        return [] if rows is None else [row for row in rows if _usable(row)]
+
+    def _points(self, image_rgb: RGBImage) -> npt.NDArray[np.float32]:
+        rows = self._rows(image_rgb)
+        return np.array([row[4:14] for row in rows], dtype=np.float32).reshape(len(rows), 5, 2)
 
     def embed(self, image_rgb: RGBImage, keypoints_px: FloatArray) -> FloatArray:
         """Unit-norm (D,) embedding of the face at five given keypoints."""
@@ -101,10 +113,12 @@ class OpenCvAnalyzer:
 
         return read_gallery(self.pack, self.embedder)
 
-    def _face(self, image: RGBImage, row: npt.NDArray[np.float32], back: FloatArray) -> Face:
-        """A row of YuNet (x, y, w, h, five points, score) in pixels of the picture."""
+    def _face(self, image: RGBImage, row: npt.NDArray[np.float32], back: FloatArray, *, refine: bool) -> Face:
+        """A row of YuNet in pixels of the picture; `refine` its keypoints."""
         corner, extent = row[0:2] * back, row[2:4] * back
         keypoints = row[4:14].reshape(5, 2) * back
+        if refine:
+            keypoints = refined(image, keypoints, self._points, largest_px=self.pack.det_size_px)
         aligned = quality.aligned_crop(image, keypoints)
         (x0, y0), (x1, y1) = corner, corner + extent
         return Face(

@@ -13,7 +13,7 @@ from PIL import Image
 
 from portrait_lora import manifest
 from portrait_lora.errors import ArtifactError, InputError
-from portrait_lora.faces import FaceAnalyzer, quality, resolve_pack
+from portrait_lora.faces import FaceAnalyzer, opencv, quality, resolve_pack
 from portrait_lora.faces.backends import open_analyzer
 from portrait_lora.faces.impostors import make_gallery
 from portrait_lora.faces.opencv import OpenCvAnalyzer
@@ -66,6 +66,15 @@ def test_a_face_has_box_points_and_embedding_and_nothing_it_cannot_know(pack: Fa
     assert (face.expression, face.landmarks_px) == (None, None)
     assert face.pose_deg == pose_of_points(face.keypoints_px) and face.pose_from_points
     assert not pack.abilities["pose"] and not pack.abilities["calibrated threshold"]
+
+
+def test_keypoints_are_refined_before_they_are_used(pack: FacePack, monkeypatch: pytest.MonkeyPatch) -> None:
+    better = np.array([(10, 12), (24, 12), (17, 20), (11, 27), (23, 27)], np.float32)
+    monkeypatch.setattr(opencv, "refined", lambda image, points, detect, largest_px: better)
+    analyzer = OpenCvAnalyzer(pack)
+    (face,) = analyzer.find(image())
+    assert (face.keypoints_px == better).all()
+    assert face.embedding == pytest.approx(analyzer.embed(image(), better))
 
 
 def test_a_larger_picture_is_shrunk_and_the_face_put_back(pack: FacePack) -> None:
