@@ -104,11 +104,15 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class PhotoReport:
-    """A photo, the face of its subject (None without one) and its findings."""
+    """A photo, the face of its subject (None without one) and its findings.
+
+    `others` are further prominent faces, in pixels of the original, the most prominent first.
+    """
 
     photo: Photo
     face: Face | None
     findings: tuple[Finding, ...] = ()
+    others: tuple[Face, ...] = ()
 
     @property
     def accepted(self) -> bool:

@@ -5,7 +5,7 @@ A bad photo is data, not an exception.  The thresholds and the findings are in `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +17,11 @@ from portrait_lora import log
 from portrait_lora.dataset import findings, panorama
 from portrait_lora.dataset.findings import CODES, DETECT_SIDE_PX, CheckSettings, face_luma
 from portrait_lora.dataset.photos import UnreadablePhoto, list_photos, load_photo, photos_in_subfolders
+from portrait_lora.dataset.prominence import most_like, ordered, prominent, several_faces
 from portrait_lora.dataset.second_look import SURE_SCORE, second_look
+from portrait_lora.dataset.subject import unit_mean
 from portrait_lora.dataset.unseen import unseen
-from portrait_lora.records import Face, Finding, Photo, PhotoReport, RGBImage, readonly
+from portrait_lora.records import Face, Finding, FloatArray, Photo, PhotoReport, RGBImage, readonly
 
 __all__ = ["CODES", "CheckSettings", "check_folder", "check_photo", "face_luma", "move_face"]
 
@@ -58,8 +60,8 @@ def check_folder(
 ) -> list[PhotoReport]:
     """A report for every picture of `folder`, sorted by name; nothing is written there.
 
-    Subfolders are not read; pictures in them are logged.  Raises InputError when the folder
-    cannot be read.
+    The subject of a photo with several prominent faces is the one most like the other photos.  Subfolders
+    are not read; pictures in them are logged.  Raises InputError when the folder cannot be read.
     """
     paths = list_photos(folder)
     _tell_of_subfolders(photos_in_subfolders(folder))
@@ -68,7 +70,28 @@ def check_folder(
         for path in paths:
             reports.append(check_photo(path, analyzer, settings, seen))
             advance(1)
+    subject = _most_common(reports)
+    for i, report in enumerate(reports):
+        if report.face is not None and most_like([report.face, *report.others], subject)[0] != report.face:
+            reports[i] = check_photo(report.photo.path, analyzer, settings, seen, subject)
     return reports
+
+
+_FEWEST_ALONE: Final = 3
+
+
+def _most_common(reports: Sequence[PhotoReport]) -> FloatArray | None:
+    """(D,) the mean face of the photos that show one person, without the half least like the others.
+
+    None from fewer than three such photos.
+    """
+    alone = [r.face.embedding for r in reports if r.face is not None and not r.others]
+    if len(alone) < _FEWEST_ALONE:
+        return None
+    vectors = np.stack(alone)
+    likeness = np.median(vectors @ vectors.T, axis=1)
+    best = np.argsort(-likeness, kind="stable")[: (len(alone) + 1) // 2]
+    return unit_mean(vectors[best])
 
 
 def _tell_of_subfolders(left_out: Iterable[tuple[str, int]]) -> None:
@@ -78,9 +101,16 @@ def _tell_of_subfolders(left_out: Iterable[tuple[str, int]]) -> None:
 
 
 def check_photo(
-    path: Path, analyzer: FaceFinder, settings: CheckSettings, seen: Seen | None = None
+    path: Path,
+    analyzer: FaceFinder,
+    settings: CheckSettings,
+    seen: Seen | None = None,
+    subject: FloatArray | None = None,
 ) -> PhotoReport:
-    """Decode one photo, detect its subject's face and report findings."""
+    """Decode one photo, detect its subject's face and report findings.
+
+    The subject is the most prominent face, or one that is clearly more like the unit-norm `subject` (D,).
+    """
     most = int(settings.max_megapixels * 1e6)
     try:
         photo, image = load_photo(path, DETECT_SIDE_PX, max_pixels=most, quick=True)
@@ -99,15 +129,18 @@ def check_photo(
             low = tuple(findings.low_resolution(photo, settings))
             return PhotoReport(photo, None, (unseen(image, find, settings) or NO_FACE, *low))
         scale = max(photo.size_px) / max(image.shape[:2])
+        as_found = faces is first
+        faces = ordered(faces, image)
+        faces = most_like([faces[0], *prominent(faces[0], faces[1:], settings)], subject)
         face, view, view_face = move_face(faces[0], scale), image, faces[0]
-        if faces is first:
+        if as_found:
             face, view, view_face = _closer_look(photo, image, faces[0], analyzer, scale)
     except UnreadablePhoto as error:  # also when the file goes away between two looks at it
         return unreadable(error)
-    remarks = [*findings.several_faces(faces, settings)]
+    remarks = [*several_faces(photo, faces, image, settings)]
     remarks += findings.of_face(photo, face, view, view_face, settings, hidden=hidden)
     remarks.sort(key=lambda f: f.severity == "not_checked")
-    report = PhotoReport(photo, face, tuple(remarks))
+    report = PhotoReport(photo, face, tuple(remarks), tuple(move_face(f, scale) for f in faces[1:]))
     if report.accepted and seen is not None:
         seen(photo, image, move_face(face, 1 / scale))
     return report

@@ -105,15 +105,6 @@ def not_checked(code: str, advice: str) -> Finding:
     return Finding(code, "not_checked", None, None, advice)
 
 
-def several_faces(faces: list[Face], settings: CheckSettings) -> Iterator[Finding]:
-    """`faces` are all detected faces, largest first."""
-    if len(faces) > 1:
-        share = faces[1].size_px / max(faces[0].size_px, 1e-6)
-        if share >= settings.several_faces_ratio:
-            advice = "More than one person is close to the camera. Crop the photo to the subject alone."
-            yield Finding("several_faces", "reject", share, settings.several_faces_ratio, advice)
-
-
 def low_resolution(photo: Photo, settings: CheckSettings) -> Iterator[Finding]:
     """The picture's shorter side."""
     short = min(photo.size_px)

@@ -81,7 +81,8 @@ class OpenCvAnalyzer:
             return []
         scale = min(1.0, self.pack.det_size_px / max(height, width))
         size = (max(_MIN_SIDE_PX, round(width * scale)), max(_MIN_SIDE_PX, round(height * scale)))
-        small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1 else image
+        shrunk = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1 else image
+        small = np.asarray(shrunk, dtype=np.uint8)
         back = np.array([width / size[0], height / size[1]], dtype=np.float32)
         rows = sorted(self._rows(small), key=lambda row: -max(row[2], row[3]))
         faces = [self._face(image, row, back, refine=i < _MOST_REFINED) for i, row in enumerate(rows)]

@@ -1,9 +1,9 @@
 """Keypoints detected once more in an upright window of fixed scale and in its mirror image, and averaged.
 
 A small detector places the points of a face from its anchors: on a whole photograph YuNet's follow a third of
-the head's lean only, and jitter.  In a window with a face of fixed size they follow 80 % (against a dense mesh
-on photographs: roll wrong by 4.0° before and 2.6° after, yaw by 4.4° and 2.9°; cosine of two photographs of
-one person 0.57 and 0.60).
+the head's lean only, and jitter.  In a window with a face of fixed size they follow 80 % (against a dense
+mesh on photographs: roll wrong by 4.0° before and 2.6° after, yaw by 4.4° and 2.9°; cosine of two photographs
+of one person 0.57 and 0.60).
 """
 
 from __future__ import annotations

@@ -147,13 +147,6 @@ def test_harsh_contrast_is_a_remark(tmp_path):
     assert [f.severity for f in report.findings if f.code == "harsh_contrast"] == ["warn"]
 
 
-def test_a_second_large_face_rejects_and_a_small_one_does_not(tmp_path):
-    second = made_up_face(box_xyxy_px=(5.0, 10.0, 65.0, 80.0))
-    assert check(tmp_path, made_up_face(), second).codes == ("several_faces",)
-    passer_by = made_up_face(box_xyxy_px=(5.0, 10.0, 35.0, 45.0))
-    assert check(tmp_path, made_up_face(), passer_by).accepted
-
-
 def test_no_face_and_a_picture_on_its_side(tmp_path):
     report = check(tmp_path)
     assert report.codes == ("no_face",)
