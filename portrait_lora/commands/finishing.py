@@ -29,11 +29,24 @@ def finish(
         float, typer.Option("--limit", min=0.0, max=1.0, help="likeness that one step may cost")
     ] = 0.02,
     seed: Annotated[int, typer.Option("--seed", min=0, help="seed of grain and other noise")] = 0,
+    passport: Annotated[
+        str,
+        typer.Option(
+            "--passport",
+            metavar="COUNTRY",
+            help="only check a photograph against a country's passport photo, or a document such as uk-visa",
+        ),
+    ] = "",
     allow_synthetic: SyntheticOpt = False,
     settings: SetOpt = None,
     as_json: JsonOpt = False,
 ) -> None:
     """Finish portraits by a look, and measure likeness before and after every step."""
+    if passport:
+        if path is None or look or listed:
+            raise typer.BadParameter("--passport checks a photograph: name its file, and no look")
+        _passport(path, passport, collect_overrides(settings, allow_synthetic), as_json)
+        return
     if listed or path is None or not look:
         if path is not None and not listed:
             raise typer.BadParameter("name a look with --look; --list shows them")
@@ -52,6 +65,19 @@ def finish(
         raise typer.Exit(errors.EXIT_FAILED)
 
 
+def _passport(path: Path, wanted: str, overrides: list[str], as_json: bool) -> None:
+    from portrait_lora.tasks import passport
+
+    result = passport.check(path, wanted, overrides)
+    words = {True: "passed", False: "FAILED", None: "not checked"}
+    lines = [f"{result.document}: {'no objection measured' if result.passed else 'not as prescribed'}"]
+    lines += [f"  {one.rule}: {words[one.passed]}: {one.got}; needed {one.needed}" for one in result.checks]
+    lines += ["to be judged by eye:", *(f"  {one}" for one in result.by_eye)]
+    answer(result, as_json, lines, "")
+    if not result.passed:
+        raise typer.Exit(errors.EXIT_FAILED)
+
+
 def _lines(one: FinishedPicture) -> list[str]:
     if one.refused:
         return [f"{Path(one.source).name}: refused: {one.refused}"]
@@ -67,16 +93,18 @@ def _change(name: str, before: float | None, after: float | None) -> str:
 
 
 def _list(as_json: bool) -> None:
+    from portrait_lora.finishing import formats, steps
     from portrait_lora.finishing import look as looks
-    from portrait_lora.finishing import steps
 
     every = [looks.load_look(name) for name in looks.packaged_looks()]
     rows = [{"name": o.name, "about": o.about, "steps": [p.step.name for p in o.steps]} for o in every]
     width = max(len(o.name) for o in every)
     lines = [f"{o.name:<{width}}  {o.about}" for o in every]
-    lines += ["", f"steps: {', '.join(steps.by_name())}"]
+    lines += ["", f"steps: {', '.join(steps.by_name())}", "", "presets of the step format:"]
+    lines += [f"{name:<{width}}  {one.about}" for name, one in formats.PRESETS.items()]
+    presets = {name: one.about for name, one in formats.PRESETS.items()}
     answer(
-        {"looks": rows, "steps": list(steps.by_name())},
+        {"looks": rows, "steps": list(steps.by_name()), "formats": presets},
         as_json,
         lines,
         f"portrait-lora finish FILE --look {every[0].name}",

@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 
 from portrait_lora.faces import quality
+from portrait_lora.faces.head import head_lines_px
 from portrait_lora.generation import book
 from portrait_lora.generation.brand import Brand
-from portrait_lora.generation.regions import head_lines_px
 from portrait_lora.records import Face, RGBImage, Shot
 
 _MAX_BLUR_PX: Final = 1.4

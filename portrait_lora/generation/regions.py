@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from portrait_lora.errors import InputError
+from portrait_lora.faces.head import head_lines_px
 from portrait_lora.records import NOT_SEEN, Face, Parts, RGBImage
 
 Region = Literal["eyes", "face", "skin", "hair", "background"]
@@ -52,17 +53,6 @@ def region_mask(image_rgb: RGBImage, face: Face, region: Region, parts: Parts | 
     if not mask.any():
         raise InputError("this region is not in the picture", where=region, needed="another region")
     return np.asarray(mask, dtype=np.uint8)
-
-
-def head_lines_px(face: Face) -> tuple[float, float, float]:
-    """(eye line, crown, chin) as rows; the crown is estimated from usual proportions."""
-    eye_line = float(np.asarray(face.keypoints_px)[:2, 1].mean())
-    if face.landmarks_px is None:
-        _, y0, _, y1 = face.box_xyxy_px
-        return eye_line, y0 - 0.15 * (y1 - y0), y1
-    points = np.asarray(face.landmarks_px)
-    chin = float(points[:17, 1].max())
-    return eye_line, chin - 2.0 * (chin - eye_line), chin  # eyes lie half-way between crown and chin
 
 
 def person_mask(image_rgb: RGBImage, face: Face, parts: Parts | None = None) -> Mask:

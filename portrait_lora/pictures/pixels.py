@@ -12,6 +12,8 @@ from typing import Final
 import numpy as np
 from PIL import Image, ImageCms
 
+from portrait_lora.pictures import srgb
+
 MAX_PROFILE_BYTES: Final = 4_000_000
 """Larger colour profiles are not applied; those of cameras and phones have a few kilobytes."""
 _EXIF_IFD: Final = 0x8769
@@ -41,6 +43,8 @@ def to_srgb(
     of a picture without a profile.
     """
     profile = image.info.get("icc_profile")
+    if profile == srgb.profile():
+        profile = None  # nothing to convert, where littlecms would move some values by one
     if image.mode in _DIRECT and "transparency" not in image.info:
         image = _reduced(image, target_px)
     flat = _reduced(_flatten(image), target_px)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
 import numpy as np
-from PIL import Image
+from PIL import Image, TiffTags
+from PIL.PngImagePlugin import PngInfo
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from portrait_lora import config, likeness, log, manifest, provenance, record_limits, strict_json
 from portrait_lora.config import FILE_NAME
@@ -23,6 +26,7 @@ from portrait_lora.finishing.canvas import Canvas, Delivery, to_bytes
 from portrait_lora.finishing.look import Look, Planned, load_look, planned
 from portrait_lora.finishing.tools import PictureTools
 from portrait_lora.generation import remake, save
+from portrait_lora.pictures import srgb
 from portrait_lora.records import FloatArray, RGBImage
 from portrait_lora.results import Number, Value
 from portrait_lora.rights import consent
@@ -31,6 +35,7 @@ from portrait_lora.tasks.edit import Reproduction
 ACTION: Final = "finish"
 _SUFFIX: Final = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif"}
 _LEAST_QUALITY: Final = 40
+_XMP_TAG: Final = 700
 
 
 class StepFigures(Value):
@@ -429,39 +434,78 @@ def write(canvas: Canvas, path: Path, record: save.Record, source: Path) -> None
 
 
 def encoded(canvas: Canvas, record: save.Record, source: Path) -> bytes:
-    """The bytes of the file.  Raises `InputError` when it cannot be as small as its delivery asks."""
+    """The bytes of the file, with the sRGB profile and the mark of its source.
+
+    A limit of bytes lowers the quality of JPEG and WebP as little as it needs.  Raises `InputError` when the
+    file cannot be as small as its delivery asks.
+    """
     delivery = canvas.delivery
-    rgb = to_bytes(canvas.rgb_HW3)
-    picture = Image.fromarray(rgb)
+    picture = Image.fromarray(to_bytes(canvas.rgb_HW3))
     if canvas.alpha_HW is not None and delivery.file_format != "jpeg":
         picture.putalpha(Image.fromarray(to_bytes(canvas.alpha_HW)))
-    mark = provenance.inherited(source)
-    qualities = range(delivery.quality, _LEAST_QUALITY - 1, -5) if delivery.max_bytes else [delivery.quality]
-    data = b""
-    for quality in qualities:
-        data = _encoded(picture, delivery, record, mark, quality)
-        if delivery.max_bytes is None or len(data) <= delivery.max_bytes:
-            return data
+    mark, most = _mark(source), delivery.max_bytes
+    data = _encoded(picture, delivery, record, mark, delivery.quality)
+    if most is None or len(data) <= most:
+        return data
+    lossy = delivery.file_format in ("jpeg", "webp")
+    low, high = _LEAST_QUALITY, delivery.quality if lossy else _LEAST_QUALITY
+    fitting: bytes | None = None
+    while low < high:
+        middle = (low + high) // 2
+        data = _encoded(picture, delivery, record, mark, middle)
+        if len(data) <= most:
+            low, fitting = middle + 1, data
+        else:
+            high = middle
+    if fitting is not None:
+        return fitting
     raise InputError(
         "the picture does not fit into the size that was asked for",
-        got=f"{len(data)} bytes at quality {_LEAST_QUALITY}",
-        needed=f"{delivery.max_bytes} bytes",
-        remedy="Ask for fewer pixels, or for JPEG.",
+        got=f"{len(data)} bytes" + (f" at quality {_LEAST_QUALITY}" if lossy else ""),
+        needed=f"{most} bytes",
+        remedy="Ask for fewer pixels." if lossy else "Ask for JPEG, or for fewer pixels.",
     )
+
+
+def _mark(source: Path) -> bytes:
+    """The XMP packet that says how the source came to be; empty for an unmarked one.
+
+    The studio's own mark is bound to the bytes of its pictures: a finished one names this program.
+    """
+    kind = provenance.source_type(source)
+    for known in (provenance.TRAINED, provenance.ALGORITHMIC):
+        if kind == known:
+            return provenance.xmp_bytes(cast(provenance.SourceType, known))
+    return b""
 
 
 def _encoded(
     picture: Image.Image, delivery: Delivery, record: save.Record, mark: bytes, quality: int
 ) -> bytes:
     buffer = io.BytesIO()
-    options: dict[str, Any] = {"dpi": (delivery.dpi, delivery.dpi)} if delivery.dpi else {}
+    options: dict[str, Any] = {"icc_profile": srgb.profile()}
+    if delivery.dpi:
+        options["dpi"] = (delivery.dpi, delivery.dpi)
     if delivery.file_format == "png":
-        info = provenance.png_info(record)
+        info = PngInfo()
+        if mark:
+            info.add_itxt(provenance.XMP_KEY, mark.decode())
+        info.add_itxt(provenance.RECIPE_KEY, json.dumps(record, sort_keys=True, ensure_ascii=False))
         picture.save(buffer, "PNG", pnginfo=info, **options)
     elif delivery.file_format == "jpeg":
         picture.save(buffer, "JPEG", quality=quality, subsampling=0, xmp=mark, **options)
     elif delivery.file_format == "webp":
-        picture.save(buffer, "WEBP", quality=quality, xmp=mark)
+        picture.save(buffer, "WEBP", quality=quality, xmp=mark, **options)
     else:
+        if mark:
+            options["tiffinfo"] = _tiff_tags(mark)
         picture.save(buffer, "TIFF", compression="tiff_lzw", **options)
     return buffer.getvalue()
+
+
+def _tiff_tags(mark: bytes) -> ImageFileDirectory_v2:
+    """XMP as bytes in tag 700 (Adobe, XMP Specification Part 3, 2.3.4)."""
+    tags = ImageFileDirectory_v2()
+    tags[_XMP_TAG] = mark
+    tags.tagtype[_XMP_TAG] = TiffTags.BYTE
+    return tags

@@ -10,7 +10,8 @@ from portrait_lora.finishing.step import Step
 @cache
 def by_name() -> dict[str, Step]:
     """Every step, by the name that looks use."""
+    from portrait_lora.finishing.steps import format as format_step
     from portrait_lora.finishing.steps import grade
 
-    known: tuple[Step, ...] = (grade.Grade(),)
+    known: tuple[Step, ...] = (grade.Grade(), format_step.FormatStep())
     return {step.name: step for step in known}
