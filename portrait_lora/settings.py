@@ -83,7 +83,8 @@ class CheckConfig(Section):
     max_blur_px: float = Field(
         default=1.15,
         gt=0,
-        description="maximum blur (sigma) of the sharpest edges in the aligned 112 px crop",
+        description="maximum blur (sigma) of the sharpest edges in the aligned 112 px crop of a large face;"
+        " one of few pixels may have more",
     )
     min_brightness: float = Field(
         default=22.0, ge=0, le=255, description="minimum mean luma of the aligned crop"
@@ -99,6 +100,11 @@ class CheckConfig(Section):
     )
     max_clipped_share: Fraction = Field(
         default=0.35, description="maximum fraction of face pixels that are pure black or pure white"
+    )
+    min_chroma: float = Field(
+        default=6.0,
+        ge=0,
+        description="minimum chroma (CIELAB) of the face; black-and-white photos fall below",
     )
     min_border_share: float = Field(
         default=0.01,

@@ -24,6 +24,8 @@ EXPRESSION_BINS: Final = (*vocabulary.EXPRESSIONS, UNKNOWN)
 
 SAME_SHARE: Final = 0.6
 """Minimum share of photos with one outfit or backdrop for the warning that it will leak into portraits."""
+MONOCHROME_SHARE: Final = 0.2
+"""The same for black-and-white photos, which a base takes for a style of the trigger."""
 _TURNS: Final = {
     "left three-quarter": "turned a little to your right",
     "frontal": "facing the camera",
@@ -86,7 +88,12 @@ def coverage(
     table = cells.sum(axis=1)
     missing, advice = _gaps(table, yaws, expressions)
     variety = group_sizes(surroundings)
-    more = [*_pitches(cells, pitches), *_alike(variety), *_periods(accepted, same_person_similarity)]
+    more = [
+        *_pitches(cells, pitches),
+        *_alike(variety),
+        *_grey(accepted),
+        *_periods(accepted, same_person_similarity),
+    ]
     return Coverage(
         yaw_bins=yaws,
         expression_bins=expressions,
@@ -158,6 +165,17 @@ def _alike(variety: Sequence[Variety]) -> list[str]:
                 f"Add photos {other}."
             )
     return notes
+
+
+def _grey(accepted: Sequence[PhotoReport]) -> list[str]:
+    """A warning when many photos are black-and-white."""
+    grey = sum(any(f.code == "monochrome" for f in r.findings) for r in accepted)
+    if not grey or grey < MONOCHROME_SHARE * len(accepted):
+        return []
+    return [
+        f"{grey} of {len(accepted)} photos are black-and-white: portraits will turn grey. "
+        "Add photos in colour, or leave some of these out."
+    ]
 
 
 def _spread(faces: Sequence[Face]) -> float | None:

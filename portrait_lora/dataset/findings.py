@@ -13,9 +13,15 @@ from typing import Final
 import cv2
 import numpy as np
 
-from portrait_lora.dataset.light import contrast_stops
+from portrait_lora.dataset.light import chroma, contrast_stops
 from portrait_lora.dataset.second_look import roll_deg
-from portrait_lora.faces.quality import aligned_crop, blur_px, eye_brightness, source_px_per_aligned_px
+from portrait_lora.faces.quality import (
+    aligned_crop,
+    blur_limit_px,
+    blur_px,
+    eye_brightness,
+    source_px_per_aligned_px,
+)
 from portrait_lora.records import Face, Finding, Photo, RGBImage, Severity
 from portrait_lora.vocabulary import GLASSES
 
@@ -30,6 +36,7 @@ NEEDS: Final[Mapping[str, str]] = {
     "under_exposed": "a face detector",
     "over_exposed": "a face detector",
     "harsh_contrast": "a face detector",
+    "monochrome": "a face detector",
     "cut_off": "a face detector",
     "extreme_pose": "five keypoints for turned and leaning heads; a head pose model for bowed ones",
     "near_duplicate": "a face embedder",
@@ -60,6 +67,7 @@ class CheckSettings:
     min_highlight: float  # 95th percentile of the face's luma: fair to dark skin, unlike the mean
     max_blown_share: float  # share of face pixels at luma 250 and above
     max_clipped_share: float  # blown and crushed (12 and below) together
+    min_chroma: float  # `light.chroma` of the face; black-and-white photos are below
     min_border_share: float  # room between face and border, in face sizes
     max_yaw_deg: float
     max_pitch_deg: float
@@ -90,7 +98,10 @@ def of_face(
     aligned = np.asarray(aligned_crop(view, view_face.keypoints_px), dtype=np.uint8)
     if not small:
         yield from _blurred(aligned, view_face, settings)
-    yield from _exposure(view, view_face, settings, "reject" if hidden else "warn")
+    exposed = list(_exposure(view, view_face, settings, "reject" if hidden else "warn"))
+    yield from exposed
+    if not any(f.severity == "reject" for f in exposed):  # black and burnt faces have no colour to see
+        yield from _monochrome(view, view_face, settings)
     yield from _cut_off(photo, face, settings)
     yield from _extreme_pose(face, settings)
     yield from _sunglasses(aligned, face, settings)
@@ -122,9 +133,8 @@ def _face_too_small(face: Face, settings: CheckSettings) -> Iterator[Finding]:
 
 
 def _blurred(aligned: RGBImage, view_face: Face, settings: CheckSettings) -> Iterator[Finding]:
-    """More tolerant for faces that the alignment upscales, which widens their edges."""
-    enlarged = 1.0 / max(source_px_per_aligned_px(view_face.keypoints_px), 1e-3)
-    limit = float(np.hypot(settings.max_blur_px, 0.45 * np.sqrt(max(0.0, enlarged**2 - 1))))
+    """More tolerant for faces of few pixels, whose edges are wide in the sharpest file."""
+    limit = blur_limit_px(settings.max_blur_px, source_px_per_aligned_px(view_face.keypoints_px))
     measured = blur_px(aligned)
     if measured > limit:
         advice = "The face is out of focus or blurred by motion. Use a sharper photo."
@@ -167,6 +177,15 @@ def _exposure(image: RGBImage, face: Face, settings: CheckSettings, harsh: Sever
         yield Finding("harsh_contrast", harsh, clipped, settings.max_clipped_share, hard)
     elif blown > settings.max_blown_share:
         yield Finding("over_exposed", "reject", blown, settings.max_blown_share, bright)
+
+
+def _monochrome(image: RGBImage, face: Face, settings: CheckSettings) -> Iterator[Finding]:
+    measured = chroma(image, face)
+    if measured is not None and measured < settings.min_chroma:
+        advice = (
+            "The photo is black-and-white and teaches a grey skin. Use the photo in colour if there is one."
+        )
+        yield Finding("monochrome", "warn", measured, settings.min_chroma, advice)
 
 
 def _cut_off(photo: Photo, face: Face, settings: CheckSettings) -> Iterator[Finding]:

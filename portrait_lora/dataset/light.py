@@ -1,4 +1,4 @@
-"""Contrast of the light on a face: stops between its lit and its shadowed side."""
+"""Contrast of the light on a face: stops between its lit and its shadowed side; the chroma of its skin."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from portrait_lora.records import Face, RGBImage
 
 _SIDE_PX: Final = 128
 _ERODE_SHARE: Final = 0.05
-_ELLIPSE: Final = (0.8, 1.1)
+_ELLIPSE: Final = (0.72, 0.6)
 """Half axes in distances between the eyes, and from the eyes to the mouth."""
+_ELLIPSE_DROP: Final = 0.25
+"""Its middle below the eyes, in distances from the eyes to the mouth: brows to cheeks, above the beard."""
 _LEAST_SIDE: Final = 0.2
 _GAP: Final = 0.05
 _FLOOR: Final = 1.5e-4
@@ -23,12 +25,15 @@ _BLACK: Final = 2.4e-3
 """Eight code values of sRGB."""
 _NEARLY_ALL: Final = 0.9
 _LEAST_STRIP: Final = 0.2
+_COLOUR_LUMA: Final = (40, 245)
+_COLOUR_SHARE: Final = 0.2
+"""Least share of the face at those code values."""
 
 
 def contrast_stops(image_rgb: RGBImage, face: Face) -> float:
     """log2 of the luminance of the brighter side of the face over that of the other.
 
-    The skin inside the landmarks (around the five keypoints for packs without) is split across the line of
+    The skin inside the landmarks (from the brows to the cheeks for packs without) is split across the line of
     the eyes, where the medians of both parts differ most; each part is at least a fifth of it.  Medians of
     parts from top to bottom, so that beards, dark glasses and shaded eyes, which are on both sides, have
     little effect.  A black side counts even where the landmarks leave it out.
@@ -48,14 +53,18 @@ def contrast_stops(image_rgb: RGBImage, face: Face) -> float:
     order = np.argsort(columns * across[0] + rows * across[1], kind="stable")
     stops = np.log2(np.maximum(_linear(part[rows, columns]) @ _LUMINANCE, _FLOOR))[order]
     shares = np.linspace(_LEAST_SIDE, 1 - _LEAST_SIDE, _SPLITS)
-    return max(_beside(image_rgb, points, float(np.median(stops))), *(abs(_step(stops, s)) for s in shares))
+    within = max(abs(_step(stops, s)) for s in shares)
+    if face.landmarks_px is None:
+        return within
+    return max(within, _beside(image_rgb, points, float(np.median(stops))))
 
 
 def _beside(image_rgb: RGBImage, points: np.ndarray, face_stops: float) -> float:
     """Stops from the face down to the black beside it; 0 unless exactly one side is black.
 
-    A detector mistakes the lit half of a face for a profile.  Then the dark half is beside the landmarks, and
-    so is the black of neck and shoulder, where the dark backdrop of a true profile would not be.
+    A landmark model mistakes the lit half of a face for a profile.  Then the dark half is beside the
+    landmarks, and so is the black of neck and shoulder, where the dark backdrop of a true profile would not
+    be.
     """
     low, high = points.min(axis=0), points.max(axis=0)
     wide, tall = high - low
@@ -89,7 +98,8 @@ def _outline(face: Face) -> np.ndarray:
     across = (face.keypoints_px[1] - face.keypoints_px[0]) * _ELLIPSE[0]
     down = (mouth - eyes) * _ELLIPSE[1]
     turn = np.linspace(0, 2 * np.pi, 24, endpoint=False)[:, None]
-    return np.asarray((eyes + mouth) / 2 + np.cos(turn) * across + np.sin(turn) * down, dtype=np.float64)
+    middle = eyes + _ELLIPSE_DROP * (mouth - eyes)
+    return np.asarray(middle + np.cos(turn) * across + np.sin(turn) * down, dtype=np.float64)
 
 
 def _inside(points: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -105,3 +115,24 @@ def _linear(srgb: np.ndarray) -> np.ndarray:
     """Linear light 0..1 of eight-bit sRGB (IEC 61966-2-1)."""
     value = srgb.astype(np.float32) / 255
     return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4).astype(np.float32)
+
+
+def chroma(image_rgb: RGBImage, face: Face) -> float | None:
+    """75th percentile of the CIELAB chroma inside the face box, 0..180; about 0 in black-and-white photos.
+
+    Only pixels that can show a colour count, which black and burnt ones cannot; None with too few of them.
+    """
+    height, width = image_rgb.shape[:2]
+    x0, y0, x1, y1 = face.box_xyxy_px
+    left, right = int(np.clip(x0, 0, width - 1)), int(np.clip(np.ceil(x1), 1, width))
+    top, bottom = int(np.clip(y0, 0, height - 1)), int(np.clip(np.ceil(y1), 1, height))
+    step = max(1, max(right - left, bottom - top) // _SIDE_PX)
+    part = np.ascontiguousarray(
+        image_rgb[top : max(bottom, top + 1) : step, left : max(right, left + 1) : step]
+    )
+    luma = cv2.cvtColor(part, cv2.COLOR_RGB2GRAY)
+    shown = (luma >= _COLOUR_LUMA[0]) & (luma <= _COLOUR_LUMA[1])
+    if shown.mean() < _COLOUR_SHARE:
+        return None
+    lab = cv2.cvtColor(part.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+    return float(np.percentile(np.hypot(lab[..., 1], lab[..., 2])[shown], 75))

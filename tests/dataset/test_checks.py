@@ -8,7 +8,7 @@ import pytest
 from portrait_lora.dataset.checks import check_folder, check_photo
 from portrait_lora.dataset.duplicates import Fingerprints
 from portrait_lora.dataset.findings import CODES, NEEDS, face_luma
-from portrait_lora.faces.quality import source_px_per_aligned_px
+from portrait_lora.faces.quality import blur_limit_px, source_px_per_aligned_px
 from portrait_lora.records import readonly
 
 from .made_up import CHECKS, SIZE, FixedFinder, draw, made_up_face, save
@@ -62,7 +62,7 @@ def test_blur_is_measured_on_the_aligned_crop_and_not_by_contrast(tmp_path):
     assert soft.codes == ("blurred",)
     finding = soft.findings[0]
     assert 1.4 < finding.measured < 2.2
-    assert finding.threshold == pytest.approx(CHECKS.max_blur_px, abs=0.01)
+    assert finding.threshold == pytest.approx(blur_limit_px(CHECKS.max_blur_px, aligned))
     face = made_up_face(big, brightness=60.0)
     dark = check(tmp_path, face, pixels=softened(0.4, gain=0.5, size=big), size_px=big)
     assert "blurred" not in dark.codes
@@ -145,6 +145,16 @@ def test_harsh_contrast_is_a_remark(tmp_path):
     report = check(tmp_path, made_up_face(), pixels=pixels)
     assert report.accepted
     assert [f.severity for f in report.findings if f.code == "harsh_contrast"] == ["warn"]
+
+
+def test_a_black_and_white_photo_is_named_and_kept(tmp_path):
+    grey = np.repeat(draw(0).mean(axis=2, keepdims=True), 3, axis=2).astype(np.uint8)
+    report = check(tmp_path, made_up_face(), pixels=grey)
+    assert report.accepted
+    assert [f.severity for f in report.findings if f.code == "monochrome"] == ["warn"]
+    assert "monochrome" not in {f.code for f in check(tmp_path, made_up_face()).findings}
+    dark = check(tmp_path, made_up_face(brightness=9.0), pixels=grey)
+    assert [f.code for f in dark.findings if f.severity != "not_checked"] == ["under_exposed"]
 
 
 def test_no_face_and_a_picture_on_its_side(tmp_path):

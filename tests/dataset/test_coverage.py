@@ -129,3 +129,11 @@ def test_two_looks_of_one_face_are_distinguished_by_name():
     assert "_0.jpg" in advice
     assert "looks different" not in " ".join(coverage(looks(1), same_person_similarity=0.45).advice)
     assert coverage(looks(1)).appearance_spread < coverage(looks(1, 2)).appearance_spread
+
+
+def test_many_black_and_white_photos_are_named():
+    grey = Finding("monochrome", "warn", 0.5, 6.0, "Grey.")
+    poses = [(0.0, "neutral")] * 3 + [(-30.0, "smiling")] * 2 + [(30.0, "laughing")] * 2
+    some = [*faces(*poses[:5]), *faces(*poses[5:], findings=(grey,))]
+    assert "2 of 7 photos are black-and-white" in coverage(some).advice[0]
+    assert coverage([*faces(*poses[:6]), *faces(poses[6], findings=(grey,))]).advice == ()

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from portrait_lora.dataset.light import contrast_stops
+from portrait_lora.dataset.light import chroma, contrast_stops
 from portrait_lora.dataset.second_look import _find_turned
 from portrait_lora.records import readonly
 
@@ -82,3 +82,40 @@ def test_a_half_that_is_black_counts_beside_the_landmarks():
     image, face = half_in_black(backdrop=1, shoulders=1)
     image[:, :60] = 0  # black on both sides is a backdrop as well
     assert contrast_stops(image, face) < 1
+
+
+def test_a_black_beard_under_a_lean_is_not_hard_light_without_landmarks():
+    """Beards begin below the cheeks; a lean moves one side of them up."""
+    face = made_up_face()
+    turn = cv2.getRotationMatrix2D(tuple(float(v) for v in face.keypoints_px.mean(axis=0)), 18.0, 1.0)
+    points = face.keypoints_px @ turn[:, :2].T.astype(np.float32) + turn[:, 2].astype(np.float32)
+    image = skin()
+    mouth = face.keypoints_px[3:].mean(axis=0)
+    cv2.ellipse(image, (int(mouth[0]), int(mouth[1]) + 14), (36, 26), 0, 0, 360, (6, 6, 6), -1)
+    bearded = np.asarray(cv2.warpAffine(image, turn, SIZE, borderMode=cv2.BORDER_REPLICATE))
+    assert contrast_stops(bearded, made_up_face(keypoints_px=readonly(points))) < 1.0
+
+
+def test_a_dark_suit_beside_five_points_is_not_a_side_in_black():
+    image, face = half_in_black(backdrop=1, shoulders=1)
+    points = np.array([(78, 90), (102, 90), (90, 108), (80, 128), (100, 128)], np.float32)
+    assert contrast_stops(image, made_up_face(landmarks_px=None, keypoints_px=readonly(points))) < 1
+    assert contrast_stops(image, face) > 5
+
+
+@pytest.mark.parametrize("skin_rgb", [(224, 172, 150), (141, 95, 70), (70, 45, 35)])
+def test_chroma_tells_colour_from_grey_on_any_skin(skin_rgb):
+    face = made_up_face()
+    image = np.full((SIZE[1], SIZE[0], 3), skin_rgb, np.uint8)
+    grey = np.repeat(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2)
+    assert (chroma(image, face) or 0) > 10
+    assert chroma(grey, face) == pytest.approx(0, abs=0.1)
+
+
+def test_black_and_burnt_faces_have_no_chroma_to_measure():
+    face = made_up_face()
+    assert chroma(np.full((SIZE[1], SIZE[0], 3), 8, np.uint8), face) is None
+    assert chroma(np.full((SIZE[1], SIZE[0], 3), 253, np.uint8), face) is None
+    half = np.full((SIZE[1], SIZE[0], 3), (190, 130, 110), np.uint8)
+    half[:, : SIZE[0] // 2] = 0  # a side in the shade is no reason to call the photo grey
+    assert (chroma(half, face) or 0) > 10

@@ -63,6 +63,15 @@ def test_how_much_the_alignment_enlarged() -> None:
     assert quality.source_px_per_aligned_px(turned) == pytest.approx(2.5, abs=1e-3)
 
 
+def test_faces_of_few_pixels_may_be_softer() -> None:
+    limits = [quality.blur_limit_px(1.15, per) for per in (8.0, 2.4, 1.2, 0.8, 0.4)]
+    assert limits == sorted(limits)
+    assert limits[0] == pytest.approx(1.16, abs=0.01)  # a face of 50 megapixels is held to the setting
+    assert limits[1] < 1.35  # 1.5 px of blur measure 1.39 and more in the studio's photos of this scale
+    assert 1.5 < limits[2] < 1.56  # a usable 250 px picture measures up to 1.5
+    assert limits[3] == pytest.approx(limits[2], abs=0.02) and limits[4] < 1.8
+
+
 def test_dark_lenses_darken_both_eyes() -> None:
     plain = face_like()
     assert quality.eye_brightness(plain) == pytest.approx(1.0, abs=0.1)
