@@ -24,6 +24,10 @@ def finish(
         Path | None,
         typer.Option("--likeness", help="likeness folder of the person, if the picture is not in it"),
     ] = None,
+    layers: Annotated[
+        Path | None,
+        typer.Option("--from", help="layered file (.ora, .psd) that was edited in another program"),
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="folder for the finished pictures")] = None,
     limit: Annotated[
         float, typer.Option("--limit", min=0.0, max=1.0, help="likeness that one step may cost")
@@ -46,6 +50,9 @@ def finish(
         if path is None or look or listed:
             raise typer.BadParameter("--passport checks a photograph: name its file, and no look")
         _passport(path, passport, collect_overrides(settings, allow_synthetic), as_json)
+        return
+    if layers is not None:
+        _from_layers(layers, likeness, out, collect_overrides(settings, allow_synthetic), as_json)
         return
     if listed or path is None or not look:
         if path is not None and not listed:
@@ -76,6 +83,18 @@ def _passport(path: Path, wanted: str, overrides: list[str], as_json: bool) -> N
     answer(result, as_json, lines, "")
     if not result.passed:
         raise typer.Exit(errors.EXIT_FAILED)
+
+
+def _from_layers(
+    layers: Path, likeness: Path | None, out: Path | None, overrides: list[str], as_json: bool
+) -> None:
+    from portrait_lora.tasks import relayered
+
+    result = relayered.from_layers(layers, likeness, out, overrides)
+    lines = [f"edited: {', '.join(result.edited) or 'nothing'}"]
+    lines += ["the steps above were carried out again"] if result.chain_again else []
+    lines += [result.file + _change("A", result.before_a, result.after_a)]
+    answer(result, as_json, lines, f"portrait-lora inspect {result.file}")
 
 
 def _lines(one: FinishedPicture) -> list[str]:

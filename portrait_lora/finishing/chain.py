@@ -75,8 +75,8 @@ class Finished:
 class ChainTools(Tools, Protocol):
     """Tools that follow the chain from step to step."""
 
-    def begin(self, place: int) -> None:
-        """The step at this place comes next."""
+    def begin(self, place: int, name: str, canvas: Canvas) -> None:
+        """The step at this place comes next, after the step `name` with its result (or the source)."""
         ...
 
     def used(self) -> Mapping[str, str]:
@@ -102,7 +102,7 @@ def run(
     passed: list[Passed] = []
     colours: list[Planned] = []
     for place, one in enumerate(steps):
-        tools.begin(place)
+        tools.begin(place, steps[place - 1].step.name if place else "", canvas)
         colours += [one] if one.step.of_colour else []
         full = one.step.apply(canvas, one.settings, tools)
         if strengths is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +18,8 @@ class Tools(Protocol):
 
     folder: Path
     """Files that a look names are relative to this folder."""
+    trail: Sequence[tuple[str, Canvas]]
+    """The source, then name and result of every step before; only first and last if no step needs all."""
 
     def face(self, canvas: Canvas) -> Face:
         """The subject's face in pixels of the canvas, measured once per canvas.

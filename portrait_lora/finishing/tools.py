@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -32,18 +32,26 @@ class Finder(Protocol):
 
 
 class PictureTools:
-    """See `step.Tools`; `seed` decides every random number of the chain."""
+    """See `step.Tools`; `seed` decides every random number of the chain.
 
-    def __init__(self, finder: Finder, folder: Path, seed: int, find_model: FindModel):
+    `keeps`: the canvases of all steps stay in memory for the steps that need them.
+    """
+
+    def __init__(
+        self, finder: Finder, folder: Path, seed: int, find_model: FindModel, *, keeps: bool = False
+    ):
         self.folder = folder
+        self.trail: Sequence[tuple[str, Canvas]] = ()
+        self._keeps = keeps
         self._finder, self._seed, self._find_model = finder, seed, find_model
         self._place = 0
         self._used: dict[str, str] = {}
         self._seen: tuple[bytes, Face] | None = None
 
-    def begin(self, place: int) -> None:
-        """The step at this place comes next."""
+    def begin(self, place: int, name: str, canvas: Canvas) -> None:
+        """The step at this place comes next, after the step `name` with its result (the source first)."""
         self._place, self._used = place, {}
+        self.trail = [*self.trail[: None if self._keeps else 1], (name, canvas)]
 
     def used(self) -> Mapping[str, str]:
         """Name -> sha256 of the files and models that the present step has used."""

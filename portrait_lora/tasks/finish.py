@@ -24,6 +24,7 @@ from portrait_lora.faces.packs import FacePack, resolve_pack
 from portrait_lora.finishing import chain
 from portrait_lora.finishing.canvas import Canvas, Delivery, to_bytes
 from portrait_lora.finishing.look import Look, Planned, load_look, planned
+from portrait_lora.finishing.steps.layers import Layers
 from portrait_lora.finishing.tools import PictureTools
 from portrait_lora.generation import remake, save
 from portrait_lora.pictures import srgb
@@ -34,6 +35,7 @@ from portrait_lora.tasks.edit import Reproduction
 
 ACTION: Final = "finish"
 _SUFFIX: Final = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif"}
+SUFFIXES: Final = frozenset(_SUFFIX.values())
 _LEAST_QUALITY: Final = 40
 _XMP_TAG: Final = 700
 
@@ -113,9 +115,9 @@ class SimilarityJudge:
 
     def _coloured(self, picture: RGBImage, colours: Sequence[Planned]) -> RGBImage:
         canvas = Canvas.of(picture)
-        tools = PictureTools(self._models.finder, self._folder, self._seed, _find_model)
+        tools = PictureTools(self._models.finder, self._folder, self._seed, no_model)
         for place, one in enumerate(colours):
-            tools.begin(place)
+            tools.begin(place, "", canvas)
             canvas = one.step.apply(canvas, one.settings, tools)
         return canvas.flat()
 
@@ -138,7 +140,7 @@ def finish(
     look = load_look(look_name)
     files = _pictures(path)
     root = root or next((p for p in path.resolve().parents if (p / FILE_NAME).is_file()), None)
-    models = _models(root, files, overrides)
+    models = open_models(root, files, overrides)
     folder = out or _folder(path, root, look)
     rows: list[FinishedPicture] = []
     with log.progress(f"finishing by {look.name}", len(files)) as advance:
@@ -175,7 +177,7 @@ def _folder(path: Path, root: Path | None, look: Look) -> Path:
     return manifest.make_folder(likeness.open_likeness(root).portraits(f"{series}-finished")) / look.name
 
 
-def _models(root: Path | None, files: Sequence[Path], overrides: Sequence[str]) -> Models:
+def open_models(root: Path | None, files: Sequence[Path], overrides: Sequence[str]) -> Models:
     """The face pack of the likeness, or that of the settings for a picture from elsewhere."""
     if root is not None:
         consent.require_valid(root)
@@ -209,7 +211,7 @@ def _refuse_unknown_world(pack: FacePack, files: Sequence[Path], allowed: bool) 
 def _one(file: Path, look: Look, models: Models, folder: Path, limit: float, seed: int) -> FinishedPicture:
     canvas, source_record = read_picture(file)
     judge = SimilarityJudge(models, canvas.flat(), look.folder, seed)
-    tools = PictureTools(models.finder, look.folder, seed, _find_model)
+    tools = PictureTools(models.finder, look.folder, seed, no_model, keeps=_keeps(look.steps))
     try:
         done = chain.run(canvas, look.steps, tools, judge, limit=limit)
     except InputError as error:
@@ -237,11 +239,16 @@ def _one(file: Path, look: Look, models: Models, folder: Path, limit: float, see
     )
 
 
+def _keeps(steps: Sequence[Planned]) -> bool:
+    """Whether a step needs what all steps before it gave."""
+    return any(isinstance(one.step, Layers) for one in steps)
+
+
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 5)
 
 
-def _find_model(name: str) -> Path:
+def no_model(name: str) -> Path:
     raise InputError("no such model for finishing", got=name, needed="a step without models")
 
 
@@ -292,7 +299,7 @@ def canvas_digest(canvas: Canvas) -> str:
     """Hex sha256 of the eight-bit pixels with their alpha, independent of the file format."""
     total = hashlib.sha256(repr(canvas.size_px).encode())
     total.update(to_bytes(canvas.rgb_HW3).tobytes())
-    if (alpha := _alpha_bytes(canvas)) is not None:
+    if (alpha := alpha_bytes(canvas)) is not None:
         total.update(alpha.tobytes())
     return total.hexdigest()
 
@@ -300,12 +307,12 @@ def canvas_digest(canvas: Canvas) -> str:
 def is_finished(path: Path) -> bool:
     """Whether a file is what `finish` wrote, by its record or its sidecar."""
     try:
-        return _record_of_file(path).get(save.ACTION) == ACTION
+        return record_of_file(path).get(save.ACTION) == ACTION
     except ArtifactError:
         return False
 
 
-def _record_of_file(path: Path) -> save.Record:
+def record_of_file(path: Path) -> save.Record:
     """The record in the sidecar, which every format has, else in the PNG.  Raises `ArtifactError`."""
     sidecar = save.sidecar_of(path)
     if not sidecar.is_file():
@@ -328,9 +335,9 @@ def reproduce(path: Path, root: Path | None, source: Path | None, overrides: Seq
 
     `source` is the picture that was finished, if it was not drawn here.  Raises `InputError` without it.
     """
-    record = _record_of_file(path)
+    record = record_of_file(path)
     root = root or next((p for p in path.resolve().parents if (p / FILE_NAME).is_file()), None)
-    models = _models(root, [path], overrides)
+    models = open_models(root, [path], overrides)
     again = _again(record, root, models, source, overrides)
     data = encoded(again, record, path)
     same = data == path.read_bytes()
@@ -367,7 +374,7 @@ def _again(
         before = read_picture(source)[0]
     elif cast(save.Record, parent).get(save.ACTION) == ACTION:
         before = _again(cast(save.Record, parent), root, models, source, overrides)
-        before = Canvas.of(to_bytes(before.rgb_HW3), _alpha_bytes(before))
+        before = Canvas.of(to_bytes(before.rgb_HW3), alpha_bytes(before))
     else:
         before = Canvas.of(np.asarray(_drawn(cast(save.Record, parent), root, source, overrides)))
     return repeat(before, record, models, Path())
@@ -386,7 +393,7 @@ def _drawn(
     return remake.remake(ctx.family, record, adapter_of(ctx, record), find_style(ctx), begun)
 
 
-def _alpha_bytes(canvas: Canvas) -> np.ndarray | None:
+def alpha_bytes(canvas: Canvas) -> np.ndarray | None:
     return None if canvas.alpha_HW is None else to_bytes(canvas.alpha_HW)
 
 
@@ -401,14 +408,14 @@ def repeat(canvas: Canvas, record: Mapping[str, object], models: Models, folder:
             got=canvas_digest(canvas)[:12],
             needed=str(record.get("source_pixels_sha256"))[:12],
         )
-    steps, strengths = _recorded(record)
+    steps, strengths = recorded(record)
     seed = int(cast(int, record.get("finish_seed", 0)))
-    tools = PictureTools(models.finder, folder, seed, _find_model)
+    tools = PictureTools(models.finder, folder, seed, no_model, keeps=_keeps(steps))
     judge = SimilarityJudge(models, canvas.flat(), folder, seed)
     return chain.run(canvas, steps, tools, judge, strengths=strengths).canvas
 
 
-def _recorded(record: Mapping[str, object]) -> tuple[tuple[Planned, ...], list[float]]:
+def recorded(record: Mapping[str, object]) -> tuple[tuple[Planned, ...], list[float]]:
     try:
         entries = cast(Sequence[Mapping[str, Any]], record["steps"])
         raw = [{k: v for k, v in e.items() if k not in ("strength", "likeness", "files")} for e in entries]

@@ -73,9 +73,11 @@ class NoTools:
 
     def __init__(self, folder: Path = Path()):
         self.folder = folder
+        self.trail: Sequence[tuple[str, Canvas]] = ()
 
-    def begin(self, place: int) -> None:
-        """Nothing to do."""
+    def begin(self, place: int, name: str, canvas: Canvas) -> None:
+        """The trail grows."""
+        self.trail = (*self.trail, (name, canvas))
 
     def used(self) -> Mapping[str, str]:
         """Nothing was used."""

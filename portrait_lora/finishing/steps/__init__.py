@@ -11,7 +11,7 @@ from portrait_lora.finishing.step import Step
 def by_name() -> dict[str, Step]:
     """Every step, by the name that looks use."""
     from portrait_lora.finishing.steps import format as format_step
-    from portrait_lora.finishing.steps import grade
+    from portrait_lora.finishing.steps import grade, layers
 
-    known: tuple[Step, ...] = (grade.Grade(), format_step.FormatStep())
+    known: tuple[Step, ...] = (grade.Grade(), format_step.FormatStep(), layers.Layers())
     return {step.name: step for step in known}
