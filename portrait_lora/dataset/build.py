@@ -22,9 +22,11 @@ from portrait_lora.dataset.caption import (
     write_captions,
 )
 from portrait_lora.dataset.crop import Framing, as_sizes, frame, head_mask, person_mask, render_crop, save_png
+from portrait_lora.dataset.person import head_extent, photograph_masks
+from portrait_lora.dataset.photograph_crop import FindFaces, frame_photograph, other_faces
 from portrait_lora.dataset.photos import UnreadablePhoto, load_photo
 from portrait_lora.errors import ArtifactError, InputError
-from portrait_lora.records import CaptionedCrop, CuratedSet, PhotoReport, RGBImage
+from portrait_lora.records import CaptionedCrop, CuratedSet, Face, PhotoReport, RGBImage
 
 KIND: Final = "dataset"
 METADATA: Final = "metadata.jsonl"
@@ -51,20 +53,24 @@ def build_dataset(
     captioner_id: str = "attributes",
     crops_per_photo: int = 2,
     captions_csv: Path | None = None,
+    find_faces: FindFaces | None = None,
 ) -> list[CaptionedCrop]:
     """Write the folder atomically and return the training crops, sorted by name.
 
     `captions_csv`, if it exists, takes precedence; missing crops are added to it, a renamed photo keeps its
     captions, and lines of removed photos stay, with a warning.  `captioner_id` is the captioner in the
-    manifest.  The originals are only read.  Raises InputError for a malformed captions file, or a photo that
-    was removed or changed since it was checked.
+    manifest.  With `find_faces` the pictures are photographs: their crops contain all hair and, where that is
+    possible, no other face (`photograph_crop`), and their masks follow the hair (`person`).  The originals
+    are only read.  Raises InputError for a malformed captions file, or a photo that was removed or changed
+    since it was checked.
     """
     sizes = as_sizes(size_px)
     writer = captioner or AttributesCaptioner(trigger, subject)
     every = (*curated.kept, *curated.holdout, *curated.rejected)
     known = {crop_name(r, i) for r in every for i in range(max(crops_per_photo, 4))}
     edited = _edited(captions_csv, known)
-    shape = {"size_px": sizes, "crops": crops_per_photo, "trigger": trigger, "subject": subject}
+    shape: dict[str, Any] = {"size_px": sizes, "crops": crops_per_photo}
+    shape |= {"trigger": trigger, "subject": subject, "photographs": find_faces is not None}
     inputs = dataset_inputs(curated, None, captioner_id=captioner_id, **shape)
     extra = {
         "trigger": trigger,
@@ -78,7 +84,7 @@ def build_dataset(
         for name in ("train", "holdout", "masks", "heads"):
             (part / name).mkdir()
         for report in curated.kept:
-            rows += _write_crops(part, report, sizes, crops_per_photo, writer, edited)
+            rows += _write_crops(part, report, sizes, crops_per_photo, writer, edited, find_faces)
         rows.sort(key=lambda r: r["file_name"])
         for row in rows:
             row["trigger"] = trigger
@@ -118,6 +124,7 @@ def dataset_inputs(
     trigger: str,
     subject: str,
     captioner_id: str = "attributes",
+    photographs: bool = False,
 ) -> dict[str, str]:
     """The manifest's `inputs`, for `manifest.is_current`."""
     groups = {"kept": curated.kept, "holdout": curated.holdout, "rejected": curated.rejected}
@@ -125,7 +132,11 @@ def dataset_inputs(
     there = captions_csv is not None and captions_csv.is_file()
     inputs["captions"] = manifest.sha256_file(captions_csv) if captions_csv and there else ""
     inputs["settings"] = manifest.digest(
-        [[list(size) for size in as_sizes(size_px)], crops, trigger, subject, captioner_id, "heads"]
+        [
+            [list(size) for size in as_sizes(size_px)],
+            *(crops, trigger, subject, captioner_id, "heads"),
+            *(["photographs"] if photographs else []),
+        ]
     )
     return inputs
 
@@ -145,22 +156,40 @@ def _write_crops(
     crops_per_photo: int,
     captioner: Captioner,
     edited: dict[str, str],
+    find_faces: FindFaces | None,
 ) -> list[dict[str, Any]]:
     """Crops and masks of one photo; their metadata rows."""
     image, face = _pixels(report), report.face
     if face is None:
         raise ValueError(f"{report.photo.path.name} was kept without a face")
     rows, studio = [], provenance.is_studio_picture(report.photo.path)
-    for index, framing in enumerate(
-        frame(report.photo.path, report.photo.size_px, face, sizes_px, crops_per_photo)
-    ):
+    for index, framing in enumerate(_framings(report, image, face, sizes_px, crops_per_photo, find_faces)):
         name = crop_name(report, index)
+        if find_faces is None:
+            person, head = person_mask(face, framing), head_mask(face, framing)
+        else:
+            person, head = photograph_masks(image, face, framing)
         save_png(part / "train" / name, render_crop(image, framing), studio=studio)
-        save_png(part / "masks" / name, person_mask(face, framing))
-        save_png(part / "heads" / name, head_mask(face, framing))
+        save_png(part / "masks" / name, person)
+        save_png(part / "heads" / name, head)
         caption = edited.get(name) or captioner.caption(image, face, framing)
         rows.append(_row(name, report, framing, caption))
     return rows
+
+
+def _framings(
+    report: PhotoReport,
+    image: RGBImage,
+    face: Face,
+    sizes_px: list[tuple[int, int]],
+    count: int,
+    find_faces: FindFaces | None,
+) -> list[Framing]:
+    path, size = report.photo.path, report.photo.size_px
+    if find_faces is None:
+        return frame(path, size, face, sizes_px, count)
+    others = other_faces(image, face, find_faces)
+    return frame_photograph(path, size, face, head_extent(image, face), sizes_px, count, others)
 
 
 def _row(name: str, report: PhotoReport, framing: Framing, caption: str) -> dict[str, Any]:

@@ -7,20 +7,26 @@ from dataclasses import dataclass
 from portrait_lora.dataset.caption import AttributesCaptioner, Captioner
 from portrait_lora.dataset.caption_models import ModelCaptioner, transformers_describer
 from portrait_lora.dataset.crop import Framing
+from portrait_lora.dataset.photograph_caption import PhotographCaptioner
 from portrait_lora.dataset.sidecars import METADATA, caption_of, read_metadata
 from portrait_lora.errors import InputError
 from portrait_lora.records import Face, RGBImage
 
 
-def choose_captioner(kind: str, *, trigger: str, subject: str, words: str = "", model: str = "") -> Captioner:
+def choose_captioner(
+    kind: str, *, trigger: str, subject: str, words: str = "", model: str = "", photographs: bool = False
+) -> Captioner:
     """The captioner of a configuration: `attributes`, `sidecar`, `florence2` or `blip`.
 
-    `words` are added to every caption.  Models are loaded at the first caption.  Raises InputError for an
-    unknown kind.
+    `words` are added to every caption.  Of `photographs` the built-in captioner writes only what is sure: the
+    rules for the studio rest on its one-coloured clothes and made backdrops.  Models are loaded at the first
+    caption.  Raises InputError for an unknown kind.
     """
-    built_in = AttributesCaptioner(trigger, subject)
+    built_in: Captioner = AttributesCaptioner(trigger, subject)
+    if photographs:
+        built_in = PhotographCaptioner(trigger, subject)
     if kind == "attributes":
-        chosen: Captioner = built_in
+        chosen = built_in
     elif kind == "sidecar":
         chosen = SidecarCaptioner(built_in)
     elif kind in ("florence2", "blip"):

@@ -48,10 +48,12 @@ def _prepare(ctx: Context) -> PrepareResult:
             subject=subject,
             words=captions.words,
             model=captions.model,
+            photographs=not ctx.pack.synthetic,
         ),
         captioner_id=manifest.canonical(captions.model_dump()),
         crops_per_photo=settings.crops_per_photo,
         captions_csv=ctx.likeness.captions,
+        find_faces=None if ctx.pack.synthetic else ctx.finder.find,
     )
     return PrepareResult(
         crops=len(crops),
