@@ -16,8 +16,9 @@ from typing import Final, Protocol
 import numpy as np
 
 from portrait_lora import csv_file, manifest, vocabulary
+from portrait_lora.dataset.colours import to_lab
 from portrait_lora.dataset.crop import Framing
-from portrait_lora.dataset.surroundings import backdrop_pixels, clothes_pixels, to_lab
+from portrait_lora.dataset.surroundings import backdrop_pixels, clothes_pixels
 from portrait_lora.errors import InputError
 from portrait_lora.faces.quality import aligned_crop
 from portrait_lora.records import Face, RGBImage

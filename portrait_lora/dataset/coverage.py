@@ -90,7 +90,7 @@ def coverage(
     variety = group_sizes(surroundings)
     more = [
         *_pitches(cells, pitches),
-        *_alike(variety),
+        *_alike(variety, len(surroundings)),
         *_grey(accepted),
         *_periods(accepted, same_person_similarity),
     ]
@@ -150,11 +150,14 @@ def _pitches(cells: np.ndarray, pitches: tuple[str, ...]) -> list[str]:
     return [f"Add one photo with the chin a little {ways[word]}." for word in short]
 
 
-def _alike(variety: Sequence[Variety]) -> list[str]:
-    """Warnings when most photos share one outfit, one backdrop or one side of light."""
+def _alike(variety: Sequence[Variety], photos: int) -> list[str]:
+    """Warnings when most of the photos surely share one outfit, one backdrop or one light.
+
+    Photos whose outfit or backdrop has no one colour count as different ones.
+    """
     notes = []
     for one in variety:
-        most, photos = one.groups[0], one.photos
+        most = one.groups[0]
         if one.kind == "light":
             if photos >= _LIGHT_WISH_FROM and most == photos:
                 notes.append(f"All {photos} photos are lit alike. Add two with light from another side.")

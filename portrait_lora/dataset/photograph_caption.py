@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from portrait_lora import vocabulary
+from portrait_lora.dataset import colours
 from portrait_lora.dataset import photograph_words as words
+from portrait_lora.dataset.clothes import chest_of
 from portrait_lora.dataset.crop import Framing
 from portrait_lora.records import Face, RGBImage
 
 _POSE_ERROR_DEG: Final = 5.0
-_FIVE_POINT_ERROR_DEG: Final = 9.0
+_FIVE_POINT_ERROR_DEG: Final = 10.0
 """A view is named where the yaw is farther than this from its limits: the error of a pose network, and
 that of a pose from five points."""
 
@@ -29,14 +31,14 @@ class PhotographCaptioner:
 
     def look(self, image_rgb: RGBImage, face: Face, crop: Framing) -> vocabulary.Look:
         """The words before they are joined."""
-        scene, chest = words.scene_of(image_rgb, face, crop), words.chest_of(image_rgb, face)
-        name = words.tone_name if words.is_toned(scene.rgb) else words.colour_name
+        scene, chest = words.scene_of(image_rgb, face, crop), chest_of(image_rgb, face)
+        name = colours.tone_name if colours.is_toned(scene.rgb) else colours.colour_name
         shown = chest if chest is not None and words.shows_clothes(scene, chest) else None
         view, facing = view_words(face)
         return vocabulary.Look(
             subject=f"{self.trigger} {self.subject}",
             shot=crop.shot,
-            style=words.BLACK_AND_WHITE if words.is_black_and_white(scene.rgb) else None,
+            style=words.BLACK_AND_WHITE if colours.is_black_and_white(scene.rgb) else None,
             view=view,
             facing=facing,
             expression=face.expression if face.expression in vocabulary.EXPRESSIONS else None,
@@ -51,7 +53,7 @@ def view_words(face: Face) -> tuple[str | None, str | None]:
     if face.pose_deg is None:
         return None, None
     yaw = face.pose_deg[1]
-    error = _FIVE_POINT_ERROR_DEG if face.landmarks_px is None else _POSE_ERROR_DEG
+    error = _FIVE_POINT_ERROR_DEG if face.pose_from_points else _POSE_ERROR_DEG
     low, high = (
         vocabulary.view_of(max(abs(yaw) - error, 0.0)),
         vocabulary.view_of(abs(yaw) + error),

@@ -134,7 +134,7 @@ def _cost(
     own = face_height(face) ** 2
     seen = sum(_area(_common(box, other)) for other in others) / own
     cut = 1.0 - _area(_common(box, head)) / max(_area(head), 1.0)
-    return round(4 * seen) / 4 + (1.0 if cut > 0.1 else 0.0), round(cut, 2)
+    return round(8 * seen) / 8 + (1.0 if cut > 0.1 else 0.0), round(cut, 2)
 
 
 def _common(a: Sequence[float], b: Sequence[float]) -> Box:

@@ -180,8 +180,8 @@ def _tables(coverage: Coverage) -> list[Table]:
 def _variety(one: Variety) -> str:
     """`3 outfits, the most frequent in 9 of 14 photos`."""
     count, most = len(one.groups), one.groups[0]
-    noun = {"outfit": "outfit", "backdrop": "backdrop", "light": "direction of light"}[one.kind]
-    plural = noun.replace("direction", "directions") if one.kind == "light" else f"{noun}s"
+    noun = {"outfit": "outfit", "backdrop": "plain backdrop", "light": "kind of light"}[one.kind]
+    plural = noun.replace("kind", "kinds") if one.kind == "light" else f"{noun}s"
     return f"{count} {noun if count == 1 else plural}, the most frequent in {most} of {one.photos} photos"
 
 

@@ -107,11 +107,17 @@ def test_one_outfit_or_backdrop_in_most_photos_is_reported_with_its_count():
     assert [(v.kind, v.groups) for v in grid.variety] == [("outfit", (3, 3))]
 
 
-def test_light_from_one_side_only_is_reported():
-    alike = [Surroundings(None, None, "from the left")] * 8
+def test_light_that_never_changes_is_reported():
+    alike = [Surroundings(None, None, (0.1 * i, 0.0, 5.0, 1.0)) for i in range(8)]
     assert any("8 photos are lit alike" in a for a in coverage([], alike).advice)
-    assert coverage([], [*alike, Surroundings(None, None, "even")]).advice[-1:] != alike
-    assert not any("lit alike" in a for a in coverage([], [*alike, Surroundings(None, None, "even")]).advice)
+    other = Surroundings(None, None, (4.0, 0.0, 5.0, 1.0))
+    assert not any("lit alike" in a for a in coverage([], [*alike, other]).advice)
+
+
+def test_photos_whose_outfit_or_backdrop_is_not_sure_count_as_different_ones():
+    plain, crowd = Surroundings((20.0, 3.0, -15.0), (60.0, 0.0, 0.0)), Surroundings(None, None)
+    assert any("same backdrop" in a for a in coverage([], [plain] * 6 + [crowd] * 4).advice)
+    assert not any("same" in a for a in coverage([], [plain] * 5 + [crowd] * 5).advice)
 
 
 def looks(*people, count=4):

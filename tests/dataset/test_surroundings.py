@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 
 from portrait_lora.dataset.surroundings import (
+    Surroundings,
     backdrop_pixels,
     clothes_pixels,
     colour_groups,
+    group_sizes,
     light_of,
     surroundings_of,
 )
@@ -31,13 +33,40 @@ def test_large_pictures_are_sampled():
 
 
 @pytest.mark.parametrize(
-    ("left", "right", "word"),
-    [(120, 110, "even"), (160, 60, "from the left"), (50, 140, "from the right")],
+    ("change", "alike"),
+    [
+        ((0, 0, 0), True),
+        ((6, 6, 6), True),
+        ((-60, -60, -60), False),  # darker
+        ((30, 0, -40), False),  # warmer
+    ],
 )
-def test_the_side_of_the_light(left, right, word):
-    aligned = np.full((112, 112, 3), right, np.uint8)
-    aligned[:, :56] = left
-    assert light_of(aligned) == word
+def test_lights_that_are_alike_and_lights_that_are_not(change, alike):
+    face = np.full((112, 112, 3), (170, 130, 110), np.uint8)
+    other = np.clip(face.astype(int) + change, 0, 255).astype(np.uint8)
+    lights = [Surroundings(None, None, light_of(one)) for one in (face, other)]
+    (variety,) = group_sizes(lights)
+    assert variety.groups == ((2,) if alike else (1, 1))
+
+
+@pytest.mark.parametrize("part", [np.s_[:, :56], np.s_[:56]])
+def test_a_side_in_shadow_is_another_light(part):
+    face = np.full((112, 112, 3), (170, 130, 110), np.uint8)
+    shadowed = face.copy()
+    shadowed[part] //= 2
+    (variety,) = group_sizes([Surroundings(None, None, light_of(one)) for one in (face, shadowed)])
+    assert variety.groups == (1, 1)
+
+
+def test_a_crowd_or_two_different_sides_are_no_backdrop_with_a_colour():
+    face = made_up_face((480, 600), box_xyxy_px=(190.0, 132.0, 290.0, 262.0))
+    wall = np.full((600, 480, 3), (90, 120, 160), np.uint8)
+    assert surroundings_of(wall, face).backdrop_lab is not None
+    noise = np.random.default_rng(0).integers(0, 255, (600, 480, 3)).astype(np.uint8)
+    assert surroundings_of(noise, face).backdrop_lab is None
+    two = wall.copy()
+    two[:, 240:] = (150, 110, 100)
+    assert surroundings_of(two, face).backdrop_lab is None
 
 
 def test_colours_that_are_alike_form_groups():
