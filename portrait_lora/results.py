@@ -124,7 +124,8 @@ class CheckResult(StageResult):
 
 
 class PrepareResult(StageResult):
-    """Of stage prepare: `captions` are a few examples, `held_out` file names."""
+    """Of stage prepare: `captions` are a few examples, `held_out` file names; `advice` is
+    on the captions."""
 
     STAGE = "prepare"
 
@@ -132,6 +133,7 @@ class PrepareResult(StageResult):
     photos_for_training: int
     held_out: tuple[str, ...]
     captions: tuple[str, ...]
+    advice: str = ""
 
 
 class TrainingResult(StageResult):

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, cast, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, cast, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
@@ -147,6 +147,12 @@ class CurateConfig(Section):
     duplicate_embedding: Fraction = Field(
         default=0.6, description="same, for the cosine similarity of the two face embeddings"
     )
+
+
+CAPTION_ADVICE: Final = (
+    "Captions: of a photograph the built-in captioner says only what is sure. A model also describes clothes "
+    "and places: set dataset.captions.captioner to florence2 (about 0.5 GB), or write captions.csv yourself."
+)
 
 
 class CaptionConfig(Section):

@@ -71,7 +71,8 @@ def of_check(result: CheckResult) -> list[str]:
 def of_prepare(result: PrepareResult) -> list[str]:
     """For people."""
     first = f"{result.crops} crops of {result.photos_for_training} photos"
-    return [f"{first}; held out: {', '.join(result.held_out)}", f"  e.g. {result.captions[0]}"]
+    lines = [f"{first}; held out: {', '.join(result.held_out)}", f"  e.g. {result.captions[0]}"]
+    return [*lines, f"  {result.advice}"] if result.advice else lines
 
 
 def of_plan(plan: TrainingPlan) -> list[str]:

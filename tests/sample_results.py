@@ -49,7 +49,7 @@ CHECKED = CheckResult(
         appearance_spread=None,
     ),
 )
-PREPARED = PrepareResult(crops=6, photos_for_training=3, held_out=("b.png",), captions=("a", "b"))
+PREPARED = PrepareResult(crops=6, photos_for_training=3, held_out=("b.png",), captions=("a", "b"), advice="c")
 TRAINED = TrainingResult(
     base="mine",
     steps=6,

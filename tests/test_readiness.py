@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+import io
 import json
 import os
 from pathlib import Path
@@ -11,12 +12,14 @@ from pathlib import Path
 import pytest
 import typer
 
-from portrait_lora import cli, config
+from portrait_lora import cli, config, provenance
 from portrait_lora.commands import readiness
 from portrait_lora.families import catalog
 from portrait_lora.families.base_model import BaseModel
 from portrait_lora.likeness import open_likeness
 from portrait_lora.rights import consent
+from portrait_lora.settings import CAPTION_ADVICE
+from portrait_lora.tasks.propose import proposed_settings
 from tests.tasks.made_up import make_likeness, noise
 
 
@@ -145,6 +148,7 @@ def test_init_chooses_and_says_why(call: Command, tmp_path: Path) -> None:
     assert call("init", anna, *options, "--json") == 0
     summary = json.loads(call.out)
     assert [d["name"] for d in summary["downloads"]] == ["sd15", "auraface"]
+    assert CAPTION_ADVICE in summary["reasons"] and "captioner to florence2" in CAPTION_ADVICE
     assert "commercial=true" in summary["chosen"] and any("no GPU" in r for r in summary["reasons"])
     settings = config.load(anna / "likeness.yaml")
     assert (settings.base, settings.face_pack, settings.commercial) == ("sd15", "auraface", True)
@@ -157,6 +161,17 @@ def test_init_chooses_and_says_why(call: Command, tmp_path: Path) -> None:
     assert "downloads needed first:" in call.out and "sface: about" in call.out
     settings = config.load(ben / "likeness.yaml")
     assert (settings.base, settings.face_pack, settings.training.rank) == ("z-image", "sface", 32)
+
+
+def test_init_recommends_a_captioning_model_for_photographs_only(tmp_path: Path) -> None:
+    noise(1).save(tmp_path / "a.png")
+    assert CAPTION_ADVICE in proposed_settings(tmp_path, [])[1]
+    decided = ["dataset.captions.captioner=attributes"]
+    assert CAPTION_ADVICE not in proposed_settings(tmp_path, decided)[1]
+    buffer = io.BytesIO()
+    noise(1).save(buffer, "PNG")
+    (tmp_path / "a.png").write_bytes(provenance.studio_marked(buffer.getvalue()))
+    assert CAPTION_ADVICE not in proposed_settings(tmp_path, [])[1]
 
 
 def test_care_commands_answer_in_json(call: Command, tmp_path: Path) -> None:

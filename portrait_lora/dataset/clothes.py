@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from portrait_lora.dataset.colours import to_lab
 from portrait_lora.dataset.crop import face_height
+from portrait_lora.faces.shape import lean_deg
 from portrait_lora.records import Face, FloatArray, RGBImage
 
 _LIGHTNESS_WEIGHT: Final = 0.5
@@ -29,6 +30,8 @@ _MOST_SKIN: Final = 0.25
 _SKIN_AB: Final = 9.0
 _SKIN_CHROMA: Final = 8.0
 """Pixels this close to the cheek's a and b are skin (necklines, hands), if the cheek has a colour."""
+_MOST_LEAN_DEG: Final = 40.0
+"""Of the head; beyond, the chest is not below the chin in the picture."""
 _PART_PX: Final = 96
 
 
@@ -58,6 +61,8 @@ def chest_of(image_rgb: RGBImage, face: Face) -> Chest | None:
     height, width = image_rgb.shape[:2]
     top, bottom = y1 + _CHEST[0] * tall, min(float(height), y1 + _CHEST[1] * tall)
     left, right = max(0.0, middle - _CHEST[2] * tall), min(float(width), middle + _CHEST[2] * tall)
+    if abs(lean_deg(face.keypoints_px)) > _MOST_LEAN_DEG:
+        return None
     if bottom - top < _CHEST_LEAST * tall or right - left < 1.6 * _CHEST[2] * tall:
         return None
     lab = _small_lab(image_rgb[int(top) : int(bottom), int(left) : int(right)])

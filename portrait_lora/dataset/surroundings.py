@@ -17,7 +17,7 @@ from portrait_lora.records import Face, RGBImage, Variety
 ALIKE_LAB: Final = 12.0
 """Colours closer than this on average (CIE76 in Lab) count as the same outfit or backdrop."""
 _LIGHT_UNITS: Final = (0.4, 0.4, 8.0, 5.0)
-"""Of a difference in light: stops between left and right, and above and below, lightness and warmth (Lab b)."""
+"""Of a difference in light: stops between left and right, and above and below; lightness; warmth (Lab b)."""
 _LIGHT_ALIKE: Final = 1.3
 """Two photos of one session are 1.1 apart in the median (18 pairs by eye), the same photo twice 0.5."""
 _PLAIN_SPREAD: Final = (12.0, 6.0)

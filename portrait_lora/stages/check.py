@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from portrait_lora import manifest, provenance
@@ -16,6 +17,7 @@ from portrait_lora.results import (
     PhotoVerdict,
     RejectedPhoto,
 )
+from portrait_lora.settings import CAPTION_ADVICE
 from portrait_lora.stages.context import Context
 
 if TYPE_CHECKING:
@@ -138,9 +140,22 @@ def _examine(ctx: Context) -> tuple[list[PhotoReport], CuratedSet | TooFewPhotos
     try:
         limits = configured.curate_of(settings.curate, same_person_similarity=same)
         curated = curate.curate(reports, limits, fingerprints=fingerprints)
-        return reports, curated
+        return reports, _with_advice(ctx, curated)
     except curate.TooFewPhotos as few:
         return reports, few
+
+
+def _with_advice(ctx: Context, curated: CuratedSet) -> CuratedSet:
+    """The recommendation of a captioning model, where photographs would get the built-in captioner."""
+    if not built_in_captions(ctx):
+        return curated
+    coverage = curated.coverage
+    return replace(curated, coverage=replace(coverage, advice=(*coverage.advice, CAPTION_ADVICE)))
+
+
+def built_in_captions(ctx: Context) -> bool:
+    """Whether photographs are captioned by what the program itself sees."""
+    return not ctx.pack.synthetic and ctx.config.dataset.captions.captioner == "attributes"
 
 
 def _refuse_unknown_world(ctx: Context) -> None:

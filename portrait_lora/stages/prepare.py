@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from portrait_lora import manifest
 from portrait_lora.results import PrepareResult
+from portrait_lora.settings import CAPTION_ADVICE
 from portrait_lora.stages import check
 from portrait_lora.stages.context import Context, is_whole
 
@@ -60,4 +61,5 @@ def _prepare(ctx: Context) -> PrepareResult:
         photos_for_training=len(outcome.kept),
         held_out=tuple(r.photo.path.name for r in outcome.holdout),
         captions=tuple(sorted({c.caption for c in crops})[:3]),
+        advice=CAPTION_ADVICE if check.built_in_captions(ctx) else "",
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from portrait_lora import config, device, provenance
 from portrait_lora.families.choose import choose_base
 from portrait_lora.pictures.reader import list_photos
+from portrait_lora.settings import CAPTION_ADVICE
 from portrait_lora.stages.usual import usual_means
 
 
@@ -46,4 +47,6 @@ def proposed_settings(
     if "face_pack" not in named and not studio:
         proposed.append("face_pack=auraface")
         reasons.append("face pack auraface: commercial use allowed (no pose, no expression)")
+    if not studio and "dataset.captions.captioner" not in named:
+        reasons.append(CAPTION_ADVICE)
     return [p for p in proposed if p.partition("=")[0] not in named], reasons

@@ -3,10 +3,10 @@
 python -m scripts.evaluate.photograph_captions --photos DIR --pack DIR --out DIR [--list FILE]
 python -m scripts.evaluate.photograph_captions --judged CSV [CSV ...]
 
-The first form writes `words.csv` (file,word,true) and numbered contact sheets of the crops with their words into
---out, a folder outside the repository: photographs of people do not belong into it.  Look at the sheets, fill the
-column `true` with yes or no, and give the file to the second form.  The shot (close-up, headshot) is not asked
-for: it follows from the crop's own size.
+The first form writes `words.csv` (file,word,true) and numbered contact sheets of the crops with their words
+into --out, a folder outside the repository: photographs of people do not belong into it.  Look at the sheets,
+fill the column `true` with yes or no, and give the file to the second form.  The shot (close-up, headshot) is
+not asked for: it follows from the crop's own size.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def write(folder: Path, files: Sequence[Path], pack: str, out: Path) -> int:
 
 
 def judged_rows(files: Sequence[Path]) -> list[Row]:
-    """The share of true words with its interval, in all and by kind.  Raises ValueError for a word not judged."""
+    """The share of true words, in all and by kind.  Raises ValueError for a word that was not judged."""
     counts: Counter[tuple[str, bool]] = Counter()
     for file, line, row in _lines(files):
         if row["true"] not in ("yes", "no"):

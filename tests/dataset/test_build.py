@@ -13,13 +13,15 @@ from PIL import Image
 from portrait_lora import manifest, provenance
 from portrait_lora.dataset.build import build_dataset, dataset_inputs, load_dataset_folder
 from portrait_lora.dataset.caption import read_captions, write_captions
+from portrait_lora.dataset.coverage import coverage
 from portrait_lora.dataset.curate import curate
 from portrait_lora.dataset.photos import load_photo
 from portrait_lora.dataset.report import write_check_html
 from portrait_lora.errors import ArtifactError, InputError
-from portrait_lora.records import PhotoReport
+from portrait_lora.records import CuratedSet, PhotoReport
 
-from .made_up import SAME, draw, embedding, made_up_face, report
+from . import pictured
+from .made_up import SAME, FixedFinder, draw, embedding, made_up_face, report, save
 
 BIG = (420, 530)
 OPTIONS = {"size_px": 64, "trigger": "ohwx", "subject": "woman"}
@@ -305,3 +307,21 @@ def test_crops_and_held_out_photos_of_the_studio_stay_the_studios_and_no_others(
             file = tmp_path / "dataset" / part / row["file_name"]
             assert provenance.is_unmarked_picture(file) == (row["source"] == "photo_05.png")
     assert {r.photo.path.name for r in (*kept.kept, *kept.holdout)} > {"photo_05.png"}
+
+
+def test_photographs_get_crops_with_all_hair_and_masks_that_follow_it(tmp_path):
+    photo = tmp_path / "photos" / "a.png"
+    photo.parent.mkdir()
+    save(photo, pictured.photograph((150, 150, 150), (26, 36, 78), hair_px=40))
+    shot = PhotoReport(load_photo(photo)[0], pictured.face())
+    curated = CuratedSet((shot,), (), (), coverage([shot]), embedding(1), "made_up")
+    finder = FixedFinder(pictured.face(), size_px=pictured.SIZE)
+    names = {"size_px": 256, "trigger": "ohwx", "subject": "man"}
+    studio = build_dataset(curated, tmp_path / "studio", **names)
+    photographs = build_dataset(curated, tmp_path / "photographs", find_faces=finder.find, **names)
+    assert finder.calls == 1
+    assert len(studio) == len(photographs) == 2
+    for one, other in zip(studio, photographs, strict=True):
+        assert one.crop_xyxy_px[1] > 130 > other.crop_xyxy_px[1]  # the top-knot begins at row 120
+        assert one.mask_path and other.mask_path
+        assert one.mask_path.read_bytes() != other.mask_path.read_bytes()

@@ -94,7 +94,7 @@ def test_the_grids_and_the_groups_are_on_the_page(page):
     assert "Photos by view and expression" in text
     assert "Photos by view and tilt of the head" in text
     assert "looking up" in text
-    assert re.search(r"\d backdrops?, the most frequent in \d of 6 photos", text)
+    assert re.search(r"\d plain backdrops?, the most frequent in \d of \d photos", text)
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine: the page was not looked at")
