@@ -81,9 +81,9 @@ def write(folder: Path, files: Sequence[Path], pack: str, out: Path) -> int:
     tiles: list[tuple[str, RGBImage, Sequence[str]]] = []
     with progress("captioning photos", len(files)) as advance:
         for file in files:
-            found = words_of(file, analyzer)
-            if found is not None:
-                tiles.append((file.relative_to(folder).as_posix(), *found))
+            seen = words_of(file, analyzer)
+            if seen is not None:
+                tiles.append((file.relative_to(folder).as_posix(), *seen))
             advance(1)
     tiles = [tile for tile in tiles if tile[2]] + [tile for tile in tiles if not tile[2]]
     out.mkdir(parents=True, exist_ok=True)
