@@ -49,8 +49,9 @@ class Tools(Protocol):
 
 
 class Step(Protocol):
-    """One step.  `of_colour`: it maps colours and leaves every edge where it is, so that the person can only
-    become less recognisable by it, not another one; likeness is then measured to references of those colours.
+    """One step.  `of_colour`: it maps colours and leaves every edge where it is, or changes only what is
+    behind the person, who can thereby become less recognisable, but not another one; likeness is then
+    measured to references that went through the same step.
     """
 
     @property

@@ -10,8 +10,13 @@ from portrait_lora.finishing.step import Step
 @cache
 def by_name() -> dict[str, Step]:
     """Every step, by the name that looks use."""
+    from portrait_lora.finishing.steps import cutout, grade, layers
     from portrait_lora.finishing.steps import format as format_step
-    from portrait_lora.finishing.steps import grade, layers
 
-    known: tuple[Step, ...] = (grade.Grade(), format_step.FormatStep(), layers.Layers())
+    known: tuple[Step, ...] = (
+        cutout.Cutout(),
+        grade.Grade(),
+        format_step.FormatStep(),
+        layers.Layers(),
+    )
     return {step.name: step for step in known}
