@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -88,6 +89,7 @@ class SimilarityJudge:
         self._models, self._folder, self._seed = models, folder, seed
         self._pictures = models.held_out or (source,)
         self._known: dict[tuple[str, str], FloatArray] = {}
+        self._after: dict[str, tuple[Canvas, ...]] = {}
 
     def likeness(self, image_rgb: RGBImage, colours: Sequence[Planned]) -> float | None:
         """By embedder A; None without a face in the picture or in the references."""
@@ -106,20 +108,26 @@ class SimilarityJudge:
         """(N, D) of the references in which a face is found after those steps."""
         key = finder.embedder, manifest.digest([one.entry for one in colours])
         if key not in self._known:
-            faces = [
-                similarity.subject_face(finder.find(self._coloured(one, colours))) for one in self._pictures
-            ]
+            faces = [similarity.subject_face(finder.find(one.flat())) for one in self._coloured(colours)]
             rows = [face.embedding for face in faces if face is not None]
             self._known[key] = np.stack(rows) if rows else np.zeros((0, 0), np.float32)
         return self._known[key]
 
-    def _coloured(self, picture: RGBImage, colours: Sequence[Planned]) -> RGBImage:
-        canvas = Canvas.of(picture)
-        tools = PictureTools(self._models.finder, self._folder, self._seed, no_model)
-        for place, one in enumerate(colours):
-            tools.begin(place, "", canvas)
-            canvas = one.step.apply(canvas, one.settings, tools)
-        return canvas.flat()
+    def _coloured(self, colours: Sequence[Planned]) -> tuple[Canvas, ...]:
+        """The references after those steps; one that a step refuses is left out."""
+        if not colours:
+            return tuple(Canvas.of(one) for one in self._pictures)
+        key = manifest.digest([one.entry for one in colours])
+        if key not in self._after:
+            *earlier, last = colours
+            tools = PictureTools(self._models.finder, self._folder, self._seed, no_model)
+            tools.begin(len(earlier))
+            canvases: list[Canvas] = []
+            for before in self._coloured(earlier):
+                with contextlib.suppress(InputError):
+                    canvases.append(last.step.apply(before, last.settings, tools))
+            self._after[key] = tuple(canvases)
+        return self._after[key]
 
 
 def finish(

@@ -11,9 +11,14 @@ from PIL import Image
 
 from portrait_lora import provenance
 from portrait_lora.errors import ArtifactError, InputError
+from portrait_lora.faces.backends import open_analyzer
+from portrait_lora.faces.packs import resolve_pack
+from portrait_lora.finishing import look
+from portrait_lora.finishing.canvas import Canvas
 from portrait_lora.synthetic.identity import sample_people
 from portrait_lora.synthetic.taking import picture_of, plain_photo
 from portrait_lora.tasks import finish as finishing
+from tests.finishing import studio
 
 
 @pytest.fixture(scope="module")
@@ -80,3 +85,15 @@ def test_an_alpha_channel_stays(portrait: Path, tmp_path: Path) -> None:
 def test_an_empty_folder_has_nothing_to_finish(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nothing to finish"):
         finishing.finish(tmp_path, "noir", None, None, [])
+
+
+def test_a_reference_that_a_step_refuses_is_left_out(portrait: Path) -> None:
+    pack = resolve_pack("embedded")
+    picture = finishing.read_picture(portrait)[0].flat()
+    finder = open_analyzer(pack, "select")
+    models = finishing.Models(pack, finder, finder, (picture, np.full((64, 64, 3), 90, np.uint8)))
+    judge = finishing.SimilarityJudge(models, picture, Path(), 0)
+    cut = look.planned([{"cutout": {}}], "here")
+    flat = cut[0].step.apply(Canvas.of(picture), cut[0].settings, studio.tools()).flat()
+    assert judge.likeness(flat, cut) == pytest.approx(1.0, abs=1e-4)
+    assert judge.likeness(flat, ()) != pytest.approx(1.0, abs=1e-4)
