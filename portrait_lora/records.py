@@ -34,11 +34,16 @@ def readonly(array: FloatArray) -> FloatArray:
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """One picture file; `size_px` is (W, H) after EXIF orientation, (0, 0) when unreadable."""
+    """One picture file; `size_px` is (W, H) after EXIF orientation, (0, 0) when unreadable.
+
+    `taken_s` is the time of exposure by the camera's clock, in seconds since 1970; None if the file does not
+    state it.
+    """
 
     path: Path
     sha256: str
     size_px: tuple[int, int]
+    taken_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

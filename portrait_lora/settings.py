@@ -139,10 +139,11 @@ class CurateConfig(Section):
     few_photos: Positive = Field(default=10, description="with fewer usable photos, warn")
     max_photos: Positive = Field(default=40, description="with more, keep the subset with the best coverage")
     duplicate_frame: Fraction = Field(
-        default=0.98, description="correlation of two whole pictures from which they are duplicates"
+        default=0.9,
+        description="minimum correlation of two whole pictures, laid over each other, that are duplicates",
     )
     duplicate_face: Fraction = Field(
-        default=0.93, description="same, for the correlation of the two aligned faces"
+        default=0.988, description="same, for the correlation of the two faces, laid over each other"
     )
     duplicate_embedding: Fraction = Field(
         default=0.6, description="same, for the cosine similarity of the two face embeddings"

@@ -64,6 +64,11 @@ def expression_bin(face: Face | None) -> str:
     return face.expression if known and face is not None and face.expression else UNKNOWN
 
 
+def cell(face: Face | None) -> tuple[str, str]:
+    """The bins of yaw and of expression."""
+    return yaw_bin(face), expression_bin(face)
+
+
 def coverage(
     reports: Sequence[PhotoReport],
     surroundings: Sequence[Surroundings] = (),

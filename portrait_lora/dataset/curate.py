@@ -13,15 +13,18 @@ import numpy as np
 
 from portrait_lora import log
 from portrait_lora.dataset import coverage as cover
+from portrait_lora.dataset.better_copy import best_copy
 from portrait_lora.dataset.checks import move_face, unreadable
 from portrait_lora.dataset.duplicates import (
     Fingerprint,
     Fingerprints,
+    Limits,
+    Pairs,
+    compare_all,
     fingerprint_of,
-    linked,
-    same_picture,
-    sharper,
+    groups,
 )
+from portrait_lora.dataset.holdout import choose_holdout, holdout_count
 from portrait_lora.dataset.photos import UnreadablePhoto, load_photo
 from portrait_lora.dataset.subject import find_subject, unit_mean
 from portrait_lora.dataset.surroundings import colour_groups
@@ -29,6 +32,7 @@ from portrait_lora.errors import PhotosError
 from portrait_lora.records import CuratedSet, Finding, PhotoReport, RGBImage, readonly
 
 LOOK_SIDE_PX = 640
+_NAMED = 4
 Loader = Callable[[PhotoReport], RGBImage]
 
 
@@ -40,9 +44,14 @@ class CurateSettings:
     few_photos: int  # fewer usable photos give a warning
     max_photos: int  # above, the best covering subset is kept
     same_person_similarity: float  # the pack's threshold for two photos of one person
-    duplicate_frame: float  # correlation of the whole frames
-    duplicate_face: float  # correlation of the aligned faces
+    duplicate_frame: float  # correlation of the registered frames
+    duplicate_face: float  # correlation of the registered faces
     duplicate_embedding: float
+
+    @property
+    def duplicate_limits(self) -> Limits:
+        """The limits of near-duplicates."""
+        return Limits(self.duplicate_face, self.duplicate_frame, self.duplicate_embedding)
 
 
 class TooFewPhotos(PhotosError):
@@ -68,7 +77,7 @@ def curate(
     fingerprints: Fingerprints | None = None,
     load: Loader | None = None,
 ) -> CuratedSet:
-    """Add `near_duplicate`, `other_person` and `surplus` findings and split the remaining photos.
+    """Add `near_duplicate`, `burst`, `other_person` and `surplus` findings and split the remaining photos.
 
     `kept` (for training), `holdout` and `rejected` are disjoint and together are all of `reports`.
     Photos that are not in `fingerprints` are opened with `load`, which returns upright RGB pixels, any size;
@@ -76,7 +85,8 @@ def curate(
     """
     _one_embedder(reports)
     reports, seen = _fingerprint_all(reports, fingerprints or Fingerprints(), load or _load)
-    marked = _mark_duplicates(reports, seen, settings)
+    pairs = compare_all(seen)
+    marked = _mark_duplicates(reports, seen, pairs, settings)
     marked = _mark_others(marked, settings)
     usable = [i for i, r in enumerate(marked) if r.accepted]
     if len(usable) < settings.min_photos:
@@ -84,22 +94,33 @@ def curate(
     if len(usable) > settings.max_photos:
         marked = _mark_surplus(marked, seen, settings)
         usable = [i for i, r in enumerate(marked) if r.accepted]
+    marked = _mark_bursts(marked, pairs)
     if len(usable) < settings.few_photos:
         text = "only %d usable photos: this works, but likeness and measurements are better with %d or more"
         log.get(__name__).warning(text, len(usable), settings.few_photos)
-    return _split(marked, usable, seen, settings)
+    return _split(marked, usable, seen, pairs, settings)
 
 
 def _split(
     marked: list[PhotoReport],
     usable: list[int],
     fingerprints: list[Fingerprint | None],
+    pairs: Pairs,
     settings: CurateSettings,
 ) -> CuratedSet:
+    """Photos that are too alike stay on one side, also when what links them was itself rejected as a copy."""
     accepted = [marked[i] for i in usable]
-    limits = (settings.duplicate_frame, settings.duplicate_face, settings.duplicate_embedding)
-    close = linked([fingerprints[i] for i in usable], limits)
-    held = set(choose_holdout(accepted, holdout_count(len(accepted)), close))
+    place = {i: n for n, i in enumerate(usable)}
+    linked = groups(pair for pair, one in pairs.items() if one.linked(settings.duplicate_limits))
+    together = [[place[i] for i in group if i in place] for group in linked]
+    wanted = holdout_count(len(accepted))
+    held = set(choose_holdout(accepted, wanted, together))
+    if wanted and not held:
+        doubt = "the photos are too alike to hold one out for measuring: they are of one burst"
+        raise TooFewPhotos(marked, settings, doubt)
+    if len(held) < wanted:
+        text = "only %d of %d photos could be held out: the others are nearly alike, and stay together"
+        log.get(__name__).warning(text, len(held), wanted)
     faces = [r.face for r in accepted if r.face is not None]
     around = [fingerprint.surroundings for i in usable if (fingerprint := fingerprints[i]) is not None]
     return CuratedSet(
@@ -152,40 +173,47 @@ def with_finding(report: PhotoReport, finding: Finding) -> PhotoReport:
 
 
 def _mark_duplicates(
-    reports: list[PhotoReport], fingerprints: list[Fingerprint | None], settings: CurateSettings
+    reports: list[PhotoReport],
+    fingerprints: list[Fingerprint | None],
+    pairs: Pairs,
+    settings: CurateSettings,
 ) -> list[PhotoReport]:
-    """Keep the sharpest of each group of near-duplicates; the others' findings name it."""
-    limits = (settings.duplicate_frame, settings.duplicate_face, settings.duplicate_embedding)
-    kept: list[int] = []
-    beaten_by: dict[int, tuple[int, float]] = {}
-    for i, fingerprint in enumerate(fingerprints):
-        if fingerprint is None:
-            continue
-        winner = i
-        for j in list(kept):
-            other = fingerprints[j]
-            assert other is not None
-            likeness = same_picture(fingerprint, other, limits)
-            if likeness is None:
-                continue
-            better, worse = (winner, j) if sharper(fingerprints[winner], other) else (j, winner)
-            beaten_by[worse] = (better, likeness)
-            winner = better
-            if worse in kept:
-                kept.remove(worse)
-        if winner not in kept:
-            kept.append(winner)
+    """Keep the best of each group of near-duplicates; the others' findings name it."""
+    limits = settings.duplicate_limits
+    copies = {pair: one for pair, one in pairs.items() if one.near_duplicate(limits)}
     marked = list(reports)
-    for i, (_, likeness) in beaten_by.items():
-        best = i
-        while best in beaten_by:
-            best = beaten_by[best][0]
-        advice = (
-            f"Nearly the same picture as {reports[best].photo.path.name}, which is kept as the better one."
-        )
-        finding = Finding("near_duplicate", "reject", likeness, settings.duplicate_frame, advice)
-        marked[i] = with_finding(reports[i], finding)
+    for group in groups(copies):
+        known = [(i, fingerprint) for i in group if (fingerprint := fingerprints[i]) is not None]
+        best = known[best_copy([(fingerprint.photo, fingerprint.quality) for _, fingerprint in known])][0]
+        name = reports[best].photo.path.name
+        advice = f"Nearly the same picture as {name}, which is kept as the better one."
+        for i in group:
+            if i != best:
+                fit = max(one.fit for pair, one in copies.items() if i in pair)
+                finding = Finding("near_duplicate", "reject", fit, limits.face, advice)
+                marked[i] = with_finding(reports[i], finding)
     return marked
+
+
+def _mark_bursts(reports: list[PhotoReport], pairs: Pairs) -> list[PhotoReport]:
+    """`burst` for the usable photos of one moment, each naming the others."""
+    moments = {
+        pair: one for pair, one in pairs.items() if one.burst and all(reports[i].accepted for i in pair)
+    }
+    marked = list(reports)
+    for group in groups(moments):
+        for i in group:
+            others = sorted(reports[j].photo.path.name for j in group if j != i)
+            nearest = max((one for pair, one in moments.items() if i in pair), key=lambda one: one.alike)
+            as_of = "Taken in the same second as, and nearly like," if nearest.at_once else "Nearly like"
+            advice = f"{as_of} {_listed(others)}. One is enough; all stay on the same side of the holdout."
+            finding = Finding("burst", "warn", nearest.alike, nearest.burst_limit, advice)
+            marked[i] = with_finding(reports[i], finding)
+    return marked
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:_NAMED])}{' …' if len(names) > _NAMED else ''}"
 
 
 def _mark_others(reports: list[PhotoReport], settings: CurateSettings) -> list[PhotoReport]:
@@ -221,12 +249,12 @@ def _mark_surplus(
 
         def rank(i: int) -> tuple[int, int, float, str, int]:
             report = reports[i]
-            full = (*_cell(report), cover.pitch_bin(report.face))
+            full = (*cover.cell(report.face), cover.pitch_bin(report.face))
             return held[full], held[outfits[i],], -_sharpness(report), report.photo.sha256, i
 
         best = min((i for i in usable if i not in chosen), key=rank)
         chosen.add(best)
-        held[(*_cell(reports[best]), cover.pitch_bin(reports[best].face))] += 1
+        held[(*cover.cell(reports[best].face), cover.pitch_bin(reports[best].face))] += 1
         held[outfits[best],] += 1
     marked = list(reports)
     advice = "Nothing is wrong; there are enough of this view. Raise dataset.curate.max_photos to keep it."
@@ -254,59 +282,5 @@ def _outfits(usable: Sequence[int], fingerprints: Sequence[Fingerprint | None]) 
     return names
 
 
-def _cell(report: PhotoReport) -> tuple[str, str]:
-    return cover.yaw_bin(report.face), cover.expression_bin(report.face)
-
-
 def _sharpness(report: PhotoReport) -> float:
     return report.face.sharpness if report.face is not None else 0.0
-
-
-def holdout_count(accepted: int) -> int:
-    """2 of 5–9 accepted photos, 3 of 10–14, 4 of 15–20, 5 above; 1 below 5, 0 of fewer than 2."""
-    for limit, count in ((2, 0), (5, 1), (10, 2), (15, 3), (21, 4)):
-        if accepted < limit:
-            return count
-    return 5
-
-
-def choose_holdout(
-    accepted: Sequence[PhotoReport], count: int, linked: frozenset[int] = frozenset()
-) -> list[int]:
-    """Indices of the photos to hold out, spread over yaw bins and expressions.
-
-    The next photo comes from the view with the most photos relative to those already held out; the last photo
-    of a view is left for training if possible, and so are `linked` photos, which resemble another one too
-    closely.  Independent of order and names.
-    """
-    left, held = set(range(len(accepted))), []
-    while len(held) < min(count, len(accepted)):
-        yaws = Counter(_cell(accepted[i])[0] for i in left)
-        cells = Counter(_cell(accepted[i]) for i in left)
-        held_yaws = Counter(_cell(accepted[i])[0] for i in held)
-        held_expressions = Counter(_cell(accepted[i])[1] for i in held)
-
-        def rank(
-            i: int,
-            yaws: Counter[str] = yaws,
-            cells: Counter[tuple[str, str]] = cells,
-            held_yaws: Counter[str] = held_yaws,
-            held_expressions: Counter[str] = held_expressions,
-        ) -> tuple[bool, bool, float, int, int, str, int]:
-            yaw, expression = _cell(accepted[i])
-            plenty = yaws[yaw] / (1 + 2 * held_yaws[yaw])
-            digest = accepted[i].photo.sha256
-            return (
-                i in linked,
-                yaws[yaw] < 2,
-                -plenty,
-                held_expressions[expression],
-                -cells[yaw, expression],
-                digest,
-                i,
-            )
-
-        best = min(left, key=rank)
-        left.remove(best)
-        held.append(best)
-    return sorted(held)

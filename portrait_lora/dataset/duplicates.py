@@ -1,14 +1,14 @@
-"""Duplicate detection: copies, re-encodings, resized or softened versions, bursts.
+"""Duplicate detection: copies, re-encodings, crops, resized or softened versions; and photos of one burst.
 
 A copy that was cropped, squared, framed, mirrored or captured as a screenshot has another frame, and
-keypoints jitter between copies.  So the aligned faces are also registered (`overlay`): two different photos
-never match to the pixel.
+keypoints jitter between copies.  So the aligned faces are registered (`overlay`), and from there the whole
+frames: two different photos never match to the pixel, in both.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,46 +16,59 @@ from typing import Final
 import cv2
 import numpy as np
 
-from portrait_lora.dataset.overlay import Mask, aligned_luma, laid_over
+from portrait_lora.dataset.better_copy import CopyQuality, quality_of
+from portrait_lora.dataset.matching import Features, features_of, same_scene
+from portrait_lora.dataset.overlay import Frame, Mask, aligned_luma, frame_of, frames_fit, laid_over
 from portrait_lora.dataset.surroundings import Surroundings, surroundings_of
 from portrait_lora.faces.quality import aligned_crop
 from portrait_lora.records import Face, FloatArray, Photo, RGBImage
 
-FRAME_SIDE: Final = 48
 FACE_SIDE: Final = 40
-SHARPNESS_TIE: Final = 0.05
-"""Sharpness within this factor counts as equal; then the larger picture is better."""
 
-
-OTHER_EXPRESSION_FACE: Final = 0.997
-"""Correlation of the aligned faces from which pictures are duplicates although expressions differ."""
-
-
-OTHER_EMBEDDING_FIT: Final = 0.995
-"""Correlation of registered faces from which the embedder is overruled (grey copies)."""
-LINKED_FIT: Final = 0.975
-"""Different photos of studio people reach 0.968, copies 0.985 and more (docs/log.md)."""
-MIRRORED_FIT: Final = 0.99
-"""Faces are nearly symmetric: one turned to the left and one turned to the right fit to 0.981, mirrored."""
+TO_THE_PIXEL: Final = 0.995
+"""Correlation of registered faces from which pictures are duplicates although predicted expressions or the
+embedder deny it (grey copies), or the frames differ (another backdrop)."""
+LINKED_FIT: Final = 0.96
+"""Different photos of studio people reach 0.955, photographs 0.937, copies have 0.990 and more."""
+BURST_S: Final = 1.0
+BURST_FIT: Final = 0.80
+"""Correlation of faces or frames from which two photos of one second are nearly alike."""
+ALIKE_FIT: Final = 0.90
+ALIKE_FRAME: Final = 0.93
+"""Correlations of faces and of frames from which photos are nearly alike, as those of a burst, although their
+files do not say when they were taken: a studio head that turns by 4° has 0.98, by 10° 0.84 to 0.94."""
 SCREEN_FACE: Final = 0.90
+HALF_SCREEN_FACE: Final = 0.70
+HALF_SCREEN_EMBEDDING: Final = 0.65
 ROUGH_FACE: Final = 0.50
 """On photographs keypoints jitter: copies with equal frames were seen down to 0.55."""
 CLOSE_EMBEDDING: Final = 0.80
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """The minimum correlations of registered faces and of the frames around them, and the minimum cosine of
+    embeddings, of near-duplicates."""
+
+    face: float
+    frame: float
+    embedding: float
+
+
+@dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """A photo's fingerprint: normalised small pixels of the frame and of the aligned face."""
+    """A photo's fingerprint: small pixels of the frame and of the aligned face."""
 
     photo: Photo
-    frame: FloatArray  # (FRAME_SIDE²,) zero mean, unit norm
     face: FloatArray  # (FACE_SIDE²,) zero mean, unit norm
     aligned: FloatArray  # (overlay.SIDE, overlay.SIDE) luma of the aligned face
     inside: Mask  # of the same shape: what of it lies inside the picture
+    frame: Frame
+    features: Features
+    mirrored_features: Features
     embedding: FloatArray
     expression: str | None
-    sharpness: float
-    aspect: float
+    quality: CopyQuality
     surroundings: Surroundings
 
 
@@ -63,17 +76,17 @@ def fingerprint_of(photo: Photo, image_rgb: RGBImage, face: Face) -> Fingerprint
     """The fingerprint of a picture; `face` is in its pixels, `photo` has the full size."""
     crop = np.asarray(aligned_crop(image_rgb, face.keypoints_px, 112), dtype=np.uint8)
     aligned, inside = aligned_luma(image_rgb, face.keypoints_px)
-    width, height = photo.size_px
     return Fingerprint(
         photo=photo,
-        frame=_normalised(image_rgb, FRAME_SIDE),
         face=_normalised(crop, FACE_SIDE),
         aligned=aligned,
         inside=inside,
+        frame=frame_of(image_rgb, face.keypoints_px),
+        features=features_of(image_rgb),
+        mirrored_features=features_of(np.ascontiguousarray(image_rgb[:, ::-1])),
         embedding=face.embedding,
         expression=face.expression,
-        sharpness=face.sharpness,
-        aspect=width / max(height, 1),
+        quality=quality_of(photo, image_rgb, face),
         surroundings=surroundings_of(image_rgb, face, crop),
     )
 
@@ -101,59 +114,116 @@ def _normalised(image_rgb: RGBImage, side: int) -> FloatArray:
     return np.asarray(flat / max(float(np.linalg.norm(flat)), 1e-6), dtype=np.float32)
 
 
-def same_picture(a: Fingerprint, b: Fingerprint, limits: tuple[float, float, float]) -> float | None:
-    """The correlation of frames, or of registered faces, when `a` and `b` are near-duplicates, else None.
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """How alike two photos are: correlations 0..1 of the registered faces and of the frames around them."""
 
-    `limits` are the minimum correlation of frames (and of registered faces), of aligned faces, and the
-    minimum cosine of embeddings.
-    The same bytes are always duplicates; pictures with different expressions are not, unless the faces match
-    to the pixel, so that the predicted expressions must be wrong.
-    """
-    if a.photo.sha256 and a.photo.sha256 == b.photo.sha256:
-        return 1.0
-    frame, face = float(a.frame @ b.frame), float(a.face @ b.face)
+    fit: float
+    frame: float
+    embedding: float  # cosine
+    other_expression: bool
+    seconds: float | None  # between the two exposures, by their files
+
+    def near_duplicate(self, limits: Limits) -> bool:
+        """Whether both are copies of one picture."""
+        denied = self.other_expression or self.embedding < limits.embedding
+        least = max(limits.face, TO_THE_PIXEL) if denied else limits.face
+        return self.fit >= least and (self.frame >= limits.frame or self.fit >= TO_THE_PIXEL)
+
+    @property
+    def burst(self) -> bool:
+        """Whether both were taken in the same second and are nearly alike, or look as if."""
+        if self.at_once and self.alike >= BURST_FIT:
+            return True
+        return self.fit >= ALIKE_FIT and self.frame >= ALIKE_FRAME
+
+    @property
+    def at_once(self) -> bool:
+        """Whether the files say that both were taken in the same second."""
+        return self.seconds is not None and self.seconds <= BURST_S
+
+    @property
+    def alike(self) -> float:
+        """The larger correlation."""
+        return max(self.fit, self.frame)
+
+    @property
+    def burst_limit(self) -> float:
+        """The minimum of `alike` for a burst."""
+        return BURST_FIT if self.at_once else ALIKE_FIT
+
+    def linked(self, limits: Limits) -> bool:
+        """Whether the photos are too alike to stand on both sides of the holdout."""
+        return self.burst or self.near_duplicate(limits) or self.fit >= min(LINKED_FIT, limits.face)
+
+
+Pairs = Mapping[tuple[int, int], Likeness]
+"""The pairs of photos, by their indices, that are alike at all."""
+
+
+def compare_all(fingerprints: Sequence[Fingerprint | None]) -> Pairs:
+    """The likeness of every pair that is alike at all; the others are left out."""
+    known = [(i, fingerprint) for i, fingerprint in enumerate(fingerprints) if fingerprint is not None]
+    pairs = (((i, j), compare(a, b)) for (i, a), (j, b) in itertools.combinations(known, 2))
+    return {pair: likeness for pair, likeness in pairs if likeness is not None}
+
+
+def compare(a: Fingerprint, b: Fingerprint) -> Likeness | None:
+    """How alike two photos are; None when they are far apart.  The same bytes are always duplicates."""
+    cosine = float(a.embedding @ b.embedding)
     differs = None not in (a.expression, b.expression) and a.expression != b.expression
-    face_limit = max(limits[1], OTHER_EXPRESSION_FACE) if differs else limits[1]
-    alike = frame >= limits[0] and face >= face_limit and float(a.embedding @ b.embedding) >= limits[2]
-    if alike and abs(np.log(a.aspect / b.aspect)) < 0.05:
-        return frame
-    fit = resemblance(a, b)
-    least_fit = max(limits[0], OTHER_EXPRESSION_FACE if differs else 0.0)
-    least_fit = max(least_fit, OTHER_EMBEDDING_FIT if float(a.embedding @ b.embedding) < limits[2] else 0.0)
-    return fit if fit >= least_fit else None
-
-
-def resemblance(a: Fingerprint, b: Fingerprint) -> float:
-    """Correlation of the registered faces of two photos, 0..1, also mirrored; 0 when they are far apart."""
+    seconds = None
+    if a.photo.taken_s is not None and b.photo.taken_s is not None:
+        seconds = abs(a.photo.taken_s - b.photo.taken_s)
+    if a.photo.sha256 and a.photo.sha256 == b.photo.sha256:
+        return Likeness(1.0, 1.0, cosine, False, seconds)
     straight = float(a.face @ b.face)
-    mirrored = float(a.face @ b.face.reshape(FACE_SIDE, FACE_SIDE)[:, ::-1].ravel())
-    screened = max(straight, mirrored)
+    turned = float(a.face @ b.face.reshape(FACE_SIDE, FACE_SIDE)[:, ::-1].ravel())
     cut = not (a.inside.all() and b.inside.all())  # what lies outside spoils the rough correlation
-    close = (cut or screened >= ROUGH_FACE) and float(a.embedding @ b.embedding) >= CLOSE_EMBEDDING
-    if not (close or screened >= SCREEN_FACE):
-        return 0.0
-    fits = [0.0]
-    if cut or straight >= mirrored:
-        fits.append(laid_over(a.aligned, a.inside, b.aligned, b.inside))
-    if cut or mirrored > straight:
-        turned = laid_over(a.aligned, a.inside, b.aligned[:, ::-1], b.inside[:, ::-1])
-        fits.append(turned if turned >= MIRRORED_FIT else 0.0)
-    return max(fits)
+    at_once = seconds is not None and seconds <= BURST_S
+    look = at_once or _worth_a_look(max(straight, turned), cut, cosine)
+    found: list[Likeness] = []
+    for mirrored in (False, True):
+        move = same_scene(a.features, b.mirrored_features if mirrored else b.features)
+        likelier = turned > straight if mirrored else straight >= turned
+        if move is not None or (look and (cut or likelier)):
+            fit, frame = _laid_over(a, b, mirrored, move)
+            found.append(Likeness(fit, frame, cosine, differs, seconds))
+    return max(found, key=lambda one: one.fit, default=None)
 
 
-def linked(fingerprints: Sequence[Fingerprint | None], limits: tuple[float, float, float]) -> frozenset[int]:
-    """Indices of the photos that resemble another one too much to be split between training and holdout."""
-    pairs = itertools.combinations(
-        [(i, fingerprint) for i, fingerprint in enumerate(fingerprints) if fingerprint is not None], 2
+def _laid_over(
+    a: Fingerprint, b: Fingerprint, mirrored: bool, scene: FloatArray | None
+) -> tuple[float, float]:
+    """The correlations of the faces and of the frames; `scene` is the transform of the points of features."""
+    frame_b = b.frame.mirrored() if mirrored else b.frame
+    face_b, inside_b = (b.aligned[:, ::-1], b.inside[:, ::-1]) if mirrored else (b.aligned, b.inside)
+    if scene is None:
+        start = np.eye(3, dtype=np.float32)
+    else:
+        start = (
+            frame_b.to_face @ frame_b.of_points @ scene @ np.linalg.inv(a.frame.to_face @ a.frame.of_points)
+        )
+    fit, move = laid_over(a.aligned, a.inside, face_b, inside_b, np.asarray(start, dtype=np.float32))
+    if scene is None and fit == 0:
+        return 0.0, 0.0
+    return fit, frames_fit(
+        a.frame, frame_b, np.asarray(start if scene is not None else move, dtype=np.float32)
     )
-    close = min(LINKED_FIT, limits[0])
-    return frozenset(n for (i, a), (j, b) in pairs if resemblance(a, b) >= close for n in (i, j))
 
 
-def sharper(a: Fingerprint | None, b: Fingerprint | None) -> bool:
-    """Whether `a` is the one to keep: the sharper; then the larger; then the first by name."""
-    assert a is not None and b is not None
-    if abs(a.sharpness - b.sharpness) > SHARPNESS_TIE * max(a.sharpness, b.sharpness, 1e-6):
-        return a.sharpness > b.sharpness
-    area_a, area_b = a.photo.size_px[0] * a.photo.size_px[1], b.photo.size_px[0] * b.photo.size_px[1]
-    return area_a > area_b if area_a != area_b else a.photo.path.name < b.photo.path.name
+def _worth_a_look(screened: float, cut: bool, cosine: float) -> bool:
+    """Whether to register two faces: it costs a millisecond, and a set of 60 photos has 1,770 pairs."""
+    close = (cut or screened >= ROUGH_FACE) and cosine >= CLOSE_EMBEDDING
+    half = screened >= HALF_SCREEN_FACE and cosine >= HALF_SCREEN_EMBEDDING
+    return close or half or screened >= SCREEN_FACE
+
+
+def groups(pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
+    """The connected components of a graph, sorted; single photos are in none."""
+    member_of: dict[int, set[int]] = {}
+    for i, j in pairs:
+        merged = member_of.get(i, {i}) | member_of.get(j, {j})
+        for n in merged:
+            member_of[n] = merged
+    return [list(group) for group in sorted({tuple(sorted(group)) for group in member_of.values()})]

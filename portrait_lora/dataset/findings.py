@@ -40,6 +40,7 @@ NEEDS: Final[Mapping[str, str]] = {
     "cut_off": "a face detector",
     "extreme_pose": "five keypoints for turned and leaning heads; a head pose model for bowed ones",
     "near_duplicate": "a face embedder",
+    "burst": "a face embedder",
     "surplus": "a face embedder",
     "occluded": "a model for covered faces",
     "sunglasses": "five keypoints for dark lenses; a model for glasses to rule them out",

@@ -40,6 +40,7 @@ TITLES: Final = {
     "cut_off": "Cut off",
     "extreme_pose": "Extreme pose",
     "near_duplicate": "Near duplicate",
+    "burst": "One of a burst",
     "surplus": "Enough of these",
     "occluded": "Covered face",
     "sunglasses": "Sunglasses",
@@ -53,6 +54,7 @@ UNITS: Final = {
     "several_faces": "of the larger face",
     "other_person": "similarity",
     "near_duplicate": "correlation",
+    "burst": "correlation",
     "cut_off": "face sizes of room",
     "sunglasses": "of the cheeks' brightness",
     "occluded": "of the face covered",
@@ -64,6 +66,7 @@ _AT_MOST: Final = {
     "harsh_contrast",
     "extreme_pose",
     "near_duplicate",
+    "burst",
     "surplus",
     "occluded",
 }

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 from PIL import Image
 
@@ -33,7 +33,7 @@ class TooManyPixels(Exception):
 
 @contextmanager
 def decoded(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
-    """The picture of a HEIC file, with its EXIF orientation and colour profile.
+    """The picture of a HEIC file, with its EXIF orientation, time of exposure and colour profile.
 
     Raises NotInstalled, TooManyPixels, or ValueError when the worker cannot decode it.
     """
@@ -60,4 +60,7 @@ def _picture(head: dict[str, object], rest: bytes) -> Image.Image:
     if length:
         image.info["icc_profile"] = rest[:length]
     image.getexif()[heif_worker.ORIENTATION_TAG] = int(str(head["orientation"]))
+    times = cast(list[str], head["times"])
+    block = image.getexif().get_ifd(heif_worker.EXIF_IFD)
+    block |= {tag: text for tag, text in zip(heif_worker.TIME_TAGS, times, strict=True) if text}
     return image

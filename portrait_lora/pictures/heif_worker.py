@@ -2,7 +2,7 @@
 
 The wheels of pillow-heif bundle libheif and libde265 (LGPL) and x265 (GPL-2.0): they are loaded in this
 process only, which shares nothing with the rest but two pipes.  Answer: one line of JSON (size, mode,
-orientation, bytes of the colour profile), the profile, the pixels.
+orientation, time of exposure, bytes of the colour profile), the profile, the pixels.
 """
 
 import io
@@ -14,6 +14,8 @@ CPU_SECONDS = 60
 EXIT_NOT_INSTALLED = 3
 EXIT_TOO_MANY_PIXELS = 4
 ORIENTATION_TAG = 0x0112
+EXIF_IFD = 0x8769
+TIME_TAGS = (0x9003, 0x9291)  # DateTimeOriginal, SubSecTimeOriginal
 
 
 def limit() -> None:
@@ -25,6 +27,15 @@ def limit() -> None:
     for what, most in ((resource.RLIMIT_AS, MEMORY_BYTES), (resource.RLIMIT_CPU, CPU_SECONDS)):
         hard = resource.getrlimit(what)[1]
         resource.setrlimit(what, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+
+
+def times_of(exif) -> list[str]:
+    """The values of `TIME_TAGS`, as text; empty where the EXIF block does not state them."""
+    try:
+        block = exif.get_ifd(EXIF_IFD)
+    except Exception:  # a damaged block says nothing about the pixels
+        block = {}
+    return [str(block.get(tag, ""))[:40] for tag in TIME_TAGS]
 
 
 def main(max_pixels: int) -> int:
@@ -47,6 +58,7 @@ def main(max_pixels: int) -> int:
             "size": image.size,
             "mode": image.mode,
             "orientation": orientation if isinstance(orientation, int) else 1,
+            "times": times_of(image.getexif()),
             "profile": len(profile),
         }
         for part in (json.dumps(head).encode() + b"\n", profile, image.tobytes()):

@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import io
 import warnings
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from portrait_lora.errors import InputError
-from portrait_lora.pictures import formats, heif, jpeg
+from portrait_lora.pictures import formats, heif, heif_worker, jpeg
 from portrait_lora.pictures.pixels import is_adobe_rgb, to_srgb
 from portrait_lora.records import Photo, RGBImage
 
@@ -198,7 +199,7 @@ def _decode(
     rgb = to_srgb(image, target, adobe_rgb=is_adobe_rgb(image))
     if orientation in _UPRIGHT:
         rgb = rgb.transpose(_UPRIGHT[orientation])
-    return Photo(photo.path, photo.sha256, full), np.array(rgb, dtype=np.uint8)
+    return Photo(photo.path, photo.sha256, full, _taken_s(image)), np.array(rgb, dtype=np.uint8)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -208,3 +209,17 @@ def _orientation(image: Image.Image) -> int:
     except Exception:  # a damaged EXIF block says nothing about the pixels
         return 1
     return value if 1 <= value <= 8 else 1
+
+
+def _taken_s(image: Image.Image) -> float | None:
+    """The time of exposure in the EXIF block, with the fraction of a second if stated; None when absent or
+    invalid."""
+    try:
+        block = image.getexif().get_ifd(heif_worker.EXIF_IFD)
+        taken, subsecond = (str(block.get(tag, "")) for tag in heif_worker.TIME_TAGS)
+        moment = datetime.strptime(taken.strip("\0 "), "%Y:%m:%d %H:%M:%S")
+    except Exception:  # a damaged EXIF block says nothing about the pixels
+        return None
+    digits = subsecond.strip("\0 ")
+    fraction = float(f"0.{digits}") if digits.isascii() and digits.isdigit() else 0.0
+    return moment.replace(tzinfo=UTC).timestamp() + fraction

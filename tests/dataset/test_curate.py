@@ -1,5 +1,4 @@
 import logging
-from collections import Counter
 from dataclasses import replace
 
 import cv2
@@ -7,13 +6,13 @@ import numpy as np
 import pytest
 
 from portrait_lora.dataset.coverage import yaw_bin
-from portrait_lora.dataset.curate import TooFewPhotos, choose_holdout, curate, holdout_count
+from portrait_lora.dataset.curate import TooFewPhotos, curate
 from portrait_lora.dataset.duplicates import Fingerprints
 from portrait_lora.dataset.photos import load_photo
 from portrait_lora.errors import EXIT_PHOTOS
 from portrait_lora.records import Finding
 
-from .made_up import SAME, draw, embedding, report, save
+from .made_up import SAME, draw, embedding, made_up_face, report, save
 
 
 def reports(folder, count, **face):
@@ -50,11 +49,13 @@ def test_two_people_equally_often_ends_with_a_question(tmp_path):
 
 
 def test_of_near_duplicates_the_sharper_stays(tmp_path):
-    photos = reports(tmp_path, 6)
-    soft = cv2.GaussianBlur(draw(100), (0, 0), 1.0)
+    def soft(seed):
+        return cv2.GaussianBlur(draw(seed), (0, 0), 1.2)
+
+    photos = [report(tmp_path, 1, pixels=soft(101)), *(report(tmp_path, i) for i in (0, 2, 3, 4, 5))]
     copies = [
-        report(tmp_path, 30, pixels=soft, sharpness=150.0, embedding=photos[0].face.embedding),
-        report(tmp_path, 31, pixels=draw(101), sharpness=450.0, embedding=photos[1].face.embedding),
+        report(tmp_path, 30, pixels=soft(100), embedding=photos[1].face.embedding),
+        report(tmp_path, 31, pixels=draw(101), embedding=photos[0].face.embedding),
     ]
     curated = curate([*photos, *copies], SAME)
     assert codes(curated) == {"photo_30.png": ("near_duplicate",), "photo_01.png": ("near_duplicate",)}
@@ -65,11 +66,11 @@ def test_of_near_duplicates_the_sharper_stays(tmp_path):
 
 def test_a_chain_of_copies_leaves_one_and_names_it(tmp_path):
     photos = reports(tmp_path, 6)
-    for i, sharpness in ((40, 310.0), (41, 500.0), (42, 200.0)):
-        photos.append(report(tmp_path, i, pixels=draw(100), sharpness=sharpness, embedding=embedding(1, 0)))
+    for i in (40, 41, 42):
+        photos.append(report(tmp_path, i, pixels=draw(100), embedding=embedding(1, 0)))
     curated = curate(photos, SAME)
-    assert set(codes(curated)) == {"photo_00.png", "photo_40.png", "photo_42.png"}
-    assert all("photo_41.png" in r.findings[-1].advice for r in curated.rejected)
+    assert set(codes(curated)) == {"photo_40.png", "photo_41.png", "photo_42.png"}
+    assert all("photo_00.png" in r.findings[-1].advice for r in curated.rejected)
 
 
 def test_already_rejected_photos_stay_out_of_everything(tmp_path):
@@ -148,42 +149,64 @@ def test_embeddings_of_two_kinds_are_a_mistake(tmp_path):
         curate(photos, SAME)
 
 
-@pytest.mark.parametrize(
-    ("accepted", "held"), [(5, 2), (9, 2), (10, 3), (14, 3), (15, 4), (20, 4), (21, 5), (40, 5)]
-)
-def test_how_many_are_held_out(accepted, held):
-    assert holdout_count(accepted) == held
-
-
-def test_the_holdout_is_spread_and_leaves_every_view_to_training(tmp_path):
-    yaws = [0.0] * 6 + [-30.0] * 4 + [30.0] * 4 + [70.0]
-    words = ["neutral", "smiling", "laughing"] * 5
-    photos = [report(tmp_path, i, yaw=y, expression=words[i]) for i, y in enumerate(yaws)]
-    held = choose_holdout(photos, 4)
-    views = Counter(yaw_bin(photos[i].face) for i in held)
-    assert views == {"frontal": 2, "left three-quarter": 1, "right three-quarter": 1}
-    assert len({photos[i].face.expression for i in held}) >= 2
-    left = {yaw_bin(r.face) for i, r in enumerate(photos) if i not in held}
-    assert "right profile" in left
-
-
-def test_the_holdout_depends_on_neither_order_nor_names(tmp_path):
-    photos = reports(tmp_path, 12)
-    first = {photos[i].photo.sha256 for i in choose_holdout(photos, 3)}
-    renamed = [
-        replace(r, photo=replace(r.photo, path=tmp_path / f"z{99 - i}.png")) for i, r in enumerate(photos)
-    ][::-1]
-    assert {renamed[i].photo.sha256 for i in choose_holdout(renamed, 3)} == first
-
-
-def test_faces_without_pose_can_be_held_out_too(tmp_path):
-    photos = [report(tmp_path, i, pose_deg=None, expression=None) for i in range(6)]
-    assert len(choose_holdout(photos, 2)) == 2
-
-
 def test_curation_writes_nothing_beside_the_photos(tmp_path):
     photos = reports(tmp_path, 6)
     save(tmp_path / "unrelated.png", draw(9))
     before = {p.name: p.stat().st_mtime_ns for p in tmp_path.iterdir()}
     curate(photos, SAME)
     assert {p.name: p.stat().st_mtime_ns for p in tmp_path.iterdir()} == before
+
+
+def test_a_burst_is_a_remark_that_names_the_others_and_stays_on_one_side(tmp_path):
+    photos = reports(tmp_path, 10)
+    for i in (30, 31):
+        pixels = draw(100)
+        mouth = photos[0].face.keypoints_px[3:].astype(int)
+        cv2.line(pixels, tuple(map(int, mouth[0])), tuple(map(int, mouth[1])), (200, 160, 150), 2 * (i - 29))
+        photos.append(report(tmp_path, i, pixels=pixels, embedding=photos[0].face.embedding))
+    curated = curate(photos, SAME)
+    burst = {"photo_00.png", "photo_30.png", "photo_31.png"}
+    found = {
+        r.photo.path.name: f.advice
+        for r in (*curated.kept, *curated.holdout)
+        for f in r.findings
+        if (f.code, f.severity) == ("burst", "warn")
+    }
+    assert set(found) == burst
+    assert "photo_30.png, photo_31.png" in found["photo_00.png"]
+    assert {r.photo.path.name for r in curated.kept} >= burst
+
+
+def test_photos_of_one_second_stay_together_by_their_files(tmp_path):
+    """The head has turned: without the time of exposure the two are not alike enough."""
+    pixels, photos = draw(100), reports(tmp_path, 9)
+    lean = np.array([[1, 0, 0], [0.2, 1, 0]], np.float32)
+    turned = cv2.warpAffine(pixels, lean, pixels.shape[1::-1], borderMode=cv2.BORDER_REPLICATE)
+    photos.append(report(tmp_path, 30, pixels=turned))
+
+    def of_a_burst(seconds):
+        first, last = (
+            replace(r, photo=replace(r.photo, taken_s=t))
+            for r, t in zip((photos[0], photos[-1]), seconds, strict=True)
+        )
+        curated = curate([first, *photos[1:-1], last], SAME)
+        every = (*curated.kept, *curated.holdout)
+        return {r.photo.path.name for r in every for f in r.findings if f.code == "burst"}
+
+    assert of_a_burst((1000.0, 1000.4)) == {"photo_00.png", "photo_30.png"}
+    assert of_a_burst((1000.0, 1090.0)) == set()
+
+
+def test_photos_that_are_all_alike_cannot_be_held_out(tmp_path):
+    """Each differs from every other one in an eye or the mouth, in one second."""
+    first = made_up_face()
+    photos = []
+    for i in range(7):
+        pixels = draw(100)
+        for bit, (x, y) in enumerate(first.keypoints_px[[0, 1, 4]].astype(int)):
+            if i >> bit & 1:
+                cv2.ellipse(pixels, (int(x), int(y)), (9, 5), 0, 0, 360, (210, 165, 140), -1)
+        one = report(tmp_path, i, pixels=pixels, embedding=embedding(1, 0))
+        photos.append(replace(one, photo=replace(one.photo, taken_s=1000.0)))
+    with pytest.raises(TooFewPhotos, match="too alike to hold one out"):
+        curate(photos, SAME)

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from portrait_lora.dataset.duplicates import fingerprint_of, linked, same_picture, sharper
+from portrait_lora.dataset.duplicates import Likeness, compare, compare_all, fingerprint_of, groups
 from portrait_lora.records import Photo, readonly
 
 from .made_up import SAME, SIZE, draw, embedding, made_up_face
 
 TIGHT = (1.0, -80, -65, 0), (80, 110)  # how the picture lies in its frame, and the frame (W, H)
-LIMITS = (SAME.duplicate_frame, SAME.duplicate_face, SAME.duplicate_embedding)
+LIMITS = SAME.duplicate_limits
 
 
 def look(pixels, variation=0, sha="", name="a.png", sharpness=300.0, expression="neutral"):
@@ -22,6 +22,14 @@ def look(pixels, variation=0, sha="", name="a.png", sharpness=300.0, expression=
         size, embedding=embedding(1, variation, 0.3), sharpness=sharpness, expression=expression
     )
     return fingerprint_of(Photo(Path(name), sha, size), pixels, face)
+
+
+def copies(a, b, limits=LIMITS):
+    """Whether they are taken for copies of one picture, whichever comes first."""
+    there, back = compare(a, b), compare(b, a)
+    answers = {one is not None and one.near_duplicate(limits) for one in (there, back)}
+    assert len(answers) == 1
+    return answers.pop()
 
 
 def shifted(pixels):
@@ -47,26 +55,28 @@ def jpeg(pixels):
 )
 def test_copies_are_the_same_picture(change):
     original = draw(11)
-    assert same_picture(look(original), look(change(original), 1), LIMITS) is not None
+    assert copies(look(original), look(change(original), 1))
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_two_photos_of_one_pose_are_not(seed):
-    assert same_picture(look(draw(20 + seed)), look(draw(40 + seed), 1), LIMITS) is None
+    assert not copies(look(draw(20 + seed)), look(draw(40 + seed), 1))
 
 
 def test_the_same_bytes_always_are():
-    assert same_picture(look(draw(1), sha="x"), look(draw(2), sha="x"), LIMITS) == 1.0
+    assert copies(look(draw(1), sha="x"), look(draw(2), sha="x"))
 
 
-def test_another_expression_in_the_same_place_is_another_picture():
+def test_another_expression_in_the_same_frame_is_a_burst_and_no_copy():
+    """As from a tripod: everything but the mouth agrees."""
     neutral = draw(3)
     smile = neutral.copy()
     mouth = made_up_face().keypoints_px[3:]
     cv2.line(smile, tuple(int(v) for v in mouth[0]), tuple(int(v) for v in mouth[1]), (200, 160, 150), 2)
-    assert same_picture(look(neutral), look(smile, 1), LIMITS) is not None  # a burst
-    assert same_picture(look(neutral), look(smile, 1, expression="smiling"), LIMITS) is None
-    assert same_picture(look(neutral), look(jpeg(neutral), 1, expression="smiling"), LIMITS) is not None
+    pair = compare(look(neutral), look(smile, 1))
+    assert pair is not None and pair.burst and pair.frame > 0.99
+    assert not pair.near_duplicate(LIMITS)
+    assert copies(look(neutral), look(jpeg(neutral), 1, expression="smiling"))
 
 
 def placed(
@@ -107,9 +117,9 @@ def placed(
 def test_copies_with_another_frame_are_the_same_picture(copy):
     for seed in (11, 12):
         original = draw(seed)
-        assert same_picture(look(original), placed(original, variation=1, **copy), LIMITS) is not None
-        assert same_picture(placed(original, variation=1, **copy), look(original), LIMITS) is not None
-        assert same_picture(look(draw(seed + 20)), placed(original, variation=1, **copy), LIMITS) is None
+        assert copies(look(original), placed(original, variation=1, **copy))
+        assert copies(placed(original, variation=1, **copy), look(original))
+        assert not copies(look(draw(seed + 20)), placed(original, variation=1, **copy))
 
 
 def test_a_tight_picture_and_its_copy_with_a_border_are_the_same():
@@ -120,50 +130,65 @@ def test_a_tight_picture_and_its_copy_with_a_border_are_the_same():
         tight = placed(draw(seed), TIGHT[0], size=TIGHT[1], variation=1)
         bordered = placed(framed, variation=2)
         assert not tight.inside.all() and bordered.inside.all()
-        assert same_picture(tight, bordered, LIMITS) is not None
-        assert same_picture(bordered, tight, LIMITS) is not None
+        assert copies(tight, bordered)
+        assert copies(bordered, tight)
         other = placed(draw(seed + 20), TIGHT[0], size=TIGHT[1], variation=1)
-        assert same_picture(other, bordered, LIMITS) is None
+        assert not copies(other, bordered)
 
 
 def test_a_brighter_mirrored_copy_is_found_although_its_highlights_are_burnt_out():
     original = draw(11)
     bright = np.clip(original * 1.25, 0, 255).astype(np.uint8)
-    assert same_picture(look(original), placed(bright, mirror=True, variation=1), LIMITS) is not None
+    assert copies(look(original), placed(bright, mirror=True, variation=1))
 
 
 def test_a_stranger_to_the_embedder_must_fit_to_the_pixel():
     original = draw(11)
     stranger = replace(placed(original, (1.2, 0, 20, 0)), embedding=embedding(2))
-    assert same_picture(look(original), stranger, LIMITS) is not None  # a grey copy reads like this
-    noisy = np.clip(original + np.random.default_rng(0).normal(0, 25, original.shape), 0, 255).astype(
+    assert copies(look(original), stranger)  # a grey copy reads like this
+    noisy = np.clip(original + np.random.default_rng(0).normal(0, 15, original.shape), 0, 255).astype(
         np.uint8
     )
-    assert same_picture(look(original), placed(noisy, (1.2, 0, 20, 0)), LIMITS) is not None
+    assert copies(look(original), placed(noisy, (1.2, 0, 20, 0)))
     worse = replace(placed(noisy, (1.2, 0, 20, 0)), embedding=embedding(2))
-    assert same_picture(look(original), worse, LIMITS) is None
+    assert not copies(look(original), worse)
 
 
-def test_a_face_turned_the_other_way_is_no_mirrored_copy():
-    """Two photos of a symmetric face fit well when one is mirrored, but not to the pixel."""
-    original = draw(11)
-    noisy = np.clip(original + np.random.default_rng(0).normal(0, 25, original.shape), 0, 255).astype(
-        np.uint8
+def likeness(**changes):
+    return Likeness(
+        **{"fit": 0.0, "frame": 0.0, "embedding": 0.9, "other_expression": False, "seconds": None} | changes
     )
-    assert same_picture(look(original), placed(noisy, (1.2, 0, 20, 0)), LIMITS) is not None
-    assert same_picture(look(original), placed(noisy, (1.2, 0, 20, 0), mirror=True), LIMITS) is None
-    assert same_picture(look(original), placed(original, (1.2, 0, 20, 0), mirror=True), LIMITS) is not None
 
 
-def test_photos_that_resemble_each_other_too_closely_are_linked():
+def test_faces_must_agree_and_so_must_the_frames():
+    assert likeness(fit=0.99, frame=0.95).near_duplicate(LIMITS)
+    assert not likeness(fit=0.97, frame=0.999).near_duplicate(LIMITS)
+    assert not likeness(fit=0.99, frame=0.80).near_duplicate(LIMITS)
+    assert likeness(fit=0.996, frame=0.80).near_duplicate(LIMITS)  # cut out before another backdrop
+
+
+def test_what_the_expression_or_the_embedder_denies_must_fit_to_the_pixel():
+    for denied in ({"other_expression": True}, {"embedding": 0.5}):
+        assert not likeness(fit=0.99, frame=0.99, **denied).near_duplicate(LIMITS)
+        assert likeness(fit=0.996, frame=0.99, **denied).near_duplicate(LIMITS)
+
+
+def test_a_burst_is_of_one_second_or_looks_like_it():
+    assert likeness(fit=0.5, frame=0.85, seconds=0.4).burst
+    assert not likeness(fit=0.5, frame=0.7, seconds=0.4).burst  # the same second, but not alike
+    assert not likeness(fit=0.5, frame=0.85, seconds=3.0).burst
+    assert not likeness(fit=0.5, frame=0.85).burst
+    assert likeness(fit=0.93, frame=0.96).burst
+    assert likeness(fit=0.97, frame=0.5).linked(LIMITS) and not likeness(fit=0.97, frame=0.5).burst
+
+
+def test_groups_are_connected_components():
+    assert groups([(0, 3), (5, 6), (3, 4), (6, 5)]) == [[0, 3, 4], [5, 6]]
+    assert groups([(0, 1), (2, 3), (1, 2)]) == [[0, 1, 2, 3]]
+    assert groups([]) == []
+
+
+def test_only_pairs_that_are_alike_are_kept():
     original = draw(3)
-    smile = placed(jpeg(original), (1.15, 0, 10, 0), variation=1, expression="smiling")
-    looks = [look(draw(40)), look(original), None, smile, look(draw(41))]
-    assert linked(looks, LIMITS) == {1, 3}
-
-
-def test_the_sharper_then_the_larger_then_the_first_name_wins():
-    small = draw(1, (120, 150))
-    assert sharper(look(small, sharpness=400.0), look(draw(1), sharpness=300.0))
-    assert not sharper(look(small, sharpness=303.0), look(draw(1), sharpness=300.0))
-    assert sharper(look(small, name="a"), look(small, name="b"))
+    seen = [look(draw(40)), look(original), None, placed(jpeg(original), (1.15, 0, 10, 0), variation=1)]
+    assert set(compare_all(seen)) == {(1, 3)}

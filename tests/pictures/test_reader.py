@@ -172,3 +172,23 @@ def test_adobe_rgb_by_exif_alone_is_converted(tmp_path: Path) -> None:
     wide, plain = (load_photo(tmp_path / f"{n}.jpg")[1][8, 8].astype(int) for n in "as")
     assert np.abs(plain - (180, 120, 100)).max() <= 2
     assert np.abs(wide - (201, 120, 98)).max() <= 2  # by the matrices of both standards
+
+
+def _dated(path, taken, fraction=None, **options):
+    block = Image.Exif()
+    block.get_ifd(0x8769)[0x9003] = taken
+    if fraction is not None:
+        block.get_ifd(0x8769)[0x9291] = fraction
+    Image.new("RGB", (64, 48), (90, 120, 60)).save(path, exif=block, **options)
+    return load_photo(path, 32)[0].taken_s
+
+
+def test_the_time_of_exposure_is_read_with_its_fraction(tmp_path):
+    first = _dated(tmp_path / "a.jpg", "2026:07:01 10:20:30")
+    assert _dated(tmp_path / "b.jpg", "2026:07:01 10:20:31", "25") - first == pytest.approx(1.25)
+    assert _dated(tmp_path / "c.webp", "2026:07:01 10:20:30", "x") == first
+
+
+@pytest.mark.parametrize("taken", ["0000:00:00 00:00:00", "    :  :     :  :  ", "yesterday", ""])
+def test_a_time_of_exposure_that_is_none_is_unknown(tmp_path, taken):
+    assert _dated(tmp_path / "a.jpg", taken) is None
