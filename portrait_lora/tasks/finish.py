@@ -121,9 +121,9 @@ class SimilarityJudge:
         if key not in self._after:
             *earlier, last = colours
             tools = PictureTools(self._models.finder, self._folder, self._seed, no_model)
-            tools.begin(len(earlier))
             canvases: list[Canvas] = []
             for before in self._coloured(earlier):
+                tools.begin(len(earlier), "", before)
                 with contextlib.suppress(InputError):
                     canvases.append(last.step.apply(before, last.settings, tools))
             self._after[key] = tuple(canvases)
