@@ -16,6 +16,7 @@ from portrait_lora.commands import (
     finishing,
     journey,
     measure,
+    packs,
     portraits,
     setup,
     sharing,
@@ -64,6 +65,7 @@ for _group in (
     measure,
     dataset,
     care,
+    packs,
     verification,
     signing,
 ):

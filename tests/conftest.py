@@ -77,6 +77,15 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         config.stash[_WATCH].remove()
 
 
+@pytest.fixture(autouse=True)
+def remembered_tests(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Outcomes of face packs' sanity tests are not kept in the user's home."""
+    from portrait_lora.faces import first_use
+
+    home = tmp_path_factory.getbasetemp() / "tested-packs"
+    monkeypatch.setattr(first_use, "packs_home", lambda: home)
+
+
 @pytest.fixture
 def watch(pytestconfig: pytest.Config) -> silence.Watch:
     """The programs that have been watched since the tests began."""

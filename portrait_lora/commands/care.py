@@ -101,18 +101,24 @@ def gallery(
     ],
     as_json: JsonOpt = False,
 ) -> None:
-    """Build a face pack's impostor gallery: other people, against whom scores are read."""
+    """Build a face pack's gallery of other people, and derive the thresholds of both embedders.
+
+    Pictures without exactly one face, of somebody else, and people who are there twice are left out by name.
+    """
     need_folder(people, "such folder of people", "one subfolder of pictures per person")
     from portrait_lora.faces import resolve_pack
-    from portrait_lora.faces.impostors import make_gallery
+    from portrait_lora.tasks.gallery import lines_of, make_gallery
 
     resolved = resolve_pack(pack)
     if resolved.synthetic:
-        raise InputError("the embedded pack has its gallery already", where=pack)
-    persons, pictures = make_gallery(resolved, people)
-    summary = {"face_pack": resolved.name, "people": persons, "pictures_each": pictures}
-    line = f"{resolved.name}: {persons} people, {pictures} pictures each; the embeddings stay on this machine"
-    answer(summary, as_json, [line], "portrait-lora run LIKENESS_DIR")
+        raise InputError("a synthetic pack has its gallery already", where=pack)
+    made = make_gallery(resolved, people)
+    answer(
+        {"face_pack": resolved.name, **made.json_value()},
+        as_json,
+        lines_of(made),
+        "portrait-lora run LIKENESS_DIR",
+    )
 
 
 def doctor(

@@ -6,6 +6,7 @@ photos, which scatters less than a single cosine, so `mean_of_k` builds exactly 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, cast
@@ -67,25 +68,27 @@ def read_threshold(path: Path, *, pack_digest: str) -> Threshold:
     return threshold
 
 
-def mean_of_k(gallery: npt.NDArray[np.float32], k: int) -> Trials:
-    """Trials from a (P, K, D) gallery in which every person enrols with their first `k` pictures.
+def mean_of_k(gallery: Sequence[npt.NDArray[np.float32]] | npt.NDArray[np.float32], k: int) -> Trials:
+    """Trials from (K, D) embeddings per person, K of their own, who enrol with their first `k` pictures.
 
     Genuine trials: the person's remaining pictures.  Impostor trials: the remaining pictures of everyone
     else, so no picture is both reference and probe.  Trials that share a person are correlated: the
     effective number is between P * (P - 1) and the count.
     """
-    people = np.asarray(gallery, dtype=np.float64)
-    if people.ndim != 3 or people.shape[0] < 2 or not 1 <= k < people.shape[1]:
+    people = [np.asarray(rows, dtype=np.float64) for rows in gallery]
+    if k < 1 or len(people) < 2 or any(rows.ndim != 2 or len(rows) <= k for rows in people):
         raise InputError(
             "the gallery is too small",
-            got=people.shape,
+            got=f"{len(people)} people",
             needed=f"at least 2 people with {k + 1} pictures each",
         )
-    unit = people / np.maximum(np.linalg.norm(people, axis=-1, keepdims=True), 1e-12)
-    enrolled = unit[:, :k].mean(axis=1)  # (P, D): a mean of cosines is the cosine sum with the mean
-    scores = np.einsum("qkd,pd->pqk", unit[:, k:], enrolled)
-    same = np.eye(len(people), dtype=bool)
-    return Trials(scores[same].ravel(), scores[~same].ravel(), k)
+    unit = [rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12) for rows in people]
+    enrolled = np.stack([rows[:k].mean(axis=0) for rows in unit])  # a mean of cosines is the cosine with it
+    probes = np.concatenate([rows[k:] for rows in unit])
+    owner = np.repeat(np.arange(len(unit)), [len(rows) - k for rows in unit])
+    scores = probes @ enrolled.T
+    same = owner[:, None] == np.arange(len(unit))[None, :]
+    return Trials(scores[same], scores[~same], k)
 
 
 def threshold_at(false_match_rate: float, impostor_scores: npt.ArrayLike) -> float:

@@ -17,13 +17,13 @@ from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 from insightface.app import FaceAnalysis
 from insightface.model_zoo import model_zoo
 
 from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.faces import quality, shape
 from portrait_lora.faces.attributes import AttributeReader
+from portrait_lora.faces.embedder import Embedder, session_arguments
 from portrait_lora.faces.packs import PACK_FILE, FacePack, Role
 from portrait_lora.faces.pose import pose_of_points
 from portrait_lora.faces.segmenter import PartReader
@@ -59,16 +59,19 @@ class FaceAnalyzer:
         self.pack = pack
         self.embedder: Role = embedder
         self.embedder_id = pack.embedder_ids[embedder]
-        kwargs = _session_arguments(device, threads)
-        file = pack.embedder_select if embedder == "select" else pack.embedder_report
+        kwargs = session_arguments(device, threads)
+        file = pack.embedder(embedder)
+        stated = pack.stated(embedder)
+        self._stated = None if stated is None else Embedder(pack.path(file), stated, **kwargs)
         with _quiet():
             try:
-                routed = embedder == "select" and pack.align == "detector"
+                routed = embedder == "select" and pack.align == "detector" and stated is None
                 modules = _modules(pack, recognition=routed)
                 self._app = FaceAnalysis(name=str(pack.folder), allowed_modules=modules, **kwargs)
+                self._recogniser: Any = None
                 if routed:
-                    self._recogniser: Any = self._app.models.get("recognition")
-                else:
+                    self._recogniser = self._app.models.get("recognition")
+                elif stated is None:
                     self._recogniser = model_zoo.get_model(str(pack.path(file)), **kwargs)
             except Exception as error:  # onnxruntime and onnx raise many unrelated types
                 raise ArtifactError(
@@ -82,7 +85,8 @@ class FaceAnalyzer:
             self._attributes = AttributeReader(pack, model, kwargs) if model else None
             segmenter = pack.segmenter if embedder == "select" else None
             self._parts = PartReader(pack, segmenter, kwargs) if segmenter else None
-            self._recogniser.prepare(context)
+            if self._recogniser is not None:
+                self._recogniser.prepare(context)
 
     def _check_roles(self, file: str) -> None:
         """Check that insightface, which routes by graph, gave every file the role stated in pack.json."""
@@ -93,6 +97,12 @@ class FaceAnalyzer:
                 needed="a detector of the SCRFD layout",
                 remedy=f'For YuNet state "backend": "opencv" in {PACK_FILE}.',
             )
+        if self._stated is None:
+            self._check_recogniser(file)
+        if self.pack.landmarks is not None and _LANDMARKS not in self._app.models:
+            raise ArtifactError("not a 68-landmark model", where=self.pack.path(self.pack.landmarks))
+
+    def _check_recogniser(self, file: str) -> None:
         if getattr(self._recogniser, "taskname", None) != "recognition":
             raise ArtifactError("not an ArcFace model", where=self.pack.path(file))
         if Path(self._recogniser.model_file).name != file:
@@ -100,8 +110,6 @@ class FaceAnalyzer:
             raise ArtifactError(
                 "insightface chose a different embedder", where=self.pack.folder, got=got, needed=file
             )
-        if self.pack.landmarks is not None and _LANDMARKS not in self._app.models:
-            raise ArtifactError("not a 68-landmark model", where=self.pack.path(self.pack.landmarks))
 
     def find(self, image_rgb: RGBImage) -> list[Face]:
         """Every face, largest first."""
@@ -131,7 +139,10 @@ class FaceAnalyzer:
 
     def embed(self, image_rgb: RGBImage, keypoints_px: FloatArray) -> FloatArray:
         """Unit-norm (D,) embedding of the face at five given keypoints."""
-        return self._embed_aligned(quality.aligned_crop(_checked(image_rgb), np.asarray(keypoints_px)))
+        image, keypoints = _checked(image_rgb), np.asarray(keypoints_px)
+        if self._stated is not None:
+            return self._stated.embed(image, keypoints)
+        return self._embed_aligned(quality.aligned_crop(image, keypoints))
 
     def parts(self, image_rgb: RGBImage, face: Face) -> Parts | None:
         """Segmentation around a face; None from a pack without a segmenter, or with the "report" embedder."""
@@ -149,6 +160,14 @@ class FaceAnalyzer:
         with _quiet():
             vector = self._recogniser.get_feat(np.ascontiguousarray(aligned_rgb[..., ::-1])).flatten()
         return _unit(vector)
+
+    def _embedding(
+        self, image: RGBImage, keypoints: FloatArray, aligned: RGBImage, routed: Any
+    ) -> FloatArray:
+        """From insightface's own pass when it ran the embedder, else from the crop."""
+        if self._stated is not None:
+            return self._stated.embed(image, keypoints)
+        return self._embed_aligned(aligned) if routed is None else _unit(routed)
 
     def _face(self, image: RGBImage, raw: Any) -> Face:
         """Convert insightface's result into a record."""
@@ -169,7 +188,7 @@ class FaceAnalyzer:
             box_xyxy_px=(x0, y0, x1, y1),
             score=float(raw.det_score),
             keypoints_px=readonly(keypoints),
-            embedding=self._embed_aligned(aligned) if embedding is None else _unit(embedding),
+            embedding=self._embedding(image, keypoints, aligned, embedding),
             embedder_id=self.embedder_id,
             sharpness=quality.sharpness(aligned),
             brightness=quality.brightness(aligned),
@@ -206,17 +225,6 @@ def _modules(pack: FacePack, *, recognition: bool) -> list[str]:
 
 def _unit(vector: npt.NDArray[np.float32]) -> FloatArray:
     return readonly(vector / max(float(np.linalg.norm(vector)), 1e-12))
-
-
-def _session_arguments(device: str, threads: int) -> dict[str, Any]:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    providers = ["CPUExecutionProvider"]
-    if device == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-        providers.insert(0, "CUDAExecutionProvider")
-    return {"providers": providers, "sess_options": options}
 
 
 def _checked(image_rgb: RGBImage) -> RGBImage:

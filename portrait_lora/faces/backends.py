@@ -42,7 +42,20 @@ class Analyzer(Protocol):
 def open_analyzer(
     pack: FacePack, embedder: Role = "select", *, device: Literal["cpu", "cuda"] = "cpu"
 ) -> Analyzer:
-    """The analyzer of a pack.  Raises `ArtifactError` when its files cannot be loaded."""
+    """The analyzer of a pack, after its sanity test on first use.
+
+    Raises `ArtifactError` when its files cannot be loaded or the test fails.
+    """
+    from portrait_lora.faces import first_use
+
+    first_use.require(pack)
+    return open_untested(pack, embedder, device=device)
+
+
+def open_untested(
+    pack: FacePack, embedder: Role = "select", *, device: Literal["cpu", "cuda"] = "cpu"
+) -> Analyzer:
+    """The analyzer of a pack, without the sanity test.  Raises `ArtifactError` as `open_analyzer` does."""
     if pack.backend == "opencv":
         from portrait_lora.faces.opencv import OpenCvAnalyzer
 

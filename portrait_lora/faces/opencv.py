@@ -16,6 +16,7 @@ from insightface.model_zoo import model_zoo
 
 from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.faces import quality
+from portrait_lora.faces.embedder import Embedder
 from portrait_lora.faces.packs import PACK_FILE, FacePack, Role
 from portrait_lora.faces.pose import pose_of_points
 from portrait_lora.faces.refine import refined
@@ -37,7 +38,8 @@ class OpenCvAnalyzer:
         self.pack = pack
         self.embedder: Role = embedder
         self.embedder_id = pack.embedder_ids[embedder]
-        file = pack.embedder_select if embedder == "select" else pack.embedder_report
+        path, stated = pack.path(pack.embedder(embedder)), pack.stated(embedder)
+        self._stated = None if stated is None else Embedder(path, stated)
         side = (pack.det_size_px, pack.det_size_px)
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
         self._sface = pack.kinds.get(self.embedder_id) == "sface"
@@ -45,17 +47,18 @@ class OpenCvAnalyzer:
             detector = str(pack.path(pack.detector))
             self._detector = cv2.FaceDetectorYN.create(detector, "", side, pack.det_thresh, _NMS, _MOST_FACES)
             self._try_detector(side)
-            path = str(pack.path(file))
-            self._recogniser: Any = (
-                cv2.FaceRecognizerSF.create(path, "") if self._sface else model_zoo.get_model(path)
-            )
+            self._recogniser: Any = None
+            if self._sface:
+                self._recogniser = cv2.FaceRecognizerSF.create(str(path), "")
+            elif stated is None:
+                self._recogniser = model_zoo.get_model(str(path))
         except ArtifactError:
             raise
         except Exception as error:  # OpenCV, onnxruntime and onnx raise unrelated types
             raise ArtifactError("OpenCV cannot load the face pack", where=pack.folder, got=error) from error
-        if not self._sface:
+        if not self._sface and stated is None:
             if getattr(self._recogniser, "taskname", None) != "recognition":
-                raise ArtifactError("not an ArcFace model", where=pack.path(file))
+                raise ArtifactError("not an ArcFace model", where=path)
             self._recogniser.prepare(-1)
 
     def _try_detector(self, side_px: tuple[int, int]) -> None:
@@ -100,7 +103,10 @@ class OpenCvAnalyzer:
 
     def embed(self, image_rgb: RGBImage, keypoints_px: FloatArray) -> FloatArray:
         """Unit-norm (D,) embedding of the face at five given keypoints."""
-        return self._embed_aligned(quality.aligned_crop(image_rgb, np.asarray(keypoints_px)))
+        keypoints = np.asarray(keypoints_px)
+        if self._stated is not None:
+            return self._stated.embed(image_rgb, keypoints)
+        return self._embed_aligned(quality.aligned_crop(image_rgb, keypoints))
 
     def covered_face(self, image_rgb: RGBImage) -> None:
         """Always None: OpenCV's models do not detect covered faces."""
@@ -126,7 +132,7 @@ class OpenCvAnalyzer:
             box_xyxy_px=(float(x0), float(y0), float(x1), float(y1)),
             score=float(row[14]),
             keypoints_px=readonly(keypoints),
-            embedding=self._embed_aligned(aligned),
+            embedding=self._embed_aligned(aligned) if self._stated is None else self.embed(image, keypoints),
             embedder_id=self.embedder_id,
             sharpness=quality.sharpness(aligned),
             brightness=quality.brightness(aligned),

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, Literal, Self
 
 from portrait_lora.faces.catalog import Backend, Strangers
+from portrait_lora.faces.preprocessing import Preprocessing
 
 Role = Literal["select", "report"]
 Alignment = Literal["detector", "landmarks"]
@@ -74,6 +75,19 @@ class PartModel:
 
 
 @dataclass(frozen=True, slots=True)
+class Derived:
+    """A threshold that `gallery` derived, for the mean cosine to `references` photos, and its derivation."""
+
+    similarity: float
+    false_match_rate: float
+    references: int
+    people: int
+    impostor_comparisons: int
+    genuine_comparisons: int
+    genuine_accepted: float  # 0..1
+
+
+@dataclass(frozen=True, slots=True)
 class FacePack:
     """A verified pack.  `thresholds` maps an embedder id to the similarity that impostors reach at
     `false_match_rate`; a model that is None is missing (its findings are `not_checked`)."""
@@ -103,6 +117,9 @@ class FacePack:
     kinds: Mapping[str, str] = field(default_factory=dict)  # embedder id -> "sface"; ArcFace when not named
     calibrated: bool = True
     strangers: Mapping[str, Strangers] = field(default_factory=dict)  # embedder id -> published calibration
+    preprocessing: Mapping[str, Preprocessing] = field(default_factory=dict)  # embedder id -> as stated
+    derived: Mapping[str, Derived] = field(default_factory=dict)  # embedder id -> threshold of the gallery
+    accepted: str = ""
 
     @property
     def abilities(self) -> Mapping[str, bool]:
@@ -119,7 +136,7 @@ class FacePack:
                 or (self.attributes is not None and self.attributes.covered),
                 "hair and backdrop": self.segmenter is not None,
                 "other people": self.impostors is not None,
-                "calibrated threshold": self.calibrated,
+                "calibrated threshold": self.calibrated or self.embedder_ids["report"] in self.derived,
             }
         )
 
@@ -127,16 +144,29 @@ class FacePack:
         """Published impostor statistics of one of the two embedders."""
         return self.strangers.get(self.embedder_ids[role])
 
+    def stated(self, role: Role) -> Preprocessing | None:
+        """The stated preprocessing of one of the two embedders."""
+        return self.preprocessing.get(self.embedder_ids[role])
+
+    def embedder(self, role: Role) -> str:
+        """The file of one of the two embedders."""
+        return self.embedder_select if role == "select" else self.embedder_report
+
     def path(self, file: str) -> Path:
         """Path of a file of the pack."""
         return self.folder / file
 
     def threshold(self, role: Role = "report") -> float:
-        """The verification threshold of one of the two embedders."""
-        return self.thresholds[self.embedder_ids[role]]
+        """The verification threshold of one of the two embedders: derived from the gallery, else stated."""
+        embedder = self.embedder_ids[role]
+        own = self.derived.get(embedder)
+        return own.similarity if own else self.thresholds[embedder]
 
     def rate_at_threshold(self, role: Role = "report") -> float:
         """False-match rate at that threshold; NaN where it is not published."""
+        own = self.derived.get(self.embedder_ids[role])
+        if own:
+            return own.false_match_rate
         if self.calibrated:
             return self.false_match_rate
         published = self.published(role)

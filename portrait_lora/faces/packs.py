@@ -14,8 +14,18 @@ from typing import Any, Final
 
 from portrait_lora import log, manifest, strict_json
 from portrait_lora.errors import ArtifactError, InputError
+from portrait_lora.faces import pack_file
 from portrait_lora.faces.catalog import KNOWN, RESEARCH, Backend, KnownPack, Strangers, packs_home
-from portrait_lora.faces.pack import Alignment, AttributeModel, FacePack, LandmarkHead, PartModel, Role
+from portrait_lora.faces.pack import (
+    Alignment,
+    AttributeModel,
+    Derived,
+    FacePack,
+    LandmarkHead,
+    PartModel,
+    Role,
+)
+from portrait_lora.faces.preprocessing import Preprocessing
 
 __all__ = ["EMBEDDED", "AttributeModel", "FacePack", "LandmarkHead", "PartModel", "Role", "resolve_pack"]
 
@@ -38,10 +48,10 @@ def embedded_folder() -> Path:
     return Path(str(resources.files("portrait_lora"))) / "assets" / "face_pack"
 
 
-def resolve_pack(name_or_dir: str = EMBEDDED) -> FacePack:
+def resolve_pack(name_or_dir: str = EMBEDDED, *, quiet: bool = False) -> FacePack:
     """The embedded pack, an installed known one, or the one in a folder; every sha256 is checked here.
 
-    Raises InputError when this is not a pack or the working folder has an entry with its name, ArtifactError
+    `quiet` leaves out the word on research licences.  Raises InputError when this is not a pack or the working folder has an entry with its name, ArtifactError
     when its files are not those that it lists.
     """
     name = str(name_or_dir)
@@ -69,7 +79,7 @@ def resolve_pack(name_or_dir: str = EMBEDDED) -> FacePack:
     _refuse_one_judge(pack, raw)
     if known:
         _refuse_unknown_bytes(known, raw, folder, remedy)
-    if pack.commercial == "no":
+    if pack.commercial == "no" and not quiet:
         _log.warning("Face pack %s: %s.", pack.name, RESEARCH)
     return pack
 
@@ -243,7 +253,17 @@ def _backend(raw: Mapping[str, Any]) -> Backend:
 
 
 def _build(folder: Path, raw: Mapping[str, Any], remedy: str) -> FacePack:
-    """The typed record; a missing or malformed field is an ArtifactError."""
+    """The typed record; an unknown key, a missing or malformed field is an ArtifactError."""
+    wrong = pack_file.problem(raw)
+    if wrong is not None:
+        kind, got = wrong
+        raise ArtifactError(
+            f"{PACK_FILE} has {kind}",
+            where=folder / PACK_FILE,
+            got=got,
+            needed="the keys that `portrait-lora pack schema` prints",
+            remedy=remedy,
+        )
     try:
         models, ids = raw["models"], {role: str(raw["embedder_ids"][role]) for role in ("select", "report")}
         pack = FacePack(
@@ -272,6 +292,11 @@ def _build(folder: Path, raw: Mapping[str, Any], remedy: str) -> FacePack:
             kinds=MappingProxyType({str(k): str(v) for k, v in raw.get("kinds", {}).items()}),
             calibrated=bool(raw.get("calibrated", True)),
             strangers=MappingProxyType(_strangers(raw, ids.values())),
+            preprocessing=MappingProxyType(
+                {str(i): Preprocessing.from_json(v) for i, v in raw.get("preprocessing", {}).items()}
+            ),
+            derived=MappingProxyType({str(i): Derived(**v) for i, v in raw.get("derived", {}).items()}),
+            accepted=str(raw.get("accepted", "")),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ArtifactError(

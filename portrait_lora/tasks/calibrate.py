@@ -8,8 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from portrait_lora import likeness, log
 from portrait_lora.errors import InputError
 from portrait_lora.evaluation.similarity import embed_photos
@@ -21,7 +19,8 @@ from portrait_lora.evaluation.thresholds import (
     threshold_at,
     write_threshold,
 )
-from portrait_lora.faces import FaceAnalyzer, resolve_pack
+from portrait_lora.faces import resolve_pack
+from portrait_lora.faces.backends import Analyzer, open_analyzer
 from portrait_lora.records import FloatArray
 
 _log = log.get(__name__)
@@ -46,16 +45,16 @@ def calibrate(pack: str, people: Path, out: Path, *, references: int, false_matc
     `people` holds one folder per person with at least `references` + 1 photos each: so many to compare with,
     the rest are probes.  Raises `InputError` for too few people or comparisons, and for a rate outside 0..1.
     """
-    finder = FaceAnalyzer(resolve_pack(pack), "report")
-    gallery_PKD = _gallery(people, finder, references)
-    trials = mean_of_k(gallery_PKD, references)
+    finder = open_analyzer(resolve_pack(pack), "report")
+    gallery = _gallery(people, finder, references)
+    trials = mean_of_k(gallery, references)
     threshold = Threshold(
         threshold_at(false_match_rate, trials.impostor),
         false_match_rate,
         finder.embedder_id,
         finder.pack.digest,
         references,
-        len(gallery_PKD),
+        len(gallery),
         len(trials.impostor),
         people.name,
     )
@@ -63,8 +62,8 @@ def calibrate(pack: str, people: Path, out: Path, *, references: int, false_matc
     return Calibrated(threshold, tar_at_far(trials.genuine, trials.impostor, false_match_rate))
 
 
-def _gallery(folder: Path, finder: FaceAnalyzer, references: int) -> FloatArray:
-    """(P, K, D): as many photos of everybody as the person with the fewest has (above `references`)."""
+def _gallery(folder: Path, finder: Analyzer, references: int) -> list[FloatArray]:
+    """(K, D) per person with more than `references` photos of one face at least; K is their own."""
     people: list[FloatArray] = []
     for place in sorted(p for p in folder.iterdir() if p.is_dir()):
         faces, _ = embed_photos(likeness.photo_files(place), finder)
@@ -77,5 +76,4 @@ def _gallery(folder: Path, finder: FaceAnalyzer, references: int) -> FloatArray:
     if len(people) < 2:
         needed = f"at least 2 people with {references + 1} photos each"
         raise InputError("too few people to calibrate with", where=folder, got=len(people), needed=needed)
-    fewest = min(len(rows) for rows in people)
-    return np.stack([rows[:fewest] for rows in people])
+    return people

@@ -9,13 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from portrait_lora import manifest
 from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.faces import FaceAnalyzer, opencv, quality, resolve_pack
 from portrait_lora.faces.backends import open_analyzer
-from portrait_lora.faces.impostors import make_gallery
 from portrait_lora.faces.opencv import OpenCvAnalyzer
 from portrait_lora.faces.pack import FacePack
 from portrait_lora.faces.packs import embedded_folder
@@ -110,30 +108,6 @@ def test_wrong_arguments_and_wrong_graphs_are_errors(pack: FacePack, tmp_path: P
     (tmp_path / "det.onnx").write_bytes(b"no graph")
     with pytest.raises(ArtifactError, match="cannot load"):
         OpenCvAnalyzer(replace(pack, folder=tmp_path))
-
-
-def test_a_gallery_is_built_from_other_people(pack: FacePack, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(pack.folder, tmp_path / "pack"))
-    mine, people = resolve_pack(str(folder)), tmp_path / "people"
-    with pytest.raises(ArtifactError, match=r"portrait-lora gallery /\S+ --people"):
-        OpenCvAnalyzer(mine).impostor_embeddings()
-    for person in range(6):
-        (people / str(person)).mkdir(parents=True)
-        for i in range(3 if person else 1):  # the first has too few
-            seed = np.random.default_rng(10 * person + i)
-            picture = Image.fromarray(seed.integers(0, 255, (64, 64, 3), dtype=np.uint8))
-            picture.save(people / str(person) / f"{i}.png")
-        (people / str(person) / "note.txt").write_text("no picture")
-    assert make_gallery(mine, people) == (5, 3)
-    extended = resolve_pack(str(folder))
-    assert extended.abilities["other people"] and extended.digest != mine.digest
-    for role in ("select", "report"):
-        table = OpenCvAnalyzer(extended, role).impostor_embeddings()
-        assert table.shape == (5, 3, 16)
-        assert np.allclose(np.linalg.norm(table, axis=-1), 1, atol=1e-5)
-    shutil.rmtree(people / "5")
-    with pytest.raises(InputError, match="too few other people"):
-        make_gallery(extended, people)
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ class Finder:
 def people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Three people with two photos each, and one with a single photo."""
     monkeypatch.setattr(calibrate, "resolve_pack", lambda name: name)
-    monkeypatch.setattr(calibrate, "FaceAnalyzer", lambda pack, role: Finder())
+    monkeypatch.setattr(calibrate, "open_analyzer", lambda pack, role: Finder())
     for name, count, red in (("0", 2, 0), ("1", 2, 1), ("2", 2, 2), ("lonely", 1, 9)):
         (tmp_path / "people" / name).mkdir(parents=True)
         for k in range(count):
