@@ -51,8 +51,8 @@ def embedded_folder() -> Path:
 def resolve_pack(name_or_dir: str = EMBEDDED, *, quiet: bool = False) -> FacePack:
     """The embedded pack, an installed known one, or the one in a folder; every sha256 is checked here.
 
-    `quiet` leaves out the word on research licences.  Raises InputError when this is not a pack or the working folder has an entry with its name, ArtifactError
-    when its files are not those that it lists.
+    `quiet` leaves out the word on research licences.  Raises InputError when this is not a pack or the
+    working folder has an entry with its name, ArtifactError when its files are not those that it lists.
     """
     name = str(name_or_dir)
     known = KNOWN.get(name)

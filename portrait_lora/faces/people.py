@@ -28,11 +28,14 @@ _STRANGER_RATE: Final = 0.01
 pictures of 115 people (LFW) 2 were called so with both embedders, of 30 exchanged pictures 30."""
 _TWIN_SHARE: Final = 0.05
 _TWIN_DEVIATIONS: Final = 3.0
+_PICTURE_DEVIATIONS: Final = 2.0
 """Two folders that are more alike than the least alike twentieth of folders are within, and so many robust
 standard deviations above the others, show one person.  On LFW strangers' folders reached 0.45 and 0.60 with
 two embedders, that twentieth 0.58 and 0.51; only together are they sure.  The second condition keeps a
-network that finds everybody alike from finding twins."""
+network that finds everybody alike from finding twins, the third (for every picture) a folder of two people
+from being the twin of either: of 10 people split in two folders 10 were found."""
 
+ROLES: Final[tuple[Role, ...]] = ("select", "report")
 OpenRole = Callable[[Role], Analyzer]
 
 
@@ -169,11 +172,10 @@ def without_mistakes(people: People) -> People:
     Both embedders have to agree.  The limits come from the pictures themselves (medians, quantiles), so no
     threshold is needed, and a few wrong pictures do not move them.
     """
-    roles: tuple[Role, ...] = ("select", "report")
-    seen, left = list(people.seen), list(people.left_out)
+    # twins first: their pictures are no strangers, and would raise what strangers reach
+    seen, left = _without_twins(list(people.seen), list(people.left_out))
     while len({s.person for s in seen}) > 2:
-        now = People(tuple(seen), ())
-        worst = _worst(now, roles)
+        worst = _worst(People(tuple(seen), ()))
         if worst is None:
             break
         person = seen[worst].person
@@ -183,17 +185,22 @@ def without_mistakes(people: People) -> People:
         else:
             left.append(LeftOut(person, seen[worst].file, "shows another person than the rest of the folder"))
             del seen[worst]
-    for first, second in _twins(People(tuple(seen), ()), roles):
-        if any(s.person == first for s in seen):
-            left.append(LeftOut(second, "", f"the same person as {first}"))
-            seen = [s for s in seen if s.person != second]
+    seen, left = _without_twins(seen, left)
     return People(tuple(seen), tuple(left))
 
 
-def _worst(people: People, roles: Sequence[Role]) -> int | None:
+def _without_twins(seen: list[Seen], left: list[LeftOut]) -> tuple[list[Seen], list[LeftOut]]:
+    for first, second in _twins(People(tuple(seen), ())):
+        if any(s.person == first for s in seen):
+            left.append(LeftOut(second, "", f"the same person as {first}"))
+            seen = [s for s in seen if s.person != second]
+    return seen, left
+
+
+def _worst(people: People) -> int | None:
     """The picture farthest below what pictures of strangers reach, for every embedder; None without one."""
     labels = np.asarray(people.labels)
-    lacks = np.stack([_lack(people.table(role), labels) for role in roles]).min(axis=0)
+    lacks = np.stack([_lack(people.table(role), labels) for role in ROLES]).min(axis=0)
     worst = int(lacks.argmax())
     return worst if lacks[worst] > 0 else None
 
@@ -212,7 +219,7 @@ def _lack(table: FloatArray, labels: npt.NDArray[np.int64]) -> npt.NDArray[np.fl
     return float(np.quantile(np.concatenate(strangers), 1 - _STRANGER_RATE)) - own
 
 
-def _twins(people: People, roles: Sequence[Role]) -> list[tuple[str, str]]:
+def _twins(people: People) -> list[tuple[str, str]]:
     """Pairs of folders that show one person."""
     labels = np.asarray(people.labels)
     names = list(dict.fromkeys(s.person for s in people.seen))
@@ -221,14 +228,19 @@ def _twins(people: People, roles: Sequence[Role]) -> list[tuple[str, str]]:
     member = np.eye(len(names))[labels]
     counts = member.sum(axis=0)
     alike = np.ones((len(names), len(names)), dtype=bool)
-    for role in roles:
+    for role in ROLES:
         table = np.asarray(people.table(role), dtype=np.float64)
-        sums = member.T @ (table @ table.T) @ member
+        to_folder = table @ (table.T @ member)  # (N, P) sums of similarities
+        sums = member.T @ to_folder
         within = (np.diag(sums) - counts) / (counts * (counts - 1))
         between = sums / np.outer(counts, counts)
         others = between[np.triu_indices(len(names), 1)]
-        spread = 1.4826 * float(np.median(np.abs(others - np.median(others))))
-        far = float(np.median(others)) + _TWIN_DEVIATIONS * spread
-        alike &= between >= max(float(np.quantile(within, _TWIN_SHARE)), far)
+        centre = float(np.median(others))
+        spread = 1.4826 * float(np.median(np.abs(others - centre)))
+        least = max(float(np.quantile(within, _TWIN_SHARE)), centre + _TWIN_DEVIATIONS * spread)
+        # a folder of two people is half like the folder of either of them
+        worst = np.stack([(to_folder[labels == i] / counts).min(axis=0) for i in range(len(names))])
+        single = centre + _PICTURE_DEVIATIONS * spread
+        alike &= (between >= least) & (worst >= single) & (worst.T >= single)
     rows, columns = np.nonzero(np.triu(alike, 1))
     return [(names[i], names[j]) for i, j in zip(rows, columns, strict=True)]

@@ -16,12 +16,11 @@ from portrait_lora import log
 from portrait_lora.errors import ArtifactError
 from portrait_lora.faces.embedder import Embedder
 from portrait_lora.faces.pack import FacePack, Role
-from portrait_lora.faces.people import People, Seen
+from portrait_lora.faces.people import ROLES, People, Seen
 from portrait_lora.faces.preprocessing import Points, Preprocessing, same, scaled
 from portrait_lora.faces.separation import Advantage, Pairs, Separation
 from portrait_lora.records import FloatArray
 
-ROLES: Final[tuple[Role, ...]] = ("select", "report")
 LEAST_AUC: Final = 0.95
 """Refused when even the upper end of the AUC's interval is lower.  On LFW (40 people, two halves) right
 preprocessing gave 0.994 to 0.9996, a weak network 0.94 [0.92, 0.97], wrong preprocessing 0.61 to 0.69."""

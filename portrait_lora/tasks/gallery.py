@@ -18,14 +18,13 @@ from portrait_lora.evaluation.thresholds import SCORES_PER_FALSE_MATCH, mean_of_
 from portrait_lora.faces.backends import open_analyzer
 from portrait_lora.faces.impostors import write_gallery
 from portrait_lora.faces.pack import Derived, FacePack, Role
-from portrait_lora.faces.people import LeftOut, People, look_at_people, without_mistakes
+from portrait_lora.faces.people import ROLES, LeftOut, People, look_at_people, without_mistakes
 from portrait_lora.records import FloatArray
 
 MIN_PEOPLE: Final = 5
 MIN_PICTURES: Final = 2
 REFERENCES: Final = 3
 """Photos that a picture is compared with, as in `calibrate`; fewer where the people have fewer."""
-ROLES: Final[tuple[Role, ...]] = ("select", "report")
 
 
 @dataclass(frozen=True, slots=True)
