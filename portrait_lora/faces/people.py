@@ -241,6 +241,6 @@ def _twins(people: People) -> list[tuple[str, str]]:
         # a folder of two people is half like the folder of either of them
         worst = np.stack([(to_folder[labels == i] / counts).min(axis=0) for i in range(len(names))])
         single = centre + _PICTURE_DEVIATIONS * spread
-        alike &= (between >= least) & (worst >= single) & (worst.T >= single)
+        alike &= (between >= least) & (worst >= single) & (single <= worst.T)
     rows, columns = np.nonzero(np.triu(alike, 1))
     return [(names[i], names[j]) for i, j in zip(rows, columns, strict=True)]

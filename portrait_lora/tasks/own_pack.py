@@ -107,6 +107,8 @@ def make(folder: Path, plan: Plan) -> Report:
         raw = _described(plan, networks, backend, part)
         manifest.write_json_atomic(part / PACK_FILE, raw)
         pack = resolve_pack(str(part), quiet=True)
+        for role in ROLES:
+            open_untested(pack, role)  # the backend's own opinion of the files
         if plan.people is None:
             report = _quick(pack, plan.accept)
         else:

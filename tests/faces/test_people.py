@@ -10,7 +10,7 @@ import pytest
 
 from portrait_lora.errors import InputError
 from portrait_lora.faces.people import MAX_PICTURES, look_at_people, surroundings, without_mistakes
-from tests.faces.made_up_people import NO_FACE, TWO_FACES, MadeUp, write_people
+from tests.faces.made_up_people import NO_FACE, TWO_FACES, MadeUp, open_made_up, write_people
 
 
 def crowd(count: int, pictures: int = 4) -> dict[str, list[tuple[int, int]]]:
@@ -18,7 +18,7 @@ def crowd(count: int, pictures: int = 4) -> dict[str, list[tuple[int, int]]]:
 
 
 def reasons(folder: Path) -> dict[str, str]:
-    people = without_mistakes(look_at_people(folder, MadeUp))
+    people = without_mistakes(look_at_people(folder, open_made_up))
     return {f"{one.person}/{one.file}": one.reason for one in people.left_out}
 
 
@@ -37,7 +37,7 @@ def test_every_picture_that_is_not_used_has_its_reason(tmp_path: Path) -> None:
 
 def test_no_person_brings_more_pictures_than_that(tmp_path: Path) -> None:
     folder = write_people(tmp_path / "people", crowd(3, MAX_PICTURES + 2))
-    assert len(look_at_people(folder, MadeUp).seen) == 3 * MAX_PICTURES
+    assert len(look_at_people(folder, open_made_up).seen) == 3 * MAX_PICTURES
 
 
 def test_a_picture_of_somebody_else_is_found_and_the_others_stay(tmp_path: Path) -> None:
@@ -70,12 +70,12 @@ def test_an_embedder_that_finds_everybody_alike_finds_no_twins(
 
 def test_without_subfolders_there_are_no_people(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no people"):
-        look_at_people(tmp_path, MadeUp)
+        look_at_people(tmp_path, open_made_up)
 
 
 def test_people_can_be_taken_from_all_over_the_folder(tmp_path: Path) -> None:
     folder = write_people(tmp_path / "people", crowd(9))
-    names = {s.person for s in look_at_people(folder, MadeUp, most_people=3).seen}
+    names = {s.person for s in look_at_people(folder, open_made_up, most_people=3).seen}
     assert names == {"p00", "p03", "p06"}
 
 

@@ -68,7 +68,7 @@ def test_another_side_and_template_show_the_same_face(tmp_path: Path, side: int)
     other = Embedder(write_mean_colour(tmp_path / "b.onnx", side), Preprocessing.arcface(side, mean=0, std=1))
     assert float(small.embed(picture, EYES) @ other.embed(picture, EYES)) > 0.99999
     shifted = tuple((x, y - side / 4) for x, y in scaled(side))
-    moved = Embedder(tmp_path / "b.onnx", Preprocessing(side, "RGB", (0,) * 3, (1,) * 3, shifted))
+    moved = Embedder(tmp_path / "b.onnx", Preprocessing(side, "RGB", (0, 0, 0), (1, 1, 1), shifted))
     assert float(moved.embed(picture, EYES) @ other.embed(picture, EYES)) < 0.9999
 
 
