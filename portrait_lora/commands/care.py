@@ -112,11 +112,11 @@ def gallery(
     resolved = resolve_pack(pack)
     if resolved.synthetic:
         raise InputError("a synthetic pack has its gallery already", where=pack)
-    made = make_gallery(resolved, people)
+    result = make_gallery(resolved, people)
     answer(
-        {"face_pack": resolved.name, **made.json_value()},
+        {"face_pack": resolved.name, **result.json_value()},
         as_json,
-        lines_of(made),
+        lines_of(result),
         "portrait-lora run LIKENESS_DIR",
     )
 

@@ -28,7 +28,7 @@ REFERENCES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class GalleryResult:
     """The gallery's size, the thresholds by role (or why there is none), and who fell out."""
 
     people: int
@@ -41,7 +41,7 @@ class Made:
         return dict(asdict(self))
 
 
-def make_gallery(pack: FacePack, people: Path) -> Made:
+def make_gallery(pack: FacePack, people: Path) -> GalleryResult:
     """Embed the people below a folder with both embedders, derive both thresholds, store all in the pack.
 
     Raises `InputError` with fewer than five people with two usable pictures each.
@@ -62,7 +62,7 @@ def make_gallery(pack: FacePack, people: Path) -> Made:
     derived, reason = derive(pack, looked)
     ids = {pack.embedder_ids[role]: asdict(one) for role, one in derived.items()}
     write_gallery(pack, tables, ids)
-    return Made(len(tables["select"]), each, derived, reason, looked.left_out)
+    return GalleryResult(len(tables["select"]), each, derived, reason, looked.left_out)
 
 
 def pictures_each(counts: Sequence[int]) -> int:
@@ -119,18 +119,20 @@ def _first(left_out: Sequence[LeftOut], most: int = 3) -> str:
     return "left out: " + ("; ".join(one.sentence for one in left_out[:most]) or "nobody") + more
 
 
-def lines_of(made: Made) -> list[str]:
+def lines_of(result: GalleryResult) -> list[str]:
     """For people."""
-    lines = [f"{made.people} people, {made.pictures_each} pictures each; the embeddings stay on this machine"]
-    for role, one in made.derived.items():
+    lines = [
+        f"{result.people} people, {result.pictures_each} pictures each; the embeddings stay on this machine"
+    ]
+    for role, one in result.derived.items():
         lines.append(
             f"threshold of the {role} embedder {one.similarity:.4f} at a false-match rate of "
             f"{one.false_match_rate:g}, from {one.people} people and {one.impostor_comparisons} comparisons "
             f"of one picture with {one.references}; {one.genuine_accepted:.1%} of their own pictures reach it"
         )
-    if made.not_derived:
-        lines.append(f"no threshold derived: {made.not_derived}")
-    if made.left_out:
-        lines.append(f"{len(made.left_out)} left out:")
-        lines += [f"  {one.sentence}" for one in made.left_out]
+    if result.not_derived:
+        lines.append(f"no threshold derived: {result.not_derived}")
+    if result.left_out:
+        lines.append(f"{len(result.left_out)} left out:")
+        lines += [f"  {one.sentence}" for one in result.left_out]
     return lines

@@ -121,8 +121,8 @@ def make(folder: Path, plan: Plan) -> Report:
                 raise first_use.failed(folder, report.failures)
             raw["accepted"] = "; ".join(report.failures)
             manifest.write_json_atomic(part / PACK_FILE, raw)
-        made = resolve_pack(str(part))
-    first_use.write(made, first_use.Record(report.outcome, report.evidence, report.failures, plan.accept))
+        final = resolve_pack(str(part))
+    first_use.write(final, first_use.Record(report.outcome, report.evidence, report.failures, plan.accept))
     return report
 
 

@@ -31,11 +31,11 @@ def crowd(count: int, pictures: int) -> dict[str, list[tuple[int, int]]]:
 
 
 def test_both_thresholds_are_derived_and_stored_with_their_derivation(pack: FacePack, tmp_path: Path) -> None:
-    made = make_gallery(pack, write_people(tmp_path / "people", crowd(56, 5)))
-    assert (made.people, made.pictures_each, made.left_out) == (56, 5, ())
+    result = make_gallery(pack, write_people(tmp_path / "people", crowd(56, 5)))
+    assert (result.people, result.pictures_each, result.left_out) == (56, 5, ())
     stored = resolve_pack(str(pack.folder))
     for role in gallery.ROLES:
-        one = made.derived[role]
+        one = result.derived[role]
         people = [np.stack([vector(p, k, role) for k in range(5)]) for p in range(56)]
         trials = mean_of_k(people, 3)
         assert one.similarity == pytest.approx(threshold_at(1e-3, trials.impostor), abs=1e-4)
@@ -48,9 +48,9 @@ def test_both_thresholds_are_derived_and_stored_with_their_derivation(pack: Face
 
 
 def test_too_few_people_give_a_gallery_and_no_threshold(pack: FacePack, tmp_path: Path) -> None:
-    made = make_gallery(pack, write_people(tmp_path / "people", crowd(55, 5)))
-    assert made.derived == {} and "55 people make 2970 pairs" in made.not_derived
-    assert "56 people" in made.not_derived
+    result = make_gallery(pack, write_people(tmp_path / "people", crowd(55, 5)))
+    assert result.derived == {} and "55 people make 2970 pairs" in result.not_derived
+    assert "56 people" in result.not_derived
     stored = resolve_pack(str(pack.folder))
     assert stored.threshold("report") == pack.threshold("report") and stored.impostors
     with pytest.raises(InputError, match=r"4 people .*; left out: nobody"):
@@ -60,9 +60,9 @@ def test_too_few_people_give_a_gallery_and_no_threshold(pack: FacePack, tmp_path
 def test_one_person_with_few_pictures_does_not_decide_for_all(pack: FacePack, tmp_path: Path) -> None:
     own = crowd(60, 5)
     own["p000"] = own["p000"][:2]
-    made = make_gallery(pack, write_people(tmp_path / "people", own))
-    assert (made.people, made.pictures_each) == (59, 5)
-    assert made.derived["select"].people == 59
+    result = make_gallery(pack, write_people(tmp_path / "people", own))
+    assert (result.people, result.pictures_each) == (59, 5)
+    assert result.derived["select"].people == 59
 
 
 @pytest.mark.parametrize(
@@ -74,8 +74,8 @@ def test_the_number_of_pictures_that_keeps_most(counts: list[int], each: int) ->
 
 
 def test_people_with_two_pictures_are_compared_with_one(pack: FacePack, tmp_path: Path) -> None:
-    made = make_gallery(pack, write_people(tmp_path / "people", crowd(60, 2)))
-    assert made.derived["report"].references == 1
+    result = make_gallery(pack, write_people(tmp_path / "people", crowd(60, 2)))
+    assert result.derived["report"].references == 1
 
 
 def test_mistakes_in_the_folder_do_not_move_the_threshold(pack: FacePack, tmp_path: Path) -> None:

@@ -38,9 +38,9 @@ def crowd(tmp_path: Path, count: int) -> Path:
 
 
 def make(files: Path, out: Path, *options: object) -> int:
-    given = {"--name": "own", "--licence": "words", "--commercial": "unknown"}
-    given |= {"--detector": files / "det.onnx", "--select": files / "a.onnx", "--report": files / "b.onnx"}
-    return run("pack", "make", out, *(v for pair in given.items() for v in pair), *options)
+    basic = {"--name": "own", "--licence": "words", "--commercial": "unknown"}
+    basic |= {"--detector": files / "det.onnx", "--select": files / "a.onnx", "--report": files / "b.onnx"}
+    return run("pack", "make", out, *(v for pair in basic.items() for v in pair), *options)
 
 
 STATED = ("--select-threshold", 0.4, "--report-threshold", 0.5)
