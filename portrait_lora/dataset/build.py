@@ -12,6 +12,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import cv2
+import numpy as np
+
 from portrait_lora import log, manifest, provenance, strict_json
 from portrait_lora.dataset.caption import (
     AttributesCaptioner,
@@ -23,7 +26,7 @@ from portrait_lora.dataset.caption import (
 )
 from portrait_lora.dataset.crop import Framing, as_sizes, frame, head_mask, person_mask, render_crop, save_png
 from portrait_lora.dataset.person import head_extent, photograph_masks
-from portrait_lora.dataset.photograph_crop import FindFaces, frame_photograph, other_faces
+from portrait_lora.dataset.photograph_crop import FindFaces, frame_photograph, other_faces, subject_window
 from portrait_lora.dataset.photos import UnreadablePhoto, load_photo
 from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.records import CaptionedCrop, CuratedSet, Face, PhotoReport, RGBImage
@@ -60,9 +63,9 @@ def build_dataset(
     `captions_csv`, if it exists, takes precedence; missing crops are added to it, a renamed photo keeps its
     captions, and lines of removed photos stay, with a warning.  `captioner_id` is the captioner in the
     manifest.  With `find_faces` the pictures are photographs: their crops contain all hair and, where that is
-    possible, no other face (`photograph_crop`), and their masks follow the hair (`person`).  The originals
-    are only read.  Raises InputError for a malformed captions file, or a photo that was removed or changed
-    since it was checked.
+    possible, no other face (`photograph_crop`), their masks follow the hair (`person`), and what is held out
+    shows the subject alone or largest.  The originals are only read.  Raises InputError for a malformed
+    captions file, or a photo that was removed or changed since it was checked.
     """
     sizes = as_sizes(size_px)
     writer = captioner or AttributesCaptioner(trigger, subject)
@@ -90,7 +93,7 @@ def build_dataset(
             row["trigger"] = trigger
         _settle_captions(captions_csv, known, rows)
         _write_rows(part / "train", rows)
-        _write_rows(part / "holdout", [_write_holdout(part, r) for r in curated.holdout])
+        _write_rows(part / "holdout", [_write_holdout(part, r, find_faces) for r in curated.holdout])
         inputs |= dataset_inputs(curated, captions_csv, captioner_id=captioner_id, **shape)
     _warn_without_trigger(rows, trigger)
     return [_crop(folder, row) for row in rows]
@@ -219,12 +222,30 @@ def _pixels(report: PhotoReport, max_side_px: int | None = None) -> RGBImage:
     return pixels
 
 
-def _write_holdout(part: Path, report: PhotoReport) -> dict[str, Any]:
-    """The whole photo, upright, at most `HOLDOUT_SIDE_PX` on its longer side; its metadata row."""
+def _write_holdout(part: Path, report: PhotoReport, find_faces: FindFaces | None) -> dict[str, Any]:
+    """The photo, upright, at most `HOLDOUT_SIDE_PX` on its longer side; its metadata row.
+
+    Of a photograph only what surrounds the subject: the largest face in it is the one that is scored.
+    """
     name = crop_name(report, 0).replace("-1.png", ".png")
     studio = provenance.is_studio_picture(report.photo.path)
-    save_png(part / "holdout" / name, _pixels(report, HOLDOUT_SIDE_PX), studio=studio)
+    if find_faces is None or report.face is None:
+        pixels = _pixels(report, HOLDOUT_SIDE_PX)
+    else:
+        whole = _pixels(report)
+        others = other_faces(whole, report.face, find_faces)
+        x0, y0, x1, y1 = subject_window(report.photo.size_px, report.face, others)
+        pixels = _at_most(whole[y0:y1, x0:x1], HOLDOUT_SIDE_PX)
+    save_png(part / "holdout" / name, pixels, studio=studio)
     return {"file_name": name, "source": report.photo.path.name, "source_sha256": report.photo.sha256}
+
+
+def _at_most(pixels: RGBImage, side_px: int) -> RGBImage:
+    scale = side_px / max(pixels.shape[:2])
+    if scale >= 1:
+        return pixels
+    size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
 def _write_rows(folder: Path, rows: Iterable[dict[str, Any]]) -> None:

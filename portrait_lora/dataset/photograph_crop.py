@@ -44,6 +44,11 @@ _TIGHTER: Final = (1.0, 0.9, 0.8)
 _ASIDE: Final = (0.0, -0.08, 0.08, -0.16, 0.16)
 """Sizes and shifts (in crop widths) tried to keep another face out."""
 _DIFFERENT: Final = 0.04
+_WINDOW: Final = (2.2, 1.7, 2.2, 2.7)
+"""Left, above, right and below the middle of the face, in face heights."""
+_NARROWER: Final = (1.0, 0.85, 0.7, 0.6, 0.5, 0.42)
+_RIVAL: Final = 0.8
+"""Another face from this share of the subject's height might be taken for the larger one."""
 
 
 def other_faces(image_rgb: RGBImage, face: Face, find: FindFaces) -> list[Box]:
@@ -58,6 +63,37 @@ def other_faces(image_rgb: RGBImage, face: Face, find: FindFaces) -> list[Box]:
 
 def _scaled(box: Box, by: float) -> Box:
     return box[0] * by, box[1] * by, box[2] * by, box[3] * by
+
+
+def subject_window(
+    photo_size_px: tuple[int, int], face: Face, others_xyxy_px: Sequence[Box] = ()
+) -> tuple[int, int, int, int]:
+    """Head and shoulders with their surroundings, in which the subject's face is the largest.
+
+    Whoever looks at such a picture (another detector, a page, a person) sees whose it is.  Narrowed as far as
+    other faces of the same size or larger ask for.
+    """
+    (width, height), size = photo_size_px, face_height(face)
+    x0, y0, x1, y1 = face.box_xyxy_px
+    middle = ((x0 + x1) / 2, (y0 + y1) / 2)
+    rivals = [box for box in others_xyxy_px if box[3] - box[1] >= _RIVAL * size]
+    window = (0, 0, width, height)
+    for narrower in _NARROWER:
+        left, top, right, bottom = (narrower * size * room for room in _WINDOW)
+        window = (
+            max(0, round(middle[0] - left)),
+            max(0, round(middle[1] - top)),
+            min(width, round(middle[0] + right)),
+            min(height, round(middle[1] + bottom)),
+        )
+        if not any(_centre_inside(box, window) for box in rivals):
+            break
+    return window
+
+
+def _centre_inside(box: Box, window: tuple[int, int, int, int]) -> bool:
+    x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    return window[0] < x < window[2] and window[1] < y < window[3]
 
 
 def frame_photograph(
