@@ -118,8 +118,8 @@ class CheckConfig(Section):
     max_contrast_stops: float = Field(
         default=3.75, gt=0, description="maximum contrast between the lit and the shadowed side of the face"
     )
-    min_eye_brightness: float = Field(
-        default=0.6, ge=0, description="minimum ratio of eye luma to cheek luma; dark lenses fall below"
+    max_lens_evidence: float = Field(
+        default=0.0, description="maximum evidence of dark lenses before the eyes, about -9 to 7"
     )
     max_covered_share: Fraction = Field(
         default=0.17, description="maximum fraction of the face hidden by a hand, a mask or a cup"

@@ -15,11 +15,11 @@ import numpy as np
 
 from portrait_lora.dataset.light import chroma, contrast_stops
 from portrait_lora.dataset.second_look import roll_deg
+from portrait_lora.faces.lenses import SURELY_NONE, lens_evidence
 from portrait_lora.faces.quality import (
     aligned_crop,
     blur_limit_px,
     blur_px,
-    eye_brightness,
     source_px_per_aligned_px,
 )
 from portrait_lora.records import Face, Finding, Photo, RGBImage, Severity
@@ -43,7 +43,7 @@ NEEDS: Final[Mapping[str, str]] = {
     "burst": "a face embedder",
     "surplus": "a face embedder",
     "occluded": "a model for covered faces",
-    "sunglasses": "five keypoints for dark lenses; a model for glasses to rule them out",
+    "sunglasses": "five keypoints",
 }
 """Every finding code, and what it needs; codes never change their meaning."""
 
@@ -74,7 +74,7 @@ class CheckSettings:
     max_pitch_deg: float
     max_roll_deg: float
     max_contrast_stops: float  # `light.contrast_stops`: 2.5 in split lighting, 5 with a side in black
-    min_eye_brightness: float  # `faces.quality.eye_brightness`: dark lenses are below
+    max_lens_evidence: float  # `faces.lenses.lens_evidence`: dark lenses are above
     max_covered_share: float  # of the face between brows and chin
     max_megapixels: float  # larger pictures are refused unread
 
@@ -105,7 +105,7 @@ def of_face(
         yield from _monochrome(view, view_face, settings)
     yield from _cut_off(photo, face, settings)
     yield from _extreme_pose(face, settings)
-    yield from _sunglasses(aligned, face, settings)
+    yield from _sunglasses(aligned, face, settings, small=bool(small))
     if hidden:
         yield not_checked("occluded", "The face is too dark to see what covers it.")
     else:
@@ -252,13 +252,13 @@ SUNGLASSES_MAX_YAW_DEG: Final = 40.0
 """Beyond this yaw the aligned crop no longer has the eyes at the expected place."""
 
 
-def _sunglasses(aligned: RGBImage, face: Face, settings: CheckSettings) -> Iterator[Finding]:
-    """Dark eyes reject; bright ones prove nothing, as lenses let light through or shift the keypoints, unless
-    a model for glasses predicts none."""
+def _sunglasses(aligned: RGBImage, face: Face, settings: CheckSettings, *, small: bool) -> Iterator[Finding]:
+    """Clear evidence of dark lenses rejects; short of that, only a model for glasses may rule them out."""
     yaw = face.pose_deg[1] if face.pose_deg is not None else 0.0
-    measured = eye_brightness(aligned, yaw)
-    if abs(yaw) <= SUNGLASSES_MAX_YAW_DEG and measured < settings.min_eye_brightness:
-        advice = "The eyes are dark, as behind sunglasses. Use a photo that shows the eyes."
-        yield Finding("sunglasses", "reject", measured, settings.min_eye_brightness, advice)
-    elif face.glasses != NO_GLASSES:
-        yield not_checked("sunglasses", "No dark lenses were seen, but this face pack cannot rule them out.")
+    judged = abs(yaw) <= SUNGLASSES_MAX_YAW_DEG and not small
+    measured = lens_evidence(aligned) if judged else None
+    if measured is not None and measured > settings.max_lens_evidence:
+        advice = "The eyes are behind dark lenses. Use a photo that shows the eyes."
+        yield Finding("sunglasses", "reject", measured, settings.max_lens_evidence, advice)
+    elif face.glasses != NO_GLASSES and (measured is None or measured > SURELY_NONE):
+        yield not_checked("sunglasses", "It cannot be told whether the eyes are behind dark lenses.")

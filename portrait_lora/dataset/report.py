@@ -56,7 +56,7 @@ UNITS: Final = {
     "near_duplicate": "correlation",
     "burst": "correlation",
     "cut_off": "face sizes of room",
-    "sunglasses": "of the cheeks' brightness",
+    "sunglasses": "of evidence",
     "occluded": "of the face covered",
 }
 _AT_MOST: Final = {
@@ -69,6 +69,7 @@ _AT_MOST: Final = {
     "burst",
     "surplus",
     "occluded",
+    "sunglasses",
 }
 _WITHOUT_FIGURES: Final = {"no_face", "unreadable"}
 

@@ -1,4 +1,4 @@
-"""Sharpness, brightness and covered eyes of a face, measured on its aligned crop of fixed size."""
+"""Sharpness and brightness of a face, measured on its aligned crop of fixed size."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from portrait_lora.records import RGBImage
 ALIGNED_PX: Final = 112
 _REBLUR_PX: Final = 1.0
 _EDGE_SHARE: Final = 0.04
-_BOTH_EYES_YAW_DEG: Final = 20.0
 
 
 def aligned_crop(
@@ -96,22 +95,6 @@ def source_px_per_aligned_px(keypoints_px: npt.NDArray[np.float32]) -> float:
     template = np.asarray(face_align.arcface_dst, dtype=np.float64)
     points = np.asarray(keypoints_px, dtype=np.float64)
     return float((points - points.mean(axis=0)).std() / (template - template.mean(axis=0)).std())
-
-
-def eye_brightness(aligned_rgb: RGBImage, yaw_deg: float = 0.0) -> float:
-    """Luma around the eyes over that of the cheeks below; well under 1 with dark lenses.
-
-    The brighter of the two eyes counts, in a turned head the one nearer to the camera: a shadow on one
-    side must not count as sunglasses.
-    """
-    luma = _luma(aligned_rgb)
-    sides = []
-    for eye_x, cheek_x in ((38.3, 35.3), (73.5, 76.5)):
-        eye, cheek = luma[_ellipse(eye_x, 52, 10, 6)], luma[_ellipse(cheek_x, 74, 9, 7)]
-        sides.append(float(np.percentile(eye, 75)) / max(float(np.median(cheek)), 8.0))
-    if abs(yaw_deg) <= _BOTH_EYES_YAW_DEG:
-        return max(sides)
-    return sides[0] if yaw_deg > 0 else sides[1]
 
 
 def light_balance(aligned_rgb: RGBImage) -> float:

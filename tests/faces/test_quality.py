@@ -72,19 +72,6 @@ def test_faces_of_few_pixels_may_be_softer() -> None:
     assert limits[3] == pytest.approx(limits[2], abs=0.02) and limits[4] < 1.8
 
 
-def test_dark_lenses_darken_both_eyes() -> None:
-    plain = face_like()
-    assert quality.eye_brightness(plain) == pytest.approx(1.0, abs=0.1)
-    one, both = plain.copy(), plain.copy()
-    for image, eyes in ((one, TEMPLATE[:1]), (both, TEMPLATE[:2])):
-        for x, y in eyes:
-            cv2.ellipse(image, (round(float(x)), round(float(y))), (14, 10), 0, 0, 360, (15, 15, 18), -1)
-    assert quality.eye_brightness(both) < 0.3
-    assert quality.eye_brightness(one) > 0.8
-    assert quality.eye_brightness(one, yaw_deg=35.0) < 0.3  # the left eye is the nearer one
-    assert quality.eye_brightness(one, yaw_deg=-35.0) > 0.8
-
-
 def test_the_balance_of_light_is_in_stops() -> None:
     image = np.full((112, 112, 3), 40, dtype=np.uint8)
     image[:, :56] = 160

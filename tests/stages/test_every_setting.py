@@ -85,7 +85,7 @@ DATASET = [
         "dataset.check", "check_folder.settings", DATA, min_face_px=70.0, min_side_px=300, max_blur_px=2.0,
         min_brightness=30.0, max_brightness=200.0, min_highlight=60.0, max_blown_share=0.3,
         max_clipped_share=0.25, min_chroma=4.0, min_border_share=0.02, max_yaw_deg=60.0, max_pitch_deg=30.0,
-        max_roll_deg=40.0, max_contrast_stops=3.0, min_eye_brightness=0.5, max_covered_share=0.2,
+        max_roll_deg=40.0, max_contrast_stops=3.0, max_lens_evidence=1.0, max_covered_share=0.2,
         several_faces_ratio=0.5, max_megapixels=50.0,
     ),
     *_rows(

@@ -1,0 +1,1 @@
+"""Trains the small network that tells dark lenses from eyes, on studio renders alone."""
