@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 
 from portrait_lora.evaluation.similarity import subject_face
-from portrait_lora.faces import FaceAnalyzer
+from portrait_lora.faces.backends import open_analyzer
 from portrait_lora.faces.packs import resolve_pack
 from scripts.evaluate.studio.roundtrips import open_vae, through
 from scripts.rows import Row, arguments, finish
@@ -52,7 +52,7 @@ def ratio(table: Floats, seed: int) -> tuple[float, tuple[float, float]]:
 
 def measure(people: Sequence[int], base: str | Path, pack: str, seed: int) -> list[Row]:
     """Fidelity in dB and the likeness kept, by both embedders."""
-    vae, finders = open_vae(base), [FaceAnalyzer(resolve_pack(pack), role) for role in ("select", "report")]
+    vae, finders = open_vae(base), [open_analyzer(resolve_pack(pack), role) for role in ("select", "report")]
     fidelity: list[tuple[float, float]] = []
     tables: list[list[tuple[float, float]]] = [[] for _ in finders]
     for person in people:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from portrait_lora import manifest
 from portrait_lora.errors import ArtifactError, InputError
@@ -18,6 +19,7 @@ from portrait_lora.faces.opencv import OpenCvAnalyzer
 from portrait_lora.faces.pack import FacePack
 from portrait_lora.faces.packs import embedded_folder
 from portrait_lora.faces.pose import pose_of_points
+from portrait_lora.tasks.calibrate import calibrate
 from tests.faces.tiny_opencv import write_embedder, write_yunet
 
 
@@ -108,6 +110,20 @@ def test_wrong_arguments_and_wrong_graphs_are_errors(pack: FacePack, tmp_path: P
     (tmp_path / "det.onnx").write_bytes(b"no graph")
     with pytest.raises(ArtifactError, match="cannot load"):
         OpenCvAnalyzer(replace(pack, folder=tmp_path))
+
+
+def test_a_threshold_is_calibrated_with_an_opencv_pack(pack: FacePack, tmp_path: Path) -> None:
+    for person in range(3):
+        (tmp_path / "people" / str(person)).mkdir(parents=True)
+        for i in range(2 + person):
+            seed = np.random.default_rng(10 * person + i)
+            picture = Image.fromarray(seed.integers(0, 255, (64, 64, 3), dtype=np.uint8))
+            picture.save(tmp_path / "people" / str(person) / f"{i}.png")
+    result = calibrate(
+        str(pack.folder), tmp_path / "people", tmp_path / "t.json", references=1, false_match_rate=0.3
+    )
+    assert result.threshold.embedder_id == "tiny-arcface"
+    assert (result.threshold.people, result.threshold.impostor_scores) == (3, 12), "everybody's own number"
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,8 @@ from PIL import Image
 from portrait_lora import manifest
 from portrait_lora.evaluation import similarity
 from portrait_lora.evaluation.measure import Wanted, look
-from portrait_lora.faces import FaceAnalyzer, resolve_pack
+from portrait_lora.faces import resolve_pack
+from portrait_lora.faces.backends import Analyzer, open_analyzer
 from portrait_lora.faces.packs import Role
 from scripts.evaluate.cohort import cohort_folder
 from scripts.evaluate.protocol import choosing, cohort, copies, intervals, truth
@@ -56,7 +57,7 @@ PHOTOS, FRESH = 12, 50
 """Real photos, and portraits rendered at a time."""
 
 
-def speed_rows(finder: FaceAnalyzer, portraits: int) -> list[Row]:
+def speed_rows(finder: Analyzer, portraits: int) -> list[Row]:
     """Processor time of the whole measurement over that of decode + detect + embed of the same pictures.
 
     The bare half is taken half before and half after, so that a machine growing slower favours neither.
@@ -92,7 +93,7 @@ def _portraits(folder: Path, start: int, portraits: int) -> list[Path]:
     return _saved(folder, pictures, f"portrait-{start:04d}")
 
 
-def _analysis_seconds(finder: FaceAnalyzer, paths: Sequence[Path]) -> float:
+def _analysis_seconds(finder: Analyzer, paths: Sequence[Path]) -> float:
     """Seconds of the processor for decode + detect + embed."""
     started = time.process_time()
     for path in paths:
@@ -105,8 +106,8 @@ def parts(sizes: Sizes, args: argparse.Namespace, store: Store) -> dict[str, Cal
     seed, pack = args.seed, args.face_pack
 
     @cache
-    def finder(role: Role) -> FaceAnalyzer:
-        return FaceAnalyzer(resolve_pack(pack), role)
+    def finder(role: Role) -> Analyzer:
+        return open_analyzer(resolve_pack(pack), role)
 
     def speed() -> list[Row]:
         return speed_rows(finder("report"), sizes.portraits)

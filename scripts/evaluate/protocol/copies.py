@@ -15,7 +15,7 @@ from PIL import Image
 from portrait_lora.evaluation.copyview import View, view
 from portrait_lora.evaluation.memorization import copy_report
 from portrait_lora.evaluation.similarity import subject_face
-from portrait_lora.faces import FaceAnalyzer
+from portrait_lora.faces.backends import Analyzer
 from portrait_lora.generation.prompts import load_series
 from portrait_lora.synthetic import render, sample_people, sample_scenes
 from scripts.evaluate.protocol.store import Store
@@ -87,7 +87,7 @@ def _series_layers() -> list[dict[str, str]]:
     return [{name: words for name, words in shot.layers if name in PROMPTED} for shot in shots]
 
 
-def _views(finder: FaceAnalyzer, images: list[Picture] | Picture) -> list[View | None]:
+def _views(finder: Analyzer, images: list[Picture] | Picture) -> list[View | None]:
     faces = [(image, subject_face(finder.find(image))) for image in images]
     return [None if face is None else view(image, face.keypoints_px) for image, face in faces]
 
@@ -104,7 +104,7 @@ class Counts:
     as_asked: int
 
 
-def count(finder: FaceAnalyzer, person: int) -> Counts:
+def count(finder: Analyzer, person: int) -> Counts:
     """A copy in which no face is found counts as missed."""
     rng = np.random.default_rng(person)
     drawn = pictures(person, TRAINING + HOLDOUT + HONEST)
@@ -126,7 +126,7 @@ def count(finder: FaceAnalyzer, person: int) -> Counts:
     return Counts(caught, len(sources), wrong, HONEST, flagged(in_series), len(in_series))
 
 
-def rows(finder: FaceAnalyzer, people: int, seed: int, store: Store) -> list[Row]:
+def rows(finder: Analyzer, people: int, seed: int, store: Store) -> list[Row]:
     """Shares flagged, over people that the settings of the copy search were not chosen on."""
     first = FIRST_SEED + 1000 * seed
     counts = [

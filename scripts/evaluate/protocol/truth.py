@@ -12,7 +12,7 @@ from scipy import stats
 
 from portrait_lora.evaluation.groups import Person, group_rates
 from portrait_lora.evaluation.similarity import ReferenceSet, impostor_scores, real_scores, subject_face
-from portrait_lora.faces import FaceAnalyzer
+from portrait_lora.faces.backends import Analyzer
 from portrait_lora.faces.packs import Role
 from portrait_lora.records import Face
 from portrait_lora.synthetic import People, colours, render, sample_people, sample_scenes
@@ -37,7 +37,7 @@ PIECE: Final = 25
 LABELS: Final = ("sex", "age", "skin")
 
 
-def follow_rows(analyzers: Sequence[FaceAnalyzer], pairs: int, seed: int, store: Store) -> list[Row]:
+def follow_rows(analyzers: Sequence[Analyzer], pairs: int, seed: int, store: Store) -> list[Row]:
     """Rank correlation of similarity with true distance, pairs spread evenly from 0 to the median stranger.
 
     Similarity is what the protocol reports of a likeness: the mean cosine of its portraits, `SERIES` of them,
@@ -64,7 +64,7 @@ def follow_rows(analyzers: Sequence[FaceAnalyzer], pairs: int, seed: int, store:
     return rows
 
 
-def _measured_pair(analyzers: Sequence[FaceAnalyzer], i: int, seed: int, scale: Scale) -> list[float | None]:
+def _measured_pair(analyzers: Sequence[Analyzer], i: int, seed: int, scale: Scale) -> list[float | None]:
     """[true distance, then `_similarity` by each analyzer] of a person's photos and portraits of one
     interpolated towards another."""
     first = sample_people([FIRST_SEED + 10_000 * seed + 2 * i])
@@ -82,13 +82,13 @@ def _measured_pair(analyzers: Sequence[FaceAnalyzer], i: int, seed: int, scale: 
     return [apart, *measured]
 
 
-def _faces(analyzer: FaceAnalyzer, images: np.ndarray) -> list[Face | None]:
+def _faces(analyzer: Analyzer, images: np.ndarray) -> list[Face | None]:
     """Who is shown, detected once for both embedders: the keypoints belong to the pack."""
     return [subject_face(analyzer.find(np.ascontiguousarray(image))) for image in images]
 
 
 def _similarity(
-    analyzer: FaceAnalyzer, images: np.ndarray, seen: Sequence[Face | None]
+    analyzer: Analyzer, images: np.ndarray, seen: Sequence[Face | None]
 ) -> tuple[float | None, ...]:
     """Mean cosine of the portraits to the photos, of the first portrait to them, and to the first of them.
 
@@ -106,9 +106,7 @@ def _similarity(
     return float(cosines.mean()), float(cosines[0].mean()), float(cosines[0, 0])
 
 
-def group_rows(
-    analyzer: FaceAnalyzer, people: int, seed: int, store: Store, role: Role = "report"
-) -> list[Row]:
+def group_rows(analyzer: Analyzer, people: int, seed: int, store: Store, role: Role = "report") -> list[Row]:
     """False non-matches of real pictures and false matches of strangers by sex, age and skin tone."""
     first, limit = GROUP_SEED + 1000 * seed, analyzer.pack.threshold(role)
 
@@ -135,7 +133,7 @@ def rates_by_group(people: Sequence[Person]) -> list[Row]:
     return rows
 
 
-def _group_member(analyzer: FaceAnalyzer, person_seed: int, limit: float) -> dict[str, object] | None:
+def _group_member(analyzer: Analyzer, person_seed: int, limit: float) -> dict[str, object] | None:
     """The fields of a `Person`; None when fewer than two of their photos show a face."""
     person, n = sample_people([person_seed]), HOLDOUT + PORTRAITS
     scenes = sample_scenes([person_seed * 50 + i for i in range(n)], max_yaw_deg=45.0)
