@@ -24,8 +24,8 @@ _SIDE_SHARE: Final = 0.7
 shirt 0.72."""
 _CHEST: Final = (0.3, 1.1, 0.55)
 """Where clothes are looked for: from and to below the chin, and half the width, in face heights."""
-_CHEST_LEAST: Final = 0.3
-"""Least height of the chest in the photo, in face heights."""
+CHEST_LEAST: Final = 0.3
+"""Least height of the chest in the photo for a word, in face heights."""
 _MOST_SKIN: Final = 0.25
 _SKIN_AB: Final = 9.0
 _SKIN_CHROMA: Final = 8.0
@@ -54,8 +54,8 @@ class Chest:
         return np.asarray(np.linalg.norm((lab - self.lab) * (_LIGHTNESS_WEIGHT, 1, 1), axis=-1) <= limit)
 
 
-def chest_of(image_rgb: RGBImage, face: Face) -> Chest | None:
-    """The clothes on the chest; None when the photo hardly shows it."""
+def chest_of(image_rgb: RGBImage, face: Face, least: float = CHEST_LEAST) -> Chest | None:
+    """The clothes on the chest; None when the photo shows less than `least` of it, in face heights."""
     x0, y0, x1, y1 = face.box_xyxy_px
     tall, middle = face_height(face), (x0 + x1) / 2
     height, width = image_rgb.shape[:2]
@@ -63,7 +63,7 @@ def chest_of(image_rgb: RGBImage, face: Face) -> Chest | None:
     left, right = max(0.0, middle - _CHEST[2] * tall), min(float(width), middle + _CHEST[2] * tall)
     if abs(lean_deg(face.keypoints_px)) > _MOST_LEAN_DEG:
         return None
-    if bottom - top < _CHEST_LEAST * tall or right - left < 1.6 * _CHEST[2] * tall:
+    if bottom - top < least * tall or right - left < 1.6 * _CHEST[2] * tall:
         return None
     lab = _small_lab(image_rgb[int(top) : int(bottom), int(left) : int(right)])
     cheeks = image_rgb[

@@ -16,6 +16,8 @@ from portrait_lora.records import Face, RGBImage, Variety
 
 ALIKE_LAB: Final = 12.0
 """Colours closer than this on average (CIE76 in Lab) count as the same outfit or backdrop."""
+_COLLAR: Final = 0.15
+"""Height of the clothes in face heights that is enough to compare photos; a word asks for more."""
 _LIGHT_UNITS: Final = (0.4, 0.4, 8.0, 5.0)
 """Of a difference in light: stops between left and right, and above and below; lightness; warmth (Lab b)."""
 _LIGHT_ALIKE: Final = 1.3
@@ -72,7 +74,7 @@ def _groups(vectors: Sequence[tuple[float, ...]], limit: float) -> list[list[int
 def surroundings_of(image_rgb: RGBImage, face: Face, aligned_rgb: RGBImage | None = None) -> Surroundings:
     """Colours of clothes and backdrop; the face is in pixels of this picture.  The light is measured on the
     aligned 112 px crop, if any."""
-    chest = chest_of(image_rgb, face)
+    chest = chest_of(image_rgb, face, _COLLAR)
     clothes = tuple(float(v) for v in chest.lab) if chest is not None and chest.has_one_colour else None
     return Surroundings(
         (clothes[0], clothes[1], clothes[2]) if clothes else None,

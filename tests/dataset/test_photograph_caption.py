@@ -1,6 +1,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -55,13 +56,21 @@ def two_halves():
     return cloth
 
 
+def dots():
+    cloth = np.full((SIZE[1], SIZE[0], 3), NAVY, np.uint8)
+    for y in range(0, SIZE[1], 50):
+        for x in range(0, SIZE[0], 50):
+            cloth[y : y + 24, x : x + 24] = (235, 235, 235)
+    return cloth
+
+
 def gold_shoulders():
     cloth = np.full((SIZE[1], SIZE[0], 3), (12, 12, 12), np.uint8)
     cloth[:, :215] = cloth[:, 385:] = (200, 160, 60)
     return cloth
 
 
-@pytest.mark.parametrize("cloth", [pattern("stripes"), two_halves(), gold_shoulders()])
+@pytest.mark.parametrize("cloth", [pattern("stripes"), two_halves(), dots(), gold_shoulders()])
 def test_clothes_of_several_colours_have_no_word(cloth):
     assert look(photograph(GREY, cloth), size=256).wardrobe is None
 
@@ -89,6 +98,12 @@ def test_bare_shoulders_and_a_chest_outside_the_crop_have_no_word():
 )
 def test_backgrounds_are_named_only_by_what_is_measured(background, word):
     assert look(photograph(background, NAVY)).setting == word
+
+
+def test_a_picture_that_is_out_of_focus_as_a_whole_has_no_blurred_background():
+    image = photograph(pattern("hedge out of focus"), NAVY)
+    assert look(image).setting == "blurred background"
+    assert look(np.asarray(cv2.GaussianBlur(image, (0, 0), 7), dtype=np.uint8)).setting is None
 
 
 def test_two_different_sides_are_not_one_plain_background():

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -142,3 +143,20 @@ def test_the_astronauts_hair_is_in_crop_and_mask():
         for x, y in ((172, 70), (282, 75), (225, 24), (175, 110)):
             at = round((y - y0) * framing.scale), round((x - x0) * framing.scale)
             assert person[at] > 200 and head[at] > 200
+
+
+@pytest.mark.parametrize("takes_all", [True, False])
+def test_without_a_border_the_usual_head_stands_and_hair_around_it_is_doubtful(monkeypatch, takes_all):
+    """As on black-and-white pictures, where GrabCut takes all that it may, or nothing that it need not."""
+
+    def without_border(bgr, labels, *rest):
+        doubtful = (labels == cv2.GC_PR_BGD) | (labels == cv2.GC_PR_FGD)
+        labels[doubtful] = cv2.GC_PR_FGD if takes_all else cv2.GC_PR_BGD
+
+    monkeypatch.setattr(cv2, "grabCut", without_border)
+    image = photograph(GREY, NAVY)
+    framing = crops(face(), (100.0, 100.0, 500.0, 425.0))[-1]
+    person, head = photograph_masks(image, face(), framing)
+    x, y = (round((v - o) * framing.scale) for v, o in zip((300, 150), framing.box_xyxy_px[:2], strict=True))
+    assert 100 < person[y, x] < 150 and 100 < head[y, x] < 150
+    assert head[0, 0] < 20 and person[0, -1] < 20

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from portrait_lora.dataset.clothes import chest_of
 from portrait_lora.dataset.surroundings import (
     Surroundings,
     backdrop_pixels,
@@ -12,6 +13,7 @@ from portrait_lora.dataset.surroundings import (
 )
 
 from .made_up import draw, made_up_face
+from .pictured import face, photograph
 
 
 def test_where_clothes_and_backdrop_are_looked_for():
@@ -56,6 +58,12 @@ def test_a_side_in_shadow_is_another_light(part):
     shadowed[part] //= 2
     (variety,) = group_sizes([Surroundings(None, None, light_of(one)) for one in (face, shadowed)])
     assert variety.groups == (1, 1)
+
+
+def test_a_collar_is_enough_to_compare_outfits_but_not_for_a_word():
+    image, low = photograph((150, 150, 150), (26, 36, 78))[:525], face()
+    assert surroundings_of(image, low).clothes_lab is not None
+    assert chest_of(image, low) is None
 
 
 def test_a_crowd_or_two_different_sides_are_no_backdrop_with_a_colour():
