@@ -15,6 +15,7 @@ MIN_SIDE_PX: Final = 16
 MAX_PIXELS: Final = 60_000_000
 """Of any picture within a chain; larger prints are upscaled by the printer's own software."""
 _GREY: Final = 0.5
+_STRIP_ROWS: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,11 @@ class Canvas:
 
 def to_bytes(values: np.ndarray) -> np.ndarray:
     """0..1 as eight bits, rounded half up: the same on every machine."""
-    return np.floor(np.clip(values, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
+    out = np.empty(values.shape, np.uint8)
+    for rows in range(0, len(values), _STRIP_ROWS):  # floats of a whole print would be copied three times
+        part = np.clip(values[rows : rows + _STRIP_ROWS], 0.0, 1.0)
+        out[rows : rows + _STRIP_ROWS] = np.floor(part * 255.0 + 0.5)
+    return out
 
 
 def mixed(before: Canvas, after: Canvas, strength: float) -> Canvas:

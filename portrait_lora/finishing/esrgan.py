@@ -150,7 +150,7 @@ def read_upscaler(path: Path) -> Upscaler:
         raw = load_file(str(path))
     except (SafetensorError, OSError, ValueError) as error:
         raise ArtifactError("not a whole safetensors file", where=path, got=error) from error
-    weights = {k: v.float() for k, v in _unwrapped(raw).items()}
+    weights = {k: v.float() for k, v in _modern(_unwrapped(raw)).items()}
     net = _compact(weights, path) or _rrdb(weights, path)
     if net is None:
         return _by_spandrel(path)
@@ -210,20 +210,17 @@ def _modern(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _rrdb(weights: dict[str, Tensor], path: Path) -> RRDB | None:
-    named = _modern(weights)
-    blocks = {int(m[1]) for k in named if (m := re.match(r"body\.(\d+)\.rdb1\.conv1\.weight", k))}
-    if "conv_first.weight" not in named or not blocks or "conv_last.weight" not in named:
+    blocks = {int(m[1]) for k in weights if (m := re.match(r"body\.(\d+)\.rdb1\.conv1\.weight", k))}
+    if "conv_first.weight" not in weights or not blocks or "conv_last.weight" not in weights:
         return None
-    weights.clear()
-    weights.update(named)
-    features, channels = named["conv_first.weight"].shape[:2]
+    features, channels = weights["conv_first.weight"].shape[:2]
     fold = round(math.sqrt(channels / 3))
-    if 3 * fold**2 != channels or named["conv_last.weight"].shape[0] != 3:
+    if 3 * fold**2 != channels or weights["conv_last.weight"].shape[0] != 3:
         raise InputError("the upscaling model is not for RGB", where=path, got=f"{channels} channels")
-    ups = len({m[1] for k in named if (m := re.match(r"conv_up(\d+)\.weight", k))})
+    ups = len({m[1] for k in weights if (m := re.match(r"conv_up(\d+)\.weight", k))})
     scale = 2**ups / fold
     _check_scale(scale, path)
-    growth = named["body.0.rdb1.conv1.weight"].shape[0]
+    growth = weights["body.0.rdb1.conv1.weight"].shape[0]
     return RRDB(features, growth, len(blocks), int(scale), fold)
 
 

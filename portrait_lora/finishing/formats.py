@@ -63,7 +63,7 @@ PRESETS: Final[Mapping[str, Format]] = {
     ),
 }  # fmt: skip
 MIN_SIDE_PX: Final = 32
-MAX_HEAD_SHARE: Final = 1.6
+MAX_HEAD_SHARE: Final = 1.8
 """A picture that is cropped too closely for a format gets a head this much larger than asked at most."""
 _WIDTH_OF_HEAD: Final = 0.75
 """Of its height, hair included: heads of Farkas' tables (1994) are 0.65 to 0.75 as wide as high."""

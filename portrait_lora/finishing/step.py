@@ -9,8 +9,19 @@ from typing import Any, Protocol
 import numpy as np
 
 from portrait_lora.finishing.canvas import Canvas
-from portrait_lora.records import Face, Parts
+from portrait_lora.records import Face, Parts, RGBImage
 from portrait_lora.settings import Section
+
+
+class Redraw(Protocol):
+    """Image to image by the base model with the person's own adapter, for the detail pass."""
+
+    side_px: int
+    """Tiles are squares of this side, the resolution of the base."""
+
+    def __call__(self, rgb: RGBImage, strength: float, seed: int) -> RGBImage:
+        """The tile drawn over; `strength` 0 keeps it, 1 ignores it."""
+        ...
 
 
 class Tools(Protocol):
@@ -20,6 +31,12 @@ class Tools(Protocol):
     """Files that a look names are relative to this folder."""
     trail: Sequence[tuple[str, Canvas]]
     """The source, then name and result of every step before; only first and last if no step needs all."""
+    studio: bool
+    """Whether pictures are of the synthetic studio, which embedded models know; else they are photographs."""
+    commercial: bool
+    """Whether models must be licensed for commercial use."""
+    redraw: Redraw | None
+    """None for a picture that no model of the person has drawn."""
 
     def face(self, canvas: Canvas) -> Face:
         """The subject's face in pixels of the canvas, measured once per canvas.
@@ -45,6 +62,10 @@ class Tools(Protocol):
 
         Raises `InputError` naming the command that downloads it.
         """
+        ...
+
+    def embedded(self, path: Path) -> Path:
+        """A model inside the package; its digest goes into the record."""
         ...
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from portrait_lora import manifest
 from portrait_lora.errors import InputError
 from portrait_lora.finishing.canvas import Canvas
+from portrait_lora.finishing.step import Redraw
 from portrait_lora.records import Face, Parts, RGBImage
 
 RIVAL: Final = 0.6
@@ -38,9 +39,18 @@ class PictureTools:
     """
 
     def __init__(
-        self, finder: Finder, folder: Path, seed: int, find_model: FindModel, *, keeps: bool = False
+        self,
+        finder: Finder,
+        folder: Path,
+        seed: int,
+        find_model: FindModel,
+        *,
+        keeps: bool = False,
+        studio: bool = False,
+        commercial: bool = False,
+        redraw: Redraw | None = None,
     ):
-        self.folder = folder
+        self.folder, self.studio, self.commercial, self.redraw = folder, studio, commercial, redraw
         self.trail: Sequence[tuple[str, Canvas]] = ()
         self._keeps = keeps
         self._finder, self._seed, self._find_model = finder, seed, find_model
@@ -103,4 +113,9 @@ class PictureTools:
         """A model by its name; its digest is recorded."""
         path = self._find_model(name)
         self._used[name] = manifest.sha256_file(path)
+        return path
+
+    def embedded(self, path: Path) -> Path:
+        """A model inside the package; its digest is recorded."""
+        self._used[path.name] = manifest.sha256_file(path)
         return path

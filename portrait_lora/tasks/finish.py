@@ -25,6 +25,7 @@ from portrait_lora.faces.packs import FacePack, resolve_pack
 from portrait_lora.finishing import chain
 from portrait_lora.finishing.canvas import Canvas, Delivery, to_bytes
 from portrait_lora.finishing.look import Look, Planned, load_look, planned
+from portrait_lora.finishing.step import Redraw
 from portrait_lora.finishing.steps.layers import Layers
 from portrait_lora.finishing.tools import PictureTools
 from portrait_lora.generation import remake, save
@@ -33,6 +34,7 @@ from portrait_lora.records import FloatArray, RGBImage
 from portrait_lora.results import Number, Value
 from portrait_lora.rights import consent
 from portrait_lora.tasks.edit import Reproduction
+from portrait_lora.tasks.redraw import redrawing
 
 ACTION: Final = "finish"
 _SUFFIX: Final = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif"}
@@ -80,6 +82,16 @@ class Models:
     finder: Analyzer
     reporter: Analyzer
     held_out: tuple[RGBImage, ...] = ()
+    commercial: bool = False
+
+    def tools(
+        self, folder: Path, seed: int, redraw: Redraw | None = None, *, keeps: bool = False
+    ) -> PictureTools:
+        """The tools of a chain whose files lie in `folder`."""
+        return PictureTools(
+            self.finder, folder, seed, no_model, keeps=keeps,
+            studio=self.pack.synthetic, commercial=self.commercial, redraw=redraw,
+        )  # fmt: skip
 
 
 class SimilarityJudge:
@@ -120,7 +132,7 @@ class SimilarityJudge:
         key = manifest.digest([one.entry for one in colours])
         if key not in self._after:
             *earlier, last = colours
-            tools = PictureTools(self._models.finder, self._folder, self._seed, no_model)
+            tools = self._models.tools(self._folder, self._seed)
             canvases: list[Canvas] = []
             for before in self._coloured(earlier):
                 tools.begin(len(earlier), "", before)
@@ -153,7 +165,7 @@ def finish(
     rows: list[FinishedPicture] = []
     with log.progress(f"finishing by {look.name}", len(files)) as advance:
         for file in files:
-            rows.append(_one(file, look, models, folder, limit, seed))
+            rows.append(_one(file, look, models, folder, limit, seed, (root, overrides)))
             advance(1)
     return FinishResult(
         look=look.name,
@@ -198,7 +210,8 @@ def open_models(root: Path | None, files: Sequence[Path], overrides: Sequence[st
         from portrait_lora.dataset.build import load_dataset_folder
 
         _, photos = load_dataset_folder(root / "dataset")
-    return Models(pack, finder, reporter, tuple(similarity.read_rgb(photo) for photo in photos))
+    held_out = tuple(similarity.read_rgb(photo) for photo in photos)
+    return Models(pack, finder, reporter, held_out, settings.commercial)
 
 
 def _refuse_unknown_world(pack: FacePack, files: Sequence[Path], allowed: bool) -> None:
@@ -216,10 +229,19 @@ def _refuse_unknown_world(pack: FacePack, files: Sequence[Path], allowed: bool) 
         )
 
 
-def _one(file: Path, look: Look, models: Models, folder: Path, limit: float, seed: int) -> FinishedPicture:
+def _one(
+    file: Path,
+    look: Look,
+    models: Models,
+    folder: Path,
+    limit: float,
+    seed: int,
+    drawn_in: tuple[Path | None, Sequence[str]],
+) -> FinishedPicture:
     canvas, source_record = read_picture(file)
     judge = SimilarityJudge(models, canvas.flat(), look.folder, seed)
-    tools = PictureTools(models.finder, look.folder, seed, no_model, keeps=_keeps(look.steps))
+    redraw = redrawing(drawn_in[0], source_record, drawn_in[1])
+    tools = models.tools(look.folder, seed, redraw, keeps=_keeps(look.steps))
     try:
         done = chain.run(canvas, look.steps, tools, judge, limit=limit)
     except InputError as error:
@@ -385,7 +407,8 @@ def _again(
         before = Canvas.of(to_bytes(before.rgb_HW3), alpha_bytes(before))
     else:
         before = Canvas.of(np.asarray(_drawn(cast(save.Record, parent), root, source, overrides)))
-    return repeat(before, record, models, Path())
+    redraw = redrawing(root, cast(save.Record, parent) if isinstance(parent, dict) else None, overrides)
+    return repeat(before, record, models, Path(), redraw)
 
 
 def _drawn(
@@ -405,7 +428,13 @@ def alpha_bytes(canvas: Canvas) -> np.ndarray | None:
     return None if canvas.alpha_HW is None else to_bytes(canvas.alpha_HW)
 
 
-def repeat(canvas: Canvas, record: Mapping[str, object], models: Models, folder: Path) -> Canvas:
+def repeat(
+    canvas: Canvas,
+    record: Mapping[str, object],
+    models: Models,
+    folder: Path,
+    redraw: Redraw | None = None,
+) -> Canvas:
     """The chain of a record once more, each step at its recorded strength.
 
     Raises `ArtifactError` for another source picture or a damaged record.
@@ -418,7 +447,7 @@ def repeat(canvas: Canvas, record: Mapping[str, object], models: Models, folder:
         )
     steps, strengths = recorded(record)
     seed = int(cast(int, record.get("finish_seed", 0)))
-    tools = PictureTools(models.finder, folder, seed, no_model, keeps=_keeps(steps))
+    tools = models.tools(folder, seed, redraw, keeps=_keeps(steps))
     judge = SimilarityJudge(models, canvas.flat(), folder, seed)
     return chain.run(canvas, steps, tools, judge, strengths=strengths).canvas
 

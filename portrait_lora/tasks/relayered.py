@@ -12,7 +12,6 @@ from portrait_lora.finishing import layered, openraster, photoshop
 from portrait_lora.finishing.canvas import Canvas, mixed, to_bytes
 from portrait_lora.finishing.layered import STEP, Layer, Stack
 from portrait_lora.finishing.steps.layers import Layers
-from portrait_lora.finishing.tools import PictureTools
 from portrait_lora.generation import save
 from portrait_lora.results import Number, Value
 from portrait_lora.tasks import finish as finishing
@@ -132,9 +131,7 @@ def _again(
     begin = int(extra.get("base", 0))
     wanted = [i for i in range(begin, len(steps)) if not isinstance(steps[i].step, Layers)]
     canvas = _canvas(below)
-    tools = PictureTools(
-        models.finder, picture.parent, int(cast(int, record.get("finish_seed", 0))), finishing.no_model
-    )
+    tools = models.tools(picture.parent, int(cast(int, record.get("finish_seed", 0))))
     for place in wanted:
         one = steps[place]
         tools.begin(place, "", canvas)

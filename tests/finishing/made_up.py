@@ -71,8 +71,11 @@ class LightJudge:
 class NoTools:
     """Tools without a face and without models."""
 
-    def __init__(self, folder: Path = Path()):
-        self.folder = folder
+    commercial = False
+    redraw = None
+
+    def __init__(self, folder: Path = Path(), *, studio: bool = False):
+        self.folder, self.studio = folder, studio
         self.trail: Sequence[tuple[str, Canvas]] = ()
 
     def begin(self, place: int, name: str, canvas: Canvas) -> None:
@@ -102,6 +105,10 @@ class NoTools:
     def model(self, name: str) -> Path:
         """There is none."""
         raise InputError("no such model", got=name)
+
+    def embedded(self, path: Path) -> Path:
+        """As it is."""
+        return path
 
 
 def planned(step: Any, **values: object) -> Planned:
