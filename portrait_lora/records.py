@@ -121,12 +121,18 @@ class PhotoReport:
 
     @property
     def accepted(self) -> bool:
-        return not any(f.severity == "reject" for f in self.findings)
+        """Whether the photo is used: nothing rejects it, and no question about it is open."""
+        return not self.codes
 
     @property
     def codes(self) -> tuple[str, ...]:
-        """The codes that rejected the photo."""
-        return tuple(f.code for f in self.findings if f.severity == "reject")
+        """The codes that keep the photo out: of rejections and of open questions."""
+        return tuple(f.code for f in self.findings if f.severity in ("reject", "question"))
+
+    @property
+    def questioned(self) -> bool:
+        """Whether nothing but an answer is needed to use the photo."""
+        return not self.accepted and not any(f.severity == "reject" for f in self.findings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +168,8 @@ class Coverage:
 
 @dataclass(frozen=True, slots=True)
 class CuratedSet:
-    """The photos of the subject after curation; `holdout` never enters training."""
+    """The photos of the subject after curation; `holdout` never enters training, nor do the `rejected` ones,
+    among which are those with an open question."""
 
     kept: tuple[PhotoReport, ...]
     rejected: tuple[PhotoReport, ...]

@@ -70,12 +70,14 @@ class RejectedPhoto(Value):
 
 
 class PhotoCounts(Value):
-    """How many photos were given, are usable, are not, and are held out of training."""
+    """How many photos were given, are usable, are not, and are held out of training; `questioned` are files
+    left out until the user says who is in them."""
 
     given: int
     accepted: int
     rejected: tuple[RejectedPhoto, ...]
     held_out: int
+    questioned: tuple[str, ...] = ()
 
 
 class PhotoFinding(Value):

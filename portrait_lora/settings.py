@@ -7,9 +7,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Final, Literal, cast, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, Self, cast, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from portrait_lora import vocabulary
 from portrait_lora.removal import NAME_PATTERN
@@ -148,6 +148,19 @@ class CurateConfig(Section):
     duplicate_embedding: Fraction = Field(
         default=0.6, description="same, for the cosine similarity of the two face embeddings"
     )
+    same_person: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        default=(), description="files that show the subject: answers to doubtful_person and other_person"
+    )
+    other_person: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        default=(), description="files that show somebody else, answers likewise"
+    )
+
+    @model_validator(mode="after")
+    def _one_answer(self) -> Self:
+        both = sorted(set(self.same_person) & set(self.other_person))
+        if both:
+            raise ValueError(f"{', '.join(both)}: in same_person and in other_person; keep one of them")
+        return self
 
 
 CAPTION_ADVICE: Final = (

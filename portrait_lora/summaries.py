@@ -62,7 +62,7 @@ def of_check(result: CheckResult) -> list[str]:
     lines = [f"{photos.accepted} of {photos.given} photos are usable; {photos.held_out} are held out."]
     for verdict in result.findings:
         for finding in verdict.findings:
-            if finding.severity == "reject":
+            if finding.severity in ("reject", "question"):
                 lines.append(f"  {verdict.file}: {finding.code}. {finding.advice}")
     lines += [f"  {advice}" for advice in result.advice]
     return [*lines, f"The page: {result.report}"]
@@ -185,6 +185,7 @@ def of_run(result: RunResult, folder: Path) -> list[str]:
     return [
         f"{photos.accepted} of {photos.given} photos used, {photos.held_out} of them held out",
         *([f"  rejected: {rejected}"] if rejected else []),
+        *([f"  left out until you answer: {', '.join(photos.questioned)}"] if photos.questioned else []),
         f"{training.steps} steps on {training.base}, kept step {training.selected_step}",
         f"{result.portraits} portraits in {folder / 'portraits'}",
         *of_likeness(result.likeness),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Final, Literal
 
-Severity = Literal["reject", "warn", "not_checked"]
+Severity = Literal["reject", "question", "warn", "not_checked"]
 """Of a finding on a photo."""
 
 TRIGGER: Final = "ohwx"

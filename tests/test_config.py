@@ -153,3 +153,12 @@ def test_the_short_file_is_read_as_the_same_configuration(
 def test_a_base_of_whatever_name_is_looked_for_among_the_packaged_ones_only(name: str):
     assert config.base_defaults(name) == {}
     assert config.base_defaults("sd15")
+
+
+def test_a_photo_cannot_be_both_people():
+    resolved = config.load(
+        None, ["dataset.curate.same_person=[a.jpg, b c.jpg]", "dataset.curate.other_person=[d.jpg]"]
+    )
+    assert resolved.dataset.curate.same_person == ("a.jpg", "b c.jpg")
+    with pytest.raises(ConfigError, match=r"a.jpg: in same_person and in other_person"):
+        config.load(None, ["dataset.curate.same_person=[a.jpg]", "dataset.curate.other_person=[a.jpg]"])

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,59 +14,26 @@ from portrait_lora import log
 from portrait_lora.dataset import coverage as cover
 from portrait_lora.dataset.better_copy import best_copy
 from portrait_lora.dataset.checks import move_face, unreadable
+from portrait_lora.dataset.curation import CurateSettings, TooFewPhotos
 from portrait_lora.dataset.duplicates import (
     Fingerprint,
     Fingerprints,
-    Limits,
     Pairs,
     compare_all,
     fingerprint_of,
     groups,
 )
 from portrait_lora.dataset.holdout import choose_holdout, holdout_count
+from portrait_lora.dataset.people import listed, mark_others, with_finding
 from portrait_lora.dataset.photos import UnreadablePhoto, load_photo
-from portrait_lora.dataset.subject import find_subject, unit_mean
+from portrait_lora.dataset.subject import unit_mean
 from portrait_lora.dataset.surroundings import colour_groups
-from portrait_lora.errors import PhotosError
 from portrait_lora.records import CuratedSet, Finding, PhotoReport, RGBImage, readonly
 
+__all__ = ["CurateSettings", "TooFewPhotos", "curate"]
+
 LOOK_SIDE_PX = 640
-_NAMED = 4
 Loader = Callable[[PhotoReport], RGBImage]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CurateSettings:
-    """The thresholds of curation; similarities are cosines of embeddings or correlations of pixels."""
-
-    min_photos: int
-    few_photos: int  # fewer usable photos give a warning
-    max_photos: int  # above, the best covering subset is kept
-    same_person_similarity: float  # the pack's threshold for two photos of one person
-    duplicate_frame: float  # correlation of the registered frames
-    duplicate_face: float  # correlation of the registered faces
-    duplicate_embedding: float
-
-    @property
-    def duplicate_limits(self) -> Limits:
-        """The limits of near-duplicates."""
-        return Limits(self.duplicate_face, self.duplicate_frame, self.duplicate_embedding)
-
-
-class TooFewPhotos(PhotosError):
-    """Not enough usable photos; `reports` has every photo with all its findings, for the report page."""
-
-    def __init__(self, reports: Sequence[PhotoReport], settings: CurateSettings, doubt: str = "") -> None:
-        self.reports = tuple(reports)
-        usable = [r for r in reports if r.accepted]
-        lines = [f"{r.photo.path.name}: {', '.join(r.codes)}" for r in reports if not r.accepted]
-        more = f" Rejected: {'; '.join(lines[:20])}{' …' if len(lines) > 20 else ''}." if lines else ""
-        super().__init__(
-            doubt or "not enough usable photos",
-            got=f"{len(usable)} of {len(reports)}",
-            needed=f"at least {settings.min_photos}",
-            remedy=f"Add clear photos of the subject alone, or fix these.{more}",
-        )
 
 
 def curate(
@@ -77,7 +43,7 @@ def curate(
     fingerprints: Fingerprints | None = None,
     load: Loader | None = None,
 ) -> CuratedSet:
-    """Add `near_duplicate`, `burst`, `other_person` and `surplus` findings and split the remaining photos.
+    """Add the findings that need the whole set, and split the remaining photos.
 
     `kept` (for training), `holdout` and `rejected` are disjoint and together are all of `reports`.
     Photos that are not in `fingerprints` are opened with `load`, which returns upright RGB pixels, any size;
@@ -87,7 +53,7 @@ def curate(
     reports, seen = _fingerprint_all(reports, fingerprints or Fingerprints(), load or _load)
     pairs = compare_all(seen)
     marked = _mark_duplicates(reports, seen, pairs, settings)
-    marked = _mark_others(marked, settings)
+    marked = mark_others(marked, settings)
     usable = [i for i, r in enumerate(marked) if r.accepted]
     if len(usable) < settings.min_photos:
         raise TooFewPhotos(marked, settings)
@@ -165,13 +131,6 @@ def _fingerprint(report: PhotoReport, load: Loader) -> Fingerprint:
     return fingerprint_of(report.photo, image, move_face(report.face, scale))
 
 
-def with_finding(report: PhotoReport, finding: Finding) -> PhotoReport:
-    """The report with one more finding, before those that could not be checked."""
-    checked = [f for f in report.findings if f.severity != "not_checked"]
-    unchecked = [f for f in report.findings if f.severity == "not_checked"]
-    return replace(report, findings=(*checked, finding, *unchecked))
-
-
 def _mark_duplicates(
     reports: list[PhotoReport],
     fingerprints: list[Fingerprint | None],
@@ -206,32 +165,8 @@ def _mark_bursts(reports: list[PhotoReport], pairs: Pairs) -> list[PhotoReport]:
             others = sorted(reports[j].photo.path.name for j in group if j != i)
             nearest = max((one for pair, one in moments.items() if i in pair), key=lambda one: one.alike)
             as_of = "Taken in the same second as, and nearly like," if nearest.at_once else "Nearly like"
-            advice = f"{as_of} {_listed(others)}. One is enough; all stay on the same side of the holdout."
+            advice = f"{as_of} {listed(others)}. One is enough; all stay on the same side of the holdout."
             finding = Finding("burst", "warn", nearest.alike, nearest.burst_limit, advice)
-            marked[i] = with_finding(reports[i], finding)
-    return marked
-
-
-def _listed(names: Sequence[str]) -> str:
-    return f"{', '.join(names[:_NAMED])}{' …' if len(names) > _NAMED else ''}"
-
-
-def _mark_others(reports: list[PhotoReport], settings: CurateSettings) -> list[PhotoReport]:
-    """`other_person` for the photos outside the largest group of mutually similar faces."""
-    usable = [i for i, r in enumerate(reports) if r.accepted and r.face is not None]
-    if len(usable) < 2:
-        return reports
-    faces = [reports[i].face for i in usable]
-    subject = find_subject(np.stack([f.embedding for f in faces if f]), settings.same_person_similarity)
-    if subject.tied:
-        doubt = "two people appear equally often, so the subject is not clear"
-        raise TooFewPhotos(reports, settings, doubt)
-    marked = list(reports)
-    advice = "This does not look like the person in the other photos. Remove it, or use a clearer photo."
-    for place, i in enumerate(usable):
-        if not subject.is_subject[place]:
-            measured = float(subject.similarity[place])
-            finding = Finding("other_person", "reject", measured, subject.threshold, advice)
             marked[i] = with_finding(reports[i], finding)
     return marked
 

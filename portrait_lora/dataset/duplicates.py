@@ -28,6 +28,8 @@ FACE_SIDE: Final = 40
 TO_THE_PIXEL: Final = 0.995
 """Correlation of registered faces from which pictures are duplicates although predicted expressions or the
 embedder deny it (grey copies), or the frames differ (another backdrop)."""
+SAME_FRAME: Final = 0.99
+"""Correlation of registered frames from which the embedder is not asked: it fails on some profiles."""
 LINKED_FIT: Final = 0.96
 """Different photos of studio people reach 0.955, photographs 0.937, copies have 0.990 and more."""
 BURST_S: Final = 1.0
@@ -126,7 +128,8 @@ class Likeness:
 
     def near_duplicate(self, limits: Limits) -> bool:
         """Whether both are copies of one picture."""
-        denied = self.other_expression or self.embedding < limits.embedding
+        strange = self.embedding < limits.embedding and self.frame < SAME_FRAME
+        denied = self.other_expression or strange
         least = max(limits.face, TO_THE_PIXEL) if denied else limits.face
         return self.fit >= least and (self.frame >= limits.frame or self.fit >= TO_THE_PIXEL)
 

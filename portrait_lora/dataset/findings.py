@@ -30,6 +30,7 @@ NEEDS: Final[Mapping[str, str]] = {
     "no_face": "a face detector",
     "several_faces": "a face detector",
     "other_person": "a face embedder",
+    "doubtful_person": "a face embedder",
     "face_too_small": "a face detector",
     "low_resolution": "the file alone",
     "blurred": "five keypoints",

@@ -30,6 +30,7 @@ TITLES: Final = {
     "no_face": "No face",
     "several_faces": "Several faces",
     "other_person": "Another person",
+    "doubtful_person": "The same person?",
     "face_too_small": "Face too small",
     "low_resolution": "Low resolution",
     "blurred": "Blurred",
@@ -52,7 +53,8 @@ UNITS: Final = {
     "extreme_pose": "°",
     "monochrome": "of chroma",
     "several_faces": "of the larger face",
-    "other_person": "similarity",
+    "other_person": "similarity to the nearest photos",
+    "doubtful_person": "similarity to the nearest photos",
     "near_duplicate": "correlation",
     "burst": "correlation",
     "cut_off": "face sizes of room",
@@ -70,6 +72,13 @@ _AT_MOST: Final = {
     "surplus",
     "occluded",
     "sunglasses",
+}
+_VERDICTS: Final = {
+    "bad": "Rejected",
+    "ask": "A question to you; left out until then",
+    "held": "Held out",
+    "warn": "Used, with a remark",
+    "good": "Used",
 }
 _WITHOUT_FIGURES: Final = {"no_face", "unreadable"}
 
@@ -130,6 +139,7 @@ def write_check_html(
             photo_count=len(cards),
             usable=counts["good"] + counts["held"] + counts["warn"],
             rejected=counts["bad"],
+            questions=counts["ask"],
             coverage=coverage,
             tables=_tables(coverage),
             variety=[_variety(one) for one in coverage.variety],
@@ -197,8 +207,9 @@ def _advice(coverage: Coverage, enough: bool) -> tuple[str, ...]:
 
 def _card(report: PhotoReport, held: bool) -> Card:
     warned = any(f.severity == "warn" for f in report.findings)
-    tone = "bad" if not report.accepted else "held" if held else "warn" if warned else "good"
-    verdict = {"bad": "Rejected", "held": "Held out", "warn": "Used, with a remark", "good": "Used"}[tone]
+    used = "held" if held else "warn" if warned else "good"
+    tone = used if report.accepted else "ask" if report.questioned else "bad"
+    verdict = _VERDICTS[tone]
     face = report.face
     return Card(
         name=_printable(report.photo.path.name),

@@ -51,14 +51,16 @@ def _result(curated: CuratedSet | None, reports: Sequence[PhotoReport], page: Pa
     """`curated` is None when too few photos are usable; the findings of curation count with the others."""
     final = [*curated.kept, *curated.holdout, *curated.rejected] if curated else list(reports)
     final.sort(key=lambda r: r.photo.path.name)
-    rejected = tuple(RejectedPhoto(file=r.photo.path.name, codes=r.codes) for r in final if not r.accepted)
+    out = [r for r in final if not r.accepted]
+    rejected = tuple(RejectedPhoto(file=r.photo.path.name, codes=r.codes) for r in out if not r.questioned)
     held_out = tuple(r.photo.path.name for r in curated.holdout) if curated else ()
     return CheckResult(
         photos=PhotoCounts(
             given=len(final),
-            accepted=len(final) - len(rejected),
+            accepted=len(final) - len(out),
             rejected=rejected,
             held_out=len(held_out),
+            questioned=tuple(r.photo.path.name for r in out if r.questioned),
         ),
         held_out=held_out,
         findings=tuple(_verdict(r) for r in final),

@@ -9,7 +9,7 @@ from portrait_lora.dataset.coverage import yaw_bin
 from portrait_lora.dataset.curate import TooFewPhotos, curate
 from portrait_lora.dataset.duplicates import Fingerprints
 from portrait_lora.dataset.photos import load_photo
-from portrait_lora.errors import EXIT_PHOTOS
+from portrait_lora.errors import EXIT_PHOTOS, InputError
 from portrait_lora.records import Finding
 
 from .made_up import SAME, draw, embedding, made_up_face, report, save
@@ -210,3 +210,52 @@ def test_photos_that_are_all_alike_cannot_be_held_out(tmp_path):
         photos.append(replace(one, photo=replace(one.photo, taken_s=1000.0)))
     with pytest.raises(TooFewPhotos, match="too alike to hold one out"):
         curate(photos, SAME)
+
+
+def with_a_doubtful_one(folder):
+    """Nine photos and a tenth that resembles the nearest two by 0.5, between a stranger and the subject."""
+    photos = reports(folder, 9)
+    near = photos[0].face.embedding + photos[1].face.embedding
+    near = near / np.linalg.norm(near)
+    away = embedding(9) - (embedding(9) @ near) * near
+    share = 0.45 / float(photos[0].face.embedding @ near)
+    vector = share * near + np.sqrt(1 - share**2) * away / np.linalg.norm(away)
+    return [*photos, report(folder, 30, embedding=vector.astype(np.float32))]
+
+
+def test_a_doubtful_photo_is_a_question_and_left_out_until_it_is_answered(tmp_path):
+    photos = with_a_doubtful_one(tmp_path)
+    curated = curate(photos, SAME)
+    (asked,) = curated.rejected
+    (finding,) = asked.findings
+    assert (finding.code, finding.severity) == ("doubtful_person", "question")
+    assert asked.questioned and not asked.accepted
+    assert "photo_00.png" in finding.advice
+    assert "dataset.curate.same_person" in finding.advice
+    yes = curate(photos, replace(SAME, same_person=("photo_30.png",)))
+    assert yes.rejected == ()
+    no = curate(photos, replace(SAME, other_person=("photo_30.png",)))
+    assert codes(no) == {"photo_30.png": ("other_person",)}
+    assert not no.rejected[0].questioned
+
+
+def test_an_answer_about_a_file_that_is_not_there_is_an_error_with_the_nearest_name(tmp_path):
+    photos = reports(tmp_path, 6)
+    for key in ("same_person", "other_person"):
+        with pytest.raises(
+            InputError, match=rf"dataset.curate.{key}.*photo_3.png.*Did you mean photo_03.png"
+        ):
+            curate(photos, replace(SAME, **{key: ("photo_3.png",)}))
+
+
+def test_a_tie_asks_about_both_people(tmp_path):
+    photos = [*reports(tmp_path, 5), *(report(tmp_path, 20 + i, person=2) for i in range(5))]
+    with pytest.raises(
+        TooFewPhotos, match=r"same_person=\[photo_00.png\].*same_person=\[photo_20.png\]"
+    ) as error:
+        curate(photos, SAME)
+    assert all(r.questioned for r in error.value.reports)
+    curated = curate(photos, replace(SAME, same_person=("photo_22.png",)))
+    assert {r.photo.path.name for r in (*curated.kept, *curated.holdout)} == {
+        f"photo_{20 + i}.png" for i in range(5)
+    }

@@ -131,3 +131,16 @@ def test_the_page_is_written_without_a_curated_set_too(tmp_path):
 
 def test_every_code_has_a_title():
     assert set(TITLES) == set(CODES)
+
+
+def test_a_question_has_its_own_verdict_and_count(tmp_path):
+    photos = [report(tmp_path, i) for i in range(6)]
+    asked = Finding("doubtful_person", "question", 0.4, 0.5, "Is this the person of photo_00.png?")
+    photos.append(replace(report(tmp_path, 9), findings=(asked,)))
+    page = tmp_path / "check.html"
+    write_check_html(page, None, photos)
+    text = page.read_text(encoding="utf-8")
+    assert "A question to you; left out until then" in text
+    assert 'class="card ask"' in text and 'class="question" data-code="doubtful_person"' in text
+    assert "left out until you answer" in text
+    assert text.count('class="card bad"') == 0

@@ -90,7 +90,8 @@ DATASET = [
     ),
     *_rows(
         "dataset.curate", "curate.settings", DATA, min_photos=4, few_photos=9, max_photos=20,
-        duplicate_frame=0.85, duplicate_face=0.8, duplicate_embedding=0.7,
+        duplicate_frame=0.85, duplicate_face=0.8, duplicate_embedding=0.7, same_person=("a.png",),
+        other_person=("b.png",),
     ),
     Row("dataset.captions.captioner", "sidecar", {"captioner.kind": "sidecar"}, DATA),
     *_rows("dataset.captions", "captioner", DATA, model="a/model", words="in a garden"),
