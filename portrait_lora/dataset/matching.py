@@ -45,11 +45,11 @@ def features_of(image_rgb: RGBImage) -> Features:
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     small = cv2.resize(np.ascontiguousarray(image_rgb), size, interpolation=how)
     luma = np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
-    keys, found = cv2.SIFT.create(nfeatures=MOST, contrastThreshold=0.02).detectAndCompute(luma, None)
+    keys, descriptors = cv2.SIFT.create(nfeatures=MOST, contrastThreshold=0.02).detectAndCompute(luma, None)
     if not keys:
         return Features(np.zeros((0, 2), np.float32), np.zeros((0, 128), np.float32))
     points = (np.array([k.pt for k in keys], dtype=np.float32)[:MOST] + 0.5) / SIDE_PX
-    table = np.asarray(found, dtype=np.float32)[:MOST]
+    table = np.asarray(descriptors, dtype=np.float32)[:MOST]
     roots = np.sqrt(table / np.maximum(table.sum(axis=1, keepdims=True), 1e-6))
     return Features(np.asarray(points, dtype=np.float32), np.asarray(roots, dtype=np.float32))
 

@@ -63,10 +63,10 @@ def _round(image_rgb: RGBImage, points: Points, detect: DetectPoints, side: int)
     turn = scale * np.array([[np.cos(roll), np.sin(roll)], [-np.sin(roll), np.cos(roll)]])
     shift = np.full(2, side / 2) - turn @ points.mean(0)
     window = _window(image_rgb, turn, shift, scale, side)
-    found = [_nearest(detect(w), side) for w in (window, np.ascontiguousarray(window[:, ::-1]))]
-    if found[1] is not None:
-        found[1] = (np.array([side - 1.0, 0.0]) + found[1] * (-1, 1))[_MIRRORED]
-    seen = [f for f in found if f is not None]
+    nearest = [_nearest(detect(w), side) for w in (window, np.ascontiguousarray(window[:, ::-1]))]
+    if nearest[1] is not None:
+        nearest[1] = (np.array([side - 1.0, 0.0]) + nearest[1] * (-1, 1))[_MIRRORED]
+    seen = [f for f in nearest if f is not None]
     return (np.mean(seen, axis=0) - shift) @ np.linalg.inv(turn).T if seen else points
 
 
@@ -81,9 +81,9 @@ def _window(image_rgb: RGBImage, turn: Points, shift: Points, scale: float, side
     return np.asarray(window, dtype=np.uint8)
 
 
-def _nearest(found: npt.NDArray[np.float32], side: int) -> Points | None:
+def _nearest(faces: npt.NDArray[np.float32], side: int) -> Points | None:
     """The points nearest to the middle of the window; None when none are near."""
-    away = [float(np.linalg.norm(points.mean(0) - side / 2)) for points in found]
+    away = [float(np.linalg.norm(points.mean(0) - side / 2)) for points in faces]
     if not away or min(away) > _FARTHEST * _FACE_SHARE * side:
         return None
-    return np.asarray(found[int(np.argmin(away))], dtype=np.float64)
+    return np.asarray(faces[int(np.argmin(away))], dtype=np.float64)

@@ -244,13 +244,13 @@ def _by_spandrel(path: Path) -> Upscaler:
             remedy="For SwinIR, HAT, DAT and SPAN: pip install 'portrait-lora[spandrel]'",
         ) from error
     try:
-        found = spandrel.ModelLoader(device="cpu").load_from_file(path)
+        model = spandrel.ModelLoader(device="cpu").load_from_file(path)
     except Exception as error:  # its loaders answer a wrong file with whatever its tensors break
         raise InputError(
             "spandrel does not know this upscaling model", where=path, got=str(error)[:200]
         ) from error
-    if not isinstance(found, spandrel.ImageModelDescriptor) or found.input_channels != 3:
-        raise InputError("not an upscaling model for RGB", where=path, got=type(found).__name__)
-    _check_scale(found.scale, path)
-    found.eval()
-    return Upscaler(found, found.scale, _MARGIN_RRDB_PX, str(found.architecture.name))
+    if not isinstance(model, spandrel.ImageModelDescriptor) or model.input_channels != 3:
+        raise InputError("not an upscaling model for RGB", where=path, got=type(model).__name__)
+    _check_scale(model.scale, path)
+    model.eval()
+    return Upscaler(model, model.scale, _MARGIN_RRDB_PX, str(model.architecture.name))

@@ -57,10 +57,10 @@ def read(path: Path) -> Stack:
     if not 0 < width * height <= MAX_PIXELS or document.color_mode.name != "RGB":
         got = f"{width} x {height} px, {document.color_mode.name}"
         raise InputError("not a Photoshop file that can be used", where=path, got=got, needed="RGB")
-    found = [one for one in document.descendants() if not one.is_group()]
-    refuse_many(len(found), path)
+    leaves = [one for one in document.descendants() if not one.is_group()]
+    refuse_many(len(leaves), path)
     layers: list[Layer] = []
-    for one in found:
+    for one in leaves:
         soft = one.has_mask() and one.mask.parameters is not None
         plain = one.kind == "pixel" and one.blend_mode == BlendMode.NORMAL and not (soft or one.has_effects())
         if not plain:

@@ -178,14 +178,16 @@ def finish(
 def _pictures(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
-    found = [p for p in sorted(path.glob("*.png")) if save.sidecar_of(p).is_file()] if path.is_dir() else []
-    if not found:
+    pictures = (
+        [p for p in sorted(path.glob("*.png")) if save.sidecar_of(p).is_file()] if path.is_dir() else []
+    )
+    if not pictures:
         raise InputError(
             "nothing to finish",
             where=path,
             needed="a picture, or the folder of a series with portraits in it",
         )
-    return found
+    return pictures
 
 
 def _folder(path: Path, root: Path | None, look: Look) -> Path:

@@ -110,7 +110,7 @@ def find_document(wanted: str) -> Mapping[str, Any]:
         first = next((one for one in documents if "passport" in str(one["id"])), documents[0])
         titled = {**first, "title": f"{country['name']}, {first['name']}"}
         names |= {str(country[key]).lower(): titled for key in ("id", "name")}
-    if (found := names.get(wanted.lower())) is None:
+    if (document := names.get(wanted.lower())) is None:
         close = difflib.get_close_matches(wanted.lower(), names, 3, cutoff=0.5)
         raise InputError(
             "no such country or document",
@@ -119,7 +119,7 @@ def find_document(wanted: str) -> Mapping[str, Any]:
             needed="such as 'us', 'germany' or 'uk-visa'",
             remedy=f"Near: {', '.join(close)}." if close else "",
         )
-    return found
+    return document
 
 
 def _size(size_px: tuple[int, int], document: Mapping[str, Any]) -> list[PassportCheck]:

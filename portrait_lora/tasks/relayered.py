@@ -88,15 +88,15 @@ def _rounded(value: float | None) -> float | None:
 
 def _picture(path: Path) -> Path:
     """The finished picture that the layered file was written beside."""
-    found = [p for p in sorted(path.parent.glob(f"{path.stem}.*")) if p.suffix in finishing.SUFFIXES]
-    if not found:
+    pictures = [p for p in sorted(path.parent.glob(f"{path.stem}.*")) if p.suffix in finishing.SUFFIXES]
+    if not pictures:
         raise ArtifactError(
             "the picture of this layered file is not beside it",
             where=path,
             needed=f"{path.stem}.png with its .json",
             remedy="Put the file back beside the picture that it was written with.",
         )
-    return found[0]
+    return pictures[0]
 
 
 def _halves(stack: Stack) -> tuple[Stack, Stack]:

@@ -166,14 +166,14 @@ def test_a_burst_is_a_remark_that_names_the_others_and_stays_on_one_side(tmp_pat
         photos.append(report(tmp_path, i, pixels=pixels, embedding=photos[0].face.embedding))
     curated = curate(photos, SAME)
     burst = {"photo_00.png", "photo_30.png", "photo_31.png"}
-    found = {
+    remarks = {
         r.photo.path.name: f.advice
         for r in (*curated.kept, *curated.holdout)
         for f in r.findings
         if (f.code, f.severity) == ("burst", "warn")
     }
-    assert set(found) == burst
-    assert "photo_30.png, photo_31.png" in found["photo_00.png"]
+    assert set(remarks) == burst
+    assert "photo_30.png, photo_31.png" in remarks["photo_00.png"]
     assert {r.photo.path.name for r in curated.kept} >= burst
 
 

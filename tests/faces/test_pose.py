@@ -24,12 +24,12 @@ def studio() -> tuple[np.ndarray, np.ndarray]:
 
 def test_yaw_and_roll_are_those_of_the_studio(studio: tuple[np.ndarray, np.ndarray]) -> None:
     points, truth = studio
-    found = np.array([pose_of_points(p) for p in points])
-    wrong = np.abs(found - truth)
+    estimated = np.array([pose_of_points(p) for p in points])
+    wrong = np.abs(estimated - truth)
     assert np.percentile(wrong[:, 1], 95) <= 8.0 and wrong[:, 1].mean() <= 4.0
     assert wrong[:, 2].mean() <= 3.0
     turned = np.abs(truth[:, 1]) > 15
-    assert (np.sign(found[turned, 1]) == np.sign(truth[turned, 1])).all()
+    assert (np.sign(estimated[turned, 1]) == np.sign(truth[turned, 1])).all()
 
 
 def test_a_raised_head_has_a_positive_pitch() -> None:

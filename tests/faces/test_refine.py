@@ -23,13 +23,13 @@ def drawn(points: np.ndarray = DOTS, size: int = 300) -> np.ndarray:
 
 def see(image: np.ndarray) -> np.ndarray:
     """The discs' centres in the order of detectors: left before right."""
-    found = []
+    centres = []
     for grey in GREYS:
         ys, xs = np.nonzero(np.abs(image[..., 0].astype(int) - grey) <= 3)
         if len(xs) < 20:
             return np.zeros((0, 5, 2), np.float32)
-        found.append((np.median(xs), np.median(ys)))
-    a, b, nose, c, d = found
+        centres.append((np.median(xs), np.median(ys)))
+    a, b, nose, c, d = centres
     return np.array([[*sorted((a, b)), nose, *sorted((c, d))]], np.float32)
 
 

@@ -15,8 +15,8 @@ from scripts.train.lenses import drawing
 def test_three_faces_and_two_steps_write_weights_of_the_shape_that_ships(tmp_path: Path) -> None:
     training.render(tmp_path, people=3)
     training.train(tmp_path, steps=2, out=tmp_path / "out" / "lenses.safetensors")
-    made, shipped = (load_file(str(f)) for f in (tmp_path / "out" / "lenses.safetensors", lenses.FILE))
-    assert {k: v.shape for k, v in made.items()} == {k: v.shape for k, v in shipped.items()}
+    written, shipped = (load_file(str(f)) for f in (tmp_path / "out" / "lenses.safetensors", lenses.FILE))
+    assert {k: v.shape for k, v in written.items()} == {k: v.shape for k, v in shipped.items()}
 
 
 def test_drawn_lenses_darken_the_eyes_and_frames_leave_them() -> None:

@@ -117,9 +117,9 @@ def train(work: Work, steps: int = 2600, out: Path = lenses.FILE) -> None:
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, total_steps=steps)
     for step in range(steps):
         rows = rng.integers(len(pictures), size=BATCH)
-        made = [sample(pictures[i], eyes[i], int(worn[i]), rng) for i in rows]
-        x = torch.from_numpy(np.stack([strip for strip, _ in made]))[:, None]
-        y = torch.tensor([dark for _, dark in made], dtype=torch.float32) * 0.96 + 0.02
+        samples = [sample(pictures[i], eyes[i], int(worn[i]), rng) for i in rows]
+        x = torch.from_numpy(np.stack([strip for strip, _ in samples]))[:, None]
+        y = torch.tensor([dark for _, dark in samples], dtype=torch.float32) * 0.96 + 0.02
         loss = nn.functional.binary_cross_entropy_with_logits(net(x), y)
         optimiser.zero_grad()
         loss.backward()
