@@ -23,7 +23,7 @@ NEIGHBOURS: Final = 2
 are accepted (docs/log.md)."""
 _MILD: Final = 1.2
 """The least support that accepts, in units of the grouping similarity."""
-_STRICT: Final = 1.5
+_STRICT: Final = 1.85
 """In a homogeneous group the limit is higher: strangers exceed the grouping similarity itself."""
 _SPREADS: Final = 3.5
 _DOUBT: Final = 0.8
@@ -84,7 +84,7 @@ def find_subject(
     The core is the largest cluster of average linkage cut at the threshold, without a second person who looks
     alike, and without members that resemble their nearest neighbours too little.  Then photos are accepted
     one by one, the most similar first, while they resemble their nearest accepted neighbours; the limit
-    follows the core's spread, within [1.2, 1.5] × `same_person_similarity`.  Faces that resemble each other
+    follows the core's spread, within [1.2, 1.85] × `same_person_similarity`.  Faces that resemble each other
     are judged as a group and do not vouch for each other, so that one stranger does not draw in the next.
     `hard` are indices of hard views, `same` and `other` what the user has answered.
     """
