@@ -85,6 +85,10 @@ def dark_lenses(pixels, face):
 def test_dark_lenses_are_seen_unless_the_head_is_turned_too_far(tmp_path):
     face = made_up_face()
     assert check(tmp_path, face, pixels=dark_lenses(draw(0), face)).codes == ("sunglasses",)
+    small = CHECKS.min_face_px + 60.0
+    tiny = check_photo(tmp_path / "photo.png", FixedFinder(face), replace(CHECKS, min_face_px=small))
+    assert tiny.codes == ("face_too_small",)
+    assert ("sunglasses", "not_checked") in {(f.code, f.severity) for f in tiny.findings}
     turned = made_up_face(yaw=60.0)
     report = check(tmp_path, turned, pixels=dark_lenses(draw(0), turned))
     assert ("sunglasses", "not_checked") in {(f.code, f.severity) for f in report.findings}

@@ -84,21 +84,18 @@ def test_a_half_that_is_black_counts_beside_the_landmarks():
     assert contrast_stops(image, face) < 1
 
 
-def test_a_black_beard_under_a_lean_is_not_hard_light_without_landmarks():
-    """Beards begin below the cheeks; a lean moves one side of them up."""
+def test_a_black_beard_is_not_hard_light_without_landmarks():
+    """Beards begin below the cheeks; a turned head shows more of it on one side."""
     face = made_up_face()
-    turn = cv2.getRotationMatrix2D(tuple(float(v) for v in face.keypoints_px.mean(axis=0)), 18.0, 1.0)
-    points = face.keypoints_px @ turn[:, :2].T.astype(np.float32) + turn[:, 2].astype(np.float32)
-    image = skin()
     mouth = face.keypoints_px[3:].mean(axis=0)
-    cv2.ellipse(image, (int(mouth[0]), int(mouth[1]) + 14), (36, 26), 0, 0, 360, (6, 6, 6), -1)
-    bearded = np.asarray(cv2.warpAffine(image, turn, SIZE, borderMode=cv2.BORDER_REPLICATE))
-    assert contrast_stops(bearded, made_up_face(keypoints_px=readonly(points))) < 1.0
+    image = skin()
+    cv2.ellipse(image, (int(mouth[0]) + 22, int(mouth[1]) + 8), (26, 22), 0, 0, 360, (6, 6, 6), -1)
+    assert contrast_stops(image, face) < 1.0
 
 
 def test_a_dark_suit_beside_five_points_is_not_a_side_in_black():
     image, face = half_in_black(backdrop=1, shoulders=1)
-    points = np.array([(78, 90), (102, 90), (90, 108), (80, 128), (100, 128)], np.float32)
+    points = np.array([(72, 90), (108, 90), (90, 108), (75, 128), (105, 128)], np.float32)
     assert contrast_stops(image, made_up_face(landmarks_px=None, keypoints_px=readonly(points))) < 1
     assert contrast_stops(image, face) > 5
 

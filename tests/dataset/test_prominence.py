@@ -68,6 +68,8 @@ def test_a_passer_by_is_no_remark(tmp_path: Path) -> None:
 def test_a_doubted_face_at_the_border_is_not_the_subject(tmp_path: Path) -> None:
     flag, subject = at(840, 190, score=0.5), at(430, 150, score=0.85)
     assert ordered([flag, subject], NOISE)[0] is subject
+    doubted, sure = at(600, 190, score=0.5), at(300, 150, score=0.85)  # equally far from the middle
+    assert ordered([doubted, sure], NOISE)[0] is sure
     report = check(tmp_path, flag, subject)
     assert report.face is not None and report.face.size_px == pytest.approx(150)
 
