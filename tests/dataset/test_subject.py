@@ -45,7 +45,7 @@ def own(count=8):
 @pytest.mark.parametrize(
     ("cosine", "hard", "verdict"),
     [
-        (0.60, False, "subject"),
+        (0.67, False, "subject"),
         (0.40, False, "doubtful"),
         (0.20, False, "other"),
         (0.20, True, "doubtful"),
