@@ -188,7 +188,7 @@ def _recorded(arrivals: Arrivals, root: Path) -> Iterator[None]:
         yield
 
 
-def _pack(name_or_dir: str) -> SimpleNamespace:
+def _pack(name_or_dir: str, *, quiet: bool = False) -> SimpleNamespace:
     """A face pack by its name alone."""
     return SimpleNamespace(
         name=name_or_dir,
