@@ -185,14 +185,14 @@ def compare(a: Fingerprint, b: Fingerprint) -> Likeness | None:
     cut = not (a.inside.all() and b.inside.all())  # what lies outside spoils the rough correlation
     at_once = seconds is not None and seconds <= BURST_S
     look = at_once or _worth_a_look(max(straight, turned), cut, cosine)
-    found: list[Likeness] = []
+    likenesses: list[Likeness] = []
     for mirrored in (False, True):
         move = same_scene(a.features, b.mirrored_features if mirrored else b.features)
         likelier = turned > straight if mirrored else straight >= turned
         if move is not None or (look and (cut or likelier)):
             fit, frame = _laid_over(a, b, mirrored, move)
-            found.append(Likeness(fit, frame, cosine, differs, seconds))
-    return max(found, key=lambda one: one.fit, default=None)
+            likenesses.append(Likeness(fit, frame, cosine, differs, seconds))
+    return max(likenesses, key=lambda one: one.fit, default=None)
 
 
 def _laid_over(

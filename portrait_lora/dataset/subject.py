@@ -89,10 +89,10 @@ def find_subject(
     `hard` are indices of hard views, `same` and `other` what the user has answered.
     """
     cosines_NN = np.array(embeddings_ND @ embeddings_ND.T, dtype=np.float64)
-    asked = [i for i in range(len(cosines_NN)) if i not in other]
+    candidates = [i for i in range(len(cosines_NN)) if i not in other]
     clusters = [
-        [asked[n] for n in cluster]
-        for cluster in average_linkage(cosines_NN[np.ix_(asked, asked)], same_person_similarity)
+        [candidates[n] for n in cluster]
+        for cluster in average_linkage(cosines_NN[np.ix_(candidates, candidates)], same_person_similarity)
     ]
     most = max((len(c) for c in clusters), default=0)
 
@@ -102,7 +102,7 @@ def find_subject(
         return len(set(cluster) & set(same)) if 2 * len(cluster) >= most else 0
 
     clusters.sort(key=lambda c: (-named(c), -len(c), -_inner(cosines_NN, c), c))
-    kin = _clusters_of(cosines_NN, asked, same_person_similarity / SHARE_OF_THRESHOLD)
+    kin = _clusters_of(cosines_NN, candidates, same_person_similarity / SHARE_OF_THRESHOLD)
     group: list[int] = sorted({*(clusters[0] if clusters else []), *same})
     core = _without_likes(cosines_NN, group, kin, same)
     threshold = _threshold([_support(cosines_NN, i, core) for i in core], same_person_similarity)
@@ -124,10 +124,10 @@ def find_subject(
     )
 
 
-def _clusters_of(cosines_NN: np.ndarray, asked: list[int], similarity: float) -> dict[int, set[int]]:
-    """For every face of `asked` the cluster that it is in."""
-    clusters = average_linkage(cosines_NN[np.ix_(asked, asked)], similarity)
-    members = [{asked[n] for n in cluster} for cluster in clusters]
+def _clusters_of(cosines_NN: np.ndarray, candidates: list[int], similarity: float) -> dict[int, set[int]]:
+    """For every face of `candidates` the cluster that it is in."""
+    clusters = average_linkage(cosines_NN[np.ix_(candidates, candidates)], similarity)
+    members = [{candidates[n] for n in cluster} for cluster in clusters]
     return {i: cluster for cluster in members for i in cluster}
 
 

@@ -99,10 +99,10 @@ def _from_shading(
     design = np.stack([x, y, np.ones_like(x)], 1)
     light = (colour.to_linear(rgb_HW3[skin]) @ colour.LUMINANCE).astype(np.float64)
     light = np.minimum(light, np.quantile(light, 0.98))  # gloss is no shading
-    found, *_ = np.linalg.lstsq(design, light, rcond=None)
-    right, up = found[:2] / max(float(light.mean()), 1e-6)
+    plane, *_ = np.linalg.lstsq(design, light, rcond=None)
+    right, up = plane[:2] / max(float(light.mean()), 1e-6)
     spread = float(((light - light.mean()) ** 2).sum())
-    left = float(((light - design @ found) ** 2).sum())
+    left = float(((light - design @ plane) ** 2).sum())
     fit = 1 - left / spread if spread > 1e-9 else 0.0
     return _unit(float(right), float(up) + _FROM_ABOVE, _TO_CAMERA), 0.5 * max(0.0, min(fit, 1.0))
 
@@ -114,12 +114,12 @@ def _unit(x: float, y: float, z: float) -> tuple[float, float, float]:
 
 def _temperature(rgb_HW3: FloatArray, face: Face, skin: np.ndarray) -> tuple[float, float]:
     """Kelvin within bounds, and confidence: 0 with nothing to measure, 1 when eyes and skin agree."""
-    found = [k for k in (_of_eyes(rgb_HW3, face), _of_highlights(rgb_HW3, skin)) if k is not None]
-    if not found:
+    kelvins = [k for k in (_of_eyes(rgb_HW3, face), _of_highlights(rgb_HW3, skin)) if k is not None]
+    if not kelvins:
         return colour.D65_KELVIN, 0.0
-    mired = [1e6 / k for k in found]
+    mired = [1e6 / k for k in kelvins]
     apart = abs(mired[0] - mired[-1])
-    sure = 0.4 if len(found) == 1 else max(0.2, 1 - apart / 100)
+    sure = 0.4 if len(kelvins) == 1 else max(0.2, 1 - apart / 100)
     return 1e6 / (sum(mired) / len(mired)), sure
 
 
@@ -181,8 +181,8 @@ def slope(rgb_HW3: FloatArray, weight_HW: np.ndarray | None = None) -> tuple[flo
         weight = cv2.resize(weight_HW.astype(np.float32), size, interpolation=cv2.INTER_AREA)
     design, values = _plane(size), np.log2(np.maximum(small, 1e-3)).ravel()
     root = np.sqrt(np.asarray(weight, np.float64)).ravel()
-    found, *_ = np.linalg.lstsq(design * root[:, None], values * root, rcond=None)
-    return float(found[0]), float(found[1])
+    fitted, *_ = np.linalg.lstsq(design * root[:, None], values * root, rcond=None)
+    return float(fitted[0]), float(fitted[1])
 
 
 def _plane(size: tuple[int, int]) -> np.ndarray:

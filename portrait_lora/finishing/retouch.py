@@ -57,8 +57,8 @@ def spots(lab: np.ndarray, where: Regions) -> list[Spot]:
     red, dark = off[..., 1], -off[..., 0]
     taken = np.zeros(inside.shape, bool)
     out: list[Spot] = []
-    for found in (inside & (red > _RED), inside & (dark > _DARK)):
-        for box, own in _small(found, where.unit_px):
+    for spotted in (inside & (red > _RED), inside & (dark > _DARK)):
+        for box, own in _small(spotted, where.unit_px):
             if (taken[box] & own).any():
                 continue
             redness, darkness = float(red[box][own].mean()), float(dark[box][own].mean())
@@ -70,9 +70,9 @@ def spots(lab: np.ndarray, where: Regions) -> list[Spot]:
     return out
 
 
-def _small(found: np.ndarray, unit: float) -> list[tuple[tuple[slice, slice], np.ndarray]]:
+def _small(mask: np.ndarray, unit: float) -> list[tuple[tuple[slice, slice], np.ndarray]]:
     """Round components of a spot's size, with their boxes; no lines and hair."""
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(found.astype(np.uint8), connectivity=8)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     out: list[tuple[tuple[slice, slice], np.ndarray]] = []
     for i in range(1, count):
         x, y, width, height, area = (int(v) for v in stats[i])

@@ -57,14 +57,14 @@ def spans(length: int, tile: int, margin: int) -> list[Span]:
     count = max(1, -(-length // tile))
     lines = [round(i * length / count) for i in range(count + 1)]
     blend = min([BLEND_PX, *((b - a) // 2 for a, b in pairwise(lines))])
-    found: list[Span] = []
+    tiles: list[Span] = []
     for i in range(count):
         begin = lines[i] - (blend if i else 0)
         end = lines[i + 1] + (blend if i + 1 < count else 0)
         first, last = max(0, begin - margin), min(length, end + margin)
         before, after = (2 * blend if i else 0), (2 * blend if i + 1 < count else 0)
-        found.append(Span(first, last, begin, end, before, after))
-    return found
+        tiles.append(Span(first, last, begin, end, before, after))
+    return tiles
 
 
 def pairs(height: int, width: int, tile: int, margin: int) -> Iterator[tuple[Span, Span]]:

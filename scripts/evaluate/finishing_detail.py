@@ -260,9 +260,9 @@ def main() -> int:
     parser.add_argument(
         "--sheet", type=Path, default=None, help="write a picture: small, Lanczos, network, truth"
     )
-    given = parser.parse_args()
-    count = 30 if given.full else 8
-    people = [person(FIRST_SEED + given.seed * 1000 + i) for i in range(count)]
+    options = parser.parse_args()
+    count = 30 if options.full else 8
+    people = [person(FIRST_SEED + options.seed * 1000 + i) for i in range(count)]
     pack = resolve_pack("embedded")
     models = Models(pack, open_analyzer(pack, "select"), open_analyzer(pack, "report"))
     size = (SMALL_PX * SCALE, SMALL_PX * SCALE)
@@ -270,11 +270,11 @@ def main() -> int:
         "lanczos": lambda small: lanczos(small, size),
         "studio": read_upscaler(upscale.STUDIO),
     }
-    if given.model is not None:
-        ways[given.model.stem] = read_upscaler(given.model)
-    if given.sheet is not None:
-        _sheet(people[:4], ways, given.sheet)
-    table = Table(given.json, width=56)
+    if options.model is not None:
+        ways[options.model.stem] = read_upscaler(options.model)
+    if options.sheet is not None:
+        _sheet(people[:4], ways, options.sheet)
+    table = Table(options.json, width=56)
     table.add(upscaling(people, models.reporter, ways))
     table.add(seams(people[:2]))
     table.add(retouching(people, models))

@@ -141,7 +141,7 @@ def copy_rows(album: Album, count: int, rng: np.random.Generator) -> list[Row]:
     limits = curate_of(CurateConfig(), same_person_similarity=0.0).duplicate_limits
     every = [photo for faces in album.people.values() for photo, _ in faces]
     chosen = [every[int(i)] for i in rng.choice(len(every), min(count, len(every)), replace=False)]
-    found, tried = Counter[str](), Counter[str]()
+    hits, tried = Counter[str](), Counter[str]()
     originals: list[Fingerprint] = []
     with tempfile.TemporaryDirectory() as name:
         for photo in chosen:
@@ -157,8 +157,8 @@ def copy_rows(album: Album, count: int, rng: np.random.Generator) -> list[Row]:
                 if copy is not None:
                     pair = compare(first, copy)
                     tried[way] += 1
-                    found[way] += pair is not None and pair.near_duplicate(limits)
-    rows = [Row(f"copies found: {way}", found[way] / tried[way], "share", tried[way], 0.98) for way in tried]
+                    hits[way] += pair is not None and pair.near_duplicate(limits)
+    rows = [Row(f"copies found: {way}", hits[way] / tried[way], "share", tried[way], 0.98) for way in tried]
     start = time.perf_counter()
     alike = compare_all(originals[:BENCH_PHOTOS])
     seconds = time.perf_counter() - start
@@ -188,16 +188,16 @@ def set_rows(album: Album, sets: int, rng: np.random.Generator) -> list[Row]:
         me = subjects[int(rng.integers(len(subjects)))]
         mine, others = _draw(album, me, rng)
         faces = [*mine, *others]
-        found = find_subject(
+        subject = find_subject(
             np.stack([f.embedding for f in faces]),
             same,
             hard={n for n, face in enumerate(faces) if hard_view(face)},
         )
-        accepted = found.is_subject
+        accepted = subject.is_subject
         first, rest = accepted[: len(mine)], accepted[len(mine) :]
-        right += bool(first.mean() > 0.5 and first.sum() > rest.sum() and not found.tied)
+        right += bool(first.mean() > 0.5 and first.sum() > rest.sum() and not subject.tied)
         for n, face in enumerate(faces):
-            answer = "used" if accepted[n] else "asked" if found.doubtful[n] else "rejected"
+            answer = "used" if accepted[n] else "asked" if subject.doubtful[n] else "rejected"
             (own if n < len(mine) else strangers)[answer] += 1
             if n < len(mine) and hard_view(face):
                 hard[answer] += 1

@@ -226,10 +226,10 @@ def with_a_doubtful_one(folder):
 def test_a_doubtful_photo_is_a_question_and_left_out_until_it_is_answered(tmp_path):
     photos = with_a_doubtful_one(tmp_path)
     curated = curate(photos, SAME)
-    (asked,) = curated.rejected
-    (finding,) = asked.findings
+    (doubtful,) = curated.rejected
+    (finding,) = doubtful.findings
     assert (finding.code, finding.severity) == ("doubtful_person", "question")
-    assert asked.questioned and not asked.accepted
+    assert doubtful.questioned and not doubtful.accepted
     assert "photo_00.png" in finding.advice
     assert "dataset.curate.same_person" in finding.advice
     yes = curate(photos, replace(SAME, same_person=("photo_30.png",)))

@@ -135,8 +135,8 @@ def test_every_code_has_a_title():
 
 def test_a_question_has_its_own_verdict_and_count(tmp_path):
     photos = [report(tmp_path, i) for i in range(6)]
-    asked = Finding("doubtful_person", "question", 0.4, 0.5, "Is this the person of photo_00.png?")
-    photos.append(replace(report(tmp_path, 9), findings=(asked,)))
+    question = Finding("doubtful_person", "question", 0.4, 0.5, "Is this the person of photo_00.png?")
+    photos.append(replace(report(tmp_path, 9), findings=(question,)))
     page = tmp_path / "check.html"
     write_check_html(page, None, photos)
     text = page.read_text(encoding="utf-8")

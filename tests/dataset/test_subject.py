@@ -60,8 +60,8 @@ def test_a_face_is_judged_by_its_nearest_two_and_hard_views_are_asked_about(cosi
     assert subject.is_subject[:8].all() and not subject.doubtful[:8].any()
     assert subject.support[8] == pytest.approx(cosine, abs=0.02)
     assert set(subject.nearest[8]) == {0, 1}
-    found = "subject" if subject.is_subject[8] else "doubtful" if subject.doubtful[8] else "other"
-    assert found == verdict
+    answer = "subject" if subject.is_subject[8] else "doubtful" if subject.doubtful[8] else "other"
+    assert answer == verdict
 
 
 def test_one_stranger_does_not_draw_in_the_next():

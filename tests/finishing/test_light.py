@@ -30,11 +30,11 @@ def test_warm_light_reads_warmer_than_cool_light() -> None:
     """Two rigs, five people each: evening sun and a north window."""
 
     def kelvin(rig: str) -> float:
-        found = []
+        kelvins = []
         for seed in (3, 5, 8, 13, 21):
             one = studio.sitter(seed, lighting=rig, expression="neutral")
-            found.append(light.measure(one.canvas.rgb_HW3, studio.tools().face(one.canvas), None).kelvin)
-        return float(np.mean(found))
+            kelvins.append(light.measure(one.canvas.rgb_HW3, studio.tools().face(one.canvas), None).kelvin)
+        return float(np.mean(kelvins))
 
     assert kelvin("golden hour lighting") + 500 < kelvin("window light")
 

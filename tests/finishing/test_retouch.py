@@ -80,9 +80,9 @@ def test_pimples_go_and_moles_stay() -> None:
     assert np.abs(after[pimple][..., 1] - clean[pimple][..., 1]).max() < 0.006
     assert after[pimple][..., 0].std() > 0.7 * clean[pimple][..., 0].std()  # texture, not a smear
     assert np.array_equal(after[mole], spotted[mole])
-    asked = spotted + retouch.without_spots(spotted, where, blemishes=0.0, marks=1.0)
-    assert np.array_equal(asked[pimple], spotted[pimple])
-    assert np.abs(asked[mole][..., 0] - clean[mole][..., 0]).max() < 0.06
+    without_marks = spotted + retouch.without_spots(spotted, where, blemishes=0.0, marks=1.0)
+    assert np.array_equal(without_marks[pimple], spotted[pimple])
+    assert np.abs(without_marks[mole][..., 0] - clean[mole][..., 0]).max() < 0.06
 
 
 def test_half_a_strength_is_half_the_change() -> None:
