@@ -15,7 +15,7 @@ from typing import Final, Protocol
 from portrait_lora.errors import InputError
 from portrait_lora.finishing.canvas import Canvas, mixed
 from portrait_lora.finishing.look import Planned
-from portrait_lora.finishing.step import Tools
+from portrait_lora.finishing.step import BehindOnly, Tools
 from portrait_lora.records import RGBImage
 
 LIMIT: Final = 0.02
@@ -138,7 +138,7 @@ def _gated(
 ) -> tuple[Canvas, float, float | None]:
     """The canvas at the greatest strength that keeps the likeness, that strength, and the likeness."""
     after = gate.likeness(full)
-    if gate.passes(after):
+    if gate.passes(after) or (isinstance(one.step, BehindOnly) and after is not None):
         return full, 1.0, after
     neutral = one.step.neutral(before, one.settings, tools)
     kept: tuple[Canvas, float, float | None] | None = None

@@ -96,6 +96,18 @@ class Step(Protocol):
         ...
 
 
+class BehindOnly:
+    """For steps that leave the opaque pixels of the person to the bit and change only what is behind them.
+
+    Embedders answer to another backdrop as well, by more than the gate allows (22 to 39 % of 18 studio
+    portraits): such a step is reported, and refused only when the face is no longer found.
+    """
+
+    def neutral(self, canvas: Canvas, settings: Any, tools: Tools) -> Canvas | None:
+        """None: half a backdrop is none."""
+        return None
+
+
 class SameSize:
     """For steps that keep the size: weakened by blending with what was there before."""
 

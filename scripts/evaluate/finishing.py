@@ -243,7 +243,7 @@ def fall_rows(name: str, found: Sequence[Fall]) -> list[Row]:
     return [
         Row(f"{name}: fall of likeness by B, mean", float(np.mean(alike)), "cosine", n, FALL_MEAN, True),
         Row(
-            f"{name}: refused by the gate",
+            f"{name}: share that falls by more than the gate's limit by A",
             float(np.mean([f.gate > chain.LIMIT for f in found])),
             "share",
             n,

@@ -8,6 +8,7 @@ import pytest
 from portrait_lora.errors import InputError
 from portrait_lora.finishing import chain
 from portrait_lora.finishing.canvas import Canvas, Delivery, mixed
+from portrait_lora.finishing.step import BehindOnly
 from portrait_lora.finishing.steps.grade import Grade
 from tests.finishing.made_up import Brighter, Larger, LightJudge, NoTools, canvas, planned
 
@@ -38,6 +39,22 @@ def test_every_step_has_its_own_allowance() -> None:
 def test_what_cannot_be_weakened_is_refused_with_the_figure() -> None:
     with pytest.raises(chain.StepRefused, match=r"step 1: the step larger .* likeness 0\.50\d -> 0\.40"):
         chain.run(canvas(), [planned(Larger(), amount=0.1)], NoTools(), LightJudge(), limit=0.02)
+
+
+class Behind(BehindOnly):
+    """A step that the judge takes for a loss, though it changes only what is behind the person."""
+
+    name, settings, of_colour = "behind", Brighter.settings, True
+    apply = Brighter.apply
+
+
+def test_what_is_only_behind_the_person_is_reported_and_not_gated() -> None:
+    done = chain.run(canvas(), [planned(Behind(), amount=0.1)], NoTools(), LightJudge(), limit=0.02)
+    (one,) = done.passed
+    assert one.strength == 1.0 and one.before is not None and one.after is not None
+    assert one.before - one.after > 0.02
+    with pytest.raises(chain.StepRefused, match="no longer found"):
+        chain.run(canvas(), [planned(Behind(), amount=1.0)], NoTools(), LightJudge())
 
 
 def test_a_face_that_is_no_longer_found_is_refused() -> None:

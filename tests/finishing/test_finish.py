@@ -97,3 +97,12 @@ def test_a_reference_that_a_step_refuses_is_left_out(portrait: Path) -> None:
     flat = cut[0].step.apply(Canvas.of(picture), cut[0].settings, studio.tools()).flat()
     assert judge.likeness(flat, cut) == pytest.approx(1.0, abs=1e-4)
     assert judge.likeness(flat, ()) != pytest.approx(1.0, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["studio-white", "charcoal", "warm-office"])
+def test_a_look_with_a_backdrop_is_made_again_to_the_byte(portrait: Path, tmp_path: Path, name: str) -> None:
+    (one,) = finishing.finish(portrait, name, None, tmp_path, [], seed=7).pictures
+    assert one.file is not None, one.refused
+    assert [step.strength for step in one.steps] == [1.0, 1.0, 1.0]
+    assert Image.open(one.file).mode == "RGB"
+    assert finishing.reproduce(Path(one.file), None, portrait, []).same

@@ -13,7 +13,7 @@ from portrait_lora.errors import InputError
 from portrait_lora.finishing import backdrop, colour, light
 from portrait_lora.finishing.canvas import Canvas
 from portrait_lora.finishing.foreground import OPAQUE
-from portrait_lora.finishing.step import Tools
+from portrait_lora.finishing.step import BehindOnly, Tools
 from portrait_lora.finishing.steps.cutout import Cutout, CutoutSettings, is_cut
 from portrait_lora.records import FloatArray, readonly
 from portrait_lora.settings import Section
@@ -70,7 +70,7 @@ class BackdropSettings(Section):
         return self
 
 
-class Backdrop:
+class Backdrop(BehindOnly):
     """The step `backdrop`.  A picture that is not cut out yet is cut out first, with the usual settings."""
 
     name = "backdrop"
@@ -95,10 +95,6 @@ class Backdrop:
         if one.grade:
             coded = _matched(coded, canvas, one.grade, tools.random("noise"))
         return replace(canvas, rgb_HW3=_over(canvas, coded), alpha_HW=None)
-
-    def neutral(self, canvas: Canvas, settings: Any, tools: Tools) -> Canvas | None:
-        """None: half a backdrop is none."""
-        return None
 
 
 def _over(canvas: Canvas, behind_HW3: FloatArray) -> FloatArray:

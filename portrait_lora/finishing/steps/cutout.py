@@ -15,7 +15,7 @@ from portrait_lora.errors import InputError
 from portrait_lora.finishing import cutout, cutout_models
 from portrait_lora.finishing.canvas import Canvas, Product, to_bytes
 from portrait_lora.finishing.foreground import foreground
-from portrait_lora.finishing.step import Tools
+from portrait_lora.finishing.step import BehindOnly, Tools
 from portrait_lora.records import FloatArray, readonly
 from portrait_lora.settings import Section
 
@@ -53,12 +53,12 @@ class CutoutSettings(Section):
         return self
 
 
-class Cutout:
+class Cutout(BehindOnly):
     """The step `cutout`.  A picture that has transparent places already keeps its alpha and its colours.
 
     The person's pixels stay, but embedders react to what is behind a face (0.01 to 0.06 on studio people), so
-    likeness is measured to references that are cut out as well; that no part of the face is lost is checked
-    here.
+    likeness is measured to references that are cut out as well, and reported; that no part of the face is
+    lost is checked here.
     """
 
     name = "cutout"
@@ -85,10 +85,6 @@ class Cutout:
         if one.premultiplied:
             canvas = replace(canvas, products=(*canvas.products, Product(PREMULTIPLIED, _associated(canvas))))
         return canvas
-
-    def neutral(self, canvas: Canvas, settings: Any, tools: Tools) -> Canvas | None:
-        """None: half a cut-out is none."""
-        return None
 
 
 def is_cut(canvas: Canvas) -> bool:
