@@ -36,6 +36,8 @@ _DARK: Final = 0.035
 """Least contrast of a spot in a and in L to its surroundings; the studio's bare cheeks stay below both."""
 _BROWN: Final = 2.2
 """A spot is a mole or freckle where it is darker by more than this many times its redness."""
+_LIT_EDGE: Final = 0.10
+"""Contrast of lightness beside a red place from which it belongs to the light, not to the skin."""
 _DIRECTIONS: Final = 12
 
 
@@ -62,11 +64,13 @@ def spots(lab: np.ndarray, where: Regions) -> list[Spot]:
             if (taken[box] & own).any():
                 continue
             redness, darkness = float(red[box][own].mean()), float(dark[box][own].mean())
-            if darkness < -2 * redness:
-                continue  # light places with a warm rim: shine
-            taken[box] |= own
+            mark = darkness > _BROWN * max(redness, 0.0)
             radius = float(np.sqrt(own.sum() / np.pi))
-            out.append(Spot(own, box, radius, mark=darkness > _BROWN * max(redness, 0.0)))
+            near = off[..., 0][_wider(box, max(1, round(radius)), lab.shape)]
+            if not mark and float(np.abs(near).max()) > _LIT_EDGE:
+                continue  # the warm rim of shine or of a shadow
+            taken[box] |= own
+            out.append(Spot(own, box, radius, mark))
     return out
 
 

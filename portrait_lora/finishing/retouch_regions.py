@@ -48,24 +48,21 @@ def regions(size_hw: tuple[int, int], face: Face, parts: Parts | None) -> Region
     points = None if face.landmarks_px is None else np.asarray(face.landmarks_px, np.float64)
     shapes = _by_landmarks(points, unit) if points is not None else _by_keypoints(keypoints, face, unit)
     masks = {name: _filled(size_hw, polygons) for name, polygons in shapes.items()}
-    free = np.ones(size_hw, bool)
+    bare = seen_eyes = np.ones(size_hw, bool)
     if parts is not None:
-        seen = parts.labels_HW != NOT_SEEN
-        free = ~seen | parts.where("skin", "eyes")
-        skin_only = ~seen | parts.where("skin")
-        masks["face"] &= skin_only
-        masks["under"] &= skin_only
+        unseen = parts.labels_HW == NOT_SEEN
+        bare, seen_eyes = unseen | parts.where("skin"), unseen | parts.where("skin", "eyes")
     keep_away = _grown(masks["eyes"] | masks["brows"], 0.06 * unit) | _grown(masks["lips"], 0.05 * unit)
     keep_away |= _grown(masks["nostrils"], 0.03 * unit)
-    skin = _inward(masks["face"] & free & ~keep_away, _SKIN_FEATHER * unit)
-    under = masks["under"] & free & ~_grown(masks["eyes"], 0.03 * unit)
+    skin = _inward(masks["face"] & bare & ~keep_away, _SKIN_FEATHER * unit)
+    under = masks["under"] & bare & ~_grown(masks["eyes"], 0.03 * unit)
     return Regions(
         unit_px=unit,
         skin=skin,
-        eyes=_inward(masks["eyes"] & free, 0.03 * unit),
+        eyes=_inward(masks["eyes"] & seen_eyes, 0.03 * unit),
         teeth=_inward(masks["mouth"], 0.02 * unit),
         under_eyes=_inward(under, 0.12 * unit),
-        cheeks=_inward(masks["cheeks"] & free & ~keep_away, 0.05 * unit),
+        cheeks=_inward(masks["cheeks"] & bare & ~keep_away, 0.05 * unit),
     )
 
 

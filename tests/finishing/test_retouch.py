@@ -102,6 +102,13 @@ def test_lines_and_large_shadows_are_no_spots() -> None:
     assert retouch.spots(shadow, where) == []
 
 
+def test_the_rim_of_shine_is_no_blemish() -> None:
+    clean, where = _flat()
+    shine = _planted(clean, (100, 100), 6, (0.25, -0.02, 0))
+    rimmed = _planted(shine, (100, 108), 4, (0.02, 0.045, 0.02))
+    assert [one for one in retouch.spots(rimmed, where) if not one.mark] == []
+
+
 def test_blotches_are_evened_and_pores_kept() -> None:
     clean, where = _flat(noise=0.012)
     blotched = _planted(_planted(clean, (70, 70), 14, (-0.02, 0.015, 0)), (130, 120), 14, (0.02, -0.01, 0))

@@ -182,6 +182,8 @@ def _grey() -> np.ndarray:
 
 def test_the_detail_pass_takes_structure_and_no_tone() -> None:
     assert np.allclose(upscale.redrawn(_grey(), _Redraw(40, 0), 0.3, 5), _grey(), atol=1e-5)
+    textured = canvas(70, 3).rgb_HW3
+    assert np.allclose(upscale.redrawn(textured, _Redraw(0, 0), 0.3, 5), textured, atol=3 / 255)
     striped = _Redraw(0, 10)
     after = upscale.redrawn(_grey(), striped, 0.3, 5)
     assert after[20:50].std() > 0.02
