@@ -139,7 +139,7 @@ class _Seeds:
             depth = cv2.distanceTransform((person & possible).astype(np.uint8), cv2.DIST_L2, 3)
             labels[(depth > 0.06 * self._size) & self._parts.where("skin", "eyes", "glasses")] = cv2.GC_FGD
             deep_hair = (depth > 0.1 * self._size) & self._parts.where("hair")
-            labels[deep_hair & self._head(0.6, 0.55)] = cv2.GC_FGD
+            labels[deep_hair & self._head(0.6, 0.4)] = cv2.GC_FGD  # above, brick and beams pass for hair
             labels[self._shoulders(0.2, 0.2, 0.45, 0.55, 0.8) | (trunk & unseen)] = cv2.GC_FGD
         labels[self.face()] = cv2.GC_FGD
         labels[~possible] = cv2.GC_BGD
