@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from portrait_lora.dataset.duplicates import Likeness, compare, compare_all, fingerprint_of, groups
+from portrait_lora.dataset.duplicates import (
+    SAME_FRAME,
+    TO_THE_PIXEL,
+    Likeness,
+    compare,
+    compare_all,
+    fingerprint_of,
+    groups,
+)
 from portrait_lora.records import Photo, readonly
 
 from .made_up import SAME, SIZE, draw, embedding, made_up_face
@@ -150,8 +158,10 @@ def test_a_stranger_to_the_embedder_must_fit_to_the_pixel():
         np.uint8
     )
     assert copies(look(original), placed(noisy, (1.2, 0, 20, 0)))
-    worse = replace(placed(noisy, (1.2, 0, 20, 0)), embedding=embedding(2))
-    assert not copies(look(original), worse)
+    worse = compare(look(original), replace(placed(noisy, (1.2, 0, 20, 0)), embedding=embedding(2)))
+    assert worse is not None and worse.fit < TO_THE_PIXEL
+    assert replace(worse, frame=SAME_FRAME).near_duplicate(LIMITS)  # the embedder is not asked
+    assert not replace(worse, frame=SAME_FRAME - 0.001).near_duplicate(LIMITS)
 
 
 def likeness(**changes):
