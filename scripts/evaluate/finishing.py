@@ -84,15 +84,15 @@ def sitters(seed: int, count: int) -> list[Sitter]:
     """Portraits of one person, with hats and places, in all rigs."""
     scenes = [seed * 1009 + i for i in range(count)]
     person = synthetic.dressed(synthetic.sample_people([seed]), [seed])
-    found = []
+    results = []
     for one in scenes:
         scene = synthetic.sample_scenes([one], edition=2, max_yaw_deg=50.0, head_fraction=0.52)
         whole = synthetic.render(person, scene, SIZE_PX, supersample=2)
         alone = synthetic.render(person, scene, SIZE_PX, supersample=2, transparent=True)
         place = vocabulary.ALL_BACKDROPS[int(scene.backdrop[0])] in vocabulary.PLACES
         alpha = (alone.mask_BHW[0].numpy() / 255).astype(np.float32)
-        found.append(Sitter(_pixels(whole), _pixels(alone), alpha, whole.light_direction[0].numpy(), place))
-    return found
+        results.append(Sitter(_pixels(whole), _pixels(alone), alpha, whole.light_direction[0].numpy(), place))
+    return results
 
 
 def _pixels(rendered: synthetic.Render) -> RGBImage:
@@ -188,7 +188,7 @@ def falls(
     """Of every step alone, after a cut-out where it needs one."""
     canvas = Canvas.of(sitter.picture)
     before, gate = judge.reported(canvas.flat(), ()), judge.likeness(canvas.flat(), ())
-    found: list[Fall] = []
+    results: list[Fall] = []
     for one in steps:
         tools.begin(0, "", canvas)
         after = one.step.apply(canvas, one.settings, tools).flat()
@@ -196,8 +196,8 @@ def falls(
         passed = judge.likeness(after, [one])
         if None in (before, gate, alike, plain, passed):
             raise InputError("a face is no longer found")
-        found.append(Fall(before - alike, before - plain, gate - passed))  # type: ignore[operator]  # pyright: ignore[reportOptionalOperand]
-    return found
+        results.append(Fall(before - alike, before - plain, gate - passed))  # type: ignore[operator]  # pyright: ignore[reportOptionalOperand]
+    return results
 
 
 def cut_rows(all_errors: Sequence[CutOut], in_place: Sequence[bool]) -> list[Row]:
@@ -236,22 +236,22 @@ def cut_rows(all_errors: Sequence[CutOut], in_place: Sequence[bool]) -> list[Row
     return rows
 
 
-def fall_rows(name: str, found: Sequence[Fall]) -> list[Row]:
+def fall_rows(name: str, results: Sequence[Fall]) -> list[Row]:
     """Of one step."""
-    n = len(found)
-    alike = [f.alike for f in found]
+    n = len(results)
+    alike = [f.alike for f in results]
     return [
         Row(f"{name}: fall of likeness by B, mean", float(np.mean(alike)), "cosine", n, FALL_MEAN, True),
         Row(
             f"{name}: share that falls by more than the gate's limit by A",
-            float(np.mean([f.gate > chain.LIMIT for f in found])),
+            float(np.mean([f.gate > chain.LIMIT for f in results])),
             "share",
             n,
         ),
         Row(f"{name}: the largest fall", float(np.max(alike)), "cosine", n, FALL_MAX, True),
         Row(
             f"{name}: to references with their own backdrops, mean",
-            float(np.mean([f.plain for f in found])),
+            float(np.mean([f.plain for f in results])),
             "cosine",
             n,
         ),
@@ -275,12 +275,12 @@ def main() -> int:
     """Measure, print, and write the rows and the sheet."""
     parser = arguments(__doc__ or "")
     parser.add_argument("--sheet", type=Path, default=None, help="write pictures to this file")
-    given = parser.parse_args()
-    people, portraits = (30, 8) if given.full else (6, 3)
+    options = parser.parse_args()
+    people, portraits = (30, 8) if options.full else (6, 3)
     pack = resolve_pack("embedded")
     finder, reporter = open_analyzer(pack, "select"), open_analyzer(pack, "report")
-    table = Table(given.json, width=60)
-    tools = PictureTools(finder, Path(), given.seed, no_model)
+    table = Table(options.json, width=60)
+    tools = PictureTools(finder, Path(), options.seed, no_model)
     steps = [one for entry in STEPS for one in planned([entry], "here")]
     errors: list[CutOut] = []
     places: list[bool] = []
@@ -289,24 +289,24 @@ def main() -> int:
     refused = 0
     sheet: list[np.ndarray] = []
     for number in range(people):
-        seed = FIRST_SEED + 1000 * given.seed + number
+        seed = FIRST_SEED + 1000 * options.seed + number
         mine = sitters(seed, portraits + REFERENCES)
         held_out = tuple(one.picture for one in mine[portraits:])
-        judge = SimilarityJudge(Models(pack, finder, reporter, held_out), held_out[0], Path(), given.seed)
+        judge = SimilarityJudge(Models(pack, finder, reporter, held_out), held_out[0], Path(), options.seed)
         for one in mine[:portraits]:
             tools.begin(0, "", Canvas.of(one.picture))
             try:
                 error, cut = cut_out(one, tools)
                 degrees.append(light_error(one, cut, tools))
-                found = falls(one, judge, tools, steps)
+                results = falls(one, judge, tools, steps)
             except InputError:
                 refused += 1
                 continue
             errors.append(error)
             places.append(one.in_a_place)
-            for into, fall in zip(fallen, found, strict=False):
+            for into, fall in zip(fallen, results, strict=False):
                 into.append(fall)
-            if given.sheet and one is mine[0]:
+            if options.sheet and one is mine[0]:
                 sheet.append(strip(one, cut, tools))
     table.add(cut_rows(errors, places))
     shown = np.array(degrees)
@@ -330,11 +330,11 @@ def main() -> int:
             Row("refused portraits", refused / (people * portraits), "share", people * portraits),
         ]
     )
-    for one, found in zip(steps, fallen, strict=True):
+    for one, results in zip(steps, fallen, strict=True):
         name = one.step.name + ("" if one.step.name == "cutout" else f" {one.settings.model_dump()['kind']}")
-        table.add(fall_rows(name, found))
-    if given.sheet:
-        Image.fromarray(np.vstack(sheet)).save(given.sheet)
+        table.add(fall_rows(name, results))
+    if options.sheet:
+        Image.fromarray(np.vstack(sheet)).save(options.sheet)
     return table.code()
 
 
