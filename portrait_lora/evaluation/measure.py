@@ -92,7 +92,8 @@ def _look(finder: Analyzer, wanted: Wanted) -> Looked:
     holdout, skipped = similarity.embed_photos(
         wanted.holdout, finder, min_faces=similarity.MIN_HOLDOUT, on_face=real
     )
-    training, skipped_too = _training(wanted.training, finder, trained, holdout)
+    limit, rate = _threshold(finder, wanted.threshold)
+    training, skipped_too = training_photos(wanted.training, finder, trained, holdout, limit)
     portraits = PortraitsSeen(wanted.portraits)
     on_unreadable = portraits.broken if wanted.lenient else None
     scores = similarity.score_portraits(
@@ -105,7 +106,6 @@ def _look(finder: Analyzer, wanted: Wanted) -> Looked:
         (trained.views, real.views, training.names) if trained.views else (real.views, [], holdout.names)
     )
     copied = protocol.copies(portraits.seen, *sources, portrait_count=len(scores))
-    limit, rate = _threshold(finder, wanted.threshold)
     report = drift.drift_report(
         scores,
         base_scores,
@@ -164,12 +164,24 @@ def _threshold(finder: Analyzer, own: Threshold | None) -> tuple[float, float]:
     return own.similarity, own.false_match_rate
 
 
-def _training(
-    paths: Sequence[Path], finder: Analyzer, seen: PhotosSeen, holdout: similarity.ReferenceSet
+def training_photos(
+    paths: Sequence[Path],
+    finder: similarity.FaceFinder,
+    seen: PhotosSeen,
+    holdout: similarity.ReferenceSet,
+    threshold: float,
 ) -> tuple[similarity.ReferenceSet, tuple[tuple[str, object], ...]]:
-    """The training photos; an empty set of the right width when there are none."""
+    """The training photos by the face that is verified against `holdout` (`similarity.known_face`).
+
+    An empty set of the right width when there are none.
+    """
     if paths:
-        embeddings, skipped = similarity.embed_photos(paths, finder, on_face=seen)
+        embeddings, skipped = similarity.embed_photos(
+            paths,
+            finder,
+            on_face=seen,
+            subject=lambda faces: similarity.known_face(faces, holdout, threshold),
+        )
         if len(embeddings):
             return embeddings, skipped
     return similarity.ReferenceSet(holdout.embeddings[:0], (), finder.embedder_id), ()

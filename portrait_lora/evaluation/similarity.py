@@ -98,10 +98,25 @@ def subject_face(faces: Sequence[Face]) -> Face | None:
     return max(faces, key=lambda face: face.size_px, default=None)
 
 
+def known_face(faces: Sequence[Face], known: ReferenceSet, threshold: float) -> Face | None:
+    """The largest face verified against `known`; the largest of all when none is.
+
+    Photographs may show somebody nearer to the camera than the subject.
+    """
+    centre = known.embeddings.mean(axis=0)
+    own = [face for face in faces if float(_unit(face.embedding[None])[0] @ centre) >= threshold]
+    return subject_face(own or faces)
+
+
 def embed_photos(
-    paths: Sequence[Path], finder: FaceFinder, *, min_faces: int = 0, on_face: FaceSeen | None = None
+    paths: Sequence[Path],
+    finder: FaceFinder,
+    *,
+    min_faces: int = 0,
+    on_face: FaceSeen | None = None,
+    subject: Callable[[Sequence[Face]], Face | None] = subject_face,
 ) -> tuple[ReferenceSet, tuple[tuple[str, Finding], ...]]:
-    """Embed the largest face of each photo; photos without one are returned as findings.
+    """Embed the face of each photo that `subject` chooses; photos without one are returned as findings.
 
     Raises PhotosError when fewer than `min_faces` remain (use `MIN_HOLDOUT` for held-out photos).
     """
@@ -111,7 +126,7 @@ def embed_photos(
     skipped: list[tuple[str, Finding]] = []
     for path in map(Path, paths):
         image = read_rgb(path)
-        face = subject_face(finder.find(image))
+        face = subject(finder.find(image))
         if on_face is not None:
             on_face(path, image, face)
         if face is None:

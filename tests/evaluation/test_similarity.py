@@ -9,7 +9,7 @@ from PIL import Image
 
 from portrait_lora.errors import InputError, PhotosError
 from portrait_lora.evaluation.adherence import Request, mean_adherence
-from portrait_lora.evaluation.measure import PortraitsSeen
+from portrait_lora.evaluation.measure import PhotosSeen, PortraitsSeen, training_photos
 from portrait_lora.evaluation.similarity import (
     MIN_HOLDOUT,
     PortraitItem,
@@ -18,6 +18,7 @@ from portrait_lora.evaluation.similarity import (
     embed_photos,
     impostor,
     impostor_scores,
+    known_face,
     pose_matched_ceiling,
     read_rgb,
     real_scores,
@@ -117,6 +118,22 @@ def test_the_largest_face_counts_and_an_unknown_pose_has_no_bin(tmp_path):
     assert score.pose_bin is None
     assert (score.faces, score.face_px) == (3, 90.0)
     assert seen == [("p.png", (8, 8, 3), 90.0)]
+
+
+def test_a_person_nearer_to_the_camera_is_not_taken_for_the_subject():
+    known = ReferenceSet(np.array([[1.0, 0.2], [1.0, -0.2]]), ("a", "b"))
+    near, subject, small = face([0.0, 1.0], side=200), face([0.9, 0.3]), face([1.0, 0.0], side=40)
+    assert known_face([near, small, subject], known, 0.8) is subject
+    assert known_face([near, subject], known, 0.999) is near  # nobody verified: the largest, as before
+    assert known_face([], known, 0.8) is None
+
+
+def test_training_photos_are_those_of_the_person_held_out(tmp_path):
+    known = ReferenceSet(np.array([[1.0, 0.2], [1.0, -0.2]]), ("a", "b"))
+    near, subject = face([0.0, 1.0], side=200), face([0.9, 0.3])
+    photo, finder = picture(tmp_path, "c.png", 100), ByGrey({100: [near, subject]})
+    training, _ = training_photos([photo], finder, PhotosSeen(), known, 0.8)
+    assert training.embeddings[0] @ [1.0, 0.0] > 0.9
 
 
 def test_verified_includes_the_threshold_itself():
