@@ -66,7 +66,7 @@ def finish(
     lines = [line for one in result.pictures for line in _lines(one)]
     done = [one for one in result.pictures if one.file]
     lines.append(f"{len(done)} of {len(result.pictures)} pictures in {result.folder}")
-    following = f"portrait-lora reproduce {done[0].file}" if done else ""
+    following = f"open {result.page}"
     answer(result, as_json, lines, following)
     if len(done) < len(result.pictures):
         raise typer.Exit(errors.EXIT_FAILED)

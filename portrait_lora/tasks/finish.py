@@ -25,6 +25,7 @@ from portrait_lora.faces.packs import FacePack, resolve_pack
 from portrait_lora.finishing import chain
 from portrait_lora.finishing.canvas import Canvas, Delivery, to_bytes
 from portrait_lora.finishing.look import Look, Planned, load_look, planned
+from portrait_lora.finishing.page import Shown, write_page
 from portrait_lora.finishing.step import Redraw
 from portrait_lora.finishing.steps.layers import Layers
 from portrait_lora.finishing.tools import PictureTools
@@ -37,6 +38,7 @@ from portrait_lora.tasks.edit import Reproduction
 from portrait_lora.tasks.redraw import redrawing
 
 ACTION: Final = "finish"
+PAGE: Final = "finished.html"
 _SUFFIX: Final = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif"}
 SUFFIXES: Final = frozenset(_SUFFIX.values())
 _LEAST_QUALITY: Final = 40
@@ -72,6 +74,7 @@ class FinishResult(Value):
     folder: str
     references: str
     pictures: tuple[FinishedPicture, ...]
+    page: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,11 +170,22 @@ def finish(
         for file in files:
             rows.append(_one(file, look, models, folder, limit, seed, (root, overrides)))
             advance(1)
+    references = "the held-out photos" if models.held_out else "the picture before"
+    page = write_page(
+        folder / PAGE, [_shown(row) for row in rows], look=look.name, about=look.about, references=references
+    )
     return FinishResult(
-        look=look.name,
-        folder=str(folder),
-        references="the held-out photos" if models.held_out else "the picture before",
-        pictures=tuple(rows),
+        look=look.name, folder=str(folder), references=references, pictures=tuple(rows), page=str(page)
+    )
+
+
+def _shown(row: FinishedPicture) -> Shown:
+    return Shown(
+        before=Path(row.source),
+        after=None if row.file is None else Path(row.file),
+        likeness=(("A", row.before_a, row.after_a), ("B", row.before_b, row.after_b)),
+        steps=[(step.step, step.strength) for step in row.steps],
+        refused=row.refused or "",
     )
 
 
@@ -249,7 +263,8 @@ def _one(
     except InputError as error:
         return FinishedPicture(source=str(file), file=None, refused=error.message())
     record = record_of(canvas, source_record, look, done, seed, models.pack)
-    target = folder / f"{file.stem}-{look.name}{_SUFFIX[done.canvas.delivery.file_format]}"
+    suffix = _SUFFIX[done.canvas.delivery.file_format]
+    target = _place(folder / f"{file.stem}-{look.name}{suffix}", record)
     write(done.canvas, target, record, file)
     steps = tuple(
         StepFigures(
@@ -269,6 +284,14 @@ def _one(
         before_b=_rounded(done.before[1]),
         after_b=_rounded(done.after[1]),
     )
+
+
+def _place(path: Path, record: save.Record) -> Path:
+    """The path, or the first numbered one beside it that is free or holds just this result."""
+    number, free = 2, path
+    while (free.exists() or save.sidecar_of(free).exists()) and not save.is_current(free, record):
+        free, number = path.with_stem(f"{path.stem}-{number}"), number + 1
+    return free
 
 
 def _keeps(steps: Sequence[Planned]) -> bool:

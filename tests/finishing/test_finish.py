@@ -106,3 +106,21 @@ def test_a_look_with_a_backdrop_is_made_again_to_the_byte(portrait: Path, tmp_pa
     assert [step.strength for step in one.steps] == [1.0, 1.0, 1.0]
     assert Image.open(one.file).mode == "RGB"
     assert finishing.reproduce(Path(one.file), None, portrait, []).same
+
+
+def test_results_stand_beside_each_other_and_the_same_one_once(portrait: Path, tmp_path: Path) -> None:
+    first, again, other = (
+        Path(str(finishing.finish(portrait, "noir", None, tmp_path, [], seed=seed).pictures[0].file))
+        for seed in (0, 0, 1)
+    )
+    assert first == again != other
+    assert first.read_bytes() != other.read_bytes()
+    assert sorted(p.name for p in tmp_path.glob("*.png")) == ["p-noir-2.png", "p-noir.png"]
+
+
+def test_the_page_shows_before_and_after_with_both_figures(portrait: Path, tmp_path: Path) -> None:
+    result = finishing.finish(portrait, "noir", None, tmp_path / "a folder", [])
+    page = Path(result.page).read_text()
+    assert "p-noir.png" in page and "1 of 1 finished" in page
+    assert page.count("<td>1.000</td>") >= 2  # A and B before
+    assert "http" not in page.replace("http-equiv", "")
