@@ -18,6 +18,8 @@ Rng = np.random.Generator
 
 MARGIN: Final = 24
 SIDE: Final = 112 + 2 * MARGIN
+_FAR: Final = 80.0
+"""Below a shadow's edge by this many of its widths nothing is darker; exp of more than 88 overflows."""
 _SHAPES: Final = ("oval", "round", "square", "aviator", "wayfarer", "narrow", "shield")
 
 
@@ -60,7 +62,8 @@ def brim_shade(image: Grey, eyes: npt.NDArray[np.float64], rng: Rng) -> Grey:
     rows, columns = np.mgrid[: image.shape[0], : image.shape[1]].astype(np.float32)
     bend = float(rng.uniform(-0.004, 0.004)) * (columns - image.shape[1] / 2) ** 2
     lean = float(rng.uniform(-0.25, 0.25)) * (columns - image.shape[1] / 2)
-    edge = 1 / (1 + np.exp((rows - height - bend - lean) / float(rng.uniform(0.5, 7))))
+    below = (rows - height - bend - lean) / float(rng.uniform(0.5, 7))
+    edge = 1 / (1 + np.exp(np.minimum(below, _FAR)))
     return np.asarray(image * (1 - edge * float(rng.uniform(0.3, 0.85))), dtype=np.float32)
 
 
