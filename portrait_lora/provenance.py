@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Final, Literal, cast
 from xml.sax.saxutils import escape
 
-from PIL import Image
+from PIL import Image, TiffTags
 from PIL.PngImagePlugin import PngInfo
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from portrait_lora import record_limits, strict_json
 from portrait_lora.errors import ArtifactError
@@ -47,6 +48,7 @@ _MOST_BYTES: Final = 200_000_000
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 _PNG_CONTENT: Final = (b"IHDR", b"PLTE", b"tRNS", b"IDAT")
 _JPEG_XMP: Final = b"http://ns.adobe.com/xap/1.0/\0"
+_TIFF_XMP: Final = 700
 _START_OF_SCAN: Final = 0xDA
 _COMMENT: Final = 0xFE
 _APPLICATION: Final = range(0xE0, 0xF0)
@@ -91,6 +93,14 @@ def png_info(record: object | None, source: SourceType = TRAINED, *, creator_too
 def xmp_bytes(source: SourceType, *, creator_tool: str = CREATOR) -> bytes:
     """For `Image.save(..., xmp=…)` of a JPEG or WebP."""
     return xmp_packet(source, creator_tool=creator_tool).encode()
+
+
+def tiff_tags(mark: bytes) -> ImageFileDirectory_v2:
+    """For `Image.save(..., tiffinfo=…)`: XMP in tag 700 (Adobe, XMP Specification Part 3, 2.3.4)."""
+    tags = ImageFileDirectory_v2()
+    tags[_TIFF_XMP] = mark
+    tags.tagtype[_TIFF_XMP] = TiffTags.BYTE
+    return tags
 
 
 def _texts(path: Path | io.BytesIO) -> Mapping[object, object]:

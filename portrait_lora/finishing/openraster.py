@@ -16,8 +16,9 @@ from xml.sax.saxutils import quoteattr
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
-from portrait_lora import manifest, strict_json
+from portrait_lora import manifest, provenance, strict_json
 from portrait_lora.errors import InputError
 from portrait_lora.finishing.canvas import MAX_PIXELS
 from portrait_lora.finishing.layered import Layer, RGBAImage, Stack, refuse_many
@@ -32,8 +33,8 @@ _THUMBNAIL_PX: Final = 256
 _NORMAL: Final = ("svg:src-over", "")
 
 
-def encoded(stack: Stack, record: Mapping[str, object]) -> bytes:
-    """The file, the same bytes for the same stack and record."""
+def encoded(stack: Stack, record: Mapping[str, object], mark: bytes = b"") -> bytes:
+    """The file, the same bytes for the same stack and record; its merged picture carries the XMP packet."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         _add(archive, "mimetype", MIMETYPE)
@@ -52,7 +53,7 @@ def encoded(stack: Stack, record: Mapping[str, object]) -> bytes:
         flat = stack.flat()
         small = Image.fromarray(flat)
         small.thumbnail((_THUMBNAIL_PX, _THUMBNAIL_PX))
-        _add(archive, "mergedimage.png", _png(flat))
+        _add(archive, "mergedimage.png", _png(flat, mark))
         _add(archive, "Thumbnails/thumbnail.png", _png(np.asarray(small)))
         _add(archive, RECORD, manifest.canonical(dict(record)).encode())
     return buffer.getvalue()
@@ -62,9 +63,11 @@ def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
     archive.writestr(zipfile.ZipInfo(name, _TIME), data)  # stored: the PNGs are packed already
 
 
-def _png(pixels: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
+def _png(pixels: np.ndarray, mark: bytes = b"") -> bytes:
+    buffer, info = io.BytesIO(), PngInfo()
+    if mark:
+        info.add_itxt(provenance.XMP_KEY, mark.decode())
+    Image.fromarray(pixels).save(buffer, "PNG", pnginfo=info)
     return buffer.getvalue()
 
 

@@ -20,10 +20,15 @@ from portrait_lora.finishing.layered import PART, STEP, Layer, Stack, refuse_man
 _GROUPS: Final = {PART: "picture", STEP: "finishing"}
 
 
-def encoded(stack: Stack) -> bytes:
-    """The file with a group of parts and a group of steps.  Raises `InputError` without the extra."""
+def encoded(stack: Stack, mark: bytes = b"") -> bytes:
+    """The file with a group of parts, a group of steps, and the XMP packet.
+
+    Raises `InputError` without the extra.
+    """
     require_extra("psd_tools", "psd")
     from psd_tools import PSDImage
+    from psd_tools.constants import Resource
+    from psd_tools.psd.image_resources import ImageResource
 
     width, height = stack.size_px
     document: Any = PSDImage.new("RGB", (width, height))
@@ -35,6 +40,9 @@ def encoded(stack: Stack) -> bytes:
                 group.create_pixel_layer(
                     Image.fromarray(layer.pixels), name=layer.name, opacity=round(255 * layer.opacity)
                 )
+    if mark:
+        resource = ImageResource(key=Resource.XMP_METADATA.value, data=mark)
+        document.image_resources[Resource.XMP_METADATA] = resource
     buffer = io.BytesIO()
     document.save(buffer)
     return buffer.getvalue()

@@ -38,6 +38,9 @@ class Tools(Protocol):
     redraw: Redraw | None
     """None for a picture that no model of the person has drawn."""
 
+    mark: bytes
+    """The XMP packet that says how the picture came to be, for every product; empty for an unmarked one."""
+
     def face(self, canvas: Canvas) -> Face:
         """The subject's face in pixels of the canvas, measured once per canvas.
 

@@ -49,8 +49,10 @@ class PictureTools:
         studio: bool = False,
         commercial: bool = False,
         redraw: Redraw | None = None,
+        mark: bytes = b"",
     ):
         self.folder, self.studio, self.commercial, self.redraw = folder, studio, commercial, redraw
+        self.mark = mark
         self.trail: Sequence[tuple[str, Canvas]] = ()
         self._keeps = keeps
         self._finder, self._seed, self._find_model = finder, seed, find_model

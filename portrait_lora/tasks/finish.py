@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 import numpy as np
-from PIL import Image, TiffTags
+from PIL import Image
 from PIL.PngImagePlugin import PngInfo
-from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from portrait_lora import config, likeness, log, manifest, provenance, record_limits, strict_json
 from portrait_lora.config import FILE_NAME
@@ -42,7 +41,6 @@ PAGE: Final = "finished.html"
 _SUFFIX: Final = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif"}
 SUFFIXES: Final = frozenset(_SUFFIX.values())
 _LEAST_QUALITY: Final = 40
-_XMP_TAG: Final = 700
 
 
 class StepFigures(Value):
@@ -88,12 +86,18 @@ class Models:
     commercial: bool = False
 
     def tools(
-        self, folder: Path, seed: int, redraw: Redraw | None = None, *, keeps: bool = False
+        self,
+        folder: Path,
+        seed: int,
+        redraw: Redraw | None = None,
+        *,
+        keeps: bool = False,
+        mark: bytes = b"",
     ) -> PictureTools:
         """The tools of a chain whose files lie in `folder`."""
         return PictureTools(
             self.finder, folder, seed, no_model, keeps=keeps,
-            studio=self.pack.synthetic, commercial=self.commercial, redraw=redraw,
+            studio=self.pack.synthetic, commercial=self.commercial, redraw=redraw, mark=mark,
         )  # fmt: skip
 
 
@@ -257,7 +261,7 @@ def _one(
     canvas, source_record = read_picture(file)
     judge = SimilarityJudge(models, canvas.flat(), look.folder, seed)
     redraw = redrawing(drawn_in[0], source_record, drawn_in[1])
-    tools = models.tools(look.folder, seed, redraw, keeps=_keeps(look.steps))
+    tools = models.tools(look.folder, seed, redraw, keeps=_keeps(look.steps), mark=_mark(file))
     try:
         done = chain.run(canvas, look.steps, tools, judge, limit=limit)
     except InputError as error:
@@ -567,14 +571,6 @@ def _encoded(
         picture.save(buffer, "WEBP", quality=quality, xmp=mark, **options)
     else:
         if mark:
-            options["tiffinfo"] = _tiff_tags(mark)
+            options["tiffinfo"] = provenance.tiff_tags(mark)
         picture.save(buffer, "TIFF", compression="tiff_lzw", **options)
     return buffer.getvalue()
-
-
-def _tiff_tags(mark: bytes) -> ImageFileDirectory_v2:
-    """XMP as bytes in tag 700 (Adobe, XMP Specification Part 3, 2.3.4)."""
-    tags = ImageFileDirectory_v2()
-    tags[_XMP_TAG] = mark
-    tags.tagtype[_XMP_TAG] = TiffTags.BYTE
-    return tags

@@ -73,6 +73,7 @@ class NoTools:
 
     commercial = False
     redraw = None
+    mark = b""
 
     def __init__(self, folder: Path = Path(), *, studio: bool = False):
         self.folder, self.studio = folder, studio

@@ -10,7 +10,7 @@ from portrait_lora.finishing.step import Step
 @cache
 def by_name() -> dict[str, Step]:
     """Every step, by the name that looks use."""
-    from portrait_lora.finishing.steps import backdrop, cutout, grade, layers, retouch, upscale
+    from portrait_lora.finishing.steps import backdrop, clip, cutout, grade, layers, retouch, upscale
     from portrait_lora.finishing.steps import format as format_step
 
     known: tuple[Step, ...] = (
@@ -21,5 +21,6 @@ def by_name() -> dict[str, Step]:
         upscale.Upscale(),
         format_step.FormatStep(),
         layers.Layers(),
+        clip.Clip(),
     )
     return {step.name: step for step in known}

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from pydantic import Field, model_validator
 
+from portrait_lora import provenance
 from portrait_lora.errors import InputError
 from portrait_lora.finishing import cutout, cutout_models
 from portrait_lora.finishing.canvas import Canvas, Product, to_bytes
@@ -83,7 +84,9 @@ class Cutout(BehindOnly):
             rgb = canvas.rgb_HW3 if one.keep_colours else foreground(canvas.rgb_HW3, alpha)
             canvas = replace(canvas.with_rgb(rgb), alpha_HW=readonly(alpha))
         if one.premultiplied:
-            canvas = replace(canvas, products=(*canvas.products, Product(PREMULTIPLIED, _associated(canvas))))
+            canvas = replace(
+                canvas, products=(*canvas.products, Product(PREMULTIPLIED, _associated(canvas, tools.mark)))
+            )
         return canvas
 
 
@@ -111,15 +114,16 @@ def _by_model(canvas: Canvas, one: CutoutSettings, tools: Tools) -> FloatArray:
     return cutout.enlarged(small, np.asarray(guide, np.float32), canvas.rgb_HW3)
 
 
-def _associated(canvas: Canvas) -> bytes:
-    """A TIFF whose colours are multiplied by alpha, marked so (TIFF 6.0, ExtraSamples 1)."""
+def _associated(canvas: Canvas, mark: bytes) -> bytes:
+    """A TIFF whose colours are multiplied by alpha (TIFF 6.0, ExtraSamples 1), with the XMP packet."""
     from PIL import Image
 
     assert canvas.alpha_HW is not None
     alpha = canvas.alpha_HW[..., None]
     pixels = to_bytes(np.concatenate([canvas.rgb_HW3 * alpha, alpha], axis=2))
     buffer = io.BytesIO()
-    Image.fromarray(pixels, "RGBA").save(buffer, "TIFF", compression="raw")
+    tags: dict[str, Any] = {"tiffinfo": provenance.tiff_tags(mark)} if mark else {}
+    Image.fromarray(pixels, "RGBA").save(buffer, "TIFF", compression="raw", **tags)
     data = bytearray(buffer.getvalue())
     order = "<" if data[:2] == b"II" else ">"
     (start,) = struct.unpack_from(f"{order}I", data, 4)

@@ -34,9 +34,9 @@ class Layers:
         products = list(canvas.products)
         for kind in dict.fromkeys(settings.files):
             data = (
-                photoshop.encoded(stack)
+                photoshop.encoded(stack, tools.mark)
                 if kind == "psd"
-                else openraster.encoded(stack, _record(stack, tools))
+                else openraster.encoded(stack, _record(stack, tools), tools.mark)
             )
             products.append(Product(f".{kind}", data))
         return replace(canvas, products=tuple(products))
