@@ -18,7 +18,7 @@ from portrait_lora.records import Face, readonly
 from portrait_lora.settings import Section
 
 MAX_PIXELS: Final = 160_000_000
-"""Of all frames together: 75 frames of 1920 x 1080."""
+"""Of all frames together, such as 75 of 1920 x 1080: 22 s on two cores as WebP, in 0.9 GB."""
 _SPARE: Final = 1.15
 """Layers are so much larger than a frame, as the camera comes nearer."""
 _NECK: Final = 0.2
