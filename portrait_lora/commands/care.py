@@ -117,7 +117,7 @@ def gallery(
         {"face_pack": resolved.name, **result.json_value()},
         as_json,
         lines_of(result),
-        "portrait-lora run LIKENESS_DIR",
+        f"portrait-lora run LIKENESS_DIR -s face_pack={pack}",
     )
 
 

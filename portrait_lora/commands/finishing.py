@@ -63,7 +63,7 @@ def finish(
 
     overrides = collect_overrides(settings, allow_synthetic)
     result = finishing.finish(path, look, likeness, out, overrides, limit=limit, seed=seed)
-    lines = [line for one in result.pictures for line in _lines(one)]
+    lines = [line for one in result.pictures for line in _lines(one, result.references)]
     done = [one for one in result.pictures if one.file]
     lines.append(f"{len(done)} of {len(result.pictures)} pictures in {result.folder}")
     following = f"open {result.page}"
@@ -97,11 +97,12 @@ def _from_layers(
     answer(result, as_json, lines, f"portrait-lora inspect {result.file}")
 
 
-def _lines(one: FinishedPicture) -> list[str]:
+def _lines(one: FinishedPicture, references: str) -> list[str]:
     if one.refused:
         return [f"{Path(one.source).name}: refused: {one.refused}"]
     likeness = _change("A", one.before_a, one.after_a) + _change("B", one.before_b, one.after_b)
-    lines = [f"{Path(one.file or '').name}: likeness{likeness or ' not measured: no face'}"]
+    measured = f"likeness to {references}{likeness}" if likeness else "likeness not measured: no face"
+    lines = [f"{Path(one.file or '').name}: {measured}"]
     return lines + [
         f"  {s.step}: weakened to {s.strength:.0%} to keep the likeness" for s in one.steps if s.strength < 1
     ]

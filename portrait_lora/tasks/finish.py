@@ -266,6 +266,7 @@ def _one(
         done = chain.run(canvas, look.steps, tools, judge, limit=limit)
     except InputError as error:
         return FinishedPicture(source=str(file), file=None, refused=error.message())
+    after = done.after if models.held_out else _unlike(done.canvas, judge)
     record = record_of(canvas, source_record, look, done, seed, models.pack)
     suffix = _SUFFIX[done.canvas.delivery.file_format]
     target = _place(folder / f"{file.stem}-{look.name}{suffix}", record)
@@ -284,10 +285,15 @@ def _one(
         file=str(target),
         steps=steps,
         before_a=_rounded(done.before[0]),
-        after_a=_rounded(done.after[0]),
+        after_a=_rounded(after[0]),
         before_b=_rounded(done.before[1]),
-        after_b=_rounded(done.after[1]),
+        after_b=_rounded(after[1]),
     )
+
+
+def _unlike(canvas: Canvas, judge: SimilarityJudge) -> tuple[float | None, float | None]:
+    """Likeness (A, B) to the picture as it was; one that went through the same colours would be itself."""
+    return judge.likeness(canvas.flat(), ()), judge.reported(canvas.flat(), ())
 
 
 def _place(path: Path, record: save.Record) -> Path:

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.finishing import cutout, cutout_models
 from portrait_lora.finishing.canvas import Canvas
-from portrait_lora.finishing.steps.cutout import Cutout, CutoutSettings
+from portrait_lora.finishing.steps.cutout import Cutout, CutoutSettings, is_cut
 from portrait_lora.records import NOT_SEEN, Parts
 from tests.finishing import studio
 
@@ -45,6 +45,16 @@ def test_without_a_segmenter_head_and_shoulders_are_found_by_colour() -> None:
     assert np.abs(cutout.person_alpha(one.canvas, face, None, 0.04) - one.alpha).mean() < 0.01
     five_points = replace(face, landmarks_px=None)
     assert np.abs(cutout.person_alpha(one.canvas, five_points, None, 0.04) - one.alpha).mean() < 0.01
+
+
+def test_a_pack_without_a_segmenter_cuts_nothing_out_unless_a_guess_is_wanted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one, tools = studio.sitter(3), studio.tools()
+    monkeypatch.setattr(type(tools), "parts", lambda self, canvas: None)
+    with pytest.raises(InputError, match="matting network"):
+        Cutout().apply(one.canvas, CutoutSettings(), tools)
+    assert is_cut(Cutout().apply(one.canvas, CutoutSettings(rough=True), tools))
 
 
 def test_a_segmenter_that_sees_part_of_the_picture_only() -> None:

@@ -118,6 +118,14 @@ def test_results_stand_beside_each_other_and_the_same_one_once(portrait: Path, t
     assert sorted(p.name for p in tmp_path.glob("*.png")) == ["p-noir-2.png", "p-noir.png"]
 
 
+def test_without_held_out_photos_a_change_of_colour_is_no_likeness_of_one(
+    portrait: Path, tmp_path: Path
+) -> None:
+    (one,) = finishing.finish(portrait, "noir", None, tmp_path, []).pictures
+    assert one.steps[0].after == pytest.approx(1.0, abs=1e-3)  # the gate compares black and white with itself
+    assert one.after_a is not None and one.after_a < 0.99
+
+
 def test_the_page_shows_before_and_after_with_both_figures(portrait: Path, tmp_path: Path) -> None:
     result = finishing.finish(portrait, "noir", None, tmp_path / "a folder", [])
     page = Path(result.page).read_text()

@@ -37,6 +37,10 @@ class CutoutSettings(Section):
         description=f"what that file is: {', '.join(cutout_models.NETWORKS)}",
     )
     model_licence: str = Field(default="", description="licence of that file, for the record")
+    rough: bool = Field(
+        default=False,
+        description="without segmenter and model, guess from proportions and colour; hair and arms may be lost",
+    )
     keep_colours: bool = Field(
         default=False, description="leave the old backdrop's colour in the edge (a halo on a new one)"
     )
@@ -80,7 +84,10 @@ class Cutout(BehindOnly):
                 alpha = _by_model(canvas, one, tools)
                 cutout.check_whole(alpha, face)
             else:
-                alpha = cutout.person_alpha(canvas, face, tools.parts(canvas), one.band)
+                parts = tools.parts(canvas)
+                if parts is None and not one.rough:
+                    raise _no_outline()
+                alpha = cutout.person_alpha(canvas, face, parts, one.band)
             rgb = canvas.rgb_HW3 if one.keep_colours else foreground(canvas.rgb_HW3, alpha)
             canvas = replace(canvas.with_rgb(rgb), alpha_HW=readonly(alpha))
         if one.premultiplied:
@@ -88,6 +95,18 @@ class Cutout(BehindOnly):
                 canvas, products=(*canvas.products, Product(PREMULTIPLIED, _associated(canvas, tools.mark)))
             )
         return canvas
+
+
+def _no_outline() -> InputError:
+    """On photographs the guess took the hair for the wall, and arms for the backdrop."""
+    return InputError(
+        "nothing here can tell the person from the backdrop",
+        where="cutout",
+        got="a face pack without a segmenter, and no matting model",
+        needed="a matting network as an ONNX file",
+        remedy="Name it in the look: cutout: {model: FILE, network: birefnet-portrait, model_licence: …}, or "
+        "accept a guess that may lose hair and arms: cutout: {rough: true}.",
+    )
 
 
 def is_cut(canvas: Canvas) -> bool:
