@@ -76,8 +76,8 @@ def failed(where: Path, failures: tuple[str, ...]) -> ArtifactError:
         got="; ".join(failures),
         needed="embedders that tell people apart",
         remedy=(
-            "State the preprocessing that the networks were trained with (guide, section 4), or use it all the "
-            "same with --accept."
+            "State the preprocessing that the networks were trained with (guide, section 4), or use it "
+            "all the same with --accept."
         ),
     )
 

@@ -39,7 +39,7 @@ class CutoutSettings(Section):
     model_licence: str = Field(default="", description="licence of that file, for the record")
     rough: bool = Field(
         default=False,
-        description="without segmenter and model, guess from proportions and colour; hair and arms may be lost",
+        description="without segmenter and model, guess by proportions and colour; may lose hair and arms",
     )
     keep_colours: bool = Field(
         default=False, description="leave the old backdrop's colour in the edge (a halo on a new one)"
