@@ -34,7 +34,9 @@ def sheet(person_seed: int, index: int) -> Image.Image:
             (one,) = finishing.finish(source, name, None, Path(folder) / name, []).pictures
             if one.file is None:
                 raise RuntimeError(f"{name}: {one.refused}")
-            tiles.append((name, Image.open(one.file).convert("RGB")))
+            picture = Image.open(one.file).convert("RGB")
+            if picture.tobytes() != portrait.tobytes():  # a look of further files alone leaves it as it is
+                tiles.append((name, picture))
         return _laid_out(tiles)
 
 

@@ -46,6 +46,8 @@ class Looked:
     extras: protocol.Extras
     heads: tuple[Image.Image, ...]
     skipped_photos: tuple[str, ...]
+    unlike: tuple[str, ...] = ()
+    """Real photos that do not resemble the others: somebody else, or a face that the embedder cannot read."""
 
 
 class PhotosSeen:
@@ -132,7 +134,7 @@ def _look(finder: Analyzer, wanted: Wanted) -> Looked:
         clip=_by_clip(wanted),
     )
     names = tuple(name for name, _ in (*skipped, *skipped_too))
-    return Looked(report, extras, tuple(real.heads), names)
+    return Looked(report, extras, tuple(real.heads), names, similarity.unlike_others(holdout, limit))
 
 
 def _floor(

@@ -234,6 +234,27 @@ def ceiling(training: ReferenceSet, holdout: ReferenceSet) -> float:
     return float(real_scores(training, holdout).mean())
 
 
+UNLIKE: Final = 0.5
+"""Of the threshold: other people stay below a fifth of it, the person's own profiles above two thirds."""
+
+
+def unlike_others(references: ReferenceSet, threshold: float) -> tuple[str, ...]:
+    """Names of the photos whose cosines to the closer half of the others average below half the threshold.
+
+    With two photos nobody can say which is the wrong one: none is named.
+    """
+    count = len(references)
+    if count < 3:
+        return ()
+    cosines = references.embeddings @ references.embeddings.T
+    names = []
+    for i, name in enumerate(references.names):
+        others = np.sort(np.delete(cosines[i], i))[::-1]
+        if float(others[: max(1, (count - 1) // 2)].mean()) < UNLIKE * threshold:
+            names.append(name)
+    return tuple(names)
+
+
 def pose_matched_ceiling(
     training: ReferenceSet, holdout: ReferenceSet, portrait_yaws_deg: Sequence[float]
 ) -> float | None:

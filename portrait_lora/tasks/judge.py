@@ -56,6 +56,8 @@ class FoldersResult(Value):
     photos_without_face: tuple[str, ...]
     clip: ClipFigures | None
     report: str
+    photos_unreadable: tuple[str, ...] = ()
+    photos_unlike: tuple[str, ...] = ()
 
 
 def score_folders(
@@ -113,6 +115,8 @@ def score_folders(
         photos_without_face=looked.skipped_photos,
         clip=None if extras.clip is None else ClipFigures(**asdict(extras.clip)),
         report=str(out / "drift.html"),
+        photos_unreadable=_unreadable(photos),
+        photos_unlike=looked.unlike,
     )
 
 
@@ -129,6 +133,11 @@ def lines_of(result: FoldersResult) -> list[str]:
         (result.several_faces, "show several faces; the largest was scored"),
         (result.tiny_faces, "have a very small face"),
         (result.photos_without_face, "photos without a face, left out"),
+        (result.photos_unreadable, "photos that cannot be read, left out"),
+        (
+            result.photos_unlike,
+            "photos unlike the others, which count all the same; remove them if not theirs",
+        ),
     ):
         if names:
             lines.append(f"  {len(names)} {text}: {', '.join(names[:5])}")
@@ -190,6 +199,13 @@ def _readable(paths: Sequence[Path]) -> list[Path]:
             continue
         kept.append(path)
     return kept
+
+
+def _unreadable(folder: Path) -> tuple[str, ...]:
+    """Names of the pictures that `_readable` leaves out."""
+    files = _pictures(folder, "photos")
+    kept = set(_readable(files))
+    return tuple(path.name for path in files if path not in kept)
 
 
 def _distinct(paths: Sequence[Path]) -> tuple[list[Path], list[tuple[str, str]]]:
@@ -279,4 +295,9 @@ def _caveats(wanted: Wanted, looked: Looked, prompts_csv: Path | None) -> list[s
         )
     if looked.skipped_photos:
         lines.append(f"Photos without a face, left out: {', '.join(looked.skipped_photos)}.")
+    if looked.unlike:
+        lines.append(
+            "Whether these photos show the same person; they are unlike the others and count all the same: "
+            f"{', '.join(looked.unlike)}."
+        )
     return lines

@@ -23,6 +23,7 @@ from portrait_lora.evaluation.similarity import (
     read_rgb,
     real_scores,
     score_portraits,
+    unlike_others,
     verified,
 )
 from portrait_lora.records import Face, IdentityScore, Portrait, Shot
@@ -240,3 +241,13 @@ def test_pose_matched_ceiling_takes_the_photos_of_like_yaw():
     assert pose_matched_ceiling(training, REFERENCES, []) is None
     unknown = ReferenceSet(training.embeddings, training.names, "b")
     assert pose_matched_ceiling(unknown, REFERENCES, [0.0]) is None
+
+
+def test_a_stranger_among_the_references_is_named():
+    own = np.array([[1.0, 0.1, 0], [1.0, -0.1, 0], [0.9, 0.3, 0], [0.6, 0.8, 0]])
+    rows = np.concatenate([own, [[0.0, 0.0, 1.0]]])
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    names = ("a", "b", "c", "profile", "stranger")
+    assert unlike_others(ReferenceSet(rows, names, "e"), 0.5) == ("stranger",)
+    assert unlike_others(ReferenceSet(rows[:4], names[:4], "e"), 0.5) == ()
+    assert unlike_others(ReferenceSet(rows[[0, 4]], ("a", "stranger"), "e"), 0.5) == ()

@@ -76,6 +76,8 @@ def test_a_folder_of_pictures_is_judged(tmp_path: Path, pack: Path, monkeypatch:
     )
     assert "own prompt is nearest in 50% (chance 50%)" in " ".join(judge.lines_of(result))
     assert result.unreadable == ("broken.png",)
+    assert result.photos_unreadable == ("damaged.jpg",)
+    assert "1 photos that cannot be read, left out: damaged.jpg" in " ".join(judge.lines_of(result))
     assert result.repeated == (("zz-again.png", "010.png"),)
     assert result.portraits == 4
     likeness = result.likeness
