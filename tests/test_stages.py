@@ -68,9 +68,12 @@ def test_only_what_is_embedded_is_refused_on_photographs(tmp_path, pack, base, r
         )
 
     with pytest.raises(InputError, match=refused):
-        check._refuse_unknown_world(context())
-    check._refuse_unknown_world(context(allowed=True))
-    check._refuse_unknown_world(context(pack=False, base=False))
+        check.refuse_unknown_world(context(), trains=True)
+    check.refuse_unknown_world(context(allowed=True), trains=True)
+    check.refuse_unknown_world(context(pack=False, base=False), trains=True)
+    check.refuse_unknown_world(context(pack=False), trains=False)  # a base has no part in a check
+    with pytest.raises(InputError, match="-s face_pack=NAME"):
+        check.refuse_unknown_world(context(pack=True), trains=False)
 
 
 def test_a_missing_gallery_names_a_command_that_works(tmp_path, monkeypatch):

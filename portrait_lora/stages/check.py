@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from portrait_lora.records import CuratedSet, PhotoReport
 
 
+_SETTING = {"face pack": "-s face_pack=NAME", "base model": "-s base=NAME"}
+
+
 def check(ctx: Context) -> CheckResult:
     """Write `reports/check.html`; too few usable photos is reported, not raised."""
     page = ctx.likeness.reports / "check.html"
@@ -128,7 +131,7 @@ def _examine(ctx: Context) -> tuple[list[PhotoReport], CuratedSet | TooFewPhotos
     from portrait_lora.dataset import checks, crop, curate, duplicates, subject
     from portrait_lora.stages import configured
 
-    _refuse_unknown_world(ctx)
+    refuse_unknown_world(ctx, trains=False)
     _ = ctx.photo_digests
     settings = ctx.config.dataset
     least = math.ceil(ctx.base.resolution_px / crop.MAX_ENLARGEMENT)
@@ -160,9 +163,14 @@ def built_in_captions(ctx: Context) -> bool:
     return not ctx.pack.synthetic and ctx.config.dataset.captions.captioner == "attributes"
 
 
-def _refuse_unknown_world(ctx: Context) -> None:
-    """The embedded models know only the studio; on photographs they would give nonsense figures."""
-    if ctx.config.allow_synthetic_models or not (ctx.pack.synthetic or ctx.base.synthetic):
+def refuse_unknown_world(ctx: Context, *, trains: bool) -> None:
+    """The embedded models know only the studio; on photographs they would give nonsense figures.
+
+    The base has no part in looking at photos: an embedded one alone is refused where a dataset for training
+    with it would be made (`trains`).
+    """
+    unfit = ctx.pack.synthetic or (trains and ctx.base.synthetic)
+    if ctx.config.allow_synthetic_models or not unfit:
         return
     files = list_photos(ctx.likeness.photos)
     real = [p.name for p in files if provenance.is_unmarked_picture(p)]
@@ -176,5 +184,7 @@ def _refuse_unknown_world(ctx: Context) -> None:
             where=ctx.likeness.photos,
             got=f"{len(real)} of {len(files)} pictures without the studio's mark, such as {real[0]}",
             needed=f"a {' and a '.join(which)} made for photographs",
-            remedy="See `portrait-lora models`, or go on all the same with --allow-synthetic-models.",
+            remedy="See `portrait-lora models` and set "
+            f"{' and '.join(_SETTING[part] for part in which)}, or go on all the same with "
+            "--allow-synthetic-models.",
         )

@@ -32,6 +32,7 @@ def _prepare(ctx: Context) -> PrepareResult:
     from portrait_lora.dataset.crop import bucket_sizes
     from portrait_lora.records import CuratedSet
 
+    check.refuse_unknown_world(ctx, trains=True)
     _, outcome = check.examined(ctx)
     if not isinstance(outcome, CuratedSet):
         raise outcome
