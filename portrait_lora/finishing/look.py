@@ -53,6 +53,11 @@ class Look:
     folder: Path
 
 
+def looks_folder() -> tuple[Path, ...]:
+    """Where the shipped looks lie, and files that they name."""
+    return (configs_dir() / "looks",)
+
+
 def packaged_looks() -> dict[str, Path]:
     """The shipped looks by name."""
     return {path.stem: path for path in sorted((configs_dir() / "looks").glob("*.yaml"))}

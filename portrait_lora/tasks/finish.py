@@ -23,7 +23,7 @@ from portrait_lora.faces.backends import Analyzer, open_analyzer
 from portrait_lora.faces.packs import FacePack, resolve_pack
 from portrait_lora.finishing import chain
 from portrait_lora.finishing.canvas import Canvas, Delivery, to_bytes
-from portrait_lora.finishing.look import Look, Planned, load_look, planned
+from portrait_lora.finishing.look import Look, Planned, load_look, looks_folder, planned
 from portrait_lora.finishing.page import Shown, write_page
 from portrait_lora.finishing.step import Redraw
 from portrait_lora.finishing.steps.layers import Layers
@@ -403,7 +403,8 @@ def reproduce(path: Path, root: Path | None, source: Path | None, overrides: Seq
     record = record_of_file(path)
     root = root or next((p for p in path.resolve().parents if (p / FILE_NAME).is_file()), None)
     models = open_models(root, [path], overrides)
-    again = _again(record, root, models, source, overrides)
+    places = [Path(), path.parent, *([source.parent] if source else []), *looks_folder()]
+    again = _again(record, root, models, source, overrides, places)
     data = encoded(again, record, path)
     same = data == path.read_bytes()
     off, psnr = 0, None
@@ -426,6 +427,7 @@ def _again(
     models: Models,
     source: Path | None,
     overrides: Sequence[str],
+    places: Sequence[Path],
 ) -> Canvas:
     """The canvas of a record: chains after chains, the first after a portrait or the picture `source`."""
     parent = record.get(save.PARENT)
@@ -438,12 +440,25 @@ def _again(
             )
         before = read_picture(source)[0]
     elif cast(save.Record, parent).get(save.ACTION) == ACTION:
-        before = _again(cast(save.Record, parent), root, models, source, overrides)
+        before = _again(cast(save.Record, parent), root, models, source, overrides, places)
         before = Canvas.of(to_bytes(before.rgb_HW3), alpha_bytes(before))
     else:
         before = Canvas.of(np.asarray(_drawn(cast(save.Record, parent), root, source, overrides)))
     redraw = redrawing(root, cast(save.Record, parent) if isinstance(parent, dict) else None, overrides)
-    return repeat(before, record, models, Path(), redraw)
+    return repeat(before, record, models, _folder_of(record, places), redraw)
+
+
+def _folder_of(record: Mapping[str, object], places: Sequence[Path]) -> Path:
+    """The folder that holds the files of the record's look, byte for byte; without such files the first."""
+    steps = cast(Sequence[Mapping[str, Any]], record.get("steps") or ())
+    files = {
+        str(n): str(d) for step in steps for n, d in cast(dict[str, str], step.get("files") or {}).items()
+    }
+
+    def matching(folder: Path) -> int:
+        return sum((folder / n).is_file() and manifest.sha256_file(folder / n) == d for n, d in files.items())
+
+    return max(places, key=matching)
 
 
 def _drawn(
@@ -484,7 +499,17 @@ def repeat(
     seed = int(cast(int, record.get("finish_seed", 0)))
     tools = models.tools(folder, seed, redraw, keeps=_keeps(steps))
     judge = SimilarityJudge(models, canvas.flat(), folder, seed)
-    return chain.run(canvas, steps, tools, judge, strengths=strengths).canvas
+    done = chain.run(canvas, steps, tools, judge, strengths=strengths)
+    for one, entry in zip(done.passed, cast(Sequence[Mapping[str, Any]], record["steps"]), strict=True):
+        if dict(one.files) != dict(entry.get("files") or {}):
+            raise ArtifactError(
+                "a file that this look uses is another one now",
+                where=folder.resolve(),
+                got=", ".join(sorted(one.files)),
+                needed="the files of the look as they were",
+                remedy="Run it in the folder that holds them.",
+            )
+    return done.canvas
 
 
 def recorded(record: Mapping[str, object]) -> tuple[tuple[Planned, ...], list[float]]:

@@ -132,3 +132,20 @@ def test_the_page_shows_before_and_after_with_both_figures(portrait: Path, tmp_p
     assert "p-noir.png" in page and "1 of 1 finished" in page
     assert page.count("<td>1.000</td>") >= 2  # A and B before
     assert "http" not in page.replace("http-equiv", "")
+
+
+def test_a_look_with_a_lut_is_made_again_from_the_same_file_only(
+    portrait: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [f"{r} {g} {1 - b}" for b in (0, 1) for g in (0, 1) for r in (0, 1)]
+    (tmp_path / "mine.cube").write_text("\n".join(["LUT_3D_SIZE 2", *rows]))
+    look = tmp_path / "mine.yaml"
+    look.write_text("steps: [{grade: {lut: mine.cube, lut_strength: 0.3}}]")
+    (one,) = finishing.finish(portrait, str(look), None, tmp_path / "out", []).pictures
+    with pytest.raises(InputError, match="no such LUT"):
+        finishing.reproduce(Path(str(one.file)), None, portrait, [])
+    monkeypatch.chdir(tmp_path)
+    assert finishing.reproduce(Path(str(one.file)), None, portrait, []).same
+    (tmp_path / "mine.cube").write_text("\n".join(["LUT_3D_SIZE 2", *reversed(rows)]))
+    with pytest.raises(ArtifactError, match="another one now"):
+        finishing.reproduce(Path(str(one.file)), None, portrait, [])
