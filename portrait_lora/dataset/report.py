@@ -18,6 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from portrait_lora import manifest, provenance
+from portrait_lora.dataset.coverage import UNKNOWN
 from portrait_lora.dataset.coverage import coverage as cover
 from portrait_lora.dataset.photos import UnreadablePhoto, load_photo
 from portrait_lora.records import Coverage, CuratedSet, Face, Finding, PhotoReport, Variety
@@ -175,11 +176,14 @@ class Table:
 
 
 def _tables(coverage: Coverage) -> list[Table]:
-    """View × expression, and view × tilt of the head."""
+    """View × expression, and view × tilt of the head; what is not measured at all is no table."""
     grids = [("expression", coverage.expression_bins, coverage.counts)]
     if coverage.cells:
         tilts = tuple(tuple(sum(row) for row in plane) for plane in coverage.cells)
         grids.append(("tilt of the head", coverage.pitch_bins, tilts))
+    grids = [grid for grid in grids if _measured(grid[1], grid[2])] or [
+        ("", ("photos",), tuple((sum(row),) for row in coverage.counts))
+    ]
     return [
         Table(
             title,
@@ -189,6 +193,12 @@ def _tables(coverage: Coverage) -> list[Table]:
         )
         for title, words, counts in grids
     ]
+
+
+def _measured(words: tuple[str, ...], counts: tuple[tuple[int, ...], ...]) -> bool:
+    """Whether any photo has another word than `unknown`; without photos every table stays."""
+    known = sum(n for row in counts for word, n in zip(words, row, strict=True) if word != UNKNOWN)
+    return known > 0 or not any(map(any, counts))
 
 
 def _variety(one: Variety) -> str:

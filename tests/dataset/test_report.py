@@ -144,3 +144,15 @@ def test_a_question_has_its_own_verdict_and_count(tmp_path):
     assert 'class="card ask"' in text and 'class="question" data-code="doubtful_person"' in text
     assert "left out until you answer" in text
     assert text.count('class="card bad"') == 0
+
+
+def test_what_a_pack_does_not_measure_is_no_table(tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    reports = [report(photos, i, yaw=(i % 3 - 1) * 30.0, expression=None) for i in range(6)]
+    plain = [replace(r, face=replace(r.face, pose_from_points=True)) for r in reports]
+    path = tmp_path / "check.html"
+    write_check_html(path, curate(plain, SAME), plain, title="Ann")
+    text = " ".join(read(path).texts)
+    assert "Photos by view " in text and "Photos by view and" not in text
+    assert "unknown" not in text
