@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -15,7 +15,7 @@ from portrait_lora.faces.backends import open_untested
 from portrait_lora.faces.detectors import backend_of
 from portrait_lora.faces.embedder import Embedder
 from portrait_lora.faces.pack import FacePack, Role
-from portrait_lora.faces.packs import FORMAT, HEADS, PACK_FILE, resolve_pack
+from portrait_lora.faces.packs import FORMAT, HEADS, PACK_FILE, read_pack_file, resolve_pack
 from portrait_lora.faces.people import LeftOut, People, look_at_people, without_mistakes
 from portrait_lora.faces.preprocessing import Preprocessing, same, scaled
 from portrait_lora.tasks.gallery import ROLES, derive
@@ -90,6 +90,7 @@ def make(folder: Path, plan: Plan) -> Report:
     threshold; `ArtifactError` with the figures when the test fails and `accept` was not given.
     """
     networks: dict[Role, Network] = {"select": plan.select, "report": plan.report}
+    _refuse_other(folder, [plan.detector, *(n.file for n in networks.values())])
     backend = backend_of(plan.detector)
     if plan.landmarks is not None and backend == "opencv":
         needed = "a detector of the SCRFD layout"
@@ -124,6 +125,22 @@ def make(folder: Path, plan: Plan) -> Report:
         final = resolve_pack(str(part))
     first_use.write(final, first_use.Record(report.outcome, report.evidence, report.failures, plan.accept))
     return report
+
+
+def _refuse_other(folder: Path, files: Sequence[Path]) -> None:
+    """Before minutes of testing: a folder that holds anything but a pack of these networks is an error."""
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    there = folder / PACK_FILE
+    known = set(read_pack_file(folder)["files"].values()) if there.is_file() else set()
+    if not all(file.is_file() and manifest.sha256_file(file) in known for file in files):
+        raise InputError(
+            "there is something of this name already",
+            where=folder,
+            got="a pack of other networks" if there.is_file() else "other files",
+            needed="a new folder",
+            remedy="Choose another name.",
+        )
 
 
 def test(name: str, people: Path | None, *, accept: bool = False) -> Report:

@@ -93,6 +93,21 @@ def test_a_pack_without_people_takes_the_stated_thresholds(
     assert make(files, out, *STATED) == 2, "a pack that is there stays"
 
 
+def test_a_folder_that_is_in_use_is_refused_before_anything_is_tested(
+    files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object) -> str:
+        raise AssertionError("a network was run")
+
+    monkeypatch.setattr(own_pack, "backend_of", never)
+    out = tmp_path / "pack"
+    out.mkdir()
+    (out / "notes.txt").write_text("mine")
+    assert make(files, out, *STATED) == 2
+    assert "something of this name already" in capsys.readouterr().err
+    assert [p.name for p in out.iterdir()] == ["notes.txt"]
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
