@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from portrait_lora import config, likeness, log, manifest, provenance, record_limits, strict_json
@@ -22,7 +22,7 @@ from portrait_lora.evaluation import similarity
 from portrait_lora.faces.backends import Analyzer, open_analyzer
 from portrait_lora.faces.packs import FacePack, resolve_pack
 from portrait_lora.finishing import chain
-from portrait_lora.finishing.canvas import Canvas, Delivery, to_bytes
+from portrait_lora.finishing.canvas import Canvas, Delivery, Product, to_bytes
 from portrait_lora.finishing.look import Look, Planned, load_look, looks_folder, planned
 from portrait_lora.finishing.page import Shown, write_page
 from portrait_lora.finishing.step import Redraw
@@ -104,9 +104,9 @@ class Models:
 class SimilarityJudge:
     """See `chain.Judge`: the mean cosine of the largest face to that of every reference."""
 
-    def __init__(self, models: Models, source: RGBImage, folder: Path, seed: int):
+    def __init__(self, models: Models, references: Sequence[RGBImage], folder: Path, seed: int):
         self._models, self._folder, self._seed = models, folder, seed
-        self._pictures = models.held_out or (source,)
+        self._pictures = tuple(references)
         self._known: dict[tuple[str, str], FloatArray] = {}
         self._after: dict[str, tuple[Canvas, ...]] = {}
 
@@ -169,10 +169,11 @@ def finish(
     root = root or next((p for p in path.resolve().parents if (p / FILE_NAME).is_file()), None)
     models = open_models(root, files, overrides)
     folder = out or _folder(path, root, look)
+    shared = SimilarityJudge(models, models.held_out, look.folder, seed) if models.held_out else None
     rows: list[FinishedPicture] = []
     with log.progress(f"finishing by {look.name}", len(files)) as advance:
         for file in files:
-            rows.append(_one(file, look, models, folder, limit, seed, (root, overrides)))
+            rows.append(_one(file, look, models, shared, folder, limit, seed, (root, overrides)))
             advance(1)
     references = "the held-out photos" if models.held_out else "the picture before"
     page = write_page(
@@ -253,24 +254,26 @@ def _one(
     file: Path,
     look: Look,
     models: Models,
+    shared: SimilarityJudge | None,
     folder: Path,
     limit: float,
     seed: int,
     drawn_in: tuple[Path | None, Sequence[str]],
 ) -> FinishedPicture:
-    canvas, source_record = read_picture(file)
-    judge = SimilarityJudge(models, canvas.flat(), look.folder, seed)
-    redraw = redrawing(drawn_in[0], source_record, drawn_in[1])
-    tools = models.tools(look.folder, seed, redraw, keeps=_keeps(look.steps), mark=_mark(file))
     try:
+        canvas, source_record = read_picture(file)
+        judge = shared or SimilarityJudge(models, (canvas.flat(),), look.folder, seed)
+        redraw = redrawing(drawn_in[0], source_record, drawn_in[1])
+        tools = models.tools(look.folder, seed, redraw, keeps=_keeps(look.steps), mark=_mark(file))
         done = chain.run(canvas, look.steps, tools, judge, limit=limit)
-    except InputError as error:
+        record = record_of(canvas, source_record, look, done, seed, models.pack)
+        data = encoded(done.canvas, record, file)
+    except (InputError, ArtifactError) as error:
         return FinishedPicture(source=str(file), file=None, refused=error.message())
     after = done.after if models.held_out else _unlike(done.canvas, judge)
-    record = record_of(canvas, source_record, look, done, seed, models.pack)
     suffix = _SUFFIX[done.canvas.delivery.file_format]
-    target = _place(folder / f"{file.stem}-{look.name}{suffix}", record)
-    write(done.canvas, target, record, file)
+    target = _place(folder / f"{file.stem}-{look.name}{suffix}", data, done.canvas)
+    write(done.canvas, target, record, file, data)
     steps = tuple(
         StepFigures(
             step=p.planned.step.name,
@@ -296,12 +299,25 @@ def _unlike(canvas: Canvas, judge: SimilarityJudge) -> tuple[float | None, float
     return judge.likeness(canvas.flat(), ()), judge.reported(canvas.flat(), ())
 
 
-def _place(path: Path, record: save.Record) -> Path:
-    """The path, or the first numbered one beside it that is free or holds just this result."""
+def _place(path: Path, data: bytes, canvas: Canvas) -> Path:
+    """The path, or the first numbered one beside it that is free or holds just these bytes.
+
+    A file of a finish that was killed is gone on with; a layered file that was edited since is left alone.
+    """
     number, free = 2, path
-    while (free.exists() or save.sidecar_of(free).exists()) and not save.is_current(free, record):
+    while not _is_ours(free, data, canvas):
         free, number = path.with_stem(f"{path.stem}-{number}"), number + 1
     return free
+
+
+def _is_ours(path: Path, data: bytes, canvas: Canvas) -> bool:
+    files = {path: data} | {_beside(path, one): one.data for one in canvas.products}
+    same = all(not file.exists() or file.read_bytes() == content for file, content in files.items())
+    return same and (path.exists() or not save.sidecar_of(path).exists())
+
+
+def _beside(path: Path, product: Product) -> Path:
+    return path.with_name(f"{path.stem}{product.name}")
 
 
 def _keeps(steps: Sequence[Planned]) -> bool:
@@ -324,19 +340,21 @@ def read_picture(path: Path) -> tuple[Canvas, save.Record | None]:
     """
     if not path.is_file():
         raise InputError("no such picture", where=path)
-    alpha = None
-    with Image.open(path) as picture:
+    rgb = similarity.read_rgb(path)
+    alpha, kind = None, None
+    with contextlib.suppress(UnidentifiedImageError), Image.open(path) as picture:  # HEIC has neither
+        kind = picture.format
         if "A" in picture.getbands() or "transparency" in picture.info:
             alpha = np.asarray(picture.convert("RGBA"))[..., 3]
-    rgb = similarity.read_rgb(path)
     if alpha is not None and alpha.shape != rgb.shape[:2]:  # turned by its EXIF
         raise InputError("a turned picture with alpha", where=path, remedy="Save it upright first.")
-    try:
-        record = provenance.read_record(path)
-    except ArtifactError as error:
-        if error.what != provenance.NO_RECORD:
-            raise
-        record = None
+    record = None
+    if kind == "PNG":
+        try:
+            record = provenance.read_record(path)
+        except ArtifactError as error:
+            if error.what != provenance.NO_RECORD:
+                raise
     return Canvas.of(rgb, alpha), record
 
 
@@ -371,10 +389,15 @@ def canvas_digest(canvas: Canvas) -> str:
 
 def is_finished(path: Path) -> bool:
     """Whether a file is what `finish` wrote, by its record or its sidecar."""
+    sidecar = save.sidecar_of(path)
     try:
-        return record_of_file(path).get(save.ACTION) == ACTION
+        if sidecar.is_file():
+            record = strict_json.load_object(sidecar, "sidecar").get("recipe")
+        else:
+            record = provenance.read_record(path)
     except ArtifactError:
         return False
+    return isinstance(record, dict) and cast(save.Record, record).get(save.ACTION) == ACTION
 
 
 def record_of_file(path: Path) -> save.Record:
@@ -496,9 +519,9 @@ def repeat(
             needed=str(record.get("source_pixels_sha256"))[:12],
         )
     steps, strengths = recorded(record)
-    seed = int(cast(int, record.get("finish_seed", 0)))
+    seed = seed_of(record)
     tools = models.tools(folder, seed, redraw, keeps=_keeps(steps))
-    judge = SimilarityJudge(models, canvas.flat(), folder, seed)
+    judge = SimilarityJudge(models, models.held_out or (canvas.flat(),), folder, seed)
     done = chain.run(canvas, steps, tools, judge, strengths=strengths)
     for one, entry in zip(done.passed, cast(Sequence[Mapping[str, Any]], record["steps"]), strict=True):
         if dict(one.files) != dict(entry.get("files") or {}):
@@ -521,12 +544,20 @@ def recorded(record: Mapping[str, object]) -> tuple[tuple[Planned, ...], list[fl
         raise ArtifactError("the record of the finished picture is damaged", got=repr(error)) from error
 
 
-def write(canvas: Canvas, path: Path, record: save.Record, source: Path) -> None:
-    """The file in its format with the mark of its source, further products beside it, then a sidecar."""
+def seed_of(record: Mapping[str, object]) -> int:
+    """The seed of a recorded chain.  Raises `ArtifactError` for one that is no whole number from 0."""
+    seed = record.get("finish_seed", 0)
+    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+        raise ArtifactError("the record of the finished picture is damaged", got=f"finish_seed {seed!r}"[:80])
+    return seed
+
+
+def write(canvas: Canvas, path: Path, record: save.Record, source: Path, data: bytes) -> None:
+    """The file (`data`, see `encoded`), further products beside it, then a sidecar."""
     manifest.make_folder(path.parent)
-    manifest.write_bytes_atomic(path, encoded(canvas, record, source))
+    manifest.write_bytes_atomic(path, data)
     for product in canvas.products:
-        manifest.write_bytes_atomic(path.with_name(f"{path.stem}{product.name}"), product.data)
+        manifest.write_bytes_atomic(_beside(path, product), product.data)
     sidecar = {
         "recipe": record,
         "sha256": manifest.sha256_file(path),

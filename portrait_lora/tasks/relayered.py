@@ -62,7 +62,7 @@ def from_layers(path: Path, root: Path | None, out: Path | None, overrides: Sequ
         )
     canvas = _again(stack, below, above, record, extra, models, picture) if again else _canvas(stack)
     canvas = Canvas(canvas.rgb_HW3, canvas.alpha_HW, before.delivery)
-    judge = finishing.SimilarityJudge(models, before.flat(), picture.parent, 0)
+    judge = finishing.SimilarityJudge(models, models.held_out or (before.flat(),), picture.parent, 0)
     target = _free((out or path.parent) / f"{path.stem}-edited.png")
     own: save.Record = {
         save.ACTION: ACTION,
@@ -71,7 +71,7 @@ def from_layers(path: Path, root: Path | None, out: Path | None, overrides: Sequ
         "chain_again": again,
         save.PARENT: dict(record),
     }
-    finishing.write(canvas, target, own, picture)
+    finishing.write(canvas, target, own, picture, finishing.encoded(canvas, own, picture))
     return Relayered(
         source=str(path),
         file=str(target),
@@ -131,7 +131,7 @@ def _again(
     begin = int(extra.get("base", 0))
     wanted = [i for i in range(begin, len(steps)) if not isinstance(steps[i].step, Layers)]
     canvas = _canvas(below)
-    tools = models.tools(picture.parent, int(cast(int, record.get("finish_seed", 0))))
+    tools = models.tools(picture.parent, finishing.seed_of(record))
     for place in wanted:
         one = steps[place]
         tools.begin(place, "", canvas)

@@ -292,7 +292,7 @@ def main() -> int:
         seed = FIRST_SEED + 1000 * options.seed + number
         mine = sitters(seed, portraits + REFERENCES)
         held_out = tuple(one.picture for one in mine[portraits:])
-        judge = SimilarityJudge(Models(pack, finder, reporter, held_out), held_out[0], Path(), options.seed)
+        judge = SimilarityJudge(Models(pack, finder, reporter, held_out), held_out, Path(), options.seed)
         for one in mine[:portraits]:
             tools.begin(0, "", Canvas.of(one.picture))
             try:

@@ -246,7 +246,7 @@ def seconds(people: Sequence[Person], models: Models, times: int = 5) -> list[Ro
     spent: list[float] = []
     for one in [people[0], *(people[i % len(people)] for i in range(times))]:
         begun = time.monotonic()
-        judge = SimilarityJudge(models, one.small, Path(), 0)
+        judge = SimilarityJudge(models, models.held_out or (one.small,), Path(), 0)
         chain.run(Canvas.of(one.small), steps, models.tools(Path(), 0), judge)
         spent.append(time.monotonic() - begun)
     median = statistics.median(spent[1:])

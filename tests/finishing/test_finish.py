@@ -15,6 +15,7 @@ from portrait_lora.faces.backends import open_analyzer
 from portrait_lora.faces.packs import resolve_pack
 from portrait_lora.finishing import look
 from portrait_lora.finishing.canvas import Canvas
+from portrait_lora.generation import save
 from portrait_lora.synthetic.identity import sample_people
 from portrait_lora.synthetic.taking import picture_of, plain_photo
 from portrait_lora.tasks import finish as finishing
@@ -92,7 +93,7 @@ def test_a_reference_that_a_step_refuses_is_left_out(portrait: Path) -> None:
     picture = finishing.read_picture(portrait)[0].flat()
     finder = open_analyzer(pack, "select")
     models = finishing.Models(pack, finder, finder, (picture, np.full((64, 64, 3), 90, np.uint8)))
-    judge = finishing.SimilarityJudge(models, picture, Path(), 0)
+    judge = finishing.SimilarityJudge(models, models.held_out or (picture,), Path(), 0)
     cut = look.planned([{"cutout": {}}], "here")
     flat = cut[0].step.apply(Canvas.of(picture), cut[0].settings, studio.tools()).flat()
     assert judge.likeness(flat, cut) == pytest.approx(1.0, abs=1e-4)
@@ -149,3 +150,49 @@ def test_a_look_with_a_lut_is_made_again_from_the_same_file_only(
     (tmp_path / "mine.cube").write_text("\n".join(["LUT_3D_SIZE 2", *reversed(rows)]))
     with pytest.raises(ArtifactError, match="another one now"):
         finishing.reproduce(Path(str(one.file)), None, portrait, [])
+
+
+def test_a_killed_finish_is_gone_on_with_and_an_edited_layered_file_is_left_alone(
+    portrait: Path, tmp_path: Path
+) -> None:
+    look = tmp_path / "mine.yaml"
+    look.write_text("steps: [{grade: {contrast: 0.2}}, layers]")
+
+    def finished() -> Path:
+        return Path(str(finishing.finish(portrait, str(look), None, tmp_path / "out", []).pictures[0].file))
+
+    first = finished()
+    save.sidecar_of(first).unlink()  # as a kill between the two leaves it
+    assert finished() == first and save.sidecar_of(first).is_file()
+    layers = first.with_suffix(".ora")
+    layers.write_bytes(b"edited by hand")
+    other = finished()
+    assert other != first and layers.read_bytes() == b"edited by hand"
+    assert other.with_suffix(".ora").is_file()
+
+
+def test_a_damaged_picture_does_not_keep_the_series_from_being_finished(
+    portrait: Path, tmp_path: Path
+) -> None:
+    series = tmp_path / "series"
+    series.mkdir()
+    for name in ("a", "b"):
+        (series / f"{name}.png").write_bytes(portrait.read_bytes() if name == "b" else b"no picture")
+        (series / f"{name}.json").write_text("{}")
+    result = finishing.finish(series, "noir", None, tmp_path / "out", ["allow_synthetic_models=true"])
+    first, second = result.pictures
+    assert first.file is None and first.refused
+    assert second.file is not None
+
+
+def test_a_damaged_seed_is_an_error() -> None:
+    with pytest.raises(ArtifactError, match="finish_seed"):
+        finishing.seed_of({"finish_seed": "7"})
+
+
+def test_a_heic_photo_of_a_phone_is_read(portrait: Path, tmp_path: Path) -> None:
+    heif = pytest.importorskip("pillow_heif")
+    path = tmp_path / "IMG_0001.HEIC"
+    heif.from_pillow(Image.open(portrait).convert("RGB")).save(path, quality=90)
+    canvas, record = finishing.read_picture(path)
+    assert (canvas.size_px, canvas.alpha_HW, record) == ((192, 240), None, None)
