@@ -5,42 +5,34 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
-from PIL.PngImagePlugin import PngInfo
 
-from portrait_lora import config, likeness, log, manifest, provenance, record_limits, strict_json
+from portrait_lora import likeness, log, manifest, provenance, record_limits, strict_json
 from portrait_lora.config import FILE_NAME
 from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.evaluation import similarity
-from portrait_lora.faces.backends import Analyzer, open_analyzer
-from portrait_lora.faces.packs import FacePack, resolve_pack
+from portrait_lora.faces.packs import FacePack
 from portrait_lora.finishing import chain
-from portrait_lora.finishing.canvas import Canvas, Delivery, Product, to_bytes
+from portrait_lora.finishing.canvas import Canvas, to_bytes
 from portrait_lora.finishing.look import Look, Planned, load_look, looks_folder, planned
 from portrait_lora.finishing.page import Shown, write_page
 from portrait_lora.finishing.step import Redraw
 from portrait_lora.finishing.steps.layers import Layers
-from portrait_lora.finishing.tools import PictureTools
 from portrait_lora.generation import remake, save
-from portrait_lora.pictures import srgb
-from portrait_lora.records import FloatArray, RGBImage
 from portrait_lora.results import Number, Value
-from portrait_lora.rights import consent
 from portrait_lora.tasks.edit import Reproduction
+from portrait_lora.tasks.finish_files import SUFFIX, encoded, mark_of, place, write
+from portrait_lora.tasks.finish_judge import Models, SimilarityJudge, open_models
 from portrait_lora.tasks.redraw import redrawing
 
 ACTION: Final = "finish"
 PAGE: Final = "finished.html"
-_SUFFIX: Final = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif"}
-SUFFIXES: Final = frozenset(_SUFFIX.values())
-_LEAST_QUALITY: Final = 40
+SUFFIXES: Final = frozenset(SUFFIX.values())
 
 
 class StepFigures(Value):
@@ -73,80 +65,6 @@ class FinishResult(Value):
     references: str
     pictures: tuple[FinishedPicture, ...]
     page: str
-
-
-@dataclass(frozen=True, slots=True)
-class Models:
-    """The face pack with both embedders, and the held-out photos of a likeness (none: no likeness)."""
-
-    pack: FacePack
-    finder: Analyzer
-    reporter: Analyzer
-    held_out: tuple[RGBImage, ...] = ()
-    commercial: bool = False
-
-    def tools(
-        self,
-        folder: Path,
-        seed: int,
-        redraw: Redraw | None = None,
-        *,
-        keeps: bool = False,
-        mark: bytes = b"",
-    ) -> PictureTools:
-        """The tools of a chain whose files lie in `folder`."""
-        return PictureTools(
-            self.finder, folder, seed, no_model, keeps=keeps,
-            studio=self.pack.synthetic, commercial=self.commercial, redraw=redraw, mark=mark,
-        )  # fmt: skip
-
-
-class SimilarityJudge:
-    """See `chain.Judge`: the mean cosine of the largest face to that of every reference."""
-
-    def __init__(self, models: Models, references: Sequence[RGBImage], folder: Path, seed: int):
-        self._models, self._folder, self._seed = models, folder, seed
-        self._pictures = tuple(references)
-        self._known: dict[tuple[str, str], FloatArray] = {}
-        self._after: dict[str, tuple[Canvas, ...]] = {}
-
-    def likeness(self, image_rgb: RGBImage, colours: Sequence[Planned]) -> float | None:
-        """By embedder A; None without a face in the picture or in the references."""
-        return self._mean_cosine(self._models.finder, image_rgb, colours)
-
-    def reported(self, image_rgb: RGBImage, colours: Sequence[Planned]) -> float | None:
-        """By embedder B."""
-        return self._mean_cosine(self._models.reporter, image_rgb, colours)
-
-    def _mean_cosine(self, finder: Analyzer, picture: RGBImage, colours: Sequence[Planned]) -> float | None:
-        references_ND = self._references(finder, colours)
-        face = similarity.subject_face(finder.find(picture)) if len(references_ND) else None
-        return None if face is None else float((references_ND @ face.embedding).mean())
-
-    def _references(self, finder: Analyzer, colours: Sequence[Planned]) -> FloatArray:
-        """(N, D) of the references in which a face is found after those steps."""
-        key = finder.embedder, manifest.digest([one.entry for one in colours])
-        if key not in self._known:
-            faces = [similarity.subject_face(finder.find(one.flat())) for one in self._coloured(colours)]
-            rows = [face.embedding for face in faces if face is not None]
-            self._known[key] = np.stack(rows) if rows else np.zeros((0, 0), np.float32)
-        return self._known[key]
-
-    def _coloured(self, colours: Sequence[Planned]) -> tuple[Canvas, ...]:
-        """The references after those steps; one that a step refuses is left out."""
-        if not colours:
-            return tuple(Canvas.of(one) for one in self._pictures)
-        key = manifest.digest([one.entry for one in colours])
-        if key not in self._after:
-            *earlier, last = colours
-            tools = self._models.tools(self._folder, self._seed)
-            canvases: list[Canvas] = []
-            for before in self._coloured(earlier):
-                tools.begin(len(earlier), "", before)
-                with contextlib.suppress(InputError):
-                    canvases.append(last.step.apply(before, last.settings, tools))
-            self._after[key] = tuple(canvases)
-        return self._after[key]
 
 
 def finish(
@@ -218,38 +136,6 @@ def _folder(path: Path, root: Path | None, look: Look) -> Path:
     return manifest.make_folder(likeness.open_likeness(root).portraits(f"{series}-finished")) / look.name
 
 
-def open_models(root: Path | None, files: Sequence[Path], overrides: Sequence[str]) -> Models:
-    """The face pack of the likeness, or that of the settings for a picture from elsewhere."""
-    if root is not None:
-        consent.require_valid(root)
-    settings = (likeness.open_likeness(root, overrides).config) if root else config.load(None, overrides)
-    pack = resolve_pack(settings.face_pack)
-    _refuse_unknown_world(pack, files, settings.allow_synthetic_models)
-    finder, reporter = open_analyzer(pack, "select"), open_analyzer(pack, "report")
-    photos: Sequence[Path] = ()
-    if root is not None and (root / "dataset" / "manifest.json").is_file():
-        from portrait_lora.dataset.build import load_dataset_folder
-
-        _, photos = load_dataset_folder(root / "dataset")
-    held_out = tuple(similarity.read_rgb(photo) for photo in photos)
-    return Models(pack, finder, reporter, held_out, settings.commercial)
-
-
-def _refuse_unknown_world(pack: FacePack, files: Sequence[Path], allowed: bool) -> None:
-    """The embedded pack measures the studio only; portraits drawn here carry their own mark."""
-    if not pack.synthetic or allowed:
-        return
-    known = (provenance.TRAINED, provenance.ALGORITHMIC)
-    real = [f for f in files if provenance.source_type(f) not in known]
-    if real:
-        raise InputError(
-            "the embedded face pack knows only the synthetic studio, and this looks like a real photograph",
-            where=real[0],
-            needed="a face pack made for photographs",
-            remedy="Name one with -s face_pack=NAME, or go on all the same with --allow-synthetic-models.",
-        )
-
-
 def _one(
     file: Path,
     look: Look,
@@ -264,15 +150,15 @@ def _one(
         canvas, source_record = read_picture(file)
         judge = shared or SimilarityJudge(models, (canvas.flat(),), look.folder, seed)
         redraw = redrawing(drawn_in[0], source_record, drawn_in[1])
-        tools = models.tools(look.folder, seed, redraw, keeps=_keeps(look.steps), mark=_mark(file))
+        tools = models.tools(look.folder, seed, redraw, keeps=_keeps(look.steps), mark=mark_of(file))
         done = chain.run(canvas, look.steps, tools, judge, limit=limit)
         record = record_of(canvas, source_record, look, done, seed, models.pack)
         data = encoded(done.canvas, record, file)
     except (InputError, ArtifactError) as error:
         return FinishedPicture(source=str(file), file=None, refused=error.message())
     after = done.after if models.held_out else _unlike(done.canvas, judge)
-    suffix = _SUFFIX[done.canvas.delivery.file_format]
-    target = _place(folder / f"{file.stem}-{look.name}{suffix}", data, done.canvas)
+    suffix = SUFFIX[done.canvas.delivery.file_format]
+    target = place(folder / f"{file.stem}-{look.name}{suffix}", data, done.canvas)
     write(done.canvas, target, record, file, data)
     steps = tuple(
         StepFigures(
@@ -299,27 +185,6 @@ def _unlike(canvas: Canvas, judge: SimilarityJudge) -> tuple[float | None, float
     return judge.likeness(canvas.flat(), ()), judge.reported(canvas.flat(), ())
 
 
-def _place(path: Path, data: bytes, canvas: Canvas) -> Path:
-    """The path, or the first numbered one beside it that is free or holds just these bytes.
-
-    A file of a finish that was killed is gone on with; a layered file that was edited since is left alone.
-    """
-    number, free = 2, path
-    while not _is_ours(free, data, canvas):
-        free, number = path.with_stem(f"{path.stem}-{number}"), number + 1
-    return free
-
-
-def _is_ours(path: Path, data: bytes, canvas: Canvas) -> bool:
-    files = {path: data} | {_beside(path, one): one.data for one in canvas.products}
-    same = all(not file.exists() or file.read_bytes() == content for file, content in files.items())
-    return same and (path.exists() or not save.sidecar_of(path).exists())
-
-
-def _beside(path: Path, product: Product) -> Path:
-    return path.with_name(f"{path.stem}{product.name}")
-
-
 def _keeps(steps: Sequence[Planned]) -> bool:
     """Whether a step needs what all steps before it gave."""
     return any(isinstance(one.step, Layers) for one in steps)
@@ -327,10 +192,6 @@ def _keeps(steps: Sequence[Planned]) -> bool:
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 5)
-
-
-def no_model(name: str) -> Path:
-    raise InputError("no such model for finishing", got=name, needed="a step without models")
 
 
 def read_picture(path: Path) -> tuple[Canvas, save.Record | None]:
@@ -550,89 +411,3 @@ def seed_of(record: Mapping[str, object]) -> int:
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
         raise ArtifactError("the record of the finished picture is damaged", got=f"finish_seed {seed!r}"[:80])
     return seed
-
-
-def write(canvas: Canvas, path: Path, record: save.Record, source: Path, data: bytes) -> None:
-    """The file (`data`, see `encoded`), further products beside it, then a sidecar."""
-    manifest.make_folder(path.parent)
-    manifest.write_bytes_atomic(path, data)
-    for product in canvas.products:
-        manifest.write_bytes_atomic(_beside(path, product), product.data)
-    sidecar = {
-        "recipe": record,
-        "sha256": manifest.sha256_file(path),
-        "digital_source_type": provenance.source_type(source),
-        "versions": save.versions(),
-        "history": save.history(record),
-    }
-    manifest.write_json_atomic(save.sidecar_of(path), sidecar)
-
-
-def encoded(canvas: Canvas, record: save.Record, source: Path) -> bytes:
-    """The bytes of the file, with the sRGB profile and the mark of its source.
-
-    A limit of bytes lowers the quality of JPEG and WebP as little as it needs.  Raises `InputError` when the
-    file cannot be as small as its delivery asks.
-    """
-    delivery = canvas.delivery
-    picture = Image.fromarray(to_bytes(canvas.rgb_HW3))
-    if canvas.alpha_HW is not None and delivery.file_format != "jpeg":
-        picture.putalpha(Image.fromarray(to_bytes(canvas.alpha_HW)))
-    mark, most = _mark(source), delivery.max_bytes
-    data = _encoded(picture, delivery, record, mark, delivery.quality)
-    if most is None or len(data) <= most:
-        return data
-    lossy = delivery.file_format in ("jpeg", "webp")
-    low, high = _LEAST_QUALITY, delivery.quality if lossy else _LEAST_QUALITY
-    fitting: bytes | None = None
-    while low < high:
-        middle = (low + high) // 2
-        data = _encoded(picture, delivery, record, mark, middle)
-        if len(data) <= most:
-            low, fitting = middle + 1, data
-        else:
-            high = middle
-    if fitting is not None:
-        return fitting
-    raise InputError(
-        "the picture does not fit into the size that was asked for",
-        got=f"{len(data)} bytes" + (f" at quality {_LEAST_QUALITY}" if lossy else ""),
-        needed=f"{most} bytes",
-        remedy="Ask for fewer pixels." if lossy else "Ask for JPEG, or for fewer pixels.",
-    )
-
-
-def _mark(source: Path) -> bytes:
-    """The XMP packet that says how the source came to be; empty for an unmarked one.
-
-    The studio's own mark is bound to the bytes of its pictures: a finished one names this program.
-    """
-    kind = provenance.source_type(source)
-    for known in (provenance.TRAINED, provenance.ALGORITHMIC):
-        if kind == known:
-            return provenance.xmp_bytes(cast(provenance.SourceType, known))
-    return b""
-
-
-def _encoded(
-    picture: Image.Image, delivery: Delivery, record: save.Record, mark: bytes, quality: int
-) -> bytes:
-    buffer = io.BytesIO()
-    options: dict[str, Any] = {"icc_profile": srgb.profile()}
-    if delivery.dpi:
-        options["dpi"] = (delivery.dpi, delivery.dpi)
-    if delivery.file_format == "png":
-        info = PngInfo()
-        if mark:
-            info.add_itxt(provenance.XMP_KEY, mark.decode())
-        info.add_itxt(provenance.RECIPE_KEY, json.dumps(record, sort_keys=True, ensure_ascii=False))
-        picture.save(buffer, "PNG", pnginfo=info, **options)
-    elif delivery.file_format == "jpeg":
-        picture.save(buffer, "JPEG", quality=quality, subsampling=0, xmp=mark, **options)
-    elif delivery.file_format == "webp":
-        picture.save(buffer, "WEBP", quality=quality, xmp=mark, **options)
-    else:
-        if mark:
-            options["tiffinfo"] = provenance.tiff_tags(mark)
-        picture.save(buffer, "TIFF", compression="tiff_lzw", **options)
-    return buffer.getvalue()

@@ -15,6 +15,7 @@ from portrait_lora.finishing.steps.layers import Layers
 from portrait_lora.generation import save
 from portrait_lora.results import Number, Value
 from portrait_lora.tasks import finish as finishing
+from portrait_lora.tasks import finish_files, finish_judge
 
 ACTION: Final = "edit layers"
 
@@ -46,7 +47,7 @@ def from_layers(path: Path, root: Path | None, out: Path | None, overrides: Sequ
     noted = cast(list[list[object]], extra.get("layers", []))
     digests = [(str(name), str(digest)) for name, digest in noted]
     edited = layered.edited(stack, digests) if digests else ("unknown: the file holds no record",)
-    models = finishing.open_models(root, [picture], overrides)
+    models = finish_judge.open_models(root, [picture], overrides)
     before = finishing.read_picture(picture)[0]
     below, above = _halves(stack)
     parts = _names(below, digests)
@@ -62,7 +63,7 @@ def from_layers(path: Path, root: Path | None, out: Path | None, overrides: Sequ
         )
     canvas = _again(stack, below, above, record, extra, models, picture) if again else _canvas(stack)
     canvas = Canvas(canvas.rgb_HW3, canvas.alpha_HW, before.delivery)
-    judge = finishing.SimilarityJudge(models, models.held_out or (before.flat(),), picture.parent, 0)
+    judge = finish_judge.SimilarityJudge(models, models.held_out or (before.flat(),), picture.parent, 0)
     target = _free((out or path.parent) / f"{path.stem}-edited.png")
     own: save.Record = {
         save.ACTION: ACTION,
@@ -71,7 +72,7 @@ def from_layers(path: Path, root: Path | None, out: Path | None, overrides: Sequ
         "chain_again": again,
         save.PARENT: dict(record),
     }
-    finishing.write(canvas, target, own, picture, finishing.encoded(canvas, own, picture))
+    finish_files.write(canvas, target, own, picture, finish_files.encoded(canvas, own, picture))
     return Relayered(
         source=str(path),
         file=str(target),
@@ -123,7 +124,7 @@ def _again(
     above: Stack,
     record: Mapping[str, object],
     extra: Mapping[str, Any],
-    models: finishing.Models,
+    models: finish_judge.Models,
     picture: Path,
 ) -> Canvas:
     """The recorded steps on the edited parts, then the layers that were added on top."""

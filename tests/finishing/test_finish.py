@@ -19,6 +19,7 @@ from portrait_lora.generation import save
 from portrait_lora.synthetic.identity import sample_people
 from portrait_lora.synthetic.taking import picture_of, plain_photo
 from portrait_lora.tasks import finish as finishing
+from portrait_lora.tasks import finish_judge
 from tests.finishing import studio
 
 
@@ -92,8 +93,8 @@ def test_a_reference_that_a_step_refuses_is_left_out(portrait: Path) -> None:
     pack = resolve_pack("embedded")
     picture = finishing.read_picture(portrait)[0].flat()
     finder = open_analyzer(pack, "select")
-    models = finishing.Models(pack, finder, finder, (picture, np.full((64, 64, 3), 90, np.uint8)))
-    judge = finishing.SimilarityJudge(models, models.held_out or (picture,), Path(), 0)
+    models = finish_judge.Models(pack, finder, finder, (picture, np.full((64, 64, 3), 90, np.uint8)))
+    judge = finish_judge.SimilarityJudge(models, models.held_out or (picture,), Path(), 0)
     cut = look.planned([{"cutout": {}}], "here")
     flat = cut[0].step.apply(Canvas.of(picture), cut[0].settings, studio.tools()).flat()
     assert judge.likeness(flat, cut) == pytest.approx(1.0, abs=1e-4)

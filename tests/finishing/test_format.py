@@ -19,7 +19,7 @@ from portrait_lora.finishing.resample import resized
 from portrait_lora.finishing.steps.format import FormatSettings, FormatStep
 from portrait_lora.pictures import srgb
 from portrait_lora.records import Face, readonly
-from portrait_lora.tasks import finish as finishing
+from portrait_lora.tasks import finish_files
 from tests.finishing.made_up import NoTools, canvas
 
 
@@ -124,7 +124,7 @@ def test_colours_do_not_bleed_from_under_a_clear_alpha() -> None:
 
 
 def _coded(before: Canvas, delivery: Delivery, source: Path) -> bytes:
-    return finishing.encoded(replace(before, delivery=delivery), {"action": "finish"}, source)
+    return finish_files.encoded(replace(before, delivery=delivery), {"action": "finish"}, source)
 
 
 @pytest.fixture
