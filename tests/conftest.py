@@ -16,6 +16,8 @@ from filelock import FileLock
 
 import portrait_lora  # noqa: F401  before any test module imports onnxruntime
 from tests import silence
+from tests.browser import browser_page, chromium, chromium_session, page_troubles  # noqa: F401
+from tests.lacking import lacking
 
 PERSON_SEED = 11
 REDUCED = (
@@ -89,8 +91,10 @@ def remembered_tests(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyte
 @pytest.fixture
 def watch(pytestconfig: pytest.Config) -> silence.Watch:
     """The programs that have been watched since the tests began."""
+    if shutil.which("strace") is None:
+        lacking("strace")
     if not silence.can_watch():
-        pytest.skip("this machine has no strace, or lets nobody trace")
+        pytest.skip("this machine lets nobody trace")
     return pytestconfig.stash[_WATCH]
 
 

@@ -10,7 +10,7 @@ from portrait_lora.dataset.checks import CODES
 from portrait_lora.dataset.curate import curate
 from portrait_lora.dataset.report import TITLES, write_check_html
 from portrait_lora.records import Finding, Photo, PhotoReport
-from tests.browser import BROWSER, browse, widths
+from tests.browser import browse, needs_browser, widths
 
 from .made_up import SAME, draw, report
 
@@ -97,7 +97,7 @@ def test_the_grids_and_the_groups_are_on_the_page(page):
     assert re.search(r"\d plain backdrops?, the most frequent in \d of \d photos", text)
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine: the page was not looked at")
+@needs_browser
 @pytest.mark.parametrize("size", [(1280, 900), (390, 844)])
 def test_a_browser_shows_every_photo_and_reason_without_scrolling_sideways(page, tmp_path, size):
     path, reports, _ = page

@@ -3,10 +3,10 @@
 import pytest
 
 from portrait_lora.evaluation.drift_page import write_drift_html
-from tests.browser import BROWSER, browse, widths
+from tests.browser import browse, needs_browser, widths
 from tests.evaluation.test_protocol import EXTRAS, REPORT
 
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine: layout is not verified")
+pytestmark = needs_browser
 
 
 @pytest.fixture
