@@ -1,0 +1,346 @@
+import json
+import os
+import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from portrait_lora.errors import ArtifactError, InputError, PortraitError
+from portrait_lora.jobs import events
+from portrait_lora.jobs.job import Job, JobState, reason
+from portrait_lora.jobs.queue import Queue
+from portrait_lora.jobs.starts import MOST_CRASHES
+
+
+def ids(jobs: object) -> list[str]:
+    return [job.id for job in jobs]  # pyright: ignore[reportGeneralTypeIssues]
+
+
+def started(queue: Queue, device: str = "cpu") -> Job:
+    job = queue.claim(device)
+    assert job is not None
+    return job
+
+
+def test_a_job_is_what_was_put_in(queue: Queue, folder: Path) -> None:
+    job = queue.submit("trivial", folder, {"steps": 5}, priority=3, owner="ann")
+    assert job == queue.get(job.id)
+    assert (job.kind, job.folder, job.arguments, job.state) == (
+        "trivial",
+        str(folder),
+        {"steps": 5},
+        "queued",
+    )
+    assert json.loads(json.dumps(job.json_value()))["owner"] == "ann" and len(job.id) == 17
+    assert oct((queue.home / "jobs.sqlite").stat().st_mode & 0o777) == "0o600"
+    assert oct((queue.home / "jobs.sqlite-wal").stat().st_mode & 0o777) == "0o600"
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments", "parts"),
+    [
+        ("trivail", {}, ("unknown kind of job", "Did you mean 'trivial'?")),
+        ("trivial", {"stepps": 1}, ("unknown argument 'stepps'", "Did you mean 'steps'?")),
+        ("trivial", {"steps": "1"}, ("trivial: steps", "'1'", "integer")),
+        ("trivial", {"steps": -1}, ("trivial: steps", "-1", "greater than or equal to 0")),
+        ("trivial", {"settings": ["trainning.rank=3"]}, ("trainning",)),
+        ("trivial", {"settings": ["nonsense"]}, ("settings.0", "pattern")),
+        ("finish", {"file": "../x", "look": "a"}, ("likeness folder", "photos/")),
+        ("fix", {"file": "a.png"}, ("an argument is missing", "region")),
+        ("vary", {"file": "/etc/passwd"}, ("vary: file", "inside the likeness folder")),
+        ("vary", {"file": "portraits/../../x.png"}, ("vary: file", "inside the likeness folder")),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_done_is_refused(
+    queue: Queue, folder: Path, kind: str, arguments: dict[str, object], parts: tuple[str, ...]
+) -> None:
+    if kind == "finish":
+        arguments["file"] = "x"
+    with pytest.raises(InputError) as caught:
+        queue.submit(kind, folder, arguments)
+    assert all(part in str(caught.value) for part in parts), caught.value
+    assert queue.counts()["queued"] == 0
+
+
+def test_unknown_ids_devices_priorities_and_folders(queue: Queue, folder: Path) -> None:
+    for call in (queue.get, queue.cancel, queue.resume, queue.move, queue.events):
+        with pytest.raises(InputError, match="no such job"):
+            call("j0")
+    with pytest.raises(InputError, match="not a device"):
+        queue.submit("trivial", folder, device="../gpu")
+    with pytest.raises(InputError, match="-100 to 100"):
+        queue.submit("trivial", folder, priority=101)
+    with pytest.raises(InputError, match="no such folder"):
+        queue.submit("trivial", folder / "gone")
+    with pytest.raises(InputError, match="not a likeness folder"):
+        queue.submit("train", folder)
+
+
+def test_a_key_gives_the_same_job_and_never_another(queue: Queue, folder: Path) -> None:
+    first = queue.submit("trivial", folder, {"steps": 1}, key="k", owner="ann")
+    assert queue.submit("trivial", folder, {"steps": 1}, key="k", owner="ann") == first
+    with pytest.raises(InputError, match="another job"):
+        queue.submit("trivial", folder, {"steps": 2}, key="k", owner="ann")
+    assert queue.submit("trivial", folder, {"steps": 2}, key="k", owner="bob").id != first.id
+    assert queue.submit("trivial", folder).id != queue.submit("trivial", folder).id
+    folder.rmdir()
+    assert queue.submit("trivial", folder, {"steps": 1}, key="k", owner="ann").id == first.id
+
+
+def test_many_threads_and_one_key(queue: Queue, folder: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        jobs = list(pool.map(lambda _: queue.submit("trivial", folder, key="k").id, range(24)))
+    assert len(set(jobs)) == 1
+
+
+def test_order_priority_and_moving(queue: Queue, folder: Path) -> None:
+    a, b, c, d = (queue.submit("trivial", folder, priority=p).id for p in (0, 0, 0, 5))
+    assert ids(queue.waiting()) == [d, a, b, c]
+    queue.move(c, before=a)
+    assert ids(queue.waiting()) == [d, c, a, b]
+    queue.move(a)
+    assert ids(queue.waiting()) == [d, c, b, a]
+    queue.move(b, before=d)
+    assert ids(queue.waiting()) == [b, d, c, a] and queue.get(b).priority == 5
+    queue.set_priority(b, -1)
+    assert ids(queue.waiting()) == [d, c, a, b]
+    queue.move(a, before=a)
+    assert ids(queue.waiting()) == [d, c, a, b]
+    assert started(queue).id == d
+    with pytest.raises(InputError, match="not waiting"):
+        queue.move(d)
+    with pytest.raises(InputError, match="not waiting"):
+        queue.move(a, before=d)
+
+
+def test_one_job_of_a_folder_at_a_time_and_only_on_its_device(queue: Queue, tmp_path: Path) -> None:
+    places = [tmp_path / name for name in "ab"]
+    for place in places:
+        place.mkdir()
+    first = queue.submit("trivial", places[0]).id
+    second = queue.submit("trivial", places[0]).id
+    third = queue.submit("trivial", places[1], device="cuda:1").id
+    beside = queue.submit("aside", tmp_path).id
+    assert started(queue, "cuda:0").id == first
+    assert queue.claim("cuda:0") is None
+    assert started(queue, "cuda:1").id == third
+    taken = queue.claim("aside", on_device=False)
+    assert taken is not None and taken.id == beside
+    queue.finish(queue.get(first), JobState.SUCCEEDED, exit_code=0, result={"a": 1})
+    assert started(queue, "cuda:0").id == second
+    assert queue.get(first).result == {"a": 1} and queue.get(first).exit_code == 0
+
+
+def test_no_job_is_started_twice(queue: Queue, tmp_path: Path) -> None:
+    for i in range(40):
+        (tmp_path / f"{i}").mkdir()
+        queue.submit("trivial", tmp_path / f"{i}")
+    taken: list[str] = []
+
+    def take(device: int) -> None:
+        other = Queue(queue.home)
+        while job := other.claim(f"cuda:{device}"):
+            taken.append(job.id)
+        other.close()
+
+    threads = [threading.Thread(target=take, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(taken) == len(set(taken)) == 40
+
+
+def test_cancelling_and_resuming(queue: Queue, folder: Path) -> None:
+    waiting = queue.submit("trivial", folder).id
+    assert queue.cancel(waiting).state == "cancelled"
+    assert queue.resume(waiting).state == "queued"
+    job = started(queue)
+    assert queue.cancel(job.id).cancel_requested and queue.get(job.id).state == "running"
+    with pytest.raises(InputError, match="being cancelled"):
+        queue.resume(job.id)
+    over = queue.finish(job, JobState.INTERRUPTED, exit_code=130)
+    assert over.state == "cancelled" and over.exit_code == 130
+    again = queue.resume(job.id)
+    assert again.state == "queued" and not again.cancel_requested and again.exit_code is None
+    job = started(queue)
+    assert queue.finish(job, JobState.SUCCEEDED, exit_code=0).state == "succeeded"
+    assert queue.cancel(job.id).state == "succeeded"
+    with pytest.raises(InputError, match="cannot be resumed"):
+        queue.resume(job.id)
+
+
+def test_only_the_latest_start_writes_the_outcome(queue: Queue, folder: Path) -> None:
+    queue.submit("trivial", folder)
+    old = started(queue)
+    assert queue.recover("other") == [] and ids(queue.recover("cpu")) == [old.id]
+    assert queue.get(old.id).state == "interrupted"
+    assert not queue.record(old, [("log", {"text": "late"})], {})
+    assert ids(queue.queue_interrupted("cpu")) == [old.id]
+    new = started(queue)
+    assert queue.finish(old, JobState.SUCCEEDED, exit_code=0).state == "running"
+    assert queue.finish(new, JobState.FAILED, exit_code=1, error=reason("no")).state == "failed"
+    assert queue.finish(new, JobState.SUCCEEDED, exit_code=0).state == "failed"
+
+
+def test_what_was_to_be_cancelled_does_not_start_again(queue: Queue, folder: Path) -> None:
+    job_id = queue.submit("trivial", folder).id
+    started(queue)
+    queue.cancel(job_id)
+    queue.recover("cpu")
+    assert queue.get(job_id).state == "cancelled" and queue.queue_interrupted("cpu") == []
+
+
+def test_a_job_that_brings_the_machine_down_is_given_up(queue: Queue, folder: Path) -> None:
+    job_id = queue.submit("trivial", folder).id
+    for _ in range(MOST_CRASHES):
+        started(queue)
+        queue.recover("cpu")
+        queue.queue_interrupted("cpu")
+    job = queue.get(job_id)
+    assert job.state == "failed" and "too often" in str((job.error or {})["message"])
+    assert queue.resume(job_id).crashes == 0
+
+
+def test_pages_of_jobs(queue: Queue, folder: Path, tmp_path: Path) -> None:
+    mine = [queue.submit("trivial", folder, owner="ann").id for _ in range(5)]
+    other = queue.submit("trivial", tmp_path, owner="bob").id
+    page = ids(queue.list(owner="ann", limit=2))
+    assert page == mine[:2:-1]
+    assert ids(queue.list(owner="ann", after=page[-1])) == mine[2::-1]
+    assert ids(queue.list(folder=tmp_path)) == [other]
+    started(queue)
+    assert ids(queue.list(states=["running"])) == [mine[0]]
+    counts = queue.counts()
+    assert (counts["queued"], counts["running"], sum(counts.values()), len(counts)) == (5, 1, 6, 6)
+
+
+def test_a_clock_that_goes_backwards(tmp_path: Path, folder: Path) -> None:
+    clock = [1000.0]
+    queue = Queue(tmp_path / "home", now=lambda: clock[0])
+    first = queue.submit("trivial", folder).id
+    clock[0] = 500.0
+    second = queue.submit("trivial", folder).id
+    assert ids(queue.waiting()) == [first, second]
+    job = started(queue)
+    clock[0] = 1.0
+    over = queue.finish(job, JobState.SUCCEEDED, exit_code=0)
+    assert over.seconds == 0.0 and over.created <= (over.started or 0) <= (over.ended or 0)
+    numbers = [e.number for e in queue.events(first)]
+    assert numbers == sorted(numbers)
+
+
+def test_events_are_bounded_and_keep_their_numbers(queue: Queue, folder: Path) -> None:
+    queue.submit("trivial", folder)
+    job = started(queue)
+    for i in range(60):
+        rows = [("progress", {"done": 60 * i + k}) for k in range(60)]
+        assert queue.record(job, [*rows, ("log", {"text": f"line {i}"})], {"done": i})  # type: ignore[list-item]
+    seen = queue.events(job.id, limit=10_000)
+    kept = [e for e in seen if e.kind == "progress"]
+    assert len(kept) <= events.MOST["progress"] + 60 and kept[-1].data == {"done": 3599}
+    assert len([e for e in seen if e.kind == "log"]) == 60
+    assert kept[0].data["done"] < 60 and [e.number for e in seen] == sorted({e.number for e in seen})  # type: ignore[operator]
+    assert [e.number for e in queue.events(job.id, after=seen[-2].number)] == [seen[-1].number]
+    queue.finish(job, JobState.SUCCEEDED, exit_code=0, result={})
+    last = queue.events(job.id, limit=10_000)
+    assert len(last) < 250 and last[-1].kind == "result" and last[-1].number > seen[-1].number
+    assert queue.get(job.id).progress == {"done": 59}
+
+
+def test_waiting_for_a_job(queue: Queue, folder: Path) -> None:
+    job_id = queue.submit("trivial", folder).id
+    assert queue.wait(job_id, 0.05).state == "queued"
+    threading.Timer(0.05, lambda: queue.cancel(job_id)).start()
+    assert queue.wait(job_id, 30).state == "cancelled"
+
+
+def test_forgetting_leaves_no_byte_of_a_name(queue: Queue, tmp_path: Path) -> None:
+    anna, bert = tmp_path / "anna-secret", tmp_path / "bert"
+    for place in (anna, bert):
+        place.mkdir()
+    queue.submit("trivial", anna, {"ends": "well"}, owner="x")
+    job = started(queue)
+    queue.record(job, [("log", {"text": f"reading {anna}/photos"})], {})
+    with pytest.raises(InputError, match="is running"):
+        queue.forget(anna)
+    queue.finish(job, JobState.SUCCEEDED, exit_code=0, result={"folder": str(anna)})
+    queue.submit("compare", bert, {"other": str(anna)})
+    kept = queue.submit("trivial", bert).id
+    assert queue.forget(anna) == 2
+    assert ids(queue.list()) == [kept]
+    for file in queue.home.iterdir():
+        assert b"anna-secret" not in file.read_bytes(), file
+    assert queue.forget(anna) == 0
+
+
+def test_a_damaged_queue_and_one_of_later_or_other_programs(tmp_path: Path, folder: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    file = home / "jobs.sqlite"
+    file.write_bytes(b"this is no database " * 100)
+    with pytest.raises(ArtifactError, match=r"the queue is damaged.*likeness folders"):
+        Queue(home)
+    assert file.read_bytes().startswith(b"this is no database")
+    file.unlink()
+    Queue(home).close()
+    db = sqlite3.connect(file)
+    db.execute("PRAGMA user_version=99")
+    db.close()
+    with pytest.raises(ArtifactError, match=r"later version.*version 99"):
+        Queue(home)
+    file.unlink()
+    db = sqlite3.connect(file)
+    db.execute("CREATE TABLE theirs (x)")
+    db.close()
+    with pytest.raises(InputError, match="another program"):
+        Queue(home)
+
+
+def test_a_page_of_the_file_overwritten(queue: Queue, folder: Path) -> None:
+    for _ in range(50):
+        queue.submit("trivial", folder)
+    queue.store.clean()
+    queue.close()
+    file = queue.home / "jobs.sqlite"
+    with file.open("r+b") as stream:
+        stream.seek(4096)
+        stream.write(os.urandom(file.stat().st_size - 4096))
+    with pytest.raises(ArtifactError, match="damaged"):
+        ids(Queue(queue.home).list())
+
+
+def test_a_full_disk_is_a_clear_error_and_nothing_is_half_there(queue: Queue, folder: Path) -> None:
+    with queue.store.reading() as db:
+        pages = next(iter(db.execute("PRAGMA page_count")))[0]
+        db.execute(f"PRAGMA max_page_count={pages}")
+    with pytest.raises(PortraitError, match="the disk is full"):
+        for _ in range(500):
+            queue.submit("trivial", folder)
+    with queue.store.reading() as db:
+        db.execute("PRAGMA max_page_count=100000")
+    before = queue.counts()["queued"]
+    queue.submit("trivial", folder)
+    assert queue.counts()["queued"] == before + 1
+
+
+def test_a_home_that_cannot_be_written_and_one_that_goes_away(tmp_path: Path, folder: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError):
+        Queue(tmp_path / "file")
+    queue = Queue(tmp_path / "home")
+    for file in queue.home.iterdir():
+        file.unlink()
+    with pytest.raises(ArtifactError, match="removed"):
+        queue.submit("trivial", folder)
+
+
+def test_a_fork_opens_its_own_connection(queue: Queue, folder: Path) -> None:
+    job_id = queue.submit("trivial", folder).id
+    child = os.fork()
+    if not child:
+        os._exit(0 if queue.get(job_id).id == job_id and queue.submit("trivial", folder).id else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert queue.counts()["queued"] == 2
