@@ -70,6 +70,13 @@ def demo(out: Path, person_seed: int, *, overrides: Sequence[str] = (), force: b
     return _run(opened, force)
 
 
+def open_demo(out: Path, person_seed: int) -> None:
+    """A likeness folder of a made-up person with their photos and a `likeness.yaml`, and nothing done yet."""
+    subject = _studio_photos(out, person_seed)
+    defaults = {"base": "embedded", "subject": {"name": f"studio person {person_seed}", "kind": subject}}
+    likeness.write_config(out, config.load(None, (), defaults=defaults))
+
+
 def init(folder: Path, photos: Path, *, overrides: Sequence[str] = ()) -> InitResult:
     """Make a likeness folder from a folder of pictures; the originals are copied, never touched.
 

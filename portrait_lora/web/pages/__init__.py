@@ -1,0 +1,15 @@
+"""The pages: each module has a `router`, listed here.
+
+Every route declares who may call it (`permissions.py`); one that does not keeps the server from starting.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fastapi import APIRouter
+
+from portrait_lora.web.pages import sign_in
+
+ROUTERS: Final[tuple[APIRouter, ...]] = (sign_in.router,)
+"""Taken into the application in this order."""

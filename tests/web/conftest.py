@@ -1,0 +1,61 @@
+"""The studio in process: a browser that has signed in, and a program with a token."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI
+from starlette.testclient import TestClient
+
+from portrait_lora.web.app import create_app
+from portrait_lora.web.web_settings import WebSettings
+
+ORIGIN = "http://127.0.0.1:8000"
+TOKEN = "start-token-of-the-tests-0123456789abcdef"
+PAGE = {"accept": "text/html", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+
+
+def anonymous(app: FastAPI) -> TestClient:
+    """A client that has not signed in."""
+    return TestClient(app, base_url=ORIGIN, follow_redirects=False)
+
+
+def program(app: FastAPI, token: str = TOKEN) -> TestClient:
+    """A program with a token."""
+    client = anonymous(app)
+    client.headers["authorization"] = f"Bearer {token}"
+    return client
+
+
+def browser(app: FastAPI, user: str = "owner") -> TestClient:
+    """A browser of that user's after the sign-in, which sends what browsers send from our own pages."""
+    client, accounts = anonymous(app), app.state.accounts
+    cookie = accounts._sessions.open(user)
+    client.cookies.set(accounts.cookie, cookie)
+    client.headers.update(
+        {
+            "origin": ORIGIN,
+            "sec-fetch-site": "same-origin",
+            "x-csrf-token": accounts._sessions.find(cookie).csrf,
+        }
+    )
+    return client
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> FastAPI:
+    """A studio of the owner alone, in which no job runs."""
+    return create_app(tmp_path / "studio", WebSettings(token=TOKEN, runs_jobs=False))
+
+
+@pytest.fixture
+def page(app: FastAPI) -> TestClient:
+    """The owner's browser."""
+    return browser(app)
+
+
+@pytest.fixture
+def api(app: FastAPI) -> TestClient:
+    """The owner's program."""
+    return program(app)
