@@ -22,6 +22,7 @@ from portrait_lora.commands import (
     sharing,
     signing,
     verification,
+    web,
 )
 from portrait_lora.commands.by_use import CommandsByUse
 from portrait_lora.training import processes
@@ -68,6 +69,7 @@ for _group in (
     packs,
     verification,
     signing,
+    web,
 ):
     _group.register(app)
 
