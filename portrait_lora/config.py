@@ -168,7 +168,7 @@ def _read(path: Path) -> tuple[Tree, yaml.Node | None]:
         raise ConfigError(
             "not a configuration", where=path, got=type(tree).__name__, needed="a mapping of keys to values"
         )
-    return _sections(cast(Tree, tree), LikenessConfig), nodes
+    return sections(cast(Tree, tree), LikenessConfig), nodes
 
 
 def _overrides(pairs: Sequence[str]) -> Tree:
@@ -181,10 +181,10 @@ def _overrides(pairs: Sequence[str]) -> Tree:
         for part in reversed(key.strip().split(".")[:-1]):
             leaf = {part: leaf}
         out = merge(out, leaf)
-    return _sections(out, LikenessConfig)
+    return sections(out, LikenessConfig)
 
 
-def _sections(tree: Tree, model: type[BaseModel]) -> Tree:
+def sections(tree: Tree, model: type[BaseModel]) -> Tree:
     """The tree with an empty section wherever one has no keys (all of them commented out)."""
     out = dict(tree)
     for key in tree.keys() & model.model_fields.keys():
@@ -194,7 +194,7 @@ def _sections(tree: Tree, model: type[BaseModel]) -> Tree:
             if value is None:
                 out[key] = {}
             elif isinstance(value, dict):
-                out[key] = _sections(cast(Tree, value), inner)
+                out[key] = sections(cast(Tree, value), inner)
     return out
 
 

@@ -179,7 +179,10 @@ class AveragedCheckpoints(Value):
 
 
 class SelectResult(StageResult):
-    """Of stage select: the step kept, every checkpoint's probes, the path of the adapter file."""
+    """Of stage select: the step kept, every checkpoint's probes, the path of the adapter file.
+
+    `best_step` is what the probes would have chosen, where a person chose with `select.step`.
+    """
 
     STAGE = "select"
 
@@ -187,6 +190,7 @@ class SelectResult(StageResult):
     probes: tuple[Probe, ...]
     adapter: str
     average: AveragedCheckpoints | None = None
+    best_step: int | None = None
 
 
 class GenerateResult(StageResult):

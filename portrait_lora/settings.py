@@ -215,6 +215,9 @@ class TrainingConfig(Section):
     early_stop: bool = Field(
         default=False, description="probe each checkpoint and stop once the likeness no longer improves"
     )
+    previews: bool = Field(
+        default=False, description="draw and score the probe portraits of each checkpoint while training"
+    )
     warmup_steps: Annotated[int, Field(ge=0)] = Field(default=10, description="steps of linear warm-up")
     schedule: Literal["constant", "linear", "cosine"] = Field(
         default="constant", description="learning-rate schedule after the warm-up"
@@ -287,6 +290,9 @@ class SelectConfig(Section):
     )
     average: bool = Field(
         default=False, description="also try the average of all good checkpoints; keep it if it is better"
+    )
+    step: Positive | None = Field(
+        default=None, description="checkpoint to keep, chosen by hand; null: the best on the probes"
     )
 
 

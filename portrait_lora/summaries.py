@@ -121,9 +121,10 @@ def of_train(training: TrainingResult, selection: SelectResult) -> list[str]:
     last = training.final_loss
     loss = "no loss on record" if last is None else f"last loss {last:.4f}"
     table = ", ".join(f"{row.step}: {row.mean:.3f}" for row in selection.probes)
+    by_hand = "" if selection.best_step is None else f", chosen by hand (probes: {selection.best_step})"
     return [
         f"{training.steps} steps, {training.samples} samples, {loss}",
-        f"kept step {selection.selected_step} (probe similarity by step: {table})",
+        f"kept step {selection.selected_step}{by_hand} (probe similarity by step: {table})",
         f"the adapter: {selection.adapter}",
     ]
 

@@ -136,7 +136,11 @@ def vary(
 
 def fix(
     file: FileArg,
-    region: Annotated[str, typer.Option("--region", help="eyes, face, skin, hair or background")],
+    region: Annotated[str, typer.Option("--region", help="eyes, face, skin, hair or background")] = "",
+    mask: Annotated[
+        Path | None,
+        typer.Option("--mask", help="picture of the same size, white where to draw again; for --region"),
+    ] = None,
     strength: Annotated[float, typer.Option("--strength", min=0.05, max=1.0)] = 0.4,
     tries: Annotated[
         int, typer.Option("--tries", min=1, max=32, help="number of candidates; the best is kept")
@@ -149,8 +153,11 @@ def fix(
     settings: SetOpt = None,
     as_json: JsonOpt = False,
 ) -> None:
-    """Inpaint one region; the rest stays bit-identical, and the likeness must not fall."""
+    """Inpaint a region or a painted mask; the rest stays bit-identical, and the likeness must not fall."""
     need_file(file, "picture")
+    need_file(mask, "mask")
+    if (mask is None) == (not region):
+        raise typer.BadParameter("name what to draw again: either --region or --mask")
     from portrait_lora.generation.regions import region_of
     from portrait_lora.tasks import edit as editing
 
@@ -158,13 +165,13 @@ def fix(
         file,
         likeness,
         collect_overrides(settings),
-        region=region_of(region, "--region"),
+        region=editing.read_mask(mask) if mask else region_of(region, "--region"),
         strength=strength,
         tries=tries,
         changes=editing.layer_changes(change or []),
         keep=keep,
     )
-    answer(result, as_json, _fix_lines(result), _after_fix(result, file, region))
+    answer(result, as_json, _fix_lines(result), _after_fix(result, file, region, mask))
     if not result.kept:
         raise typer.Exit(errors.EXIT_FAILED)
 
@@ -180,10 +187,11 @@ def _fix_lines(result: Fix) -> list[str]:
     return [f"not kept: the likeness fell {figures}", f"  rejected picture: {result.refused}"]
 
 
-def _after_fix(result: Fix, file: Path, region: str) -> str:
+def _after_fix(result: Fix, file: Path, region: str, mask: Path | None = None) -> str:
     if result.kept:
         return shlex.join(["portrait-lora", "reproduce", str(result.file)])
-    words = ["portrait-lora", "fix", str(file), "--region", region]
+    what = ["--mask", str(mask)] if mask else ["--region", region]
+    words = ["portrait-lora", "fix", str(file), *what]
     return shlex.join([*words, "--keep"] if result.refused else [*words, "--strength", "0.25"])
 
 

@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from portrait_lora.errors import InputError
+from portrait_lora.errors import ConfigError, InputError
 from portrait_lora.evaluation.drift import counted, face_found_rate
 from portrait_lora.records import IdentityScore
 
@@ -95,6 +95,18 @@ def choose_checkpoint(
     rows, best = _steadied(table, copy_limit, adherence_slack)
     good = [r.step for r in rows if best.mean - r.mean <= min(_noise(r, best), NEGLIGIBLE) + ROUNDING]
     return max(good) if stopped_early else min(good)
+
+
+def by_hand(step: int | None, steps: Sequence[int]) -> int | None:
+    """The step of `select.step`, or None.  Raises `ConfigError` for one that is not among `steps`."""
+    if step is not None and step not in steps:
+        raise ConfigError(
+            "there is no such checkpoint",
+            where="select.step",
+            got=step,
+            needed=f"one of {', '.join(map(str, sorted(steps)))}, or null for the best on the probes",
+        )
+    return step
 
 
 def good_checkpoints(table: Sequence[CheckpointScore], *, copy_limit: float = COPY_LIMIT) -> list[int]:

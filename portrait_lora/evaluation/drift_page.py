@@ -42,6 +42,7 @@ class PageNotes:
     versions: Mapping[str, object] = field(default_factory=dict)
     checkpoints: Sequence[CheckpointScore] = ()
     selected_step: int | None = None
+    best_step: int | None = None  # what the probes would have chosen, where a person chose
     embedder_select: str = ""
     copy_gap: float | None = None
     synthetic: bool = False

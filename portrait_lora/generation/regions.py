@@ -35,6 +35,25 @@ def region_of(word: str, where: str = "") -> Region:
     return REGIONS[REGIONS.index(word)]
 
 
+def painted_mask(painted: npt.NDArray[np.uint8], size_px: tuple[int, int]) -> Mask:
+    """A mask painted by hand, in black and white.
+
+    Raises `InputError` when it has another size (W, H) than the picture, or nothing is painted in it.
+    """
+    height, width = painted.shape[:2]
+    if painted.ndim != 2 or (width, height) != size_px:
+        raise InputError(
+            "the mask has another size than the picture",
+            where="mask",
+            got=f"{width} x {height} px",
+            needed=f"{size_px[0]} x {size_px[1]} px",
+        )
+    mask = _white(painted > 127)
+    if not mask.any():
+        raise InputError("nothing is painted in the mask", where="mask", needed="white where to draw again")
+    return mask
+
+
 def region_mask(image_rgb: RGBImage, face: Face, region: Region, parts: Parts | None = None) -> Mask:
     """The mask, white in the region.  Raises `InputError` when the region is empty in this picture."""
     height, width = image_rgb.shape[:2]

@@ -116,6 +116,7 @@ def _notes(ctx: Context) -> drift_page.PageNotes:
         versions=summaries.versions(),
         checkpoints=[checkpoint_of(probe) for probe in select.probes],
         selected_step=select.selected_step,
+        best_step=select.best_step,
         embedder_select=ctx.pack.embedder_ids["select"],
         synthetic=ctx.pack.synthetic,
     )

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 from portrait_lora import manifest
-from portrait_lora.results import Probe, SelectResult, TrainingResult
-from portrait_lora.stages import successor
+from portrait_lora.results import SelectResult, TrainingResult
+from portrait_lora.stages import stopping, successor
 from portrait_lora.stages.context import ADAPTER, ADAPTER_COMFY, Context, folder_digest, is_whole
 from portrait_lora.stages.train import probe_digest
 
-if TYPE_CHECKING:
-    from portrait_lora.evaluation.checkpoint_choice import CheckpointScore
-
 
 def select(ctx: Context) -> SelectResult:
-    """Choose the checkpoint by embedder A on probe portraits, and write the adapter files."""
+    """Choose the checkpoint by embedder A on probe portraits, and write the adapter files.
+
+    `select.step` is kept whatever the probes say; what they would have chosen is recorded beside it.
+    """
     inputs = {
         "train": manifest.digest([ctx.journal.inputs("train"), _checkpoint_digests(ctx)]),
         "probes": probe_digest(ctx),
-    }
+    } | ({} if ctx.config.select.step is None else {"by_hand": str(ctx.config.select.step)})
     result = ctx.stage(SelectResult, inputs, lambda: is_whole(ctx.run_folder), lambda: _select(ctx))
     successor.put_in_place(ctx)
     return result
@@ -31,7 +31,7 @@ def _checkpoint_digests(ctx: Context) -> list[str]:
 
 
 def _select(ctx: Context) -> SelectResult:
-    from portrait_lora.evaluation.checkpoint_choice import choose_checkpoint
+    from portrait_lora.evaluation.checkpoint_choice import by_hand, choose_checkpoint
     from portrait_lora.stages import averaging
     from portrait_lora.stages.probing import Checkpoints
     from portrait_lora.training import adapter as lora
@@ -40,33 +40,25 @@ def _select(ctx: Context) -> SelectResult:
     probes = Checkpoints(ctx)
     table = [probes.score(adapter) for adapter in ctx.adapters]
     stopped = ctx.journal.result(TrainingResult).stopped_early
-    step = choose_checkpoint(table, copy_limit=ctx.config.select.copy_limit, stopped_early=stopped)
+    best = choose_checkpoint(table, copy_limit=ctx.config.select.copy_limit, stopped_early=stopped)
+    step = by_hand(ctx.config.select.step, [a.step for a in ctx.adapters]) or best
     chosen = next(a for a in ctx.adapters if a.step == step)
     average = None
-    if ctx.config.select.average:
+    if ctx.config.select.average and ctx.config.select.step is None:
         chosen, average = averaging.better_average(ctx, probes, table, chosen)
     successor.keep_foreign(folder, [chosen, *ctx.adapters])
     lora.export_diffusers(chosen, folder / ADAPTER)
     lora.export_kohya(chosen, folder / ADAPTER_COMFY)
+    more: dict[str, Any] = {} if average is None else {"average": average}
+    more |= {} if ctx.config.select.step is None else {"best_step": best}
     result = SelectResult(
         selected_step=step,
-        probes=tuple(_probe(row) for row in table),
+        probes=tuple(stopping.probe_row(row) for row in table),
         adapter=str(ctx.likeness.adapters / ADAPTER),
-        **({} if average is None else {"average": average}),
+        **more,
     )
     summary = result.json_value()
-    kept = {key: summary[key] for key in ("probes", "average") if key in summary}
+    kept = {key: summary[key] for key in ("probes", "average", "best_step") if key in summary}
     manifest.write_json_atomic(folder / "selection.json", {"step": step} | kept)
     manifest.finish(folder, kind="adapter", inputs={"base": ctx.base.digest}, extra={"step": step})
     return result
-
-
-def _probe(row: CheckpointScore) -> Probe:
-    return Probe(
-        step=row.step,
-        mean=row.mean,
-        face_found_rate=row.face_found_rate,
-        values=row.values,
-        copy_score=row.copy_score,
-        adherence=row.adherence,
-    )

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
-from portrait_lora import log
+from portrait_lora import log, manifest
 from portrait_lora.config import TrainingConfig
 from portrait_lora.errors import ConfigError
 from portrait_lora.evaluation.checkpoint_choice import (
@@ -21,6 +22,7 @@ from portrait_lora.evaluation.checkpoint_choice import (
     stop_decision,
 )
 from portrait_lora.records import Adapter, TrainResult
+from portrait_lora.results import Probe
 from portrait_lora.stages.context import Context
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 Segment = Callable[[Callable[[Adapter], bool]], TrainResult]
 """Trains on from where the last one ended, until what it is given answers a checkpoint with True."""
+PREVIEWS: Final = "previews.json"
+"""In a run folder: the probes of the checkpoints so far, while training goes on."""
 _log = log.get(__name__)
 
 
@@ -65,9 +69,11 @@ def train_as_configured(
 ) -> Stopped:
     """Train to the last step or, with `training.early_stop`, until more is not worth it.
 
-    `go_on` trains, and takes `on_checkpoint`.
+    `go_on` trains, and takes `on_checkpoint`.  With `training.previews` every checkpoint is probed as soon as
+    it is there, and the table of probes so far lies in `PREVIEWS`; the weights are the same to the bit.
     """
-    if not ctx.config.training.early_stop:
+    settings = ctx.config.training
+    if not (settings.early_stop or settings.previews):
         return Stopped(go_on())
     from portrait_lora.stages.probing import Checkpoints
 
@@ -82,7 +88,16 @@ def train_as_configured(
 
     limit = ctx.config.select.copy_limit
     probes = [Checkpoints(ctx)] if accelerator.is_main_process else []  # only the main process looks
-    ended = train_until_enough(segment, score, steps, copy_limit=limit, accelerator=accelerator)
+    previews = ctx.run_folder / PREVIEWS if settings.previews else None
+    ended = train_until_enough(
+        segment,
+        score,
+        steps,
+        copy_limit=limit,
+        accelerator=accelerator,
+        stops=settings.early_stop,
+        previews=previews,
+    )
     if ended.reason:
         _log.info("stopped at step %d of %d: %s", ended.result.steps, steps, ended.reason)
     return ended
@@ -95,11 +110,14 @@ def train_until_enough(
     *,
     copy_limit: float,
     accelerator: Accelerator,
+    stops: bool = True,
+    previews: Path | None = None,
 ) -> Stopped:
-    """Train to `steps`, or to the checkpoint after which more is not worth it.
+    """Train to `steps`, or to the checkpoint after which more is not worth it (unless it never `stops`).
 
     `score` is asked by the main process alone, once for every checkpoint in order, those of an earlier,
-    longer run included: what lies beyond the decision is then left out of the result.
+    longer run included: what lies beyond the decision is then left out of the result.  The rows so far are
+    written to `previews`.
     """
     table: list[CheckpointScore] = []
     while True:
@@ -110,11 +128,27 @@ def train_until_enough(
                 accelerator, lambda a=adapter: _judged(a, table, score, steps, copy_limit)
             )
             table.append(row)
-            _log.info("step %d: probe similarity %.3f, %s", row.step, row.mean, decision.reason)
-            if decision.stop and row.step < steps:
+            reason = f", {decision.reason}" if stops else ""
+            _log.info("step %d: probe similarity %.3f%s", row.step, row.mean, reason)
+            if previews is not None and accelerator.is_main_process:
+                rows = [probe_row(one).json_value() for one in table]
+                manifest.write_json_atomic(previews, {"probes": rows})
+            if stops and decision.stop and row.step < steps:
                 return Stopped(_up_to(result, row.step), decision.reason)
         if result.steps >= steps:
             return Stopped(result)
+
+
+def probe_row(row: CheckpointScore) -> Probe:
+    """A row of the table of probes, as it is recorded."""
+    return Probe(
+        step=row.step,
+        mean=row.mean,
+        face_found_rate=row.face_found_rate,
+        values=row.values,
+        copy_score=row.copy_score,
+        adherence=row.adherence,
+    )
 
 
 def _judged(

@@ -24,6 +24,7 @@ RUN_FILES: Final = (
     "metrics.jsonl",
     "metrics.tmp",
     "selection.json",
+    "previews.json",
     "cache/latents-*.safetensors",
     "cache/prompt-*.safetensors",
     "checkpoints/step-*/state.json",

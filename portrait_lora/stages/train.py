@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from portrait_lora import log, manifest
 from portrait_lora.config import LikenessConfig
 from portrait_lora.errors import require_extra
+from portrait_lora.evaluation.checkpoint_choice import by_hand
 from portrait_lora.likeness import Likeness
 from portrait_lora.records import CaptionedCrop, Shot
 from portrait_lora.results import TrainingResult
@@ -63,18 +64,19 @@ def refuse_other_training(ctx: Context) -> None:
 
 
 def _config_digest(ctx: Context) -> str:
-    """Of what decides the weights: how memory is saved, and where a run is ended, does not."""
-    without = {"micro_batch", "gradient_checkpointing", "early_stop"}
+    """Of what decides the weights: how memory is saved, where a run is ended and what is shown does not."""
+    without = {"micro_batch", "gradient_checkpointing", "early_stop", "previews"}
     numbers = ctx.config.training.model_dump(mode="json", exclude=without)
     return manifest.digest({"training": numbers, "seed": ctx.config.seed})
 
 
 def probe_digest(ctx: Context) -> str:
-    """Of what decides the probe portraits of a checkpoint and what they are worth."""
+    """Of what decides the probe portraits of a checkpoint and what they are worth; a choice by hand does
+    not."""
     config = ctx.config
     return manifest.digest(
         {
-            "select": config.select.model_dump(mode="json"),
+            "select": config.select.model_dump(mode="json", exclude={"step"}),
             "generate": config.generate.model_dump(mode="json", include=PROBE_KEYS) | later(config.generate),
             "seed": config.seed,
             "pack": ctx.pack.digest,
@@ -90,11 +92,13 @@ def _checkpoints_whole(ctx: Context) -> bool:
 
 def _train(ctx: Context, inputs: Mapping[str, str]) -> TrainingResult:
     from portrait_lora.dataset.build import load_dataset_folder
+    from portrait_lora.training import recipe
     from portrait_lora.training.disk import only_run
 
     with only_run(ctx.likeness.adapters):
         crops, _ = load_dataset_folder(ctx.likeness.dataset)
         steps = limits.steps_for(ctx, limits.photos_in(crops))
+        by_hand(ctx.config.select.step, recipe.checkpoint_schedule(steps, ctx.config.training.checkpoints))
         successor.refuse_to_train(ctx, complete=_is_complete(ctx, steps))
         job = limits.job_of(ctx, steps)
         means = limits.means_for(job, ctx.device.device)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from PIL import Image
@@ -25,6 +25,10 @@ from portrait_lora.tasks.finished import Opened, adapter_of, face_of, find_style
 
 IDENTITY_NOISE: Final = 0.005
 """A similarity that is lower by less than this has not fallen: re-encoding a picture moves it as much."""
+
+
+Painted = Literal["painted"]
+"""What stands for a region where a mask was painted by hand."""
 
 
 class Reproduction(Value):
@@ -58,7 +62,7 @@ class Fix(Value):
     `mask_share` is of the picture's area; similarities are None where no face was found.
     """
 
-    region: regions.Region
+    region: regions.Region | Painted
     kept: bool
     similarity_before: Number | None
     similarity_after: Number | None
@@ -174,7 +178,7 @@ def fix(
     likeness: Path | None,
     overrides: Sequence[str],
     *,
-    region: regions.Region,
+    region: regions.Region | regions.Mask,
     strength: float,
     tries: int,
     changes: Mapping[str, str],
@@ -182,6 +186,7 @@ def fix(
 ) -> Fix:
     """Draw one region again; kept only when the similarity to the held-out photos does not fall, or `keep`.
 
+    `region` is the name of one, or a mask (H, W) of the picture's size, above 127 where it was painted.
     Every pixel outside the mask stays as it was.  The original file is left alone.  A best try that is not
     kept is written all the same, as `refused`, to be looked at.
     """
@@ -189,7 +194,12 @@ def fix(
     ctx, base = opened.ctx, recipe_of(opened)
     face, references = face_of(opened), holdout_of(ctx)
     pixels = np.asarray(opened.picture)
-    mask = regions.region_mask(pixels, face, region, ctx.finder.parts(pixels, face))
+    named: regions.Region | Painted = "painted"
+    if isinstance(region, str):
+        named = region
+        mask = regions.region_mask(pixels, face, region, ctx.finder.parts(pixels, face))
+    else:
+        mask = regions.painted_mask(region, (pixels.shape[1], pixels.shape[0]))
     before = _similarity(ctx, references, opened.picture)
     shot = _changed(ctx, base, changes)
     sampler = remake.whole_sampler(base, find_style(ctx))
@@ -201,7 +211,7 @@ def fix(
             "layers": dict(shot.layers),
             "seed": prompts.candidate_seed(shot.seed, 100 + k),
             "strength": strength,
-            "region": region,
+            "region": named,
             "mask_png": edits.encode_mask(mask),
             "base": ctx.base.label,
             "base_digest": ctx.base.digest,
@@ -217,13 +227,13 @@ def fix(
     if best is not None and kept:
         changed = (np.asarray(best[1]) != np.asarray(opened.picture)).any(axis=-1)
         outside = int((changed & (mask == 0)).sum())
-        target = _place(_edits_folder(opened), f"{path.stem}-{region}", best[2])
+        target = _place(_edits_folder(opened), f"{path.stem}-{named}", best[2])
         file = str(_write(ctx, best[1], target, best[2]))
     elif best is not None:
-        aside = _place(_edits_folder(opened), f"{path.stem}-{region}-refused", best[2])
+        aside = _place(_edits_folder(opened), f"{path.stem}-{named}-refused", best[2])
         refused = str(_write(ctx, best[1], aside, best[2]))
     return Fix(
-        region=region,
+        region=named,
         kept=kept,
         similarity_before=before,
         similarity_after=best[0] if best else None,
@@ -233,6 +243,14 @@ def fix(
         likeness_fell=best is not None and not holds,
         changed_outside_mask=outside,
     )
+
+
+def read_mask(path: Path) -> regions.Mask:
+    """The mask in a picture file: white where to draw again; colours count by their brightness.
+
+    Raises `InputError` for a file that is no picture.
+    """
+    return np.asarray(Image.fromarray(similarity.read_rgb(path)).convert("L"), dtype=np.uint8)
 
 
 def _similarity(ctx: Context, references: similarity.ReferenceSet, picture: Image.Image) -> float | None:

@@ -83,6 +83,25 @@ def test_a_fix_stays_inside_its_mask_or_is_not_kept(portrait: Path) -> None:
     manifest.verify(portrait.parent)
 
 
+def test_a_painted_mask_is_what_is_drawn_again(portrait: Path, tmp_path: Path) -> None:
+    with Image.open(portrait) as picture:
+        painted = np.zeros((picture.height, picture.width, 3), np.uint8)
+    painted[8:30, 8:40] = (255, 255, 255)
+    Image.fromarray(painted).save(tmp_path / "mask.png")
+    mask = editing.read_mask(tmp_path / "mask.png")
+    result = editing.fix(portrait, None, SMALL, region=mask, strength=0.9, tries=1, changes={}, keep=True)
+    file = Path(str(result.file))
+    before, after = (np.asarray(Image.open(one).convert("RGB")) for one in (portrait, file))
+    changed = (before != after).any(axis=-1)
+    assert result.region == "painted" and file.name == f"{portrait.stem}-painted-1.png"
+    assert changed[8:30, 8:40].any() and not changed[mask == 0].any() and result.changed_outside_mask == 0
+    assert result.mask_share == pytest.approx(22 * 32 / mask.size, abs=1e-4)
+    assert editing.reproduce(file, None, None, SMALL).same
+    for wrong, why in ((mask[1:], "another size"), (mask * 0, "nothing is painted")):
+        with pytest.raises(InputError, match=why):
+            editing.fix(portrait, None, SMALL, region=wrong, strength=0.9, tries=1, changes={})
+
+
 def test_a_fix_that_costs_likeness_is_shown_and_kept_on_request(
     portrait: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -116,6 +116,7 @@ TRAINING = [
         "training.early_stop", True, {"until_enough.copy_limit": 0.15}, TRAINED,
         besides={"training": {"checkpoints": 10}},
     ),
+    Row("training.previews", True, {"until_enough.stops": False}, why="the probes come earlier"),
     Row("training.prior_pictures", 3, {"choose_means.job.prior": True, "train.prior.len": 3}, TRAINED),
     Row(
         "training.weights", "bfloat16",
@@ -133,6 +134,7 @@ TRAINING = [
     Row("select.copy_limit", 0.3, {"choose_checkpoint.copy_limit": 0.3}, PROBED),
     Row("select.copy_limit", 0.3, {"until_enough.copy_limit": 0.3}, TRAINED, besides=STOPPING),
     Row("select.average", True, {"average.times": 1}, PROBED),
+    Row("select.step", 25, {"refused.select": True}, PROBED),  # planned, but not there
     Row("score.clip", "a/clip", {"wanted.wanted.clip": "a/clip"}, {"score"}),
 ]  # fmt: skip
 

@@ -81,6 +81,17 @@ def test_a_steep_curve_is_trained_to_its_end():
     assert judge.scored == list(range(EVERY, STEPS + 1, EVERY))
 
 
+def test_previews_show_every_checkpoint_and_never_stop(tmp_path: Path):
+    disk, judge, shown = Disk(), Judge(80.0), tmp_path / stopping.PREVIEWS
+    whole = stopping.train_until_enough(
+        disk, judge, STEPS, copy_limit=0.15, accelerator=ONE_PROCESS, stops=False, previews=shown
+    )
+    assert (whole.result.steps, whole.reason, disk.trained) == (STEPS, "", STEPS)
+    rows = json.loads(shown.read_text())["probes"]
+    assert [row["step"] for row in rows] == judge.scored == list(range(EVERY, STEPS + 1, EVERY))
+    assert rows[2] == stopping.probe_row(Judge(80.0)(adapter(300))).json_value()
+
+
 @pytest.mark.parametrize("killed_at", [100, 300, 400, 600, STEPS])
 def test_a_run_killed_anywhere_or_longer_than_needed_ends_the_same(killed_at: int):
     whole = ended(Disk(), Judge(80.0))
