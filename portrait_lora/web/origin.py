@@ -50,16 +50,16 @@ def refuse_foreign_host(headers: Headers, hosts: frozenset[str]) -> str:
 
     A page elsewhere can make its own name point here (DNS rebinding), but then this header carries that name.
     """
-    given = headers.getlist("host")
-    name = re.sub(r":\d{1,5}\Z", "", given[0]) if given else ""
-    if len(given) != 1 or name.lower() not in hosts:
+    values = headers.getlist("host")
+    name = re.sub(r":\d{1,5}\Z", "", values[0]) if values else ""
+    if len(values) != 1 or name.lower() not in hosts:
         raise Refused(
             "not a name of this studio",
             where="Host",
             needed=", ".join(sorted(hosts)),
             remedy="Open it by the address that the server printed, or start it with --name.",
         )
-    return given[0]
+    return values[0]
 
 
 def refuse_foreign_write(headers: Headers, scheme: str, host: str) -> None:

@@ -42,8 +42,8 @@ def picture(picture: str, person: PersonToRead, request: Request, w: Annotated[i
 
 def address(request: Request, person: Person, path: Path, w: int = 0) -> str:
     """Where a picture below the person's folder is shown; it changes with the file, browsers may keep it."""
-    id, found = current_studio(request).picture_id(person, path), path.stat()
-    version = hashlib.sha256(f"{found.st_mtime_ns} {found.st_size}".encode()).hexdigest()[:10]
+    id, status = current_studio(request).picture_id(person, path), path.stat()
+    version = hashlib.sha256(f"{status.st_mtime_ns} {status.st_size}".encode()).hexdigest()[:10]
     return f"/pictures/{person.id}/{id}?{f'w={w}&' if w else ''}v={version}"
 
 
@@ -52,10 +52,10 @@ def serve(request: Request, path: Path, cache: Path, w: int = 0) -> Response:
     if w and w not in WIDTHS:
         raise Refused("not a width", where="w", got=w, needed=", ".join(map(str, WIDTHS)))
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError as error:
         raise NotFound("no such picture", where="picture") from error
-    key = hashlib.sha256(f"2 {path} {found.st_mtime_ns} {found.st_size} {w}".encode()).hexdigest()
+    key = hashlib.sha256(f"2 {path} {status.st_mtime_ns} {status.st_size} {w}".encode()).hexdigest()
     kept = "private, max-age=31536000, immutable" if "v" in request.query_params else "private, no-cache"
     headers = {"ETag": f'"{key[:32]}"', "Cache-Control": kept, "Content-Disposition": "inline"}
     if request.headers.get("if-none-match") == headers["ETag"]:

@@ -170,8 +170,8 @@ async def _validation_error(request: Request, error: Exception) -> Response:
         where = ".".join(str(part)[:80] for part in one.get("loc", ()))
         rows.append({"where": where, "what": str(one.get("msg", ""))[:200]})
     first = rows[0] if rows else {"where": "", "what": "the request does not fit"}
-    told = errors.InputError(first["what"], where=first["where"], needed="what /docs describes")
-    return response(request, told, {"errors": rows})
+    refusal = errors.InputError(first["what"], where=first["where"], needed="what /docs describes")
+    return response(request, refusal, {"errors": rows})
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
@@ -179,8 +179,8 @@ async def _http_error(request: Request, error: Exception) -> Response:
     fault = getattr(request.state, "fault", None)
     if isinstance(fault, PortraitError):  # raised while the body was read, which the framework words anew
         return response(request, fault)
-    told = _Plain(str(error.detail), error.status_code)
-    answer = response(request, told)
+    refusal = _Plain(str(error.detail), error.status_code)
+    answer = response(request, refusal)
     if allow := (error.headers or {}).get("Allow"):
         answer.headers["Allow"] = allow
     return answer
@@ -189,8 +189,8 @@ async def _http_error(request: Request, error: Exception) -> Response:
 async def unexpected(request: Request, error: Exception) -> Response:
     """The answer to a mistake of ours: the log gets the traceback, the client a sentence."""
     _log.error("%s %s: %s", request.method, _route(request), error, exc_info=error)
-    told = _Plain("something went wrong here; it is in the log of the server", 500)
-    return response(request, told)
+    refusal = _Plain("something went wrong here; it is in the log of the server", 500)
+    return response(request, refusal)
 
 
 class _Plain(WebError):

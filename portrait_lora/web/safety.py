@@ -76,32 +76,32 @@ class Safety:
             self._note(scope, exchange)
 
     async def _checked(self, scope: Scope, exchange: _Exchange, receive: Receive) -> Receive | Response:
-        given, limits = Headers(scope=scope), self._settings.limits
-        host = origin.refuse_foreign_host(given, self._settings.hosts)
+        fields, limits = Headers(scope=scope), self._settings.limits
+        host = origin.refuse_foreign_host(fields, self._settings.hosts)
         origin.refuse_odd_request(scope, limits.url_bytes)
         is_read = scope["method"] in origin.SAFE_METHODS
-        user, session = self._who(scope, given)
+        user, session = self._who(scope, fields)
         scope["state"].update(user=user, session=session, fault=None)
         (self._reads if is_read else self._writes).take(user.name if user else exchange.client)
         if user is None and not _is_public(scope["path"]):
-            return _to_sign_in(scope, given)
+            return _to_sign_in(scope, fields)
         if session is not None and is_read:
-            origin.refuse_foreign_read(given)
-        most = bodies.most_bytes(given, limits)
+            origin.refuse_foreign_read(fields)
+        most = bodies.most_bytes(fields, limits)
         inner = bodies.limited(receive, most, limits, lambda error: scope["state"].update(fault=error))
         if is_read:
             _drop_odd_range(scope)
             return inner
         if session is not None or user is None:  # a sign-in too has to come from our own page
-            origin.refuse_foreign_write(given, scope["scheme"], host)
+            origin.refuse_foreign_write(fields, scope["scheme"], host)
         if session is not None:
-            inner = await _with_csrf(session, given, inner, limits.body_bytes)
+            inner = await _with_csrf(session, fields, inner, limits.body_bytes)
         if user is not None and user.role < Role.MEMBER and scope["path"] != SIGN_OUT:
             raise Forbidden("you may look, but not change anything", remedy="Ask an admin of this studio.")
         return inner
 
-    def _who(self, scope: Scope, given: Headers) -> tuple[User | None, Session | None]:
-        tokens = given.getlist("authorization")
+    def _who(self, scope: Scope, fields: Headers) -> tuple[User | None, Session | None]:
+        tokens = fields.getlist("authorization")
         if tokens:
             kind, _, secret = tokens[0].partition(" ")
             if len(tokens) != 1 or kind.lower() != "bearer":
@@ -154,10 +154,10 @@ def _is_public(path: str) -> bool:
     return path in PUBLIC or path.startswith(STATIC)
 
 
-def _to_sign_in(scope: Scope, given: Headers) -> Response:
+def _to_sign_in(scope: Scope, fields: Headers) -> Response:
     """Pages lead to the sign-in; everything else is an error."""
     request = Request(scope)
-    if scope["method"] == "GET" and problems.wants_page(request) and "hx-request" not in given:
+    if scope["method"] == "GET" and problems.wants_page(request) and "hx-request" not in fields:
         return RedirectResponse(SIGN_IN, HTTPStatus.SEE_OTHER)
     raise NotSignedIn(
         "you are not signed in",
@@ -165,11 +165,11 @@ def _to_sign_in(scope: Scope, given: Headers) -> Response:
     )
 
 
-async def _with_csrf(session: Session, given: Headers, receive: Receive, most: int) -> Receive:
-    sent = given.getlist("x-csrf-token")
+async def _with_csrf(session: Session, fields: Headers, receive: Receive, most: int) -> Receive:
+    sent = fields.getlist("x-csrf-token")
     token = sent[0] if len(sent) == 1 else ""
     if not sent:
-        token, receive = await bodies.csrf_of_form(given, receive, most)
+        token, receive = await bodies.csrf_of_form(fields, receive, most)
     if not session.is_csrf(token):
         raise Forbidden(
             "this page is older than your session",
@@ -182,7 +182,7 @@ async def _with_csrf(session: Session, given: Headers, receive: Receive, most: i
 
 def _drop_odd_range(scope: Scope) -> None:
     """One range at most: many small ones cost more than the whole file."""
-    given = MutableHeaders(scope=scope)
-    ranges = given.getlist("range")
+    fields = MutableHeaders(scope=scope)
+    ranges = fields.getlist("range")
     if len(ranges) > 1 or not all(re.fullmatch(r"bytes=\d{0,19}-\d{0,19}", one) for one in ranges):
-        del given["range"]
+        del fields["range"]

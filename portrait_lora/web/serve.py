@@ -162,8 +162,8 @@ def _hosts(listen: Listen, settings: WebSettings) -> frozenset[str]:
 @contextlib.contextmanager
 def _listening(listen: Listen) -> Iterator[socket.socket]:
     try:
-        found = socket.getaddrinfo(listen.host, listen.port, type=socket.SOCK_STREAM)
-        family, kind, protocol, _, place = found[0]
+        places = socket.getaddrinfo(listen.host, listen.port, type=socket.SOCK_STREAM)
+        family, kind, protocol, _, place = places[0]
         listener = socket.socket(family, kind, protocol)
     except OSError as error:
         raise InputError("not an address of this machine", where="--host", got=listen.host) from error

@@ -84,12 +84,12 @@ class Studio:
 
     def person(self, user: User, id: str, *, change: bool = False) -> Person:
         """Raises `NotFound`, also for people of others, and `Forbidden` for who may only look (`change`)."""
-        found = self._now().get(id)
-        if found is None or not user.may_read(found.owner):
+        one = self._now().get(id)
+        if one is None or not user.may_read(one.owner):
             raise NotFound("no such person", where=id, remedy="Go back to the first page.")
-        if change and not user.may_change(found.owner):
+        if change and not user.may_change(one.owner):
             raise Forbidden("you may look at this person, but not change anything", where=id)
-        return found
+        return one
 
     def create(self, user: User, name: str, *, made_up: bool = False, settings: Sequence[str] = ()) -> Person:
         """A new person of the user's, with an empty `photos/` and a `likeness.yaml` of `settings`.
@@ -180,8 +180,8 @@ class Studio:
 
     def _now(self) -> dict[str, Person]:
         with self._lock:
-            found = self._record.stat()
-            state = (found.st_mtime_ns, found.st_size)
+            status = self._record.stat()
+            state = (status.st_mtime_ns, status.st_size)
             if state != self._state:
                 self._people, self._state = self._read(), state
             return self._people

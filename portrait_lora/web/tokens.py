@@ -89,10 +89,10 @@ class Tokens:
     def _now(self) -> dict[str, Token]:
         with self._lock:
             try:
-                found = self._path.stat()
+                status = self._path.stat()
             except OSError:
                 return {}
-            state = (found.st_mtime_ns, found.st_size)
+            state = (status.st_mtime_ns, status.st_size)
             if state != self._state:
                 self._rows, self._state = self._read(), state
             return self._rows

@@ -125,10 +125,10 @@ class Users:
 
 def _state(path: Path | None) -> tuple[int, int] | None:
     try:
-        found = path.stat() if path else None
+        status = path.stat() if path else None
     except OSError:
         return None
-    return (found.st_mtime_ns, found.st_size) if found else None
+    return (status.st_mtime_ns, status.st_size) if status else None
 
 
 def _read(path: Path) -> dict[str, _Entry]:
