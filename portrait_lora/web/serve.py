@@ -26,6 +26,7 @@ from fastapi import FastAPI
 
 from portrait_lora import holding, manifest, terminal
 from portrait_lora.errors import InputError, PortraitError, of_system
+from portrait_lora.web import uploads
 from portrait_lora.web.app import create_app
 from portrait_lora.web.web_settings import LOOPBACK, WebSettings
 
@@ -62,6 +63,7 @@ def serve(home: Path, listen: Listen, settings: WebSettings, *, opens: bool = Fa
             settings, port=port, secure=listen.certificate is not None, hosts=_hosts(listen, settings)
         )
         app = create_app(home, settings)
+        uploads.clean_leftovers(app.state.studio.home / "uploads")
         address = _address(listen, port, settings)
         with _link_in(home, address) as page:
             _print_address(address, settings)
