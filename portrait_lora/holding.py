@@ -23,6 +23,11 @@ class Hold:
         self.is_locked = is_locked
         """Whether the system keeps others out; False where it knows no such locks."""
 
+    @property
+    def descriptor(self) -> int | None:
+        """The open file: a process that inherits it holds too.  None once it is released."""
+        return self._descriptor
+
     def release(self) -> None:
         """Let go; doing it twice is fine."""
         if self._descriptor is not None:

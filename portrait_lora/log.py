@@ -7,15 +7,16 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Protocol, Self, TextIO
+from typing import Any, Final, Literal, Protocol, Self, TextIO
 
 from portrait_lora import terminal
 
 _ROOT: Final = "portrait_lora"
+_PROGRESS: Final = "portrait_lora.progress"
 
 
 def get(name: str) -> logging.Logger:
@@ -33,7 +34,7 @@ def configure(*, verbose: bool = False, quiet: bool = False) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Escaped("%(levelname)s %(name)s: %(message)s" if verbose else "%(message)s"))
     logger = logging.getLogger(_ROOT)
-    logger.handlers[:] = [handler]
+    logger.handlers[:] = [handler, *(h for h in logger.handlers if isinstance(h, _Events))]
     logger.propagate = False
     logger.setLevel(logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO)
 
@@ -43,6 +44,44 @@ class _Escaped(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         return terminal.block(super().format(record))
+
+
+class Sink(Protocol):
+    """Takes what happens as plain values: `kind` is progress, log or metric.
+
+    It may raise `KeyboardInterrupt` where a stage or a bar begins, and nothing else.
+    """
+
+    def __call__(self, kind: Literal["progress", "log", "metric"], data: Mapping[str, object]) -> None: ...
+
+
+_sinks: list[Sink] = []
+
+
+def send_events(sink: Sink | None, *, alone: bool = False) -> None:
+    """Send progress, log lines and figures to `sink` as plain values; None ends it.
+
+    They go where they went before as well, unless `alone`.
+    """
+    _sinks[:] = [] if sink is None else [sink]
+    logger = logging.getLogger(_ROOT)
+    logger.handlers[:] = [] if alone else [h for h in logger.handlers if not isinstance(h, _Events)]
+    if sink is not None:
+        logger.addHandler(_Events())
+
+
+def event(kind: Literal["progress", "log", "metric"], **data: object) -> None:
+    """Something worth knowing for whoever watches from elsewhere; without a sink nothing happens."""
+    for sink in _sinks:
+        sink(kind, data)
+
+
+class _Events(logging.Handler):
+    """Log lines as events; those of plain progress are events already."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.name != _PROGRESS:
+            event("log", level=record.levelname.lower(), text=terminal.block(record.getMessage()))
 
 
 class Advance(Protocol):
@@ -127,13 +166,38 @@ def _rich(description: str, total: int) -> Iterator[Advance]:
 
 @contextmanager
 def progress(description: str, total: int) -> Iterator[Advance]:
-    """A bar on a terminal, plain lines elsewhere; always on stderr so that `--json` stays clean."""
-    if get("progress").getEffectiveLevel() > logging.INFO:
-        yield lambda n=1, **fields: None
-        return
-    chosen = _rich if sys.stderr.isatty() else _plain
+    """A bar on a terminal, plain lines elsewhere; always on stderr so that `--json` stays clean.
+
+    Events beside it, where somebody wants them: what is done, of how much, and the seconds left.
+    """
+    quiet = get("progress").getEffectiveLevel() > logging.INFO
+    chosen = _silent if quiet else _rich if sys.stderr.isatty() else _plain
     with chosen(description, total) as advance:
-        yield advance
+        yield _reported(description, total, advance) if _sinks else advance
+
+
+@contextmanager
+def _silent(description: str, total: int) -> Iterator[Advance]:
+    del description, total
+    yield lambda n=1, **fields: None
+
+
+def _reported(label: str, total: int, show: Advance) -> Advance:
+    """Moves the line on, and sends an event.  What the first call brings was done before."""
+    started, done, before = time.monotonic(), 0.0, 0.0
+    event("progress", label=label, done=0.0, total=total)
+
+    def advance(n: float = 1, **fields: float | str) -> None:
+        nonlocal started, done, before
+        show(n, **fields)
+        if not done and not fields and n > 1:  # resumed: its time is not known
+            started, before = time.monotonic(), n
+        done = _whole(done + n)
+        spent, own = time.monotonic() - started, done - before
+        left_s = round(max(total - done, 0.0) * spent / own, 1) if own > 0 else None
+        event("progress", label=label, done=done, total=total, left_s=left_s, **fields)
+
+    return advance
 
 
 def _private(path: str, flags: int) -> int:

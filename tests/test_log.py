@@ -91,3 +91,32 @@ def test_parts_of_a_step_move_plain_lines_and_add_up(capsys: pytest.CaptureFixtu
     err = capsys.readouterr().err.splitlines()
     assert err[0].startswith("portraits 0/8") and "left" in err[0]
     assert err[-1].startswith("portraits 8/8") and len(err) <= 10
+
+
+def test_events_beside_the_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    seen: list[tuple[str, dict[str, object]]] = []
+    log.configure()
+    log.send_events(lambda kind, data: seen.append((kind, dict(data))))
+    try:
+        log.configure()
+        with log.progress("train", 8) as advance:
+            advance(4)
+            time.sleep(0.01)
+            advance(1, loss=0.5, left="3 s")
+        log.get("x").info("a line")
+        log.event("metric", name="probe", step=4)
+        log.configure(quiet=True)
+        with log.progress("quiet", 1) as advance:
+            advance()
+    finally:
+        log.send_events(None)
+        log.configure()
+    log.get("x").info("another")
+    bars = [data for kind, data in seen if kind == "progress" and data["label"] == "train"]
+    assert [bar["done"] for bar in bars] == [0, 4, 5] and bars[-1]["loss"] == 0.5
+    left_s = bars[-1]["left_s"]
+    assert isinstance(left_s, float) and 0 < left_s < 5 and bars[1]["left_s"] is None
+    assert [data for kind, data in seen if kind == "log"] == [{"level": "info", "text": "a line"}]
+    assert ("metric", {"name": "probe", "step": 4}) in seen
+    assert [d["done"] for k, d in seen if d.get("label") == "quiet"] == [0, 1]
+    assert "train 5/8" in capsys.readouterr().err

@@ -131,6 +131,7 @@ class Context:
         one that is missing or changed makes the stage run again.
         """
         name = kind.STAGE
+        log.event("progress", stage=name)
         done = name not in self.redo and self.journal.is_done(name, inputs)
         if done and whole() and (outputs is None or self._unchanged(name)):
             self.skipped.append(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from portrait_lora import log
 from portrait_lora.dataset.build import load_dataset_folder
 from portrait_lora.evaluation import protocol, similarity
 from portrait_lora.evaluation.adherence import mean_adherence
@@ -65,4 +66,9 @@ class Checkpoints:
         portraits = self._ctx.draw(
             adapter, self._shots, folder, label=f"probe {name or f'step {adapter.step}'}"
         )
-        return self._probe.score(adapter.step, [similarity.PortraitItem.of(p) for p in portraits])
+        row = self._probe.score(adapter.step, [similarity.PortraitItem.of(p) for p in portraits])
+        log.event(
+            "metric", name="probe", step=row.step, similarity=row.mean, copy_score=row.copy_score,
+            folder=folder.relative_to(self._ctx.likeness.root).as_posix(),
+        )  # fmt: skip
+        return row

@@ -197,6 +197,7 @@ class Run:
                 numbers={**numbers, "micro_batch": self.micro_batch},
                 settings=self.settings,
             )
+            log.event("metric", name="checkpoint", step=self.step)
         self.accelerator.wait_for_everyone()
         return saved
 

@@ -28,6 +28,9 @@ class Trivial(Arguments):
 def work(folder: Path, arguments: Trivial) -> object:
     """Go on from the file of the last step."""
     file = folder / "step"
+    if arguments.ends == "deaf":
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
     begun = int(file.read_text()) if file.exists() else 0
     with log.progress("trivial", arguments.steps) as advance:
         advance(begun)
