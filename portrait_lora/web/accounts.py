@@ -53,12 +53,14 @@ class Accounts:
         return user
 
     def by_start_token(self, token: str, client: str) -> User:
-        """The owner, for the token of this start.  Raises `NotSignedIn` or `TooMany`."""
-        self._tries.take(f"start {client}")
+        """The owner, for the token of this start.  Raises `NotSignedIn`, and `TooMany` after many wrong ones.
+
+        A right one always opens: other pages in the owner's browser could use up the tries.
+        """
         if self.has_users or not self._is_start_token(token):
+            self._tries.take(f"start {client}")
             remedy = "Open the link that the server printed when it was started last."
             raise NotSignedIn("this link does not hold any more", where="token", remedy=remedy)
-        self._tries.give_back(f"start {client}")
         return OWNER
 
     def by_password(self, name: str, password: str, client: str) -> User:

@@ -6,13 +6,15 @@ import contextlib
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 from starlette.staticfiles import StaticFiles
 
 from portrait_lora import __version__, log
+from portrait_lora.jobs.queue import Queue
+from portrait_lora.jobs.runner import Runner
 from portrait_lora.web import pages as pages_of_studio
 from portrait_lora.web import pictures, problems, v1
 from portrait_lora.web.accounts import Accounts
@@ -76,12 +78,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             await run_in_threadpool(app.state.runner.stop)
 
 
-def _jobs(home: Path, settings: WebSettings) -> tuple[Any, Any]:
+def _jobs(home: Path, settings: WebSettings) -> tuple[Queue, Runner | None]:
     """The queue, and the runner of its jobs unless this start runs none."""
-    try:
-        from portrait_lora.jobs.queue import Queue  # pyright: ignore
-        from portrait_lora.jobs.runner import Runner  # pyright: ignore
-    except ModuleNotFoundError:
-        return None, None
     queue = Queue(home)
     return queue, Runner(queue, devices=settings.devices) if settings.runs_jobs else None

@@ -13,20 +13,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Any, Final
 
 from fastapi import Depends, FastAPI, Path, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.routing import Mount
 
+from portrait_lora.errors import InputError
+from portrait_lora.jobs.job import Job
 from portrait_lora.web.origin import SAFE_METHODS
 from portrait_lora.web.problems import Forbidden, NotFound, NotSignedIn
 from portrait_lora.web.studio import Person, Studio
 from portrait_lora.web.users import Role, User
-
-if TYPE_CHECKING:
-    from portrait_lora.jobs.job import Job  # pyright: ignore[reportMissingImports]
 
 _ID: Final = r"^[a-z0-9-]{1,64}$"
 _MEANT_FOR_PERSONS: Final = ("/people/{id}", "/v1/likenesses/{id}", "/pictures/{id}")
@@ -93,15 +92,13 @@ def job_to_change(id: Id, request: Request, user: Member) -> Job:
 
 PersonToRead = Annotated[Person, Depends(person_to_read)]
 PersonToChange = Annotated[Person, Depends(person_to_change)]
-JobToRead = Annotated[Any, Depends(job_to_read)]
-JobToChange = Annotated[Any, Depends(job_to_change)]
+JobToRead = Annotated[Job, Depends(job_to_read)]
+JobToChange = Annotated[Job, Depends(job_to_change)]
 _PERSON: Final = (person_to_read, person_to_change)
 _JOB: Final = (job_to_read, job_to_change)
 
 
 def _job(request: Request, user: User, id: str, *, change: bool) -> Job:
-    from portrait_lora.errors import InputError
-
     try:
         job = request.app.state.queue.get(id)
     except InputError as error:

@@ -28,6 +28,7 @@ from portrait_lora import holding, manifest, terminal
 from portrait_lora.errors import InputError, PortraitError, of_system
 from portrait_lora.web import uploads
 from portrait_lora.web.app import create_app
+from portrait_lora.web.protocol import TimedHeaders
 from portrait_lora.web.web_settings import LOOPBACK, WebSettings
 
 LINK: Final = "open-studio.html"
@@ -102,7 +103,7 @@ def _config(app: FastAPI, listen: Listen) -> uvicorn.Config:
     config = uvicorn.Config(
         app,
         loop="asyncio",
-        http="h11",
+        http=TimedHeaders,
         ws="none",
         lifespan="on",
         log_level="warning",

@@ -23,7 +23,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from portrait_lora import manifest
-from portrait_lora.errors import system_errors
+from portrait_lora.errors import PortraitError, system_errors
 from portrait_lora.pictures.reader import MAX_FILE_BYTES
 from portrait_lora.web.problems import Refused, TooLarge, WrongKind
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _PREFIX: Final = "form-"
 _MOST_HEADER: Final = 8192
+_SPARE_BYTES: Final = 200 << 20
 _MOST_FIELD: Final = 64 << 10
 _MOST_NAME: Final = 100
 _DIRECTIONS: Final = frozenset(
@@ -76,6 +77,7 @@ async def received(
     if kind != b"multipart/form-data" or not 1 <= len(boundary) <= 200:
         raise WrongKind("not a form with files", where="Content-Type", needed="multipart/form-data")
     with system_errors(folder):
+        _refuse_without_room(folder, request.headers.get("content-length", ""))
         place = Path(tempfile.mkdtemp(dir=manifest.make_folder(folder), prefix=_PREFIX))
         parts = _Parts(place, most_files, most_fields, most_bytes)
         try:
@@ -99,6 +101,20 @@ def clean_leftovers(folder: Path) -> None:
     for place in folder.glob(f"{_PREFIX}*"):
         if place.is_dir() and not place.is_symlink():
             shutil.rmtree(place, ignore_errors=True)
+
+
+def _refuse_without_room(folder: Path, length: str) -> None:
+    """Raise before the first byte when the disk has no room for all of them, twice: they are copied later."""
+    needed = 2 * int(length) if length.isdecimal() else 0
+    free = shutil.disk_usage(manifest.make_folder(folder)).free
+    if free < needed + _SPARE_BYTES:
+        raise PortraitError(
+            "the disk is full",
+            where="upload",
+            got=f"{free / 1e9:.1f} GB free",
+            needed=f"{(needed + _SPARE_BYTES) / 1e9:.1f} GB",
+            remedy="Make room, and send the files again.",
+        )
 
 
 class _Parts:
