@@ -59,10 +59,11 @@ def web(
     need_file(users, "file of users")
     need_file(certificate, "certificate")
     need_file(key, "private key")
-    from portrait_lora.web.serve import Listen, devices, serve
+    from portrait_lora.web.serve import Listen, serve
     from portrait_lora.web.web_settings import WebSettings
 
-    settings = WebSettings(users=users, devices=devices(device), likenesses=tuple(likenesses or ()))
+    devices = tuple(one.strip() for one in device.split(","))
+    settings = WebSettings(users=users, devices=devices, likenesses=tuple(likenesses or ()))
     serve(home, Listen(host, port, certificate, key, tuple(names or ())), settings, opens=opens)
     terminal.say("The studio is closed. What was running goes on when it is opened again.")
 

@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.staticfiles import StaticFiles
 
 from portrait_lora import __version__, log
+from portrait_lora.errors import InputError
 from portrait_lora.jobs.queue import Queue
 from portrait_lora.jobs.runner import Runner
 from portrait_lora.web import pages as pages_of_studio
@@ -68,14 +69,19 @@ def create_app(home: Path, settings: WebSettings | None = None) -> FastAPI:
 @contextlib.asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Jobs run while the server does; at its end the running one saves its state."""
-    if app.state.runner is not None:
-        app.state.runner.start()
+    runner = app.state.runner
+    if runner is not None:
+        try:
+            await run_in_threadpool(runner.start)
+        except InputError as error:  # `portrait-lora jobs work` does them
+            _log.warning("this server runs no jobs: %s", error)
+            runner = app.state.runner = None
     try:
         yield
     finally:
         app.state.stopping.set()
-        if app.state.runner is not None:
-            await run_in_threadpool(app.state.runner.stop)
+        if runner is not None:
+            await run_in_threadpool(runner.stop)
 
 
 def _jobs(home: Path, settings: WebSettings) -> tuple[Queue, Runner | None]:

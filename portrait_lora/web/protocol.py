@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol with a limit of time on headers: nobody holds a connection by sending them slowly."""
+"""uvicorn's HTTP protocol with a limit of time on headers: slow ones hold no connection."""
 
 from __future__ import annotations
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import html
 import ipaddress
-import shutil
 import socket
 import ssl
 import sys
@@ -238,12 +237,3 @@ def _link_in(home: Path, address: str) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             page.unlink(missing_ok=True)
-
-
-def devices(wanted: str) -> tuple[str, ...]:
-    """The devices that jobs may use: those named, or the best one.  Raises `InputError` for another."""
-    if wanted == "auto" and sys.platform == "linux" and not shutil.which("nvidia-smi"):
-        return ("cpu",)  # without the seconds that importing torch takes
-    from portrait_lora import device
-
-    return tuple(dict.fromkeys(device.choose(one.strip()).device for one in wanted.split(",")))

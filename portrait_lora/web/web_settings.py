@@ -48,7 +48,8 @@ class WebSettings:
     """Whether the server speaks TLS itself."""
     hosts: frozenset[str] = LOOPBACK
     """Names, without port, that a `Host` header may carry."""
-    devices: tuple[str, ...] = ("cpu",)
+    devices: tuple[str, ...] = ("auto",)
+    """Where jobs run, one at a time on each; auto is what the settings of a likeness choose."""
     likenesses: tuple[Path, ...] = ()
     """Likeness folders elsewhere that are opened with the studio."""
     runs_jobs: bool = True
