@@ -16,6 +16,7 @@ from portrait_lora.web.tokens import Tokens
 from portrait_lora.web.users import OWNER, User, Users
 from portrait_lora.web.web_settings import WebSettings
 
+_LINK: Final = "Open the link that the server printed when it was started last."
 _WRONG: Final = "name or password is wrong"
 
 
@@ -59,12 +60,13 @@ class Accounts:
         """
         if self.has_users or not self._is_start_token(token):
             self._tries.take(f"start {client}")
-            remedy = "Open the link that the server printed when it was started last."
-            raise NotSignedIn("this link does not hold any more", where="token", remedy=remedy)
+            raise NotSignedIn("this link does not hold any more", where="token", remedy=_LINK)
         return OWNER
 
     def by_password(self, name: str, password: str, client: str) -> User:
         """The user of this name.  Raises `NotSignedIn`, and `TooMany` for a name or a client that guesses."""
+        if not self.has_users:
+            raise NotSignedIn("this studio has no passwords", where="sign-in", remedy=_LINK)
         keys = (f"name {name[:100]}", f"client {client}")
         for key in keys:
             self._tries.take(key)

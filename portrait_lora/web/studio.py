@@ -225,7 +225,7 @@ class Studio:
 
 def _name(name: str) -> str:
     """The name on one line.  Raises `InputError` for none, or a very long one."""
-    plain = " ".join("".join(c if c.isprintable() else " " for c in name).split())
+    plain = " ".join("".join(c if c.isprintable() else " " for c in name[: 10 * MOST_NAME]).split())
     if not plain or len(plain) > MOST_NAME:
         raise InputError("not a name", where="name", needed=f"1 to {MOST_NAME} characters")
     return plain

@@ -10,6 +10,7 @@ from starlette.testclient import TestClient
 
 from portrait_lora.web.app import create_app
 from portrait_lora.web.web_settings import WebSettings
+from tests.web.more_routes import with_routes
 
 ORIGIN = "http://127.0.0.1:8000"
 TOKEN = "start-token-of-the-tests-0123456789abcdef"
@@ -59,3 +60,9 @@ def page(app: FastAPI) -> TestClient:
 def api(app: FastAPI) -> TestClient:
     """The owner's program."""
     return program(app)
+
+
+@pytest.fixture
+def routes(app: FastAPI) -> FastAPI:
+    """The application with them."""
+    return with_routes(app)

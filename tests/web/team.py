@@ -1,4 +1,4 @@
-"""A studio of several users: ann (admin), ben and cleo (members), dan and eve (viewers, dan of ben's people)."""
+"""A studio of several users: ann (admin), ben and cleo (members), dan and eve (viewers; dan sees ben's)."""
 
 from __future__ import annotations
 
