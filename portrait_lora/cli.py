@@ -14,6 +14,7 @@ from portrait_lora.commands import (
     care,
     dataset,
     finishing,
+    jobs,
     journey,
     measure,
     packs,
@@ -60,6 +61,7 @@ def root(
 for _group in (
     setup,
     journey,
+    jobs,
     portraits,
     finishing,
     sharing,

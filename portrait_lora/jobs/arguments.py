@@ -5,9 +5,17 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from portrait_lora.errors import InputError
 
@@ -111,11 +119,18 @@ class Fix(Arguments):
     """Of `fix`."""
 
     file: Inside = Field(description="a portrait")
-    region: Literal["eyes", "face", "skin", "hair", "background"]
+    region: Literal["eyes", "face", "skin", "hair", "background"] | None = None
+    mask: Inside | None = Field(default=None, description="picture, white where to draw again; for region")
     strength: Strength = Field(default=0.4, description="how much may change")
     tries: Annotated[int, Field(ge=1, le=32)] = 4
     changes: Changes = Field(default={}, description="layer of the prompt -> other words")
     keep: bool = Field(default=False, description="keep the best candidate even if the likeness falls")
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.region is None) == (self.mask is None):
+            raise ValueError("either a region or a mask")
+        return self
 
 
 class Compare(Arguments):

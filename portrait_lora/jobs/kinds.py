@@ -153,8 +153,9 @@ def _vary(folder: Path, arguments: args.Vary) -> object:
 def _fix(folder: Path, arguments: args.Fix) -> object:
     from portrait_lora.tasks import edit
 
+    region = arguments.region or edit.read_mask(_within(folder, arguments.mask or ""))
     done = edit.fix(
-        _within(folder, arguments.file), folder, arguments.overrides, region=arguments.region,
+        _within(folder, arguments.file), folder, arguments.overrides, region=region,
         strength=arguments.strength, tries=arguments.tries, changes=arguments.changes, keep=arguments.keep,
     )  # fmt: skip
     return done.json_value()

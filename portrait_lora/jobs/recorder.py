@@ -17,7 +17,6 @@ from portrait_lora.jobs.queue import Queue
 
 EVERY_S: Final = 0.5
 _MOST_PENDING: Final = 2000
-_BARS_KEPT: Final = ("stage",)
 
 
 class Recorder:
@@ -37,16 +36,14 @@ class Recorder:
         value = plain(data)
         assert isinstance(value, dict)
         with self._guard:
-            if kind != "progress":
-                self._rows.append((kind, value))
-                return
-            if "label" in value:
+            if kind == "progress" and "label" in value:
                 self._bars[str(value["label"])] = value
-                kept = {k: self._progress[k] for k in _BARS_KEPT if k in self._progress}
-                self._progress = kept | value
-            else:
-                self._take_bars()
-                self._rows.append((kind, value))
+                stage = {key: self._progress[key] for key in ("stage",) if key in self._progress}
+                self._progress = stage | value
+                return
+            self._take_bars()  # what came before it stands before it
+            self._rows.append((kind, value))
+            if kind == "progress":
                 self._progress = dict(value)
 
     def write(self) -> None:

@@ -13,8 +13,9 @@ from typing import Final
 
 from portrait_lora import holding, log
 from portrait_lora.errors import InputError
+from portrait_lora.jobs import slots
 from portrait_lora.jobs.queue import Queue, require_device
-from portrait_lora.jobs.slot import CHILD, GRACE_S, Slot, take
+from portrait_lora.jobs.slots import GRACE_S, Slot, take
 
 AUTO: Final = "auto"
 """The device that the settings of each likeness choose: one job at a time on this machine."""
@@ -34,10 +35,10 @@ class Runner:
         devices: Sequence[str] = (AUTO,),
         *,
         grace_s: float = GRACE_S,
-        command: Sequence[str] = CHILD,
+        command: Sequence[str] | None = None,
     ):
         """`devices` as in the settings: auto, cpu, mps, cuda, cuda:N.  Raises `InputError` for another."""
-        self.queue, self._command = queue, tuple(command)
+        self.queue, self._command = queue, tuple(command or slots.CHILD)
         names = [*dict.fromkeys(map(require_device, devices))]
         if not names or ASIDE in names:
             raise InputError("no devices", where="device", got=", ".join(names), needed="one or more")

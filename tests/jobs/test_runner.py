@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from portrait_lora.errors import InputError
-from portrait_lora.jobs import slot
+from portrait_lora.jobs import slots
 from portrait_lora.jobs.job import Job
 from portrait_lora.jobs.queue import Queue
 from portrait_lora.jobs.runner import Runner
@@ -163,7 +163,7 @@ def test_a_full_disk_holds_the_jobs_up_and_loses_none(
 
 def test_a_child_sees_its_device_only(monkeypatch: pytest.MonkeyPatch) -> None:
     def visible(device: str) -> str | None:
-        shown = slot.environment(device)
+        shown = slots.environment(device)
         return None if shown is None else shown["CUDA_VISIBLE_DEVICES"]
 
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
@@ -175,7 +175,7 @@ def test_a_child_sees_its_device_only(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_child_that_nothing_stops_is_killed_after_long(
     queue: Queue, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(slot, "LAST_GRACE_S", 0.1)
+    monkeypatch.setattr(slots, "LAST_GRACE_S", 0.1)
     job = queue.submit("trivial", folder, {"steps": 1, "step_s": 60, "ends": "deaf"})
     runner = Runner(queue, ("cpu",), command=CHILD, grace_s=0.1)
     runner.start()
