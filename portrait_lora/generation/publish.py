@@ -148,6 +148,11 @@ def bare_copy(file: Path) -> bytes:
     return _bytes(file, "png", 0, _mark(file), "")
 
 
+def copy_bytes(file: Path, kind: Format, quality: int = 92) -> bytes:
+    """One copy as `publish` writes it, without its record.  `InputError` for a picture without a mark."""
+    return _bytes(file, kind, quality, _mark(file), "")
+
+
 def _bytes(file: Path, kind: Format, quality: int, mark: provenance.SourceType, parameters: str) -> bytes:
     with Image.open(file) as opened:
         picture = Image.fromarray(np.asarray(opened.convert("RGB")))  # pixels alone, without chunks

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from portrait_lora.web.problems import NotSignedIn
 from portrait_lora.web.rates import Rate
 from portrait_lora.web.sessions import Session, Sessions
-from portrait_lora.web.tokens import Tokens
+from portrait_lora.web.tokens import SCOPES, Scope, Tokens
 from portrait_lora.web.users import OWNER, User, Users
 from portrait_lora.web.web_settings import WebSettings
 
@@ -40,18 +40,22 @@ class Accounts:
         cookie = cookies.get(self.cookie, "")
         return self._sessions.find(cookie) if cookie else None
 
-    def of_token(self, secret: str, client: str) -> User:
-        """The user of a program's token.  Raises `NotSignedIn`, and `TooMany` after many that are wrong."""
+    def of_token(self, secret: str, client: str) -> tuple[User, tuple[Scope, ...]]:
+        """The user of a program's token, and what it may do.
+
+        Raises `NotSignedIn`, and `TooMany` after many that are wrong.
+        """
         if not self.has_users and self._is_start_token(secret):
-            return OWNER
-        user = self.users.find(self.tokens.user_of(secret) or "")
-        if user is None:
+            return OWNER, SCOPES
+        token = self.tokens.find(secret)
+        user = self.users.find(token.user) if token else None
+        if token is None or user is None:
             self._tries.take(f"token {client}")
             remedy = "Make a new one on the page of settings, or take the one that the server printed."
             raise NotSignedIn(
                 "this token does not hold, or has expired", where="Authorization", remedy=remedy
             )
-        return user
+        return user, token.scopes
 
     def by_start_token(self, token: str, client: str) -> User:
         """The owner, for the token of this start.  Raises `NotSignedIn`, and `TooMany` after many wrong ones.

@@ -17,12 +17,13 @@ from portrait_lora.errors import InputError
 from portrait_lora.jobs.queue import Queue
 from portrait_lora.jobs.runner import Runner
 from portrait_lora.web import pages as pages_of_studio
-from portrait_lora.web import pictures, problems, v1
+from portrait_lora.web import pictures, problems, programs, v1
 from portrait_lora.web.accounts import Accounts
 from portrait_lora.web.audit import Audit
 from portrait_lora.web.permissions import require_declarations
 from portrait_lora.web.safety import Safety
 from portrait_lora.web.studio import Studio
+from portrait_lora.web.v1 import docs
 from portrait_lora.web.web_settings import WebSettings
 
 STATIC: Final = Path(__file__).parent / "static"
@@ -54,10 +55,12 @@ def create_app(home: Path, settings: WebSettings | None = None) -> FastAPI:
     app.state.audit = Audit(studio.home / "audit.jsonl")
     app.state.stopping = threading.Event()
     app.state.queue, app.state.runner = _jobs(studio.home, settings)
+    programs.attach(app)
     for router in pages_of_studio.ROUTERS:
         app.include_router(router)
     for router in v1.ROUTERS:
         app.include_router(router, prefix="/v1")
+    app.include_router(docs.page_router)
     app.include_router(pictures.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     problems.install(app)
@@ -76,10 +79,12 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         except InputError as error:  # `portrait-lora jobs work` does them
             _log.warning("this server runs no jobs: %s", error)
             runner = app.state.runner = None
+    app.state.dispatcher.start()
     try:
         yield
     finally:
         app.state.stopping.set()
+        await run_in_threadpool(app.state.dispatcher.stop)
         if runner is not None:
             await run_in_threadpool(runner.stop)
 

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from portrait_lora import log
 from portrait_lora.errors import PortraitError
-from portrait_lora.web import bodies, headers, origin, problems
+from portrait_lora.web import bodies, headers, origin, problems, tokens
 from portrait_lora.web.accounts import Accounts
 from portrait_lora.web.audit import Audit
 from portrait_lora.web.problems import Forbidden, NotSignedIn
@@ -80,8 +80,8 @@ class Safety:
         host = origin.refuse_foreign_host(fields, self._settings.hosts)
         origin.refuse_odd_request(scope, limits.url_bytes)
         is_read = scope["method"] in origin.SAFE_METHODS
-        user, session = self._who(scope, fields)
-        scope["state"].update(user=user, session=session, fault=None)
+        user, session, scopes = self._who(scope, fields)
+        scope["state"].update(user=user, session=session, scopes=scopes, fault=None)
         (self._reads if is_read else self._writes).take(user.name if user else exchange.client)
         if user is None and not _is_public(scope["path"]):
             return _to_sign_in(scope, fields)
@@ -96,20 +96,25 @@ class Safety:
             origin.refuse_foreign_write(fields, scope["scheme"], host)
         if session is not None:
             inner = await _with_csrf(session, fields, inner, limits.body_bytes)
+        if user is not None and "write" not in scopes:
+            raise Forbidden("this token may only look", where="Authorization", needed="the scope write")
         if user is not None and user.role < Role.MEMBER and scope["path"] != SIGN_OUT:
             raise Forbidden("you may look, but not change anything", remedy="Ask an admin of this studio.")
         return inner
 
-    def _who(self, scope: Scope, fields: Headers) -> tuple[User | None, Session | None]:
-        tokens = fields.getlist("authorization")
-        if tokens:
-            kind, _, secret = tokens[0].partition(" ")
-            if len(tokens) != 1 or kind.lower() != "bearer":
+    def _who(
+        self, scope: Scope, fields: Headers
+    ) -> tuple[User | None, Session | None, tuple[tokens.Scope, ...]]:
+        sent = fields.getlist("authorization")
+        if sent:
+            kind, _, secret = sent[0].partition(" ")
+            if len(sent) != 1 or kind.lower() != "bearer":
                 raise NotSignedIn("not a token", where="Authorization", needed="Bearer TOKEN")
-            return self._accounts.of_token(secret.strip(), _client(scope)), None
+            user, scopes = self._accounts.of_token(secret.strip(), _client(scope))
+            return user, None, scopes
         session = self._accounts.session(Request(scope).cookies)
         user = self._accounts.users.find(session.user) if session else None
-        return (user, session) if user else (None, None)
+        return (user, session, tokens.SCOPES) if user else (None, None, ())
 
     def _note(self, scope: Scope, exchange: _Exchange) -> None:
         reads = scope["method"] in origin.SAFE_METHODS

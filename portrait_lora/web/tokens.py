@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, cast
+from typing import Final, Literal, cast
 
 from portrait_lora import manifest, strict_json
 from portrait_lora.errors import ArtifactError
@@ -21,6 +21,9 @@ from portrait_lora.web.problems import NotFound, Refused
 PREFIX: Final = "pl_"
 LONGEST_DAYS: Final = 366
 _MOST: Final = 100
+Scope = Literal["read", "write"]
+SCOPES: Final[tuple[Scope, ...]] = ("read", "write")
+"""`read` alone may look, but not change anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,7 @@ class Token:
     name: str
     created: float
     expires: float
+    scopes: tuple[Scope, ...] = SCOPES
 
     def json_value(self) -> dict[str, object]:
         """As JSON."""
@@ -41,6 +45,7 @@ class Token:
             "name": self.name,
             "created": self.created,
             "expires": self.expires,
+            "scopes": list(self.scopes),
         }
 
 
@@ -53,12 +58,13 @@ class Tokens:
         self._state: tuple[int, int] | None = None
         self._rows: dict[str, Token] = {}
 
-    def create(self, user: str, name: str, days: int = 90) -> tuple[Token, str]:
+    def create(
+        self, user: str, name: str, days: int = 90, scopes: tuple[Scope, ...] = SCOPES
+    ) -> tuple[Token, str]:
         """A new token and its secret, which nothing can show again.  Raises `Refused` for too many."""
         secret, now = PREFIX + secrets.token_urlsafe(32), self._clock()
-        token = Token(
-            secrets.token_hex(8), user, name[:80], now, now + min(max(days, 1), LONGEST_DAYS) * 86400
-        )
+        ends = now + min(max(days, 1), LONGEST_DAYS) * 86400
+        token = Token(secrets.token_hex(8), user, name[:80], now, ends, tuple(sorted(set(scopes))))
         with manifest.locked(self._path):
             rows = {key: one for key, one in self._read().items() if one.expires > now}
             if sum(one.user == user for one in rows.values()) >= _MOST:
@@ -81,10 +87,10 @@ class Tokens:
                 raise NotFound("no such token", where="token")
             self._write(kept)
 
-    def user_of(self, secret: str) -> str | None:
-        """The name of the user whose token this is, unless it is none, or has expired."""
+    def find(self, secret: str) -> Token | None:
+        """The token of this secret, unless it is none, or has expired."""
         token = self._now().get(_key(secret))
-        return token.user if token and token.expires > self._clock() else None
+        return token if token and token.expires > self._clock() else None
 
     def _now(self) -> dict[str, Token]:
         with self._lock:
@@ -103,13 +109,18 @@ class Tokens:
         value = strict_json.load_object(self._path, "list of tokens")
         rows = cast(dict[str, dict[str, object]], value.get("tokens", {}))
         try:
-            return {key: Token(**row) for key, row in rows.items()}  # pyright: ignore[reportArgumentType]
+            return {key: _token(row) for key, row in rows.items()}
         except TypeError as error:
             raise ArtifactError("the list of tokens is damaged", where=self._path) from error
 
     def _write(self, rows: dict[str, Token]) -> None:
         value = {"version": 1, "tokens": {key: one.json_value() for key, one in rows.items()}}
         manifest.write_json_atomic(self._path, value)
+
+
+def _token(row: dict[str, object]) -> Token:
+    scopes = cast(list[Scope], row.pop("scopes", list(SCOPES)))
+    return Token(**row, scopes=tuple(scopes))  # pyright: ignore[reportArgumentType]
 
 
 def _key(secret: str) -> str:

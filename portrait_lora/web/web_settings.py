@@ -53,4 +53,6 @@ class WebSettings:
     likenesses: tuple[Path, ...] = ()
     """Likeness folders elsewhere that are opened with the studio."""
     runs_jobs: bool = True
+    webhook_hosts: tuple[str, ...] = ()
+    """`HOST` or `HOST:PORT` of this network that webhooks may be sent to, by http too."""
     limits: Limits = field(default_factory=Limits)

@@ -66,3 +66,12 @@ def api(app: FastAPI) -> TestClient:
 def routes(app: FastAPI) -> FastAPI:
     """The application with them."""
     return with_routes(app)
+
+
+@pytest.fixture(autouse=True)
+def machine_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The doctor is a program of its own that takes seconds; one test runs it."""
+    from portrait_lora.web.services import catalog
+
+    monkeypatch.setattr(catalog, "_doctor", lambda: [catalog.MachineCheck("python", "ok", "3.11", "")])
+    monkeypatch.setattr(catalog, "_seen", {})

@@ -56,25 +56,36 @@ def test_csrf_tokens_belong_to_one_session() -> None:
 def test_a_token_is_shown_once_kept_as_a_digest_and_ends(tmp_path: Path) -> None:
     clock = Clock()
     tokens = Tokens(tmp_path / "tokens.json", clock)
-    assert tokens.user_of("pl_none") is None and tokens.of("ann") == []
+    assert tokens.find("pl_none") is None and tokens.of("ann") == []
     token, secret = tokens.create("ann", "laptop", days=2)
-    assert tokens.user_of(secret) == "ann" and tokens.of("ann") == [token] and tokens.of("ben") == []
+    assert tokens.find(secret) == token and tokens.of("ann") == [token] and tokens.of("ben") == []
     text = (tmp_path / "tokens.json").read_text()
     assert secret not in text and (tmp_path / "tokens.json").stat().st_mode & 0o777 == 0o600
     with pytest.raises(NotFound):
         tokens.revoke("ben", token.id)
     clock.now += 2 * 86400
-    assert tokens.user_of(secret) is None and tokens.of("ann") == []
+    assert tokens.find(secret) is None and tokens.of("ann") == []
     other, secret = Tokens(tmp_path / "tokens.json", clock).create("ann", "script")
-    assert tokens.user_of(secret) == "ann"
+    assert tokens.find(secret) == other
     tokens.revoke("ann", other.id)
-    assert tokens.user_of(secret) is None
+    assert tokens.find(secret) is None
+
+
+def test_a_token_of_an_earlier_version_may_do_everything(tmp_path: Path) -> None:
+    tokens = Tokens(tmp_path / "tokens.json")
+    secret = tokens.create("ann", "laptop", scopes=("read",))[1]
+    assert Tokens(tmp_path / "tokens.json").find(secret).scopes == ("read",)  # type: ignore[union-attr]
+    value = json.loads((tmp_path / "tokens.json").read_text())
+    for row in value["tokens"].values():
+        del row["scopes"]
+    (tmp_path / "tokens.json").write_text(json.dumps(value))
+    assert Tokens(tmp_path / "tokens.json").find(secret).scopes == ("read", "write")  # type: ignore[union-attr]
 
 
 def test_a_damaged_list_of_tokens_lets_nobody_in(tmp_path: Path) -> None:
     (tmp_path / "tokens.json").write_text(json.dumps({"tokens": {"0": {"id": 1}}}))
     with pytest.raises(ArtifactError):
-        Tokens(tmp_path / "tokens.json").user_of("pl_x")
+        Tokens(tmp_path / "tokens.json").find("pl_x")
 
 
 def test_a_rate_says_when_to_come_again_and_counts_clients_apart() -> None:

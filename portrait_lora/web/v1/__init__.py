@@ -9,5 +9,33 @@ from typing import Final
 
 from fastapi import APIRouter
 
-ROUTERS: Final[tuple[APIRouter, ...]] = ()
+from portrait_lora.web.v1 import (
+    catalog,
+    docs,
+    edits,
+    events,
+    jobs,
+    likenesses,
+    photos,
+    portraits,
+    stages,
+    tokens,
+    uploads,
+    webhooks,
+)
+
+ROUTERS: Final[tuple[APIRouter, ...]] = (
+    docs.router,
+    likenesses.router,
+    photos.router,
+    uploads.router,
+    stages.router,
+    portraits.router,
+    edits.router,
+    jobs.router,
+    events.router,
+    catalog.router,
+    webhooks.router,
+    tokens.router,
+)
 """Taken into the application in this order, below `/v1`."""

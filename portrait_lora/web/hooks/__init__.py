@@ -1,0 +1,1 @@
+"""Webhooks: who wants to hear of which events, signed messages, safe addresses, delivery with retries."""
