@@ -33,8 +33,36 @@ def readonly(array: FloatArray) -> FloatArray:
 
 
 @dataclass(frozen=True, slots=True)
+class PhotoEdit:
+    """How a photo is read: turned clockwise, then cropped; the file itself stays as it is.
+
+    `turn_deg` is 0, 90, 180 or 270; `crop` is (x0, y0, x1, y1) in fractions of the upright, turned picture.
+    """
+
+    turn_deg: int = 0
+    crop: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
+
+    def box_px(self, size_px: tuple[int, int]) -> tuple[int, int, int, int]:
+        """(x0, y0, x1, y1) of the crop in pixels of the turned picture, whose size (W, H) before was this."""
+        width, height = size_px if self.turn_deg % 180 == 0 else (size_px[1], size_px[0])
+        x0, y0 = min(round(self.crop[0] * width), width - 1), min(round(self.crop[1] * height), height - 1)
+        return x0, y0, max(round(self.crop[2] * width), x0 + 1), max(round(self.crop[3] * height), y0 + 1)
+
+    def size_px(self, size_px: tuple[int, int]) -> tuple[int, int]:
+        """(W, H) of what is left of an upright picture of this size."""
+        x0, y0, x1, y1 = self.box_px(size_px)
+        return x1 - x0, y1 - y0
+
+    def of(self, image_rgb: RGBImage) -> RGBImage:
+        """The turned and cropped pixels (H, W, 3) of an upright picture."""
+        x0, y0, x1, y1 = self.box_px((image_rgb.shape[1], image_rgb.shape[0]))
+        turned = np.rot90(image_rgb, -(self.turn_deg // 90))
+        return np.ascontiguousarray(turned[y0:y1, x0:x1])
+
+
+@dataclass(frozen=True, slots=True)
 class Photo:
-    """One picture file; `size_px` is (W, H) after EXIF orientation, (0, 0) when unreadable.
+    """One picture file; `size_px` is (W, H) after EXIF orientation and `edit`, (0, 0) when unreadable.
 
     `taken_s` is the time of exposure by the camera's clock, in seconds since 1970; None if the file does not
     state it.
@@ -44,6 +72,7 @@ class Photo:
     sha256: str
     size_px: tuple[int, int]
     taken_s: float | None = None
+    edit: PhotoEdit | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,12 +91,23 @@ class PhotoFinding(Value):
 
 
 class PhotoVerdict(Value):
-    """What the check found on one photo, and the codes that this face pack cannot check."""
+    """What the check found on one photo, and the codes that this face pack cannot check.
+
+    `size_px` (W, H) and `box_px`, the face (x0, y0, x1, y1), are pixels of the upright photo as it is read,
+    turned by `turn_deg` and cropped to `crop` (fractions); `sha256` is that of the file.
+    """
 
     file: str
     accepted: bool
     findings: tuple[PhotoFinding, ...]
     not_checked: tuple[str, ...] = ()
+    size_px: tuple[int, int] | None = None
+    box_px: tuple[Number, Number, Number, Number] | None = None
+    view: str | None = None
+    expression: str | None = None
+    sha256: str | None = None
+    turn_deg: int = 0
+    crop: tuple[Number, Number, Number, Number] | None = None
 
 
 class CoverageGrid(Value):

@@ -154,6 +154,9 @@ class CurateConfig(Section):
     other_person: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
         default=(), description="files that show somebody else, answers likewise"
     )
+    use_anyway: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        default=(), description="files used in spite of what the check finds on them; never held out"
+    )
 
     @model_validator(mode="after")
     def _one_answer(self) -> Self:
@@ -182,18 +185,51 @@ class CaptionConfig(Section):
     words: str = Field(default="", description="words added to every caption")
 
 
+class EditConfig(Section):
+    """How one photo is read; the file stays as it is."""
+
+    file: str = Field(min_length=1, description="name of the file in photos/")
+    turn_deg: Literal[0, 90, 180, 270] = Field(default=0, description="turned clockwise by so many degrees")
+    crop: tuple[Fraction, Fraction, Fraction, Fraction] = Field(
+        default=(0.0, 0.0, 1.0, 1.0),
+        description="left, top, right, bottom of what is kept, in fractions of the turned picture",
+    )
+
+    @model_validator(mode="after")
+    def _something_is_left(self) -> Self:
+        left, top, right, bottom = self.crop
+        if right - left < MIN_CROP or bottom - top < MIN_CROP:
+            raise ValueError(f"at least {MIN_CROP:.0%} of the width and of the height must be left")
+        return self
+
+
+MIN_CROP: Final = 0.05
+"""Of the width and of the height, that a crop by hand has to leave."""
+
+
 class DatasetConfig(Section):
     """Photo check, curation, crops and captions."""
 
     check: CheckConfig = CheckConfig()
     curate: CurateConfig = CurateConfig()
     captions: CaptionConfig = CaptionConfig()
+    edits: tuple[EditConfig, ...] = Field(
+        default=(), description="photos turned or cropped by hand, before anything else looks at them"
+    )
     crops_per_photo: Annotated[int, Field(ge=1, le=4)] = Field(
         default=2, description="training crops per photo, each with another framing"
     )
     aspects: tuple[Annotated[str, Field(pattern=r"^[1-9]\d?:[1-9]\d?$")], ...] = Field(
         default=("1:1",), min_length=1, description="W:H of the crops; framings cycle through them"
     )
+
+    @model_validator(mode="after")
+    def _one_edit(self) -> Self:
+        files = [edit.file for edit in self.edits]
+        twice = sorted({file for file in files if files.count(file) > 1})
+        if twice:
+            raise ValueError(f"edits names {', '.join(twice)} twice")
+        return self
 
 
 class TrainingConfig(Section):

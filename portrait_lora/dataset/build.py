@@ -27,9 +27,9 @@ from portrait_lora.dataset.caption import (
 from portrait_lora.dataset.crop import Framing, as_sizes, frame, head_mask, person_mask, render_crop, save_png
 from portrait_lora.dataset.person import head_extent, photograph_masks
 from portrait_lora.dataset.photograph_crop import FindFaces, frame_photograph, other_faces, subject_window
-from portrait_lora.dataset.photos import UnreadablePhoto, load_photo
+from portrait_lora.dataset.photos import UnreadablePhoto, load_photo, pixels_of
 from portrait_lora.errors import ArtifactError, InputError
-from portrait_lora.records import CaptionedCrop, CuratedSet, Face, PhotoReport, RGBImage
+from portrait_lora.records import CaptionedCrop, CuratedSet, Face, Photo, PhotoReport, RGBImage
 
 KIND: Final = "dataset"
 METADATA: Final = "metadata.jsonl"
@@ -41,8 +41,7 @@ Sizes = int | tuple[int, int] | Sequence[tuple[int, int]]
 
 def crop_name(report: PhotoReport, index: int) -> str:
     """`IMG_0412-3fa9c1-1.png`: readable, safe on every file system, unique by the photo's bytes."""
-    stem = re.sub(r"[^A-Za-z0-9_]+", "_", report.photo.path.stem).strip("_")[:48] or "photo"
-    return f"{stem}-{report.photo.sha256[:6]}-{index + 1}.png"
+    return edited_name(report.photo.path.name, report.photo.sha256).replace(".png", f"-{index + 1}.png")
 
 
 def build_dataset(
@@ -88,6 +87,7 @@ def build_dataset(
             (part / name).mkdir()
         for report in curated.kept:
             rows += _write_crops(part, report, sizes, crops_per_photo, writer, edited, find_faces)
+            _write_edited(part, report)
         rows.sort(key=lambda r: r["file_name"])
         for row in rows:
             row["trigger"] = trigger
@@ -131,7 +131,7 @@ def dataset_inputs(
 ) -> dict[str, str]:
     """The manifest's `inputs`, for `manifest.is_current`."""
     groups = {"kept": curated.kept, "holdout": curated.holdout, "rejected": curated.rejected}
-    inputs = {k: manifest.digest([(r.photo.path.name, r.photo.sha256) for r in v]) for k, v in groups.items()}
+    inputs = {k: manifest.digest([_source(r.photo) for r in v]) for k, v in groups.items()}
     there = captions_csv is not None and captions_csv.is_file()
     inputs["captions"] = manifest.sha256_file(captions_csv) if captions_csv and there else ""
     inputs["settings"] = manifest.digest(
@@ -142,6 +142,11 @@ def dataset_inputs(
         ]
     )
     return inputs
+
+
+def _source(photo: Photo) -> list[object]:
+    edit = photo.edit
+    return [photo.path.name, photo.sha256, *([] if edit is None else [edit.turn_deg, list(edit.crop)])]
 
 
 def _warn_without_trigger(rows: Sequence[dict[str, Any]], trigger: str) -> None:
@@ -210,16 +215,32 @@ def _row(name: str, report: PhotoReport, framing: Framing, caption: str) -> dict
 
 def _pixels(report: PhotoReport, max_side_px: int | None = None) -> RGBImage:
     """The photo's pixels; InputError if the file has changed since the check."""
-    width, height = report.photo.size_px
-    remedy = "Run: portrait-lora check"
+    remedy, edit = "Run: portrait-lora check", report.photo.edit
     try:
-        photo, pixels = load_photo(report.photo.path, max_side_px, max_pixels=max(1, width * height))
+        most = pixels_of(report.photo)
+        photo, pixels = load_photo(report.photo.path, max_side_px, max_pixels=most, edit=edit)
     except UnreadablePhoto as error:
         what = "the photo was removed or damaged since the check"
         raise InputError(what, where=report.photo.path, got=error.what, remedy=remedy) from error
     if photo.sha256 != report.photo.sha256:
         raise InputError("the photo changed since the check", where=report.photo.path, remedy=remedy)
     return pixels
+
+
+def edited_name(name: str, sha256: str) -> str:
+    """`IMG_0412-3fa9c1.png`, the file in `edited/` of a photo of this name and these bytes."""
+    stem = re.sub(r"[^A-Za-z0-9_]+", "_", Path(name).stem).strip("_")[:48] or "photo"
+    return f"{stem}-{sha256[:6]}.png"
+
+
+def _write_edited(part: Path, report: PhotoReport) -> None:
+    """A photo that is turned or cropped, whole: copies of it are looked for in this, not in the file."""
+    if report.photo.edit is None:
+        return
+    (part / "edited").mkdir(exist_ok=True)
+    name = edited_name(report.photo.path.name, report.photo.sha256)
+    studio = provenance.is_studio_picture(report.photo.path)
+    save_png(part / "edited" / name, _pixels(report, HOLDOUT_SIDE_PX), studio=studio)
 
 
 def _write_holdout(part: Path, report: PhotoReport, find_faces: FindFaces | None) -> dict[str, Any]:

@@ -5,7 +5,7 @@ A bad photo is data, not an exception.  The thresholds and the findings are in `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -16,12 +16,19 @@ import numpy as np
 from portrait_lora import log
 from portrait_lora.dataset import findings, panorama
 from portrait_lora.dataset.findings import CODES, DETECT_SIDE_PX, CheckSettings, face_luma
-from portrait_lora.dataset.photos import UnreadablePhoto, list_photos, load_photo, photos_in_subfolders
+from portrait_lora.dataset.named import require_named
+from portrait_lora.dataset.photos import (
+    UnreadablePhoto,
+    list_photos,
+    load_photo,
+    photos_in_subfolders,
+    pixels_of,
+)
 from portrait_lora.dataset.prominence import most_like, ordered, prominent, several_faces
 from portrait_lora.dataset.second_look import SURE_SCORE, second_look
 from portrait_lora.dataset.subject import unit_mean
 from portrait_lora.dataset.unseen import unseen
-from portrait_lora.records import Face, Finding, FloatArray, Photo, PhotoReport, RGBImage, readonly
+from portrait_lora.records import Face, Finding, FloatArray, Photo, PhotoEdit, PhotoReport, RGBImage, readonly
 
 __all__ = ["CODES", "CheckSettings", "check_folder", "check_photo", "face_luma", "move_face"]
 
@@ -57,23 +64,32 @@ def check_folder(
     settings: CheckSettings,
     progress: Progress = log.progress,
     seen: Seen | None = None,
+    edits: Mapping[str, PhotoEdit] | None = None,
+    tell: Callable[[PhotoReport], None] | None = None,
 ) -> list[PhotoReport]:
     """A report for every picture of `folder`, sorted by name; nothing is written there.
+
+    `edits` says by file name how a photo is turned and cropped.  `tell` hears each report as it comes; later
+    looks at the whole set may still change it.
 
     The subject of a photo with several prominent faces is the one most like the other photos.  Subfolders
     are not read; pictures in them are logged.  Raises InputError when the folder cannot be read.
     """
-    paths = list_photos(folder)
+    paths, edits = list_photos(folder), edits or {}
+    require_named(edits, [p.name for p in paths], "dataset.edits")
     _tell_of_subfolders(photos_in_subfolders(folder))
     reports = []
     with progress("checking photos", len(paths)) as advance:
         for path in paths:
-            reports.append(check_photo(path, analyzer, settings, seen))
+            reports.append(check_photo(path, analyzer, settings, seen, edit=edits.get(path.name)))
             advance(1)
+            if tell is not None:
+                tell(reports[-1])
     subject = _most_common(reports)
     for i, report in enumerate(reports):
         if report.face is not None and most_like([report.face, *report.others], subject)[0] != report.face:
-            reports[i] = check_photo(report.photo.path, analyzer, settings, seen, subject)
+            path = report.photo.path
+            reports[i] = check_photo(path, analyzer, settings, seen, subject, edit=edits.get(path.name))
     return reports
 
 
@@ -106,6 +122,8 @@ def check_photo(
     settings: CheckSettings,
     seen: Seen | None = None,
     subject: FloatArray | None = None,
+    *,
+    edit: PhotoEdit | None = None,
 ) -> PhotoReport:
     """Decode one photo, detect its subject's face and report findings.
 
@@ -113,10 +131,10 @@ def check_photo(
     """
     most = int(settings.max_megapixels * 1e6)
     try:
-        photo, image = load_photo(path, DETECT_SIDE_PX, max_pixels=most, quick=True)
+        photo, image = load_photo(path, DETECT_SIDE_PX, max_pixels=most, quick=True, edit=edit)
         if panorama.is_long(photo.size_px):
             side = panorama.side_px(photo.size_px, DETECT_SIDE_PX)
-            photo, image = load_photo(path, side, max_pixels=most, quick=True)
+            photo, image = load_photo(path, side, max_pixels=most, quick=True, edit=edit)
         find = panorama.in_windows(analyzer.find)
         first = find(image)
         faces, hidden = second_look(image, first, find)
@@ -159,7 +177,7 @@ def _closer_look(
     A small face in a large photo is examined again at full size, so that downscaling does not count as blur.
     """
     if scale > 1.05 and face.size_px < 160.0:
-        _, full = load_photo(photo.path, max_pixels=max(1, photo.size_px[0] * photo.size_px[1]))
+        _, full = load_photo(photo.path, max_pixels=pixels_of(photo), edit=photo.edit)
         x0, y0, x1, y1 = (v * scale for v in face.box_xyxy_px)
         reach = 1.2 * max(x1 - x0, y1 - y0)
         left, top = max(0, int(x0 - reach)), max(0, int(y0 - reach))

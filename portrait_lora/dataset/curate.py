@@ -24,8 +24,8 @@ from portrait_lora.dataset.duplicates import (
     groups,
 )
 from portrait_lora.dataset.holdout import choose_holdout, holdout_count
-from portrait_lora.dataset.people import listed, mark_others, with_finding
-from portrait_lora.dataset.photos import UnreadablePhoto, load_photo
+from portrait_lora.dataset.people import answered, listed, mark_others, used_anyway, with_finding
+from portrait_lora.dataset.photos import UnreadablePhoto, load_photo, pixels_of
 from portrait_lora.dataset.subject import unit_mean
 from portrait_lora.dataset.surroundings import colour_groups
 from portrait_lora.records import CuratedSet, Finding, PhotoReport, RGBImage, readonly
@@ -50,6 +50,8 @@ def curate(
     one that has become unreadable since the check is rejected as such.  Raises TooFewPhotos (exit code 3).
     """
     _one_embedder(reports)
+    anyway = answered(reports, settings.use_anyway, "use_anyway")
+    reports = [used_anyway(r) if i in anyway else r for i, r in enumerate(reports)]
     reports, seen = _fingerprint_all(reports, fingerprints or Fingerprints(), load or _load)
     pairs = compare_all(seen)
     marked = _mark_duplicates(reports, seen, pairs, settings)
@@ -58,7 +60,7 @@ def curate(
     if len(usable) < settings.min_photos:
         raise TooFewPhotos(marked, settings)
     if len(usable) > settings.max_photos:
-        marked = _mark_surplus(marked, seen, settings)
+        marked = _mark_surplus(marked, seen, settings, [i for i in usable if i in anyway])
         usable = [i for i, r in enumerate(marked) if r.accepted]
     marked = _mark_bursts(marked, pairs)
     if len(usable) < settings.few_photos:
@@ -80,7 +82,8 @@ def _split(
     linked = groups(pair for pair, one in pairs.items() if one.linked(settings.duplicate_limits))
     together = [[place[i] for i in group if i in place] for group in linked]
     wanted = holdout_count(len(accepted))
-    held = set(choose_holdout(accepted, wanted, together))
+    forced = {n for n, r in enumerate(accepted) if r.photo.path.name in settings.use_anyway}
+    held = set(choose_holdout(accepted, wanted, together, forced))
     if wanted and not held:
         doubt = "the photos are too alike to hold one out for measuring: they are of one burst"
         raise TooFewPhotos(marked, settings, doubt)
@@ -106,8 +109,8 @@ def _one_embedder(reports: Sequence[PhotoReport]) -> None:
 
 
 def _load(report: PhotoReport) -> RGBImage:
-    width, height = report.photo.size_px
-    return load_photo(report.photo.path, LOOK_SIDE_PX, max_pixels=max(1, width * height))[1]
+    photo = report.photo
+    return load_photo(photo.path, LOOK_SIDE_PX, max_pixels=pixels_of(photo), edit=photo.edit)[1]
 
 
 def _fingerprint_all(
@@ -149,7 +152,8 @@ def _mark_duplicates(
         for i in group:
             if i != best:
                 fit = max(one.fit for pair, one in copies.items() if i in pair)
-                finding = Finding("near_duplicate", "reject", fit, limits.face, advice)
+                severity = "warn" if reports[i].photo.path.name in settings.use_anyway else "reject"
+                finding = Finding("near_duplicate", severity, fit, limits.face, advice)
                 marked[i] = with_finding(reports[i], finding)
     return marked
 
@@ -172,22 +176,26 @@ def _mark_bursts(reports: list[PhotoReport], pairs: Pairs) -> list[PhotoReport]:
 
 
 def _mark_surplus(
-    reports: list[PhotoReport], fingerprints: list[Fingerprint | None], settings: CurateSettings
+    reports: list[PhotoReport],
+    fingerprints: list[Fingerprint | None],
+    settings: CurateSettings,
+    first: Sequence[int] = (),
 ) -> list[PhotoReport]:
-    """Keep `max_photos`: cycling over the cells of yaw × pitch × expression, within a cell from the outfit
-    with the fewest kept photos, then the sharpest."""
+    """Keep `max_photos`, `first` among them: cycling over the cells of yaw × pitch × expression, within a
+    cell from the outfit with the fewest kept photos, then the sharpest."""
     usable = [i for i, r in enumerate(reports) if r.accepted]
     outfits = _outfits(usable, fingerprints)
     chosen: set[int] = set()
     held: Counter[tuple[str, ...]] = Counter()
-    while len(chosen) < settings.max_photos:
+    queue = list(first)
+    while len(chosen) < settings.max_photos or queue:
 
         def rank(i: int) -> tuple[int, int, float, str, int]:
             report = reports[i]
             full = (*cover.cell(report.face), cover.pitch_bin(report.face))
             return held[full], held[outfits[i],], -_sharpness(report), report.photo.sha256, i
 
-        best = min((i for i in usable if i not in chosen), key=rank)
+        best = queue.pop(0) if queue else min((i for i in usable if i not in chosen), key=rank)
         chosen.add(best)
         held[(*cover.cell(reports[best].face), cover.pitch_bin(reports[best].face))] += 1
         held[outfits[best],] += 1

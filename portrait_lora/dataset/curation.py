@@ -23,6 +23,7 @@ class CurateSettings:
     duplicate_embedding: float
     same_person: tuple[str, ...] = ()  # file names that the user has said show the subject
     other_person: tuple[str, ...] = ()
+    use_anyway: tuple[str, ...] = ()  # file names that are used in spite of their findings, never held out
 
     @property
     def duplicate_limits(self) -> Limits:

@@ -6,7 +6,7 @@ Photos that are nearly alike would carry what was trained into the measurement, 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from portrait_lora.dataset.coverage import cell
 from portrait_lora.records import PhotoReport
@@ -21,19 +21,23 @@ def holdout_count(accepted: int) -> int:
 
 
 def choose_holdout(
-    accepted: Sequence[PhotoReport], count: int, together: Sequence[Sequence[int]] = ()
+    accepted: Sequence[PhotoReport],
+    count: int,
+    together: Sequence[Sequence[int]] = (),
+    never: Collection[int] = (),
 ) -> list[int]:
     """Indices of the photos to hold out, spread over yaw bins and expressions.
 
     The next photo comes from the view with the most photos relative to those already held out; the last photo
     of a view is left for training if possible.  A group of `together` is held out whole or not at all, and
     only when single photos do not suffice: fewer than `count` may be held out then, or, without any single
-    photo, a group of more, but never more than half.  Independent of order and names.
+    photo, a group of more, but never more than half.  None of `never` is held out.  Independent of
+    order and names.
     """
     group_of = {i: tuple(group) for group in together if len(group) > 1 for i in group}
     left, held = set(range(len(accepted))), list[int]()
     while len(held) < min(count, len(accepted)):
-        free = {i for i in left if i not in group_of}
+        free = {i for i in left if i not in group_of and i not in never}
         if not free:
             break
         held.append(_best(accepted, free, left, held))
@@ -42,7 +46,7 @@ def choose_holdout(
         set(group_of.values()), key=lambda g: (len(g), min(accepted[i].photo.sha256 for i in g))
     ):
         room = count - len(held) if held else min(count, 1) * (len(accepted) // 2)
-        if len(group) <= room:
+        if len(group) <= room and not set(group) & set(never):
             held += group
     return sorted(held)
 

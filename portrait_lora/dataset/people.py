@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
@@ -10,8 +9,8 @@ from typing import Final
 import numpy as np
 
 from portrait_lora.dataset.curation import CurateSettings, TooFewPhotos
+from portrait_lora.dataset.named import require_named
 from portrait_lora.dataset.subject import find_subject, hard_view
-from portrait_lora.errors import InputError
 from portrait_lora.records import Finding, PhotoReport
 
 _NAMED: Final = 4
@@ -24,31 +23,33 @@ def with_finding(report: PhotoReport, finding: Finding) -> PhotoReport:
     return replace(report, findings=(*checked, finding, *unchecked))
 
 
+def used_anyway(report: PhotoReport) -> PhotoReport:
+    """The report of a photo that the user takes in spite of it: what is wrong with it stays, as a remark.
+
+    Without a face nothing can be cut from a photo: it stays out.
+    """
+    if report.face is None:
+        return report
+    kept = (replace(f, severity="warn") if f.severity == "reject" else f for f in report.findings)
+    return replace(report, findings=tuple(kept))
+
+
 def listed(names: Sequence[str]) -> str:
     """The first names, and an ellipsis for more."""
     return f"{', '.join(names[:_NAMED])}{' …' if len(names) > _NAMED else ''}"
 
 
-def _answered(reports: Sequence[PhotoReport], files: Sequence[str], key: str) -> set[int]:
+def answered(reports: Sequence[PhotoReport], files: Sequence[str], key: str) -> set[int]:
     """The indices of the photos that the user has named.  Raises InputError for one that is not there."""
     names = {r.photo.path.name: i for i, r in enumerate(reports)}
-    for file in files:
-        if file not in names:
-            close = difflib.get_close_matches(file, names, 1, cutoff=0.5)
-            raise InputError(
-                "no photo of this name",
-                where=f"dataset.curate.{key}",
-                got=file,
-                needed="the name of a file among the photos",
-                remedy=f"Did you mean {close[0]}?" if close else "Correct the name, or take it out.",
-            )
+    require_named(files, list(names), f"dataset.curate.{key}")
     return {names[file] for file in files}
 
 
 def mark_others(reports: list[PhotoReport], settings: CurateSettings) -> list[PhotoReport]:
     """`other_person` for clear strangers, `doubtful_person` for photos that only the user can judge."""
-    same = _answered(reports, settings.same_person, "same_person")
-    other = _answered(reports, settings.other_person, "other_person")
+    same = answered(reports, settings.same_person, "same_person")
+    other = answered(reports, settings.other_person, "other_person")
     usable = [i for i, r in enumerate(reports) if r.accepted and r.face is not None]
     faces = [face for i in usable if (face := reports[i].face) is not None]
     if len(usable) < 2 and not other & set(usable):

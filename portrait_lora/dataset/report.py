@@ -20,7 +20,7 @@ from PIL import Image
 from portrait_lora import manifest, provenance
 from portrait_lora.dataset.coverage import UNKNOWN
 from portrait_lora.dataset.coverage import coverage as cover
-from portrait_lora.dataset.photos import UnreadablePhoto, load_photo
+from portrait_lora.dataset.photos import UnreadablePhoto, load_photo, pixels_of
 from portrait_lora.records import Coverage, CuratedSet, Face, Finding, PhotoReport, Variety
 
 THUMB_SIDE_PX: Final = 440
@@ -254,10 +254,10 @@ def _facts(report: PhotoReport, face: Face | None) -> str:
 
 def _reason(finding: Finding) -> Reason:
     title = TITLES.get(finding.code, finding.code)
-    return Reason(finding.code, title, finding.severity, _figures(finding), finding.advice)
+    return Reason(finding.code, title, finding.severity, figures(finding), finding.advice)
 
 
-def _figures(finding: Finding) -> str:
+def figures(finding: Finding) -> str:
     """`84 px; at least 160 needed`."""
     if finding.measured is None or finding.threshold is None or finding.code in _WITHOUT_FIGURES:
         return ""
@@ -274,11 +274,12 @@ def _number(value: float) -> str:
 
 def _thumbnail(report: PhotoReport) -> str:
     """A small upright JPEG as a data: URI, with only the mark of a synthetic picture, if any; else empty."""
-    width, height = report.photo.size_px
-    if width == 0:
+    if report.photo.size_px[0] == 0:
         return ""
     try:
-        pixels = load_photo(report.photo.path, THUMB_SIDE_PX, max_pixels=width * height)[1]
+        photo = report.photo
+        most = pixels_of(photo)
+        pixels = load_photo(photo.path, THUMB_SIDE_PX, max_pixels=most, edit=photo.edit)[1]
     except UnreadablePhoto:
         return ""
     out = io.BytesIO()

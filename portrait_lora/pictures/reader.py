@@ -21,7 +21,7 @@ from PIL import Image
 from portrait_lora.errors import InputError
 from portrait_lora.pictures import formats, heif, heif_worker, jpeg
 from portrait_lora.pictures.pixels import is_adobe_rgb, to_srgb
-from portrait_lora.records import Photo, RGBImage
+from portrait_lora.records import Photo, PhotoEdit, RGBImage
 
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "AVIF")
 """Formats decoded in this process; `heif` decodes HEIC in a separate one."""
@@ -87,16 +87,22 @@ def photos_in_subfolders(folder: Path) -> list[tuple[str, int]]:
 
 
 def load_photo(
-    path: Path, max_side_px: int | None = None, *, max_pixels: int = MAX_PIXELS, quick: bool = False
+    path: Path,
+    max_side_px: int | None = None,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    quick: bool = False,
+    edit: PhotoEdit | None = None,
 ) -> tuple[Photo, RGBImage]:
     """The photo's record and its upright sRGB pixels, (H, W, 3) uint8.
 
     With `max_side_px` the longer side is reduced to at most that many pixels (a JPEG is then decoded
     at a fraction of its size; with `quick`, possibly down to `QUICK_SHARE` of that); `Photo.size_px`
-    is always the full size.  Raises UnreadablePhoto.
+    is always the full size.  `edit` is applied to the upright picture, and all sizes but `max_pixels` are
+    those after it.  Raises UnreadablePhoto.
     """
     data = _read(path)
-    photo = Photo(path, hashlib.sha256(data).hexdigest(), (0, 0))
+    photo = Photo(path, hashlib.sha256(data).hexdigest(), (0, 0), edit=edit)
     kind = formats.kind_of(data[: formats.HEAD_BYTES])
     if kind is None:
         raise UnreadablePhoto(photo, _not_read(data), "Save it as JPEG, PNG or WebP.")
@@ -190,16 +196,20 @@ def _decode(
     width, height = image.size
     orientation = _orientation(image)
     full = (height, width) if orientation >= 5 else (width, height)
+    edit = photo.edit
+    size = full if edit is None else edit.size_px(full)
     target = None
-    if max_side_px is not None and max_side_px < max(full):
-        ratio = max_side_px / max(full)
+    if max_side_px is not None and max_side_px < max(size):
+        ratio = max_side_px / max(size)
         target = (max(1, round(width * ratio)), max(1, round(height * ratio)))
         image.draft(None, (max(1, round(target[0] * slack)), max(1, round(target[1] * slack))))
     image.load()
     rgb = to_srgb(image, target, adobe_rgb=is_adobe_rgb(image))
     if orientation in _UPRIGHT:
         rgb = rgb.transpose(_UPRIGHT[orientation])
-    return Photo(photo.path, photo.sha256, full, _taken_s(image)), np.array(rgb, dtype=np.uint8)
+    pixels = np.array(rgb, dtype=np.uint8)
+    seen = Photo(photo.path, photo.sha256, size, _taken_s(image), edit)
+    return seen, pixels if edit is None else edit.of(pixels)
 
 
 def _orientation(image: Image.Image) -> int:

@@ -56,7 +56,11 @@ def of_subject(who: str, today: dt.date) -> Consent:
 
 def of_file(path: Path, today: dt.date) -> Consent:
     """The consent in a YAML or JSON file.  Raises `InputError` for missing or unknown keys."""
-    raw: Any = strict_yaml.load(path, "consent")
+    return of_values(strict_yaml.load(path, "consent"), today, path)
+
+
+def of_values(raw: Any, today: dt.date, path: Path | str = "consent", by: str = "file") -> Consent:
+    """The consent in a mapping: who, purposes, until, statement.  Raises `InputError` as `of_file` does."""
     keys = {"who", "purposes", "until", "statement"}
     if not isinstance(raw, dict) or set(raw) != keys:
         got = ", ".join(map(str, raw)) if isinstance(raw, dict) else type(raw).__name__
@@ -75,7 +79,7 @@ def of_file(path: Path, today: dt.date) -> Consent:
         purposes,
         until.isoformat(),
         _sha256(str(raw["statement"])),
-        "file",
+        by,
         today.isoformat(),
     )
 
@@ -178,7 +182,7 @@ def _refuse_expired(consent: Consent, folder: Path, today: dt.date | None) -> No
         raise InputError("the consent has expired", where=folder / NAME, got=consent.until, remedy=_HOW)
 
 
-def _date(text: str, where: Path) -> dt.date:
+def _date(text: str, where: Path | str) -> dt.date:
     try:
         return dt.date.fromisoformat(text)
     except ValueError as error:

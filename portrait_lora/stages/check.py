@@ -76,6 +76,13 @@ def _result(curated: CuratedSet | None, reports: Sequence[PhotoReport], page: Pa
 
 
 def _verdict(report: PhotoReport) -> PhotoVerdict:
+    from portrait_lora.dataset.coverage import cell
+
+    box = None
+    if report.face is not None:
+        x0, y0, x1, y1 = (round(float(v), 1) for v in report.face.box_xyxy_px)
+        box = (x0, y0, x1, y1)
+    view, expression = cell(report.face) if report.face else (None, None)
     return PhotoVerdict(
         file=report.photo.path.name,
         accepted=report.accepted,
@@ -91,6 +98,13 @@ def _verdict(report: PhotoReport) -> PhotoVerdict:
             if f.severity != "not_checked"
         ),
         not_checked=tuple(f.code for f in report.findings if f.severity == "not_checked"),
+        size_px=report.photo.size_px,
+        box_px=box,
+        view=view,
+        expression=expression,
+        sha256=report.photo.sha256,
+        turn_deg=report.photo.edit.turn_deg if report.photo.edit else 0,
+        crop=report.photo.edit.crop if report.photo.edit else None,
     )
 
 
@@ -137,7 +151,8 @@ def _examine(ctx: Context) -> tuple[list[PhotoReport], CuratedSet | TooFewPhotos
     least = math.ceil(ctx.base.resolution_px / crop.MAX_ENLARGEMENT)
     wanted = configured.check_of(settings.check, least_side_px=least)
     fingerprints = duplicates.Fingerprints()
-    reports = checks.check_folder(ctx.likeness.photos, ctx.finder, wanted, seen=fingerprints.see)
+    edits = configured.edits_of(settings)
+    reports = checks.check_folder(ctx.likeness.photos, ctx.finder, wanted, seen=fingerprints.see, edits=edits)
     if not reports:
         got = f"{len(ctx.photo_digests)} files, none of them a picture"
         raise ctx.no_photos(got)

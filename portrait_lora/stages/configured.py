@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from portrait_lora.dataset.curate import CurateSettings
     from portrait_lora.dataset.findings import CheckSettings
     from portrait_lora.families.base_model import BaseModel
-    from portrait_lora.settings import CheckConfig, CurateConfig, TrainingConfig
+    from portrait_lora.records import PhotoEdit
+    from portrait_lora.settings import CheckConfig, CurateConfig, DatasetConfig, TrainingConfig
     from portrait_lora.training.preflight import Job
     from portrait_lora.training.recipe import Mixed, Recipe
 
@@ -30,6 +31,13 @@ def curate_of(settings: CurateConfig, *, same_person_similarity: float) -> Curat
     from portrait_lora.dataset.curate import CurateSettings
 
     return CurateSettings(**settings.model_dump(), same_person_similarity=same_person_similarity)
+
+
+def edits_of(settings: DatasetConfig) -> dict[str, PhotoEdit]:
+    """How photos are turned and cropped, by file name."""
+    from portrait_lora.records import PhotoEdit
+
+    return {edit.file: PhotoEdit(edit.turn_deg, edit.crop) for edit in settings.edits}
 
 
 def recipe_of(settings: TrainingConfig, *, steps: int, seed: int, mixed_precision: Mixed) -> Recipe:

@@ -97,11 +97,19 @@ class Context:
         return {p.name: manifest.sha256_file(p) for p in files}
 
     def photos_of(self, crops: Iterable[CaptionedCrop]) -> list[Path]:
-        """The photos that crops were cut from, by name; by digest where the name is another one now."""
+        """The photos that crops were cut from, by name; by digest where the name is another one now.
+
+        One that is turned or cropped by the settings is its copy in `dataset/edited/`.
+        """
+        from portrait_lora.dataset.build import edited_name
+
         names = {sha256: name for name, sha256 in sorted(self.photo_digests.items(), reverse=True)}
         same = {c.source_sha256: c.source for c in crops}
         shown = {s: n if self.photo_digests.get(n) == s else names.get(s, n) for s, n in same.items()}
-        return sorted(self.likeness.photos / name for name in shown.values())
+        edited = {s: self.likeness.dataset / "edited" / edited_name(name, s) for s, name in same.items()}
+        return sorted(
+            edited[s] if edited[s].is_file() else self.likeness.photos / name for s, name in shown.items()
+        )
 
     def no_photos(self, got: str) -> PhotosError:
         """The error of a photos/ folder without a usable picture."""

@@ -33,6 +33,7 @@ MADE: Final = (
     outside.NOTED,
     "photos_check",
     "captions.csv",
+    "captions.history.json",
 )
 NOT_SEEN: Final = (
     "inside archives and disk images",
@@ -42,7 +43,7 @@ NOT_SEEN: Final = (
     "pictures cropped, drawn over or changed so far that they look different",
 )
 """Where copies may lie that no search finds."""
-_LOOKED_AT: Final = frozenset({"photos", "portraits", "train", "holdout"})
+_LOOKED_AT: Final = frozenset({"photos", "removed", "portraits", "train", "holdout"})
 """Folders whose pictures show the person; masks and sheets do not."""
 _MOST_LOOKS: Final = 300
 FOUND: Final = "found by the search"

@@ -15,7 +15,7 @@ from portrait_lora.tasks import outside
 from portrait_lora.tasks.remains import Mark, Remains
 
 PLAN: Final = ".forgetting.json"
-GIVEN: Final = ("photos", FILE_NAME, consent.NAME, "studio.json")
+GIVEN: Final = ("photos", "removed", FILE_NAME, consent.NAME, "studio.json")
 _log = log.get(__name__)
 
 

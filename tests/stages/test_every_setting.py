@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from portrait_lora.config import LikenessConfig, load, merge
 from portrait_lora.dataset.crop import bucket_sizes
 from portrait_lora.families import catalog, layout
+from portrait_lora.records import PhotoEdit
 from tests.stages.arrivals import NOWHERE, Arrivals, arrive
 
 DATA = {"check", "prepare"}
@@ -91,7 +92,11 @@ DATASET = [
     *_rows(
         "dataset.curate", "curate.settings", DATA, min_photos=4, few_photos=9, max_photos=20,
         duplicate_frame=0.85, duplicate_face=0.8, duplicate_embedding=0.7, same_person=("a.png",),
-        other_person=("b.png",),
+        other_person=("b.png",), use_anyway=("c.png",),
+    ),
+    Row(
+        "dataset.edits", ({"file": "a.png", "turn_deg": 90},),
+        {"check_folder.edits": {"a.png": PhotoEdit(90)}}, DATA,
     ),
     Row("dataset.captions.captioner", "sidecar", {"captioner.kind": "sidecar"}, DATA),
     *_rows("dataset.captions", "captioner", DATA, model="a/model", words="in a garden"),
