@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from portrait_lora import manifest, provenance
+from portrait_lora import log, manifest, provenance
 from portrait_lora.errors import InputError
 from portrait_lora.pictures.reader import list_photos
 from portrait_lora.results import (
@@ -152,7 +152,9 @@ def _examine(ctx: Context) -> tuple[list[PhotoReport], CuratedSet | TooFewPhotos
     wanted = configured.check_of(settings.check, least_side_px=least)
     fingerprints = duplicates.Fingerprints()
     edits = configured.edits_of(settings)
-    reports = checks.check_folder(ctx.likeness.photos, ctx.finder, wanted, seen=fingerprints.see, edits=edits)
+    reports = checks.check_folder(
+        ctx.likeness.photos, ctx.finder, wanted, seen=fingerprints.see, edits=edits, tell=_tell
+    )
     if not reports:
         got = f"{len(ctx.photo_digests)} files, none of them a picture"
         raise ctx.no_photos(got)
@@ -163,6 +165,15 @@ def _examine(ctx: Context) -> tuple[list[PhotoReport], CuratedSet | TooFewPhotos
         return reports, _with_advice(ctx, curated)
     except curate.TooFewPhotos as few:
         return reports, few
+
+
+def _tell(report: PhotoReport) -> None:
+    """The verdict on one photo as it comes, for whoever follows the job."""
+    from portrait_lora.dataset.report import TITLES
+
+    tone = "good" if report.accepted else "ask" if report.questioned else "bad"
+    words = ", ".join(TITLES.get(code, code) for code in report.codes) or "Usable so far"
+    log.event("metric", name="photo", file=report.photo.path.name, tone=tone, words=words)
 
 
 def _with_advice(ctx: Context, curated: CuratedSet) -> CuratedSet:

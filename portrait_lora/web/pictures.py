@@ -19,6 +19,7 @@ from starlette.responses import Response
 
 from portrait_lora import manifest
 from portrait_lora.pictures.reader import load_photo
+from portrait_lora.records import PhotoEdit
 from portrait_lora.web.permissions import PersonToRead, current_studio
 from portrait_lora.web.problems import NotFound, Refused
 from portrait_lora.web.studio import Person
@@ -47,24 +48,29 @@ def address(request: Request, person: Person, path: Path, w: int = 0) -> str:
     return f"/pictures/{person.id}/{id}?{f'w={w}&' if w else ''}v={version}"
 
 
-def serve(request: Request, path: Path, cache: Path, w: int = 0) -> Response:
-    """The answer for one file.  Raises `Refused` for another width, `UnreadablePhoto` for no picture."""
+def serve(
+    request: Request, path: Path, cache: Path, w: int = 0, *, edit: PhotoEdit | None = None
+) -> Response:
+    """The answer for one file, or for a photo as it is read by `edit`.
+
+    Raises `Refused` for another width, `UnreadablePhoto` for no picture.
+    """
     if w and w not in WIDTHS:
         raise Refused("not a width", where="w", got=w, needed=", ".join(map(str, WIDTHS)))
     try:
         status = path.stat()
     except OSError as error:
         raise NotFound("no such picture", where="picture") from error
-    key = hashlib.sha256(f"2 {path} {status.st_mtime_ns} {status.st_size} {w}".encode()).hexdigest()
+    facts = f"2 {path} {status.st_mtime_ns} {status.st_size} {w} {edit or ''}"
+    key = hashlib.sha256(facts.encode(errors="surrogateescape")).hexdigest()
     kept = "private, max-age=31536000, immutable" if "v" in request.query_params else "private, no-cache"
     headers = {"ETag": f'"{key[:32]}"', "Cache-Control": kept, "Content-Disposition": "inline"}
     if request.headers.get("if-none-match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)
-    if not w and is_own_png(path):
+    if not w and edit is None and is_own_png(path):
         return Response(path.read_bytes(), headers=headers, media_type="image/png")
-    return Response(
-        _encoded(path, w or MOST_PX, cache / f"{key}.jpg"), headers=headers, media_type="image/jpeg"
-    )
+    data = _encoded(path, w or MOST_PX, cache / f"{key}.jpg", edit)
+    return Response(data, headers=headers, media_type="image/jpeg")
 
 
 def is_own_png(path: Path) -> bool:
@@ -75,11 +81,11 @@ def is_own_png(path: Path) -> bool:
         return stream.read(len(_PNG)) == _PNG
 
 
-def _encoded(path: Path, side_px: int, kept: Path) -> bytes:
+def _encoded(path: Path, side_px: int, kept: Path, edit: PhotoEdit | None = None) -> bytes:
     if kept.is_file():
         return kept.read_bytes()
     with _at_work:
-        pixels = load_photo(path, side_px, quick=side_px <= 640)[1]
+        pixels = load_photo(path, side_px, quick=side_px <= 640, edit=edit)[1]
         stream = io.BytesIO()
         Image.fromarray(pixels).save(stream, "JPEG", quality=85, optimize=side_px <= 640)
     data = stream.getvalue()

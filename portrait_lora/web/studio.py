@@ -124,6 +124,20 @@ class Studio:
         self._add(person)
         return person
 
+    def begin_demo(self, user: User, person_seed: int = 7) -> Person:
+        """The user's made-up person of that seed; where there is none yet, one without anything in the
+        folder, which the job `demo` fills.  Raises `Forbidden` for a viewer."""
+        name = f"Studio person {person_seed}"
+        for there in self.people(user):
+            if (there.name, there.owner, there.kind) == (name, user.name, "made_up"):
+                return there
+        if user.role < Role.MEMBER:
+            raise Forbidden("you may look, but not change anything")
+        person = self._new(user, name, "made_up")
+        manifest.make_folder(person.folder)
+        self._add(person)
+        return person
+
     def open_folder(self, folder: Path, owner: str = OWNER.name) -> Person:
         """A likeness folder elsewhere, registered by its absolute path.  Raises `InputError` for another."""
         whole = folder.resolve()

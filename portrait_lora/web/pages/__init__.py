@@ -9,7 +9,7 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from portrait_lora.web.pages import sign_in
+from portrait_lora.web.pages import captions, home, photos, sign_in
 
-ROUTERS: Final[tuple[APIRouter, ...]] = (sign_in.router,)
+ROUTERS: Final[tuple[APIRouter, ...]] = (sign_in.router, home.router, photos.router, captions.router)
 """Taken into the application in this order."""

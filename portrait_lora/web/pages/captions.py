@@ -91,9 +91,7 @@ def find(request: Request, person: PersonToChange, body: Find) -> Response:
 @router.post("/replace")
 def replace(person: PersonToChange, body: Replace) -> Response:
     """Replace in the captions that were shown."""
-    changed = captions.replace(
-        person, body.find, body.by, body.versions, words=body.words, case=body.case
-    )
+    changed = captions.replace(person, body.find, body.by, body.versions, words=body.words, case=body.case)
     return JSONResponse({"changed": changed})
 
 

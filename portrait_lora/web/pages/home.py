@@ -1,4 +1,4 @@
-"""Home: everybody whom the user may look at, what runs now, a new person, and the demo person in one click."""
+"""Home: everybody whom the user may look at, what runs now, a new person, the demo person in one click."""
 
 from __future__ import annotations
 

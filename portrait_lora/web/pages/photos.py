@@ -172,11 +172,11 @@ def picture(
 @router.post("/consent")
 def record_consent(person: PersonToChange, body: NewConsent) -> Response:
     """Record the consent for the photographs that are there now."""
-    given = consents.record(
+    now = consents.record(
         person, subject=body.by == "subject", who=body.who, purposes=body.purposes, until=body.until,
         statement=body.statement,
     )  # fmt: skip
-    return JSONResponse({"who": given.who, "until": given.until, "photos": given.photos}, 201)
+    return JSONResponse({"who": now.who, "until": now.until, "photos": now.photos}, 201)
 
 
 def _common(request: Request, person: Person, *, may_change: bool) -> dict[str, Any]:
@@ -209,5 +209,7 @@ def _problem(request: Request, person: Person) -> str:
     if not last or last[0].kind != "check" or str(last[0].state) != "failed":
         return ""
     error = dict(last[0].error or {})
-    told = PortraitError(str(error.get("what", "")), got=error.get("got") or "", remedy=str(error.get("remedy") or ""))
-    return told.message()
+    failure = PortraitError(
+        str(error.get("what", "")), got=error.get("got") or "", remedy=str(error.get("remedy") or "")
+    )
+    return failure.message()

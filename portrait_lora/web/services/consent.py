@@ -39,7 +39,7 @@ class Standing:
     who: str = ""
     purposes: tuple[str, ...] = ()
     until: str = ""
-    given: str = ""
+    recorded_on: str = ""
     by: str = ""
     photos: int = 0
     missing: int = 0
@@ -65,7 +65,7 @@ def standing(person: Person, *, commercial: bool = False) -> Standing:
         return Standing(needed=bool(files), covers=not files, problem=problem, missing=missing)
     return Standing(
         needed=bool(files), recorded=True, covers=not problem, problem=problem, who=recorded.who,
-        purposes=recorded.purposes, until=recorded.until, given=recorded.given, by=recorded.by,
+        purposes=recorded.purposes, until=recorded.until, recorded_on=recorded.given, by=recorded.by,
         photos=len(files) - missing, missing=missing,
     )  # fmt: skip
 
@@ -93,17 +93,17 @@ def record(
         "until": until or consent.of_subject(name, today).until,
         "statement": statement if not subject else STATEMENT,
     }
-    given = consent.of_values(values, today, by="subject" if subject else "file")
-    if dt.date.fromisoformat(given.until) < today:
+    new = consent.of_values(values, today, by="subject" if subject else "file")
+    if dt.date.fromisoformat(new.until) < today:
         raise InputError(
-            "this day has passed already", where="until", got=given.until, needed="today or a later day"
+            "this day has passed already", where="until", got=new.until, needed="today or a later day"
         )
     if not consent.photographs(person.folder / "photos"):
         raise InputError(
             "there are no photographs yet that a consent could cover", where="photos",
             remedy="Add the photos first: the consent is recorded for them.",
         )  # fmt: skip
-    consent.write(person.folder, given)
+    consent.write(person.folder, new)
     return standing(person)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from portrait_lora import likeness
+from portrait_lora import likeness, strict_json
 from portrait_lora.errors import PortraitError
 from portrait_lora.results import CheckResult, ScoreResult, SelectResult
 from portrait_lora.web.services import photos
@@ -71,12 +71,27 @@ def card(person: Person, address: Callable[[Path], str]) -> Card:
 def cover_of(person: Person) -> Path | None:
     """The best portrait of the series that was measured, else the first portrait, else the first photo."""
     root = person.folder
+    if best := _best(root):
+        return best
     for folder in sorted((root / "portraits").glob("*"), key=lambda p: -_changed(p)):
         first = sorted(p for p in folder.glob("*.png") if p.with_suffix(".json").is_file())
         if first:
             return first[0]
     files = photos.files_of(root)
     return files[0] if files else None
+
+
+def _best(root: Path) -> Path | None:
+    """The portrait of the last report that is most like the person, as long as it is there."""
+    try:
+        report = strict_json.load_object(root / "reports" / "drift.json", "report", file_names=True)
+        rows = cast(list[dict[str, Any]], report["scores"])
+        likest = max((r for r in rows if r["similarity"] is not None), key=lambda r: float(r["similarity"]))
+        name = str(likest["portrait"])
+    except (PortraitError, KeyError, TypeError, ValueError):
+        return None
+    files = [p for p in (root / "portraits").glob("*/*.png") if p.name == name or p.stem == name]
+    return next((p for p in files if not p.parent.name.endswith("-base")), None)
 
 
 def series_of(root: Path) -> int:
@@ -95,7 +110,7 @@ def _measured(figures: LikenessFigures) -> Measured:
     shown = not figures.no_interval
     ci95 = (float(figures.ci95[0]), float(figures.ci95[1])) if shown else None
     words = f"likeness {figures.adapter_mean:.2f}"
-    words += f", 95 % between {ci95[0]:.2f} and {ci95[1]:.2f}" if ci95 else ""
+    words += f", 95 % {ci95[0]:.2f} to {ci95[1]:.2f}" if ci95 else ""
     impostor = None if figures.impostor is None else float(figures.impostor)
     return Measured(float(figures.adapter_mean), ci95, impostor, float(figures.ceiling), words)
 

@@ -173,8 +173,8 @@ def photo_of(person: Person, id: str) -> Path:
 
 def sha256_of(path: Path) -> str:
     """The sha256 of the file's bytes; read once as long as the file does not change."""
-    found = path.stat()
-    return _sha256(str(path), found.st_mtime_ns, found.st_size)
+    status = path.stat()
+    return _sha256(str(path), status.st_mtime_ns, status.st_size)
 
 
 @lru_cache(maxsize=4096)

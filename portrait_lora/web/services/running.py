@@ -25,7 +25,7 @@ _OPEN: Final = ("queued", "running", "interrupted")
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """One job; `fraction` is 0..1, None while it is not known.  Its events are followed after number `after`."""
+    """One job; `fraction` is 0..1, None while it is not known; its events are followed from `after` on."""
 
     id: str
     kind: str
@@ -43,7 +43,7 @@ def running(
     folder: Path | None = None,
     kinds: Collection[str] = (),
 ) -> list[Running]:
-    """The open jobs that the user may look at: of one folder and some kinds, or of everybody, oldest first."""
+    """The open jobs that the user may look at: of one folder, of some kinds, or all; oldest first."""
     if queue is None:
         return []
     names = {str(person.folder): person.name for person in studio.people(user)}

@@ -183,6 +183,9 @@ function followHere(place) {
       else if (place.dataset.renew) renew(place.dataset.renew).catch(sayProblem);
     }
   }, Number(place.dataset.after ?? 0));
+  source.addEventListener("error", () => { // refused for good: look again now and then instead
+    if (source.readyState === EventSource.CLOSED && place.dataset.renew) setTimeout(() => { if (place.isConnected) renew(place.dataset.renew ?? "").catch(() => {}); }, 3000);
+  });
 }
 
 /** @param {HTMLElement} place the button or form that was used */
