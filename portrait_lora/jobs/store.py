@@ -137,7 +137,10 @@ class Store:
 
 def _connect(path: Path) -> sqlite3.Connection:
     try:  # for its owner alone from the first byte on; the log beside it takes the same mode
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        # only a new one: closing a file lets go of every lock that this process has on it, SQLite's too
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except FileExistsError:
+        pass
     except OSError as error:
         raise InputError("the queue cannot be opened", where=path, got=error.strerror or error) from error
     db = sqlite3.connect(path, timeout=_WAIT_S, isolation_level=None, check_same_thread=False)

@@ -1,6 +1,8 @@
 import json
 import os
 import sqlite3
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -343,3 +345,17 @@ def test_a_fork_opens_its_own_connection(queue: Queue, folder: Path) -> None:
         os._exit(0 if queue.get(job_id).id == job_id and queue.submit("trivial", folder).id else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert queue.counts()["queued"] == 2
+
+
+def test_a_second_queue_of_a_process_takes_no_locks_away_from_the_first(queue: Queue) -> None:
+    """Closing a file lets go of all locks of the process on it; others then work beside SQLite's back."""
+    code = "import fcntl, sys; fcntl.lockf(open(sys.argv[1], 'r+b'), 6, 512, 1 << 30)  # EX and NB"
+
+    def is_locked() -> bool:
+        command = [sys.executable, "-c", code, str(queue.store.path)]
+        return subprocess.run(command, stderr=subprocess.DEVNULL).returncode != 0
+
+    queue.list()
+    assert is_locked()
+    Queue(queue.home).list()
+    assert is_locked()
