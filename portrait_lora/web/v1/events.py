@@ -25,12 +25,22 @@ _RETRY_MS: Final = 2000
 _LONGEST_SECONDS: Final = 6 * 3600.0
 _HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
+_EVENT: Final = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string", "description": "number of the event"},
+        "event": {"type": "string", "description": "state, progress, log, metric, result or end"},
+        "data": {"type": "string", "description": "JSON: job_id, number, time, kind and data"},
+        "retry": {"type": "integer"},
+    },
+}
+
 
 @router.get(
     "/jobs/{id}/events",
     response_class=StreamingResponse,
     responses={
-        200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
+        200: {"content": {"text/event-stream": {"schema": _EVENT}}},
         204: {"description": "the job is over and every event of it is known: do not come again"},
     },
 )

@@ -1,0 +1,389 @@
+"""The shapes of what the API answers, for type checkers; written by `scripts/web_client.py`."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NotRequired, TypedDict
+
+
+class Check(TypedDict):
+    """One check of the machine."""
+
+    name: str
+    status: Literal["ok", "warn", "fail"]
+    observed: str
+    remedy: str
+
+
+class Delivery(TypedDict):
+    """A message: `waiting`, `delivered` or `failed`; `status` is the receiver's last answer."""
+
+    id: str
+    kind: str
+    job: str
+    created: float
+    attempts: int
+    state: Literal["waiting", "delivered", "failed"]
+    status: int | None
+    error: str
+
+
+class DeliveryList(TypedDict):
+    """The newest messages of a webhook."""
+
+    items: list[Delivery]
+
+
+class Doctor(TypedDict):
+    """Whether this machine is ready."""
+
+    ready: bool
+    checks: list[Check]
+
+
+class Forgotten(TypedDict):
+    """The receipt of `forget`."""
+
+    id: str
+    receipt: Any
+
+
+class Job(TypedDict):
+    """A job; `result` is that of its kind, with paths relative to the likeness folder."""
+
+    id: str
+    kind: str
+    likeness: str
+    owner: str
+    arguments: dict[str, Any]
+    state: Literal["queued", "running", "succeeded", "failed", "cancelled", "interrupted"]
+    priority: int
+    device: str
+    created: float
+    started: float | None
+    ended: float | None
+    attempts: int
+    exit_code: int | None
+    cancel_requested: bool
+    progress: dict[str, Any] | None
+    result: Any
+    error: JobError | None
+    events: str
+
+
+class JobError(TypedDict):
+    """Why a job failed."""
+
+    what: NotRequired[str]
+    where: NotRequired[str]
+    got: NotRequired[str]
+    needed: NotRequired[str]
+    remedy: NotRequired[str]
+    message: NotRequired[str]
+    exit_code: NotRequired[int]
+
+
+class JobEvent(TypedDict):
+    """One event of a job; `kind` is state, progress, log, metric or result."""
+
+    number: int
+    time: float
+    kind: str
+    data: dict[str, Any]
+
+
+class JobEvents(TypedDict):
+    """Events behind a number, oldest first; `last` goes into `after` of the next call."""
+
+    items: list[JobEvent]
+    last: int
+
+
+class JobPage(TypedDict):
+    """Some jobs, newest first, and the cursor of the next page."""
+
+    items: list[Job]
+    next: str | None
+
+
+class Likeness(TypedDict):
+    """One person: what is there of them."""
+
+    id: str
+    name: str
+    owner: str
+    kind: str
+    created: float
+    photos: int
+    consent: bool
+    trained: bool
+    scored: bool
+    series: list[str]
+
+
+class LikenessPage(TypedDict):
+    """Some people, and the cursor of the next page."""
+
+    items: list[Likeness]
+    next: str | None
+
+
+class Lint(TypedDict):
+    """All remarks on a prompt."""
+
+    remarks: list[Remark]
+
+
+class Look(TypedDict):
+    """A shipped look of finishing and its steps."""
+
+    name: str
+    about: str
+    steps: list[str]
+
+
+class LookList(TypedDict):
+    """All shipped looks."""
+
+    items: list[Look]
+
+
+class Me(TypedDict):
+    """Who is asking."""
+
+    name: str
+    role: str
+    scopes: list[str]
+
+
+class Models(TypedDict):
+    """Base models and face packs, as of `portrait-lora models --json`."""
+
+    models: list[dict[str, Any]]
+    face_packs: list[dict[str, Any]]
+
+
+class PackagedSeries(TypedDict):
+    """A shipped series and its shots."""
+
+    name: str
+    shots: list[str]
+
+
+class PackagedSeriesList(TypedDict):
+    """All shipped series."""
+
+    items: list[PackagedSeries]
+
+
+class Photo(TypedDict):
+    """One photo, and what the last check found on it (None before a check)."""
+
+    id: str
+    name: str
+    size_px: list[int] | None
+    sha256: str
+    accepted: bool | None
+    findings: list[Any]
+    picture: str
+
+
+class PhotoPage(TypedDict):
+    """Some photos, and the cursor of the next page."""
+
+    items: list[Photo]
+    next: str | None
+
+
+class Picture(TypedDict):
+    """A picture that was drawn."""
+
+    id: str
+    name: str
+    series: str
+    kind: Literal["portrait", "edit", "finished"]
+    look: str
+    size_px: list[int] | None
+    prompt: str
+    seed: int | None
+    similarity: float | None
+    digital_source_type: str
+    picture: str
+    file: str
+
+
+class PictureDetails(TypedDict):
+    """The same with every step of how it was made."""
+
+    id: str
+    name: str
+    series: str
+    kind: Literal["portrait", "edit", "finished"]
+    look: str
+    size_px: list[int] | None
+    prompt: str
+    seed: int | None
+    similarity: float | None
+    digital_source_type: str
+    picture: str
+    file: str
+    history: list[dict[str, Any]]
+
+
+class PicturePage(TypedDict):
+    """Some pictures, and the cursor of the next page."""
+
+    items: list[Picture]
+    next: str | None
+
+
+class Problem(TypedDict):
+    """An error by RFC 9457, with what, where, got, needed and remedy."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    what: NotRequired[str]
+    where: NotRequired[str]
+    got: NotRequired[str]
+    needed: NotRequired[str]
+    remedy: NotRequired[str]
+
+
+class Received(TypedDict):
+    """What became of one file: `added`, `already` there under this id, or `refused` with its problem."""
+
+    name: str
+    state: Literal["added", "already", "refused"]
+    id: str | None
+    problem: Problem | None
+
+
+class ReceivedAll(TypedDict):
+    """What became of all files, in their order."""
+
+    items: list[Received]
+
+
+class RecordedConsent(TypedDict):
+    """The consent that is recorded, and whether it covers everything today; `problem` says what not."""
+
+    recorded: bool
+    who: str
+    purposes: list[str]
+    until: str
+    recorded_on: str
+    by: str
+    photos: int
+    covers: bool
+    problem: str
+    statement: str
+
+
+class Remark(TypedDict):
+    """What weakens a prompt, and what to write instead."""
+
+    code: str
+    problem: str
+    instead: str
+
+
+class Report(TypedDict):
+    """A report as it lies in the likeness folder."""
+
+    report: dict[str, Any]
+
+
+class Sent(TypedDict):
+    """A message that was put down for sending."""
+
+    id: str
+
+
+class Series(TypedDict):
+    """A series that was drawn, with its numbers of pictures."""
+
+    name: str
+    portraits: int
+    edits: int
+    finished: int
+
+
+class SeriesList(TypedDict):
+    """All series of a person."""
+
+    items: list[Series]
+
+
+class Token(TypedDict):
+    """A token without its secret."""
+
+    id: str
+    name: str
+    scopes: list[Literal["read", "write"]]
+    created: float
+    expires: float
+
+
+class TokenList(TypedDict):
+    """The tokens of the user who asks."""
+
+    items: list[Token]
+
+
+class TokenSecret(TypedDict):
+    """A new token; its `secret` is shown this once."""
+
+    id: str
+    name: str
+    scopes: list[Literal["read", "write"]]
+    created: float
+    expires: float
+    secret: str
+
+
+class UploadInfo(TypedDict):
+    """An unfinished file: the next piece begins at `offset`."""
+
+    id: str
+    name: str
+    size: int
+    sha256: str
+    offset: int
+    created: float
+    largest_piece: int
+
+
+class UploadList(TypedDict):
+    """All unfinished files of a person."""
+
+    items: list[UploadInfo]
+
+
+class Webhook(TypedDict):
+    """Where events are sent; `events` empty: all; `likeness` empty: of every person."""
+
+    id: str
+    url: str
+    events: list[str]
+    likeness: str
+    created: float
+    disabled: str
+
+
+class WebhookList(TypedDict):
+    """The webhooks of the user who asks."""
+
+    items: list[Webhook]
+
+
+class WebhookSecret(TypedDict):
+    """A new webhook; the `secret` of its signatures is shown this once."""
+
+    id: str
+    url: str
+    events: list[str]
+    likeness: str
+    created: float
+    disabled: str
+    secret: str
