@@ -20,6 +20,8 @@ from pydantic import (
 from portrait_lora.errors import InputError
 
 MOST_TEXT: Final = 2000
+MOST_MASK: Final = 400_000
+"""Letters of a painted mask: one bit per pixel, compressed."""
 Text = Annotated[str, StringConstraints(max_length=MOST_TEXT)]
 Setting = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*\s*=", max_length=MOST_TEXT)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -121,14 +123,17 @@ class Fix(Arguments):
     file: Inside = Field(description="a portrait")
     region: Literal["eyes", "face", "skin", "hair", "background"] | None = None
     mask: Inside | None = Field(default=None, description="picture, white where to draw again; for region")
+    mask_png: Annotated[str, StringConstraints(max_length=MOST_MASK, pattern=r"^[A-Za-z0-9+/=]*$")] = Field(
+        default="", description="instead of a region: a mask as base64 of a PNG, white where to draw again"
+    )
     strength: Strength = Field(default=0.4, description="how much may change")
     tries: Annotated[int, Field(ge=1, le=32)] = 4
     changes: Changes = Field(default={}, description="layer of the prompt -> other words")
     keep: bool = Field(default=False, description="keep the best candidate even if the likeness falls")
 
     @model_validator(mode="after")
-    def _one_of_both(self) -> Self:
-        if (self.region is None) == (self.mask is None):
+    def _one_place(self) -> Self:
+        if [self.region is None, self.mask is None, not self.mask_png].count(False) != 1:
             raise ValueError("either a region or a mask")
         return self
 

@@ -151,9 +151,13 @@ def _vary(folder: Path, arguments: args.Vary) -> object:
 
 
 def _fix(folder: Path, arguments: args.Fix) -> object:
+    from portrait_lora.generation.edits import decode_mask
     from portrait_lora.tasks import edit
 
-    region = arguments.region or edit.read_mask(_within(folder, arguments.mask or ""))
+    painted = decode_mask(arguments.mask_png) if arguments.mask_png else None
+    region = arguments.region or (
+        edit.read_mask(_within(folder, arguments.mask or "")) if painted is None else painted
+    )
     done = edit.fix(
         _within(folder, arguments.file), folder, arguments.overrides, region=region,
         strength=arguments.strength, tries=arguments.tries, changes=arguments.changes, keep=arguments.keep,

@@ -52,6 +52,8 @@ def test_a_job_is_what_was_put_in(queue: Queue, folder: Path) -> None:
         ("finish", {"file": "x", "look": "a"}, ("likeness folder", "photos/")),
         ("finish", {"file": "x"}, ("finish: look", "an argument is missing")),
         ("fix", {"file": "a.png"}, ("either a region or a mask",)),
+        ("fix", {"file": "a.png", "region": "eyes", "mask_png": "iVBO"}, ("either a region or a mask",)),
+        ("fix", {"file": "a.png", "mask_png": "<svg>"}, ("mask_png", "pattern")),
         ("vary", {"file": "/etc/passwd"}, ("vary: file", "inside the likeness folder")),
         ("vary", {"file": "portraits/../../x.png"}, ("vary: file", "inside the likeness folder")),
     ],
