@@ -54,6 +54,7 @@ def test_a_job_is_what_was_put_in(queue: Queue, folder: Path) -> None:
         ("fix", {"file": "a.png"}, ("either a region or a mask",)),
         ("fix", {"file": "a.png", "region": "eyes", "mask_png": "iVBO"}, ("either a region or a mask",)),
         ("fix", {"file": "a.png", "mask_png": "<svg>"}, ("mask_png", "pattern")),
+        ("vary", {}, ("an argument is missing", "file")),
         ("vary", {"file": "/etc/passwd"}, ("vary: file", "inside the likeness folder")),
         ("vary", {"file": "portraits/../../x.png"}, ("vary: file", "inside the likeness folder")),
     ],

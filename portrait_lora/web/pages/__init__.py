@@ -9,7 +9,35 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from portrait_lora.web.pages import captions, home, photos, sign_in
+from portrait_lora.web.pages import (
+    book,
+    canvas,
+    captions,
+    doctor,
+    home,
+    jobs,
+    measure,
+    models,
+    photos,
+    portraits,
+    settings,
+    sign_in,
+    training,
+)
 
-ROUTERS: Final[tuple[APIRouter, ...]] = (sign_in.router, home.router, photos.router, captions.router)
+ROUTERS: Final[tuple[APIRouter, ...]] = (
+    sign_in.router,
+    home.router,
+    photos.router,
+    captions.router,
+    training.router,
+    portraits.router,
+    book.router,
+    canvas.router,
+    measure.router,
+    settings.router,
+    models.router,
+    doctor.router,
+    jobs.router,
+)
 """Taken into the application in this order."""

@@ -249,12 +249,12 @@ def _errors(text: str) -> dict[str, str]:
     try:
         LikenessConfig.model_validate(config.sections(tree, LikenessConfig))
     except ValidationError as error:
-        found: dict[str, str] = {}
+        wrong: dict[str, str] = {}
         for one in error.errors(include_url=False):
             key = ".".join(str(p) for p in one["loc"] if isinstance(p, str) and "[" not in p)
             message = one["msg"].removeprefix("Value error, ")
-            found.setdefault(_nearest(key), message[0].lower() + message[1:])
-        return found
+            wrong.setdefault(_nearest(key), message[0].lower() + message[1:])
+        return wrong
     return {}
 
 
@@ -291,8 +291,14 @@ def _fields(schema: dict[str, Any], whole: dict[str, Any], before: str) -> Itera
         one = _resolved(raw, whole)
         if "properties" in one:
             yield from _fields(one, whole, f"{before}{name}.")
-        else:
+        elif not _is_of_sections(one, whole):
             yield _field(f"{before}{name}", name, one, whole)
+
+
+def _is_of_sections(one: dict[str, Any], whole: dict[str, Any]) -> bool:
+    """Whether a value is a table of its own, such as the decisions on single photos: pages have their own."""
+    items = _resolved(cast(dict[str, Any], one.get("items") or {}), whole)
+    return one.get("type") == "object" or "properties" in items
 
 
 def _resolved(raw: dict[str, Any], whole: dict[str, Any]) -> dict[str, Any]:

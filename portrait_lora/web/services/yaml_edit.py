@@ -47,12 +47,12 @@ def _with(text: str, path: Sequence[str], value: object, where: object) -> str:
     node, pair = root, None
     for depth, part in enumerate(path):
         pairs = _pairs(node, path, where)
-        found = next((p for p in pairs if p[0].value == part), None)
-        if found is None:
+        pair_of = next((p for p in pairs if p[0].value == part), None)
+        if pair_of is None:
             if value is DEFAULT:
                 return text
             return _inserted(text, pair, pairs, path[depth:], value, end)
-        pair, node = found, found[1]
+        pair, node = pair_of, pair_of[1]
     assert pair is not None
     _refuse_blocks(pair[1], text, path, where)
     return _removed(text, pair, end) if value is DEFAULT else _replaced(text, pair, scalar(value))
