@@ -64,7 +64,7 @@ class Client(Transport):
     def list_photos(
         self, likeness: str, *, cursor: str | Unset = UNSET, limit: int | Unset = UNSET
     ) -> shapes.PhotoPage:
-        """The photos by name, with what the last check found on each."""
+        """The photos by name, with what the last check found on each and what was decided by hand."""
         return self._json(
             "GET",
             f"/v1/likenesses/{quote(likeness, safe='')}/photos",
@@ -82,6 +82,40 @@ class Client(Transport):
     def remove_photo(self, likeness: str, photo: str) -> None:
         """Take a photo out: it is moved to `removed/` in the likeness folder, and kept there."""
         self._json("DELETE", f"/v1/likenesses/{quote(likeness, safe='')}/photos/{quote(photo, safe='')}")
+
+    def rotate_photo(self, likeness: str, photo: str, degrees: Literal[90, 180, 270]) -> shapes.Photo:
+        """Turn a photo clockwise by so many more degrees; the file stays as it is."""
+        return self._json(
+            "POST",
+            f"/v1/likenesses/{quote(likeness, safe='')}/photos/{quote(photo, safe='')}/rotate",
+            body={"degrees": degrees},
+        )
+
+    def crop_photo(self, likeness: str, photo: str, box: list[float] | None) -> shapes.Photo:
+        """Keep this part of a photo; the file stays as it is."""
+        return self._json(
+            "POST",
+            f"/v1/likenesses/{quote(likeness, safe='')}/photos/{quote(photo, safe='')}/crop",
+            body={"box": box},
+        )
+
+    def accept_photo(self, likeness: str, photo: str, accept: bool) -> shapes.Photo:
+        """Use a photo in spite of what the check finds on it, or leave it to the check again."""
+        return self._json(
+            "POST",
+            f"/v1/likenesses/{quote(likeness, safe='')}/photos/{quote(photo, safe='')}/accept",
+            body={"accept": accept},
+        )
+
+    def say_who_photo_shows(
+        self, likeness: str, photo: str, who: Literal["same", "other", ""]
+    ) -> shapes.Photo:
+        """Answer whom a photo shows, where the check is in doubt."""
+        return self._json(
+            "POST",
+            f"/v1/likenesses/{quote(likeness, safe='')}/photos/{quote(photo, safe='')}/shows",
+            body={"who": who},
+        )
 
     def get_consent(self, likeness: str) -> shapes.RecordedConsent:
         """The consent that is recorded, and whether it covers all photos today."""
@@ -149,6 +183,51 @@ class Client(Transport):
         return self._json(
             "POST", f"/v1/likenesses/{quote(likeness, safe='')}/uploads/{quote(upload, safe='')}/complete"
         )
+
+    def list_captions(
+        self, likeness: str, *, cursor: str | Unset = UNSET, limit: int | Unset = UNSET
+    ) -> shapes.CaptionPage:
+        """The captions by crop; none before the dataset is prepared."""
+        return self._json(
+            "GET",
+            f"/v1/likenesses/{quote(likeness, safe='')}/captions",
+            query={"cursor": cursor, "limit": limit},
+        )
+
+    def change_caption(self, likeness: str, caption: str, text: str) -> shapes.Caption:
+        """Set one caption."""
+        return self._json(
+            "PUT",
+            f"/v1/likenesses/{quote(likeness, safe='')}/captions/{quote(caption, safe='')}",
+            body={"text": text},
+        )
+
+    def replace_in_captions(
+        self,
+        likeness: str,
+        find: str,
+        by: str,
+        *,
+        whole_words: bool | Unset = UNSET,
+        match_case: bool | Unset = UNSET,
+        try_out: bool | Unset = UNSET,
+    ) -> shapes.Replaced:
+        """Find and replace in all captions, all or nothing; it can be undone."""
+        return self._json(
+            "POST",
+            f"/v1/likenesses/{quote(likeness, safe='')}/captions/replace",
+            body={
+                "find": find,
+                "by": by,
+                "whole_words": whole_words,
+                "match_case": match_case,
+                "try_out": try_out,
+            },
+        )
+
+    def undo_captions(self, likeness: str) -> shapes.Undone:
+        """Take back the last change; captions that were changed since stay as they are."""
+        return self._json("POST", f"/v1/likenesses/{quote(likeness, safe='')}/captions/undo")
 
     def check(
         self,

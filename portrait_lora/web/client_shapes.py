@@ -5,6 +5,25 @@ from __future__ import annotations
 from typing import Any, Literal, NotRequired, TypedDict
 
 
+class Caption(TypedDict):
+    """The caption of one training crop; `version` goes into If-Match when it is changed."""
+
+    id: str
+    file: str
+    photo: str
+    text: str
+    version: str
+    lacks_trigger: bool
+    picture: str | None
+
+
+class CaptionPage(TypedDict):
+    """Some captions, and the cursor of the next page."""
+
+    items: list[Caption]
+    next: str | None
+
+
 class Check(TypedDict):
     """One check of the machine."""
 
@@ -38,6 +57,16 @@ class Doctor(TypedDict):
 
     ready: bool
     checks: list[Check]
+
+
+class Finding(TypedDict):
+    """One remark on a photo; `figures` is what was measured and what is needed."""
+
+    code: str
+    title: str
+    severity: str
+    figures: str
+    advice: str
 
 
 class Forgotten(TypedDict):
@@ -176,14 +205,24 @@ class PackagedSeriesList(TypedDict):
 
 
 class Photo(TypedDict):
-    """One photo, and what the last check found on it (None before a check)."""
+    """One photo, what the last check found on it (None before one), and what was decided by hand."""
 
     id: str
     name: str
-    size_px: list[int] | None
     sha256: str
+    bytes: int
+    verdict: str
     accepted: bool | None
-    findings: list[Any]
+    findings: list[Finding]
+    size_px: list[int] | None
+    box_px: list[float] | None
+    view: str
+    expression: str
+    turn_deg: int
+    crop: list[float]
+    accepted_anyway: bool
+    shows: Literal["same", "other", ""]
+    pending: bool
     picture: str
 
 
@@ -268,6 +307,7 @@ class ReceivedAll(TypedDict):
 class RecordedConsent(TypedDict):
     """The consent that is recorded, and whether it covers everything today; `problem` says what not."""
 
+    needed: bool
     recorded: bool
     who: str
     purposes: list[str]
@@ -275,6 +315,7 @@ class RecordedConsent(TypedDict):
     recorded_on: str
     by: str
     photos: int
+    missing: int
     covers: bool
     problem: str
     statement: str
@@ -286,6 +327,12 @@ class Remark(TypedDict):
     code: str
     problem: str
     instead: str
+
+
+class Replaced(TypedDict):
+    """How many captions were changed, or would be."""
+
+    count: int
 
 
 class Report(TypedDict):
@@ -340,6 +387,13 @@ class TokenSecret(TypedDict):
     created: float
     expires: float
     secret: str
+
+
+class Undone(TypedDict):
+    """What was taken back; `label` empty: there was nothing."""
+
+    label: str
+    count: int
 
 
 class UploadInfo(TypedDict):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from portrait_lora.web.services import jobs as job_service
 from portrait_lora.web.services import portraits
-from portrait_lora.web.services.intake import REMOVED
+from portrait_lora.web.services.photo_changes import REMOVED
 
 if TYPE_CHECKING:
     from portrait_lora.jobs.queue import Queue

@@ -6,6 +6,7 @@ until the person is forgotten; adding is all or nothing, so a torn upload leaves
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -69,10 +70,21 @@ def add(person: Person, name: str, part: Path) -> Received:
             folder = manifest.make_folder(person.folder / "photos")
             new = _free_name(folder, clean_name(name, part))
             os.chmod(part, 0o600)
-            os.replace(part, folder / new)
+            _move(part, folder / new)
             return Received("added", ids.digest_id(f"photos/{new}"), new)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _move(part: Path, target: Path) -> None:
+    """Also onto another disk, where a likeness folder from elsewhere may lie."""
+    try:
+        os.replace(part, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        manifest.write_bytes_atomic(target, part.read_bytes())
+        part.unlink()
 
 
 def clean_name(name: str, part: Path) -> str:

@@ -10,6 +10,7 @@ from typing import Final
 from fastapi import APIRouter
 
 from portrait_lora.web.v1 import (
+    captions,
     catalog,
     docs,
     edits,
@@ -29,6 +30,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     likenesses.router,
     photos.router,
     uploads.router,
+    captions.router,
     stages.router,
     portraits.router,
     edits.router,

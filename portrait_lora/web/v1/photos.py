@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Final
 
-from fastapi import Path, Request, Response
+from fastapi import Path as InPath
+from fastapi import Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from portrait_lora.errors import PortraitError
+from portrait_lora.errors import InputError, PortraitError
 from portrait_lora.web import paging, problems
 from portrait_lora.web.permissions import PersonToChange, PersonToRead, current_studio
-from portrait_lora.web.services import consents, intake
+from portrait_lora.web.services import consent, photo_changes, photos
 from portrait_lora.web.studio import Person
 from portrait_lora.web.uploads import Upload, received
 from portrait_lora.web.v1 import shapes
@@ -31,26 +34,41 @@ _FORM: Final = {
     },
     "required": ["files"],
 }
-PhotoId = Annotated[str, Path(pattern=r"^[a-z0-9]{1,40}$")]
+PhotoId = Annotated[str, InPath(pattern=r"^[a-z0-9]{1,40}$")]
 
 
 @router.get("/likenesses/{id}/photos")
-def list_photos(person: PersonToRead, cursor: Cursor = "", limit: Limit = paging.LIMIT) -> shapes.PhotoPage:
-    """The photos by name, with what the last check found on each."""
-    rows = intake.rows(person.folder)
+def list_photos(
+    request: Request, person: PersonToRead, cursor: Cursor = "", limit: Limit = paging.LIMIT
+) -> shapes.PhotoPage:
+    """The photos by name, with what the last check found on each and what was decided by hand."""
+    rows = photos.overview(person).photos
     shown, following = paging.page(rows, lambda row: row.name, cursor, limit)
     return shapes.PhotoPage(items=[_shape(person, row) for row in shown], next=following)
 
 
-def _shape(person: Person, row: intake.PhotoRow) -> shapes.Photo:
-    verdict = row.verdict
+def _shape(person: Person, row: photos.Shown) -> shapes.Photo:
+    findings = [
+        shapes.Finding(code=r.code, title=r.title, severity=r.severity, figures=r.figures, advice=r.advice)
+        for r in row.remarks
+    ]
     return shapes.Photo(
         id=row.id,
         name=row.name,
-        size_px=list(row.size_px) if row.size_px else None,
         sha256=row.sha256,
-        accepted=verdict.accepted if verdict else None,
-        findings=[one.model_dump(mode="json") for one in verdict.findings] if verdict else [],
+        bytes=row.bytes,
+        verdict=row.verdict,
+        accepted=row.accepted,
+        findings=findings,
+        size_px=list(row.size) if row.size else None,
+        box_px=list(row.box) if row.box else None,
+        view=row.view,
+        expression=row.expression,
+        turn_deg=row.turn_deg,
+        crop=list(row.crop),
+        accepted_anyway=row.anyway,
+        shows="same" if row.same else "other" if row.other else "",
+        pending=row.pending,
         picture=f"/pictures/{person.id}/{row.id}",
     )
 
@@ -88,7 +106,7 @@ def _receive_all(request: Request, person: Person, files: Sequence[Upload]) -> l
     errors: list[PortraitError] = []
     for file in files:
         try:
-            items.append(receive(person, file.name, file.path.read_bytes()))
+            items.append(receive(person, file.name, file.path))
         except PortraitError as error:
             errors.append(error)
             document = shapes.Problem.model_validate(problems.document(request, error))
@@ -98,43 +116,102 @@ def _receive_all(request: Request, person: Person, files: Sequence[Upload]) -> l
     return items
 
 
-def receive(person: Person, name: str, data: bytes) -> shapes.Received:
-    """One file as a photo.  Raises `InputError` for one that is none."""
-    taken = intake.add(person.folder, name, data)
-    return shapes.Received(name=taken.name, state=taken.state, id=taken.id, problem=None)
+def receive(person: Person, name: str, part: Path) -> shapes.Received:
+    """One file as a photo: it is moved there, or removed.  Raises `InputError` for one that is none."""
+    try:
+        photo = photo_changes.add(person, name, part)
+    except InputError as error:
+        error.where = name  # and not the number under which it lay here
+        raise
+    return shapes.Received(name=photo.name, state=photo.state, id=photo.id, problem=None)
 
 
 @router.get("/likenesses/{id}/photos/{photo}")
 def get_photo(request: Request, person: PersonToRead, photo: PhotoId) -> shapes.Photo:
     """One photo."""
-    path = current_studio(request).photo(person, photo)
-    row = next((one for one in intake.rows(person.folder) if one.name == path.name), None)
+    return _photo(request, person, photo)
+
+
+def _photo(request: Request, person: Person, photo: str) -> shapes.Photo:
+    current_studio(request).photo(person, photo)
+    row = next((one for one in photos.overview(person).photos if one.id == photo), None)
     if row is None:
         raise problems.NotFound("no such photo", where=photo)
     return _shape(person, row)
 
 
+@router.post("/likenesses/{id}/photos/{photo}/rotate")
+def rotate_photo(request: Request, person: PersonToChange, photo: PhotoId, body: shapes.Turn) -> shapes.Photo:
+    """Turn a photo clockwise by so many more degrees; the file stays as it is."""
+    current_studio(request).photo(person, photo)
+    photo_changes.turn(person, photo, body.degrees)
+    return _photo(request, person, photo)
+
+
+@router.post("/likenesses/{id}/photos/{photo}/crop")
+def crop_photo(request: Request, person: PersonToChange, photo: PhotoId, body: shapes.Crop) -> shapes.Photo:
+    """Keep this part of a photo; the file stays as it is."""
+    current_studio(request).photo(person, photo)
+    photo_changes.crop(person, photo, body.box)
+    return _photo(request, person, photo)
+
+
+@router.post("/likenesses/{id}/photos/{photo}/accept")
+def accept_photo(
+    request: Request, person: PersonToChange, photo: PhotoId, body: shapes.Accept
+) -> shapes.Photo:
+    """Use a photo in spite of what the check finds on it, or leave it to the check again."""
+    current_studio(request).photo(person, photo)
+    photo_changes.use_anyway(person, photo, body.accept)
+    return _photo(request, person, photo)
+
+
+@router.post("/likenesses/{id}/photos/{photo}/shows")
+def say_who_photo_shows(
+    request: Request, person: PersonToChange, photo: PhotoId, body: shapes.Shows
+) -> shapes.Photo:
+    """Answer whom a photo shows, where the check is in doubt."""
+    current_studio(request).photo(person, photo)
+    photo_changes.say_who(person, photo, body.who)
+    return _photo(request, person, photo)
+
+
 @router.delete("/likenesses/{id}/photos/{photo}", status_code=204)
 def remove_photo(request: Request, person: PersonToChange, photo: PhotoId) -> Response:
     """Take a photo out: it is moved to `removed/` in the likeness folder, and kept there."""
-    intake.remove(person.folder, current_studio(request).photo(person, photo))
+    current_studio(request).photo(person, photo)
+    photo_changes.remove(person, photo)
     return Response(status_code=204)
 
 
 @router.get("/likenesses/{id}/consent")
 def get_consent(person: PersonToRead) -> shapes.RecordedConsent:
     """The consent that is recorded, and whether it covers all photos today."""
-    return shapes.RecordedConsent.model_validate(consents.shown(person.folder))
+    return _consent(consent.standing(person, commercial=_commercial(person)))
 
 
 @router.put("/likenesses/{id}/consent")
 def record_consent(person: PersonToChange, body: shapes.NewConsent) -> shapes.RecordedConsent:
     """Record a consent for the photos that are there now; those that come later need it anew.
 
-    Either `i_am_the_subject`, or who, purposes, until and statement.
+    Either `i_am_the_subject`, or `who` has agreed to `statement`.
     """
-    consents.record(
-        person.folder, person.name, subject=body.i_am_the_subject, who=body.who, purposes=body.purposes,
-        until=body.until, statement=body.statement,
+    if body.i_am_the_subject == bool(body.statement):
+        raise InputError(
+            "a consent is either the subject's own or another person's", where="consent",
+            needed="i_am_the_subject, or who and statement",
+        )  # fmt: skip
+    consent.record(
+        person, subject=body.i_am_the_subject, who=body.who, purposes=body.purposes, until=body.until,
+        statement=body.statement,
     )  # fmt: skip
-    return shapes.RecordedConsent.model_validate(consents.shown(person.folder))
+    return _consent(consent.standing(person, commercial=_commercial(person)))
+
+
+def _commercial(person: Person) -> bool:
+    return photos.settings_of(person.folder).commercial
+
+
+def _consent(standing: consent.Standing) -> shapes.RecordedConsent:
+    values = asdict(standing) | {"purposes": list(standing.purposes), "statement": consent.STATEMENT}
+    return shapes.RecordedConsent.model_validate(values)

@@ -89,16 +89,36 @@ class Forgotten(Shape):
     receipt: JsonValue
 
 
+class Finding(Shape):
+    """One remark on a photo; `figures` is what was measured and what is needed."""
+
+    code: str
+    title: str
+    severity: str
+    figures: str
+    advice: str
+
+
 class Photo(Shape):
-    """One photo, and what the last check found on it (None before a check)."""
+    """One photo, what the last check found on it (None before one), and what was decided by hand."""
 
     id: str
     name: str
-    size_px: list[int] | None = Field(description="[W, H] upright")
     sha256: str
+    bytes: int
+    verdict: str = Field(description="in words, such as `Held out`")
     accepted: bool | None
-    findings: list[JsonValue]
-    picture: str = Field(description="address of a re-encoded thumbnail; ?w= sets its width")
+    findings: list[Finding]
+    size_px: list[int] | None = Field(description="[W, H] as it is read")
+    box_px: list[float] | None = Field(description="the face: x, y, width, height")
+    view: str
+    expression: str
+    turn_deg: int
+    crop: list[float] = Field(description="x0, y0, x1, y1 in fractions of the turned picture")
+    accepted_anyway: bool
+    shows: Literal["same", "other", ""] = Field(description="what was answered on who it shows")
+    pending: bool = Field(description="whether a decision waits for the next check")
+    picture: str = Field(description="address of a re-encoded copy; ?w= sets its width")
 
 
 class PhotoPage(Shape):
@@ -156,49 +176,62 @@ class Turn(Shape):
 
 
 class Crop(Shape):
-    """A crop by hand, in pixels of the upright photo; None: by the program again."""
+    """A crop by hand: x0, y0, x1, y1 in fractions of the turned picture; None: all of it."""
 
-    box: Annotated[list[float], Field(min_length=4, max_length=4, description="x0, y0, x1, y1")] | None
+    box: Annotated[list[Annotated[float, Field(ge=0.0, le=1.0)]], Field(min_length=4, max_length=4)] | None
 
 
 class Accept(Shape):
-    """Use a photo although the check rejects it, or not any more."""
+    """Use a photo although the check rejects it, or leave it to the check again."""
 
     accept: bool
+
+
+class Shows(Shape):
+    """Whom a photo shows: the person, somebody else, or empty: left to the check."""
+
+    who: Literal["same", "other", ""]
 
 
 class RecordedConsent(Shape):
     """The consent that is recorded, and whether it covers everything today; `problem` says what not."""
 
+    needed: bool
     recorded: bool
     who: str
     purposes: list[str]
     until: str
     recorded_on: str
     by: str
-    photos: int
+    photos: int = Field(description="photos that it covers")
+    missing: int = Field(description="photos that it does not cover")
     covers: bool
     problem: str
     statement: str = Field(description="the words that the subject agrees to")
 
 
 class NewConsent(Shape):
-    """`i_am_the_subject` for portraits of oneself; else who agreed to what, until when, in which words."""
+    """`i_am_the_subject` for portraits of oneself; else who agreed to which words; a year unless `until`."""
 
     i_am_the_subject: bool = False
     who: Annotated[str, StringConstraints(max_length=200)] = ""
-    purposes: Annotated[list[Literal["training", "portraits", "commercial"]], Field(max_length=3)] = []
-    until: Annotated[str, StringConstraints(pattern=r"^(\d{4}-\d{2}-\d{2})?$")] = ""
+    purposes: Annotated[
+        list[Literal["training", "portraits", "commercial"]], Field(min_length=1, max_length=3)
+    ] = ["training", "portraits", "commercial"]
+    until: Annotated[str, StringConstraints(pattern=r"^([0-9]{4}-[0-9]{2}-[0-9]{2})?$")] = ""
     statement: Annotated[str, StringConstraints(max_length=10_000)] = ""
 
 
 class Caption(Shape):
-    """The caption of one photo; `version` goes into If-Match when it is changed."""
+    """The caption of one training crop; `version` goes into If-Match when it is changed."""
 
+    id: str
+    file: str
     photo: str
-    name: str
     text: str
     version: str
+    lacks_trigger: bool = Field(description="whether the trained word is missing in it")
+    picture: str | None
 
 
 class CaptionPage(Shape):
@@ -211,7 +244,30 @@ class CaptionPage(Shape):
 class NewCaption(Shape):
     """Another text."""
 
-    text: Annotated[str, StringConstraints(max_length=4000)]
+    text: Annotated[str, StringConstraints(min_length=1, max_length=2000)]
+
+
+class Replace(Shape):
+    """Find and replace in all captions; `try_out` only counts."""
+
+    find: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    by: Annotated[str, StringConstraints(max_length=200)]
+    whole_words: bool = True
+    match_case: bool = False
+    try_out: bool = False
+
+
+class Replaced(Shape):
+    """How many captions were changed, or would be."""
+
+    count: int
+
+
+class Undone(Shape):
+    """What was taken back; `label` empty: there was nothing."""
+
+    label: str
+    count: int
 
 
 class JobError(BaseModel):

@@ -114,10 +114,12 @@ def complete_upload(
 ) -> shapes.Received:
     """All of it is here: it becomes a photo, if its sha256 is right and it is a picture."""
     known = store.get(user.name, person.id, upload)
-    received = receive(person, known.name, store.whole(known).read_bytes())
-    if received.state != "refused":
-        store.remove(known)
-    return received
+    part = store.whole(known)
+    try:
+        return receive(person, known.name, part)
+    finally:
+        if not part.exists():  # it became a photo, or it never will
+            store.remove(known)
 
 
 @router.delete("/likenesses/{id}/uploads/{upload}", status_code=204)

@@ -71,7 +71,7 @@ def test_photos_are_kept_as_they_came_under_plain_names(app: FastAPI, api: TestC
     assert names == ["b.jpg", "passwd.jpg"] and (photos / "passwd.jpg").read_bytes() == data
     assert oct((photos / "b.jpg").stat().st_mode & 0o777) == "0o600"
     rows = api.get(f"/v1/likenesses/{anna}/photos").json()["items"]
-    assert [row["name"] for row in rows] == names and rows[0]["size_px"] == [64, 48]
+    assert [row["name"] for row in rows] == names and rows[0]["verdict"] == "Not checked yet"
     assert rows[0]["accepted"] is None and rows[1]["sha256"] == hashlib.sha256(data).hexdigest()
     shown = api.get(rows[0]["picture"], params={"w": 96})
     assert shown.headers["content-type"] == "image/jpeg"
@@ -101,12 +101,12 @@ def test_what_is_no_photo_is_refused_by_name_and_the_others_are_kept(api: TestCl
 def test_500_photos_are_taken_and_more_in_one_request_are_refused(
     app: FastAPI, api: TestClient, anna: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from portrait_lora.web.services import intake
+    from portrait_lora.web.services import photo_changes
 
-    monkeypatch.setattr(intake, "MOST_PHOTOS", 3)
+    monkeypatch.setattr(photo_changes, "MOST_PHOTOS", 3)
     many = send(api, anna, *((f"{n}.jpg", jpeg(n)) for n in range(5)))
     assert [one["state"] for one in many.json()["items"]] == ["added"] * 3 + ["refused"] * 2
-    assert "too many photos" in many.json()["items"][-1]["problem"]["what"]
+    assert "enough photos" in many.json()["items"][-1]["problem"]["what"]
     too_many = send(api, anna, *((f"{n}.jpg", b"x") for n in range(501)))
     problem(too_many, 413)
 
@@ -194,16 +194,63 @@ def test_training_photographs_needs_a_consent_that_covers_all_of_them(api: TestC
     assert consent["covers"] and consent["who"] == "Anna Lee" and consent["photos"] == 1
     send(api, anna, ("b.jpg", jpeg(1)))
     later = api.get(f"/v1/likenesses/{anna}/consent").json()
-    assert not later["covers"] and "these photos" in later["problem"]
+    assert not later["covers"] and later["missing"] == 1 and "added after" in later["problem"]
     for wrong in (
-        {}, {"i_am_the_subject": True, "who": "Ben"}, {"who": "Ben", "until": "2099-01-01"},
-        {"who": "Ben", "until": "2001-01-01", "statement": "yes", "purposes": ["training"]},
-        {"who": "Ben", "until": "2099-13-01", "statement": "yes", "purposes": ["training"]},
+        {}, {"i_am_the_subject": True, "statement": "yes"}, {"who": "Ben", "purposes": ["training"]},
+        {"who": "Ben", "until": "2001-01-01", "statement": "yes"}, {"statement": "yes", "purposes": []},
+        {"who": "Ben", "until": "2099-13-01", "statement": "yes"}, {"statement": "yes", "until": "soon"},
     ):  # fmt: skip
         problem(api.put(f"/v1/likenesses/{anna}/consent", json=wrong), 422)
-    other = {"who": "Ben", "until": "2099-01-01", "statement": "I agree.", "purposes": ["training"]}
+    other = {"who": "Ben", "statement": "I agree.", "purposes": ["training"]}
     answer = api.put(f"/v1/likenesses/{anna}/consent", json=other).json()
     assert answer["recorded"] and not answer["covers"]  # portraits are not among the purposes
+
+
+def test_a_photo_is_turned_cropped_and_taken_anyway_and_its_file_stays(
+    app: FastAPI, api: TestClient, anna: str
+) -> None:
+    one = send(api, anna, ("a.jpg", jpeg())).json()["items"][0]
+    address = f"/v1/likenesses/{anna}/photos/{one['id']}"
+    assert api.post(f"{address}/rotate", json={"degrees": 90}).json()["turn_deg"] == 90
+    cropped = api.post(f"{address}/crop", json={"box": [0.1, 0, 0.9, 1]}).json()
+    assert cropped["crop"] == [0.1, 0, 0.9, 1] and cropped["turn_deg"] == 90
+    assert api.post(f"{address}/accept", json={"accept": True}).json()["accepted_anyway"] is True
+    assert api.post(f"{address}/shows", json={"who": "same"}).json()["shows"] == "same"
+    assert api.post(f"{address}/crop", json={"box": None}).json()["crop"] == [0, 0, 1, 1]
+    folder = app.state.studio.home / "people" / anna
+    assert (folder / "photos" / "a.jpg").read_bytes() == jpeg()
+    assert '"turn_deg": 90' in (folder / "likeness.yaml").read_text()
+    for place, body in (
+        ("rotate", {"degrees": 45}), ("crop", {"box": [0, 0, 2, 1]}), ("crop", {"box": [0.5, 0, 0.51, 1]}),
+        ("crop", {}), ("accept", {}), ("shows", {"who": "me"}),
+    ):  # fmt: skip
+        problem(api.post(f"{address}/{place}", json=body), 422)
+    problem(api.post(f"/v1/likenesses/{anna}/photos/nothere/rotate", json={"degrees": 90}), 404)
+
+
+def test_a_caption_changed_in_two_places_is_a_conflict_that_overwrites_nothing(
+    app: FastAPI, api: TestClient, anna: str
+) -> None:
+    from portrait_lora.dataset.caption import write_captions
+
+    place = f"/v1/likenesses/{anna}/captions"
+    assert api.get(place).json()["items"] == []
+    file = app.state.studio.home / "people" / anna / "captions.csv"
+    write_captions(file, {"a-0a1b2c-1.png": "ohwx woman, a red hat", "b-0a1b2c-1.png": "ohwx woman"})
+    one = api.get(place).json()["items"][0]
+    version = {"if-match": one["version"]}
+    changed = api.put(f"{place}/{one['id']}", json={"text": "ohwx woman, a blue hat"}, headers=version)
+    assert changed.json()["text"] == "ohwx woman, a blue hat"
+    late = api.put(f"{place}/{one['id']}", json={"text": "mine"}, headers=version)
+    assert problem(late, 409)["got"] == "ohwx woman, a blue hat"
+    problem(api.put(f"{place}/{one['id']}", json={"text": "x"}), 422)
+    problem(api.put(f"{place}/nothere", json={"text": "x"}, headers=version), 404)
+    replace = {"find": "woman", "by": "person"}
+    assert api.post(f"{place}/replace", json=replace | {"try_out": True}).json() == {"count": 2}
+    assert api.post(f"{place}/replace", json=replace).json() == {"count": 2}
+    assert "ohwx person" in api.get(place).text
+    assert api.post(f"{place}/undo").json()["count"] == 2
+    assert "ohwx person" not in api.get(place).text
 
 
 def test_forgetting_needs_the_id_once_more_and_leaves_nothing(
