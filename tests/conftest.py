@@ -18,6 +18,7 @@ import portrait_lora  # noqa: F401  before any test module imports onnxruntime
 from tests import silence
 from tests.browser import browser_page, chromium, chromium_session, page_troubles  # noqa: F401
 from tests.lacking import lacking
+from tests.slowest import pytest_terminal_summary  # noqa: F401
 
 PERSON_SEED = 11
 REDUCED = (
