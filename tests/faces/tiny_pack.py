@@ -28,7 +28,7 @@ def _head(labels: tuple[str, ...]) -> LandmarkHead:
 
 
 def write_tiny_pack(out: Path, *, landmarks: bool = True) -> Path:
-    """Random weights; the detector is made to shout, so that every picture has a few faces: on the coarsest stride."""
+    """Random weights; the detector is made to shout, on its coarsest stride: every picture has few faces."""
     torch.manual_seed(0)
     out.mkdir(parents=True, exist_ok=True)
     detector = Detector()
