@@ -29,13 +29,13 @@ class NewPerson(BaseModel):
 
 
 @router.get("/")
-def home(request: Request, user: Reader) -> Response:
-    """The page."""
+def home(request: Request, user: Reader, only: Literal["", "running"] = "") -> Response:
+    """The page; `only` what runs, for a page that looks again."""
     studio = current_studio(request)
     people = studio.people(user)
     cards = [
         service.card(person, lambda path, person=person: address(request, person, path, 640))
-        for person in people
+        for person in (people if not only else [])
     ]
     jobs = running(request.app.state.queue, studio, user)
     demo = any(person.kind == "made_up" and person.owner == user.name for person in people)

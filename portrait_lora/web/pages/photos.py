@@ -8,10 +8,10 @@ from typing import Annotated, Any, Final, Literal
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from portrait_lora.errors import PortraitError
-from portrait_lora.pictures.reader import MAX_FILE_BYTES
+from portrait_lora.pictures.reader import MAX_FILE_BYTES, UnreadablePhoto
 from portrait_lora.web import pictures, uploads
 from portrait_lora.web.permissions import PersonToChange, PersonToRead, Reader, current_studio
 from portrait_lora.web.problems import Refused
@@ -166,7 +166,10 @@ def picture(
     studio, path = current_studio(request), photos.photo_of(person, photo)
     there = photos.edit_of(person.folder, path.name)
     edit = PhotoEdit(there.turn_deg, photos.WHOLE if whole else there.crop) if there else None
-    return pictures.serve(request, path, studio.home / "cache", w, edit=edit)
+    try:
+        return pictures.serve(request, path, studio.home / "cache", w, edit=edit)
+    except UnreadablePhoto:  # the card says what is wrong with it
+        return RedirectResponse("/static/broken.svg", 303)
 
 
 @router.post("/consent")

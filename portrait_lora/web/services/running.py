@@ -32,6 +32,7 @@ class Running:
     title: str
     words: str
     fraction: float | None
+    stage: str = ""
     after: int = 0
     may_cancel: bool = True
 
@@ -59,7 +60,8 @@ def _shown(job: Job, name: str, user: User) -> Running:
     known = isinstance(done, int | float) and isinstance(total, int | float) and total > 0
     return Running(
         job.id, job.kind, f"{name} · {title}" if name else title, _words(job, progress),
-        min(done / total, 1.0) if known else None, may_cancel=user.may_change(job.owner),
+        min(done / total, 1.0) if known else None, str(progress.get("stage") or job.state),
+        may_cancel=user.may_change(job.owner),
     )  # fmt: skip
 
 

@@ -6,7 +6,7 @@
  *   data-post=URL        a button that sends (with data-method, data-json, data-confirm, data-say, data-renew, data-go)
  *   form data-send       a form that is sent by fetch: "form" (multipart) or "json"; same attributes
  *   data-renew=SELECTOR  these elements (with ids) are taken anew from the page after it was sent, or the job has ended
- *   data-every=MS        this element (with an id) is taken anew so often while the page is seen
+ *   data-every=MS        this element (with an id) is taken anew so often while the page is seen (data-from=URL: from there)
  *   data-job=ID          its progress and [data-words] follow the job's events
  *   data-open / data-close, data-key="g p", data-slider, data-before-after, data-theme-switch
  */
@@ -128,23 +128,37 @@ export function swap(old, fresh) {
 }
 
 /**
- * Follow a job until it has ended.
+ * Follow a job until it has ended. A page that is not seen lets go of its connection: a browser has six of them
+ * for all its tabs.
  * @param {string} id
  * @param {(kind: string, data: Record<string, any>) => void} tell
  * @param {number} [after]
- * @returns {EventSource}
+ * @param {() => void} [refused] the studio does not tell: look again now and then instead
+ * @returns {{close: () => void}}
  */
-export function follow(id, tell, after = 0) {
-  const source = new EventSource(`/v1/jobs/${id}/events?after=${after}`);
-  for (const kind of ["state", "progress", "log", "metric", "result", "message"]) {
-    source.addEventListener(kind, (event) => {
-      const raw = JSON.parse(/** @type {MessageEvent} */ (event).data || "{}");
-      tell(raw.kind ?? kind, raw.data ?? raw);
-      const state = (raw.data ?? raw).state;
-      if (state && ["succeeded", "failed", "cancelled"].includes(state)) source.close();
-    });
-  }
-  return source;
+export function follow(id, tell, after = 0, refused = () => {}) {
+  /** @type {EventSource | null} */
+  let source = null;
+  let last = String(after), over = false;
+  const pause = () => { source?.close(); source = null; };
+  const close = () => { over = true; pause(); document.removeEventListener("visibilitychange", look); };
+  const look = () => { if (document.hidden) pause(); else open(); };
+  const open = () => {
+    if (over || source) return;
+    const opened = source = new EventSource(`/v1/jobs/${id}/events?after=${last}`);
+    opened.addEventListener("error", () => { if (opened.readyState === EventSource.CLOSED && source === opened) { close(); refused(); } });
+    for (const kind of ["state", "progress", "log", "metric", "result", "message", "end"]) {
+      opened.addEventListener(kind, (event) => {
+        const message = /** @type {MessageEvent} */ (event), raw = JSON.parse(message.data || "{}"), data = raw.data ?? raw;
+        last = message.lastEventId || last;
+        if (["succeeded", "failed", "cancelled"].includes(data.state)) close();
+        tell(raw.kind ?? kind, data);
+      });
+    }
+  };
+  document.addEventListener("visibilitychange", look);
+  look();
+  return { close };
 }
 
 /** Progress as a fraction 0..1, or null. @param {Record<string, any>} data */
@@ -160,7 +174,7 @@ export function progressWords(data) {
   const count = typeof done === "number" && typeof total === "number" ? `${Math.round(done)} of ${Math.round(total)}` : "";
   const fields = Object.entries(rest.fields ?? rest).filter(([, value]) => ["number", "string"].includes(typeof value))
     .map(([name, value]) => `${name} ${typeof value === "number" ? Number(value.toPrecision(3)) : value}`);
-  const time = typeof left !== "number" ? "" : left > 90 ? `${Math.round(left / 60)} min left` : `${Math.round(left)} s left`;
+  const time = typeof left !== "number" || done === 0 || done >= total ? "" : left > 90 ? `${Math.round(left / 60)} min left` : `${Math.round(left)} s left`;
   return [label ?? stage, count, ...fields, time].filter(Boolean).join(" · ");
 }
 
@@ -182,10 +196,9 @@ function followHere(place) {
       if (place.dataset.go && data.state === "succeeded") location.assign(place.dataset.go);
       else if (place.dataset.renew) renew(place.dataset.renew).catch(sayProblem);
     }
-  }, Number(place.dataset.after ?? 0));
-  source.addEventListener("error", () => { // refused for good: look again now and then instead
-    if (source.readyState === EventSource.CLOSED && place.dataset.renew) setTimeout(() => { if (place.isConnected) renew(place.dataset.renew ?? "").catch(() => {}); }, 3000);
-  });
+  }, Number(place.dataset.after ?? 0), () => setTimeout(() => {
+    if (place.isConnected && place.dataset.renew) renew(place.dataset.renew).catch(() => {});
+  }, 3000));
 }
 
 /** @param {HTMLElement} place the button or form that was used */
@@ -310,7 +323,7 @@ function ready(root) {
     const timer = setInterval(() => {
       const now = place.id ? byId(place.id) : null;
       if (!now || now !== place) return clearInterval(timer);
-      if (!document.hidden && !document.querySelector("dialog[open]")) renew(`#${place.id}`).catch(() => {});
+      if (!document.hidden && !document.querySelector("dialog[open]")) renew(`#${place.id}`, place.dataset.from).catch(() => {});
     }, Number(place.dataset.every));
   }
 }
