@@ -45,7 +45,8 @@ class OpenStudio:
 @contextmanager
 def open_studio(home: Path, **settings: Any) -> Iterator[OpenStudio]:
     """Serve a studio on a free port of this machine until the end of the block."""
-    app = create_app(home, WebSettings(token=TOKEN, **({"runs_jobs": False} | settings)))
+    values: dict[str, Any] = {"runs_jobs": False, **settings}
+    app = create_app(home, WebSettings(token=TOKEN, **values))
     config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     listener = socket.socket()

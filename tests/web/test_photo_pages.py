@@ -29,7 +29,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenStudio]:
         yield studio
 
 
-def files(*shades: int) -> list[dict[str, Any]]:
+def files(*shades: int) -> list[Any]:
     """What a person chooses."""
     size = (160, 200)
     return [{"name": f"IMG {n}.JPG", "mimeType": "image/jpeg", "buffer": picture(n, size)} for n in shades]
@@ -60,7 +60,7 @@ def test_from_a_new_person_to_decided_photos(
     person = next(p for p in opened.studio.people(OWNER) if p.id in page.url)
 
     page.locator("#drop .empty").wait_for()
-    bad = {"name": "holiday.jpg", "mimeType": "image/jpeg", "buffer": b"PK\x03\x04" + bytes(300)}
+    bad: Any = {"name": "holiday.jpg", "mimeType": "image/jpeg", "buffer": b"PK\x03\x04" + bytes(300)}
     page.set_input_files("#files", [*files(1, 2, 3), bad, files(2)[0]])
     wait_for_words(page, "3 added, 1 was here already, 1 refused.")
     assert page.locator(".photo").count() == 3 and page.locator(".photo .frame img").first.is_visible()

@@ -199,7 +199,7 @@ def _common(request: Request, person: Person, *, may_change: bool) -> dict[str, 
 
 def _card(request: Request, person: Person, photo_id: str) -> str:
     """The card of one photo."""
-    shown = next(p for p in photos.overview(person).photos if p.id == photo_id)
+    shown = photos.shown_of(person, photo_id)
     values = _common(request, person, may_change=True)
     template = environment().get_template("_photo.html.j2")
     return str(template.make_module(values).photo(shown))  # type: ignore[attr-defined]

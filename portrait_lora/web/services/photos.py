@@ -133,6 +133,14 @@ def overview(person: Person) -> Overview:
     )
 
 
+def shown_of(person: Person, photo_id: str) -> Shown:
+    """One photo, without looking at the others.  Raises `InputError` when it is not there."""
+    path, result = photo_of(person, photo_id), last_check(person.folder)
+    verdict = next((v for v in result.findings if v.file == path.name), None) if result else None
+    held = set(result.held_out) if result else set()
+    return _shown(path, verdict, held, settings_of(person.folder))
+
+
 def files_of(folder: Path) -> list[Path]:
     """The files of `photos/` that are or could be pictures, by name; none without the folder."""
     from portrait_lora.pictures.reader import list_photos

@@ -57,10 +57,12 @@ def _shown(job: Job, name: str, user: User) -> Running:
     title = TITLES.get(job.kind, job.kind)
     progress: dict[str, Any] = dict(job.progress or {})
     done, total = progress.get("done"), progress.get("total")
-    known = isinstance(done, int | float) and isinstance(total, int | float) and total > 0
+    fraction = None
+    if isinstance(done, int | float) and isinstance(total, int | float) and total > 0:
+        fraction = min(done / total, 1.0)
     return Running(
         job.id, job.kind, f"{name} · {title}" if name else title, _words(job, progress),
-        min(done / total, 1.0) if known else None, str(progress.get("stage") or job.state),
+        fraction, str(progress.get("stage") or job.state),
         may_cancel=user.may_change(job.owner),
     )  # fmt: skip
 
