@@ -71,6 +71,7 @@ def add(person: Person, name: str, part: Path) -> Received:
             new = _free_name(folder, clean_name(name, part))
             os.chmod(part, 0o600)
             _move(part, folder / new)
+            photos.sha256_of(folder / new)  # remembered while the bytes are in memory
             return Received("added", ids.digest_id(f"photos/{new}"), new)
     finally:
         part.unlink(missing_ok=True)
