@@ -246,6 +246,10 @@ def forget(
         confirm("This cannot be undone. Continue?", "Nothing was removed.")
         if seen.copies and not copies:
             copies = typer.confirm("Also remove the copies outside and the similar pictures?", err=True)
+    from portrait_lora.jobs.homes import forget_jobs
+
+    if jobs := forget_jobs(folder):
+        terminal.say(f"Jobs of this person removed from the queue: {jobs}", err=True)
     receipt = forgetting.forget(folder, photos=photos, copies=copies, seen=seen)
     following = "" if photos else f"portrait-lora forget {folder} --photos"
     answer(receipt, as_json, after(folder, receipt), following)

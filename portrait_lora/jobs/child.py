@@ -101,7 +101,8 @@ def work(job: Job, stop: Stop) -> Outcome:
         kind = kinds.named(job.kind)
         parsed = arguments.read(kind.arguments, job.kind, job.arguments)
         _require_folder(kind, Path(job.folder))
-        return Outcome(JobState.SUCCEEDED, errors.EXIT_DONE, plain(kind.run(Path(job.folder), parsed)))
+        result = plain(kind.run(Path(job.folder), parsed))
+        return Outcome(JobState.SUCCEEDED, kind.code(result), result)
     except (Interrupted, KeyboardInterrupt) as error:
         return _interrupted(error if isinstance(error, Interrupted) else None)
     except PortraitError as error:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
 from portrait_lora import config, likeness
-from portrait_lora.errors import InputError
+from portrait_lora.errors import EXIT_DONE, EXIT_FAILED, EXIT_PHOTOS, InputError
 from portrait_lora.jobs import arguments as args
 from portrait_lora.jobs.arguments import Arguments, did_you_mean
 
@@ -34,6 +34,8 @@ class Kind:
     run: Callable[[Path, Any], object]
     needs: Needs = "likeness"
     on_device: bool = True
+    code: Callable[[Any], int] = lambda result: EXIT_DONE
+    """The exit code of the command for this result, whose work was done all the same."""
 
 
 def named(name: str) -> Kind:
@@ -177,10 +179,13 @@ def _judge(folder: Path, arguments: args.Judge) -> object:
     def place(text: str) -> Path | None:
         return folder / text if text else None  # an absolute one stays as it is
 
-    portraits = folder / arguments.portraits
+    portraits, held_out = folder / arguments.portraits, folder / "dataset" / "holdout"
+    if not arguments.photos and not held_out.is_dir():
+        remedy = "Prepare the likeness first, or name photos."
+        raise InputError("no photos to compare with", where=held_out, remedy=remedy)
     training = folder / "dataset" / "train" if not arguments.photos and not arguments.training else None
     result = judge.score_folders(
-        place(arguments.photos) or folder / "dataset" / "holdout",
+        place(arguments.photos) or held_out,
         portraits,
         place(arguments.out) or portraits.parent / f"{portraits.name}_report",
         training=training or place(arguments.training),
@@ -243,16 +248,36 @@ def _require_models(folder: Path, arguments: Arguments) -> None:
 KINDS: Final[dict[str, Kind]] = {
     kind.name: kind
     for kind in (
-        Kind("check", "look at every photo", args.Arguments, _check, "photos", on_device=False),
+        Kind(
+            "check",
+            "look at every photo",
+            args.Arguments,
+            _check,
+            "photos",
+            on_device=False,
+            code=lambda result: EXIT_DONE if result["enough"] else EXIT_PHOTOS,
+        ),
         Kind("prepare", "hold photos out, crop and caption the others", args.Stage, _prepare),
         Kind("train", "train the LoRA and choose its checkpoint", args.Stage, _train),
         Kind("generate", "draw a series, or prompts", args.Generate, _generate),
         Kind("score", "measure the likeness of the portraits", args.Score, _score),
         Kind("run", "everything from check to score", args.Stage, _run),
         Kind("demo", "the whole journey for a made-up person", args.Demo, _demo, "nothing"),
-        Kind("finish", "finish portraits by a look", args.Finish, _finish),
+        Kind(
+            "finish",
+            "finish portraits by a look",
+            args.Finish,
+            _finish,
+            code=lambda result: EXIT_DONE if all(p["file"] for p in result["pictures"]) else EXIT_FAILED,
+        ),
         Kind("vary", "variations of a portrait", args.Vary, _vary),
-        Kind("fix", "draw one region of a portrait again", args.Fix, _fix),
+        Kind(
+            "fix",
+            "draw one region of a portrait again",
+            args.Fix,
+            _fix,
+            code=lambda result: EXIT_DONE if result["kept"] else EXIT_FAILED,
+        ),
         Kind("compare", "likeness against another's", args.Compare, _compare, "folder", on_device=False),
         Kind("judge", "measure pictures from other tools", args.Judge, _judge, "folder"),
         Kind("pull", "download models", args.Pull, _pull, "folder", on_device=False),

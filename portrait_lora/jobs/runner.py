@@ -6,13 +6,14 @@ the home queues their jobs again.  A home has one runner per device.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Sequence
 from typing import Final
 
 from portrait_lora import holding, log
-from portrait_lora.errors import InputError
+from portrait_lora.errors import InputError, PortraitError
 from portrait_lora.jobs import slots
 from portrait_lora.jobs.queue import Queue, require_device
 from portrait_lora.jobs.slots import GRACE_S, Slot, take
@@ -93,7 +94,8 @@ class Runner:
 
     def _run(self) -> None:
         try:
-            self._take_over()
+            with contextlib.suppress(PortraitError):  # a full disk: the rounds say so
+                self._take_over()
             while not (self._stopping.is_set() and all(slot.work is None for slot in self._slots)):
                 try:
                     busy = [self._round(slot) for slot in self._slots]
@@ -116,7 +118,8 @@ class Runner:
         return not slot.lock() or slot.start(self._command)
 
     def _take_over(self) -> None:
-        """Queue again what was left on devices that nobody serves any more."""
+        """Queue again what was left on devices that nobody serves any more; drop logs of long ago."""
+        self.queue.prune()
         own = {slot.device for slot in self._slots}
         question = "SELECT DISTINCT ran_on FROM jobs WHERE state IN ('running', 'interrupted')"
         for device in {row["ran_on"] for row in self.queue.store.rows(question)} - own:

@@ -20,6 +20,8 @@ from portrait_lora.jobs.store import Store
 
 MOST_CRASHES: Final = 5
 """Ends without a word (the machine went down) after which a job is not tried again by itself."""
+MOST_DETAILED: Final = 500
+"""Jobs that are over and keep what they logged."""
 IN_LINE: Final = "priority DESC, place"
 """The order in which waiting jobs start."""
 
@@ -121,6 +123,16 @@ class Starts:
                 queue_again(db, row["id"])
                 again.append(self._note(db, row["id"], JobState.QUEUED, "goes on after an interruption"))
         return again
+
+    def prune(self, keep: int = MOST_DETAILED) -> None:
+        """Of all but the latest `keep` jobs that are over, keep the states and the result alone."""
+        with self.store.writing() as db:
+            db.execute(
+                "DELETE FROM events WHERE kind IN ('progress', 'log', 'metric') AND job IN (SELECT number "
+                "FROM jobs WHERE state IN ('succeeded', 'failed', 'cancelled') ORDER BY number DESC "
+                "LIMIT -1 OFFSET ?)",
+                [keep],
+            )
 
     def _over(
         self,

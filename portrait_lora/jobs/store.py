@@ -80,8 +80,12 @@ class Store:
         self._connection: sqlite3.Connection | None = None
         self._process = 0
         manifest.make_folder(home)
-        with self.writing() as db:
-            _prepare(db, self.path)
+        with self.reading() as db:
+            fresh = _is_empty(db, self.path)
+        if fresh:
+            with self.writing() as db:
+                if _is_empty(db, self.path):  # and nobody else was quicker
+                    _make_tables(db)
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -154,17 +158,13 @@ def _connect(path: Path) -> sqlite3.Connection:
     return db
 
 
-def _prepare(db: sqlite3.Connection, path: Path) -> None:
-    """Make the tables of a new file, and refuse one that is not ours or from a later version."""
+def _is_empty(db: sqlite3.Connection, path: Path) -> bool:
+    """Whether the file is new.  Raises for one that is not ours, or from a later version."""
     application = next(iter(db.execute("PRAGMA application_id")))[0]
     version = next(iter(db.execute("PRAGMA user_version")))[0]
     tables = next(iter(db.execute("SELECT count(*) FROM sqlite_master")))[0]
     if not tables and not application:
-        for statement in _SCHEMA.split(";\n"):
-            db.execute(statement)
-        db.execute(f"PRAGMA application_id={_APPLICATION}")
-        db.execute(f"PRAGMA user_version={VERSION}")
-        return
+        return True
     if application != _APPLICATION:
         raise InputError("this is the database of another program", where=path, remedy=_FRESH)
     if version > VERSION:
@@ -175,6 +175,14 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
             needed=f"version {VERSION}",
             remedy="Update portrait-lora, or use another home.",
         )
+    return False
+
+
+def _make_tables(db: sqlite3.Connection) -> None:
+    for statement in _SCHEMA.split(";\n"):
+        db.execute(statement)
+    db.execute(f"PRAGMA application_id={_APPLICATION}")
+    db.execute(f"PRAGMA user_version={VERSION}")
 
 
 @contextmanager

@@ -101,9 +101,11 @@ class Run:
                         if self.accelerator.is_main_process:
                             checkpoint.drop_unplanned(self.checkpoints, planned, self.step)
                         if self._enough(adapter, on_checkpoint):
-                            return
+                            break
                     if (stopping or (stop.requested and self.alone)) and self.step < last:
                         raise Stop
+                if stop.requested and self.alone:  # in the last step: what comes after is not to begin
+                    raise Stop
         except (KeyboardInterrupt, Stop) as error:
             # Weights half-way through an update belong to no step: then the last checkpoint counts.
             if not self.updating and self.step and self.step not in {c.step for c in self._whole()}:

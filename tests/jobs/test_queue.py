@@ -1,3 +1,4 @@
+import functools
 import json
 import os
 import sqlite3
@@ -9,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from portrait_lora import cli
 from portrait_lora.errors import ArtifactError, InputError, PortraitError
-from portrait_lora.jobs import events
+from portrait_lora.jobs import events, homes
 from portrait_lora.jobs.job import Job, JobState, reason
 from portrait_lora.jobs.queue import Queue
 from portrait_lora.jobs.starts import MOST_CRASHES
@@ -97,6 +99,12 @@ def test_many_threads_and_one_key(queue: Queue, folder: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         jobs = list(pool.map(lambda _: queue.submit("trivial", folder, key="k").id, range(24)))
     assert len(set(jobs)) == 1
+
+
+def test_many_open_a_new_home_at_once(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        opened = list(pool.map(lambda _: Queue(tmp_path / "home"), range(8)))
+    assert {sum(queue.counts().values()) for queue in opened} == {0}
 
 
 def test_order_priority_and_moving(queue: Queue, folder: Path) -> None:
@@ -252,6 +260,10 @@ def test_events_are_bounded_and_keep_their_numbers(queue: Queue, folder: Path) -
     last = queue.events(job.id, limit=10_000)
     assert len(last) < 250 and last[-1].kind == "result" and last[-1].number > seen[-1].number
     assert queue.get(job.id).progress == {"done": 59}
+    queue.prune(keep=1)
+    assert len(queue.events(job.id, limit=10_000)) == len(last)
+    queue.prune(keep=0)
+    assert {e.kind for e in queue.events(job.id)} == {"state", "result"}
 
 
 def test_waiting_for_a_job(queue: Queue, folder: Path) -> None:
@@ -362,3 +374,27 @@ def test_a_second_queue_of_a_process_takes_no_locks_away_from_the_first(queue: Q
     assert is_locked()
     Queue(queue.home).list()
     assert is_locked()
+
+
+def test_forget_takes_the_jobs_of_the_person_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    home = tmp_path / "studio"
+    person = home / "people" / "anna-secret"
+    (person / "photos").mkdir(parents=True)
+    (person / "photos" / "a.jpg").write_bytes(b"no picture")
+    queue = Queue(home)
+    queue.submit("trivial", person)
+    kept = queue.submit("trivial", tmp_path).id
+    words = ["forget", str(person), "--photos", "--yes"]
+    job = started(queue)
+    assert cli._run(functools.partial(cli.app, words)) == 2
+    assert f"jobs cancel {job.id}" in capsys.readouterr().err and (person / "photos" / "a.jpg").exists()
+    queue.finish(job, JobState.CANCELLED, exit_code=130)
+    assert cli._run(functools.partial(cli.app, words)) == 0
+    assert "removed from the queue: 1" in capsys.readouterr().err
+    assert ids(queue.list()) == [kept]
+    assert not any(b"anna-secret" in file.read_bytes() for file in home.iterdir() if file.is_file())
+    (tmp_path / "jobs.sqlite").write_bytes(b"of something else" * 99)
+    assert homes.forget_jobs(person) == 0  # names the damaged one, and goes on

@@ -98,16 +98,17 @@ def test_keyboard_interrupt_saves_the_last_finished_step(
     assert not (tmp_path / "cut/checkpoints/step-000004").exists()  # not planned, so removed again
 
 
-def test_a_signal_lets_the_step_finish(run: Train, tmp_path: Path) -> None:
+@pytest.mark.parametrize("step", [3, 6], ids=["between", "last"])
+def test_a_signal_lets_the_step_finish(run: Train, step: int) -> None:
     def ask(adapter: Adapter) -> None:
-        if adapter.step == 3:
+        if adapter.step == step:
             signal.raise_signal(signal.SIGTERM)
 
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(Interrupted, match="3 of 6"):
+    with pytest.raises(Interrupted, match=f"{step} of 6"):
         run("signalled", on_checkpoint=ask)
     assert signal.getsignal(signal.SIGINT) is before
-    assert run("signalled").resumed_from == 3
+    assert run("signalled").resumed_from == step
 
 
 @pytest.mark.parametrize("damage", ["no_manifest", "changed_byte", "cut"])
