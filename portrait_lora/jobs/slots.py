@@ -141,10 +141,13 @@ def take(home: Path, device: str, part: str = "device") -> holding.Hold | None:
 
 
 def environment(device: str) -> dict[str, str] | None:
-    """The environment that shows a child only its device; None where there is nothing to change."""
-    if device == "cpu":
-        return os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+    """The environment that shows a child only its device; None where there is nothing to change.
+
+    `cpu:0` and `cpu:1` are two workers on the processor.
+    """
     name, _, number = device.partition(":")
+    if name == "cpu":
+        return os.environ | {"CUDA_VISIBLE_DEVICES": ""}
     if name != "cuda" or not number.isdigit():
         return None
     visible = [one for one in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if one]
