@@ -41,6 +41,14 @@ def web(
         Path | None, typer.Option("--tls-cert", metavar="PEM", help="certificate chain of this server")
     ] = None,
     key: Annotated[Path | None, typer.Option("--tls-key", metavar="PEM", help="its private key")] = None,
+    webhooks: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-webhook",
+            metavar="HOST[:PORT]",
+            help="a host of your own network that webhooks may go to",
+        ),
+    ] = None,
     hash_password: Annotated[
         bool, typer.Option("--hash-password", help="only print the hash of a password, for --users")
     ] = False,
@@ -63,7 +71,12 @@ def web(
     from portrait_lora.web.web_settings import WebSettings
 
     devices = tuple(one.strip() for one in device.split(","))
-    settings = WebSettings(users=users, devices=devices, likenesses=tuple(likenesses or ()))
+    settings = WebSettings(
+        users=users,
+        devices=devices,
+        likenesses=tuple(likenesses or ()),
+        webhook_hosts=tuple(webhooks or ()),
+    )
     serve(home, Listen(host, port, certificate, key, tuple(names or ())), settings, opens=opens)
     terminal.say("The studio is closed. What was running goes on when it is opened again.")
 

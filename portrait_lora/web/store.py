@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 import secrets
 import sqlite3
@@ -51,8 +52,9 @@ class Store:
         self.home = home
         self.path = home / NAME
         manifest.make_folder(home)
-        with system_errors(self.path):
-            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+        # only a new one: closing one in use would let go of SQLite's locks
+        with system_errors(self.path), contextlib.suppress(FileExistsError):
+            os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         connection = self._open()
         try:
             connection.execute("PRAGMA journal_mode=WAL")
