@@ -59,7 +59,8 @@ def with_safety(
         fixed[b"strict-transport-security"] = b"max-age=31536000"
     kept = [(name, value) for name, value in kept if name not in fixed]
     kept += list(fixed.items())
-    kept += [(n.encode(), v.encode()) for n, v in _UNLESS_SET.items() if n.encode() not in names]
+    unless_set = _UNLESS_SET | ({"cache-control": "no-cache"} if static else {})  # kept, and asked for anew
+    kept += [(n.encode(), v.encode()) for n, v in unless_set.items() if n.encode() not in names]
     return [
         (name, value if name != b"content-type" or _is_known(value, static) else b"application/octet-stream")
         for name, value in kept

@@ -108,7 +108,7 @@ def test_from_a_new_person_to_decided_photos(
 
 
 @pytest.mark.parametrize("browser_page", [DESK], indirect=True, ids=str)
-def test_an_upload_that_is_cut_off_leaves_nothing_half(
+def test_an_upload_that_is_cut_off_leaves_nothing_half_and_the_person_is_forgotten(
     opened: OpenStudio, browser_page: Page, page_troubles: list[str]
 ) -> None:
     page = browser_page
@@ -129,6 +129,14 @@ def test_an_upload_that_is_cut_off_leaves_nothing_half(
     page.set_input_files("#files", files(7))
     wait_for_words(page, "1 added.")
     page_troubles.clear()  # the request that was cut off
+
+    page.locator("#checking .job").wait_for()  # with a job that waits
+    page.get_by_role("button", name="Forget Torn").click()
+    assert page.locator("#forget-now").is_disabled() and findings(page) == []
+    page.fill("#forget-name", "Torn")
+    page.click("#forget-now")
+    page.wait_for_url(f"{opened.address}/")
+    assert not person.folder.exists() and person.id not in {p.id for p in opened.studio.people(OWNER)}
 
 
 @both

@@ -84,7 +84,7 @@ def page(request: Request, person: PersonToRead, user: Reader) -> Response:
     values = _common(request, person, may_change=user.may_change(person.owner))
     return render(
         request, "photos.html.j2", page="photos", seen=seen, job=jobs[0] if jobs else None,
-        job_problem=_problem(request, person) if not jobs and not seen.checked else "",
+        job_problem=_problem(request, person) if not jobs else "",
         removed=removed, consent=consents.standing(person), meanings=consents.MEANINGS,
         statement=consents.STATEMENT, today=today.isoformat(),
         in_a_year=(today + dt.timedelta(days=365)).isoformat(), most_bytes=MAX_FILE_BYTES, **values,

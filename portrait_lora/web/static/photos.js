@@ -168,6 +168,11 @@ async function remove(button) {
   say(`${name} was removed. It is kept in a folder of its own.`, { action: "Undo", act: () => back().catch(sayProblem) });
 }
 
+byId("forget-name")?.addEventListener("input", (event) => {
+  const field = /** @type {HTMLInputElement} */ (event.target), button = /** @type {HTMLButtonElement} */ (byId("forget-now"));
+  button.disabled = field.value.trim() !== field.dataset.same;
+});
+
 // verdicts as the check finds them
 document.addEventListener("studio:job", (event) => {
   const { kind, data } = /** @type {CustomEvent} */ (event).detail;
