@@ -1,3 +1,4 @@
+import io
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -10,7 +11,7 @@ from portrait_lora.dataset.checks import CODES
 from portrait_lora.dataset.curate import curate
 from portrait_lora.dataset.report import TITLES, write_check_html
 from portrait_lora.records import Finding, Photo, PhotoReport
-from tests.browser import browse, needs_browser, widths
+from tests.browser import Window, widths
 
 from .made_up import SAME, draw, report
 
@@ -97,20 +98,18 @@ def test_the_grids_and_the_groups_are_on_the_page(page):
     assert re.search(r"\d plain backdrops?, the most frequent in \d of \d photos", text)
 
 
-@needs_browser
-@pytest.mark.parametrize("size", [(1280, 900), (390, 844)])
-def test_a_browser_shows_every_photo_and_reason_without_scrolling_sideways(page, tmp_path, size):
+@pytest.mark.parametrize("browser_page", [Window(), Window(390, 844)], indirect=True, ids=str)
+def test_a_browser_shows_every_photo_and_reason_without_scrolling_sideways(page, browser_page):
     path, reports, _ = page
-    dom = browse(path, "--dump-dom")
-    shot = tmp_path / "page.png"
-    browse(path, f"--screenshot={shot}", f"--window-size={size[0]},{size[1]}")
-    content, window = widths(path, tmp_path, size[0])
+    browser_page.goto(path.as_uri())
     reader = Reader()
-    reader.feed(dom)
+    reader.feed(browser_page.content())
     assert all(r.photo.path.name in reader.texts for r in reports)
     assert [v for k, v in reader.attributes if k == "data-code"]
-    assert content <= window == size[0]
-    assert len(np.unique(np.asarray(Image.open(shot).convert("L")))) > 40
+    content, window = widths(browser_page)
+    assert content <= window
+    shot = Image.open(io.BytesIO(browser_page.screenshot())).convert("L")
+    assert len(np.unique(np.asarray(shot))) > 40
 
 
 def test_face_box_and_keypoints_are_drawn(page):

@@ -3,10 +3,8 @@
 import pytest
 
 from portrait_lora.evaluation.drift_page import write_drift_html
-from tests.browser import browse, needs_browser, widths
+from tests.browser import Window, widths
 from tests.evaluation.test_protocol import EXTRAS, REPORT
-
-pytestmark = needs_browser
 
 
 @pytest.fixture
@@ -15,13 +13,13 @@ def page(tmp_path):
     return tmp_path / "drift.html"
 
 
-@pytest.mark.parametrize("width", [345, 390, 1280])
-def test_nothing_runs_over_the_edge(page, tmp_path, width):
-    content, window = widths(page, tmp_path, width)
-    assert window == width
+@pytest.mark.parametrize("browser_page", [Window(345), Window(390), Window()], indirect=True, ids=str)
+def test_nothing_runs_over_the_edge(page, browser_page):
+    browser_page.goto(page.as_uri())
+    content, window = widths(browser_page)
     assert content <= window
 
 
-def test_it_prints(page, tmp_path):
-    browse(page, f"--print-to-pdf={tmp_path / 'drift.pdf'}")
-    assert (tmp_path / "drift.pdf").read_bytes().startswith(b"%PDF")
+def test_it_prints(page, browser_page):
+    browser_page.goto(page.as_uri())
+    assert browser_page.pdf().startswith(b"%PDF")

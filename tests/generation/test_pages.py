@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from playwright.sync_api import Page
 
 from portrait_lora import provenance
 from portrait_lora.evaluation.drift_page import thumbnail_uri
 from portrait_lora.generation.series_page import write_series_page
 from portrait_lora.records import Portrait, Shot
-from tests.browser import browse, needs_browser
 
 PACKAGE = Path(provenance.__file__).parent
 RED = (230, 20, 40)
@@ -61,8 +61,7 @@ def test_every_page_forbids_scripts_and_strangers(path: Path) -> None:
     )
 
 
-@needs_browser
-def test_the_page_of_a_series_is_marked_and_shows_its_pictures(tmp_path: Path) -> None:
+def test_the_page_of_a_series_is_marked_and_shows_its_pictures(tmp_path: Path, browser_page: Page) -> None:
     picture = drawn(tmp_path / "portraits" / "headshots" / "a.png")
     shot = Shot("<script>alert(1)</script>", "ohwx", "", (64, 64), 1)
     portrait = Portrait(picture, shot, 2, 1.0, 1.0, None)
@@ -71,7 +70,6 @@ def test_the_page_of_a_series_is_marked_and_shows_its_pictures(tmp_path: Path) -
     assert (
         "digitalsourcetype/trainedAlgorithmicMedia" in text and "<script>" not in text and "<b>t" not in text
     )
-    shown = tmp_path / "shown.png"
-    browse(page, f"--screenshot={shown}", "--window-size=800,600", "--virtual-time-budget=2000")
-    pixels = np.asarray(Image.open(io.BytesIO(shown.read_bytes())).convert("RGB")).astype(int)
+    browser_page.goto(page.as_uri())
+    pixels = np.asarray(Image.open(io.BytesIO(browser_page.screenshot())).convert("RGB")).astype(int)
     assert (np.abs(pixels - RED).max(axis=2) < 8).sum() > 2000
