@@ -30,7 +30,7 @@ class Limits:
     reads_at_once: int = 5000
     writes_per_s: float = 50.0
     writes_at_once: int = 2000
-    sign_ins_per_s: float = 0.1
+    sign_ins_per_s: float = 1 / 30
     sign_ins_at_once: int = 10
     session_idle_s: float = 12 * 3600.0
     session_s: float = 7 * 24 * 3600.0

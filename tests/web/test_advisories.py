@@ -135,7 +135,7 @@ def test_guessing_is_slowed_down_and_does_not_lock_the_owner_out(app: FastAPI) -
     client = anonymous(app)
     wrong = [client.get("/sign-in?token=x", headers=PAGE) for _ in range(12)]
     assert wrong[0].status_code == 401 and wrong[-1].status_code == 429
-    assert int(wrong[-1].headers["retry-after"]) >= 5
+    assert int(wrong[-1].headers["retry-after"]) >= 20
     assert client.get(f"/sign-in?token={TOKEN}", headers=PAGE).status_code == 303
     wrong_tokens = [program(app, "pl_wrong").get("/v1/x").status_code for _ in range(12)]
     assert wrong_tokens[0] == 401 and wrong_tokens[-1] == 429

@@ -104,7 +104,7 @@ def test_who_may_look_and_who_may_change_gets_past_the_permissions(
 
 
 def test_a_get_changes_nothing(studio: tuple[FastAPI, Person, str]) -> None:
-    """A link on another page may lead to any of them."""
+    """A link on another page may lead to any of them.  The doctor takes seconds, and looks elsewhere."""
     app = studio[0]
     home = app.state.studio.home
 
@@ -114,12 +114,10 @@ def test_a_get_changes_nothing(studio: tuple[FastAPI, Person, str]) -> None:
         kept = [path for path in files if path.relative_to(home).parts[0] not in passing]
         return {str(path): (path.stat().st_mtime_ns, path.stat().st_size) for path in kept}
 
-    before = state()
-    for name in ("ann", "ben"):
-        client = browser(app, name)
-        for route, method, place in calls(*studio):
-            if method in SAFE_METHODS and "events" not in route.path:
-                assert client.request(method, place, headers=PAGE).status_code < 500, f"{method} {place}"
+    before, client = state(), browser(app, "ben")
+    for route, method, place in calls(*studio):
+        if method in SAFE_METHODS and not set(route.path.split("/")) & {"events", "doctor"}:
+            assert client.request(method, place, headers=PAGE).status_code < 500, f"{method} {place}"
     assert state() == before
 
 

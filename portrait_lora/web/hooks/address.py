@@ -21,6 +21,8 @@ _TRANSLATED: Final = tuple(
     map(ipaddress.ip_network, ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32", "::/96"))
 )
 """IPv6 addresses that carry an IPv4 one, wherever that leads: NAT64, 6to4, Teredo, IPv4-compatible."""
+_OWN_NAMES: Final = (".localhost", ".local", ".internal", ".home.arpa")
+"""Ends of names that never lead into the public network."""
 Resolve = Callable[[str, int], list[str]]
 
 
@@ -70,6 +72,8 @@ def target_of(url: str, allowed: Collection[str] = ()) -> Target:
         return target
     if target.scheme != "https":
         raise InputError("a webhook is sent over https only", where="url", got=parts.scheme, needed="https")
+    if host == "localhost" or host.endswith(_OWN_NAMES):
+        _refuse_private(host, ipaddress.ip_address("127.0.0.1"))
     if (literal := _literal(host)) is not None:
         _refuse_private(host, literal)
     return target
