@@ -481,17 +481,18 @@ class Client(Transport):
         self,
         likeness: str,
         picture: str,
-        region: Literal["eyes", "face", "skin", "hair", "background"],
         *,
         settings: list[str] | Unset = UNSET,
         allow_synthetic_models: bool | Unset = UNSET,
+        region: Literal["eyes", "face", "skin", "hair", "background"] | Unset | None = UNSET,
+        mask_png: str | Unset = UNSET,
         strength: float | Unset = UNSET,
         tries: int | Unset = UNSET,
         changes: dict[str, str] | Unset = UNSET,
         keep: bool | Unset = UNSET,
         idempotency_key: str = "",
     ) -> shapes.Job:
-        """Draw one region again; the rest stays to the bit, and the likeness must not fall."""
+        """Draw one region, or what a mask shows, again."""
         return self._json(
             "POST",
             f"/v1/likenesses/{quote(likeness, safe='')}/portraits/{quote(picture, safe='')}/fix",
@@ -499,6 +500,7 @@ class Client(Transport):
                 "settings": settings,
                 "allow_synthetic_models": allow_synthetic_models,
                 "region": region,
+                "mask_png": mask_png,
                 "strength": strength,
                 "tries": tries,
                 "changes": changes,

@@ -75,9 +75,12 @@ def vary(call: ForPerson, picture: PictureId, body: Annotated[VaryRequest, Body(
 
 
 class FixRequest(args.Arguments):
-    """Which region, and how far."""
+    """Which region or which mask, and how far."""
 
-    region: Literal["eyes", "face", "skin", "hair", "background"]
+    region: Literal["eyes", "face", "skin", "hair", "background"] | None = None
+    mask_png: Annotated[str, StringConstraints(max_length=args.MOST_MASK, pattern=r"^[A-Za-z0-9+/=]*$")] = (
+        Field(default="", description="instead of a region: base64 of a PNG, white where to draw again")
+    )
     strength: args.Strength = Field(default=0.4, description="how much may change")
     tries: Annotated[int, Field(ge=1, le=32)] = 4
     changes: args.Changes = Field(default={}, description="layer of the prompt -> other words")
@@ -86,7 +89,9 @@ class FixRequest(args.Arguments):
 
 @router.post("/likenesses/{id}/portraits/{picture}/fix", status_code=ACCEPTED)
 def fix(call: ForPerson, picture: PictureId, body: FixRequest) -> shapes.Job:
-    """Draw one region again; the rest stays to the bit, and the likeness must not fall."""
+    """Draw one region, or what a mask shows, again; the rest stays to the bit, the likeness must not fall."""
+    if (body.region is None) == (not body.mask_png):
+        raise InputError("nothing to draw again", where="fix", needed="either a region or a mask")
     return call.begin("fix", body, file=picture_of(call.person, picture).file)
 
 
