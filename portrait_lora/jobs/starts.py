@@ -40,12 +40,16 @@ class Starts:
         self.store.close()
 
     def claim(self, device: str, *, on_device: bool = True) -> Job | None:
-        """Start the next job that may run on this device, if any: of each folder one at a time."""
+        """Start the next job that may run on this device, if any: of each folder one at a time.
+
+        Those that need no device do not wait for one that does: a check may go beside a training.
+        """
         with self.store.writing() as db:
             row = db.execute(
                 "SELECT id FROM jobs WHERE state='queued' AND on_device=? AND device IN ('', ?) AND folder "
-                f"NOT IN (SELECT folder FROM jobs WHERE state='running') ORDER BY {IN_LINE} LIMIT 1",
-                [on_device, device],
+                f"NOT IN (SELECT folder FROM jobs WHERE state='running' AND on_device=?) "
+                f"ORDER BY {IN_LINE} LIMIT 1",
+                [on_device, device, on_device],
             ).fetchone()
             if row is None:
                 return None

@@ -134,12 +134,14 @@ def test_one_job_of_a_folder_at_a_time_and_only_on_its_device(queue: Queue, tmp_
     first = queue.submit("trivial", places[0]).id
     second = queue.submit("trivial", places[0]).id
     third = queue.submit("trivial", places[1], device="cuda:1").id
-    beside = queue.submit("aside", tmp_path).id
+    beside = queue.submit("aside", places[0]).id
+    queue.submit("aside", places[0])
     assert started(queue, "cuda:0").id == first
     assert queue.claim("cuda:0") is None
     assert started(queue, "cuda:1").id == third
     taken = queue.claim("aside", on_device=False)
     assert taken is not None and taken.id == beside
+    assert queue.claim("aside", on_device=False) is None
     queue.finish(queue.get(first), JobState.SUCCEEDED, exit_code=0, result={"a": 1})
     assert started(queue, "cuda:0").id == second
     assert queue.get(first).result == {"a": 1} and queue.get(first).exit_code == 0
