@@ -16,7 +16,7 @@ from portrait_lora.commands.readiness import ConsentOpt, SubjectOpt
 from portrait_lora.errors import InputError
 
 if TYPE_CHECKING:
-    from portrait_lora.jobs.job import Event
+    from portrait_lora.jobs.job import Event, Job
     from portrait_lora.jobs.queue import Queue
 
 HomeOpt = Annotated[Path, typer.Option("--home", metavar="DIR", help="folder of the studio")]
@@ -168,6 +168,19 @@ def watch(
         if not running:
             raise InputError("no job runs or waits", where=home, remedy="See: portrait-lora jobs list")
         job = running[0].id
+    try:
+        now = _follow(queue, job, as_json)
+    except KeyboardInterrupt:
+        stop = _next("cancel", home, job)
+        raise typer.Abort(f"Not watched any more; the job goes on. To stop it: {stop}") from None
+    if now.error and not as_json:
+        terminal.say(f"Error: {now.error['message']}", err=True)
+    if now.exit_code or now.state != "succeeded":
+        raise typer.Exit(now.exit_code or errors.EXIT_INTERRUPTED)
+
+
+def _follow(queue: Queue, job: str, as_json: bool) -> Job:
+    """Print the events of a job until it is over; the job as it then stands."""
     last, shown_at = 0, float("-inf")
     while True:
         now = queue.get(job)
@@ -175,12 +188,8 @@ def watch(
             last = happened[-1].number
             shown_at = _tell(happened, as_json, shown_at)
         if now.state.is_over:
-            break
+            return now
         time.sleep(_POLL_S)
-    if now.error and not as_json:
-        terminal.say(f"Error: {now.error['message']}", err=True)
-    if now.exit_code or now.state != "succeeded":
-        raise typer.Exit(now.exit_code or errors.EXIT_INTERRUPTED)
 
 
 def _tell(happened: Sequence[Event], as_json: bool, shown_at: float) -> float:

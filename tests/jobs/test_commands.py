@@ -99,6 +99,20 @@ def test_wrong_use(
         assert not (tmp_path / "studio").exists()
 
 
+def test_whoever_stops_watching_does_not_stop_the_job(
+    queue: Queue, folder: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = queue.submit("trivial", folder)
+
+    def stopped(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(time, "sleep", stopped)
+    assert run("watch", "--home", queue.home) == 130
+    text = capsys.readouterr().err
+    assert f"jobs cancel {job.id} --home" in text and queue.get(job.id).state == "queued"
+
+
 def test_arguments_that_come_again_make_a_list() -> None:
     from portrait_lora.commands.jobs import _arguments
 
