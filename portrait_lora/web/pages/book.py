@@ -9,9 +9,9 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import BaseModel, ConfigDict
 
 from portrait_lora.errors import InputError
+from portrait_lora.web.pages.shared import render_of
 from portrait_lora.web.permissions import Member, PersonToChange, PersonToRead
 from portrait_lora.web.services import book, gallery, training
-from portrait_lora.web.templating import render
 
 router = APIRouter(include_in_schema=False)
 ASPECTS = ("1:1", "3:4", "2:3", "4:5", "4:3", "16:9")
@@ -36,11 +36,11 @@ def page(
     drawable = gallery.drawable(person.folder, config)
     known = {one.name for one in drawable}
     draft = book.draft_of(person.folder, begin) if begin in known else None
-    return render(
+    return render_of(
         request,
         "book.html.j2",
-        person=person,
-        page="portraits",
+        person,
+        "portraits",
         draft=draft,
         begun=begin if draft else "",
         drawable=[one for one in drawable if not one.why_not],

@@ -10,11 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from portrait_lora.jobs.arguments import MOST_MASK
 from portrait_lora.web.pages.portraits import PictureId, picture_of
+from portrait_lora.web.pages.shared import render_of
 from portrait_lora.web.permissions import Member, PersonToChange, PersonToRead
 from portrait_lora.web.problems import NotFound
 from portrait_lora.web.services import book, favourites, gallery, history, jobs, portraits, training, work
 from portrait_lora.web.services.series import packaged_looks
-from portrait_lora.web.templating import render
 
 router = APIRouter(include_in_schema=False)
 KINDS = ("fix", "vary", "finish")
@@ -85,7 +85,7 @@ def page(request: Request, person: PersonToRead, picture: PictureId) -> HTMLResp
         "regions": REGIONS,
         "neighbours": _neighbours(root, one),
     }
-    return render(request, "canvas.html.j2", person=person, page="portraits", **values)
+    return render_of(request, "canvas.html.j2", person, "portraits", **values)
 
 
 def _stem(name: str) -> str:

@@ -11,10 +11,10 @@ from starlette.concurrency import run_in_threadpool
 
 from portrait_lora.errors import InputError, PortraitError
 from portrait_lora.web import uploads
+from portrait_lora.web.pages.shared import render_of
 from portrait_lora.web.permissions import Member, PersonToChange, PersonToRead
 from portrait_lora.web.services import gallery, measure, portraits, training, work
 from portrait_lora.web.studio import Person
-from portrait_lora.web.templating import render
 
 router = APIRouter(include_in_schema=False)
 KINDS = ("score", "run", "judge")
@@ -57,7 +57,7 @@ def page(request: Request, person: PersonToRead, a: Choice = "", b: Choice = "")
         "prepared": (folder / "dataset" / "manifest.json").is_file(),
         **_comparison(rows, a, b),
     }
-    return render(request, "measure.html.j2", person=person, page="measure", **values)
+    return render_of(request, "measure.html.j2", person, "measure", **values)
 
 
 def _comparison(rows: tuple[measure.Kept, ...], a: str, b: str) -> dict[str, Any]:

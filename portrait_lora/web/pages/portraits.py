@@ -10,6 +10,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response, StreamingRes
 from pydantic import BaseModel, ConfigDict, Field
 
 from portrait_lora.errors import InputError
+from portrait_lora.web.pages.shared import render_of
 from portrait_lora.web.permissions import Member, PersonToChange, PersonToRead
 from portrait_lora.web.problems import NotFound
 from portrait_lora.web.services import downloads, favourites, gallery, portraits, training, work
@@ -88,7 +89,7 @@ def page(
         "per_shot": config.generate.per_shot,
         "formats": downloads.FORMATS,
     }
-    return render(request, "portraits.html.j2", person=person, page="portraits", **values)
+    return render_of(request, "portraits.html.j2", person, "portraits", **values)
 
 
 @router.get("/people/{id}/portraits/more")
@@ -143,7 +144,7 @@ def compare(
     names = favourites.read(request.app.state.studio.home, person.id)
     known = portraits.similarities(person.folder)
     tiles = [gallery.tile(person.folder, picture_of(person, one), names, known) for one in (a, b)]
-    return render(request, "portraits_compare.html.j2", person=person, page="portraits", tiles=tiles)
+    return render_of(request, "portraits_compare.html.j2", person, "portraits", tiles=tiles)
 
 
 @router.post("/people/{id}/portraits/zip")

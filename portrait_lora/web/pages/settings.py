@@ -10,10 +10,10 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from portrait_lora.errors import ConfigError, InputError
 from portrait_lora.families import catalog
+from portrait_lora.web.pages.shared import render_of
 from portrait_lora.web.permissions import PersonToChange, PersonToRead
 from portrait_lora.web.services import jobs, settings
 from portrait_lora.web.studio import Person
-from portrait_lora.web.templating import render
 from portrait_lora.web.users import Role
 
 router = APIRouter(include_in_schema=False)
@@ -91,4 +91,4 @@ def _page(
         "never": settings.NEVER,
         "bases": [b.name for b in catalog.bases()],
     }
-    return render(request, "settings.html.j2", status=status, person=person, page="settings", **values)
+    return render_of(request, "settings.html.j2", person, "settings", status=status, **values)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from portrait_lora import summaries
 from portrait_lora.errors import InputError, PortraitError
 from portrait_lora.likeness import photo_files
+from portrait_lora.web.pages.shared import render_of
 from portrait_lora.web.permissions import Member, PersonToChange, PersonToRead
 from portrait_lora.web.services import jobs, training, work
 from portrait_lora.web.studio import Person
@@ -26,7 +27,6 @@ class Start(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     previews: bool = True
-    allow_synthetic_models: bool = False
 
 
 class Keep(BaseModel):
@@ -49,6 +49,7 @@ def page(request: Request, person: PersonToRead) -> HTMLResponse:
         "failed": before if before and str(before.state) in ("failed", "cancelled") else None,
         "state": state,
         "photos": len(photo_files(folder / "photos")),
+        "unknown_world": training.unknown_world(folder),
         "blocked": training.in_the_way(folder),
         "config": training.resolved(folder),
         "plan": _plan(person) if training.plan_is_known(folder) else None,
@@ -56,7 +57,7 @@ def page(request: Request, person: PersonToRead) -> HTMLResponse:
         "left": work.left_words,
         "pictures": [[_source(request, person, p) for p in c.pictures] for c in state.checkpoints],
     }
-    return render(request, "training.html.j2", person=person, page="training", **values)
+    return render_of(request, "training.html.j2", person, "training", **values)
 
 
 @router.get("/people/{id}/training/plan")
@@ -81,10 +82,7 @@ def start(request: Request, person: PersonToChange, user: Member, body: Start) -
     """Begin, or go on with what was stopped; previews are drawn at every checkpoint."""
     if work.of_person(request.app.state.queue, person.folder, KINDS):
         raise InputError("this person is being trained already", where=person.id)
-    arguments = {
-        "settings": ["training.previews=true"] if body.previews else [],
-        "allow_synthetic_models": body.allow_synthetic_models,
-    }
+    arguments = {"settings": ["training.previews=true"] if body.previews else []}
     job = jobs.submit(request.app.state.queue, user, person, "train", arguments)
     return JSONResponse({"id": job.id}, status_code=202)
 
@@ -99,3 +97,10 @@ def keep(request: Request, person: PersonToChange, user: Member, body: Keep) -> 
     training.keep(person.folder, body.step)
     job = jobs.submit(request.app.state.queue, user, person, "train", {})
     return JSONResponse({"id": job.id}, status_code=202)
+
+
+@router.post("/people/{id}/training/allow")
+def allow(person: PersonToChange) -> JSONResponse:
+    """Let the embedded models be tried on photographs; it is written into the settings."""
+    training.allow_unknown_world(person.folder)
+    return JSONResponse({})

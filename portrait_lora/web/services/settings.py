@@ -325,9 +325,13 @@ def limits_of(schema: Mapping[str, Any]) -> str:
     """`from 0 to 1`, `above 0`, `1 to 4`; empty without limits."""
     low, high = schema.get("minimum"), schema.get("maximum")
     above, below = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
-    lower = f"from {low:g}" if low is not None else f"above {above:g}" if above is not None else ""
-    upper = f"to {high:g}" if high is not None else f"below {below:g}" if below is not None else ""
+    lower = f"from {_plain(low)}" if low is not None else f"above {_plain(above)}" if above is not None else ""
+    upper = f"to {_plain(high)}" if high is not None else f"below {_plain(below)}" if below is not None else ""
     return " ".join(filter(None, (lower, upper)))
+
+
+def _plain(number: float) -> str:
+    return f"{number:,.0f}" if abs(number) >= 1e6 else f"{number:g}"
 
 
 def at(tree: Mapping[str, Any], key: str) -> Any:

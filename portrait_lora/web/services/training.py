@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
-from portrait_lora import config, likeness, manifest, strict_json
+from portrait_lora import config, likeness, manifest, provenance, strict_json
 from portrait_lora.config import FILE_NAME, LikenessConfig
 from portrait_lora.errors import ArtifactError, InputError, PortraitError
 from portrait_lora.evaluation.drift_words import MIN_PROMPTS
@@ -126,6 +126,19 @@ def in_the_way(folder: Path) -> str:
     except PortraitError as error:
         return error.message()
     return ""
+
+
+def unknown_world(folder: Path) -> bool:
+    """Whether the embedded models, which know only the studio, are to learn from photographs and may not."""
+    chosen = resolved(folder)
+    if chosen.allow_synthetic_models or "embedded" not in (chosen.base, chosen.face_pack):
+        return False
+    return any(provenance.is_unmarked_picture(path) for path in likeness.picture_files(folder / "photos"))
+
+
+def allow_unknown_world(folder: Path) -> None:
+    """Write into the settings that the embedded models may be tried on photographs."""
+    settings.set_one(folder, "allow_synthetic_models", True)
 
 
 def training(folder: Path, *, busy: bool = False) -> Training:
