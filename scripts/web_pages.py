@@ -55,6 +55,34 @@ def _replace(page: Page) -> None:
     page.locator("#hits li").first.wait_for()
 
 
+def _canvas(page: Page) -> None:
+    page.locator("#tiles .shot a").first.click()
+    page.locator("#easel img").first.evaluate("image => image.decode()")
+    page.locator("#brush").click()
+    box = page.locator("#paint").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 0.36 * box["width"], box["y"] + 0.72 * box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.64 * box["width"], box["y"] + 0.74 * box["height"], steps=8)
+    page.mouse.up()
+
+
+def _remark(page: Page) -> None:
+    shot = page.locator("#shots [data-shot]").first
+    shot.locator("[data-template]").select_option("*")
+    shot.locator("[data-prompt]").fill("an 8k masterpiece with nice lighting")
+    shot.locator(".remark").first.wait_for()
+    shot.scroll_into_view_if_needed()
+
+
+def _plan(page: Page) -> None:
+    page.locator("#plan .numbers").wait_for(timeout=180_000)
+
+
+def _checks(page: Page) -> None:
+    page.locator("#checks .checks").wait_for(timeout=180_000)
+
+
 PAGES: Final[tuple[Shot, ...]] = (
     Shot("home", "/"),
     Shot("photos", "/people/{id}/photos"),
@@ -64,6 +92,19 @@ PAGES: Final[tuple[Shot, ...]] = (
     Shot("captions", "/people/{id}/captions"),
     Shot("captions-phone", "/people/{id}/captions", 390, 844, "dark"),
     Shot("replace", "/people/{id}/captions", before=_replace),
+    Shot("training", "/people/{id}/training", height_px=1500, before=_plan),
+    Shot("training-phone", "/people/{id}/training", 390, 844, "dark", before=_plan),
+    Shot("portraits", "/people/{id}/portraits"),
+    Shot("portraits-phone", "/people/{id}/portraits", 390, 844),
+    Shot("canvas", "/people/{id}/portraits", before=_canvas),
+    Shot("canvas-dark", "/people/{id}/portraits", scheme="dark", before=_canvas),
+    Shot("book", "/people/{id}/portraits/book?begin=headshots", before=_remark),
+    Shot("measure", "/people/{id}/measure", height_px=1200),
+    Shot("measure-phone", "/people/{id}/measure", 390, 844, "dark"),
+    Shot("settings", "/people/{id}/settings"),
+    Shot("models", "/models"),
+    Shot("doctor", "/doctor", before=_checks),
+    Shot("jobs", "/jobs"),
 )
 """In the order of the document; add a page here."""
 

@@ -6,8 +6,8 @@ import shutil
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from portrait_lora.web.services import favourites, measure, portraits
 from portrait_lora.web.services import jobs as job_service
-from portrait_lora.web.services import portraits
 from portrait_lora.web.services.photo_changes import REMOVED
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ def create(
 def forget(
     studio: Studio, queue: Queue, uploads: Uploads, person: Person, *, copies: bool = False
 ) -> dict[str, Any]:
-    """Remove everything of a person, with their jobs, unfinished uploads and thumbnails.
+    """Remove everything of a person, with their jobs, unfinished uploads, thumbnails, favourites,
+    kept measurements and pictures from other tools.
 
     The answer is the receipt of `tasks.forget`, and `left`: files in the folder that are not of this program.
     Raises `InputError` while one of their jobs runs.  A folder that was moved away is only taken off the
@@ -70,6 +71,8 @@ def forget(
         receipt = dict(forgetting.forget(person.folder, photos=True, copies=copies, seen=seen))
     for thumbnail in (studio.home / "cache").glob("*.jpg"):  # whose each was cannot be told from its name
         thumbnail.unlink(missing_ok=True)
+    favourites.drop(studio.home, person.id)
+    measure.drop(studio.home, person.id)
     studio.drop(person)
     receipt["left"] = _clear(person, studio)
     return place(receipt)

@@ -325,13 +325,14 @@ def limits_of(schema: Mapping[str, Any]) -> str:
     """`from 0 to 1`, `above 0`, `1 to 4`; empty without limits."""
     low, high = schema.get("minimum"), schema.get("maximum")
     above, below = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
-    lower = f"from {_plain(low)}" if low is not None else f"above {_plain(above)}" if above is not None else ""
-    upper = f"to {_plain(high)}" if high is not None else f"below {_plain(below)}" if below is not None else ""
-    return " ".join(filter(None, (lower, upper)))
+    lower = _limit("from", low) or _limit("above", above)
+    return " ".join(filter(None, (lower, _limit("to", high) or _limit("below", below))))
 
 
-def _plain(number: float) -> str:
-    return f"{number:,.0f}" if abs(number) >= 1e6 else f"{number:g}"
+def _limit(word: str, number: float | None) -> str:
+    if number is None:
+        return ""
+    return f"{word} {number:,.0f}" if abs(number) >= 1e6 else f"{word} {number:g}"
 
 
 def at(tree: Mapping[str, Any], key: str) -> Any:
