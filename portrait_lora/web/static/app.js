@@ -122,6 +122,7 @@ export function swap(old, fresh) {
     if (same && image.className === same.className && image.getAttribute("alt") === same.getAttribute("alt")) image.replaceWith(same);
   }
   old.replaceWith(fresh);
+  forgetGone();
   if (inside) byId(focused)?.focus({ preventScroll: true });
   ready(fresh);
   document.dispatchEvent(new CustomEvent("studio:renewed", { detail: fresh }));
@@ -178,6 +179,12 @@ export function progressWords(data) {
   return [label ?? stage, count, ...fields, time].filter(Boolean).join(" · ");
 }
 
+/** What is followed by which part of the page: a browser has few connections to one server. @type {Map<HTMLElement, EventSource>} */
+const followed = new Map();
+function forgetGone() {
+  for (const [place, source] of followed) if (!place.isConnected) { source.close(); followed.delete(place); }
+}
+
 /** @param {HTMLElement} place */
 function followHere(place) {
   if (place.dataset.followed) return;
@@ -199,6 +206,7 @@ function followHere(place) {
   }, Number(place.dataset.after ?? 0), () => setTimeout(() => {
     if (place.isConnected && place.dataset.renew) renew(place.dataset.renew).catch(() => {});
   }, 3000));
+  followed.set(place, source);
 }
 
 /** @param {HTMLElement} place the button or form that was used */
