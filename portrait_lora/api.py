@@ -193,6 +193,23 @@ class Likeness:
         """The same as PIL pictures."""
         return [_picture(path) for path in self.portraits()]
 
+    def finished(self) -> list[Path]:
+        """The finished pictures of that series, by the look that its sheet or its brand's names.
+
+        Raises `InputError` when it names none, or they are not made yet.
+        """
+        from portrait_lora.generation.series import finish_of
+        from portrait_lora.stages.finish import look_of, pictures_of
+
+        opened = self._opened()
+        settings = opened.config.generate
+        wanted = finish_of(settings.series, settings.brand)
+        if wanted is None:
+            remedy = "Name a look under `finish` in the YAML of the series or of the brand."
+            raise InputError("neither series nor brand names a look", where=settings.series, remedy=remedy)
+        folder = opened.portraits(f"{opened.series}-finished") / look_of(wanted).name
+        return sorted(pictures_of(self._made(folder, "generate")).values())
+
     def contact_sheet(self) -> Image:
         """All portraits of the series on one sheet."""
         opened = self._opened()

@@ -16,6 +16,7 @@ from portrait_lora.likeness import Likeness, open_likeness
 from portrait_lora.results import CheckResult, InitResult, Journey, RunResult, TrainingPlan
 from portrait_lora.stages import STAGES, Context, run_result
 from portrait_lora.stages.check import check as look
+from portrait_lora.stages.generate import finishing_of
 from portrait_lora.stages.train import refuse_other_training, train_along
 from portrait_lora.training import processes
 
@@ -61,13 +62,15 @@ def run(folder: Path, *, overrides: Sequence[str] = (), force: bool = False) -> 
 
 
 def demo(out: Path, person_seed: int, *, overrides: Sequence[str] = (), force: bool = False) -> RunResult:
-    """The whole journey for a made-up person, whose photos the synthetic studio takes."""
+    """The whole journey for a made-up person, whose photos the synthetic studio takes.
+
+    It ends with one finished picture and `reports/finished.jpg`, which shows how it came about.
+    """
     _lead()
     manifest.make_folder(out)
     subject = _studio_photos(out, person_seed)
     defaults = {"base": "embedded", "subject": {"name": f"studio person {person_seed}", "kind": subject}}
-    opened = open_likeness(out, overrides, defaults=defaults)
-    return _run(opened, force)
+    return _run(open_likeness(out, overrides, defaults=defaults), force, shows=True)
 
 
 def open_demo(out: Path, person_seed: int) -> None:
@@ -180,13 +183,22 @@ def _lead() -> None:
     processes.lead()
 
 
-def _run(opened: Likeness, force: bool) -> RunResult:
+def _run(opened: Likeness, force: bool, *, shows: bool = False) -> RunResult:
+    """Every stage; with `shows` one portrait is finished at the end, and a sheet tells how."""
     _lead()
     likeness.write_config(opened.root, opened.config)
     ctx = Context(opened, redo=likeness.STAGES if force else ())
+    finishing_of(ctx)  # what is wrong with it is told before hours of work
     for name in likeness.STAGES:
         STAGES[name](ctx)
-    return run_result(ctx)
+    if not shows:
+        return run_result(ctx)
+    from portrait_lora.stages.showcase import showcase  # opens pictures: heavy
+
+    shown = showcase(ctx)
+    result = run_result(ctx).model_copy(update={"showcase": shown} if shown else {})
+    manifest.write_json_atomic(opened.reports / "run.json", result.json_value())
+    return result
 
 
 def _up_to(
@@ -202,6 +214,8 @@ def _up_to(
         redo=names[names.index(forced or last) :] if force else (),
         trains=last not in ("generate", "score"),
     )
+    if "generate" in names:
+        finishing_of(ctx)
     if not ctx.trains:  # before the photos are prepared anew for nothing
         refuse_other_training(ctx)
     return Journey(tuple(STAGES[name](ctx) for name in names))

@@ -204,6 +204,39 @@ class SelectResult(StageResult):
     best_step: int | None = None
 
 
+class FinishedSeries(Value):
+    """The portraits of a series finished by the look that a sheet names: where they and their page lie.
+
+    `refused` portraits would have lost too much; likeness by B is the mean over finished ones with a face.
+    """
+
+    look: str
+    sheet: str
+    folder: str
+    page: str
+    pictures: int
+    refused: int
+    before_b: Number | None = None
+    after_b: Number | None = None
+    seconds: Number = 0
+
+
+class Showcase(Value):
+    """The demo's finished picture, the portrait that it was made from, and the sheet that shows every step.
+
+    `size_px` is (W, H) of the picture; likeness by B before and after.
+    """
+
+    portrait: str
+    look: str
+    picture: str
+    sheet: str
+    size_px: tuple[int, int]
+    before_b: Number | None
+    after_b: Number | None
+    seconds: Number
+
+
 class GenerateResult(StageResult):
     """Of stage generate: how many portraits, and where they, their sheets and their page lie."""
 
@@ -218,6 +251,7 @@ class GenerateResult(StageResult):
     flawed: int = 0
     seconds_per_portrait: Number | None = None
     cost_per_portrait: Number | None = None
+    finished: FinishedSeries | None = None
 
 
 class LikenessFigures(Value):
@@ -353,6 +387,8 @@ class RunResult(Value):
     device: str
     peak_memory_mb: int
     versions: dict[str, str]
+    finished: FinishedSeries | None = None
+    showcase: Showcase | None = None
 
 
 class TrainingPlan(Value):

@@ -15,11 +15,13 @@ from portrait_lora import __version__
 from portrait_lora.config import LikenessConfig
 from portrait_lora.results import (
     CheckResult,
+    FinishedSeries,
     GenerateResult,
     LikenessFigures,
     PrepareResult,
     RunResult,
     SelectResult,
+    Showcase,
     TrainingPlan,
     TrainingResult,
 )
@@ -139,7 +141,30 @@ def of_generate(result: GenerateResult) -> list[str]:
     lines += [f"gallery, worst first: {result.gallery}"] if result.gallery else []
     lines += [f"{result.flawed} portraits fail a check"] if result.flawed else []
     lines += [f"{each} s per portrait" + (f", cost {cost:g}" if cost is not None else "")] if each else []
+    lines += of_finished(result.finished) if result.finished else []
     return lines + ([f"{len(result.remarks)} remarks on the prompts"] if result.remarks else [])
+
+
+def of_finished(done: FinishedSeries) -> list[str]:
+    """For people: what became of the series by the look of a sheet."""
+    refused = f", {done.refused} refused" if done.refused else ""
+    before, after = done.before_b, done.after_b
+    likeness = (
+        "" if before is None or after is None else f"; similarity {before:.3f} before, {after:.3f} after"
+    )
+    return [
+        f"finished by {done.look} ({done.sheet}): {done.pictures} in {done.folder}{refused}{likeness}",
+        f"before and after: {done.page}",
+    ]
+
+
+def of_showcase(shown: Showcase) -> list[str]:
+    """For people: the demo's finished picture."""
+    width, height = shown.size_px
+    return [
+        f"finished picture, {width} x {height} px: {shown.picture}",
+        f"portrait, cut-out, backdrop, finished: {shown.sheet}",
+    ]
 
 
 def of_likeness(
@@ -190,6 +215,8 @@ def of_run(result: RunResult, folder: Path) -> list[str]:
         f"{training.steps} steps on {training.base}, kept step {training.selected_step}",
         f"{result.portraits} portraits in {folder / 'portraits'}",
         *of_likeness(result.likeness),
+        *(of_finished(result.finished) if result.finished else []),
+        *(of_showcase(result.showcase) if result.showcase else []),
         f"{result.seconds.total:.0f} s in all; pages in {folder / 'reports'}",
     ]
 

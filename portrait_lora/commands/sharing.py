@@ -61,6 +61,7 @@ def team(
     result = teams.generate(folders, make, out, overrides)
     lines = [f"{row.person}: {row.error or f'{row.portraits} portraits'}" for row in result.people]
     lines += [f"contact sheet: {result.contact_sheet}"] if result.contact_sheet else []
+    lines += [f"finished pictures: {result.finished_sheet}"] if result.finished_sheet else []
     whole = next((f for f, row in zip(folders, result.people, strict=True) if not row.error), None)
     answer(result, as_json, lines, following("score", whole, overrides) if whole else "")
     if result.failed:

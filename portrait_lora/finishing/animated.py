@@ -57,10 +57,9 @@ def encoded(
 
     Raises `InputError` without what writes this kind of file.
     """
+    require(kind)
     if kind == "mp4":
         return _mp4(size, count, fps, quality, draw, mark)
-    if not features.check(kind):
-        raise InputError(f"this Pillow cannot write {kind}", needed="a build of Pillow with it")
     buffer = io.BytesIO()
     lasting = [round(1000 * (i + 1) / fps) - round(1000 * i / fps) for i in range(count)]
     options: dict[str, Any] = {"duration": lasting, "quality": quality} | ({"xmp": mark} if mark else {})
@@ -70,6 +69,14 @@ def encoded(
         return buffer.getvalue()
     moving.save(buffer, "AVIF", save_all=True, speed=_AVIF_SPEED, max_threads=1, **options)
     return _dateless(buffer.getvalue())
+
+
+def require(kind: Kind) -> None:
+    """Raise `InputError` without what writes this kind of file."""
+    if kind == "mp4":
+        require_extra("imageio_ffmpeg", "mp4")
+    elif not features.check(kind):
+        raise InputError(f"this Pillow cannot write {kind}", needed="a build of Pillow with it")
 
 
 def _dateless(data: bytes) -> bytes:
@@ -94,7 +101,6 @@ def _dateless(data: bytes) -> bytes:
 
 def _mp4(size: tuple[int, int], count: int, fps: int, quality: int, draw: DrawFrame, mark: bytes) -> bytes:
     """H.264 in 4:2:0 by one thread and without a date, the mark in a box at its end."""
-    require_extra("imageio_ffmpeg", "mp4")
     import imageio_ffmpeg  # pyright: ignore[reportMissingImports]
 
     crf = round(40 - quality * 0.25)  # 20 at quality 80

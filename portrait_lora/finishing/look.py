@@ -24,6 +24,7 @@ from portrait_lora.config import configs_dir
 from portrait_lora.errors import ConfigError
 from portrait_lora.finishing import steps
 from portrait_lora.finishing.step import Step, settings_record
+from portrait_lora.removal import plain_name
 from portrait_lora.settings import Section
 
 MAX_STEPS: Final = 32
@@ -63,14 +64,17 @@ def packaged_looks() -> dict[str, Path]:
     return {path.stem: path for path in sorted((configs_dir() / "looks").glob("*.yaml"))}
 
 
-def load_look(name: str | Path) -> Look:
-    """A shipped look by name, or a YAML file.  Raises `ConfigError` naming file, step and key."""
+def load_look(name: str | Path, where: str = "--look") -> Look:
+    """A shipped look by name, or a YAML file.  Raises `ConfigError` naming file, step and key.
+
+    And `InputError` for a `name` that is none for a folder.
+    """
     path, shipped = Path(name), packaged_looks()
     if not (path.suffix in (".yaml", ".yml") and path.is_file()):
         if str(name) not in shipped:
             close = difflib.get_close_matches(str(name), shipped, 1, cutoff=0.5)
             hint = f"Did you mean {close[0]!r}?" if close else f"Shipped: {', '.join(shipped)}."
-            raise ConfigError("no such look", where="--look", got=repr(str(name)), remedy=hint)
+            raise ConfigError("no such look", where=where, got=repr(str(name)), remedy=hint)
         path = shipped[str(name)]
     top = strict_yaml.load(path, "look")
     if not isinstance(top, dict):
@@ -80,7 +84,7 @@ def load_look(name: str | Path) -> Look:
         if key not in _KEYS:
             raise ConfigError(f"unknown key {key!r}", where=path, needed=", ".join(_KEYS))
     return Look(
-        name=str(entries.get("name", path.stem)),
+        name=plain_name(str(entries.get("name", path.stem)), where=f"{path}: name"),
         about=str(entries.get("about", "")),
         steps=planned(entries.get("steps"), str(path)),
         folder=path.resolve().parent,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -95,6 +95,18 @@ class Step(Protocol):
         """The canvas in the size of the result without what may change the person, to be blended with.
 
         None: the result cannot be weakened, only refused.
+        """
+        ...
+
+
+@runtime_checkable
+class Opens(Protocol):
+    """A step whose settings may name files or need an extra."""
+
+    def open(self, settings: Any, tools: Tools) -> None:
+        """Open what the settings name, before any picture is touched.
+
+        Raises `InputError` or `ArtifactError` for what would stop every picture.
         """
         ...
 

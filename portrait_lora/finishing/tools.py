@@ -65,6 +65,10 @@ class PictureTools:
         self._place, self._used = place, {}
         self.trail = [*self.trail[: None if self._keeps else 1], (name, canvas)]
 
+    def opening(self, place: int) -> None:
+        """The step at this place opens what it names, without a picture."""
+        self._place, self._used = place, {}
+
     def used(self) -> Mapping[str, str]:
         """Name -> sha256 of the files and models that the present step has used."""
         return self._used

@@ -8,6 +8,7 @@
     framing: {shot: headshot, view: frontal, eye_line: 0.44, head_height: 0.5}
     aspect: "1:1"
     negative_prompt: ""
+    finish: linkedin                            # a look: its name, a file, or a list of steps
 
 `eye_line` (from the top) and `head_height` (chin to crown) are fractions of the picture's height; they are
 checked in every portrait, and best-of-N prefers pictures that match them.
@@ -25,7 +26,7 @@ from portrait_lora.generation import reading
 from portrait_lora.generation.compose import LAYERS
 
 _FRAMING: Final = ("shot", "view", "facing", "eye_line", "head_height")
-_OUTER: Final = ("brand", "framing", "aspect", "negative_prompt")
+_OUTER: Final = ("brand", "framing", "aspect", "negative_prompt", "finish")
 _INNER: Final = tuple(layer for layer in LAYERS if layer not in (*_FRAMING, "hair", "skin", "beard"))
 
 
@@ -39,6 +40,7 @@ class Brand:
     negative_prompt: str = ""
     eye_line: float | None = None
     head_height: float | None = None
+    finish: reading.Finish | None = None
 
 
 def load_brand(name: str | Path) -> Brand:
@@ -49,7 +51,8 @@ def load_brand(name: str | Path) -> Brand:
     raw = {key: value for key, value in (*top.items(), *framing.items()) if key in LAYERS}
     layers = {key: reading.text(value, path, key) for key, value in raw.items() if value not in ("", None)}
     eye_line, head_height = (_share(framing, key, path) for key in ("eye_line", "head_height"))
-    if not layers and eye_line is None and head_height is None:
+    finish = reading.finish(top["finish"], path, "brand") if "finish" in top else None
+    if not layers and eye_line is None and head_height is None and finish is None:
         raise ConfigError("the brand sheet sets nothing", where=path, needed=f"one of {', '.join(_INNER)}")
     return Brand(
         name=str(top.get("brand", path.stem)),
@@ -58,6 +61,7 @@ def load_brand(name: str | Path) -> Brand:
         negative_prompt=str(top.get("negative_prompt") or ""),
         eye_line=eye_line,
         head_height=head_height,
+        finish=finish,
     )
 
 

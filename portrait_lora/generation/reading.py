@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -97,6 +98,49 @@ def prompt_lines(path: Path) -> list[tuple[int, str]]:
         raise InputError("the prompt file cannot be read", where=path, got=error) from error
     rows = [(i + 1, " ".join(line.split())) for i, line in enumerate(lines)]
     return [(i, line) for i, line in rows if line and not line.startswith("#")]
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """What a sheet says under `finish`: the name of a look, its file, or its steps.
+
+    `path` is that of the sheet, `sheet` tells a series from a brand; `limit` and `seed` are None where it
+    leaves them to the usual ones.
+    """
+
+    path: Path
+    sheet: str
+    look: str = ""
+    steps: tuple[object, ...] = ()
+    limit: float | None = None
+    seed: int | None = None
+
+
+def finish(value: object, path: Path, sheet: str) -> Finish:
+    """`NAME`, `FILE.yaml`, a list of steps, or a mapping with `look` or `steps`, `limit` and `seed`."""
+    where = "finish"
+    if isinstance(value, list):
+        value = {"steps": cast(list[object], value)}
+    elif not isinstance(value, dict):
+        value = {"look": value}
+    top = mapping(cast(object, value), path, where, ("look", "steps", "limit", "seed"))
+    if ("look" in top) == ("steps" in top):
+        raise ConfigError(
+            "finishing needs a look or a list of steps", where=f"{path}: {where}", needed="one of them"
+        )
+    limit = top.get("limit")
+    if limit is not None and (
+        not isinstance(limit, int | float) or isinstance(limit, bool) or not 0 <= limit <= 1
+    ):
+        raise ConfigError("not a limit", where=f"{path}: {where}.limit", got=repr(limit), needed="0 to 1")
+    return Finish(
+        path=path,
+        sheet=f"{sheet} {path.stem}",
+        look=text(top["look"], path, f"{where}.look") if "look" in top else "",
+        steps=tuple(listed(top["steps"], path, f"{where}.steps")) if "steps" in top else (),
+        limit=limit,
+        seed=whole(top["seed"], path, f"{where}.seed") if "seed" in top else None,
+    )
 
 
 def aspect(value: object, path: Path, where: str = "aspect") -> tuple[int, int]:

@@ -154,11 +154,11 @@ def compare(old: Image.Image, new: Image.Image, record: Mapping[str, object]) ->
     return Verdict(False, off, round(psnr, 2), differences(record))
 
 
-def differences(record: Mapping[str, object]) -> tuple[str, ...]:
-    """Libraries whose versions differ from the record."""
+def differences(record: Mapping[str, object], now: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    """Libraries whose versions differ from the record; `now` are the versions here, or those of drawing."""
     conditions = cast(Mapping[str, Any], record.get(save.CONDITIONS) or {})
     then = cast(Mapping[str, str], conditions.get("versions") or {})
-    now = save.versions()
+    now = now or save.versions()
     return tuple(
         f"{name} {then[name]} then, {now.get(name)} now" for name in then if then[name] != now.get(name)
     )

@@ -28,7 +28,9 @@ OF_ONE_EDIT: Final = (
     PARENT, ACTION, "region", "mask_png", "strength", "box_px", "framing", "framing_missed",
 )  # fmt: skip
 """Keys of a generation record that concern the last edit only: a further edit does not inherit them."""
-_PACKAGES: Final = ("diffusers", "peft", "torch", "transformers")
+_PACKAGES: Final = ("diffusers", "numpy", "opencv", "peft", "torch", "transformers")
+_DISTRIBUTIONS: Final = {"opencv": ("opencv-python", "opencv-python-headless", "opencv-contrib-python")}
+"""Packages that come under several names."""
 _A1111_KEY: Final = "parameters"
 
 
@@ -53,7 +55,13 @@ def record_of(portrait: Portrait, base: str, base_digest: str, trigger: str | No
 
 def versions() -> dict[str, str]:
     """The versions of the libraries that determine the picture."""
-    return {name: version for name in _PACKAGES if (version := _version(name))}
+    return versions_of(*_PACKAGES)
+
+
+def versions_of(*packages: str) -> dict[str, str]:
+    """Those of the packages that are installed."""
+    known = {name: [v for d in _DISTRIBUTIONS.get(name, (name,)) if (v := _version(d))] for name in packages}
+    return {name: found[0] for name, found in known.items() if found}
 
 
 @cache

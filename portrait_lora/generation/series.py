@@ -8,6 +8,7 @@ template: corporate     # optional: the template that every shot begins from
 locked: {setting: grey seamless backdrop}    # layers shared by every shot
 grid: {lighting: [...], wardrobe: [...]}     # optional: one shot per combination
 count: 2                # pictures per shot; default: as configured
+finish: linkedin        # optional: a look for the finished pictures: its name, a file, or a list of steps
 shots:
   - {name: …, template: …, aspect: …, count: …, view: …, shot: …, lighting: …, camera: …}
   - {prompt: "as an astronaut, soft window light"}   # free words; layers may follow, a template may not
@@ -29,7 +30,7 @@ from portrait_lora.generation.brand import Brand
 from portrait_lora.generation.compose import LAYERS
 
 _SERIES_KEYS: Final = (
-    "series", "seed", "aspect", "negative_prompt", "template", "locked", "grid", "count", "shots",
+    "series", "seed", "aspect", "negative_prompt", "template", "locked", "grid", "count", "shots", "finish",
 )  # fmt: skip
 _SHOT_KEYS: Final = ("name", "prompt", "template", "aspect", "count", *LAYERS)
 PROMPT_ASPECT: Final = (3, 4)
@@ -65,6 +66,18 @@ def series_path(name: str | Path) -> Path:
     return reading.packaged("series", name, "generate.series")
 
 
+def finish_of(series: str, brand: str = "") -> reading.Finish | None:
+    """What the brand asks for under `finish`, else what the series does; None when neither does.
+
+    A brand is one for all series, so where both name a look, its look alone counts.  Raises `ConfigError` for
+    something else than a look.
+    """
+    common = brands.load_brand(brand).finish if brand else None
+    path = series_path(series)
+    top = reading.mapping(reading.tree(path, "series"), path, "the series", _SERIES_KEYS)
+    return common or (reading.finish(top["finish"], path, "series") if "finish" in top else None)
+
+
 def read_series(
     path: Path, *, closed: bool = False, brand: Brand | None = None, known: Collection[str] | None = None
 ) -> Series:
@@ -73,6 +86,8 @@ def read_series(
     `closed` uses templates in the closed vocabulary, which is `known` or the whole of it.
     """
     top = reading.mapping(reading.tree(path, "series"), path, "the series", _SERIES_KEYS)
+    if "finish" in top:
+        reading.finish(top["finish"], path, "series")
     locked = reading.words(top.get("locked", {}), path, "locked", LAYERS)
     grid = reading.mapping(top.get("grid", {}), path, "grid", LAYERS)
     reading.no_overlap(grid, locked, path, "grid")

@@ -19,7 +19,7 @@ from portrait_lora.families.rows import row_of
 from portrait_lora.generation.presets import fitting
 from portrait_lora.likeness import Journal, Likeness
 from portrait_lora.removal import plain_name
-from portrait_lora.results import R, TrainingResult
+from portrait_lora.results import FinishedSeries, R, TrainingResult
 from portrait_lora.stages.sampling import sampler_of
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class Context:
         self.journal = Journal.open(opened.reports)
         self.skipped: list[str] = []
         self.started = time.monotonic()
+        self.finished: FinishedSeries | None = None  # by the look that series or brand names
         self.examined: tuple[list[PhotoReport], CuratedSet | TooFewPhotos] | None = None
 
     @cached_property

@@ -16,15 +16,19 @@ from portrait_lora.stages.context import ADAPTER, Context, is_whole
 if TYPE_CHECKING:
     from portrait_lora.generation.checklist import Check
     from portrait_lora.records import Portrait
+    from portrait_lora.stages.finish import Asked
 
 
 def generate(ctx: Context) -> GenerateResult:
     """Write `portraits/<series>/`: PNG and JSON per picture, the checklist, two sheets; and the page.
 
+    A series or brand that names a look gets its finished pictures beside that, see `stages/finish.py`.
+
     Raises `TooManyPictures` for a series above `generate.max_pictures`, and `ConfigError` for remarks of
     the linter when `generate.strict`, and `InputError` where a consent has ended.
     """
     consent.require_valid(ctx.likeness.root)
+    wanted = finishing_of(ctx)
     inputs = {
         "adapter": manifest.sha256_file(ctx.likeness.adapters / ADAPTER),
         "config": ctx.digest("generate"),
@@ -43,7 +47,27 @@ def generate(ctx: Context) -> GenerateResult:
         lambda: [_page_file(ctx), _timings_file(ctx)],
     )
     standing.withdraw_report(ctx, folder)
-    return result
+    if wanted is None:
+        return result
+    from portrait_lora.stages.finish import finish
+
+    ctx.finished = finish(ctx, wanted)
+    return result.model_copy(update={"finished": ctx.finished})
+
+
+def finishing_of(ctx: Context) -> Asked | None:
+    """What is to be done with the drawn series; asked before anything is drawn or trained.
+
+    Raises `ConfigError` for an unknown look, and what keeps a file of it from being used.
+    """
+    from portrait_lora.generation.series import finish_of
+
+    wanted = finish_of(ctx.config.generate.series, ctx.config.generate.brand)
+    if wanted is None:
+        return None
+    from portrait_lora.stages.finish import asked  # opens pictures: heavy
+
+    return asked(ctx, wanted)
 
 
 def _portraits(ctx: Context, folder: Path, inputs: Mapping[str, str]) -> GenerateResult:

@@ -19,9 +19,10 @@ from portrait_lora.generation.sample import extra_of
 from portrait_lora.records import Portrait, Shot
 from portrait_lora.results import Number, Value
 from portrait_lora.stages.context import Context
+from portrait_lora.stages.named_files import adapter_of, find_style
 from portrait_lora.stages.sampling import sampler_of
 from portrait_lora.stages.series import holdout_of
-from portrait_lora.tasks.finished import Opened, adapter_of, face_of, find_style, open_picture, recipe_of
+from portrait_lora.tasks.finished import Opened, face_of, open_picture, recipe_of
 
 IDENTITY_NOISE: Final = 0.005
 """A similarity that is lower by less than this has not fallen: re-encoding a picture moves it as much."""
@@ -31,14 +32,35 @@ Painted = Literal["painted"]
 """What stands for a region where a mask was painted by hand."""
 
 
+class ProductAgain(Value):
+    """A further file of a finished picture, made again; `state` says if the one on disk is not as it was.
+
+    `by_encoder`: another build of its encoder may give other bytes for the same frames.
+    """
+
+    file: str
+    same: bool
+    by_encoder: bool = False
+    state: str = ""
+
+
 class Reproduction(Value):
-    """A picture made again: `same` to the bit or not, the PSNR in dB, what was different when it was made."""
+    """A picture made again: `same` to the bit or not, the PSNR in dB, what was different when it was made.
+
+    `products` are the files beside a finished one.
+    """
 
     file: str
     same: bool
     changed_pixels: int
     psnr_db: Number | None
     differences: tuple[str, ...]
+    products: tuple[ProductAgain, ...] = ()
+
+    @property
+    def whole(self) -> bool:
+        """Whether the picture and every file beside it came out the same."""
+        return self.same and all(one.same for one in self.products)
 
 
 class Variation(Value):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,13 +13,11 @@ from portrait_lora import manifest, provenance, strict_json
 from portrait_lora.config import FILE_NAME
 from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.evaluation import similarity
-from portrait_lora.generation import remake, save
-from portrait_lora.generation.reference import reference_of
+from portrait_lora.generation import save
 from portrait_lora.likeness import open_likeness
-from portrait_lora.records import Adapter, Face
+from portrait_lora.records import Face
 from portrait_lora.rights import consent
 from portrait_lora.stages.context import Context
-from portrait_lora.stages.sampling import accelerator_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,38 +81,3 @@ def face_of(opened: Opened) -> Face:
             "no face in this picture", where=opened.path, needed="a portrait with a visible face"
         )
     return face
-
-
-def adapter_of(ctx: Context, recipe: Mapping[str, object]) -> Adapter | None:
-    """The adapter of a recipe, found by its digest below `adapters/`."""
-    from portrait_lora.families.adapter_file import read_adapter
-
-    wanted = recipe.get("adapter_sha256")
-    if not wanted:
-        return None
-    for path in sorted((ctx.likeness.root / "adapters").rglob("adapter.safetensors")):
-        if manifest.sha256_file(path) == wanted:
-            return read_adapter(path)
-    raise InputError(
-        "the adapter that drew this picture is not here",
-        where=ctx.likeness.root / "adapters",
-        needed=f"sha256 {str(wanted)[:12]}",
-    )
-
-
-def find_style(ctx: Context) -> remake.FindFile:
-    """Finds the files that a recipe names beside the base among those that the configuration names."""
-    settings = ctx.config.generate
-
-    def find(digest: str) -> Path | None:
-        style = Path(settings.style_adapter)
-        digests = {manifest.sha256_file(style): style} if style.is_file() else {}
-        quick = accelerator_of(settings)
-        digests |= {manifest.sha256_file(quick[0]): quick[0]} if quick else {}
-        reference = reference_of(settings.style_reference, settings.style_reference_adapter, 1.0)
-        if reference is not None:
-            files = (reference.picture, reference.adapter, reference.encoder)
-            digests |= dict(zip(reference.digests.values(), files, strict=True))
-        return digests.get(digest)
-
-    return find

@@ -14,8 +14,8 @@ from portrait_lora.finishing.layered import STEP, Layer, Stack
 from portrait_lora.finishing.steps.layers import Layers
 from portrait_lora.generation import save
 from portrait_lora.results import Number, Value
+from portrait_lora.stages import finish_files, finish_judge
 from portrait_lora.tasks import finish as finishing
-from portrait_lora.tasks import finish_files, finish_judge
 
 ACTION: Final = "edit layers"
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+from PIL import Image
 
 from portrait_lora import log, manifest, strict_json
 from portrait_lora.config import load
@@ -15,14 +17,16 @@ from portrait_lora.generation.checklist import Framing, framing
 from portrait_lora.generation.contact_sheet import contact_sheet
 from portrait_lora.likeness import CONTACT_SHEET, open_likeness, series_name
 from portrait_lora.records import Portrait
-from portrait_lora.results import GenerateResult, Number, Value
+from portrait_lora.results import FinishedSeries, GenerateResult, Number, Value
 from portrait_lora.stages.context import Context
+from portrait_lora.stages.finish import pictures_of
 from portrait_lora.stages.series import delivered
 
 _log = log.get(__name__)
 Make = Callable[[Path], GenerateResult]
 """Makes the series of one likeness folder."""
 TOLD: Final = "team.json"
+FINISHED_SHEET: Final = "finished_sheet.jpg"
 
 
 class Member(Value):
@@ -35,6 +39,7 @@ class Member(Value):
     seconds_per_portrait: Number | None = None
     cost_per_portrait: Number | None = None
     gallery: str = ""
+    finished: FinishedSeries | None = None
 
 
 class Steadiness(Value):
@@ -52,6 +57,7 @@ class TeamResult(Value):
     framing: Steadiness
     series: str
     contact_sheet: str = ""
+    finished_sheet: str = ""
 
 
 def generate(folders: Sequence[Path], make: Make, out: Path, overrides: Sequence[str]) -> TeamResult:
@@ -67,6 +73,7 @@ def generate(folders: Sequence[Path], make: Make, out: Path, overrides: Sequence
     name_of_series = _refuse_another_sheet(out, overrides)
     rows: list[Member] = []
     by_name: dict[str, list[Portrait]] = {}
+    done: dict[str, list[Portrait]] = {}
     seen: list[Framing] = []
     for name, folder in zip(names, folders, strict=True):
         try:
@@ -86,8 +93,11 @@ def generate(folders: Sequence[Path], make: Make, out: Path, overrides: Sequence
                 seconds_per_portrait=result.seconds_per_portrait,
                 cost_per_portrait=result.cost_per_portrait,
                 gallery=result.gallery,
+                **({"finished": result.finished} if result.finished else {}),
             )
         )
+        if result.finished:
+            done[name] = _finished(by_name[name], Path(result.finished.folder))
     team = TeamResult(
         people=tuple(rows),
         failed=sum(bool(row.error) for row in rows),
@@ -97,8 +107,22 @@ def generate(folders: Sequence[Path], make: Make, out: Path, overrides: Sequence
     if by_name:
         manifest.make_folder(out)
         team = team.model_copy(update={"contact_sheet": str(team_sheet(by_name, out / CONTACT_SHEET))})
+        if done := {name: portraits for name, portraits in done.items() if portraits}:
+            sheet = team_sheet(done, out / FINISHED_SHEET)
+            team = team.model_copy(update={"finished_sheet": str(sheet)})
         manifest.write_json_atomic(out / TOLD, team.json_value())
     return team
+
+
+def _finished(portraits: Sequence[Portrait], folder: Path) -> list[Portrait]:
+    """The finished pictures of those portraits that have one, each with its own size."""
+    pictures = pictures_of(folder)
+    out: list[Portrait] = []
+    for one in portraits:
+        if (path := pictures.get(one.path.stem)) is not None:
+            with Image.open(path) as opened:
+                out.append(replace(one, path=path, shot=replace(one.shot, size_px=opened.size)))
+    return out
 
 
 def _refuse_another_sheet(out: Path, overrides: Sequence[str]) -> str:

@@ -35,7 +35,7 @@ from portrait_lora.finishing.steps.backdrop import FULL_STOPS
 from portrait_lora.finishing.steps.cutout import Cutout, CutoutSettings
 from portrait_lora.finishing.tools import PictureTools
 from portrait_lora.records import FloatArray, RGBImage
-from portrait_lora.tasks.finish_judge import Models, SimilarityJudge, no_model
+from portrait_lora.stages.finish_judge import Models, SimilarityJudge, no_model
 from scripts.rows import Row, Table, arguments
 
 FIRST_SEED: Final = 947_000

@@ -29,7 +29,7 @@ from portrait_lora.finishing import motion
 from portrait_lora.finishing.canvas import Canvas
 from portrait_lora.finishing.steps.clip import Clip, ClipSettings, scene_of, size_of
 from portrait_lora.records import RGBImage
-from portrait_lora.tasks.finish_judge import Models
+from portrait_lora.stages.finish_judge import Models
 from scripts.rows import Row, Table, arguments
 
 FIRST_SEED: Final = 897_300

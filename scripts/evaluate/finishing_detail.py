@@ -38,7 +38,7 @@ from portrait_lora.finishing.retouch_regions import Regions, regions
 from portrait_lora.finishing.steps.retouch import Retouch, RetouchSettings
 from portrait_lora.generation.checklist import skin_texture
 from portrait_lora.records import RGBImage
-from portrait_lora.tasks.finish_judge import Models, SimilarityJudge
+from portrait_lora.stages.finish_judge import Models, SimilarityJudge
 from scripts.rows import Row, Table, arguments
 
 FIRST_SEED: Final = 896_100

@@ -16,10 +16,10 @@ from portrait_lora.faces.packs import resolve_pack
 from portrait_lora.finishing import look
 from portrait_lora.finishing.canvas import Canvas
 from portrait_lora.generation import save
+from portrait_lora.stages import finish_judge
 from portrait_lora.synthetic.identity import sample_people
 from portrait_lora.synthetic.taking import picture_of, plain_photo
 from portrait_lora.tasks import finish as finishing
-from portrait_lora.tasks import finish_judge
 from tests.finishing import studio
 
 

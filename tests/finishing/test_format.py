@@ -19,7 +19,7 @@ from portrait_lora.finishing.resample import resized
 from portrait_lora.finishing.steps.format import FormatSettings, FormatStep
 from portrait_lora.pictures import srgb
 from portrait_lora.records import Face, readonly
-from portrait_lora.tasks import finish_files
+from portrait_lora.stages import finish_files
 from tests.finishing.made_up import NoTools, canvas
 
 

@@ -28,6 +28,7 @@ _LEAST_NOISE: Final = 0.5 / 255
 """Dither: without it smooth backdrops show bands in eight bits."""
 _MOST_NOISE: Final = 0.02
 _MOST_BLACK: Final = 0.06
+_PICTURE: Final = "picture for the backdrop"
 
 
 class BackdropSettings(Section):
@@ -76,6 +77,11 @@ class Backdrop(BehindOnly):
     name = "backdrop"
     settings = BackdropSettings
     of_colour = True
+
+    def open(self, settings: Any, tools: Tools) -> None:
+        """Decode the picture of one's own."""
+        if settings.picture:
+            backdrop.pictured(tools.file(settings.picture, _PICTURE), (_SMALL_PX, _SMALL_PX))
 
     def apply(self, canvas: Canvas, settings: Any, tools: Tools) -> Canvas:
         """The opaque composite.
@@ -132,7 +138,7 @@ def _behind(size: tuple[int, int], one: BackdropSettings, key: light.KeyLight, t
 
 
 def _picture(size: tuple[int, int], one: BackdropSettings, key: light.KeyLight, tools: Tools) -> FloatArray:
-    path = tools.file(one.picture, "picture for the backdrop")
+    path = tools.file(one.picture, _PICTURE)
     own = backdrop.pictured(path, size)
     if one.blur:
         sigma = max(0.3, one.blur * max(size) / 1000)

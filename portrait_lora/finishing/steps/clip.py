@@ -59,6 +59,12 @@ class Clip:
     settings = ClipSettings
     of_colour = False
 
+    def open(self, settings: Any, tools: Tools) -> None:
+        """Refuse a kind of file that cannot be written here; load the network that cuts out."""
+        for kind in settings.files:
+            animated.require(kind)
+        Cutout().open(settings.cutout, tools)
+
     def apply(self, canvas: Canvas, settings: Any, tools: Tools) -> Canvas:
         """The canvas with the clips as products, named `-clip.webp` and so on.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final
 
 import cv2
@@ -70,6 +71,11 @@ class Cutout(BehindOnly):
     settings = CutoutSettings
     of_colour = True
 
+    def open(self, settings: Any, tools: Tools) -> None:
+        """Load the matting network."""
+        if settings.model:
+            cutout_models.Matting(_model(settings, tools), cutout_models.NETWORKS[settings.network])
+
     def apply(self, canvas: Canvas, settings: Any, tools: Tools) -> Canvas:
         """The canvas with straight alpha.
 
@@ -114,11 +120,15 @@ def is_cut(canvas: Canvas) -> bool:
     return canvas.alpha_HW is not None and float(canvas.alpha_HW.min()) < 1.0
 
 
-def _by_model(canvas: Canvas, one: CutoutSettings, tools: Tools) -> FloatArray:
-    """(H, W) by the network, its edge drawn after the picture's own."""
+def _model(one: CutoutSettings, tools: Tools) -> Path:
     if not one.model.endswith(".onnx"):
         cutout_models.refuse_name(one.model)
-    path = tools.file(one.model, "matting model")
+    return tools.file(one.model, "matting model")
+
+
+def _by_model(canvas: Canvas, one: CutoutSettings, tools: Tools) -> FloatArray:
+    """(H, W) by the network, its edge drawn after the picture's own."""
+    path = _model(one, tools)
     small = cutout_models.Matting(path, cutout_models.NETWORKS[one.network]).alpha(canvas.rgb_HW3)
     if not 0.01 < float(small.mean()) < 0.995:
         raise InputError(

@@ -92,6 +92,11 @@ class Grade(SameSize):
     settings = GradeSettings
     of_colour = True
 
+    def open(self, settings: Any, tools: Tools) -> None:
+        """Read the LUT."""
+        if settings.lut:
+            cube.read_cube(tools.file(settings.lut, "LUT"))
+
     def apply(self, canvas: Canvas, settings: Any, tools: Tools) -> Canvas:
         """The graded canvas.  Raises `InputError` for a LUT that cannot be read."""
         one: GradeSettings = settings

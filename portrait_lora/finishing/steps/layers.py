@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from portrait_lora.errors import require_extra
 from portrait_lora.finishing import layered, openraster, photoshop
 from portrait_lora.finishing.canvas import Canvas, Product
 from portrait_lora.finishing.step import Tools
@@ -27,6 +28,11 @@ class Layers:
     name = "layers"
     settings = LayersSettings
     of_colour = False
+
+    def open(self, settings: Any, tools: Tools) -> None:
+        """Refuse a Photoshop file without the extra."""
+        if "psd" in settings.files:
+            require_extra("psd_tools", "psd")
 
     def apply(self, canvas: Canvas, settings: Any, tools: Tools) -> Canvas:
         """The canvas with the files as products.  Raises `InputError` without a face or the extra."""

@@ -57,6 +57,14 @@ class Upscale:
     settings = UpscaleSettings
     of_colour = False
 
+    def open(self, settings: Any, tools: Tools) -> None:
+        """Read the network of a file, and refuse one without the licence that is needed."""
+        path = _source(settings, tools)
+        if path is not None and settings.model not in _OWN:
+            from portrait_lora.finishing.esrgan import read_upscaler
+
+            read_upscaler(path)
+
     def apply(self, canvas: Canvas, settings: Any, tools: Tools) -> Canvas:
         """The enlarged canvas; alpha is enlarged by Lanczos.
 
@@ -118,10 +126,18 @@ def _alpha(canvas: Canvas, size: tuple[int, int]) -> np.ndarray | None:
 
 def _network(one: UpscaleSettings, tools: Tools) -> upscale.Net | None:
     """The network that the settings name; None for Lanczos."""
-    if one.model == "lanczos" or (one.model == "auto" and not tools.studio):
+    path = _source(one, tools)
+    if path is None:
         return None
     from portrait_lora.finishing.esrgan import read_upscaler
 
+    return read_upscaler(path)
+
+
+def _source(one: UpscaleSettings, tools: Tools) -> Path | None:
+    """The file of the network, with the licence that is needed; None for Lanczos."""
+    if one.model == "lanczos" or (one.model == "auto" and not tools.studio):
+        return None
     if one.model in _OWN:
         if not tools.studio:
             raise InputError(
@@ -129,12 +145,12 @@ def _network(one: UpscaleSettings, tools: Tools) -> upscale.Net | None:
                 needed="a portrait of the embedded base, measured by the embedded face pack",
                 remedy="Set model: lanczos, or the safetensors file of a model for photographs.",
             )
-        return read_upscaler(tools.embedded(upscale.STUDIO))
+        return tools.embedded(upscale.STUDIO)
     path = _file(one, tools)
     licence = upscale.licence_of(path, one.licence)
     if tools.commercial:
         upscale.refuse_unlicensed(path, licence)
-    return read_upscaler(path)
+    return path
 
 
 def _file(one: UpscaleSettings, tools: Tools) -> Path:

@@ -14,7 +14,7 @@ from portrait_lora import likeness
 from portrait_lora.generation import drawing, edits, remake, save
 from portrait_lora.records import RGBImage
 from portrait_lora.stages.context import Context
-from portrait_lora.tasks.finished import adapter_of, find_style
+from portrait_lora.stages.named_files import adapter_of, find_style
 
 
 class Redrawing:
@@ -44,9 +44,21 @@ def redrawing(
     root: Path | None, record: Mapping[str, object] | None, overrides: Sequence[str]
 ) -> Redrawing | None:
     """What draws over a picture with this record; None without a likeness folder or an adapter in it."""
+    drawn = _drawn(record)
+    if root is None or drawn is None:
+        return None
+    return Redrawing(Context(likeness.open_likeness(root, overrides)), drawn)
+
+
+def redrawing_in(ctx: Context, record: Mapping[str, object] | None) -> Redrawing | None:
+    """The same within a journey."""
+    drawn = _drawn(record)
+    return None if drawn is None else Redrawing(ctx, drawn)
+
+
+def _drawn(record: Mapping[str, object] | None) -> save.Record | None:
+    """The record of the drawing that edits began from; None without an adapter in it."""
     while record is not None and "adapter_sha256" not in record:
         parent = record.get(save.PARENT)
         record = cast(save.Record, parent) if isinstance(parent, dict) else None
-    if root is None or record is None or not record.get("adapter_sha256"):
-        return None
-    return Redrawing(Context(likeness.open_likeness(root, overrides)), cast(save.Record, record))
+    return cast(save.Record, record) if record is not None and record.get("adapter_sha256") else None

@@ -6,7 +6,9 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
+import cv2
 import numpy as np
 
 from portrait_lora import config, likeness, manifest, provenance
@@ -14,12 +16,15 @@ from portrait_lora.errors import InputError
 from portrait_lora.evaluation import similarity
 from portrait_lora.faces.backends import Analyzer, open_analyzer
 from portrait_lora.faces.packs import FacePack, resolve_pack
-from portrait_lora.finishing.canvas import Canvas
+from portrait_lora.finishing.canvas import MIN_SIDE_PX, Canvas
 from portrait_lora.finishing.look import Planned
 from portrait_lora.finishing.step import Redraw
 from portrait_lora.finishing.tools import PictureTools
 from portrait_lora.records import FloatArray, RGBImage
 from portrait_lora.rights import consent
+
+REFERENCE_FACE_PX: Final = 112
+"""Size to which a larger face of a reference is reduced before steps are carried out on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,7 @@ class SimilarityJudge:
         self._models, self._folder, self._seed = models, folder, seed
         self._pictures = tuple(references)
         self._known: dict[tuple[str, str], FloatArray] = {}
+        self._small: tuple[Canvas, ...] | None = None
         self._after: dict[str, tuple[Canvas, ...]] = {}
 
     def likeness(self, image_rgb: RGBImage, colours: Sequence[Planned]) -> float | None:
@@ -79,6 +85,12 @@ class SimilarityJudge:
             self._known[key] = np.stack(rows) if rows else np.zeros((0, 0), np.float32)
         return self._known[key]
 
+    def _reduced(self) -> tuple[Canvas, ...]:
+        """The references with faces of at most `REFERENCE_FACE_PX`: an embedder sees no more of them."""
+        if self._small is None:
+            self._small = tuple(_reduced(one, self._models.finder) for one in self._pictures)
+        return self._small
+
     def _coloured(self, colours: Sequence[Planned]) -> tuple[Canvas, ...]:
         """The references after those steps; one that a step refuses is left out."""
         if not colours:
@@ -88,12 +100,21 @@ class SimilarityJudge:
             *earlier, last = colours
             tools = self._models.tools(self._folder, self._seed)
             canvases: list[Canvas] = []
-            for before in self._coloured(earlier):
+            for before in self._coloured(earlier) if earlier else self._reduced():
                 tools.begin(len(earlier), "", before)
                 with contextlib.suppress(InputError):
                     canvases.append(last.step.apply(before, last.settings, tools))
             self._after[key] = tuple(canvases)
         return self._after[key]
+
+
+def _reduced(picture: RGBImage, finder: Analyzer) -> Canvas:
+    face = similarity.subject_face(finder.find(picture))
+    scale = 1.0 if face is None else REFERENCE_FACE_PX / face.size_px
+    if scale >= 1:
+        return Canvas.of(picture)
+    size = tuple(max(MIN_SIDE_PX, round(side * scale)) for side in picture.shape[1::-1])
+    return Canvas.of(np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA)))
 
 
 def open_models(root: Path | None, files: Sequence[Path], overrides: Sequence[str]) -> Models:

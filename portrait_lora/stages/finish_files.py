@@ -1,0 +1,242 @@
+"""The files of a finished picture: encoded for delivery, placed beside earlier ones, with a sidecar."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, cast
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from portrait_lora import manifest, provenance, removal, strict_json
+from portrait_lora.errors import ArtifactError, InputError
+from portrait_lora.finishing.canvas import Canvas, Delivery, Product, to_bytes
+from portrait_lora.generation import save
+from portrait_lora.pictures import srgb
+
+SUFFIX: Final = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif"}
+OF_PASSING: Final = ("strength", "likeness", "files")
+"""What an entry of a record says besides the step and its settings."""
+PRODUCTS: Final = "products"
+BY_ENCODER: Final = frozenset({".webp", ".avif", ".mp4"})
+"""Suffixes of products that libwebp, libavif and ffmpeg compress."""
+_ENCODERS: Final = ("pillow", "psd-tools", "imageio-ffmpeg")
+_LEAST_QUALITY: Final = 40
+
+
+def place(path: Path, data: bytes, canvas: Canvas, *, superseding: bool = False) -> Path:
+    """The path, or the first numbered one beside it that is free or holds just these bytes.
+
+    A file of a finish that was killed is gone on with; a layered file that was edited since is left alone.
+    With `superseding`, what a sheet asked for earlier and nobody touched since makes way.
+    """
+    number, free = 2, path
+    while not _is_ours(free, data, canvas):
+        if superseding and withdraw(save.sidecar_of(free)):
+            continue
+        free, number = path.with_stem(f"{path.stem}-{number}"), number + 1
+    return free
+
+
+def _is_ours(path: Path, data: bytes, canvas: Canvas) -> bool:
+    files = {path: data} | {beside(path, one): one.data for one in canvas.products}
+    same = all(not file.exists() or file.read_bytes() == content for file, content in files.items())
+    return same and (path.exists() or not save.sidecar_of(path).exists())
+
+
+def beside(path: Path, product: Product) -> Path:
+    """Where a product of the picture lies."""
+    return path.with_name(f"{path.stem}{product.name}")
+
+
+def write(
+    canvas: Canvas,
+    path: Path,
+    record: save.Record,
+    source: Path,
+    data: bytes,
+    extra: Mapping[str, object] | None = None,
+) -> None:
+    """The file (`data`, see `encoded`), further products beside it, then a sidecar with their sha256."""
+    manifest.make_folder(path.parent)
+    manifest.write_bytes_atomic(path, data)
+    products: dict[str, str] = {}
+    for product in canvas.products:
+        file = beside(path, product)
+        manifest.write_bytes_atomic(file, product.data)
+        products[file.name] = manifest.sha256_file(file)
+    sidecar = {
+        "recipe": record,
+        "sha256": manifest.sha256_file(path),
+        PRODUCTS: products,
+        "digital_source_type": provenance.source_type(source),
+        "versions": versions(),
+        "history": save.history(record),
+        **(extra or {}),
+    }
+    manifest.write_json_atomic(save.sidecar_of(path), sidecar)
+
+
+def versions() -> dict[str, str]:
+    """The versions of the libraries that determine a finished picture and the files beside it."""
+    return save.versions() | save.versions_of(*_ENCODERS)
+
+
+def standing(folder: Path, stem: str, inputs: str) -> tuple[Path, Mapping[str, object]] | None:
+    """The whole and untouched picture of these inputs with its sidecar; None when it has to be made."""
+    for sidecar in sorted(folder.glob(f"{glob_safe(stem)}*.json")):
+        content = _read(sidecar)
+        picture = picture_of(sidecar, content)
+        if picture is None or content.get("inputs") != inputs:
+            continue
+        if all(_is(file, digest) for file, digest in _files(picture, content)):
+            return picture, content
+    return None
+
+
+def glob_safe(name: str) -> str:
+    """The name as a pattern that matches itself alone."""
+    return "".join(f"[{c}]" if c in "[*?" else c for c in name)
+
+
+def picture_of(sidecar: Path, content: Mapping[str, object]) -> Path | None:
+    """The picture that a sidecar speaks of, if it is there with its bytes."""
+    wanted = content.get("sha256")
+    files = (sidecar.with_suffix(suffix) for suffix in SUFFIX.values())
+    return next((file for file in files if _is(file, wanted)), None)
+
+
+def files_of(sidecar: Path) -> list[Path]:
+    """A finished picture, what lies beside it and its sidecar, as far as they are there."""
+    content = _read(sidecar)
+    picture = picture_of(sidecar, content)
+    rest = [sidecar.with_name(name) for name in _products(content)]
+    return [p for p in (*([picture] if picture else []), *rest, sidecar) if p.is_file()]
+
+
+def products_of(sidecar: Path) -> dict[str, str]:
+    """File name -> sha256 of what was written beside a picture; empty for a record of an earlier version."""
+    return _products(_read(sidecar))
+
+
+def digest_of(file: Product | Path) -> str | None:
+    """Hex sha256 of a product or of a file, None where it is not."""
+    if isinstance(file, Product):
+        return hashlib.sha256(file.data).hexdigest()
+    return manifest.sha256_file(file) if file.is_file() else None
+
+
+def withdraw(sidecar: Path) -> bool:
+    """Remove a picture that a sheet asked for, with what lies beside it; whether nobody had touched them.
+
+    Killed half-way, the sidecar is still there and the rest goes the next time.
+    """
+    content = _read(sidecar)
+    if not content.get("sheet"):
+        return False
+    pictures = [f for s in SUFFIX.values() if (f := sidecar.with_suffix(s)).is_file()]
+    there = [(f, content.get("sha256")) for f in pictures]
+    there += [(f, d) for n, d in _products(content).items() if (f := sidecar.with_name(n)).is_file()]
+    if not all(_is(file, digest) for file, digest in there):
+        return False
+    for file in (*(file for file, _ in there), sidecar):
+        removal.remove_file(file, owner=sidecar.parent)
+    return True
+
+
+def _files(picture: Path, content: Mapping[str, object]) -> Iterator[tuple[Path, object]]:
+    yield picture, content.get("sha256")
+    for name, digest in _products(content).items():
+        yield picture.with_name(name), digest
+
+
+def _products(content: Mapping[str, object]) -> dict[str, str]:
+    """Name -> sha256; names that would lead elsewhere are not ours."""
+    raw = content.get(PRODUCTS)
+    rows = cast(Mapping[str, object], raw) if isinstance(raw, dict) else {}
+    return {name: str(digest) for name, digest in rows.items() if Path(name).name == name}
+
+
+def _read(sidecar: Path) -> dict[str, object]:
+    try:
+        return strict_json.load_object(sidecar, "sidecar", file_names=True)
+    except ArtifactError:
+        return {}
+
+
+def _is(file: Path, digest: object) -> bool:
+    return file.is_file() and manifest.sha256_file(file) == digest
+
+
+def encoded(canvas: Canvas, record: save.Record, source: Path) -> bytes:
+    """The bytes of the file, with the sRGB profile and the mark of its source.
+
+    A limit of bytes lowers the quality of JPEG and WebP as little as it needs.  Raises `InputError` when the
+    file cannot be as small as its delivery asks.
+    """
+    delivery = canvas.delivery
+    picture = Image.fromarray(to_bytes(canvas.rgb_HW3))
+    if canvas.alpha_HW is not None and delivery.file_format != "jpeg":
+        picture.putalpha(Image.fromarray(to_bytes(canvas.alpha_HW)))
+    mark, most = mark_of(source), delivery.max_bytes
+    data = _encoded(picture, delivery, record, mark, delivery.quality)
+    if most is None or len(data) <= most:
+        return data
+    lossy = delivery.file_format in ("jpeg", "webp")
+    low, high = _LEAST_QUALITY, delivery.quality if lossy else _LEAST_QUALITY
+    fitting: bytes | None = None
+    while low < high:
+        middle = (low + high) // 2
+        data = _encoded(picture, delivery, record, mark, middle)
+        if len(data) <= most:
+            low, fitting = middle + 1, data
+        else:
+            high = middle
+    if fitting is not None:
+        return fitting
+    raise InputError(
+        "the picture does not fit into the size that was asked for",
+        got=f"{len(data)} bytes" + (f" at quality {_LEAST_QUALITY}" if lossy else ""),
+        needed=f"{most} bytes",
+        remedy="Ask for fewer pixels." if lossy else "Ask for JPEG, or for fewer pixels.",
+    )
+
+
+def mark_of(source: Path) -> bytes:
+    """The XMP packet that says how the source came to be; empty for an unmarked one.
+
+    The studio's own mark is bound to the bytes of its pictures: a finished one names this program.
+    """
+    kind = provenance.source_type(source)
+    for known in (provenance.TRAINED, provenance.ALGORITHMIC):
+        if kind == known:
+            return provenance.xmp_bytes(cast(provenance.SourceType, known))
+    return b""
+
+
+def _encoded(
+    picture: Image.Image, delivery: Delivery, record: save.Record, mark: bytes, quality: int
+) -> bytes:
+    buffer = io.BytesIO()
+    options: dict[str, Any] = {"icc_profile": srgb.profile()}
+    if delivery.dpi:
+        options["dpi"] = (delivery.dpi, delivery.dpi)
+    if delivery.file_format == "png":
+        info = PngInfo()
+        if mark:
+            info.add_itxt(provenance.XMP_KEY, mark.decode())
+        info.add_itxt(provenance.RECIPE_KEY, json.dumps(record, sort_keys=True, ensure_ascii=False))
+        picture.save(buffer, "PNG", pnginfo=info, **options)
+    elif delivery.file_format == "jpeg":
+        picture.save(buffer, "JPEG", quality=quality, subsampling=0, xmp=mark, **options)
+    elif delivery.file_format == "webp":
+        picture.save(buffer, "WEBP", quality=quality, xmp=mark, **options)
+    else:
+        if mark:
+            options["tiffinfo"] = provenance.tiff_tags(mark)
+        picture.save(buffer, "TIFF", compression="tiff_lzw", **options)
+    return buffer.getvalue()
