@@ -111,7 +111,7 @@ class Finish:
     path: Path
     sheet: str
     look: str = ""
-    steps: tuple[object, ...] = ()
+    steps: tuple[object, ...] | None = None
     limit: float | None = None
     seed: int | None = None
 
@@ -137,7 +137,7 @@ def finish(value: object, path: Path, sheet: str) -> Finish:
         path=path,
         sheet=f"{sheet} {path.stem}",
         look=text(top["look"], path, f"{where}.look") if "look" in top else "",
-        steps=tuple(listed(top["steps"], path, f"{where}.steps")) if "steps" in top else (),
+        steps=tuple(listed(top["steps"], path, f"{where}.steps")) if "steps" in top else None,
         limit=limit,
         seed=whole(top["seed"], path, f"{where}.seed") if "seed" in top else None,
     )

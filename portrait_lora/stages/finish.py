@@ -70,7 +70,7 @@ def look_of(wanted: reading.Finish) -> Look:
     Steps in a sheet have the sheet's name.  Raises `ConfigError` naming the sheet and the key.
     """
     where = f"{wanted.path}: finish"
-    if wanted.steps:
+    if wanted.steps is not None:
         steps = planned(list(wanted.steps), where)
         return Look(plain_name(wanted.path.stem, where=where), "", steps, wanted.path.resolve().parent)
     beside = wanted.path.parent / Path(wanted.look).expanduser()
@@ -118,7 +118,11 @@ def finish(ctx: Context, wanted: Asked) -> FinishedSeries:
         if sidecar not in own:
             finish_files.withdraw(sidecar)
     sealed = {file.name for sidecar in own for file in finish_files.files_of(sidecar)}
-    extra: dict[str, object] = {_SUMMARY: result.json_value(), _PICTURES: pictures}
+    extra: dict[str, object] = {
+        _SUMMARY: result.json_value(),
+        _PICTURES: pictures,
+        finish_files.LOOK_FOLDER: str(wanted.look.folder),
+    }
     manifest.finish(wanted.folder, kind=_SUMMARY, inputs=inputs, extra=extra, names=sealed | {PAGE})
     for row in rows:
         if row.refused:

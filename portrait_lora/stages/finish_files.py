@@ -22,6 +22,8 @@ SUFFIX: Final = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif"}
 OF_PASSING: Final = ("strength", "likeness", "files")
 """What an entry of a record says besides the step and its settings."""
 PRODUCTS: Final = "products"
+LOOK_FOLDER: Final = "look_folder"
+"""Key in the manifest of a finished series: where the files of its look lie."""
 BY_ENCODER: Final = frozenset({".webp", ".avif", ".mp4"})
 """Suffixes of products that libwebp, libavif and ffmpeg compress."""
 _ENCODERS: Final = ("pillow", "psd-tools", "imageio-ffmpeg")
@@ -101,6 +103,16 @@ def standing(folder: Path, stem: str, inputs: str) -> tuple[Path, Mapping[str, o
 def glob_safe(name: str) -> str:
     """The name as a pattern that matches itself alone."""
     return "".join(f"[{c}]" if c in "[*?" else c for c in name)
+
+
+def look_folder(folder: Path) -> list[Path]:
+    """Where the files of the look of a finished series lie, as its manifest says; else none."""
+    try:
+        sealed = manifest.read(folder)
+    except ArtifactError:
+        return []
+    place = sealed.extra.get(LOOK_FOLDER) if sealed else None
+    return [Path(place)] if isinstance(place, str) else []
 
 
 def picture_of(sidecar: Path, content: Mapping[str, object]) -> Path | None:

@@ -114,7 +114,7 @@ def _reduced(picture: RGBImage, finder: Analyzer) -> Canvas:
     if scale >= 1:
         return Canvas.of(picture)
     size = tuple(max(MIN_SIDE_PX, round(side * scale)) for side in picture.shape[1::-1])
-    return Canvas.of(np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA)))
+    return Canvas.of(np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8))
 
 
 def open_models(root: Path | None, files: Sequence[Path], overrides: Sequence[str]) -> Models:

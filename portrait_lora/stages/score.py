@@ -64,8 +64,7 @@ def _score(ctx: Context) -> ScoreResult:
 def run_result(ctx: Context) -> RunResult:
     """The whole journey, as it stands in `reports/run.json`."""
     journal, training = ctx.journal, ctx.journal.result(TrainingResult)
-    finished = {"finished": ctx.finished} if ctx.finished else {}
-    return RunResult(
+    result = RunResult(
         seconds=StageSeconds(
             **{name: journal.seconds(name) for name in likeness.STAGES},
             total=round(time.monotonic() - ctx.started, 2),
@@ -84,5 +83,5 @@ def run_result(ctx: Context) -> RunResult:
         device=ctx.device.device,
         peak_memory_mb=summaries.peak_memory_mb(),
         versions=summaries.versions(),
-        **finished,
     )
+    return result.model_copy(update={"finished": ctx.finished}) if ctx.finished else result

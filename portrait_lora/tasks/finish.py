@@ -156,6 +156,7 @@ def reproduce(path: Path, root: Path | None, source: Path | None, overrides: Seq
     root = root or next((p for p in path.resolve().parents if (p / FILE_NAME).is_file()), None)
     models = open_models(root, [path], overrides)
     places = [Path(), path.parent, *([source.parent] if source else []), *looks_folder()]
+    places += finish_files.look_folder(path.parent)
     again = _again(record, root, models, source, overrides, places, mark_of(path))
     data = encoded(again, record, path)
     same = data == path.read_bytes()

@@ -85,19 +85,18 @@ def generate(folders: Sequence[Path], make: Make, out: Path, overrides: Sequence
         ctx = Context(open_likeness(folder, overrides))
         by_name[name] = delivered(ctx)
         seen += framings(ctx, by_name[name])
-        rows.append(
-            Member(
-                person=name,
-                portraits=result.portraits,
-                flawed=result.flawed,
-                seconds_per_portrait=result.seconds_per_portrait,
-                cost_per_portrait=result.cost_per_portrait,
-                gallery=result.gallery,
-                **({"finished": result.finished} if result.finished else {}),
-            )
+        row = Member(
+            person=name,
+            portraits=result.portraits,
+            flawed=result.flawed,
+            seconds_per_portrait=result.seconds_per_portrait,
+            cost_per_portrait=result.cost_per_portrait,
+            gallery=result.gallery,
         )
         if result.finished:
+            row = row.model_copy(update={"finished": result.finished})
             done[name] = _finished(by_name[name], Path(result.finished.folder))
+        rows.append(row)
     team = TeamResult(
         people=tuple(rows),
         failed=sum(bool(row.error) for row in rows),

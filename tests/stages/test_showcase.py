@@ -45,7 +45,6 @@ def test_the_demo_ends_with_a_finished_picture_and_its_sheet(journey: Journey) -
     with Image.open(sheet) as page:
         assert page.width > 1200
     assert of_showcase(shown)[1].endswith(shown.sheet)
-    assert finishing.reproduce(picture, None, None, list(REDUCED)).whole
 
 
 def test_it_is_made_again_when_the_sheet_is_gone_and_a_refusal_fails_nothing(
