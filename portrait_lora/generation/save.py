@@ -61,7 +61,7 @@ def versions() -> dict[str, str]:
 def versions_of(*packages: str) -> dict[str, str]:
     """Those of the packages that are installed."""
     known = {name: [v for d in _DISTRIBUTIONS.get(name, (name,)) if (v := _version(d))] for name in packages}
-    return {name: found[0] for name, found in known.items() if found}
+    return {name: versions[0] for name, versions in known.items() if versions}
 
 
 @cache

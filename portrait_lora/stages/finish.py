@@ -32,7 +32,7 @@ _log = log.get(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Finishing:
     """The look that a sheet asks for, how its gate decides, where the pictures go; `basis` identifies it."""
 
     look: Look
@@ -43,7 +43,7 @@ class Asked:
     basis: str
 
 
-def asked(ctx: Context, wanted: reading.Finish) -> Asked:
+def finishing(ctx: Context, wanted: reading.Finish) -> Finishing:
     """What a sheet asks for, with the files of its look opened.
 
     Raises `ConfigError` for an unknown look or wrong settings, `InputError` or `ArtifactError` for a file
@@ -54,7 +54,7 @@ def asked(ctx: Context, wanted: reading.Finish) -> Asked:
     tools = PictureTools(
         _Nobody(), look.folder, 0, no_model, studio=ctx.pack.synthetic, commercial=ctx.config.commercial
     )
-    return Asked(
+    return Finishing(
         look=look,
         sheet=wanted.sheet,
         limit=limit,
@@ -87,7 +87,7 @@ class _Nobody:
         return None
 
 
-def finish(ctx: Context, wanted: Asked) -> FinishedSeries:
+def finish(ctx: Context, wanted: Finishing) -> FinishedSeries:
     """Finish the drawn series into `portraits/<series>-finished/<look>/`, with its page.
 
     What stands is not made again: a stopped call is gone on with.  What an earlier form of the look left
@@ -142,7 +142,7 @@ def pictures_of(folder: Path) -> dict[str, Path]:
     return {shot: file for shot, file in files.items() if file.is_file()}
 
 
-def _known(wanted: Asked, inputs: Mapping[str, str]) -> FinishedSeries | None:
+def _known(wanted: Finishing, inputs: Mapping[str, str]) -> FinishedSeries | None:
     """What an earlier call left, when it was made from these inputs and is whole."""
     try:
         sealed = manifest.verify(wanted.folder)
@@ -170,7 +170,9 @@ def _redraw(ctx: Context, record: save.Record | None) -> Redraw | None:
     return redrawing_in(ctx, record)
 
 
-def _summary(wanted: Asked, page: Path, rows: Sequence[FinishedPicture], seconds: float) -> FinishedSeries:
+def _summary(
+    wanted: Finishing, page: Path, rows: Sequence[FinishedPicture], seconds: float
+) -> FinishedSeries:
     both = [(r.before_b, r.after_b) for r in rows if r.before_b is not None and r.after_b is not None]
     before, after = (round(sum(pair[k] for pair in both) / len(both), 5) if both else None for k in (0, 1))
     return FinishedSeries(

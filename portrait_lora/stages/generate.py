@@ -16,7 +16,7 @@ from portrait_lora.stages.context import ADAPTER, Context, is_whole
 if TYPE_CHECKING:
     from portrait_lora.generation.checklist import Check
     from portrait_lora.records import Portrait
-    from portrait_lora.stages.finish import Asked
+    from portrait_lora.stages.finish import Finishing
 
 
 def generate(ctx: Context) -> GenerateResult:
@@ -55,7 +55,7 @@ def generate(ctx: Context) -> GenerateResult:
     return result.model_copy(update={"finished": ctx.finished})
 
 
-def finishing_of(ctx: Context) -> Asked | None:
+def finishing_of(ctx: Context) -> Finishing | None:
     """What is to be done with the drawn series; asked before anything is drawn or trained.
 
     Raises `ConfigError` for an unknown look, and what keeps a file of it from being used.
@@ -65,9 +65,9 @@ def finishing_of(ctx: Context) -> Asked | None:
     wanted = finish_of(ctx.config.generate.series, ctx.config.generate.brand)
     if wanted is None:
         return None
-    from portrait_lora.stages.finish import asked  # opens pictures: heavy
+    from portrait_lora.stages.finish import finishing  # opens pictures: heavy
 
-    return asked(ctx, wanted)
+    return finishing(ctx, wanted)
 
 
 def _portraits(ctx: Context, folder: Path, inputs: Mapping[str, str]) -> GenerateResult:

@@ -18,7 +18,7 @@ from portrait_lora.generation.series import finish_of
 from portrait_lora.results import Showcase
 from portrait_lora.stages import finish_files, series
 from portrait_lora.stages.context import Context, folder_digest
-from portrait_lora.stages.finish import asked, models_of
+from portrait_lora.stages.finish import finishing, models_of
 from portrait_lora.stages.finish_judge import Models
 from portrait_lora.stages.finish_pictures import FinishedPicture, Finisher
 from portrait_lora.stages.finish_source import read_picture
@@ -47,7 +47,7 @@ def showcase(ctx: Context) -> Showcase | None:
     """
     wanted = finish_of(ctx.config.generate.series, BRAND)
     assert wanted is not None  # the shipped sheet names steps
-    look = asked(ctx, wanted)
+    look = finishing(ctx, wanted)
     folder, sheet = look.folder, ctx.likeness.reports / SHEET
     portraits = ctx.likeness.portraits(ctx.series)
     inputs = {
