@@ -6,6 +6,7 @@ from portrait_lora.results import (
     AveragedCheckpoints,
     CheckResult,
     CoverageGrid,
+    FinishedSeries,
     GenerateResult,
     LikenessFigures,
     PhotoCounts,
@@ -79,6 +80,17 @@ GENERATED = GenerateResult(
     flawed=0,
     seconds_per_portrait=1.5,
     cost_per_portrait=None,
+    finished=FinishedSeries(
+        look="house",
+        sheet="brand house",
+        folder="portraits/headshots--house-finished/house",
+        page="portraits/headshots--house-finished/house/finished.html",
+        pictures=1,
+        refused=1,
+        before_b=0.5,
+        after_b=None,
+        seconds=2.5,
+    ),
 )
 FIGURES = LikenessFigures(
     embedder="mine",
