@@ -76,11 +76,11 @@ def _remark(page: Page) -> None:
 
 
 def _plan(page: Page) -> None:
-    page.locator("#plan .numbers").wait_for(timeout=180_000)
+    page.locator("#plan .numbers").wait_for(timeout=400_000)
 
 
 def _checks(page: Page) -> None:
-    page.locator("#checks .checks").wait_for(timeout=180_000)
+    page.locator("#checks .checks").wait_for(timeout=400_000)
 
 
 PAGES: Final[tuple[Shot, ...]] = (
