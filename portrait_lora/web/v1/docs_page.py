@@ -139,7 +139,8 @@ def kind_of(schema: Tree, raw: Tree) -> str:
         return "bytes"
     limits = [raw.get("minimum"), raw.get("maximum")]
     if kind in ("integer", "number") and None not in limits:
-        return f"{kind} {limits[0]} to {limits[1]}"
+        low, high = (f"{float(one):.12g}" for one in limits if one is not None)
+        return f"{kind} {low} to {high}"
     return kind
 
 
