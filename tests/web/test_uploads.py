@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
@@ -12,7 +13,7 @@ from starlette.requests import Request
 
 from portrait_lora.errors import PortraitError
 from portrait_lora.web import uploads
-from portrait_lora.web.problems import Refused, TooLarge, WrongKind
+from portrait_lora.web.problems import Refused, TooLarge, WrongKind, status_of
 
 KIND = "multipart/form-data; boundary=x"
 
@@ -145,3 +146,11 @@ def test_what_a_killed_server_had_received_is_cleaned_away_and_nothing_else(tmp_
 def test_a_foreign_name_is_one_component_here(name: str, cleaned: str) -> None:
     assert uploads.clean_name(name) == cleaned
     assert uploads.clean_name(cleaned) == cleaned and len(cleaned.encode()) <= 100
+
+
+def test_a_full_disk_is_said_before_the_first_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=10_000_000)
+    monkeypatch.setattr(uploads.shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(PortraitError, match="the disk is full") as refused:
+        receive(tmp_path, [part("p", b"1", "a.jpg") + END])
+    assert status_of(refused.value) == 507 and list(tmp_path.iterdir()) == []
