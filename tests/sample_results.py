@@ -69,6 +69,7 @@ SELECTED = SelectResult(
     ),
     adapter="adapters/main/adapter.safetensors",
     average=AveragedCheckpoints(steps=(6,), kept=False),
+    best_step=6,
 )
 GENERATED = GenerateResult(
     portraits=2,
