@@ -210,8 +210,7 @@ class Queue(Starts):
                     )
             numbers = {row["number"] for row in rows}
             db.executemany("DELETE FROM jobs WHERE number=?", [[n] for n in numbers])
-        if numbers:
-            self.store.clean()
+        self.store.clean()  # without any, too: an earlier call may have been stopped before it
         return len(numbers)
 
 

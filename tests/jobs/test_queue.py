@@ -291,7 +291,22 @@ def test_forgetting_leaves_no_byte_of_a_name(queue: Queue, tmp_path: Path) -> No
     assert ids(queue.list()) == [kept]
     for file in queue.home.iterdir():
         assert b"anna-secret" not in file.read_bytes(), file
+    with queue.store.reading() as db:  # until that is done, pages that were let go of are overwritten
+        assert next(iter(db.execute("PRAGMA secure_delete")))[0] == 1
+
+
+def test_forgetting_that_was_stopped_before_its_end_is_gone_on_with(
+    queue: Queue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anna = tmp_path / "anna-secret"
+    anna.mkdir()
+    queue.submit("trivial", anna)
+    with monkeypatch.context() as patch:
+        patch.setattr(queue.store, "clean", lambda: None)
+        assert queue.forget(anna) == 1
+    assert any(b"anna-secret" in file.read_bytes() for file in queue.home.iterdir())
     assert queue.forget(anna) == 0
+    assert not any(b"anna-secret" in file.read_bytes() for file in queue.home.iterdir())
 
 
 def test_a_damaged_queue_and_one_of_later_or_other_programs(tmp_path: Path, folder: Path) -> None:
