@@ -207,7 +207,8 @@ class SelectResult(StageResult):
 class FinishedSeries(Value):
     """The portraits of a series finished by the look that a sheet names: where they and their page lie.
 
-    `refused` portraits would have lost too much; likeness by B is the mean over finished ones with a face.
+    `refused` portraits would have lost too much; likeness by B is the mean over finished ones with a face;
+    `seconds` of this call, so that the same pictures are recorded by the same bytes.
     """
 
     look: str
@@ -234,7 +235,7 @@ class Showcase(Value):
     size_px: tuple[int, int]
     before_b: Number | None
     after_b: Number | None
-    seconds: Number
+    seconds: Number = 0
 
 
 class GenerateResult(StageResult):

@@ -103,9 +103,9 @@ def test_a_second_run_skips_everything_and_changes_nothing(journey: Journey):
     again = recipe.demo(journey.folder, PERSON_SEED, overrides=REDUCED)
     assert list(again.skipped) == ["check", "prepare", "train", "select", "generate", "score", "showcase"]
     assert again.showcase is not None
-    assert again.showcase.json_value() | (own := dict.fromkeys(("portrait", "picture", "sheet"), "")) == (
-        journey.summary["showcase"] | own
-    )
+    assert again.showcase.json_value() | (
+        own := dict.fromkeys(("portrait", "picture", "sheet", "seconds"), "")
+    ) == (journey.summary["showcase"] | own)
     assert again.likeness.json_value() == journey.summary["likeness"]
     records = {journey.folder / "reports" / n for n in ("run.json", "stages.json")}
     after = {p: p.stat().st_mtime_ns for p in journey.folder.rglob("*") if p.is_file()}

@@ -16,7 +16,7 @@ from portrait_lora.finishing.step import Redraw
 from portrait_lora.finishing.tools import PictureTools
 from portrait_lora.generation import reading, save
 from portrait_lora.removal import plain_name
-from portrait_lora.results import FinishedSeries
+from portrait_lora.results import FinishedSeries, Value
 from portrait_lora.stages import finish_files
 from portrait_lora.stages.context import Context, folder_digest
 from portrait_lora.stages.finish_judge import Models, no_model
@@ -119,7 +119,7 @@ def finish(ctx: Context, wanted: Finishing) -> FinishedSeries:
             finish_files.withdraw(sidecar)
     sealed = {file.name for sidecar in own for file in finish_files.files_of(sidecar)}
     extra: dict[str, object] = {
-        _SUMMARY: result.json_value(),
+        _SUMMARY: timeless(result),
         _PICTURES: pictures,
         finish_files.LOOK_FOLDER: str(wanted.look.folder),
     }
@@ -128,6 +128,11 @@ def finish(ctx: Context, wanted: Finishing) -> FinishedSeries:
         if row.refused:
             _log.warning("%s: not finished: %s", Path(row.source).name, row.refused)
     return result
+
+
+def timeless(result: Value) -> dict[str, object]:
+    """A result without its time, which would make the same pictures another folder."""
+    return {key: value for key, value in result.json_value().items() if key != "seconds"}
 
 
 def pictures_of(folder: Path) -> dict[str, Path]:

@@ -18,7 +18,7 @@ from portrait_lora.generation.series import finish_of
 from portrait_lora.results import Showcase
 from portrait_lora.stages import finish_files, series
 from portrait_lora.stages.context import Context, folder_digest
-from portrait_lora.stages.finish import finishing, models_of
+from portrait_lora.stages.finish import finishing, models_of, timeless
 from portrait_lora.stages.finish_judge import Models
 from portrait_lora.stages.finish_pictures import FinishedPicture, Finisher
 from portrait_lora.stages.finish_source import read_picture
@@ -91,7 +91,7 @@ def showcase(ctx: Context) -> Showcase | None:
     )
     own = save.sidecar_of(Path(row.file))
     names = {file.name for file in (finisher.page([row]), *finish_files.files_of(own))}
-    extra: dict[str, object] = {_KIND: result.json_value(), _SHEET_DIGEST: manifest.sha256_file(sheet)}
+    extra: dict[str, object] = {_KIND: timeless(result), _SHEET_DIGEST: manifest.sha256_file(sheet)}
     manifest.finish(folder, kind=_KIND, inputs=inputs, extra=extra, names=names)
     return result
 
