@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from portrait_lora import vocabulary
+from portrait_lora.rigs import BACKDROP_TINTS, NEON_SIDES, PLACE_TINTS
 from portrait_lora.synthetic import colours
 from portrait_lora.synthetic.geometry import smooth
 from portrait_lora.synthetic.identity import seeded
@@ -14,22 +15,6 @@ from portrait_lora.synthetic.places import paint_place
 from portrait_lora.synthetic.scene import Scene
 
 _SALT = 0x7F4A7C
-_TINTS = {
-    "golden hour lighting": (1.0, 0.97, 0.90),
-    "low-key lighting": (0.90, 0.90, 0.91),
-    "split lighting": (0.95, 0.95, 0.95),
-    "rim lighting": (0.94, 0.94, 0.96),
-}
-_ON_PLACES = {
-    "golden hour lighting": (1.02, 0.86, 0.66),
-    "low-key lighting": (0.42, 0.42, 0.43),
-    "split lighting": (0.58, 0.58, 0.59),
-    "rim lighting": (0.55, 0.56, 0.60),
-    "rembrandt lighting": (0.74, 0.73, 0.72),
-    "neon lighting": (0.60, 0.58, 0.66),
-}
-"""Brightness of a place under a rig, for places without a colour in the caption."""
-_MAGENTA, _CYAN = (1.0, 0.60, 0.90), (0.60, 0.93, 1.0)
 _DISCS = 16
 
 
@@ -49,10 +34,10 @@ def paint_backdrop(scene: Scene, width: int, height: int, device: torch.device) 
     base = torch.tensor(colours.BACKDROPS[vocabulary.BACKDROP_COLOURS[scene.backdrop_colour]])
     rig, kind = vocabulary.ALL_LIGHTINGS[scene.rig], vocabulary.ALL_BACKDROPS[scene.backdrop]
     if kind in vocabulary.PLACES:
-        dimmed = torch.tensor(_ON_PLACES.get(rig, (1.0, 1.0, 1.0)))[:, None, None]
+        dimmed = torch.tensor(PLACE_TINTS.get(rig, (1.0, 1.0, 1.0)))[:, None, None]
         place = paint_place(kind, generator, width, height) * dimmed
         return srgb_to_linear((place.to(device) * _cast(rig, scene, width, device)).clamp(0, 0.98))
-    tint = torch.tensor(_TINTS.get(rig, (1.0, 1.0, 1.0)))
+    tint = torch.tensor(BACKDROP_TINTS.get(rig, (1.0, 1.0, 1.0)))
     shade = 0.96 + 0.08 * torch.rand(1, generator=generator)
     base = (base * shade * tint).clamp(0, 0.97).to(device)
     y = torch.linspace(-1, 1, height, device=device)[:, None]
@@ -83,7 +68,7 @@ def _cast(rig: str, scene: Scene, width: int, device: torch.device) -> Tensor:
     if rig == "window light":
         return (1.02 - 0.22 * across).expand(3, 1, width)
     if rig == "neon lighting":
-        left, right = (torch.tensor(c, device=device)[:, None, None] for c in (_MAGENTA, _CYAN))
+        left, right = (torch.tensor(c, device=device)[:, None, None] for c in NEON_SIDES)
         return (left + (right - left) * smooth(across, 0.1, 0.9)) * 0.86
     return torch.ones(3, 1, width, device=device)
 

@@ -12,13 +12,11 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from portrait_lora.shading import dot as dot
+from portrait_lora.shading import smooth as smooth
+from portrait_lora.shading import unit as unit
+
 PI = math.pi
-
-
-def smooth(x: Tensor, low: float | Tensor, high: float | Tensor) -> Tensor:
-    """0 below `low`, 1 above `high`, a smooth cubic between."""
-    t = ((x - low) / (high - low)).clamp(0, 1)
-    return t * t * (3 - 2 * t)
 
 
 def smooth_scalar(x: float, low: float, high: float) -> float:
@@ -40,17 +38,6 @@ def power(x: Tensor, exponent: float) -> Tensor:
 def mix(a: Tensor, b: Tensor, weight_N: Tensor) -> Tensor:
     """Blend of two colours (N, 3) or (3,) by a weight per sample."""
     return a + (b - a) * weight_N[..., None]
-
-
-def dot(a: Tensor, b: Tensor) -> Tensor:
-    """Inner product of 3-vectors along the last axis (much faster than a reduction over three)."""
-    product = a * b
-    return product[..., 0] + product[..., 1] + product[..., 2]
-
-
-def unit(v: Tensor) -> Tensor:
-    """3-vectors scaled to length 1 along the last axis."""
-    return v * dot(v, v).clamp(min=1e-16).rsqrt()[..., None]
 
 
 def ramp(colours: tuple[tuple[float, float, float], ...], t: float, device: torch.device) -> Tensor:

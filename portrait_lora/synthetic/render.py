@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 
 from portrait_lora import vocabulary
+from portrait_lora.shading import lighting
 from portrait_lora.synthetic import colours, landmarks
 from portrait_lora.synthetic import head as head_grid
 from portrait_lora.synthetic.backdrop import linear_to_srgb, paint_backdrop
 from portrait_lora.synthetic.figure import PIVOT, Figure, build_figure
 from portrait_lora.synthetic.geometry import rotate
 from portrait_lora.synthetic.identity import People, Person
-from portrait_lora.synthetic.light import ShadowMap, lighting
+from portrait_lora.synthetic.light import ShadowMap
 from portrait_lora.synthetic.raster import (
     DEPTH_STEPS,
     Samples,

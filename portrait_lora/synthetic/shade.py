@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 import torch
 from torch import Tensor
 
+from portrait_lora.shading import EXPOSURE, Lighting, Surface, illuminate
 from portrait_lora.synthetic import colours, figure
 from portrait_lora.synthetic.body import SUNGLASSES
 from portrait_lora.synthetic.cloth import ClothSamples, paint_cloth
@@ -16,11 +16,9 @@ from portrait_lora.synthetic.geometry import dot, mix, noise, rotate, smooth, un
 from portrait_lora.synthetic.hair import CURLY
 from portrait_lora.synthetic.hats import paint_hat
 from portrait_lora.synthetic.identity import Person
-from portrait_lora.synthetic.light import Lighting, ShadowMap, Surface, illuminate
+from portrait_lora.synthetic.light import ShadowMap
 from portrait_lora.synthetic.scene import Scene
 from portrait_lora.synthetic.skin import SkinSamples, paint_skin
-
-_EXPOSURE: Final = 1.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,21 +50,30 @@ def shade(
     frags: Fragments, body: Figure, person: Person, scene: Scene, lights: Lighting, shadows: ShadowMap
 ) -> Tensor:
     """(N, 3) display-linear colours in 0..1."""
+    surface = dress(frags, body, person, scene)
+    radiance = illuminate(surface, frags.view_N3, in_light(frags, lights, shadows), lights)
+    return (1 - torch.exp(-EXPOSURE * radiance)).clamp(0, 1)
+
+
+def in_light(frags: Fragments, lights: Lighting, shadows: ShadowMap) -> Tensor:
+    """(N,) 1 where the key lamp is seen, 0 in its shadow."""
+    return shadows.lit(frags.position_N3, dot(frags.normal_N3, lights.direction_33[0]))
+
+
+def dress(frags: Fragments, body: Figure, person: Person, scene: Scene) -> Surface:
+    """What the light meets at the samples: skin, hair, cloth, glasses and hat, whatever the lamps."""
     count, device = len(frags.material_N), frags.position_N3.device
     one, zero = torch.ones(count, device=device), torch.zeros(count, device=device)
     albedo = torch.full((count, 3), 0.5, device=device)
     normal, tangent = frags.normal_N3.clone(), frags.tangent_N3.clone()
-    surface = Surface(albedo, normal, tangent, one, zero.clone(), one * 24, zero.clone(), zero)
+    surface = Surface(albedo, normal, tangent, one, zero.clone(), one * 24, zero.clone(), zero, zero.clone())
     _dress_skin(surface, frags, body, person, scene)
     _dress_hair(surface, frags, person)
     _dress_cloth(surface, frags, person, scene)
     _dress_glasses(surface, frags, person)
     if person.hatted:
         _dress_hat(surface, frags, person)
-    facing = dot(frags.normal_N3, lights.direction_33[0])
-    lit = shadows.lit(frags.position_N3, facing)
-    radiance = illuminate(surface, frags.view_N3, lit, lights)
-    return (1 - torch.exp(-_EXPOSURE * radiance)).clamp(0, 1)
+    return surface
 
 
 def _dress_skin(out: Surface, frags: Fragments, body: Figure, person: Person, scene: Scene) -> None:
@@ -118,6 +125,7 @@ def _dress_hair(out: Surface, frags: Fragments, person: Person) -> None:
     out.albedo_N3[index] = albedo
     out.occlusion_N[index] = occlusion
     out.strand_N = out.strand_N.index_copy(0, index, shine * (0.5 + strand))
+    out.hair_N[index] = (out.strand_N[index] > 0).float()
     out.tangent_N3[index] = unit(out.tangent_N3[index] + (strand[:, None] - 0.5) * 0.25)
 
 

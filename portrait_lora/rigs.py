@@ -1,4 +1,4 @@
-"""Twelve lighting rigs: position, strength and colour of the lamps.
+"""Twelve lighting rigs: position, strength and colour of the lamps, and what they do to a backdrop.
 
 A rig's azimuth is 0 at the camera and positive to the picture's right; a flipped rig mirrors it.
 """
@@ -139,3 +139,22 @@ RIGS: Final = {
 }
 """In the order of `vocabulary.ALL_LIGHTINGS`."""
 assert tuple(RIGS) == vocabulary.ALL_LIGHTINGS
+
+BACKDROP_TINTS: Final[dict[str, RGB]] = {
+    "golden hour lighting": (1.0, 0.97, 0.90),
+    "low-key lighting": (0.90, 0.90, 0.91),
+    "split lighting": (0.95, 0.95, 0.95),
+    "rim lighting": (0.94, 0.94, 0.96),
+}
+"""Factors of a backdrop's coded colour; 1 for every other rig."""
+PLACE_TINTS: Final[dict[str, RGB]] = {
+    "golden hour lighting": (1.02, 0.86, 0.66),
+    "low-key lighting": (0.42, 0.42, 0.43),
+    "split lighting": (0.58, 0.58, 0.59),
+    "rim lighting": (0.55, 0.56, 0.60),
+    "rembrandt lighting": (0.74, 0.73, 0.72),
+    "neon lighting": (0.60, 0.58, 0.66),
+}
+"""Brightness of a place under a rig, for places without a colour in the caption."""
+NEON_SIDES: Final[tuple[RGB, RGB]] = ((1.0, 0.60, 0.90), (0.60, 0.93, 1.0))
+"""Factors of the backdrop's coded colour beside the key and beside the fill of the neon rig."""
