@@ -8,6 +8,7 @@ nothing was chosen with, reports.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
@@ -15,7 +16,7 @@ from typing import Final, Protocol
 from portrait_lora.errors import InputError
 from portrait_lora.finishing.canvas import Canvas, mixed
 from portrait_lora.finishing.look import Planned
-from portrait_lora.finishing.step import BehindOnly, Tools
+from portrait_lora.finishing.step import BehindOnly, OfLight, Tools
 from portrait_lora.records import RGBImage
 
 LIMIT: Final = 0.02
@@ -26,6 +27,11 @@ _HALVINGS: Final = 5
 
 class Judge(Protocol):
     """Measures the likeness of a picture; None where no face is found, or nothing is to compare with."""
+
+    @property
+    def has_photos(self) -> bool:
+        """Whether the references are photos of the person; else it is the picture before the first step."""
+        ...
 
     def likeness(self, image_rgb: RGBImage, colours: Sequence[Planned]) -> float | None:
         """By embedder A, to references that went through the steps `colours`."""
@@ -110,7 +116,7 @@ def run(
             canvas = full if strength >= 1.0 else _weakened(canvas, full, one, tools, strength)
             after = judge.likeness(canvas.flat(), colours)
         else:
-            gate = _Gate(judge, tuple(colours), last, limit)
+            gate = _Gate(judge, tuple(colours), last, _limit(one, judge, limit))
             canvas, strength, after = _gated(canvas, full, one, tools, gate, place)
         passed.append(Passed(one, strength, last, after, dict(tools.used())))
         last = after
@@ -133,12 +139,18 @@ class _Gate:
         return self.last is None or (likeness is not None and self.last - likeness <= self.limit)
 
 
+def _limit(one: Planned, judge: Judge, limit: float) -> float:
+    """What this step may cost: anything, as long as a face is found, where likeness says nothing of it."""
+    of_light = isinstance(one.step, OfLight) and not judge.has_photos
+    return math.inf if of_light or isinstance(one.step, BehindOnly) else limit
+
+
 def _gated(
     before: Canvas, full: Canvas, one: Planned, tools: Tools, gate: _Gate, place: int
 ) -> tuple[Canvas, float, float | None]:
     """The canvas at the greatest strength that keeps the likeness, that strength, and the likeness."""
     after = gate.likeness(full)
-    if gate.passes(after) or (isinstance(one.step, BehindOnly) and after is not None):
+    if gate.passes(after):
         return full, 1.0, after
     neutral = one.step.neutral(before, one.settings, tools)
     kept: tuple[Canvas, float, float | None] | None = None
@@ -159,7 +171,7 @@ def _gated(
             f"the step {one.step.name} would change the person",
             where=f"step {place + 1}",
             got=got,
-            needed=f"a fall of at most {gate.limit:g}",
+            needed="a face" if after is None else f"a fall of at most {gate.limit:g}",
             remedy="Ask for less of it, leave it out, or raise --limit.",
         )
     return kept

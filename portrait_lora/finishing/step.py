@@ -131,6 +131,15 @@ class SameSize:
         return canvas
 
 
+class OfLight(SameSize):
+    """For steps that put the person into another light, which embedders see as well: two pictures of one
+    person that differ in their light alone are less alike than a picture is to itself.
+
+    Against photos of the person such a step is gated as any other; without any, likeness to the picture
+    before would measure the light: it is reported, and the step is weakened only until a face is found.
+    """
+
+
 def settings_record(settings: Section) -> Mapping[str, object]:
     """The settings as they stand in a record: only what differs from the defaults, as JSON values."""
     return settings.model_dump(mode="json", exclude_defaults=True)

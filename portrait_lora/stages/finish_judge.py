@@ -63,6 +63,11 @@ class SimilarityJudge:
         self._small: tuple[Canvas, ...] | None = None
         self._after: dict[str, tuple[Canvas, ...]] = {}
 
+    @property
+    def has_photos(self) -> bool:
+        """Whether there are held-out photos."""
+        return bool(self._models.held_out)
+
     def likeness(self, image_rgb: RGBImage, colours: Sequence[Planned]) -> float | None:
         """By embedder A; None without a face in the picture or in the references."""
         return self._mean_cosine(self._models.finder, image_rgb, colours)

@@ -11,7 +11,7 @@ import numpy as np
 from portrait_lora.errors import InputError
 from portrait_lora.finishing.canvas import Canvas
 from portrait_lora.finishing.look import Planned
-from portrait_lora.finishing.step import SameSize, Tools
+from portrait_lora.finishing.step import OfLight, SameSize, Tools
 from portrait_lora.records import Face, Parts, RGBImage
 from portrait_lora.settings import Section
 
@@ -41,6 +41,12 @@ class Brighter(SameSize):
         return canvas.with_rgb(canvas.rgb_HW3 + settings.amount)
 
 
+class Relit(OfLight, Brighter):
+    """Adds light to the person."""
+
+    name = "relit"
+
+
 class Larger(Brighter):
     """A step that cannot be weakened."""
 
@@ -54,8 +60,9 @@ class Larger(Brighter):
 class LightJudge:
     """Likeness falls with mean brightness; in white no face is found."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, has_photos: bool = True) -> None:
         self.colours: list[int] = []
+        self.has_photos = has_photos
 
     def likeness(self, image_rgb: RGBImage, colours: Sequence[Planned]) -> float | None:
         """1 minus the mean."""

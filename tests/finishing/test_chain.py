@@ -10,7 +10,7 @@ from portrait_lora.finishing import chain
 from portrait_lora.finishing.canvas import Canvas, Delivery, mixed
 from portrait_lora.finishing.step import BehindOnly
 from portrait_lora.finishing.steps.grade import Grade
-from tests.finishing.made_up import Brighter, Larger, LightJudge, NoTools, canvas, planned
+from tests.finishing.made_up import Brighter, Larger, LightJudge, NoTools, Relit, canvas, planned
 
 
 def test_a_step_within_the_limit_is_carried_out_as_asked() -> None:
@@ -55,6 +55,17 @@ def test_what_is_only_behind_the_person_is_reported_and_not_gated() -> None:
     assert one.before - one.after > 0.02
     with pytest.raises(chain.StepRefused, match="no longer found"):
         chain.run(canvas(), [planned(Behind(), amount=1.0)], NoTools(), LightJudge())
+
+
+def test_another_light_is_gated_against_photos_of_the_person_and_else_reported() -> None:
+    steps = [planned(Relit(), amount=0.1)]
+    gated = chain.run(canvas(), steps, NoTools(), LightJudge(has_photos=True), limit=0.02)
+    free = chain.run(canvas(), steps, NoTools(), LightJudge(has_photos=False), limit=0.02)
+    assert gated.passed[0].strength == pytest.approx(6 / 32) and free.passed[0].strength == 1.0
+    assert free.passed[0].before is not None and free.passed[0].after is not None
+    assert free.passed[0].before - free.passed[0].after > 0.05
+    white = chain.run(canvas(), [planned(Relit(), amount=1.0)], NoTools(), LightJudge(has_photos=False))
+    assert 0.5 < white.passed[0].strength < 1 and white.after[0] is not None
 
 
 def test_a_face_that_is_no_longer_found_is_refused() -> None:

@@ -10,12 +10,13 @@ from portrait_lora.finishing.step import Step
 @cache
 def by_name() -> dict[str, Step]:
     """Every step, by the name that looks use."""
-    from portrait_lora.finishing.steps import backdrop, clip, cutout, grade, layers, retouch, upscale
+    from portrait_lora.finishing.steps import backdrop, clip, cutout, grade, layers, relight, retouch, upscale
     from portrait_lora.finishing.steps import format as format_step
 
     known: tuple[Step, ...] = (
         cutout.Cutout(),
         backdrop.Backdrop(),
+        relight.Relight(),
         grade.Grade(),
         retouch.Retouch(),
         upscale.Upscale(),

@@ -1,0 +1,1 @@
+"""Trains the network of the step `relight` on sittings of the studio."""
