@@ -17,11 +17,11 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from portrait_lora import manifest, strict_json, vocabulary
+from portrait_lora import log, manifest, strict_json, vocabulary
 from portrait_lora.errors import ArtifactError
 from portrait_lora.synthetic.identity import sample_people
 from portrait_lora.synthetic.planted import SPOILT
-from portrait_lora.synthetic.taking import GOOD_PLANS, Truth, good_photo, seed_of
+from portrait_lora.synthetic.taking import GOOD_PLANS, Taken, Truth, good_photo, seed_of
 
 BAD_CODES: Final = (
     "no_face",
@@ -59,9 +59,14 @@ def make_reference_set(
     """
     manifest.make_folder(folder)
     person = sample_people([person_seed])
-    with _one_thread():
-        shots = [good_photo(person, person_seed, i) for i in range(good)]
-        shots += [SPOILT[code](person, person_seed) for code in bad]
+    shots: list[Taken] = []
+    with _one_thread(), log.progress("taking photos", good + len(bad)) as advance:
+        for i in range(good):
+            shots.append(good_photo(person, person_seed, i))
+            advance(1)
+        for code in bad:
+            shots.append(SPOILT[code](person, person_seed))
+            advance(1)
     order = np.random.default_rng(seed_of(person_seed, 990)).permutation(len(shots))
     truths: list[Truth] = []
     digests: dict[str, str] = {}

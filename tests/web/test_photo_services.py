@@ -194,6 +194,15 @@ def test_verdicts_are_shown_as_long_as_they_speak_of_the_photo(person: Person) -
     assert rows["a.jpg"].tone == "new" and rows["a.jpg"].box is None
 
 
+def test_a_verdict_on_other_bytes_is_none(person: Person) -> None:
+    add(person, "a.jpg", picture())
+    add(person, "b.jpg", picture(1))
+    own = photos.sha256_of(person.folder / "photos" / "b.jpg")
+    checked(person, verdict("a.jpg", "blurred", sha256="0" * 64), verdict("b.jpg", "blurred", sha256=own))
+    tones = {p.name: (p.tone, p.box is None) for p in photos.overview(person).photos}
+    assert tones == {"a.jpg": ("new", True), "b.jpg": ("bad", False)}
+
+
 def test_a_face_that_nobody_can_cut_out_is_never_taken(person: Person) -> None:
     add(person, "a.jpg", picture())
     checked(person, verdict("a.jpg", "no_face", box_px=None))

@@ -46,6 +46,7 @@ export const csrf = () => document.querySelector('meta[name="csrf"]')?.getAttrib
  * @returns {Promise<Response>}
  */
 export async function send(url, how = {}) {
+  /** @type {Record<string, string>} */
   const headers = { "X-CSRF-Token": csrf(), Accept: "application/json", ...how.headers };
   const json = "json" in how && how.json !== undefined;
   if (json) headers["Content-Type"] = "application/json";
