@@ -89,6 +89,23 @@ def test_a_smooth_backdrop_has_the_noise_of_the_picture() -> None:
     assert noise_of(np.zeros((40, 40), np.float32), np.zeros((40, 40), bool)) == 0.0
 
 
+def test_only_a_backdrop_with_deeper_blacks_is_lifted() -> None:
+    from dataclasses import replace
+
+    canvas = cut()
+    assert canvas.alpha_HW is not None
+    faded = replace(canvas, rgb_HW3=np.asarray(0.2 + 0.8 * canvas.rgb_HW3, np.float32))
+    clear = canvas.alpha_HW == 0
+    plain = {"kind": "plain", "light": 0.0, "shadow": 0.0, "warmth": 0.0}
+
+    def lift(tone: str) -> float:
+        matched, bare = (behind(faded, colour=tone, grade=g, **plain) for g in (1.0, 0.0))
+        return float((matched.rgb_HW3 - bare.rgb_HW3)[clear].mean())
+
+    assert abs(lift("#b9bcc0")) < 0.003
+    assert 0.04 < lift("#000000") < 0.07
+
+
 def test_a_picture_that_is_not_cut_out_is_cut_out_first() -> None:
     one = studio.sitter(3)
     whole = behind(one.canvas, kind="plain")

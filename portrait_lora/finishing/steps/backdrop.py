@@ -178,7 +178,9 @@ def _matched(behind_HW3: FloatArray, canvas: Canvas, strength: float, rng: np.ra
     person = canvas.alpha_HW >= OPAQUE
     grey = colour.luma(canvas.rgb_HW3)
     black = min(float(np.quantile(grey[person], 0.002)), _MOST_BLACK) if person.any() else 0.0
-    lifted = behind_HW3 + (1 - behind_HW3) * np.float32(strength * black)
+    own = float(np.quantile(colour.luma(behind_HW3), 0.002))
+    lift = strength * max(0.0, black - own) / (1 - own) if own < 1 else 0.0
+    lifted = behind_HW3 + (1 - behind_HW3) * np.float32(lift)
     sigma = max(_LEAST_NOISE, strength * min(noise_of(grey, person), _MOST_NOISE))
     noise = rng.standard_normal(grey.shape, dtype=np.float32)[..., None]
     return np.clip(lifted + np.float32(sigma) * noise, 0, 1).astype(np.float32)
