@@ -85,7 +85,7 @@ def random_look(rng: np.random.Generator, slow: bool) -> list[Entry]:
             }
         },
         {"upscale": {"factor": one((2, 4)), "model": one(("auto", "studio", "lanczos"))}},
-        {"format": {"preset": one(("linkedin", "x", "avatar", "speaker-page", "3x4"))}},
+        {"format": {"preset": one(("linkedin", "x", "avatar", "speaker-page", "3:4"))}},
     ]
     kept = [step for step in choices if rng.random() < 0.5] or [choices[3]]
     if rng.random() < 0.25:

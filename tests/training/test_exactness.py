@@ -35,16 +35,27 @@ def crops(tmp_path: Path) -> list[CaptionedCrop]:
     return make_crops(tmp_path / "crops")
 
 
-@pytest.fixture
-def run(tiny_sd15: SD15, crops: list[CaptionedCrop], tmp_path: Path) -> Train:
+def _run_in(folder: Path, family: SD15, crops: list[CaptionedCrop]) -> Train:
     def call(out: str, **changes: object) -> TrainResult:
         settings = {
             "rank": 2, "alpha": 2.0, "targets": "attention", "learning_rate": 1e-2, "batch_size": 2,
-            "steps": 4, "checkpoint_steps": (2, 4), "seed": 5, "cache_dir": tmp_path / "cache",
+            "steps": 4, "checkpoint_steps": (2, 4), "seed": 5, "cache_dir": folder / "cache",
         }  # fmt: skip
-        return train_with(tiny_sd15, crops, tmp_path / out, **(settings | changes))
+        return train_with(family, crops, folder / out, **(settings | changes))
 
     return call
+
+
+@pytest.fixture
+def run(tiny_sd15: SD15, crops: list[CaptionedCrop], tmp_path: Path) -> Train:
+    return _run_in(tmp_path, tiny_sd15, crops)
+
+
+@pytest.fixture(scope="module")
+def plain(tiny_sd15: SD15, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The adapter of a run in which nothing happens."""
+    folder = tmp_path_factory.mktemp("plain")
+    return _bytes(_run_in(folder, tiny_sd15, make_crops(folder / "crops"))("run"))
 
 
 def _weights(result: TrainResult) -> dict[str, torch.Tensor]:
@@ -107,15 +118,13 @@ def test_out_of_memory_halves_the_part_and_goes_on(
         run("full")
 
 
-def test_previews_change_nothing_and_true_ends_the_run(run: Train, tiny_sd15: SD15) -> None:
-    plain = run("plain")
-
+def test_previews_change_nothing_and_true_ends_the_run(run: Train, plain: bytes, tiny_sd15: SD15) -> None:
     def preview(adapter: Adapter) -> None:
         torch.manual_seed(adapter.step)
         pipe = tiny_sd15.pipeline(adapter)
         pipe("ohwx", num_inference_steps=1, height=64, width=64, output_type="latent")
 
-    assert _bytes(run("previewed", on_checkpoint=preview)) == _bytes(plain)
+    assert _bytes(run("previewed", on_checkpoint=preview)) == plain
     steps: list[int] = []
 
     def enough(adapter: Adapter) -> bool:
@@ -126,7 +135,7 @@ def test_previews_change_nothing_and_true_ends_the_run(run: Train, tiny_sd15: SD
     assert (early.steps, early.samples, [a.step for a in early.checkpoints]) == (2, 4, [2])
     assert run("early", on_checkpoint=enough).steps == 2  # called again, stopped alike
     assert steps == [2, 2]
-    assert _bytes(run("early")) == _bytes(plain)
+    assert _bytes(run("early")) == plain
 
 
 def test_bad_numbers_are_skipped_counted_and_never_saved(
@@ -182,9 +191,8 @@ def test_a_short_run_gone_wrong_says_so(run: Train, tmp_path: Path, steps: int) 
 
 
 def test_a_full_disk_is_reported_and_costs_nothing(
-    run: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Train, plain: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = run("plain")
     write_bytes, writes = Path.write_bytes, []
 
     def full(self: Path, data: bytes) -> int:
@@ -199,7 +207,7 @@ def test_a_full_disk_is_reported_and_costs_nothing(
             run("full")
     assert [p.name for p in (tmp_path / "full/checkpoints").iterdir()] == ["step-000002"]
     resumed = run("full")
-    assert resumed.resumed_from == 2 and _bytes(resumed) == _bytes(plain)
+    assert resumed.resumed_from == 2 and _bytes(resumed) == plain
 
 
 def test_two_runs_in_one_folder_are_refused(run: Train, tmp_path: Path) -> None:
@@ -267,7 +275,7 @@ def test_a_picture_whose_encoding_is_not_finite_is_named(
     "changes", [{"ema_decay": 0.9}, {"optimizer": "adamw8bit", "rank": 80}, {"mixed_precision": "bf16"}]
 )
 def test_every_state_resumes_to_the_same_bytes(
-    run: Train, tmp_path: Path, changes: dict[str, object]
+    run: Train, plain: bytes, tmp_path: Path, changes: dict[str, object]
 ) -> None:
     straight = run("straight", **changes)
 
@@ -281,7 +289,7 @@ def test_every_state_resumes_to_the_same_bytes(
     for name in ("adapter.safetensors", "optimizer.safetensors", "state.json"):
         both = [r.checkpoints[-1].path.with_name(name).read_bytes() for r in (straight, resumed)]
         assert both[0] == both[1]
-    assert _bytes(straight) != _bytes(run("plain")) or "optimizer" in changes
+    assert _bytes(straight) != plain or "optimizer" in changes
 
 
 def test_two_processes_equal_one(tiny_folder: Path, tmp_path: Path) -> None:
