@@ -38,9 +38,9 @@ from portrait_lora.finishing.resample import lanczos
 from portrait_lora.finishing.retouch_regions import regions
 from portrait_lora.finishing.tools import PictureTools
 from portrait_lora.records import RGBImage
+from portrait_lora.stages.finish_judge import Models, SimilarityJudge, no_model
 from portrait_lora.synthetic.taking import picture_of, plain_photo
 from portrait_lora.tasks import finish as finishing
-from portrait_lora.tasks.finish_judge import Models, SimilarityJudge, no_model
 from scripts.rows import Row, Table, arguments
 
 FIRST_SEED: Final = 961_000
@@ -117,7 +117,7 @@ def chains(folder: Path, seed: int, count: int) -> list[Row]:
             continue
         made += 1
         weakened += any(step.strength < 1 for step in one.steps)
-        if finishing.reproduce(Path(one.file), None, source, []).same:
+        if finishing.reproduce(Path(one.file), None, source, []).whole:
             same += 1
         else:
             wrong.append(Path(look).name)

@@ -37,9 +37,9 @@ from portrait_lora.finishing.look import planned
 from portrait_lora.finishing.steps.cutout import Cutout, CutoutSettings
 from portrait_lora.finishing.tools import PictureTools
 from portrait_lora.records import RGBImage
+from portrait_lora.stages.finish_judge import no_model
 from portrait_lora.synthetic.backdrop import linear_to_srgb, paint_backdrop
 from portrait_lora.synthetic.scene import FIELDS, Scenes
-from portrait_lora.tasks.finish_judge import no_model
 from scripts.rows import Row, Table, arguments
 
 FIRST_TESTED: Final = 951_000
