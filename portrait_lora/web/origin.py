@@ -51,8 +51,7 @@ def refuse_foreign_host(headers: Headers, hosts: frozenset[str]) -> str:
     A page elsewhere can make its own name point here (DNS rebinding), but then this header carries that name.
     """
     values = headers.getlist("host")
-    name = re.sub(r":\d{1,5}\Z", "", values[0]) if values else ""
-    if len(values) != 1 or name.lower() not in hosts:
+    if len(values) != 1 or name_of(headers) not in hosts:
         raise Refused(
             "not a name of this studio",
             where="Host",
@@ -60,6 +59,11 @@ def refuse_foreign_host(headers: Headers, hosts: frozenset[str]) -> str:
             remedy="Open it by the address that the server printed, or start it with --name.",
         )
     return values[0]
+
+
+def name_of(headers: Headers) -> str:
+    """The first `Host` without its port; empty where there is none."""
+    return re.sub(r":\d{1,5}\Z", "", headers.get("host", "")).lower()
 
 
 def refuse_foreign_write(headers: Headers, scheme: str, host: str) -> None:

@@ -25,7 +25,7 @@ from portrait_lora.web.problems import Forbidden, NotSignedIn
 from portrait_lora.web.rates import Rate
 from portrait_lora.web.sessions import Session
 from portrait_lora.web.users import Role, User
-from portrait_lora.web.web_settings import WebSettings
+from portrait_lora.web.web_settings import LOOPBACK, WebSettings
 
 SIGN_IN: Final = "/sign-in"
 SIGN_OUT: Final = "/sign-out"
@@ -139,7 +139,8 @@ class _Exchange:
     """One request: what was answered, and the headers that every answer gets."""
 
     def __init__(self, scope: Scope, send: Send, secure: bool):
-        self._send, self._secure = send, secure
+        # a browser would keep other servers on this machine to TLS as well
+        self._send, self._secure = send, secure and origin.name_of(Headers(scope=scope)) not in LOOPBACK
         self._static = scope["path"].startswith(STATIC)
         self.client, self.status = _client(scope), 0
 

@@ -24,7 +24,7 @@ from portrait_lora.web import app as application
 from portrait_lora.web import serve as server
 from portrait_lora.web.app import create_app
 from portrait_lora.web.serve import LINK, Listen, is_loopback, serve
-from portrait_lora.web.web_settings import WebSettings
+from portrait_lora.web.web_settings import LOOPBACK, WebSettings
 from tests.certificates import write_papers
 from tests.jobs import trivial
 from tests.web.conftest import PAGE, TOKEN
@@ -149,12 +149,15 @@ def test_what_is_printed_and_written_leads_to_the_studio(
 
 
 def test_over_tls_cookies_are_for_tls_alone(tmp_path: Path) -> None:
-    app = create_app(tmp_path / "home", WebSettings(token=TOKEN, secure=True, runs_jobs=False))
-    client = TestClient(app, base_url="https://127.0.0.1:8000", follow_redirects=False)
+    names = LOOPBACK | {"studio.example.org"}
+    app = create_app(tmp_path / "home", WebSettings(token=TOKEN, secure=True, runs_jobs=False, hosts=names))
+    client = TestClient(app, base_url="https://studio.example.org:8000", follow_redirects=False)
     opened = client.get(f"/sign-in?token={TOKEN}", headers=PAGE)
     assert opened.headers["set-cookie"].startswith("__Host-") and "; Secure" in opened.headers["set-cookie"]
     assert opened.headers["strict-transport-security"] == "max-age=31536000"
     assert client.get("/v1/x").status_code == 404
+    near = client.get("https://localhost:8000/health")
+    assert near.status_code == 200 and "strict-transport-security" not in near.headers
 
 
 @pytest.fixture
