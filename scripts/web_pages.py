@@ -71,7 +71,7 @@ def _remark(page: Page) -> None:
     shot = page.locator("#shots [data-shot]").first
     shot.locator("[data-template]").select_option("*")
     shot.locator("[data-prompt]").fill("an 8k masterpiece with nice lighting")
-    shot.locator(".remark").first.wait_for()
+    shot.locator(".remark").first.wait_for(timeout=180_000)
     shot.scroll_into_view_if_needed()
 
 
@@ -99,7 +99,7 @@ PAGES: Final[tuple[Shot, ...]] = (
     Shot("canvas", "/people/{id}/portraits", before=_canvas),
     Shot("canvas-dark", "/people/{id}/portraits", scheme="dark", before=_canvas),
     Shot("book", "/people/{id}/portraits/book?begin=headshots", before=_remark),
-    Shot("measure", "/people/{id}/measure", height_px=1200),
+    Shot("measure", "/people/{id}/measure", height_px=1000),
     Shot("measure-phone", "/people/{id}/measure", 390, 844, "dark"),
     Shot("settings", "/people/{id}/settings"),
     Shot("models", "/models"),

@@ -71,6 +71,17 @@ def test_an_edit_whose_source_is_gone_says_so(tmp_path: Path) -> None:
     assert [v.picture is None for v in versions.chain] == [True, False] and versions.layers == ()
 
 
+def test_a_finished_picture_comes_from_the_portrait_of_its_name(tmp_path: Path) -> None:
+    first = drawn(tmp_path, 100)
+    drawn(tmp_path, 100, "01-classic-2.png")
+    path = tmp_path / "portraits" / "headshots-finished" / "noir" / "01-classic-2-noir.png"
+    path.parent.mkdir(parents=True)
+    record = {save.ACTION: "finish", save.PARENT: first[2], **first[2], "source_pixels_sha256": "of floats"}
+    save.write(first[1], path, record)
+    versions = history.versions(tmp_path, of(tmp_path, path))
+    assert versions.parent is not None and versions.parent.name == "01-classic-2.png"
+
+
 def test_a_layer_is_what_an_edit_changed_and_nothing_else(tmp_path: Path) -> None:
     first = drawn(tmp_path, 100)
     second = edited(tmp_path, first, "01-classic-eyes-1.png")

@@ -13,13 +13,14 @@ from portrait_lora.errors import InputError
 from portrait_lora.web.pages.shared import render_of
 from portrait_lora.web.permissions import Member, PersonToChange, PersonToRead
 from portrait_lora.web.problems import NotFound
-from portrait_lora.web.services import downloads, favourites, gallery, portraits, training, work
+from portrait_lora.web.services import downloads, favourites, gallery, portraits, settings, training, work
 from portrait_lora.web.services.downloads import DownloadFormat
 from portrait_lora.web.services.portraits import Drawn
 from portrait_lora.web.studio import Person
 from portrait_lora.web.templating import render
 
 router = APIRouter(include_in_schema=False)
+_ORDER = ("portrait", "edit", "finished")
 KINDS = ("generate", "vary", "fix", "finish", "run", "demo")
 PictureId = Annotated[str, Path(pattern=r"^[a-z2-7]{16}$")]
 SeriesName = Annotated[str, Query(max_length=200)]
@@ -57,6 +58,7 @@ def _rows(
 ) -> tuple[Sequence[Drawn], frozenset[str]]:
     names = favourites.read(request.app.state.studio.home, person.id)
     rows = portraits.drawn(person.folder, series, kind)
+    rows.sort(key=lambda one: _ORDER.index(one.kind))
     rows = [one for one in rows if not one.series.endswith("-base") and (not liked or one.file in names)]
     return rows, names
 
@@ -120,15 +122,17 @@ def like(request: Request, person: PersonToChange, picture: PictureId, body: Lik
 @router.post("/people/{id}/portraits/draw")
 def draw(request: Request, person: PersonToChange, user: Member, body: Draw) -> JSONResponse:
     """Draw a series: a shipped one, or one of the person's own."""
-    known = {one.name: one for one in gallery.drawable(person.folder, training.resolved(person.folder))}
+    config = training.resolved(person.folder)
+    known = {one.name: one for one in gallery.drawable(person.folder, config)}
     if body.series not in known:
         raise InputError("no such series", where="series", got=body.series, needed=", ".join(known))
     if known[body.series].why_not:
         raise InputError(
             "this series cannot be drawn with this base", where=body.series, got=known[body.series].why_not
         )
-    settings = [f"generate.per_shot={body.per_shot}"] if body.per_shot else []
-    arguments = {"series": gallery.series_argument(person.folder, body.series), "settings": settings}
+    if body.per_shot and body.per_shot != config.generate.per_shot:
+        settings.set_one(person.folder, "generate.per_shot", body.per_shot)  # measuring has to know it too
+    arguments = {"series": gallery.series_argument(person.folder, body.series)}
     job = request.app.state.queue.submit("generate", person.folder, arguments, owner=person.owner)
     return JSONResponse({"id": job.id}, status_code=202)
 

@@ -7,6 +7,7 @@ that judge it when it is drawn.
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,6 +26,7 @@ from portrait_lora.generation.compose import LAYERS
 from portrait_lora.tasks import lint
 
 MOST_SHOTS: Final = 200
+_at_work: Final = threading.Lock()
 Words = Annotated[str, StringConstraints(max_length=2000, strip_whitespace=True)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=60, strip_whitespace=True)]
 LABELS: Final[Mapping[str, str]] = {
@@ -147,7 +149,8 @@ def checked(draft: Draft, config: LikenessConfig) -> Checked:
         path = Path(folder) / f"{draft.slug}.yaml"
         path.write_text(_text(draft), encoding="utf-8")
         try:
-            rows = lint.lint_text(str(path), config.base)
+            with _at_work:  # the tokenizer's library may not be imported by two threads at once
+                rows = lint.lint_text(str(path), config.base)
         except PortraitError as error:
             return Checked((), error.message().replace(f"{path}: ", "").replace(str(path), draft.slug))
     who = f"{config.subject.trigger} {config.subject.kind}"

@@ -71,7 +71,7 @@ def versions(root: Path, current: Drawn) -> Versions:
     chain: list[Version] = []
     child: Mapping[str, Any] = {}
     for k, record in enumerate(reversed(records)):
-        here = current if k == 0 else _source(root, others, str(child.get("source_pixels_sha256", "")))
+        here = current if k == 0 else _source(root, others, child, current.name)
         chain.append(_version(record, here, current=k == 0))
         child = record
     digest = _pixels(root / current.file)
@@ -98,8 +98,12 @@ def _version(record: Mapping[str, Any], picture: Drawn | None, *, current: bool)
     return Version(picture, action, words, region, number, prompt, current)
 
 
-def _source(root: Path, others: Sequence[Drawn], digest: str) -> Drawn | None:
-    """The file with these pixels; edits have the name of their source in front, so few are looked at."""
+def _source(root: Path, others: Sequence[Drawn], child: Mapping[str, Any], name: str) -> Drawn | None:
+    """The file with the pixels that an edit began from; of a finished picture, the one whose name it has."""
+    if child.get("action") == "finish":
+        named = [one for one in others if name.startswith(f"{Path(one.name).stem}-")]
+        return max(named, key=lambda one: len(one.name), default=None)
+    digest = str(child.get("source_pixels_sha256", ""))
     return next((one for one in others if digest and _pixels(root / one.file) == digest), None)
 
 
