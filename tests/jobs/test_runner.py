@@ -122,8 +122,12 @@ def test_a_killed_runner_and_the_next_one(queue: Queue, folder: Path) -> None:
     code = f"from tests.jobs.test_runner import serve; serve({str(queue.home)!r})"
     first = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
     until(lambda: counts(folder) > 2)
+    refused = Runner(queue, ("cuda:9", "cpu"), command=CHILD)
     with pytest.raises(InputError, match="another runner"):
-        Runner(queue, ("cpu",), command=CHILD).start()
+        refused.start()
+    free = slots.take(queue.home, "cuda:9", "runner")  # let go of, though it came first
+    assert free is not None
+    free.release()
     child = queue.get(job.id).pid
     first.kill()
     first.wait()
