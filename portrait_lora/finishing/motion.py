@@ -116,8 +116,8 @@ def _mirrored(hidden_HW: np.ndarray, sigma: float) -> tuple[np.ndarray, np.ndarr
     from scipy import ndimage
 
     height, width = hidden_HW.shape
-    found: Any = ndimage.distance_transform_edt(hidden_HW, return_indices=True)
-    depth, nearest = np.asarray(found[0], np.float32), np.asarray(found[1])
+    transform: Any = ndimage.distance_transform_edt(hidden_HW, return_indices=True)
+    depth, nearest = np.asarray(transform[0], np.float32), np.asarray(transform[1])
     down, right = np.gradient(cv2.GaussianBlur(depth, (0, 0), sigma))
     reach = 2 * depth / np.maximum(np.hypot(down, right), 1e-3)
     rows, columns = np.mgrid[:height, :width]
