@@ -32,15 +32,17 @@ STATIC: Final = Path(__file__).parents[2] / "portrait_lora" / "web" / "static"
 COUNT: Final = 1000
 _SCROLL: Final = """async () => {
   const frames = [];
-  let last = performance.now(), still = 0, height = 0;
-  while (still < 90) {
+  const begun = performance.now();
+  let last = begun, still = 0, height = 0;
+  while (still < 90 && last - begun < 120000) {
     await new Promise(requestAnimationFrame);
     const now = performance.now();
     frames.push(now - last);
     last = now;
     scrollBy(0, 60);
     const end = scrollY + innerHeight >= document.documentElement.scrollHeight - 4;
-    still = end && document.documentElement.scrollHeight === height ? still + 1 : 0;
+    const more = document.querySelector("[data-next]"); // a further page is still to come
+    still = end && !more && document.documentElement.scrollHeight === height ? still + 1 : 0;
     height = document.documentElement.scrollHeight;
   }
   return frames.slice(2, -90);

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html as html_text
+import re
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -62,3 +64,22 @@ def test_photographs_need_a_consent_and_models_made_for_them(app: FastAPI, page:
     assert page.post(f"/people/{person.id}/training/allow").status_code == 200
     assert "know only the made-up studio" not in html(page, person)
     assert "allow_synthetic_models: true" in Path(person.folder / "likeness.yaml").read_text()
+
+
+def test_every_link_of_a_gallery_of_several_pages_leads_somewhere(app: FastAPI, page: TestClient) -> None:
+    person = person_of(app)
+    folder = person.folder / "portraits" / "many"
+    folder.mkdir(parents=True)
+    for i in range(61):
+        (folder / f"{i:03d}.png").write_bytes(b"")
+        (folder / f"{i:03d}.json").write_text("{}")
+    text = page.get(f"/people/{person.id}/portraits", headers=PAGE).text
+    links = re.findall(r'class="filter" href="([^"]+)"|data-next href="([^"]+)"', text)
+    places = [html_text.unescape(a or b) for a, b in links]
+    assert len(places) == 4
+    for place in places:
+        assert page.get(f"/people/{person.id}/portraits{place}", headers=PAGE).status_code == 200, place
+    more = re.search(r'data-more="([^"]+)"', text)
+    assert more is not None
+    tiles = page.get(f"{html_text.unescape(more[1])}&page=2", headers=PAGE)
+    assert tiles.status_code == 200 and tiles.text.count('class="shot"') == 1

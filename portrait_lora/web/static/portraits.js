@@ -36,6 +36,7 @@ function scroll() {
     busy = true;
     try {
       const answer = await fetch(`${list.dataset.more}&page=${++page}`, { credentials: "same-origin" });
+      if (!answer.ok) throw new Error("The next portraits cannot be shown. Load the page again.");
       const part = document.createElement("template");
       part.innerHTML = await answer.text(); // from this server, whose templates escape everything
       list.append(part.content);
