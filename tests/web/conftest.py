@@ -70,7 +70,7 @@ def routes(app: FastAPI) -> FastAPI:
 
 @pytest.fixture(autouse=True)
 def machine_checks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The doctor is a program of its own that takes seconds; one test runs it."""
+    """The doctor is a program of its own that takes seconds."""
     from portrait_lora.web.services import catalog
 
     monkeypatch.setattr(catalog, "_doctor", lambda: [catalog.MachineCheck("python", "ok", "3.11", "")])
