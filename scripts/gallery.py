@@ -26,6 +26,7 @@ from portrait_lora.dataset.build import load_dataset_folder
 from portrait_lora.evaluation import similarity
 from portrait_lora.evaluation.overview import head_square
 from portrait_lora.faces.backends import Analyzer
+from portrait_lora.faces.eyes import BLANK, CLEAR, eye_contrast
 from portrait_lora.families.catalog import EMBEDDED
 from portrait_lora.generation import prompts, templates
 from portrait_lora.generation.checklist import failures
@@ -35,7 +36,6 @@ from portrait_lora.pictures.reader import read_rgb
 from portrait_lora.records import Face, Portrait, RGBImage
 from portrait_lora.stages.context import Context
 from portrait_lora.stages.series import check_all, holdout_of
-from scripts.eye_contrast import BLANK, CLEAR, eye_contrast
 
 DOCS: Final = Path(__file__).parents[1] / "docs"
 CANDIDATES: Final = 8

@@ -10,6 +10,7 @@ from typing import Final, cast
 from portrait_lora import log, manifest, strict_json
 from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.evaluation import similarity
+from portrait_lora.faces import eyes
 from portrait_lora.finishing.before_after import Panel, write_sheet
 from portrait_lora.finishing.canvas import Canvas
 from portrait_lora.finishing.look import planned
@@ -112,7 +113,8 @@ def _known(folder: Path, sheet: Path, portraits: Path, inputs: Mapping[str, str]
 
 
 def _best(ctx: Context, models: Models) -> Path:
-    """Of the three portraits most like the person that no check objects to, the one cut out most cleanly."""
+    """Of the three portraits most like the person that no check objects to, one with clear eyes, and among
+    those the one cut out most cleanly."""
     portraits = series.delivered(ctx)
     failed = _failed(ctx)
     items = [similarity.PortraitItem.of(one) for one in portraits]
@@ -122,7 +124,15 @@ def _best(ctx: Context, models: Models) -> Path:
         key=lambda both: (failed.get(both[0].path.name, 0), -(both[1].similarity or -1.0)),
     )
     paths = [portrait.path for portrait, _ in ranked[:_CANDIDATES]]
-    return min(paths, key=lambda path: _softness(path, models))
+    return min(paths, key=lambda path: (_dull(path, models), _softness(path, models)))
+
+
+def _dull(path: Path, models: Models) -> int:
+    """0 for clear eyes, 2 for blank ones, 1 between; a face pack without landmarks cannot tell them apart."""
+    image = similarity.read_rgb(path)
+    face = similarity.subject_face(models.finder.find(image))
+    contrast = None if face is None else eyes.eye_contrast(image, face)
+    return 0 if contrast is None else (contrast < eyes.CLEAR) + (contrast < eyes.BLANK)
 
 
 def _failed(ctx: Context) -> dict[str, int]:

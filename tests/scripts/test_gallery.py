@@ -9,11 +9,11 @@ from PIL import Image
 
 from portrait_lora import provenance, synthetic
 from portrait_lora.faces.backends import Analyzer, open_analyzer
+from portrait_lora.faces.eyes import BLANK, CLEAR, eye_contrast
 from portrait_lora.faces.packs import resolve_pack
 from portrait_lora.generation.templates import TEMPLATES
 from portrait_lora.records import Portrait, RGBImage, Shot
 from scripts import gallery
-from scripts.eye_contrast import BLANK, CLEAR, eye_contrast
 from scripts.gallery import Candidate
 
 LOOKS = gallery.with_words()[:2]
