@@ -59,7 +59,8 @@ def lighting(rig: int, flip: bool, device: torch.device) -> Lighting:
     colours = [[lamp.strength * c for c in lamp.colour] for lamp in lamps]
 
     def tensor(value: object) -> Tensor:
-        return torch.tensor(value, device=device)
+        with torch.inference_mode(False):  # kept for training as well, whoever asks first
+            return torch.tensor(value, device=device)
 
     return Lighting(
         tensor(directions), tensor(colours), tensor(chosen.sky), tensor(chosen.ground), chosen.softness

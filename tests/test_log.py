@@ -101,7 +101,7 @@ def test_events_beside_the_lines(capsys: pytest.CaptureFixture[str]) -> None:
         log.configure()
         with log.progress("train", 8) as advance:
             advance(4)
-            time.sleep(0.01)
+            time.sleep(0.1)
             advance(1, loss=0.5, left="3 s")
         log.get("x").info("a line")
         log.event("metric", name="probe", step=4)

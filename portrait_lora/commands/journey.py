@@ -37,7 +37,9 @@ def demo(
     from portrait_lora import recipe, summaries
 
     result = recipe.demo(out, person_seed, overrides=collect_overrides(settings), force=force)
-    answer(result, as_json, summaries.of_run(result, out), f"open {out / 'reports' / 'drift.html'}")
+    browser = shlex.join(["portrait-lora", "web", "--likeness", str(out), "--open"])
+    report = out / "reports" / "drift.html"
+    answer(result, as_json, summaries.of_run(result, out), f"open {report}, or try everything: {browser}")
 
 
 def check(

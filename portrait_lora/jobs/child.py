@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from portrait_lora import errors, log
+from portrait_lora import errors, log, terminal
 from portrait_lora.errors import InputError, Interrupted, PortraitError
 from portrait_lora.jobs import arguments, kinds
 from portrait_lora.jobs.job import Job, JobState, error_value, reason
@@ -178,7 +178,7 @@ def _write_down(queue: Queue, job: Job, outcome: Outcome, pause_s: float = 0.5) 
             write()
             return
         except PortraitError as error:
-            print(f"the outcome cannot be written: {error}", file=sys.stderr, flush=True)
+            terminal.say(f"the outcome cannot be written: {error}", err=True)
             time.sleep(pause_s)
 
 

@@ -160,9 +160,10 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 def _is_empty(db: sqlite3.Connection, path: Path) -> bool:
     """Whether the file is new.  Raises for one that is not ours, or from a later version."""
+    # the tables first: somebody else may be making them, and what they write comes all at once
+    tables = next(iter(db.execute("SELECT count(*) FROM sqlite_master")))[0]
     application = next(iter(db.execute("PRAGMA application_id")))[0]
     version = next(iter(db.execute("PRAGMA user_version")))[0]
-    tables = next(iter(db.execute("SELECT count(*) FROM sqlite_master")))[0]
     if not tables and not application:
         return True
     if application != _APPLICATION:

@@ -16,6 +16,7 @@ from collections.abc import Hashable
 from pathlib import Path
 from typing import Any, Final, Literal, cast
 
+from portrait_lora import terminal
 from portrait_lora.errors import PortraitError
 
 Question = Literal["plan", "doctor"]
@@ -59,10 +60,11 @@ def main(arguments: list[str]) -> int:
     question, *places = arguments
     try:
         value = _plan(Path(places[0])) if question == "plan" else _doctor()
-        print(json.dumps({"value": value}))
+        terminal.say(terminal.json_text({"value": value}))
     except PortraitError as error:
         reply = {"what": error.what, "where": str(error.where), "got": str(error.got)}
-        print(json.dumps({"error": reply | {"needed": str(error.needed), "remedy": error.remedy}}))
+        needed = {"needed": str(error.needed), "remedy": error.remedy}
+        terminal.say(terminal.json_text({"error": reply | needed}))
     return 0
 
 

@@ -47,7 +47,21 @@ def test_thumbnails_keep_the_mark_and_nothing_else(tmp_path: Path) -> None:
         assert provenance.is_unmarked_picture(tmp_path / "thumbnail.jpg"), "its mark is bound to another"
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.html.j2")), ids=lambda p: p.name)
+PAGES = sorted(PACKAGE.rglob("*.html.j2"))
+SERVED = [path for path in PAGES if "web" in path.relative_to(PACKAGE).parts]
+"""Pages of the server, which sends their policy in a header."""
+
+
+@pytest.mark.parametrize("path", SERVED, ids=lambda p: p.name)
+def test_no_served_page_has_a_script_or_a_style_of_its_own(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert all(
+        re.search(r'\ssrc="(/static/|\{\{ static\()', tag) for tag in re.findall(r"<script[^>]*>", text)
+    )
+    assert not re.search(r"<style|\sstyle=|\son\w+=|javascript:|http://", text)
+
+
+@pytest.mark.parametrize("path", [p for p in PAGES if p not in SERVED], ids=lambda p: p.name)
 def test_every_page_forbids_scripts_and_strangers(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]+)"', text)

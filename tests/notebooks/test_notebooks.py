@@ -26,4 +26,4 @@ def test_every_cell_runs(name: str, journey: Journey):
         ran += 1
     assert ran >= 3
     if "summary" in space:
-        assert len(space["summary"].skipped) == 6  # the settings lie in likeness.yaml
+        assert len(space["summary"].skipped) == 7  # stages and showcase: the settings lie in likeness.yaml

@@ -190,9 +190,9 @@ def test_a_brands_look_counts_alone_and_goes_for_a_team(mine: Finished, tmp_path
 
 def test_the_limit_of_a_sheet_arrives_at_the_gate(mine: Finished) -> None:
     root, series = mine
-    _sheet(series.parent, "{steps: [grade: {exposure: -3}, retouch], limit: 0}")
+    _sheet(series.parent, "{steps: [grade: {exposure: -3}, format: {preset: a4}], limit: 0}")
     refused = _generate(root, series)
-    assert (refused.pictures, refused.refused) == (0, 2)  # too small to be retouched
+    assert (refused.pictures, refused.refused) == (0, 2)  # too small for a4
     assert "Refused" in Path(refused.page).read_text()
     wanted = finish_of(str(series))
     assert wanted is not None and wanted.limit == 0
