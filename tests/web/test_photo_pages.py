@@ -139,7 +139,7 @@ def test_an_upload_that_is_cut_off_leaves_nothing_half_and_the_person_is_forgott
     assert not person.folder.exists() and person.id not in {p.id for p in opened.studio.people(OWNER)}
 
 
-@both
+@pytest.mark.parametrize("browser_page", [PHONE], indirect=True, ids=str)
 def test_captions_are_edited_replaced_and_taken_back(
     opened: OpenStudio, browser_page: Page, page_troubles: list[str]
 ) -> None:
