@@ -36,6 +36,19 @@ SLOW_FIRST = (
     "test_autoencoder.py",
 )
 """The longest files, so that no process is left alone with one of them at the end."""
+LONG_WITH_JOURNEY = (
+    "test_successor.py",
+    "test_stopping.py",
+    "test_export.py",
+    "test_finish.py",
+    "test_training.py",
+    "test_two_processes.py",
+    "test_further_pages.py",
+    "test_kinds.py",
+    "test_showcase.py",
+    "test_docs.py",
+)
+"""The longest of those that share the journey, likewise."""
 
 _WATCH = pytest.StashKey[silence.Watch]()
 
@@ -50,7 +63,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             return 0, 0
         if name in SLOW_FIRST and item.path not in uses:
             return 1, SLOW_FIRST.index(name)
-        return (3 if item.path in uses else 2), 0
+        if item.path not in uses:
+            return 2, 0
+        long = name in LONG_WITH_JOURNEY
+        return 3, LONG_WITH_JOURNEY.index(name) if long else len(LONG_WITH_JOURNEY)
 
     items.sort(key=place)
 
