@@ -22,7 +22,6 @@ if __name__ == "__main__":  # read by the libraries while they are imported
 import numpy as np
 import torch
 from PIL import Image
-from portrait_lora.tasks.finish_judge import Models
 
 from portrait_lora import synthetic, vocabulary
 from portrait_lora.evaluation import similarity
@@ -34,6 +33,7 @@ from portrait_lora.finishing.chain import LIMIT
 from portrait_lora.finishing.foreground import foreground
 from portrait_lora.finishing.steps.relight import Relight, RelightSettings
 from portrait_lora.records import FloatArray, RGBImage
+from portrait_lora.stages.finish_judge import Models
 from portrait_lora.synthetic.backdrop import linear_to_srgb, paint_backdrop, srgb_to_linear
 from portrait_lora.synthetic.sitting import CHANNELS, Sitting
 from scripts.rows import Row, Table, arguments
