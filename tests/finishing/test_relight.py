@@ -98,7 +98,7 @@ def test_white_lamps_leave_no_colour_of_the_rig() -> None:
 
 def test_a_cut_out_keeps_its_alpha_and_its_empty_places() -> None:
     cut = Cutout().apply(portrait(), CutoutSettings(), tools())
-    after = STEP.apply(cut, RelightSettings(rig="rembrandt"), tools())
+    after = STEP.apply(cut, RelightSettings(rig="split"), tools())
     assert cut.alpha_HW is not None and after.alpha_HW is not None
     assert np.array_equal(after.alpha_HW, cut.alpha_HW)
     empty = cut.alpha_HW <= 0
