@@ -19,7 +19,12 @@ GUIDE = Path(__file__).parents[1] / "docs" / "guide.md"
 
 def commands(kind: str) -> list[list[str]]:
     """The lines of all blocks of one kind, as argument lists."""
-    blocks = re.findall(rf"^```{kind}\n(.*?)^```", GUIDE.read_text(encoding="utf-8"), re.M | re.S)
+    opening = (
+        kind if " " not in kind else f"{{ .{' .'.join(kind.split())} }}"
+    )  # as the site's builder reads it
+    blocks = re.findall(
+        rf"^```{re.escape(opening)}\n(.*?)^```", GUIDE.read_text(encoding="utf-8"), re.M | re.S
+    )
     return [shlex.split(line) for block in blocks for line in block.splitlines() if line.strip()]
 
 
