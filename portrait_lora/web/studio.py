@@ -112,16 +112,9 @@ class Studio:
         """
         from portrait_lora import recipe
 
-        name = f"Studio person {person_seed}"
-        for there in self.people(user):
-            if (there.name, there.owner, there.kind) == (name, user.name, "made_up"):
-                return there
-        if user.role < Role.MEMBER:
-            raise Forbidden("you may look, but not change anything")
-        person = self._new(user, name, "made_up")
-        manifest.make_folder(person.folder)
-        recipe.open_demo(person.folder, person_seed)
-        self._add(person)
+        person = self.begin_demo(user, person_seed)
+        if not (person.folder / "photos").is_dir():  # also one that was only begun
+            recipe.open_demo(person.folder, person_seed)
         return person
 
     def begin_demo(self, user: User, person_seed: int = 7) -> Person:

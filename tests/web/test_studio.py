@@ -146,3 +146,19 @@ def test_a_picture_replaced_by_a_link_is_gone(studio: Studio, tmp_path: Path) ->
     photo.symlink_to(tmp_path / "secret.png")
     with pytest.raises(NotFound):
         studio.photo(person, id)
+
+
+def test_a_demo_that_was_only_begun_gets_its_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from portrait_lora import recipe
+
+    taken: list[int] = []
+
+    def take(folder: Path, person_seed: int) -> None:
+        taken.append(person_seed)
+        (folder / "photos").mkdir()
+
+    monkeypatch.setattr(recipe, "open_demo", take)
+    studio = Studio(tmp_path / "home")
+    begun = studio.begin_demo(OWNER, 7)
+    assert studio.open_demo(OWNER, 7) == begun == studio.open_demo(OWNER, 7)
+    assert taken == [7] and len(studio.people(OWNER)) == 1
