@@ -7,11 +7,11 @@ files are whole is skipped.  Each public function does everything up to its stag
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from portrait_lora import config, likeness, log, manifest, replacing
-from portrait_lora.errors import InputError, PhotosError
+from portrait_lora.errors import InputError, Interrupted, PhotosError, PortraitError
 from portrait_lora.likeness import Likeness, open_likeness
 from portrait_lora.results import CheckResult, InitResult, Journey, RunResult, TrainingPlan
 from portrait_lora.stages import STAGES, Context, run_result
@@ -20,6 +20,8 @@ from portrait_lora.stages.generate import finishing_of
 from portrait_lora.stages.train import refuse_other_training, train_along
 from portrait_lora.training import processes
 
+OnStage = Callable[[Path, str], None]
+"""Called with the folder of a person and the name of a stage of theirs that has ended well."""
 _log = log.get(__name__)
 
 
@@ -59,6 +61,31 @@ def score(folder: Path, *, overrides: Sequence[str] = (), force: bool = False) -
 def run(folder: Path, *, overrides: Sequence[str] = (), force: bool = False) -> RunResult:
     """Everything; the result is `reports/run.json` (docs/architecture.md)."""
     return _run(open_likeness(folder, overrides), force)
+
+
+def run_together(
+    folders: Sequence[Path],
+    *,
+    overrides: Sequence[str] = (),
+    own: Mapping[Path, Sequence[str]] | None = None,
+    on_stage: OnStage | None = None,
+) -> list[RunResult | PortraitError]:
+    """Everything for several people: what `run` gives of each, or the error that ended theirs alone.
+
+    `overrides` are for all of them, `own` for one.  Raises `Interrupted` when stopped, with everybody's state
+    saved.
+    """
+    _lead()
+    ended: list[RunResult | PortraitError] = []
+    for folder in folders:
+        try:
+            opened = open_likeness(folder, [*overrides, *(own or {}).get(folder, ())])
+            ended.append(_run(opened, force=False, on_stage=on_stage))
+        except Interrupted:
+            raise
+        except PortraitError as error:
+            ended.append(error)
+    return ended
 
 
 def demo(out: Path, person_seed: int, *, overrides: Sequence[str] = (), force: bool = False) -> RunResult:
@@ -183,7 +210,7 @@ def _lead() -> None:
     processes.lead()
 
 
-def _run(opened: Likeness, force: bool, *, shows: bool = False) -> RunResult:
+def _run(opened: Likeness, force: bool, *, shows: bool = False, on_stage: OnStage | None = None) -> RunResult:
     """Every stage; with `shows` one portrait is finished at the end, and a sheet tells how."""
     _lead()
     likeness.write_config(opened.root, opened.config)
@@ -191,6 +218,8 @@ def _run(opened: Likeness, force: bool, *, shows: bool = False) -> RunResult:
     finishing_of(ctx)  # what is wrong with it is told before hours of work
     for name in likeness.STAGES:
         STAGES[name](ctx)
+        if on_stage is not None:
+            on_stage(opened.root, name)
     if not shows:
         return run_result(ctx)
     from portrait_lora.stages.showcase import showcase  # opens pictures: heavy
