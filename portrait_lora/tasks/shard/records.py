@@ -7,6 +7,7 @@ that is lost leaves the record of its last word, and the next one goes on from t
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Annotated
 
 from pydantic import Field
 
@@ -70,10 +71,16 @@ class Start(Value):
     began: Number
     ended_at: Number | None = None
     device_s: Number = 0
-    ended: Ended | None = None
+    ended: Annotated[Ended, Field(strict=False)] | None = None
     error: ErrorRecord | None = None
     resumed_from: int | None = None
     steps: int = 0
+    stages: tuple[str, ...] = ()
+    """The stages that this start has finished."""
+    is_fault_of_worker: bool = False
+    """Failed for want of disk, memory or a model of the worker: no failure of the person."""
+    digest: str = ""
+    """What the work was of: that of the record then."""
 
 
 class Figures(Value):
@@ -99,7 +106,7 @@ class PersonRecord(Value):
 
     person: str
     digest: str
-    state: PersonState = PersonState.WAITING
+    state: Annotated[PersonState, Field(strict=False)] = PersonState.WAITING
     starts: tuple[Start, ...] = ()
     tries: int = 1
     settings: tuple[str, ...] = ()
@@ -113,8 +120,13 @@ class PersonRecord(Value):
 
     @property
     def failures(self) -> int:
-        """Starts that failed since the last that went well."""
-        return sum(start.ended is Ended.FAILED for start in self.starts)
+        """Starts of the present work that failed by no fault of the worker's."""
+        return sum(start.ended is Ended.FAILED and not start.is_fault_of_worker for start in self.present)
+
+    @property
+    def present(self) -> tuple[Start, ...]:
+        """The starts of the work as it is now: not those from other photos or settings."""
+        return tuple(start for start in self.starts if start.digest == self.digest)
 
     @property
     def device_s(self) -> float:
