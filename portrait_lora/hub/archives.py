@@ -27,7 +27,7 @@ def extract(archive: Path, folder: Path, wanted: Mapping[str, tuple[str, str]]) 
     """
     try:
         with zipfile.ZipFile(archive) as opened:
-            members = {info.filename: info for info in _checked(archive, opened.infolist())}
+            members = {info.filename: info for info in checked(archive, opened.infolist())}
             for member, (file, sha256) in wanted.items():
                 info = members.get(member)
                 if info is None:
@@ -37,7 +37,8 @@ def extract(archive: Path, folder: Path, wanted: Mapping[str, tuple[str, str]]) 
         raise ArtifactError("not a complete zip archive", where=archive, got=error) from error
 
 
-def _checked(archive: Path, infos: list[zipfile.ZipInfo]) -> list[zipfile.ZipInfo]:
+def checked(archive: Path, infos: list[zipfile.ZipInfo]) -> list[zipfile.ZipInfo]:
+    """The members of a zip, all of which may be unpacked; else `InputError`, as `extract` says."""
     if len(infos) > _MAX_MEMBERS:
         raise InputError("too many files in the archive", where=archive, got=len(infos))
     seen: set[str] = set()

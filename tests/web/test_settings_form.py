@@ -8,10 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from portrait_lora import config, strict_yaml
+from portrait_lora import config, strict_yaml, yaml_edit
 from portrait_lora.errors import ConfigError, InputError
 from portrait_lora.web.services import settings as form
-from portrait_lora.web.services import yaml_edit
 
 BY_HAND = """# mine
 base: embedded   # the base

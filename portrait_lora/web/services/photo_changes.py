@@ -19,7 +19,7 @@ from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.pictures import formats
 from portrait_lora.web import ids, uploads
 from portrait_lora.web.services import photos, settings
-from portrait_lora.web.services.yaml_edit import DEFAULT
+from portrait_lora.yaml_edit import DEFAULT
 
 if TYPE_CHECKING:
     from portrait_lora.web.studio import Person

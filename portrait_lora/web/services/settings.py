@@ -15,10 +15,9 @@ from typing import Any, Final, Literal, cast
 
 from pydantic import ValidationError
 
-from portrait_lora import config, manifest, strict_yaml
+from portrait_lora import config, manifest, strict_yaml, yaml_edit
 from portrait_lora.config import FILE_NAME, LikenessConfig, Tree, base_defaults, merge
 from portrait_lora.errors import ConfigError, InputError
-from portrait_lora.web.services import yaml_edit
 
 Kind = Literal["truth", "choice", "whole", "number", "text", "list"]
 NEVER: Final = frozenset({"allow_synthetic_models"})

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
-from portrait_lora import config, likeness, manifest, provenance, strict_json
+from portrait_lora import config, likeness, manifest, provenance, strict_json, yaml_edit
 from portrait_lora.config import FILE_NAME, LikenessConfig
 from portrait_lora.errors import ArtifactError, InputError, PortraitError
 from portrait_lora.evaluation.drift_words import MIN_PROMPTS
 from portrait_lora.evaluation.figures import Axis
 from portrait_lora.rights import consent
 from portrait_lora.web import aside
-from portrait_lora.web.services import settings, yaml_edit
+from portrait_lora.web.services import settings
 
 _MOST_BYTES: Final = 4_000_000
 _MOST_POINTS: Final = 300
