@@ -3,7 +3,7 @@
 import os
 import sys
 
-# Programs that tests start import torch and diffusers: 2 s with the modules compiled, 20 s without.  An installation
-# made with `--no-compile` has none until the first import keeps them, which this variable forbids.
+# Programs that tests start import torch and diffusers: more than twice as long where nothing is compiled.
+# An installation with `--no-compile` is compiled by the first import, which this variable forbids to keep.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
