@@ -26,6 +26,8 @@ def read_rows(path: Path) -> list[Row]:
     cells, a quote that is never closed, bytes that are no text.
     """
     text = _decoded(path)
+    if not text.strip():
+        return []
     delimiter, first, lines = _delimiter(text)
     records = _records(path, lines, delimiter, first)
     header_line, header = next(records, (first, []))

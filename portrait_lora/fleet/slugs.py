@@ -31,7 +31,7 @@ def slug_of(name: str) -> str:
     whole = same_name(name)
     plain = unicodedata.normalize("NFKD", whole.translate(_LETTERS)).encode("ascii", "ignore").decode()
     slug = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
-    if slug.replace("-", " ") == whole and len(slug) <= _MOST and not _RESERVED.fullmatch(slug):
+    if slug and slug.replace("-", " ") == whole and len(slug) <= _MOST and not _RESERVED.fullmatch(slug):
         return slug
     code = base64.b32encode(hashlib.sha256(whole.encode(errors="replace")).digest()).decode().lower()[:6]
     return f"{slug[:_MOST].strip('-') or 'person'}-{code}"
