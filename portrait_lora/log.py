@@ -70,6 +70,18 @@ def send_events(sink: Sink | None, *, alone: bool = False) -> None:
         logger.addHandler(_Events())
 
 
+@contextmanager
+def listening(sink: Sink) -> Iterator[None]:
+    """Send progress and figures to `sink` as well, beside the one of `send_events`; log lines as that one
+    asks for them."""
+    _sinks.append(sink)
+    try:
+        yield
+    finally:
+        if sink in _sinks:
+            _sinks.remove(sink)
+
+
 def event(kind: Literal["progress", "log", "metric"], **data: object) -> None:
     """Something worth knowing for whoever watches from elsewhere; without a sink nothing happens."""
     for sink in _sinks:

@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 from portrait_lora.tasks.shard.records import Shard
+
+CANCELLED: Final = "cancelled by hand"
+"""The reason of an `ENDED` that somebody wanted: the shard is not placed again in this run."""
 
 
 class ChangeKind(StrEnum):

@@ -168,6 +168,16 @@ class Pull(Arguments):
     names: Annotated[list[Text], Field(max_length=20)] = []
 
 
+class Shard(Arguments):
+    """Of a shard of a fleet: the job's folder is that of its first person, `HOME/people/<person>`."""
+
+    people: Annotated[list[Text], Field(min_length=1, max_length=64)] = Field(
+        description="the likeness folders of its people, absolute"
+    )
+    worker: Text = ""
+    device: Text = "auto"
+
+
 def read(model: type[A], kind: str, raw: Mapping[str, Any]) -> A:
     """The arguments of a kind.  Raises `InputError` naming the first that does not fit."""
     try:

@@ -44,6 +44,8 @@ class Job:
     `attempts` counts its starts, `crashes` those that ended without a word since it was last resumed by hand.
     `result` is the kind's JSON; `error` has what, where, got, needed, remedy, message and exit_code.
     `progress` holds the latest stage, label, done, total and fields such as loss.
+    `batch` is shared by jobs that belong together; `threads` of the processor are what it may use, 0 any.
+    `device_seconds` is the time on the device over all of its starts, `changed` counts changes of all jobs.
     """
 
     id: str
@@ -67,6 +69,10 @@ class Job:
     error: Mapping[str, object] | None = None
     cancel_requested: bool = False
     progress: Mapping[str, object] | None = None
+    batch: str = ""
+    threads: int = 0
+    device_seconds: float = 0.0
+    changed: int = 0
 
     @property
     def seconds(self) -> float | None:

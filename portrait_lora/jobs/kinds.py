@@ -209,6 +209,17 @@ def _pull(folder: Path, arguments: args.Pull) -> object:
     return {"models": [{"source": m.source, "commit": m.commit, "files": len(m.files)} for m in models]}
 
 
+def _shard(folder: Path, arguments: args.Shard) -> object:
+    from portrait_lora.tasks.shard import work
+
+    people = [Path(one).name for one in arguments.people]
+    home = folder.parent.parent
+    if [home / "people" / person for person in people] != [Path(one) for one in arguments.people]:
+        raise InputError("these are not people of one fleet", where=home, got=", ".join(arguments.people))
+    done = work.work(home, people, worker=arguments.worker, device=arguments.device)
+    return {"people": {record.person: record.state.value for record in done}}
+
+
 def _config(folder: Path, arguments: Arguments) -> config.LikenessConfig:
     return likeness.open_likeness(folder, arguments.overrides).config
 
@@ -281,6 +292,7 @@ KINDS: Final[dict[str, Kind]] = {
         Kind("compare", "likeness against another's", args.Compare, _compare, "folder", on_device=False),
         Kind("judge", "measure pictures from other tools", args.Judge, _judge, "folder"),
         Kind("pull", "download models", args.Pull, _pull, "folder", on_device=False),
+        Kind("shard", "what a fleet does for a person, or several together", args.Shard, _shard, "folder"),
     )
 }
 """Name -> kind, in the order of the journey."""

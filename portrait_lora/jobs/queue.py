@@ -43,6 +43,8 @@ class Queue(Starts):
         device: str = "",
         owner: str = "",
         key: str = "",
+        batch: str = "",
+        threads: int = 0,
     ) -> Job:
         """Put a job at the end of the line of its priority.
 
@@ -65,7 +67,7 @@ class Queue(Starts):
                 "id": new_id(), "kind": kind, "folder": str(place), "arguments": text, "device": device,
                 "state": JobState.QUEUED.value, "priority": priority, "place": last_place(db) + 1,
                 "on_device": kinds.named(kind).on_device, "owner": owner, "key": key or None, "body": body,
-                "created": self._now(),
+                "created": self._now(), "batch": batch, "threads": threads,
             }  # fmt: skip
             names = ", ".join(values)
             db.execute(
@@ -84,6 +86,7 @@ class Queue(Starts):
         states: Collection[JobState | str] = (),
         folder: Path | str | None = None,
         owner: str | None = None,
+        batch: str | None = None,
         after: str = "",
         limit: int = 50,
     ) -> list[Job]:
@@ -99,11 +102,22 @@ class Queue(Starts):
         if owner is not None:
             wheres.append("owner=?")
             values.append(owner)
+        if batch is not None:
+            wheres.append("batch=?")
+            values.append(batch)
         if after:
             wheres.append("number < (SELECT number FROM jobs WHERE id=?)")
             values.append(self.get(after).id)
         question = f"SELECT * FROM jobs WHERE {' AND '.join(wheres)} ORDER BY number DESC LIMIT ?"
         return [Job.of_row(row) for row in self.store.rows(question, [*values, max(limit, 0)])]
+
+    def changes(self, after: int, *, batch: str = "", limit: int = 1000) -> Sequence[Job]:
+        """Jobs of a batch that changed behind this cursor, as they stand now; the cursor is `Job.changed`.
+
+        Of several changes between two calls the last is seen.
+        """
+        question = "SELECT * FROM jobs WHERE batch=? AND changed>? ORDER BY changed LIMIT ?"
+        return [Job.of_row(row) for row in self.store.rows(question, [batch, after, max(limit, 0)])]
 
     def waiting(self, limit: int = 1000) -> Sequence[Job]:
         """The queued jobs in the order in which they would start."""

@@ -73,7 +73,8 @@ class Slot:
         try:
             process = subprocess.Popen(
                 words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=tail, pass_fds=(lock,),
-                start_new_session=True, env=environment(self.device if self.on_device else "auto"),
+                start_new_session=True,
+                env=environment(self.device if self.on_device else "auto", job.threads),
             )  # fmt: skip
         except OSError as error:
             refused = reason("its process could not be started", got=str(error), remedy="Resume it.")
@@ -140,19 +141,21 @@ def take(home: Path, device: str, part: str = "device") -> holding.Hold | None:
     return held
 
 
-def environment(device: str) -> dict[str, str] | None:
-    """The environment that shows a child only its device; None where there is nothing to change.
+def environment(device: str, threads: int = 0) -> dict[str, str] | None:
+    """The environment that shows a child only its device, and limits its threads; None where there is nothing
+    to change.
 
     `cpu:0` and `cpu:1` are two workers on the processor.
     """
     name, _, number = device.partition(":")
+    own = {"OMP_NUM_THREADS": str(threads)} if threads else {}
     if name == "cpu":
-        return os.environ | {"CUDA_VISIBLE_DEVICES": ""}
-    if name != "cuda" or not number.isdigit():
-        return None
-    visible = [one for one in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if one]
-    index = int(number)
-    return os.environ | {"CUDA_VISIBLE_DEVICES": visible[index] if index < len(visible) else number}
+        own["CUDA_VISIBLE_DEVICES"] = ""
+    elif name == "cuda" and number.isdigit():
+        visible = [one for one in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if one]
+        index = int(number)
+        own["CUDA_VISIBLE_DEVICES"] = visible[index] if index < len(visible) else number
+    return os.environ | own if own else None
 
 
 def _ask_to_stop(work: Work, grace_s: float) -> None:

@@ -151,8 +151,9 @@ class Starts:
         ended = max(self._now(), row["started"] or row["created"])
         texts = [None if value is None else json.dumps(value) for value in (result, error)]
         db.execute(
-            "UPDATE jobs SET state=?, ended=?, pid=NULL, exit_code=?, result=?, error=? WHERE id=?",
-            [state.value, ended, exit_code, *texts, row["id"]],
+            "UPDATE jobs SET state=?, ended=?, pid=NULL, exit_code=?, result=?, error=?, "
+            "device_seconds=device_seconds+? WHERE id=?",
+            [state.value, ended, exit_code, *texts, _on_device(row, ended), row["id"]],
         )
         job = self._note(db, row["id"], state, str((error or {}).get("message", "")))
         if state.is_over:
@@ -166,6 +167,12 @@ class Starts:
         data = {"state": state.value, **({"reason": why} if why else {})}
         history.add(db, row["number"], self._now(), [("state", data)])
         return Job.of_row(row)
+
+
+def _on_device(row: Mapping[str, Any], ended: float) -> float:
+    """Seconds of the start that ends now; 0 for a job that did not run."""
+    began = row["started"] if row["state"] == JobState.RUNNING and row["on_device"] else None
+    return 0.0 if began is None else max(ended - float(began), 0.0)
 
 
 def one(db: sqlite3.Connection, where: str, *values: object) -> dict[str, Any] | None:

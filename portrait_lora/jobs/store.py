@@ -18,7 +18,7 @@ from portrait_lora import manifest
 from portrait_lora.errors import ArtifactError, InputError, PortraitError
 
 FILE: Final = "jobs.sqlite"
-VERSION: Final = 1
+VERSION: Final = 2
 _APPLICATION: Final = 0x504C4A51  # "PLJQ": a database of something else is not written into
 _WAIT_S: Final = 30.0
 _SCHEMA: Final = """
@@ -61,6 +61,26 @@ CREATE TABLE events (
     PRIMARY KEY (job, number)
 ) WITHOUT ROWID;
 """
+_SECOND: Final = """
+ALTER TABLE jobs ADD COLUMN batch TEXT NOT NULL DEFAULT '';
+ALTER TABLE jobs ADD COLUMN threads INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE jobs ADD COLUMN device_seconds REAL NOT NULL DEFAULT 0;
+ALTER TABLE jobs ADD COLUMN changed INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE counter (changes INTEGER NOT NULL);
+INSERT INTO counter VALUES (0);
+CREATE INDEX jobs_by_change ON jobs (batch, changed);
+CREATE INDEX jobs_by_batch ON jobs (batch, state);
+CREATE TRIGGER job_added AFTER INSERT ON jobs BEGIN
+    UPDATE counter SET changes=changes + 1;
+    UPDATE jobs SET changed=(SELECT changes FROM counter) WHERE number=NEW.number;
+END;
+CREATE TRIGGER job_changed AFTER UPDATE ON jobs WHEN NEW.changed=OLD.changed BEGIN
+    UPDATE counter SET changes=changes + 1;
+    UPDATE jobs SET changed=(SELECT changes FROM counter) WHERE number=NEW.number;
+END;
+"""
+"""What the second version added; `changed` counts up over all jobs, by triggers, so that no change can
+forget it, and never again after a removal."""
 _FRESH: Final = (
     "Move it away, with the files that begin like it: the jobs in it are lost, "
     "the likeness folders and what they hold are not."
@@ -81,11 +101,10 @@ class Store:
         self._process = 0
         manifest.make_folder(home)
         with self.reading() as db:
-            fresh = _is_empty(db, self.path)
-        if fresh:
+            version = _version(db, self.path)
+        if version < VERSION:
             with self.writing() as db:
-                if _is_empty(db, self.path):  # and nobody else was quicker
-                    _make_tables(db)
+                _bring_up(db, _version(db, self.path))  # unless somebody else was quicker
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -158,14 +177,14 @@ def _connect(path: Path) -> sqlite3.Connection:
     return db
 
 
-def _is_empty(db: sqlite3.Connection, path: Path) -> bool:
-    """Whether the file is new.  Raises for one that is not ours, or from a later version."""
+def _version(db: sqlite3.Connection, path: Path) -> int:
+    """Of the file; 0 for a new one.  Raises for one that is not ours, or from a later version."""
     # the tables first: somebody else may be making them, and what they write comes all at once
     tables = next(iter(db.execute("SELECT count(*) FROM sqlite_master")))[0]
     application = next(iter(db.execute("PRAGMA application_id")))[0]
-    version = next(iter(db.execute("PRAGMA user_version")))[0]
+    version = int(next(iter(db.execute("PRAGMA user_version")))[0])
     if not tables and not application:
-        return True
+        return 0
     if application != _APPLICATION:
         raise InputError("this is the database of another program", where=path, remedy=_FRESH)
     if version > VERSION:
@@ -176,12 +195,18 @@ def _is_empty(db: sqlite3.Connection, path: Path) -> bool:
             needed=f"version {VERSION}",
             remedy="Update portrait-lora, or use another home.",
         )
-    return False
+    return version
 
 
-def _make_tables(db: sqlite3.Connection) -> None:
-    for statement in _SCHEMA.split(";\n"):
-        db.execute(statement)
+def _bring_up(db: sqlite3.Connection, version: int) -> None:
+    """Make the tables, or those changes that came after `version`."""
+    for script in (_SCHEMA, _SECOND)[version:]:
+        statement = ""
+        for line in script.splitlines(keepends=True):  # a trigger has semicolons within
+            statement += line
+            if sqlite3.complete_statement(statement):
+                db.execute(statement)
+                statement = ""
     db.execute(f"PRAGMA application_id={_APPLICATION}")
     db.execute(f"PRAGMA user_version={VERSION}")
 

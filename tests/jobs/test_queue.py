@@ -12,7 +12,7 @@ import pytest
 
 from portrait_lora import cli
 from portrait_lora.errors import ArtifactError, InputError, PortraitError
-from portrait_lora.jobs import events, homes
+from portrait_lora.jobs import events, homes, store
 from portrait_lora.jobs.job import Job, JobState, reason
 from portrait_lora.jobs.queue import Queue
 from portrait_lora.jobs.starts import MOST_CRASHES
@@ -415,3 +415,60 @@ def test_forget_takes_the_jobs_of_the_person_along(
     assert not any(b"anna-secret" in file.read_bytes() for file in home.iterdir() if file.is_file())
     (tmp_path / "jobs.sqlite").write_bytes(b"of something else" * 99)
     assert homes.forget_jobs(person) == 0  # names the damaged one, and goes on
+
+
+def test_changes_of_a_batch_under_one_cursor(queue: Queue, folder: Path) -> None:
+    first = queue.submit("trivial", folder, batch="b", threads=2)
+    other = queue.submit("trivial", folder, batch="c")
+    second = queue.submit("trivial", folder, batch="b")
+    assert [(j.id, j.threads) for j in queue.changes(0, batch="b")] == [(first.id, 2), (second.id, 0)]
+    cursor = queue.changes(0, batch="b")[-1].changed
+    assert not queue.changes(cursor, batch="b")
+    job = started(queue)
+    assert job.id == first.id
+    assert [j.state for j in queue.changes(cursor, batch="b")] == ["running"]
+    queue.record(job, [("progress", {"stage": "train"})], {"stage": "train"})
+    changed = queue.changes(cursor, batch="b")
+    assert [j.progress for j in changed] == [{"stage": "train"}]
+    queue.cancel(second.id)
+    assert [j.id for j in queue.changes(changed[-1].changed, batch="b")] == [second.id]
+    assert [j.id for j in queue.list(batch="c")] == [other.id]
+
+
+def test_a_cursor_stays_good_when_jobs_are_forgotten(queue: Queue, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        queue.submit("trivial", tmp_path / name, batch="b")
+    cursor = queue.changes(0, batch="b")[-1].changed
+    queue.forget(tmp_path / "b")
+    queue.cancel(queue.list(batch="b")[0].id)
+    assert [j.state for j in queue.changes(cursor, batch="b")] == ["cancelled"]
+
+
+def test_seconds_on_the_device_add_up_over_starts(tmp_path: Path, folder: Path) -> None:
+    clock = [100.0]
+    queue = Queue(tmp_path / "clocked", now=lambda: clock[0])
+    job = queue.submit("trivial", folder)
+    for seconds in (5.0, 7.0):
+        begun = started(queue)
+        clock[0] += seconds
+        queue.finish(begun, JobState.FAILED, exit_code=1)
+        clock[0] += 1000.0
+        queue.resume(job.id)
+    assert queue.cancel(job.id).device_seconds == 12.0
+
+
+def test_a_queue_of_the_first_version_is_brought_up(tmp_path: Path, folder: Path) -> None:
+    home = tmp_path / "old"
+    home.mkdir()
+    with sqlite3.connect(home / "jobs.sqlite") as db:
+        db.executescript(store._SCHEMA + "PRAGMA application_id=1347177041; PRAGMA user_version=1;")
+        db.execute(
+            "INSERT INTO jobs (id, kind, folder, arguments, state, priority, place, device, on_device, "
+            "owner, body, created) VALUES ('jold', 'trivial', ?, '{}', 'queued', 0, 1, '', 1, '', '', 1.0)",
+            [str(folder)],
+        )
+    queue = Queue(home)
+    assert (queue.get("jold").batch, queue.get("jold").device_seconds) == ("", 0.0)
+    assert started(queue).id == "jold" and queue.changes(0)[0].id == "jold"
+    assert Queue(home).submit("trivial", folder, batch="b").batch == "b"

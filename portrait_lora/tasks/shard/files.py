@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from portrait_lora import holding, manifest, strict_json
+from portrait_lora import holding, log, manifest, strict_json
 from portrait_lora.errors import ArtifactError
 from portrait_lora.tasks.shard.plan import require_person
 from portrait_lora.tasks.shard.records import PersonRecord
@@ -14,6 +14,7 @@ from portrait_lora.tasks.shard.records import PersonRecord
 PEOPLE: Final = "people"
 SHARDS: Final = "shards"
 LOCKS: Final = "locks"
+_log = log.get(__name__)
 
 
 def folder(home: Path, person: str) -> Path:
@@ -43,9 +44,18 @@ def read(home: Path, person: str) -> PersonRecord | None:
 
 
 def records(home: Path) -> dict[str, PersonRecord]:
-    """Person -> record of everybody who has one, by name."""
+    """Person -> record of everybody who has one, by name; a damaged one counts as none, with a warning."""
     found = sorted(path.stem for path in (home / SHARDS).glob("*.json"))
-    return {person: record for person in found if (record := read(home, person)) is not None}
+    return {person: record for person in found if (record := sound(home, person)) is not None}
+
+
+def sound(home: Path, person: str) -> PersonRecord | None:
+    """The record of a person, None for one that is damaged: what is done is known by their folder."""
+    try:
+        return read(home, person)
+    except ArtifactError as error:
+        _log.warning("%s", error)
+        return None
 
 
 def write(home: Path, record: PersonRecord) -> None:

@@ -115,6 +115,8 @@ class PersonRecord(Value):
     figures: Figures | None = None
     adapter_sha256: str = ""
     stage_seconds: dict[str, float] = Field(default_factory=dict)
+    glance: str = ""
+    """Of what can be seen without reading a photo; where it differs, a worker looks again."""
     together: tuple[str, ...] = ()
     """Those whose adapters were trained in the same pass; empty for one trained alone."""
 
