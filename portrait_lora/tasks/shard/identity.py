@@ -104,13 +104,14 @@ def glance_of(home: Path, plan: FleetPlan, person: str) -> str:
     Where it differs from that of the record, somebody has to look whether there is work to do.
     """
     folder = files.folder(home, person)
+    file = folder / config.FILE_NAME
     try:
-        photos = likeness.photo_files(folder / "photos")
-        own = (folder / config.FILE_NAME).read_text(encoding="utf-8")
+        photos = {photo.name: photo.stat().st_size for photo in likeness.photo_files(folder / "photos")}
+        own = file.read_bytes().decode(errors="replace") if file.is_file() else ""
     except OSError:
         return ""
     seen: Mapping[str, object] = {
-        "photos": {photo.name: photo.stat().st_size for photo in photos},
+        "photos": photos,
         "settings": [own, *plan.overrides(person)],
         "rule": plan.acceptance.model_dump(mode="json"),
         "models": [plan.packs, plan.bases],
