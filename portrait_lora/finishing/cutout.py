@@ -119,9 +119,11 @@ class _Seeds:
         inside = (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
         radius = max(1, round(0.01 * self._size))
         kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-        return _filled(
-            _joined(cv2.morphologyEx(inside.astype(np.uint8), cv2.MORPH_CLOSE, kernel), self.face())
-        )
+        room = 2 * radius  # at the picture's edge closing would widen what touches it
+        closed = cv2.morphologyEx(
+            np.pad(inside.astype(np.uint8), room), cv2.MORPH_CLOSE, kernel, borderValue=0
+        )[room:-room, room:-room]
+        return _filled(_joined(np.ascontiguousarray(closed), self.face()))
 
     def _labels(self) -> np.ndarray:
         labels = np.full(self.shape, cv2.GC_PR_BGD, np.uint8)

@@ -39,6 +39,15 @@ def test_alpha_is_near_the_truth(setting: str) -> None:
     assert off[soft].mean() < 0.15  # a hard mask: 0.25 or more
 
 
+@pytest.mark.parametrize(("seed", "above"), [(3, 0), (5, 1)])
+def test_nothing_of_the_backdrop_stays_above_a_head_at_the_upper_edge(seed: int, above: int) -> None:
+    one = studio.sitter(seed)
+    first = int(np.flatnonzero((one.alpha > 0.5).any(1))[0]) - above
+    alpha = cut(Canvas.of(np.ascontiguousarray(one.picture[first:]))).alpha_HW
+    assert alpha is not None
+    assert np.abs(alpha[:2] - one.alpha[first : first + 2]).mean() < 0.01  # widened at the edge: 0.04
+
+
 def test_without_a_segmenter_head_and_shoulders_are_found_by_colour() -> None:
     one = studio.sitter(3)
     face = studio.tools().face(one.canvas)
