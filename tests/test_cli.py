@@ -14,7 +14,7 @@ COMMANDS = (
     *("demo", "init", "check", "prepare", "train", "generate", "score", "run", "models", "config"),
     *("vary", "fix", "reproduce", "sweep", "team", "publish", "compare", "report", "prompts", "dataset"),
     *("pull", "convert", "gallery", "pack", "doctor", "export", "inspect", "sign", "forget"),
-    *("calibrate", "verify-base", "web", "jobs"),
+    *("calibrate", "verify-base", "web", "jobs", "fleet"),
 )
 
 

@@ -63,6 +63,11 @@ class Roster:
     price_per_hour: float | None = None
     sha256: str = ""
 
+    @property
+    def home(self) -> Path:
+        """Where a fleet of this roster lies unless another place is named."""
+        return self.path.parent / f"{self.path.stem}-fleet"
+
     def entry(self, person: str) -> Entry:
         """Of this folder name, or of this name.  Raises `InputError` when nobody is called so."""
         for one in self.entries:

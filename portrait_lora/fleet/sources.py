@@ -32,10 +32,12 @@ def photos_of(entry: Entry, home: Path) -> Iterator[Path]:
         got = "a file that is no archive" if entry.photos.is_file() else "no such folder"
         needed = f"a folder of photos, or an archive ({', '.join(archive.ENDINGS)})"
         raise InputError("no photos of this person", where=entry.photos, got=got, needed=needed)
-    with TemporaryDirectory(dir=manifest.make_folder(home), prefix=UNPACKED) as place:
-        with holding.hold(Path(place), alone=True) or holding.Hold(None):
-            archive.extract(entry.photos, Path(place))
-            yield Path(place)
+    with (
+        TemporaryDirectory(dir=manifest.make_folder(home), prefix=UNPACKED) as place,
+        holding.hold(Path(place), alone=True) or holding.Hold(None),
+    ):
+        archive.extract(entry.photos, Path(place))
+        yield Path(place)
 
 
 def clean_leftovers(home: Path) -> None:

@@ -52,11 +52,14 @@ def _check(ctx: Context, page: Path) -> CheckResult:
 
 def _result(curated: CuratedSet | None, reports: Sequence[PhotoReport], page: Path) -> CheckResult:
     """`curated` is None when too few photos are usable; the findings of curation count with the others."""
+    from portrait_lora.dataset import coverage
+
     final = [*curated.kept, *curated.holdout, *curated.rejected] if curated else list(reports)
     final.sort(key=lambda r: r.photo.path.name)
     out = [r for r in final if not r.accepted]
     rejected = tuple(RejectedPhoto(file=r.photo.path.name, codes=r.codes) for r in out if not r.questioned)
     held_out = tuple(r.photo.path.name for r in curated.holdout) if curated else ()
+    seen = curated.coverage if curated else coverage.coverage(final)
     return CheckResult(
         photos=PhotoCounts(
             given=len(final),
@@ -67,8 +70,8 @@ def _result(curated: CuratedSet | None, reports: Sequence[PhotoReport], page: Pa
         ),
         held_out=held_out,
         findings=tuple(_verdict(r) for r in final),
-        missing=curated.coverage.missing if curated else (),
-        advice=curated.coverage.advice if curated else (),
+        missing=seen.missing,
+        advice=seen.advice,
         enough=curated is not None,
         report=str(page),
         coverage=_coverage(curated),

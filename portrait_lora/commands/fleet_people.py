@@ -1,0 +1,119 @@
+"""`fleet check`: whose photos and consents suffice, and what to ask of whom."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from portrait_lora import errors, terminal
+from portrait_lora.commands.options import JsonOpt, answer
+
+if TYPE_CHECKING:
+    from portrait_lora.fleet.roster import Roster
+    from portrait_lora.fleet.standing import PersonCheck, RosterCheck
+
+RosterArg = Annotated[
+    Path, typer.Argument(metavar="ROSTER", help="CSV or YAML file of people: name, photos, consent and more")
+]
+FleetHomeOpt = Annotated[
+    Path | None, typer.Option("--home", metavar="DIR", help="folder of the fleet [default: ROSTER-fleet]")
+]
+_MOST_LINES = 40
+
+
+def check(
+    roster: RosterArg,
+    home: FleetHomeOpt = None,
+    days: Annotated[
+        int, typer.Option("--consent-days", min=0, help="name consents that end within so many days")
+    ] = 30,
+    hours: Annotated[
+        float | None,
+        typer.Option("--hours", min=0, help="expected length of the run [default: the planned trainings]"),
+    ] = None,
+    devices: Annotated[int, typer.Option("--devices", min=1, help="devices that share the trainings")] = 1,
+    same: Annotated[
+        list[str] | None, typer.Option("--same", metavar="A+B", help="answer: these two are one person")
+    ] = None,
+    different: Annotated[
+        list[str] | None, typer.Option("--different", metavar="A+B", help="answer: these are two people")
+    ] = None,
+    renew: Annotated[
+        bool,
+        typer.Option("--consents-cover-new-photos", help="the consents hold for photos added since, too"),
+    ] = False,
+    again: Annotated[
+        list[str] | None,
+        typer.Option("--enrol-again", metavar="PERSON", help="enrol somebody who had been forgotten"),
+    ] = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Check everybody's photos and consent, and write a page and a mail to whoever has to send something."""
+    import datetime as dt
+
+    from portrait_lora.fleet import check as checking
+    from portrait_lora.fleet import forgotten, same_person
+
+    listed, place = open_roster(roster, home)
+    for person in again or []:
+        forgotten.welcome(place, listed.entry(person))
+    known = {entry.person for entry in listed.entries}
+    same_person.answer(place, known, same=same or (), different=different or ())
+    forecast_s = None if hours is None else 3600 * hours
+    wishes = checking.Wishes(dt.date.today(), days, forecast_s, devices)
+    result = checking.check(
+        listed, place, wishes=wishes, renew_consents=renew, on_person=None if as_json else _say
+    )
+    ready = result.of(checking.Standing.READY)
+    following = f"portrait-lora fleet run {roster}" if ready else f"portrait-lora fleet check {roster}"
+    answer(result, as_json, _lines(result), following)
+    if not result.is_ready:
+        raise typer.Exit(errors.EXIT_PHOTOS)
+
+
+def open_roster(path: Path, home: Path | None) -> tuple[Roster, Path]:
+    """The roster and the folder of its fleet."""
+    from portrait_lora.fleet import roster as rosters
+
+    read = rosters.read(path)
+    return read, read.home if home is None else home
+
+
+def _say(row: PersonCheck) -> None:
+    """A line as soon as a person is checked: hundreds take a while."""
+    terminal.say(terminal.plain(_line(row)), err=True)
+
+
+def _line(row: PersonCheck) -> str:
+    words = row.standing.value.replace("_", " ")
+    count = f", {row.accepted} of {row.given} photos" if row.given else ""
+    return f"{row.name}: {words}{count}"
+
+
+def _lines(result: RosterCheck) -> list[str]:
+    """Who is not ready, and why; the page has all of it."""
+    counts = {row.standing: len(result.of(row.standing)) for row in result.people}
+    shown = ", ".join(f"{count} {state.value.replace('_', ' ')}" for state, count in counts.items())
+    lines = [f"{len(result.people)} people: {shown}"]
+    open_rows = [row for row in result.people if row.standing.value not in ("ready", "forgotten")]
+    for row in open_rows[:_MOST_LINES]:
+        why = row.error.what if row.error else row.consent.problem if row.standing == "needs_consent" else ""
+        lines.append(f"  {_line(row)}{f': {why}' if why else ''}")
+    if len(open_rows) > _MOST_LINES:
+        lines.append(f"  and {len(open_rows) - _MOST_LINES} more")
+    for question in result.questions:
+        if not question.answer:
+            pair = "+".join(question.people)
+            lines.append(f"  One person? {' and '.join(question.names)}: --same {pair} or --different {pair}")
+    lines += [f"  {remark}" for remark in result.remarks]
+    if result.unlisted:
+        lines.append(f"  not on the roster any more, and kept: {', '.join(result.unlisted)}")
+    lines.append(f"The page: {result.page}")
+    return lines
+
+
+def add(fleet: typer.Typer) -> None:
+    """Add these commands to the group."""
+    fleet.command()(check)
