@@ -15,7 +15,7 @@ from tests.fleet.folders import listed
 
 def row(**fields: object) -> PersonCheck:
     usual: dict[str, object] = {
-        "person": "a",
+        "person": "anna-lee",
         "name": "Anna Lee",
         "line": 2,
         "standing": Standing.NEEDS_PHOTOS,
