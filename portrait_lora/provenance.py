@@ -142,6 +142,12 @@ def _source(packet: str) -> str | None:
     return next((kind[1] for one in _SOURCE.finditer(packet) if (kind := _KIND.search(one[1]))), None)
 
 
+def source_in(packet: bytes | str) -> str | None:
+    """The digital source type that an XMP packet states."""
+    text = packet.decode(errors="replace") if isinstance(packet, bytes) else packet
+    return _source(text[:_MAX_PACKET])
+
+
 def source_type(path: Path) -> str | None:
     """The picture's digital source type (`trainedAlgorithmicMedia`, …); None when it carries none."""
     return _source(_packet(path))

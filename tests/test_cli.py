@@ -13,7 +13,7 @@ from tests.conftest import Journey
 COMMANDS = (
     *("demo", "init", "check", "prepare", "train", "generate", "score", "run", "models", "config"),
     *("vary", "fix", "reproduce", "sweep", "team", "publish", "compare", "report", "prompts", "dataset"),
-    *("pull", "convert", "gallery", "pack", "doctor", "export", "inspect", "sign", "forget"),
+    *("pull", "convert", "gallery", "pack", "doctor", "export", "inspect", "sign", "forget", "detect"),
     *("calibrate", "verify-base", "web", "jobs", "fleet"),
 )
 

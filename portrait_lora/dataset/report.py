@@ -7,7 +7,6 @@ photos, so it should stay beside them.
 from __future__ import annotations
 
 import base64
-import io
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,11 +16,12 @@ from typing import Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from portrait_lora import manifest, provenance
+from portrait_lora import manifest
 from portrait_lora.dataset.coverage import UNKNOWN
 from portrait_lora.dataset.coverage import coverage as cover
 from portrait_lora.dataset.photos import UnreadablePhoto, load_photo, pixels_of
 from portrait_lora.records import Coverage, CuratedSet, Face, Finding, PhotoReport, Variety
+from portrait_lora.rights import marks
 
 THUMB_SIDE_PX: Final = 440
 """The longer side of an embedded thumbnail; it is shown at half of that, crisp on dense screens."""
@@ -282,6 +282,5 @@ def _thumbnail(report: PhotoReport) -> str:
         pixels = load_photo(photo.path, THUMB_SIDE_PX, max_pixels=most, edit=photo.edit)[1]
     except UnreadablePhoto:
         return ""
-    out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "JPEG", quality=80, xmp=provenance.inherited(report.photo.path))
-    return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode("ascii")
+    data = marks.encode(Image.fromarray(pixels), "JPEG", marks.of_copy(report.photo.path), quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(data).decode("ascii")

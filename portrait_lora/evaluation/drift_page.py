@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -14,7 +13,7 @@ from typing import Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
-from portrait_lora import manifest, provenance
+from portrait_lora import manifest
 from portrait_lora.evaluation import charts, drift_words, figures
 from portrait_lora.evaluation.checkpoint_choice import CheckpointScore
 from portrait_lora.evaluation.drift import by_prompt, estimate, gain_over_base
@@ -22,6 +21,7 @@ from portrait_lora.evaluation.protocol import Extras
 from portrait_lora.evaluation.similarity import verified
 from portrait_lora.pictures.reader import UnreadablePhoto, load_photo
 from portrait_lora.records import DriftReport, IdentityScore, PromptDrift
+from portrait_lora.rights import marks
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 THUMBNAIL_PX: Final = 256
@@ -74,17 +74,17 @@ class Row:
 
 
 def thumbnail_uri(path: Path, side_px: int = THUMBNAIL_PX) -> str | None:
-    """A small upright JPEG as a data: URI, with the picture's mark and no other metadata; None when the
-    picture cannot be read."""
+    """A small upright JPEG as a data: URI, signed, with the picture's mark and no other metadata.
+
+    None when the picture cannot be read."""
     try:
         small = Image.fromarray(load_photo(path, side_px)[1])
     except UnreadablePhoto:
         return None
     bare = Image.new("RGB", small.size)
     bare.paste(small)
-    stream = io.BytesIO()
-    bare.save(stream, "JPEG", quality=JPEG_QUALITY, xmp=provenance.inherited(path))
-    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
+    data = marks.encode(bare, "JPEG", marks.of_copy(path), quality=JPEG_QUALITY)
+    return "data:image/jpeg;base64," + base64.b64encode(data).decode("ascii")
 
 
 def write_drift_html(

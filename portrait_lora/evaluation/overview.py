@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import Final
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from portrait_lora import manifest, provenance
+from portrait_lora import manifest
 from portrait_lora.records import Face, RGBImage
+from portrait_lora.rights import marks
 
 _PAPER: Final = (250, 248, 244)
 _INK: Final = (38, 38, 40)
@@ -69,6 +69,4 @@ def write_overview(path: Path, title: str, rows: Sequence[Row]) -> None:
             page.paste(picture.convert("RGB").resize((_TILE_PX, _TILE_PX), Image.Resampling.LANCZOS), (x, y))
             draw.text((x, y + _TILE_PX + 5), words, font=small, fill=_GREY)
         y += _TILE_PX + _FOOT_PX
-    out = io.BytesIO()
-    page.save(out, "JPEG", quality=92, subsampling=0, xmp=provenance.xmp_bytes(provenance.TRAINED))
-    manifest.write_bytes_atomic(path, out.getvalue())
+    manifest.write_bytes_atomic(path, marks.encode(page, "JPEG", marks.DRAWN, quality=92, subsampling=0))

@@ -16,8 +16,11 @@ from typing import Any, Final, Literal
 
 from PIL import Image, features
 
+from portrait_lora import provenance
 from portrait_lora.errors import InputError, require_extra
 from portrait_lora.records import RGBImage
+from portrait_lora.rights import marks
+from portrait_lora.rights.watermark import Payload, payload_of
 
 Kind = Literal["webp", "avif", "mp4"]
 DrawFrame = Callable[[int], RGBImage]
@@ -55,9 +58,32 @@ def encoded(
 ) -> bytes:
     """A file of `count` frames (w, h) that plays for ever (MP4: as its player likes), with the XMP packet.
 
+    What a model drew is watermarked frame by frame; the file is signed.
+
     Raises `InputError` without what writes this kind of file.
     """
     require(kind)
+    origin = marks.Origin(marks.of_packet(mark))
+    shown = _watermarked(draw) if origin.source == provenance.TRAINED else draw
+    return marks.seal(_plain(kind, size, count, fps, quality, shown, mark), origin)
+
+
+def _watermarked(draw: DrawFrame) -> DrawFrame:
+    """The same frames with the mark of the first one; marks that moved with the picture are renewed."""
+    payloads: list[Payload] = []
+
+    def drawn(number: int) -> RGBImage:
+        frame = draw(number)
+        if not payloads:
+            payloads.append(marks.payload_in(frame) or payload_of("clip"))
+        return marks.embedded(frame, payloads[0])
+
+    return drawn
+
+
+def _plain(
+    kind: Kind, size: tuple[int, int], count: int, fps: int, quality: int, draw: DrawFrame, mark: bytes
+) -> bytes:
     if kind == "mp4":
         return _mp4(size, count, fps, quality, draw, mark)
     buffer = io.BytesIO()

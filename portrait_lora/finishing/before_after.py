@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from portrait_lora import manifest
 from portrait_lora.finishing.canvas import Canvas, to_bytes
+from portrait_lora.rights import marks
 
 _PAPER: Final = "#faf8f4"
 _INK: Final = "#262628"
@@ -41,7 +41,7 @@ class Panel:
 def write_sheet(
     path: Path, panels: Sequence[Panel], *, title: str, facts: Sequence[str], mark: bytes, max_bytes: int
 ) -> Path:
-    """Write the JPEG: the last panel is the large one.  `mark` is its XMP packet.
+    """Write the JPEG, signed: the last panel is the large one.  `mark` is its XMP packet.
 
     The quality is the highest of a few with which the file has at most `max_bytes` (else the lowest of them).
     """
@@ -97,9 +97,8 @@ def _shown(canvas: Canvas, width: int) -> Image.Image:
 def _jpeg(page: Image.Image, mark: bytes, max_bytes: int) -> bytes:
     data = b""
     for quality in _QUALITIES:
-        buffer = io.BytesIO()
-        page.save(buffer, "JPEG", quality=quality, subsampling=0, optimize=True, xmp=mark)
-        data = buffer.getvalue()
+        origin = marks.Origin(marks.of_packet(mark))
+        data = marks.encode(page, "JPEG", origin, quality=quality, subsampling=0, optimize=True)
         if len(data) <= max_bytes:
             break
     return data

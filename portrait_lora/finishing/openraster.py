@@ -16,12 +16,12 @@ from xml.sax.saxutils import quoteattr
 
 import numpy as np
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
-from portrait_lora import manifest, provenance, strict_json
+from portrait_lora import manifest, strict_json
 from portrait_lora.errors import InputError
 from portrait_lora.finishing.canvas import MAX_PIXELS
 from portrait_lora.finishing.layered import Layer, RGBAImage, Stack, refuse_many
+from portrait_lora.rights import marks
 
 MIMETYPE: Final = b"image/openraster"
 RECORD: Final = "portrait_lora.json"
@@ -34,7 +34,7 @@ _NORMAL: Final = ("svg:src-over", "")
 
 
 def encoded(stack: Stack, record: Mapping[str, object], mark: bytes = b"") -> bytes:
-    """The file, the same bytes for the same stack and record; its merged picture carries the XMP packet."""
+    """The file, the same bytes for the same stack and record; merged picture and thumbnail are marked."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         _add(archive, "mimetype", MIMETYPE)
@@ -54,7 +54,7 @@ def encoded(stack: Stack, record: Mapping[str, object], mark: bytes = b"") -> by
         small = Image.fromarray(flat)
         small.thumbnail((_THUMBNAIL_PX, _THUMBNAIL_PX))
         _add(archive, "mergedimage.png", _png(flat, mark))
-        _add(archive, "Thumbnails/thumbnail.png", _png(np.asarray(small)))
+        _add(archive, "Thumbnails/thumbnail.png", _png(np.asarray(small), mark))
         _add(archive, RECORD, manifest.canonical(dict(record)).encode())
     return buffer.getvalue()
 
@@ -64,11 +64,7 @@ def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
 
 
 def _png(pixels: np.ndarray, mark: bytes = b"") -> bytes:
-    buffer, info = io.BytesIO(), PngInfo()
-    if mark:
-        info.add_itxt(provenance.XMP_KEY, mark.decode())
-    Image.fromarray(pixels).save(buffer, "PNG", pnginfo=info)
-    return buffer.getvalue()
+    return marks.encode(Image.fromarray(pixels), "PNG", marks.Origin(marks.of_packet(mark)))
 
 
 def read(path: Path) -> tuple[Stack, Mapping[str, object]]:

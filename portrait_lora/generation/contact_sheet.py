@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,8 +9,9 @@ from typing import Final
 
 from PIL import Image, ImageDraw, ImageFont
 
-from portrait_lora import manifest, provenance
+from portrait_lora import manifest
 from portrait_lora.records import Portrait
+from portrait_lora.rights import marks
 
 _PAPER: Final = (250, 248, 244)
 _INK: Final = (38, 38, 40)
@@ -30,7 +30,7 @@ def contact_sheet(
     columns: int | None = None,
     notes: Mapping[str, Sequence[str]] | None = None,
 ) -> Path:
-    """Write a JPEG: even gutters, a caption under each picture, the mark of generated media in its metadata.
+    """Write a JPEG: even gutters, a caption under each picture, signed, with the mark of generated media.
 
     The last line of a caption is the file name.  `notes` (path or file name -> words) replace the second
     line.  The same portraits give the same bytes.
@@ -60,9 +60,7 @@ def contact_sheet(
         page.paste(shown, (x, y + (cell_h - tall) // 2))
         for line, (text, ink) in enumerate(_caption(portrait, notes)):
             draw.text((x, y + cell_h + 8 + 17 * line), _fit(text, small, cell_w), font=small, fill=ink)
-    buffer = io.BytesIO()
-    page.save(buffer, "JPEG", quality=92, subsampling=0, xmp=provenance.xmp_bytes(provenance.TRAINED))
-    manifest.write_bytes_atomic(path, buffer.getvalue())
+    manifest.write_bytes_atomic(path, marks.encode(page, "JPEG", marks.DRAWN, quality=92, subsampling=0))
     return path
 
 

@@ -5,8 +5,6 @@ An edit is a pure function of its source picture and its generation record, so i
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final, cast
@@ -22,8 +20,8 @@ from portrait_lora.generation import save
 from portrait_lora.generation.compose import LAYERS, compose, free, settled
 from portrait_lora.generation.drawing import Sampler, from_picture, inside
 from portrait_lora.generation.guidance import Identity
+from portrait_lora.generation.masks import decode_mask
 from portrait_lora.generation.prompts import size_for
-from portrait_lora.record_limits import MAX_PIXELS
 from portrait_lora.records import Shot
 
 _CROP_MARGIN: Final = 1.7
@@ -203,21 +201,3 @@ def _feather(mask_HW: npt.NDArray[np.uint8], width_px: float) -> npt.NDArray[np.
     padded = cv2.copyMakeBorder(mask_HW, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
     depth = cv2.distanceTransform(padded, cv2.DIST_L2, 3)[1:-1, 1:-1]
     return np.asarray(np.clip(depth / width_px, 0, 1), dtype=np.float32)
-
-
-def encode_mask(mask_HW: npt.NDArray[np.uint8]) -> str:
-    """A mask as base64 of a 1-bit PNG, so that the edit can be reproduced without a face pack."""
-    buffer = io.BytesIO()
-    Image.fromarray(mask_HW).convert("1").save(buffer, "PNG", optimize=True)
-    return base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def decode_mask(text: str) -> npt.NDArray[np.uint8]:
-    """The mask of `encode_mask`; `ArtifactError` when the text is damaged."""
-    try:
-        with Image.open(io.BytesIO(base64.b64decode(text, validate=True)), formats=["PNG"]) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
-                raise ValueError(f"{picture.width} x {picture.height} px")
-            return (np.asarray(picture.convert("L")) > 127).astype(np.uint8) * 255
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ArtifactError("the mask in the generation record is damaged", got=error) from error

@@ -70,13 +70,14 @@ def _follow(
     find: FindFile,
     source: Image.Image | None,
 ) -> Image.Image:
+    """The picture with the watermark that it was written with."""
     action = str(record.get(save.ACTION, "generate"))
     sampler = sampler_of(record) if action == reframe.ACTION else whole_sampler(record, find)
     if action == "generate":
         conditions = cast(Mapping[str, Any], record.get(save.CONDITIONS) or {})
         size, index = int(conditions.get("batch_size", 1)), int(conditions.get("batch_index", 0))
         pipe = open_pipeline(family, adapter, sampler)
-        return from_text(pipe, [shot_of(record)] * size, sampler)[index]
+        return save.marked(from_text(pipe, [shot_of(record)] * size, sampler)[index], record, None)
     parent = record.get(save.PARENT)
     if isinstance(parent, dict):
         source = remake(family, cast(save.Record, parent), adapter, find, source)
@@ -88,9 +89,10 @@ def _follow(
         )
     if action == reframe.ACTION:
         refuse_other_source(source, record)
-        return reframe.apply(source, record)
+        return save.marked(reframe.apply(source, record), record, source)
     pipe = open_pipeline(family, adapter, sampler)
-    return apply_edit(pipe, source, record, family.base.resolution_px, sampler)
+    again = apply_edit(pipe, source, record, family.base.resolution_px, sampler)
+    return save.marked(again, record, source)
 
 
 def whole_sampler(record: Mapping[str, object], find: FindFile) -> Sampler:

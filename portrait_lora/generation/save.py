@@ -7,18 +7,21 @@ the record of its edit, which contains the record of its source as `parent`.
 
 from __future__ import annotations
 
-import io
+import json
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final, cast
 
+import numpy as np
 from PIL import Image
 
 from portrait_lora import manifest, provenance, strict_json
 from portrait_lora.errors import ArtifactError
+from portrait_lora.generation.masks import decode_mask
 from portrait_lora.records import Portrait
+from portrait_lora.rights import marks
 
 Record = dict[str, object]
 CONDITIONS: Final = "made"
@@ -32,6 +35,8 @@ _PACKAGES: Final = ("diffusers", "numpy", "opencv", "peft", "torch", "transforme
 _DISTRIBUTIONS: Final = {"opencv": ("opencv-python", "opencv-python-headless", "opencv-contrib-python")}
 """Packages that come under several names."""
 _A1111_KEY: Final = "parameters"
+_ACTIONS: Final = {"reframe": "c2pa.cropped"}
+"""Actions in credentials (C2PA 2.2, section 18.13); any other edit is `c2pa.edited`."""
 
 
 def record_of(portrait: Portrait, base: str, base_digest: str, trigger: str | None) -> Record:
@@ -55,7 +60,7 @@ def record_of(portrait: Portrait, base: str, base_digest: str, trigger: str | No
 
 def versions() -> dict[str, str]:
     """The versions of the libraries that determine the picture."""
-    return versions_of(*_PACKAGES)
+    return versions_of(*_PACKAGES) | marks.version()
 
 
 def versions_of(*packages: str) -> dict[str, str]:
@@ -99,13 +104,33 @@ def save(picture: Image.Image, portrait: Portrait, record: Record, *, sampler_na
     write(picture, portrait.path, record, sampler_name=sampler_name)
 
 
-def write(picture: Image.Image, path: Path, record: Record, *, sampler_name: str = "DPM++ 2M") -> None:
-    """Write PNG and sidecar, each atomically; the sidecar has the PNG's sha256 and the edit history."""
-    info = provenance.png_info(record)
-    info.add_itxt(_A1111_KEY, a1111_parameters(record, sampler_name))
-    buffer = io.BytesIO()
-    picture.save(buffer, format="PNG", pnginfo=info)
-    manifest.write_bytes_atomic(path, buffer.getvalue())
+def write(
+    picture: Image.Image,
+    path: Path,
+    record: Record,
+    *,
+    sampler_name: str = "DPM++ 2M",
+    parent: Path | None = None,
+) -> None:
+    """Write PNG and sidecar, each atomically; the sidecar has the PNG's sha256 and the edit history.
+
+    The PNG carries the watermark and signed credentials; those of `parent`, the picture that was edited, are
+    kept in them.
+    """
+    record = _noted(record)
+    before = Image.open(parent) if parent is not None else None
+    action = str(record.get(ACTION, "generate"))
+    edits = (f"{_ACTIONS.get(action, 'c2pa.edited')}: {action}",) if parent is not None else ()
+    data = marks.encode(
+        marked(picture, record, before),
+        "PNG",
+        marks.Origin(provenance.TRAINED, edits, parent),
+        texts={
+            provenance.RECIPE_KEY: json.dumps(record, sort_keys=True, ensure_ascii=False),
+            _A1111_KEY: a1111_parameters(record, sampler_name),
+        },
+    )
+    manifest.write_bytes_atomic(path, data)
     sidecar = {
         "recipe": record,
         "sha256": manifest.sha256_file(path),
@@ -114,6 +139,31 @@ def write(picture: Image.Image, path: Path, record: Record, *, sampler_name: str
         "history": history(record),
     }
     manifest.write_json_atomic(sidecar_of(path), sidecar)
+
+
+def _noted(record: Record) -> Record:
+    """The record with the watermark's name among the versions that it was made with."""
+    made = cast(Mapping[str, object], record.get(CONDITIONS) or {})
+    known = cast(Mapping[str, str], made.get("versions") or {})
+    if not marks.version().items() - known.items():
+        return record
+    return record | {CONDITIONS: {**made, "versions": {**known, **marks.version()}}}
+
+
+def marked(picture: Image.Image, record: Mapping[str, object], source: Image.Image | None) -> Image.Image:
+    """The picture with the watermark that its record speaks of; without one as it is.
+
+    `source` is what an edit began from: outside the mask of an edit the picture stays to the bit.
+    """
+    made = cast(Mapping[str, object], record.get(CONDITIONS) or {})
+    known = cast(Mapping[str, str], made.get("versions") or {})
+    if not marks.version() or marks.version()[marks.WATERMARK] != known.get(marks.WATERMARK):
+        return picture
+    rgb, recipe = np.asarray(picture.convert("RGB")), _deciding(record)
+    if record.get(ACTION) == "fix" and source is not None and record.get("mask_png"):
+        mask, like = decode_mask(str(record["mask_png"])), np.asarray(source.convert("RGB"))
+        return Image.fromarray(marks.watermarked(rgb, recipe, mask_HW=mask, like=like))
+    return Image.fromarray(marks.watermarked(rgb, recipe, fresh=source is None))
 
 
 def history(record: Mapping[str, object]) -> list[Record]:

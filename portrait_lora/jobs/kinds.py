@@ -153,7 +153,7 @@ def _vary(folder: Path, arguments: args.Vary) -> object:
 
 
 def _fix(folder: Path, arguments: args.Fix) -> object:
-    from portrait_lora.generation.edits import decode_mask
+    from portrait_lora.generation.masks import decode_mask
     from portrait_lora.tasks import edit
 
     painted = decode_mask(arguments.mask_png) if arguments.mask_png else None

@@ -11,13 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from portrait_lora.errors import InputError, require_extra
+from portrait_lora.errors import InputError
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
     from cryptography.x509 import Certificate
 
-EXTRA: Final = "c2pa"
 KEY_USAGES: Final = {
     "1.3.6.1.4.1.62558.2.1": "C2PA claim signing",
     "1.3.6.1.5.5.7.3.4": "emailProtection",
@@ -40,11 +39,10 @@ class Signer:
 def load_signer(certificate: Path, key: Path) -> Signer:
     """The signer of two PEM files; the signature algorithm follows from the key.
 
-    Raises `InputError` without the extra, for files that are not PEM, a key with a password, a key of
+    Raises `InputError` for files that are not PEM, a key with a password, a key of
     another certificate, an unsuitable algorithm, and a certificate that is expired, not valid yet,
     self-signed, an authority's, or meant for something else.
     """
-    require_extra("c2pa", EXTRA)
     from cryptography.hazmat.primitives import serialization as pem
 
     chain, private = _chain(certificate), _private(key)

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, cast
 
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from portrait_lora import manifest, provenance, removal, strict_json
 from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.finishing.canvas import Canvas, Delivery, Product, to_bytes
 from portrait_lora.generation import save
 from portrait_lora.pictures import srgb
+from portrait_lora.rights import bare, marks
+from portrait_lora.rights.credentials import Format
 
 SUFFIX: Final = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif"}
+_KIND: Final[Mapping[str, Format]] = {"png": "PNG", "jpeg": "JPEG", "webp": "WEBP", "tiff": "TIFF"}
 OF_PASSING: Final = ("strength", "likeness", "files")
 """What an entry of a record says besides the step and its settings."""
 PRODUCTS: Final = "products"
@@ -46,7 +47,7 @@ def place(path: Path, data: bytes, canvas: Canvas, *, superseding: bool = False)
 
 def _is_ours(path: Path, data: bytes, canvas: Canvas) -> bool:
     files = {path: data} | {beside(path, one): one.data for one in canvas.products}
-    same = all(not file.exists() or file.read_bytes() == content for file, content in files.items())
+    same = all(not file.exists() or bare.same(file.read_bytes(), content) for file, content in files.items())
     return same and (path.exists() or not save.sidecar_of(path).exists())
 
 
@@ -184,26 +185,46 @@ def _is(file: Path, digest: object) -> bool:
     return file.is_file() and manifest.sha256_file(file) == digest
 
 
-def encoded(canvas: Canvas, record: save.Record, source: Path) -> bytes:
-    """The bytes of the file, with the sRGB profile and the mark of its source.
+def encoded(canvas: Canvas, record: save.Record, source: Path, *, again: bytes | None = None) -> bytes:
+    """The bytes of the file: the sRGB profile, the mark of its source, watermark and credentials.
 
-    A limit of bytes lowers the quality of JPEG and WebP as little as it needs.  Raises `InputError` when the
-    file cannot be as small as its delivery asks.
+    A limit of bytes lowers the quality of JPEG and WebP as little as it needs.  `again`: the file that was
+    made so before; its credentials are not made again, and only their room is left.  Raises `InputError` when
+    the file cannot be as small as its delivery asks.
     """
-    delivery = canvas.delivery
-    picture = Image.fromarray(to_bytes(canvas.rgb_HW3))
-    if canvas.alpha_HW is not None and delivery.file_format != "jpeg":
-        picture.putalpha(Image.fromarray(to_bytes(canvas.alpha_HW)))
-    mark, most = mark_of(source), delivery.max_bytes
-    data = _encoded(picture, delivery, record, mark, delivery.quality)
-    if most is None or len(data) <= most:
+    origin = _origin(canvas, record, source)
+    picture = _marked(canvas, record, origin)
+    if canvas.delivery.max_bytes is None:
+        return _encoded(picture, canvas.delivery, record, origin, canvas.delivery.quality, again is None)
+    data = _encoded(picture, canvas.delivery, record, origin, canvas.delivery.quality, False)
+    sealed = marks.seal(data, origin) if again is None else again
+    room = _rounded_up(len(sealed) - len(bare.bare(sealed)) if again else len(sealed) - len(data))
+    data = _fitting(picture, canvas.delivery, record, origin, data, canvas.delivery.max_bytes - room)
+    return marks.seal(data, origin) if again is None else data
+
+
+def _rounded_up(size: int) -> int:
+    """Credentials of the same kind differ by a few bytes; what they are given must not."""
+    return -(-size // 1024) * 1024
+
+
+def _fitting(
+    picture: Image.Image,
+    delivery: Delivery,
+    record: save.Record,
+    origin: marks.Origin,
+    data: bytes,
+    most: int,
+) -> bytes:
+    """The file without credentials at the highest quality at which it has at most so many bytes."""
+    if len(data) <= most:
         return data
     lossy = delivery.file_format in ("jpeg", "webp")
     low, high = _LEAST_QUALITY, delivery.quality if lossy else _LEAST_QUALITY
     fitting: bytes | None = None
     while low < high:
         middle = (low + high) // 2
-        data = _encoded(picture, delivery, record, mark, middle)
+        data = _encoded(picture, delivery, record, origin, middle, False)
         if len(data) <= most:
             low, fitting = middle + 1, data
         else:
@@ -213,9 +234,27 @@ def encoded(canvas: Canvas, record: save.Record, source: Path) -> bytes:
     raise InputError(
         "the picture does not fit into the size that was asked for",
         got=f"{len(data)} bytes" + (f" at quality {_LEAST_QUALITY}" if lossy else ""),
-        needed=f"{most} bytes",
+        needed=f"{most} bytes, beside its credentials",
         remedy="Ask for fewer pixels." if lossy else "Ask for JPEG, or for fewer pixels.",
     )
+
+
+def _origin(canvas: Canvas, record: save.Record, source: Path) -> marks.Origin:
+    """The steps as they stand in the record, on the picture that was finished."""
+    steps = cast(list[Mapping[str, object]], record.get("steps") or [])
+    names = [next((k for k in entry if k not in OF_PASSING), "") for entry in steps]
+    edits = marks.step_actions(names) or (f"c2pa.edited: {record.get(save.ACTION, 'finish')}",)
+    return marks.Origin(marks.source_of(source), edits, source)
+
+
+def _marked(canvas: Canvas, record: save.Record, origin: marks.Origin) -> Image.Image:
+    """The pixels that are delivered; the watermark is the last thing that is done to them."""
+    picture = Image.fromarray(to_bytes(canvas.rgb_HW3))
+    if canvas.alpha_HW is not None and canvas.delivery.file_format != "jpeg":
+        picture.putalpha(Image.fromarray(to_bytes(canvas.alpha_HW)))
+    if origin.source != provenance.TRAINED:
+        return picture
+    return marks.marked_picture(picture, manifest.canonical(dict(record)))
 
 
 def mark_of(source: Path) -> bytes:
@@ -223,32 +262,28 @@ def mark_of(source: Path) -> bytes:
 
     The studio's own mark is bound to the bytes of its pictures: a finished one names this program.
     """
-    kind = provenance.source_type(source)
-    for known in (provenance.TRAINED, provenance.ALGORITHMIC):
-        if kind == known:
-            return provenance.xmp_bytes(cast(provenance.SourceType, known))
-    return b""
+    kind = marks.source_of(source)
+    return provenance.xmp_bytes(kind) if kind else b""
 
 
 def _encoded(
-    picture: Image.Image, delivery: Delivery, record: save.Record, mark: bytes, quality: int
+    picture: Image.Image,
+    delivery: Delivery,
+    record: save.Record,
+    origin: marks.Origin,
+    quality: int,
+    sealed: bool,
 ) -> bytes:
-    buffer = io.BytesIO()
     options: dict[str, Any] = {"icc_profile": srgb.profile()}
     if delivery.dpi:
         options["dpi"] = (delivery.dpi, delivery.dpi)
+    texts: dict[str, str] = {}
     if delivery.file_format == "png":
-        info = PngInfo()
-        if mark:
-            info.add_itxt(provenance.XMP_KEY, mark.decode())
-        info.add_itxt(provenance.RECIPE_KEY, json.dumps(record, sort_keys=True, ensure_ascii=False))
-        picture.save(buffer, "PNG", pnginfo=info, **options)
+        texts[provenance.RECIPE_KEY] = json.dumps(record, sort_keys=True, ensure_ascii=False)
     elif delivery.file_format == "jpeg":
-        picture.save(buffer, "JPEG", quality=quality, subsampling=0, xmp=mark, **options)
+        options |= {"quality": quality, "subsampling": 0}
     elif delivery.file_format == "webp":
-        picture.save(buffer, "WEBP", quality=quality, xmp=mark, **options)
+        options["quality"] = quality
     else:
-        if mark:
-            options["tiffinfo"] = provenance.tiff_tags(mark)
-        picture.save(buffer, "TIFF", compression="tiff_lzw", **options)
-    return buffer.getvalue()
+        options["compression"] = "tiff_lzw"
+    return marks.encode(picture, _KIND[delivery.file_format], origin, texts=texts, sealed=sealed, **options)

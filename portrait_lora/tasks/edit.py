@@ -13,7 +13,7 @@ from portrait_lora import manifest
 from portrait_lora.errors import ArtifactError, ConfigError, InputError
 from portrait_lora.evaluation import similarity
 from portrait_lora.families.rows import row_of
-from portrait_lora.generation import drawing, edits, prompts, regions, remake, save
+from portrait_lora.generation import drawing, edits, masks, prompts, regions, remake, save
 from portrait_lora.generation.compose import LAYERS
 from portrait_lora.generation.sample import extra_of
 from portrait_lora.records import Portrait, Shot
@@ -155,7 +155,7 @@ def vary(
         recipe = edits.edit_record(action, opened.picture, opened.recipe, base, **edit)
         picture = edits.apply_edit(pipe, opened.picture, recipe, ctx.base.resolution_px, sampler)
         target = _place(folder, f"{_stem(path, opened)}-vary", recipe)
-        file = str(_write(ctx, picture, target, recipe))
+        file = str(_write(opened, picture, target, recipe))
         rows.append(Variation(file=file, similarity=_similarity(ctx, references, picture)))
     return Variations(
         made=tuple(rows),
@@ -234,7 +234,7 @@ def fix(
             "seed": prompts.candidate_seed(shot.seed, 100 + k),
             "strength": strength,
             "region": named,
-            "mask_png": edits.encode_mask(mask),
+            "mask_png": masks.encode_mask(mask),
             "base": ctx.base.label,
             "base_digest": ctx.base.digest,
         }
@@ -250,10 +250,10 @@ def fix(
         changed = (np.asarray(best[1]) != np.asarray(opened.picture)).any(axis=-1)
         outside = int((changed & (mask == 0)).sum())
         target = _place(_edits_folder(opened), f"{path.stem}-{named}", best[2])
-        file = str(_write(ctx, best[1], target, best[2]))
+        file = str(_write(opened, best[1], target, best[2]))
     elif best is not None:
         aside = _place(_edits_folder(opened), f"{path.stem}-{named}-refused", best[2])
-        refused = str(_write(ctx, best[1], aside, best[2]))
+        refused = str(_write(opened, best[1], aside, best[2]))
     return Fix(
         region=named,
         kept=kept,
@@ -298,10 +298,11 @@ def _place(folder: Path, stem: str, recipe: save.Record) -> Path:
     return path
 
 
-def _write(ctx: Context, picture: Image.Image, path: Path, recipe: save.Record) -> Path:
+def _write(opened: Opened, picture: Image.Image, path: Path, recipe: save.Record) -> Path:
     from portrait_lora.generation.sample import conditions
 
-    save.write(picture, path, recipe | {save.CONDITIONS: conditions(ctx.family, 1, 0)})
+    made = recipe | {save.CONDITIONS: conditions(opened.ctx.family, 1, 0)}
+    save.write(picture, path, made, parent=opened.path)
     return path
 
 

@@ -20,6 +20,7 @@ from portrait_lora.finishing.look import Look, Planned, load_look, looks_folder,
 from portrait_lora.finishing.step import Redraw
 from portrait_lora.generation import remake, save
 from portrait_lora.results import Value
+from portrait_lora.rights import bare
 from portrait_lora.stages import finish_files
 from portrait_lora.stages.finish_files import OF_PASSING, SUFFIX, encoded, mark_of
 from portrait_lora.stages.finish_judge import Models, SimilarityJudge, open_models
@@ -149,8 +150,8 @@ def record_of_file(path: Path) -> save.Record:
 def reproduce(path: Path, root: Path | None, source: Path | None, overrides: Sequence[str]) -> Reproduction:
     """Make a finished picture again, after the portrait that it was made from, with all that lies beside it.
 
-    Bytes are compared.  `source` is the picture that was finished, if it was not drawn here.  Raises
-    `InputError` without it.
+    Bytes are compared, without the credentials, which speak of the file that was finished.  `source` is that
+    picture, if it was not drawn here.  Raises `InputError` without it.
     """
     record = record_of_file(path)
     root = root or next((p for p in path.resolve().parents if (p / FILE_NAME).is_file()), None)
@@ -158,8 +159,9 @@ def reproduce(path: Path, root: Path | None, source: Path | None, overrides: Seq
     places = [Path(), path.parent, *([source.parent] if source else []), *looks_folder()]
     places += finish_files.look_folder(path.parent)
     again = _again(record, root, models, source, overrides, places, mark_of(path))
-    data = encoded(again, record, path)
-    same = data == path.read_bytes()
+    there = path.read_bytes()
+    data = encoded(again, record, path, again=there)
+    same = bare.same(data, there)
     products = _products(path, again)
     off, psnr = 0, None
     if not same:

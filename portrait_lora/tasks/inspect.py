@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final
@@ -13,7 +12,6 @@ from portrait_lora import manifest, provenance, strict_json
 from portrait_lora.errors import ArtifactError, InputError, PortraitError
 from portrait_lora.families.adapter_file import read_header
 from portrait_lora.rights import credentials
-from portrait_lora.rights.signer import EXTRA
 
 Facts = dict[str, object]
 _GENERATED: Final = {
@@ -166,8 +164,6 @@ def _credentials(path: Path, kind: str, authorities: Path | None) -> Facts | Non
     known = credentials.format_of(kind)
     if known is None or not credentials.carries(data):
         return None
-    if importlib.util.find_spec("c2pa") is None:
-        return {"state": "not checked", "remedy": f"pip install 'portrait-lora[{EXTRA}]'"}
     try:
         trusted = authorities.read_bytes() if authorities else None
     except OSError as error:

@@ -13,7 +13,7 @@ from PIL import Image, UnidentifiedImageError
 from portrait_lora import manifest, provenance
 from portrait_lora.config import FILE_NAME
 from portrait_lora.errors import InputError
-from portrait_lora.rights import credentials
+from portrait_lora.rights import credentials, identity
 from portrait_lora.rights.credentials import Credentials
 from portrait_lora.rights.signer import Signer
 from portrait_lora.tasks import outside
@@ -37,6 +37,8 @@ class _Job:
     kind: credentials.Format
     mark: provenance.SourceType
     data: bytes
+    ours: bool
+    """Whether it has the credentials of this machine, which are kept inside the new ones."""
 
 
 def sign_files(
@@ -69,7 +71,11 @@ def target_folder(file: Path) -> Path:
 
 
 def _write(job: _Job, signer: Signer, title: str | None, authority: str | None) -> Signed:
-    data = credentials.sign(job.data, job.kind, signer, job.mark, title=title, timestamp_authority=authority)
+    own = credentials.Parent(job.data, job.kind) if job.ours else None
+    data = credentials.sign(
+        job.data, job.kind, signer, job.mark, title=title, timestamp_authority=authority, parent=own,
+        edits=("c2pa.edited.metadata",) if own else (),
+    )  # fmt: skip
     signed = credentials.read(data, job.kind)
     if signed is None or signed.state == "invalid":  # the library has verified the same bytes
         raise RuntimeError(f"{job.target}: the signature does not hold")
@@ -85,9 +91,7 @@ def _job(source: Path, target: Path) -> _Job:
     kind = _kind(data)
     if kind is None:
         raise InputError("not a picture that can be signed", where=source, needed="PNG, JPEG or WebP")
-    if credentials.carries(data):
-        remedy = "Sign the original; see who signed it with: portrait-lora inspect FILE"
-        raise InputError("the picture is signed already", where=source, remedy=remedy)
+    ours = _is_ours(data, kind, source)
     mark = provenance.source_type(source)
     if mark not in get_args(provenance.SourceType):
         needed = "a picture whose XMP says so, as those of this program do"
@@ -102,7 +106,24 @@ def _job(source: Path, target: Path) -> _Job:
     if target.is_file() and not credentials.carries(target.read_bytes()):
         needed = "no file, or an earlier signed copy"
         raise InputError("the copy would replace another file", where=target, needed=needed)
-    return _Job(source, target, kind, cast(provenance.SourceType, mark), data)
+    return _Job(source, target, kind, cast(provenance.SourceType, mark), data, ours)
+
+
+def _is_ours(data: bytes, kind: credentials.Format, source: Path) -> bool:
+    """Whether a picture is signed by this machine's local certificate; False for one without credentials.
+
+    Raises `InputError` for somebody else's, and for one that was changed since.
+    """
+    known = credentials.read(data, kind, identity.known())
+    if known is None:
+        return False
+    if known.state == "invalid":
+        remedy = "Sign the original."
+        raise InputError("the picture was changed since it was signed", where=source, remedy=remedy)
+    if known.state != "trusted":
+        remedy = "Sign the original; see who signed it with: portrait-lora inspect FILE"
+        raise InputError("the picture is signed already", where=source, got=known.signer, remedy=remedy)
+    return True
 
 
 def _kind(data: bytes) -> credentials.Format | None:

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import threading
 from pathlib import Path
@@ -17,9 +16,10 @@ from fastapi import APIRouter, Query, Request
 from PIL import Image
 from starlette.responses import Response
 
-from portrait_lora import manifest
+from portrait_lora import manifest, provenance
 from portrait_lora.pictures.reader import load_photo
 from portrait_lora.records import PhotoEdit
+from portrait_lora.rights import marks
 from portrait_lora.web.permissions import PersonToRead, current_studio
 from portrait_lora.web.problems import NotFound, Refused
 from portrait_lora.web.studio import Person
@@ -61,14 +61,14 @@ def serve(
         status = path.stat()
     except OSError as error:
         raise NotFound("no such picture", where="picture") from error
-    facts = f"2 {path} {status.st_mtime_ns} {status.st_size} {w} {edit or ''}"
+    facts = f"3 {path} {status.st_mtime_ns} {status.st_size} {w} {edit or ''}"
     key = hashlib.sha256(facts.encode(errors="surrogateescape")).hexdigest()
     kept = "private, max-age=31536000, immutable" if "v" in request.query_params else "private, no-cache"
     headers = {"ETag": f'"{key[:32]}"', "Cache-Control": kept, "Content-Disposition": "inline"}
     if request.headers.get("if-none-match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)
     if not w and edit is None and is_own_png(path):
-        return Response(path.read_bytes(), headers=headers, media_type="image/png")
+        return Response(marks.outgoing(path), headers=headers, media_type="image/png")
     data = _encoded(path, w or MOST_PX, cache / f"{key}.jpg", edit)
     return Response(data, headers=headers, media_type="image/jpeg")
 
@@ -86,9 +86,10 @@ def _encoded(path: Path, side_px: int, kept: Path, edit: PhotoEdit | None = None
         return kept.read_bytes()
     with _at_work:
         pixels = load_photo(path, side_px, quick=side_px <= 640, edit=edit)[1]
-        stream = io.BytesIO()
-        Image.fromarray(pixels).save(stream, "JPEG", quality=85, optimize=side_px <= 640)
-    data = stream.getvalue()
+        small, origin = Image.fromarray(pixels), marks.of_copy(path)
+        if side_px == MOST_PX and origin.source == provenance.TRAINED:
+            small = marks.marked_picture(small, path.name)
+        data = marks.encode(small, "JPEG", origin, quality=85, optimize=side_px <= 640)
     if side_px < MOST_PX and _has_room(kept.parent):
         manifest.write_bytes_atomic(kept, data)
     return data

@@ -27,7 +27,7 @@ from PIL import Image
 
 from portrait_lora import manifest, provenance
 from portrait_lora.errors import InputError
-from portrait_lora.generation import edits, remake, sample
+from portrait_lora.generation import masks, remake, sample
 from portrait_lora.generation.lint import lint
 from portrait_lora.generation.regions import REGIONS, Region
 from portrait_lora.records import Portrait
@@ -198,7 +198,7 @@ def changed_outside(path: Path, region: Region) -> float | None:
     if result.file is None:
         return None
     fixed = Path(result.file)
-    mask = edits.decode_mask(str(provenance.read_record(fixed)["mask_png"]))
+    mask = masks.decode_mask(str(provenance.read_record(fixed)["mask_png"]))
     return float((_pixels(path) != _pixels(fixed)).any(-1)[mask == 0].sum())
 
 

@@ -16,7 +16,7 @@ from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.families import open_family
 from portrait_lora.families.catalog import resolve_base
 from portrait_lora.families.sd15 import SD15
-from portrait_lora.generation import drawing, edits, remake, save
+from portrait_lora.generation import drawing, edits, masks, remake, save
 from portrait_lora.generation.drawing import StyleAdapter
 from portrait_lora.generation.sample import conditions, generate
 from portrait_lora.records import Adapter, Shot
@@ -77,7 +77,7 @@ def _fixed(
 ) -> tuple[Image.Image, save.Record, np.ndarray]:
     mask = np.zeros((64, 64), np.uint8)
     mask[20:34, 10 + seed : 40 + seed] = 255
-    settings = {"seed": seed, "strength": 0.6, "region": "eyes", "mask_png": edits.encode_mask(mask)}
+    settings = {"seed": seed, "strength": 0.6, "region": "eyes", "mask_png": masks.encode_mask(mask)}
     recipe = edits.edit_record("fix", source, base, base, **settings)
     pipe = drawing.open_pipeline(family, adapter, edits.sampler_of(base))
     return edits.apply_edit(pipe, source, recipe, 64), recipe, mask
@@ -199,7 +199,7 @@ def test_the_conditions_do_not_make_a_picture_stale(
 @pytest.mark.parametrize("text", ["", "no base64!", "aGVsbG8="])
 def test_a_damaged_mask_is_reported(text: str) -> None:
     with pytest.raises(ArtifactError, match="mask"):
-        edits.decode_mask(text)
+        masks.decode_mask(text)
 
 
 def test_a_foreign_text_under_our_key_is_reported_as_damage(tmp_path: Path) -> None:

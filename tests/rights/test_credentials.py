@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from portrait_lora import __version__, errors, provenance
+from portrait_lora import __version__, provenance
 from portrait_lora.errors import InputError, PortraitError
 from portrait_lora.rights import credentials
 from portrait_lora.rights.signer import Signer, load_signer
@@ -40,7 +40,7 @@ def pixels(data: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
 
 
-@pytest.mark.parametrize("kind", credentials.FORMATS)
+@pytest.mark.parametrize("kind", ("PNG", "JPEG", "WEBP"))
 def test_signed_read_and_unchanged_to_the_eye(
     kind: credentials.Format, signer: Signer, papers: Papers, tmp_path: Path
 ) -> None:
@@ -67,7 +67,7 @@ def test_signed_read_and_unchanged_to_the_eye(
     assert trusted is not None and trusted.state == "trusted"
 
 
-@pytest.mark.parametrize("kind", credentials.FORMATS)
+@pytest.mark.parametrize("kind", ("PNG", "JPEG", "WEBP"))
 def test_one_changed_pixel_byte_shows(kind: credentials.Format, signer: Signer) -> None:
     data = bytearray(credentials.sign(picture(kind), kind, signer))
     start = {"PNG": b"IDAT", "JPEG": b"\xff\xda", "WEBP": b"VP8 "}[kind]
@@ -127,14 +127,3 @@ def test_damaged_credentials_are_reported_not_raised(signer: Signer) -> None:
     data = credentials.sign(picture("PNG"), "PNG", signer)
     manifest = credentials.read(data[:-30], "PNG")
     assert manifest is not None and manifest.state == "invalid" and manifest.problems
-
-
-def test_without_the_extra(monkeypatch: pytest.MonkeyPatch, signer: Signer) -> None:
-    data = credentials.sign(picture("PNG"), "PNG", signer)
-    monkeypatch.setattr(errors.importlib.util, "find_spec", lambda name: None)
-    assert credentials.carries(data)
-    assert credentials.read(picture("PNG"), "PNG") is None, "an unsigned picture needs no extra"
-    with pytest.raises(InputError, match=r"portrait-lora\[c2pa\]"):
-        credentials.read(data, "PNG")
-    with pytest.raises(InputError, match=r"portrait-lora\[c2pa\]"):
-        credentials.sign(picture("PNG"), "PNG", signer)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from portrait_lora import errors
 from portrait_lora.errors import InputError
 from portrait_lora.rights.signer import load_signer
 from tests.certificates import Papers, write_papers
@@ -103,9 +102,3 @@ def test_files_that_are_something_else(papers: Papers, tmp_path: Path) -> None:
     weak = write_papers(tmp_path / "weak", rsa.generate_private_key(65537, 1024))
     with pytest.raises(InputError, match=r"this kind of key.*2048"):
         load_signer(weak.chain, weak.key)
-
-
-def test_without_the_extra_the_command_is_named(papers: Papers, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(errors.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"pip install 'portrait-lora\[c2pa\]'"):
-        load_signer(papers.chain, papers.key)

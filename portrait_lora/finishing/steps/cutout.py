@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, Final
 
 import cv2
 import numpy as np
+from PIL import Image
 from pydantic import Field, model_validator
 
 from portrait_lora import provenance
@@ -19,6 +19,7 @@ from portrait_lora.finishing.canvas import Canvas, Product, to_bytes
 from portrait_lora.finishing.foreground import foreground
 from portrait_lora.finishing.step import BehindOnly, Tools
 from portrait_lora.records import FloatArray, readonly
+from portrait_lora.rights import marks
 from portrait_lora.settings import Section
 
 PREMULTIPLIED: Final = "-premultiplied.tif"
@@ -144,20 +145,19 @@ def _by_model(canvas: Canvas, one: CutoutSettings, tools: Tools) -> FloatArray:
 
 
 def _associated(canvas: Canvas, mark: bytes) -> bytes:
-    """A TIFF whose colours are multiplied by alpha (TIFF 6.0, ExtraSamples 1), with the XMP packet."""
-    from PIL import Image
-
+    """A TIFF whose colours are multiplied by alpha (TIFF 6.0, ExtraSamples 1), with both marks."""
     assert canvas.alpha_HW is not None
     alpha = canvas.alpha_HW[..., None]
-    pixels = to_bytes(np.concatenate([canvas.rgb_HW3 * alpha, alpha], axis=2))
-    buffer = io.BytesIO()
-    tags: dict[str, Any] = {"tiffinfo": provenance.tiff_tags(mark)} if mark else {}
-    Image.fromarray(pixels, "RGBA").save(buffer, "TIFF", compression="raw", **tags)
-    data = bytearray(buffer.getvalue())
+    origin, rgb = marks.Origin(marks.of_packet(mark)), canvas.rgb_HW3
+    if origin.source == provenance.TRAINED:
+        rgb = marks.watermarked(to_bytes(rgb), "premultiplied").astype(np.float32) / 255
+    pixels = to_bytes(np.concatenate([rgb * alpha, alpha], axis=2))
+    picture = Image.fromarray(pixels, "RGBA")
+    data = bytearray(marks.encode(picture, "TIFF", origin, sealed=False, compression="raw"))
     order = "<" if data[:2] == b"II" else ">"
     (start,) = struct.unpack_from(f"{order}I", data, 4)
     (count,) = struct.unpack_from(f"{order}H", data, start)
     for entry in range(start + 2, start + 2 + 12 * count, 12):
         if struct.unpack_from(f"{order}H", data, entry)[0] == _EXTRA_SAMPLES:
             struct.pack_into(f"{order}H", data, entry + 8, _ASSOCIATED)
-    return bytes(data)
+    return marks.seal(bytes(data), origin)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from portrait_lora.errors import InputError
+from portrait_lora.rights import marks
 from portrait_lora.web.services.portraits import Drawn
 
 DownloadFormat = Literal["original", "jpeg", "webp", "png"]
@@ -27,7 +28,7 @@ MEDIA: Final = {
 def file_bytes(path: Path, wanted: DownloadFormat) -> tuple[bytes, str]:
     """The bytes of a picture in a format, and the suffix.  Raises `InputError` for one without a mark."""
     if wanted == "original":
-        return path.read_bytes(), path.suffix
+        return marks.outgoing(path), path.suffix
     from portrait_lora.generation import publish
 
     return publish.copy_bytes(path, wanted), publish.SUFFIXES[wanted]

@@ -5,7 +5,6 @@ An edit never changes its source: undoing one means going back to the file that 
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,6 +18,7 @@ from portrait_lora import strict_json
 from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.generation import save
 from portrait_lora.pictures.reader import load_photo
+from portrait_lora.rights import marks
 from portrait_lora.web.services import portraits
 from portrait_lora.web.services.portraits import Drawn
 
@@ -142,9 +142,7 @@ def layer_png(root: Path, below: Drawn, above: Drawn) -> bytes:
     changed = (np.asarray(before) != np.asarray(after)).any(axis=-1)
     layered = np.dstack([after, (changed * 255).astype(np.uint8)])
     layered[~changed] = 0
-    stream = io.BytesIO()
-    Image.fromarray(layered).save(stream, "PNG")
-    return stream.getvalue()
+    return marks.encode(Image.fromarray(layered), "PNG", marks.of_copy(root / above.file))
 
 
 def layers_of(path: Path) -> dict[str, str]:

@@ -23,6 +23,7 @@ from portrait_lora.evaluation.drift import by_prompt, estimate
 from portrait_lora.generation.reading import slug
 from portrait_lora.pictures.reader import load_photo
 from portrait_lora.records import DriftReport
+from portrait_lora.rights import marks
 from portrait_lora.tasks import compare
 
 MOST_JUDGED: Final = 300
@@ -218,7 +219,9 @@ def add_judged(home: Path, person_id: str, name: str, files: Sequence[Path]) -> 
     with manifest.new_folder(place) as part:
         for i, file in enumerate(files):
             pixels = load_photo(file)[1]
-            Image.fromarray(pixels).save(part / f"picture-{i + 1:03d}.png")
+            origin = marks.of_copy(file, "c2pa.transcoded")
+            data = marks.encode(Image.fromarray(pixels), "PNG", origin)
+            (part / f"picture-{i + 1:03d}.png").write_bytes(data)
     return place
 
 

@@ -1,0 +1,257 @@
+"""Both layers of marks, in the one place that every picture passes on its way to a file or a browser.
+
+`encode` writes a picture with XMP and signed credentials, `watermarked` marks its pixels.  What a trained
+model drew carries both; what a program rendered, or a photograph that was only edited, carries what is true
+of it.
+`tests/rights/test_every_writer.py` fails for a writer that goes another way.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, cast
+
+import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from portrait_lora import provenance
+from portrait_lora.errors import ArtifactError
+from portrait_lora.records import RGBImage
+from portrait_lora.rights import credentials, identity, policy
+from portrait_lora.rights.credentials import Format, Parent
+from portrait_lora.rights.watermark import Payload, Watermark, payload_of
+
+_log = logging.getLogger(__name__)
+WATERMARK: Final = "watermark"
+"""Key in the versions of a record: the pixels were marked, by the scheme of this name."""
+_CLEAN_BITS: Final = 2
+"""A mark that was read with at most so many mended bits is not laid over once more."""
+_CHUNKS: Final = ("parameters", provenance.RECIPE_KEY)
+_REPORTED: set[str] = set()
+_OF_STEP: Final = {
+    "crop": "c2pa.cropped",
+    "format": "c2pa.resized",
+    "grade": "c2pa.color_adjustments",
+    "upscale": "c2pa.resized",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """How a picture came to be.
+
+    `source` None: a photograph.  `edits` are C2PA actions (`c2pa.edited: words`) on `parent`, the file that
+    it was made from, whose own credentials are kept; without a parent it was created.
+    """
+
+    source: provenance.SourceType | None
+    edits: tuple[str, ...] = ()
+    parent: Path | bytes | None = None
+    tool: str = provenance.CREATOR
+
+
+DRAWN: Final = Origin(provenance.TRAINED)
+
+
+def of_copy(path: Path, *edits: str) -> Origin:
+    """The origin of a copy of a picture, with its own source type; edits make the picture its parent."""
+    tool = provenance.STUDIO if provenance.is_studio_picture(path) else provenance.CREATOR
+    return Origin(source_of(path), edits, path if edits else None, tool)
+
+
+def source_of(path: Path) -> provenance.SourceType | None:
+    """The source type in the picture's XMP or, where that was taken away, in its credentials."""
+    kind = provenance.source_type(path)
+    if kind is None and (data := _bytes_of(path)) is not None and credentials.carries(data):
+        known = credentials.sniffed(data)
+        kind = stated.digital_source_type if known and (stated := credentials.read(data, known)) else None
+    return _known(kind)
+
+
+def of_packet(packet: bytes) -> provenance.SourceType | None:
+    """The source type that an XMP packet states."""
+    return _known(provenance.source_in(packet))
+
+
+def _known(kind: str | None) -> provenance.SourceType | None:
+    known = (provenance.TRAINED, provenance.ALGORITHMIC)
+    return cast(provenance.SourceType, kind) if kind in known else None
+
+
+def seal(data: bytes, origin: Origin) -> bytes:
+    """The bytes of a picture or clip with credentials, signed by this machine's signer; pixels stay.
+
+    A photograph that was not made from another file is left as it is.  Raises what `identity.current` does,
+    and `ArtifactError` for a format that cannot hold credentials: nothing leaves unmarked.
+    """
+    parent = _parent(origin)
+    if origin.source is None and parent is None:
+        return data
+    kind = credentials.sniffed(data)
+    if kind is None:
+        raise ArtifactError("this kind of file cannot hold credentials", got=data[:12].hex())
+    signer, authority = identity.current(), policy.current().signing.timestamp
+    edits = origin.edits or (("c2pa.edited",) if parent else ())
+    signed = partial(credentials.sign, data, kind, signer, origin.source, edits=edits, parent=parent)
+    if authority:
+        try:
+            return signed(timestamp_authority=authority)
+        except credentials.TimeStampMissing as error:  # offline: signed all the same
+            _warn(f"no time stamp: {error}")
+    return signed()
+
+
+def _parent(origin: Origin) -> Parent | None:
+    data = origin.parent if isinstance(origin.parent, bytes) else _bytes_of(origin.parent)
+    kind = credentials.sniffed(data) if data else None
+    if not data or kind is None:
+        return None
+    # Of an edited photograph there is nothing to keep where it says nothing.
+    return Parent(data, kind) if origin.source or credentials.carries(data) else None
+
+
+def _bytes_of(path: Path | None) -> bytes | None:
+    try:
+        return path.read_bytes() if path is not None else None
+    except OSError:
+        return None
+
+
+def encode(
+    picture: Image.Image,
+    kind: Format,
+    origin: Origin,
+    *,
+    texts: Mapping[str, str] | None = None,
+    sealed: bool = True,
+    **options: Any,
+) -> bytes:
+    """The file of a picture: XMP of its source type, further texts (PNG), credentials.
+
+    `options` are Pillow's.  With `sealed` False the caller seals the bytes itself.
+    """
+    buffer = io.BytesIO()
+    packet = provenance.xmp_packet(origin.source, creator_tool=origin.tool) if origin.source else ""
+    if kind == "PNG":
+        info = PngInfo()
+        for key, text in ({provenance.XMP_KEY: packet} if packet else {}).items() | dict(texts or {}).items():
+            info.add_itxt(key, text)
+        options["pnginfo"] = info
+    elif kind == "TIFF":
+        options |= {"tiffinfo": provenance.tiff_tags(packet.encode())} if packet else {}
+    elif packet:
+        options["xmp"] = packet.encode()
+    picture.save(buffer, kind, **options)
+    return seal(buffer.getvalue(), origin) if sealed else buffer.getvalue()
+
+
+def watermark() -> Watermark | None:
+    """The watermark of this installation."""
+    try:
+        from portrait_lora.rights.watermark import embedded  # pyright: ignore
+    except ImportError:
+        return None
+    return embedded()
+
+
+def version() -> dict[str, str]:
+    """The watermark's name, for the versions in a record."""
+    mark = watermark()
+    return {WATERMARK: mark.name} if mark else {}
+
+
+def watermarked(
+    rgb: RGBImage,
+    recipe: str,
+    *,
+    fresh: bool = False,
+    mask_HW: np.ndarray | None = None,
+    like: RGBImage | None = None,
+) -> RGBImage:
+    """The picture with the watermark; the same for the same arguments.
+
+    One picture has one mark, as two would blur each other: what is marked well already stays to the bit, and
+    a mark that has become weak is renewed with its own payload.  `mask_HW`: only there is drawn on, the rest
+    stays to the bit; the payload is that of `like`, the picture before.  `fresh`: it was drawn from nothing,
+    and has no mark yet.  Too small pictures stay as they are.
+    """
+    mark = watermark()
+    if mark is None or min(rgb.shape[:2]) < mark.min_side_px:
+        return rgb
+    reading = None if fresh else mark.detect(rgb if like is None else like)
+    if reading is not None and mask_HW is None and reading.whole and reading.corrected_bits <= _CLEAN_BITS:
+        return rgb
+    payload: Payload = payload_of(recipe) if reading is None else reading.payload
+    marked = mark.embed(rgb, payload)
+    if mask_HW is None:
+        return marked
+    return np.where((mask_HW > 0)[..., None], marked, rgb)
+
+
+def payload_in(rgb: RGBImage) -> Payload | None:
+    """The payload of a picture's watermark, if it has one."""
+    mark = watermark()
+    reading = mark.detect(rgb) if mark else None
+    return reading.payload if reading else None
+
+
+def embedded(rgb: RGBImage, payload: Payload) -> RGBImage:
+    """The picture with this payload's mark, whatever it carried; too small ones stay as they are."""
+    mark = watermark()
+    return mark.embed(rgb, payload) if mark and min(rgb.shape[:2]) >= mark.min_side_px else rgb
+
+
+def marked_picture(picture: Image.Image, recipe: str) -> Image.Image:
+    """`watermarked` for a picture with or without alpha."""
+    alpha = picture.getchannel("A") if "A" in picture.getbands() else None
+    marked = Image.fromarray(watermarked(np.asarray(picture.convert("RGB")), recipe))
+    if alpha is not None:
+        marked.putalpha(alpha)
+    return marked
+
+
+def outgoing(path: Path) -> bytes:
+    """The bytes of a picture that leaves as it is.
+
+    What this version wrote has both layers.  A picture of an earlier one gets them on the way out, with its
+    texts; the file stays.
+    """
+    data = path.read_bytes()
+    kind = credentials.sniffed(data)
+    source = source_of(path)
+    if source is None or kind is None or credentials.carries(data):
+        return data
+    with Image.open(io.BytesIO(data)) as opened:
+        if getattr(opened, "is_animated", False):
+            return seal(data, Origin(source))
+        info, picture = dict(opened.info), opened.copy()
+    if source == provenance.TRAINED:
+        picture = marked_picture(picture, path.name)
+    texts = {key: str(info[key]) for key in _CHUNKS if key in info}
+    options: dict[str, Any] = {k: info[k] for k in ("icc_profile", "dpi", "exif") if info.get(k)}
+    options |= {"quality": 95} if kind in ("JPEG", "WEBP", "AVIF") else {}
+    options |= {"subsampling": 0} if kind == "JPEG" else {}
+    return encode(picture, kind, Origin(source), texts=texts, **options)
+
+
+def _warn(line: str) -> None:
+    """Once, not for every picture of a series."""
+    if line not in _REPORTED:
+        _REPORTED.add(line)
+        _log.warning("%s", line)
+
+
+def require_ready() -> None:
+    """`InputError` when nothing could be signed, before hours of drawing."""
+    identity.current()
+
+
+def step_actions(names: Sequence[str]) -> tuple[str, ...]:
+    """C2PA actions for the steps of finishing, in their order."""
+    return tuple(f"{_OF_STEP.get(name, 'c2pa.edited')}: {name}" for name in names)
