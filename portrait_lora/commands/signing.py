@@ -92,15 +92,15 @@ def detect(
     from portrait_lora.tasks.detect import detect as look
     from portrait_lora.tasks.detect import in_words
 
-    found = look(place, trust.read_bytes() if trust else None)
-    lines = [line for row in found.files for line in in_words(row)]
-    if len(found.files) > 1:
-        counts = Counter(row.verdict for row in found.files)
-        lines += ["", f"{len(found.files)} files: " + ", ".join(f"{n} {v}" for v, n in counts.items())]
-    if found.false_positive_rate is not None:
-        rate = f"{found.false_positive_rate:.0e}"
+    detection = look(place, trust.read_bytes() if trust else None)
+    lines = [line for row in detection.files for line in in_words(row)]
+    if len(detection.files) > 1:
+        counts = Counter(row.verdict for row in detection.files)
+        lines += ["", f"{len(detection.files)} files: " + ", ".join(f"{n} {v}" for v, n in counts.items())]
+    if detection.false_positive_rate is not None:
+        rate = f"{detection.false_positive_rate:.0e}"
         lines += ["", f"A picture without a watermark is taken for one with a probability of at most {rate}."]
-    answer(found, as_json, lines, "")
+    answer(detection, as_json, lines, "")
 
 
 def register(app: typer.Typer) -> None:

@@ -65,7 +65,12 @@ def encoded(
     require(kind)
     origin = marks.Origin(marks.of_packet(mark))
     shown = _watermarked(draw) if origin.source == provenance.TRAINED else draw
-    return marks.seal(_plain(kind, size, count, fps, quality, shown, mark), origin)
+    data = _plain(kind, size, count, fps, quality, shown, mark)
+    sealed = marks.seal(data, origin)
+    if kind != "avif" or len(sealed) == len(data):
+        return sealed
+    # The C2PA library moves what the film points to, but not what the track's own metadata does.
+    return marks.seal(_moved(data, len(sealed) - len(data)), origin)
 
 
 def _watermarked(draw: DrawFrame) -> DrawFrame:
@@ -123,6 +128,38 @@ def _dateless(data: bytes) -> bytes:
                 out[at + 12 : at + 12 + 2 * wide] = bytes(2 * wide)
             at += max(length, 8)
     return bytes(out)
+
+
+def _moved(data: bytes, by: int) -> bytes:
+    """An AVIF sequence whose tracks' items (their XMP) are looked for so many bytes later.
+
+    Boxes of items as libavif writes them: version 0, offsets and lengths of four bytes (ISO/IEC 14496-12,
+    8.11.3).
+    """
+    out = bytearray(data)
+    spans, inside = [(0, len(out))], False
+    while spans:
+        at, end = spans.pop()
+        while at + 8 <= end:
+            length, name = struct.unpack_from(">I4s", out, at)
+            if name in (b"moov", b"trak") or (inside and name == b"meta"):
+                inside = inside or name == b"trak"
+                spans.append((at + (12 if name == b"meta" else 8), at + length))
+            elif inside and name == b"iloc" and out[at + 8] == 0 and out[at + 12] == 0x44:
+                _shift_items(out, at + 14, by)
+            at += max(length, 8)
+    return bytes(out)
+
+
+def _shift_items(out: bytearray, at: int, by: int) -> None:
+    (items,) = struct.unpack_from(">H", out, at)
+    at += 2
+    for _ in range(items):
+        (extents,) = struct.unpack_from(">H", out, at + 4)
+        at += 6
+        for _ in range(extents):
+            struct.pack_into(">I", out, at, struct.unpack_from(">I", out, at)[0] + by)
+            at += 8
 
 
 def _mp4(size: tuple[int, int], count: int, fps: int, quality: int, draw: DrawFrame, mark: bytes) -> bytes:

@@ -143,11 +143,11 @@ def write(
 
 def _noted(record: Record) -> Record:
     """The record with the watermark's name among the versions that it was made with."""
-    made = cast(Mapping[str, object], record.get(CONDITIONS) or {})
-    known = cast(Mapping[str, str], made.get("versions") or {})
+    conditions = cast(Mapping[str, object], record.get(CONDITIONS) or {})
+    known = cast(Mapping[str, str], conditions.get("versions") or {})
     if not marks.version().items() - known.items():
         return record
-    return record | {CONDITIONS: {**made, "versions": {**known, **marks.version()}}}
+    return record | {CONDITIONS: {**conditions, "versions": {**known, **marks.version()}}}
 
 
 def marked(picture: Image.Image, record: Mapping[str, object], source: Image.Image | None) -> Image.Image:
@@ -155,8 +155,8 @@ def marked(picture: Image.Image, record: Mapping[str, object], source: Image.Ima
 
     `source` is what an edit began from: outside the mask of an edit the picture stays to the bit.
     """
-    made = cast(Mapping[str, object], record.get(CONDITIONS) or {})
-    known = cast(Mapping[str, str], made.get("versions") or {})
+    conditions = cast(Mapping[str, object], record.get(CONDITIONS) or {})
+    known = cast(Mapping[str, str], conditions.get("versions") or {})
     if not marks.version() or marks.version()[marks.WATERMARK] != known.get(marks.WATERMARK):
         return picture
     rgb, recipe = np.asarray(picture.convert("RGB")), _deciding(record)

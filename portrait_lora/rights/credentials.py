@@ -205,9 +205,9 @@ def _summary(store: Mapping[str, Any]) -> Credentials:
     claim = claims[0]
     codes = [str(s["code"]) for s in store.get("validation_status", [])]
     holds = store.get("validation_state") in ("Trusted", "Valid")
-    found = store.get("validation_results", {}).get("activeManifest", {}).get("success", [])
+    codes_of = store.get("validation_results", {}).get("activeManifest", {}).get("success", [])
     # The library calls the whole no better than the least of the pictures that it was made from.
-    trusted = any(one.get("code") == "signingCredential.trusted" for one in found)
+    trusted = any(one.get("code") == "signingCredential.trusted" for one in codes_of)
     actions = [a for one in reversed(claims) for a in _actions(one)]
     by = claim.get("signature_info", {})
     return Credentials(

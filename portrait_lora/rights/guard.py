@@ -91,11 +91,11 @@ def check(prompt: str, guarding: Guarding | None = None, *, guardian: bool = Fal
     minors whatever anybody allows.
     """
     rules = guarding if guarding is not None else policy.current().guard
-    found = _found(prompt, rules.allowed_words, _extra(rules))
-    sexual, minors = found.get("sexual"), found.get("minors")
+    hits = _hits(prompt, rules.allowed_words, _extra(rules))
+    sexual, minors = hits.get("sexual"), hits.get("minors")
     if sexual and minors:
         return Match("minors", f"{minors}, {sexual}")
-    for topic, words in found.items():
+    for topic, words in hits.items():
         lifted = topic in rules.allow or (topic == "minors" and guardian)
         if not lifted:
             return Match(topic, words)
@@ -148,20 +148,20 @@ def log_file() -> Path:
     return Path(home).expanduser() / "portrait_lora" / "guard.jsonl"
 
 
-def _found(prompt: str, allowed: tuple[str, ...], extra: tuple[tuple[Topic, str], ...]) -> dict[Topic, str]:
+def _hits(prompt: str, allowed: tuple[str, ...], extra: tuple[tuple[Topic, str], ...]) -> dict[Topic, str]:
     passes, patterns = _compiled(allowed, extra)
-    found: dict[Topic, str] = {}
+    hits: dict[Topic, str] = {}
     text = folded(prompt)
     for line in readings(text):
         kept = _taken_out(passes, line)
         for topic, pattern in patterns:
-            if topic not in found and (match := pattern.search(kept)):
-                found[topic] = match[0].strip()
-        if "minors" not in found and (age := _minor_age(kept)):
-            found["minors"] = age
-    if "sexual" not in found and (starred := _starred(text)):
-        found["sexual"] = starred
-    return found
+            if topic not in hits and (match := pattern.search(kept)):
+                hits[topic] = match[0].strip()
+        if "minors" not in hits and (age := _minor_age(kept)):
+            hits["minors"] = age
+    if "sexual" not in hits and (starred := _starred(text)):
+        hits["sexual"] = starred
+    return hits
 
 
 def _taken_out(passes: re.Pattern[str], line: str) -> str:

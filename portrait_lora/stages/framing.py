@@ -72,8 +72,8 @@ def _one(ctx: Context, path: Path, wanted: Target) -> str:
     changed = reframe.record_of(picture, recipe, crop, wanted)
     cropped = reframe.apply(picture, changed)
     scheduler = common_name(str(recipe.get("scheduler", "")))
-    made = changed | {save.CONDITIONS: conditions(ctx.family, 1, 0)}
-    save.write(cropped, path, made, sampler_name=scheduler, parent=path)
+    whole = changed | {save.CONDITIONS: conditions(ctx.family, 1, 0)}
+    save.write(cropped, path, whole, sampler_name=scheduler, parent=path)
     return _told(crop.entry, wanted)
 
 

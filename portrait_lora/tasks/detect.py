@@ -186,16 +186,16 @@ def _pixel_mark(path: Path) -> PixelMark | None:
     )
 
 
-def in_words(found: Detected) -> list[str]:
+def in_words(row: Detected) -> list[str]:
     """A few lines for one file."""
-    lines = [f"{found.file}: {found.verdict}" + (f" ({found.problem})" if found.problem else "")]
-    if found.verdict == "not read":
+    lines = [f"{row.file}: {row.verdict}" + (f" ({row.problem})" if row.problem else "")]
+    if row.verdict == "not read":
         return lines
-    lines.append(f"  XMP         {found.metadata_type or 'no source type'}")
-    lines.append(f"  credentials {_signed_words(found.credentials)}")
-    if found.credentials and found.credentials.actions:
-        lines.append(f"  history     {', '.join(a.removeprefix('c2pa.') for a in found.credentials.actions)}")
-    mark = found.watermark
+    lines.append(f"  XMP         {row.metadata_type or 'no source type'}")
+    lines.append(f"  credentials {_signed_words(row.credentials)}")
+    if row.credentials and row.credentials.actions:
+        lines.append(f"  history     {', '.join(a.removeprefix('c2pa.') for a in row.credentials.actions)}")
+    mark = row.watermark
     if mark is None:
         lines.append("  watermark   none was found, which proves nothing")
     else:

@@ -301,8 +301,8 @@ def _place(folder: Path, stem: str, recipe: save.Record) -> Path:
 def _write(opened: Opened, picture: Image.Image, path: Path, recipe: save.Record) -> Path:
     from portrait_lora.generation.sample import conditions
 
-    made = recipe | {save.CONDITIONS: conditions(opened.ctx.family, 1, 0)}
-    save.write(picture, path, made, parent=opened.path)
+    whole = recipe | {save.CONDITIONS: conditions(opened.ctx.family, 1, 0)}
+    save.write(picture, path, whole, parent=opened.path)
     return path
 
 
