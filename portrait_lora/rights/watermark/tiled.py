@@ -1,0 +1,225 @@
+"""The watermark of the package: a repeated pattern, as strong as the picture hides, read by a small network.
+
+Marking adds the pattern to the luma (equally to red, green and blue); it is weak on flat ground and stronger
+in what is busy.  Reading filters the picture, looks for the pattern's size, orientation and corner, and
+decodes what its waves carry.  See `lattice`, `masking`, `extractor`, `search`, `code`.
+
+False positives: at most `_ATTEMPTS` words are decoded in one picture, and in a picture without a mark each
+passes the checksum of 24 bits with a chance of 2 ** -24: 16 / 2 ** 24 = 9.5e-7.  The least agreement comes on
+top.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+import cv2
+import numpy as np
+from safetensors.numpy import load_file
+
+from portrait_lora.errors import InputError
+from portrait_lora.records import RGBImage
+from portrait_lora.rights.watermark import code, lattice, masking, search
+from portrait_lora.rights.watermark.extractor import extract
+from portrait_lora.rights.watermark.informed import informed
+from portrait_lora.rights.watermark.lattice import Floats, Lattice
+from portrait_lora.rights.watermark.protocol import Payload, Reading
+from portrait_lora.rights.watermark.whole import is_whole
+
+FILE: Final = Path(__file__).resolve().parents[2] / "assets" / "watermark" / "tiled.safetensors"
+NAME: Final = "portrait_lora tiled 1"
+MIN_SIDE_PX: Final = 64
+_READ_SIDE_PX: Final = 32
+_ATTEMPTS: Final = 16
+_LEAST_AGREEMENT: Final = 0.5
+_ANALYSED_PX: Final = 768
+"""Of the shorter side; larger pictures are read at this size."""
+_LEVELS: Final = 3
+_LEAST_LEVEL_PX: Final = 96
+_SMALL_PX: Final = 200
+_BY_SPECTRUM: Final = 10
+_FIRST_ATTEMPTS: Final = 6
+_STRIP: Final = 512
+_EVERY: Final = range(search.ORIENTATIONS)
+_NET: Final = "extractor."
+_LUMA: Final = np.array([0.299, 0.587, 0.114], np.float32)
+_SIDES: Final = np.log2([128, 256, 512, 1024])
+_BASE: Final = (1.2, 1.0, 0.85, 0.75)
+_SLOPE: Final = (0.35, 0.3, 0.25, 0.25)
+_PSNR: Final = (40.3, 41.0, 43.0, 44.0)
+"""Root mean square of the mark on flat ground in grey levels, its growth with what is busy, and the least
+peak signal to noise ratio over the whole picture, for these shorter sides."""
+_MOST: Final = 6.0
+
+
+def luma_of(rgb: RGBImage) -> Floats:
+    """(H, W) grey levels 0..255 (ITU-R BT.601), not rounded."""
+    return np.asarray(cv2.transform(rgb.astype(np.float32), _LUMA[None]), np.float32)
+
+
+class TiledWatermark:
+    """`Watermark` with weights from a safetensors file of this package's layout."""
+
+    name = NAME
+    min_side_px = MIN_SIDE_PX
+    false_positive_rate = _ATTEMPTS / 2**code.CHECK_BITS
+
+    def __init__(self, weights: Mapping[str, np.ndarray]):
+        self.lattice = lattice_of(weights)
+        prefix = "extractor."
+        self._net = {
+            k[len(prefix) :]: v.astype(np.float32) for k, v in weights.items() if k.startswith(prefix)
+        }
+        self._points = np.concatenate([self.lattice.data, self.lattice.pilot])
+
+    def embed(self, rgb: RGBImage, payload: Payload) -> RGBImage:
+        """See `Watermark.embed`."""
+        _refuse_no_picture(rgb)
+        height, width = rgb.shape[:2]
+        if min(height, width) < MIN_SIDE_PX:
+            raise InputError(
+                "the picture is too small for a watermark",
+                got=f"{width} x {height} px",
+                needed=f"{MIN_SIDE_PX} px on the shorter side",
+                remedy="Save it larger, or turn the watermark off.",
+            )
+        spectrum = self.lattice.spectrum(code.encode(payload))
+        tile = lattice.tile_px(height, width)
+        strength = strength_of(rgb, tile, min(height, width))
+        if max(height, width) <= _SMALL_PX:
+            spectrum = informed(
+                spectrum,
+                self.lattice,
+                rgb,
+                lambda one: added(rgb, one, tile, strength),
+                lambda one: extract(luma_of(one), self._net),
+                tile,
+            )
+        return added(rgb, spectrum, tile, strength)
+
+    def detect(self, rgb: RGBImage) -> Reading | None:
+        """See `Watermark.detect`; the picture may be scaled, cropped, mirrored or turned by quarters."""
+        _refuse_no_picture(rgb)
+        if min(rgb.shape[:2]) < _READ_SIDE_PX:
+            return None
+        attempts = 0
+        for signal, candidates in self._guesses(rgb):
+            for place in candidates:
+                if attempts == _ATTEMPTS:
+                    return None
+                attempts += 1
+                if (reading := self._decoded(signal, place)) is not None:
+                    return reading
+        return None
+
+    def _guesses(self, rgb: RGBImage) -> Iterator[tuple[Floats, list[search.Place]]]:
+        """Signals and the places of a mark in them to try: first where a picture that kept its scale has it,
+        then what the spectra of the picture at several sizes show, the clearest pilots of all first."""
+        levels = [(shrunk, extract(luma, self._net)) for shrunk, luma in _levels(luma_of(rgb))]
+        tried: list[tuple[float, Floats, search.Place]] = []
+        for tile in search.likely_tiles(*rgb.shape[:2]):
+            for shrunk, signal in levels:
+                if search.LEAST_TILE_PX <= tile * shrunk <= search.MOST_TILE_PX:
+                    spots = search.places(signal, tile * shrunk, self.lattice, _EVERY)
+                    tried += [(place.clearness, signal, place) for place in spots]
+                    break
+        yield from _best(tried, _FIRST_ATTEMPTS)
+        tried = []
+        for _, signal in levels:
+            shown = search.tiles_by_spectrum(signal, self._points, _BY_SPECTRUM)
+            spots = [one for tile in shown for one in search.places(signal, tile, self.lattice, _EVERY)]
+            if max(signal.shape) <= _SMALL_PX:  # whose spectra show little: all sides, upright
+                sides = search.tried_tiles(signal.shape)
+                spots += [one for tile in sides for one in search.places(signal, tile, self.lattice, (0,))]
+            tried += [(place.clearness, signal, place) for place in spots]
+        yield from _best(tried, _ATTEMPTS)
+
+    def _decoded(self, signal: Floats, place: search.Place) -> Reading | None:
+        soft = self.lattice.soft(search.aligned(place), np.float32(1) / place.noise)
+        size = float(np.sqrt((soft**2).sum()))
+        word = code.decode(soft / (np.abs(soft).mean() + 1e-12))
+        if word is None:
+            return None
+        payload, coded = word
+        signs = 2.0 * coded - 1.0
+        agreement = float(signs @ soft) / (size * np.sqrt(len(coded)) + 1e-12)
+        if agreement < _LEAST_AGREEMENT:
+            return None
+        wrong = int(((soft > 0) != (coded > 0)).sum())
+        return Reading(payload, agreement, wrong, is_whole(signal, self.lattice.spectrum(coded), place))
+
+
+def _refuse_no_picture(rgb: RGBImage) -> None:
+    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
+        raise InputError(
+            "a watermark lies in colours",
+            got=f"an array of {rgb.shape} {rgb.dtype}",
+            needed="(height, width, 3) uint8",
+            remedy="Convert the picture to RGB; keep its alpha aside.",
+        )
+
+
+def _best(
+    tried: list[tuple[float, Floats, search.Place]], count: int
+) -> Iterator[tuple[Floats, list[search.Place]]]:
+    for _, signal, place in sorted(tried, key=lambda one: -one[0])[:count]:
+        yield signal, [place]
+
+
+def _levels(luma: Floats) -> Iterator[tuple[float, Floats]]:
+    """(scale, luma) of the picture at most 768 px on its shorter side, then at half and a quarter of that."""
+    side = min(luma.shape)
+    scale = min(1.0, _ANALYSED_PX / side)
+    for level in range(_LEVELS):
+        share = scale / 2**level
+        if level and side * share < _LEAST_LEVEL_PX:
+            return
+        size = max(1, round(luma.shape[1] * share)), max(1, round(luma.shape[0] * share))
+        shrunk = luma if share == 1.0 else cv2.resize(luma, size, interpolation=cv2.INTER_AREA)
+        yield share, np.asarray(shrunk, np.float32)
+
+
+def strength_of(rgb: RGBImage, tile: float, side_px: int) -> Floats:
+    """(H, W) root mean square of the mark in grey levels; `side_px` is the whole picture's shorter side."""
+    side = np.log2(side_px)
+    grey = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8)
+    base, slope, psnr = (float(np.interp(side, _SIDES, row)) for row in (_BASE, _SLOPE, _PSNR))
+    strength = masking.strength(grey, tile, base, slope, _MOST)
+    size = float(cv2.norm(strength)) / strength.size**0.5
+    most = 255 / 10 ** (psnr / 20)
+    return strength * min(1.0, most / size)
+
+
+def added(rgb: RGBImage, spectrum: lattice.Complex, tile: float, strength: Floats) -> RGBImage:
+    """The picture with the pattern in it, strip by strip."""
+    height, width = rgb.shape[:2]
+    out = np.empty_like(rgb)
+    for top in range(0, height, _STRIP):
+        bottom = min(top + _STRIP, height)
+        mark = lattice.pattern(spectrum, (top, bottom), width, tile) * strength[top:bottom]
+        steps = np.rint(mark).astype(np.int16)
+        out[top:bottom] = cv2.add(rgb[top:bottom], cv2.merge([steps] * 3), dtype=cv2.CV_8U)  # saturates
+    return out
+
+
+def lattice_of(weights: Mapping[str, np.ndarray]) -> Lattice:
+    """The table in a weights file."""
+    phase = weights["lattice.phase"]
+    return Lattice(
+        data=weights["lattice.data"].astype(np.int64),
+        pilot=weights["lattice.pilot"].astype(np.int64),
+        phase=(phase[:, 0] + 1j * phase[:, 1]).astype(np.complex64),
+        order=weights["lattice.order"].astype(np.int64),
+        signs=weights["lattice.signs"].astype(np.float32),
+        strength=weights["lattice.strength"].astype(np.float32),
+        pilot_strength=float(weights["lattice.pilot_strength"][0]),
+    )
+
+
+@lru_cache(maxsize=1)
+def load(file: Path = FILE) -> TiledWatermark:
+    """The watermark of a weights file; the one of the package by default."""
+    return TiledWatermark(load_file(str(file)))

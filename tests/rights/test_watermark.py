@@ -1,0 +1,182 @@
+"""The watermark of the package: it is read again, nobody sees it, and nothing else is read as one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+
+from portrait_lora.errors import InputError
+from portrait_lora.records import RGBImage
+from portrait_lora.rights.watermark import Payload, Reading, code, embedded, extractor, payload_of, tiled
+from scripts.train.watermark import pictures, spoiling
+from scripts.train.watermark.net import Extractor
+from scripts.train.watermark.table import table
+
+PAYLOAD = payload_of("a picture of the tests")
+
+
+def portrait(side: int, seed: int = 3) -> RGBImage:
+    """Clouds on a plain ground: half of it is flat, as backdrops are."""
+    rng = np.random.default_rng(seed)
+    rough = pictures.clouds(side, 1.6, rng)[..., None] * 40 + 120
+    y, x = np.mgrid[:side, :side] / side - 0.5
+    inside = np.clip((0.35 - np.hypot(y, x)) * side / 6, 0, 1)[..., None]
+    ground = np.array([96.0, 104.0, 120.0]) + 20 * y[..., None]
+    return np.clip(np.rint(ground + (rough - ground) * inside), 0, 255).astype(np.uint8)
+
+
+def psnr(first: RGBImage, second: RGBImage) -> float:
+    return float(10 * np.log10(255**2 / np.mean((first.astype(float) - second) ** 2)))
+
+
+@pytest.fixture(scope="module")
+def marked() -> RGBImage:
+    return embedded().embed(portrait(320), PAYLOAD)
+
+
+def read(rgb: RGBImage) -> Reading:
+    reading = embedded().detect(rgb)
+    assert reading is not None
+    assert reading.payload == PAYLOAD
+    return reading
+
+
+@pytest.mark.parametrize(("height", "width"), [(128, 128), (200, 320), (700, 560)])
+def test_a_marked_picture_is_read_and_looks_the_same(height: int, width: int) -> None:
+    rgb = np.ascontiguousarray(portrait(max(height, width))[:height, :width])
+    kept = rgb.copy()
+    out = embedded().embed(rgb, PAYLOAD)
+    assert out.shape == rgb.shape
+    assert out.dtype == np.uint8
+    assert (rgb == kept).all()
+    assert psnr(rgb, out) >= 40
+    reading = read(out)
+    assert reading.whole
+    assert 0.5 < reading.confidence <= 1
+
+
+def test_the_same_picture_and_payload_give_the_same_bytes(marked: RGBImage) -> None:
+    assert (embedded().embed(portrait(320), PAYLOAD) == marked).all()
+    assert not (embedded().embed(portrait(320), payload_of("another")) == marked).all()
+
+
+@pytest.mark.parametrize("kind", sorted(set(spoiling.MEASURED) - {"WebP 60"}))
+def test_it_is_read_after(kind: str, marked: RGBImage) -> None:
+    read(spoiling.MEASURED[kind](marked, np.random.default_rng(5)))
+
+
+@pytest.mark.parametrize("turn", ["mirrored", "upside down", "a quarter", "three quarters", "transposed"])
+def test_it_is_read_in_every_orientation(turn: str, marked: RGBImage) -> None:
+    turned = {
+        "mirrored": marked[:, ::-1],
+        "upside down": marked[::-1],
+        "a quarter": np.rot90(marked),
+        "three quarters": np.rot90(marked, 3),
+        "transposed": marked.transpose(1, 0, 2),
+    }[turn]
+    assert read(np.ascontiguousarray(turned)).whole
+
+
+def test_a_scale_that_nobody_names_is_found(marked: RGBImage) -> None:
+    read(spoiling.resampled(marked, 0.83))
+    read(spoiling.cropped(spoiling.resampled(marked, 1.37), 0.8, np.random.default_rng(1)))
+
+
+def test_a_large_picture_is_read_at_the_size_of_a_page() -> None:
+    large = cv2.resize(portrait(400), (2200, 1700), interpolation=cv2.INTER_CUBIC)
+    out = embedded().embed(large, PAYLOAD)
+    read(out)
+    read(cv2.resize(out, (880, 680), interpolation=cv2.INTER_AREA))
+
+
+def test_what_was_pasted_in_is_not_whole(marked: RGBImage) -> None:
+    composite = marked.copy()
+    composite[:, :150] = portrait(320, seed=9)[:, :150]
+    assert not read(composite).whole
+    assert read(np.ascontiguousarray(marked[:, 100:])).whole
+
+
+@pytest.mark.parametrize("kind", pictures.KINDS[1:])
+def test_no_mark_is_read_in_a_picture_without(kind: str) -> None:
+    for seed in range(3):
+        assert embedded().detect(getattr(pictures, kind)(seed, 160)) is None
+
+
+@pytest.mark.parametrize("grey", [0, 40, 128, 255])
+def test_a_flat_picture_has_no_mark_and_hides_one(grey: int) -> None:
+    flat = np.full((192, 192, 3), grey, np.uint8)
+    assert embedded().detect(flat) is None
+    out = embedded().embed(flat, PAYLOAD)
+    moved = out.astype(int) - flat
+    assert np.abs(moved).max() <= 5
+    assert moved.std() <= 1.2
+    assert (moved[..., 0] == moved[..., 2]).all()
+    if 20 < grey < 235:
+        read(out)
+
+
+def test_too_small_is_refused_in_marking_and_no_mark_in_reading() -> None:
+    small = portrait(64)[:16, :16]
+    with pytest.raises(InputError, match="too small"):
+        embedded().embed(small, PAYLOAD)
+    assert embedded().detect(small) is None
+
+
+@pytest.mark.parametrize("shape", [(90, 90), (90, 90, 1), (90, 90, 4)])
+def test_arrays_that_are_no_colours_are_refused(shape: tuple[int, ...]) -> None:
+    for call in (lambda a: embedded().embed(a, PAYLOAD), embedded().detect):
+        with pytest.raises(InputError, match="colours"):
+            call(np.zeros(shape, np.uint8))
+    with pytest.raises(InputError, match="colours"):
+        embedded().detect(np.zeros((90, 90, 3), np.float32))  # type: ignore[arg-type]
+
+
+def test_few_words_are_tried_in_one_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On their number the rate of false positives rests."""
+    tried = []
+    monkeypatch.setattr(code, "decode", lambda soft: tried.append(1))
+    assert embedded().detect(portrait(160)) is None
+    assert 0 < len(tried) <= 16
+    assert embedded().false_positive_rate == pytest.approx(16 / 2**24)
+    assert embedded().false_positive_rate <= 1e-6
+
+
+def test_the_reading_network_is_the_one_that_was_trained() -> None:
+    weights = load_file(str(tiled.FILE))
+    net = Extractor()
+    own = {k.removeprefix("extractor."): v for k, v in weights.items() if k.startswith("extractor.")}
+    net.load_state_dict({k: torch.from_numpy(v) for k, v in own.items()})
+    luma = tiled.luma_of(portrait(320))
+    with torch.no_grad():
+        expected = net(torch.from_numpy(luma)[None, None])[0, 0].numpy()
+    seen = extractor.extract(luma, own)
+    assert np.abs(seen - expected).max() < 2e-3 * np.abs(expected).max()
+
+
+def test_the_table_of_the_scheme_never_changes() -> None:
+    """Pictures that are marked already are read with it."""
+    weights, drawn = load_file(str(tiled.FILE)), table(code.CODED_BITS)
+    assert all(np.array_equal(weights[name], values) for name, values in drawn.items())
+    parts = ("lattice.data", "lattice.pilot", "lattice.order", "lattice.signs")
+    total = hashlib.sha256(b"".join(weights[name].tobytes() for name in parts))
+    assert total.hexdigest()[:16] == "cec19772422928f4"
+
+
+def test_the_record_beside_the_weights_names_them() -> None:
+    record = json.loads(tiled.FILE.with_suffix(".json").read_text(encoding="utf-8"))
+    assert record["sha256"] == hashlib.sha256(tiled.FILE.read_bytes()).hexdigest()
+    assert record["licence"] == "Apache-2.0"
+
+
+def test_other_payloads_are_other_marks() -> None:
+    rgb = portrait(256)
+    for payload in (Payload(0x11, 0), Payload(0x11, 2**32 - 1)):
+        reading = embedded().detect(embedded().embed(rgb, payload))
+        assert reading is not None
+        assert reading.payload == payload
