@@ -63,6 +63,7 @@ for _group in (
     setup,
     journey,
     jobs,
+    fleet,
     portraits,
     finishing,
     sharing,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from portrait_lora.commands import fleet_people
+from portrait_lora.commands import fleet_people, fleet_run
 from portrait_lora.commands.options import PORTRAITS
 
 
@@ -15,4 +15,5 @@ def register(app: typer.Typer) -> None:
         no_args_is_help=True,
     )
     fleet_people.add(fleet)
+    fleet_run.add(fleet)
     app.add_typer(fleet, name="fleet", rich_help_panel=PORTRAITS)

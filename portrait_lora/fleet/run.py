@@ -16,7 +16,7 @@ from portrait_lora.errors import InputError, PortraitError
 from portrait_lora.fleet.backend import CANCELLED, Backend, Change, ChangeKind
 from portrait_lora.fleet.home import FleetEvent, FleetHome
 from portrait_lora.fleet.schedule import Schedule, Standing
-from portrait_lora.tasks.shard import files, identity
+from portrait_lora.tasks.shard import endings, files, identity
 from portrait_lora.tasks.shard.records import PersonRecord, PersonState, Shard
 
 POLL_S: Final = 0.2
@@ -135,14 +135,17 @@ class Head:
 
     def _set_aside(self, shard: Shard, error: InputError) -> None:
         """A person who cannot even be placed: without photos, or with settings that cannot be read."""
+        reason = endings.reason_of(error)
         for person in shard.people if len(shard.people) == 1 else ():
             has_photos = (self._home.folder(person) / "photos").is_dir()
             state = PersonState.SET_ASIDE if has_photos else PersonState.NEEDS_PHOTOS
             glance = identity.glance_of(self._home.path, self._home.plan, person)
-            update = {"state": state, "reason": error.message(), "glance": glance}
+            update = {"state": state, "reason": reason, "glance": glance}
             _write(self._home, self._records[person].model_copy(update=update))
-            self._note(person, "state", state, Change(ChangeKind.ENDED, shard.name, reason=error.message()))
-        self._settle(shard.name, reason=error.message())
+            self._note(
+                person, "state", state, Change(ChangeKind.ENDED, shard.name, reason=reason)
+            )
+        self._settle(shard.name, reason=reason)
 
     def _note_states(self, people: Iterable[str], change: Change) -> None:
         kind = "lost" if change.kind is ChangeKind.LOST else "state"

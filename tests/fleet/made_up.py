@@ -70,7 +70,8 @@ def run_together(
 
 
 def _run(folder: Path, settings: Sequence[str], on_stage: Callable[[Path, str], None]) -> RunResult:
-    wanted: dict[str, Any] = json.loads((folder / "behaviour.json").read_text())
+    file = folder / "behaviour.json"
+    wanted: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
     steps = int(wanted.get("steps", STEPS))
     with (folder / "starts").open("a") as stream:
         stream.write("x")

@@ -92,12 +92,18 @@ def failed(
         return record.model_copy(update={"state": PersonState.NEEDS_CONSENT, "reason": consent})
     of_worker = _is_fault_of_worker(error)
     record = with_start(record, ended=Ended.FAILED, error=value, is_fault_of_worker=of_worker)
-    reason = error.message() if isinstance(error, PortraitError) else value.what
+    reason = reason_of(error) if isinstance(error, PortraitError) else value.what
     if isinstance(error, PhotosError):
         state = PersonState.NEEDS_PHOTOS
     else:
         state = PersonState.SET_ASIDE if record.failures >= MOST_FAILURES else PersonState.WAITING
     return record.model_copy(update={"state": state, "reason": reason, "advice": advice})
+
+
+def reason_of(error: PortraitError) -> str:
+    """What an error says, without the place: that is a path of the worker's."""
+    said = PortraitError(error.what, got=error.got, needed=error.needed, remedy=error.remedy)
+    return said.message()
 
 
 def _value(error: BaseException) -> ErrorRecord:

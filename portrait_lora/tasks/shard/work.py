@@ -90,12 +90,12 @@ def _as_it_stands(home: Path, whole: FleetPlan, record: PersonRecord) -> PersonR
     try:
         digest = identity.digest_of(home, whole, person)
     except ConfigError as error:
-        update = {"state": PersonState.SET_ASIDE, "reason": error.message()}
+        update = {"state": PersonState.SET_ASIDE, "reason": endings.reason_of(error)}
         return record.model_copy(update=update)
     except InputError as error:
         if (files.folder(home, person) / "photos").is_dir():
             raise
-        update = {"state": PersonState.NEEDS_PHOTOS, "reason": error.message()}
+        update = {"state": PersonState.NEEDS_PHOTOS, "reason": endings.reason_of(error)}
         return record.model_copy(update=update)
     record = endings.lost(record)
     if record.digest != digest:
@@ -172,7 +172,7 @@ def _lacks_consent(home: Path, whole: FleetPlan, person: str) -> str:
     try:
         _require_consent(home, whole, person)
     except (InputError, ArtifactError) as error:
-        return error.message()
+        return endings.reason_of(error)
     return ""
 
 
