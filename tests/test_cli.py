@@ -1,13 +1,20 @@
-"""Commands as a person meets them: messages, exit codes, JSON."""
+"""Commands as a person meets them: messages, exit codes, JSON.
 
+What a fresh process adds (the exit code itself, what an import would print) is looked at in one of each kind:
+help, wrong use, an error in JSON, a heavy command in JSON.  The others run in this process: `here`.
+"""
+
+import functools
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from portrait_lora import cli
 from tests.conftest import Journey
 
 COMMANDS = (
@@ -21,6 +28,22 @@ COMMANDS = (
 def call(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "portrait_lora.cli", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, env=os.environ | {"COLUMNS": "100"})
+
+
+Here = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def here(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Here:
+    """`call` without a process of its own."""
+    monkeypatch.setenv("COLUMNS", "100")
+
+    def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        words = [str(a) for a in arguments]
+        code = cli._run(functools.partial(cli.app, words))
+        return subprocess.CompletedProcess(words, code, *capfd.readouterr())
+
+    return run
 
 
 def refused(done: subprocess.CompletedProcess[str], code: int, *parts: str) -> None:
@@ -45,45 +68,45 @@ def test_wrong_use_is_exit_code_2():
     refused(call("check"), 2, "FOLDER")
 
 
-def test_config_show_and_schema(tmp_path: Path):
-    shown = call("config", "show", "-s", "training.rank=8")
+def test_config_show_and_schema(here: Here, tmp_path: Path):
+    shown = here("config", "show", "-s", "training.rank=8")
     assert shown.returncode == 0 and "rank: 8" in shown.stdout
-    schema = json.loads(call("config", "schema").stdout)
+    schema = json.loads(here("config", "schema").stdout)
     assert schema["additionalProperties"] is False and "training" in schema["properties"]
 
 
-def test_an_unknown_key_and_a_wrong_type(tmp_path: Path):
+def test_an_unknown_key_and_a_wrong_type(here: Here, tmp_path: Path):
     (tmp_path / "photos").mkdir()
     file = tmp_path / "likeness.yaml"
     file.write_text("seed: 1\ntrainning:\n  rank: 3\n")
-    refused(call("run", tmp_path), 2, "likeness.yaml:2", "trainning", "Did you mean 'training'?")
+    refused(here("run", tmp_path), 2, "likeness.yaml:2", "trainning", "Did you mean 'training'?")
     file.write_text("training:\n  rank: many\n")
-    refused(call("run", tmp_path), 2, "likeness.yaml:2", "training.rank", "'many'", "integer")
+    refused(here("run", tmp_path), 2, "likeness.yaml:2", "training.rank", "'many'", "integer")
 
 
-def test_an_empty_folder_and_a_missing_one(tmp_path: Path):
+def test_an_empty_folder_and_a_missing_one(here: Here, tmp_path: Path):
     (tmp_path / "photos").mkdir()
-    refused(call("check", tmp_path), 3, "no photos in this folder", "got 0 files", "10-20 photos")
-    refused(call("run", tmp_path / "absent"), 2, "not a likeness folder", "portrait-lora init")
-    refused(call("check", tmp_path / "absent"), 2, "no such folder")
+    refused(here("check", tmp_path), 3, "no photos in this folder", "got 0 files", "10-20 photos")
+    refused(here("run", tmp_path / "absent"), 2, "not a likeness folder", "portrait-lora init")
+    refused(here("check", tmp_path / "absent"), 2, "no such folder")
 
 
-def test_a_folder_of_text_files(tmp_path: Path):
+def test_a_folder_of_text_files(here: Here, tmp_path: Path):
     (tmp_path / "photos").mkdir()
     for i in range(6):
         (tmp_path / "photos" / f"note_{i}.txt").write_text("hello")
-    refused(call("check", tmp_path), 3, "no photos in this folder", "6 files, none of them a picture")
-    refused(call("run", tmp_path), 3, "no photos in this folder", "6 files, none of them a picture")
+    refused(here("check", tmp_path), 3, "no photos in this folder", "6 files, none of them a picture")
+    refused(here("run", tmp_path), 3, "no photos in this folder", "6 files, none of them a picture")
 
 
-def test_an_unwritable_output_folder(tmp_path: Path):
+def test_an_unwritable_output_folder(here: Here, tmp_path: Path):
     (tmp_path / "file").write_text("")
-    refused(call("demo", "--out", tmp_path / "file" / "demo"), 2, "cannot write into this folder")
+    refused(here("demo", "--out", tmp_path / "file" / "demo"), 2, "cannot write into this folder")
 
 
-def test_a_folder_that_is_not_a_demo_is_left_alone(tmp_path: Path):
+def test_a_folder_that_is_not_a_demo_is_left_alone(here: Here, tmp_path: Path):
     (tmp_path / "precious.txt").write_text("keep")
-    refused(call("demo", "--out", tmp_path), 2, "not empty", "--out")
+    refused(here("demo", "--out", tmp_path), 2, "not empty", "--out")
     assert [p.name for p in tmp_path.iterdir()] == ["precious.txt"]
 
 
@@ -93,20 +116,20 @@ def test_errors_in_json(tmp_path: Path):
     assert done.returncode == value["exit_code"] == 2 and "init" in value["remedy"]
 
 
-def test_init_copies_and_never_touches_the_originals(tmp_path: Path):
+def test_init_copies_and_never_touches_the_originals(here: Here, tmp_path: Path):
     photos = tmp_path / "holiday pictures"
     photos.mkdir()
     (photos / "a b.jpg").write_bytes(b"1")
     folder = tmp_path / "me"
-    done = call("init", folder, "--photos", photos, "-s", "subject.kind=woman")
+    done = here("init", folder, "--photos", photos, "-s", "subject.kind=woman")
     assert done.returncode == 0 and "Next: portrait-lora check" in done.stdout
     assert (folder / "photos" / "a b.jpg").read_bytes() == b"1"
     assert "kind: woman" in (folder / "likeness.yaml").read_text()
-    refused(call("init", folder, "--photos", photos), 2, "already")
+    refused(here("init", folder, "--photos", photos), 2, "already")
 
 
 @pytest.mark.journey
-def test_photos_without_the_studio_mark_are_refused(journey: Journey, tmp_path: Path):
+def test_photos_without_the_studio_mark_are_refused(here: Here, journey: Journey, tmp_path: Path):
     from PIL import Image
 
     (tmp_path / "photos").mkdir()
@@ -115,7 +138,7 @@ def test_photos_without_the_studio_mark_are_refused(journey: Journey, tmp_path: 
             Image.open(photo).convert("RGB").save(tmp_path / "photos" / photo.name)  # the mark is lost
         except OSError:
             continue
-    refused(call("check", tmp_path), 2, "synthetic studio", "--allow-synthetic-models")
+    refused(here("check", tmp_path), 2, "synthetic studio", "--allow-synthetic-models")
 
 
 @pytest.mark.journey
