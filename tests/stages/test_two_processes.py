@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import socket
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from portrait_lora import manifest, recipe
+from tests import warm
 from tests.conftest import REDUCED, Journey
+from tests.stages import two_ranks
 from tests.stages.test_successor import OTHER
 
 pytestmark = pytest.mark.journey
 LIMIT_S = 300
 
 
-def together(folder: Path, command: str, *settings: str) -> tuple[list[int], str]:
+def together(folder: Path, command: str, *settings: str) -> tuple[list[int | None], str]:
     """Exit codes of the two processes, and what the second one wrote into the folder."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -28,20 +28,11 @@ def together(folder: Path, command: str, *settings: str) -> tuple[list[int], str
     foreign = folder.parent / "foreign"
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1",
               "FOREIGN_WRITES": str(foreign)}  # fmt: skip
-    words = [word for setting in settings for word in ("-s", setting)]
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.stages.two_ranks", command, str(folder), *words],
-            cwd=Path(__file__).parents[2],
-            env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-        )
-        for rank in range(2)
-    ]
-    try:
-        codes = [process.wait(timeout=LIMIT_S) for process in started]
-    finally:
-        for process in started:
-            process.kill()
+    words = (command, str(folder), *(word for setting in settings for word in ("-s", setting)))
+    call = partial(two_ranks.command, folder, words)
+    codes = warm.exit_codes(
+        [(call, shared | {"RANK": rank, "LOCAL_RANK": rank}) for rank in ("0", "1")], LIMIT_S
+    )
     return codes, foreign.read_text() if foreign.exists() else ""
 
 

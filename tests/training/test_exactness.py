@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +25,9 @@ from portrait_lora.families.sd15 import SD15
 from portrait_lora.records import Adapter, CaptionedCrop, TrainResult
 from portrait_lora.training import batch, cache, update
 from portrait_lora.training.disk import only_run
+from tests import warm
 from tests.recipes import train_with
-from tests.training.two_processes import LATE, train_twice
+from tests.training.two_processes import LATE, one_of_both, train_twice
 
 Train = Callable[..., TrainResult]
 
@@ -304,19 +306,9 @@ def test_two_processes_equal_one(tiny_folder: Path, tmp_path: Path) -> None:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.training.two_processes", str(tiny_folder), str(tmp_path)],
-            cwd=Path(__file__).parents[2],
-            env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-        )
-        for rank in range(2)
-    ]
-    try:
-        assert [p.wait(timeout=900) for p in started] == [0, 0]
-    finally:
-        for process in started:
-            process.kill()
+    call = partial(one_of_both, tiny_folder, tmp_path)
+    ranks = [(call, shared | {"RANK": rank, "LOCAL_RANK": rank}) for rank in ("0", "1")]
+    assert warm.exit_codes(ranks, limit_s=900) == [0, 0]
     _alike(tmp_path / "alone", tmp_path / "both")
     for run in ("", "_momentum"):
         one, two = (tmp_path / f"{name}{run}" / LATE / "adapter.safetensors" for name in ("alone", "both"))

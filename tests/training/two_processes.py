@@ -1,9 +1,8 @@
-"""One of the processes of `test_two_processes_equal_one`: the base's folder, the test's folder."""
+"""One of the processes of `test_two_processes_equal_one`."""
 
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -48,5 +47,6 @@ def train_twice(base: Path, folder: Path, name: str, crops: str) -> None:
         update._optimizer = adamw
 
 
-if __name__ == "__main__":
-    train_twice(Path(sys.argv[1]), Path(sys.argv[2]), "both", f"crops_{os.environ['RANK']}")
+def one_of_both(base: Path, folder: Path) -> None:
+    """What each of the two processes does."""
+    train_twice(base, folder, "both", f"crops_{os.environ['RANK']}")
