@@ -79,8 +79,8 @@ def _exit_code(outcome: Outcome) -> int:
     """1 where the fleet failed somebody, 3 where people have to send something."""
     if outcome.left or outcome.states.get("set_aside"):
         return errors.EXIT_FAILED
-    asked = outcome.states.get("needs_photos", 0) + outcome.states.get("needs_consent", 0)
-    return errors.EXIT_PHOTOS if asked else errors.EXIT_DONE
+    lacking = outcome.states.get("needs_photos", 0) + outcome.states.get("needs_consent", 0)
+    return errors.EXIT_PHOTOS if lacking else errors.EXIT_DONE
 
 
 def status(fleet: FleetArg, home: FleetHomeOpt = None, as_json: JsonOpt = False) -> None:

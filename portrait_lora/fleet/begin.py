@@ -66,7 +66,7 @@ def begin(roster: Roster, folder: Path, *, threads: int | None = None, usual_thr
         versions=summaries.versions(),
         packs=packs,
         bases=bases,
-        made=before.made if before else round(time.time(), 3),
+        begun_at=before.begun_at if before else round(time.time(), 3),
     )
     if now != before:
         plan.write(folder, now)

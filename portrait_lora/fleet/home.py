@@ -142,16 +142,16 @@ class FleetHome:
             if after < place.number or status.st_ino != place.inode or status.st_size < place.byte:
                 place = _Place(inode=status.st_ino)
             stream.seek(place.byte)
-            found: list[FleetEvent] = []
+            fresh: list[FleetEvent] = []
             for line in stream:
                 if not line.endswith(b"\n"):
                     break  # it is just being written
                 place.byte += len(line)
                 if (event := _event(line)) is not None:
                     place.number = event.number
-                    found.append(event)
+                    fresh.append(event)
             self._place = place
-        return [event for event in found if event.number > after]
+        return [event for event in fresh if event.number > after]
 
     def forget(self, person: str) -> None:
         """Remove record, lock and history of a person; the likeness folder is `tasks.forget`'s.

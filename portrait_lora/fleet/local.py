@@ -74,17 +74,17 @@ class LocalBackend:
 
     def changes(self) -> Sequence[Change]:
         """What happened since the last call; first what a former head left running."""
-        found = [Change(ChangeKind.STARTED, _shard_of(job), job.ran_on) for job in self._adopted]
+        happened = [Change(ChangeKind.STARTED, _shard_of(job), job.ran_on) for job in self._adopted]
         self._seen |= {job.id: job.attempts for job in self._adopted}
         self._adopted = []
         for job in self._queue.changes(self._cursor, batch=BATCH):
             self._cursor = job.changed
-            found += self._changes_of(job)
+            happened += self._changes_of(job)
             if job.state is JobState.QUEUED and job.device not in self.devices:
                 self._take_out(job)  # it was bound to a worker that a former head had
         if self._runner.problem:
             _log.debug("jobs wait: %s", self._runner.problem)
-        return found
+        return happened
 
     def cancel(self, shard: str) -> None:
         """Stop a shard within a step, state saved."""
@@ -108,16 +108,16 @@ class LocalBackend:
 
     def _changes_of(self, job: Job) -> list[Change]:
         name, worker = _shard_of(job), job.ran_on or job.device
-        found: list[Change] = []
+        happened: list[Change] = []
         if job.attempts and self._seen.get(job.id) != job.attempts:
             self._seen[job.id] = job.attempts
-            found.append(Change(ChangeKind.STARTED, name, worker))
+            happened.append(Change(ChangeKind.STARTED, name, worker))
         if job.state is JobState.RUNNING:
             if job.progress:
-                found.append(Change(ChangeKind.PROGRESS, name, worker, dict(job.progress)))
+                happened.append(Change(ChangeKind.PROGRESS, name, worker, dict(job.progress)))
         elif job.state is not JobState.QUEUED:
-            found.append(self._end_of(job, name, worker))
-        return found
+            happened.append(self._end_of(job, name, worker))
+        return happened
 
     def _end_of(self, job: Job, name: str, worker: str) -> Change:
         why = str((job.error or {}).get("message", ""))

@@ -142,9 +142,7 @@ class Head:
             glance = identity.glance_of(self._home.path, self._home.plan, person)
             update = {"state": state, "reason": reason, "glance": glance}
             _write(self._home, self._records[person].model_copy(update=update))
-            self._note(
-                person, "state", state, Change(ChangeKind.ENDED, shard.name, reason=reason)
-            )
+            self._note(person, "state", state, Change(ChangeKind.ENDED, shard.name, reason=reason))
         self._settle(shard.name, reason=reason)
 
     def _note_states(self, people: Iterable[str], change: Change) -> None:

@@ -68,7 +68,8 @@ def test_from_a_roster_to_everybodys_end(call: Call, tmp_path: Path) -> None:
     code, value = call("run", people, "--workers", "1", "--device", "cpu", "--json")
     assert value["states"] == {"succeeded": 2, "needs_consent": 1} and code == 3
     assert (
-        len(value["people"]["anna-lee"]["starts"]) == 1 and open_home(home.path).plan.made == home.plan.made
+        len(value["people"]["anna-lee"]["starts"]) == 1
+        and open_home(home.path).plan.begun_at == home.plan.begun_at
     )
 
 
@@ -115,17 +116,17 @@ def test_a_worker_of_a_job_file_begins_with_its_part_and_helps_with_the_rest(
 
 
 def test_a_worker_waits_a_while_for_whom_another_one_has() -> None:
-    asked: list[str] = []
+    tried: list[str] = []
 
     def do(people: Any) -> list[PersonRecord]:
-        asked.extend(people)
+        tried.extend(people)
         return [PersonRecord(person=p, digest="", state=PersonState.RUNNING) for p in people]
 
     clock = [0.0]
     ended = alone.work_through(
         ["a"], {}, do, sleep=lambda s: clock.__setitem__(0, clock[0] + s), now=lambda: clock[0]
     )
-    assert ended["a"].state is PersonState.RUNNING and 3 <= len(asked) <= 6 and clock[0] < 300
+    assert ended["a"].state is PersonState.RUNNING and 3 <= len(tried) <= 6 and clock[0] < 300
 
 
 def test_the_rule_of_acceptance_of_a_roster() -> None:

@@ -102,8 +102,8 @@ def failed(
 
 def reason_of(error: PortraitError) -> str:
     """What an error says, without the place: that is a path of the worker's."""
-    said = PortraitError(error.what, got=error.got, needed=error.needed, remedy=error.remedy)
-    return said.message()
+    whole = PortraitError(error.what, got=error.got, needed=error.needed, remedy=error.remedy)
+    return whole.message()
 
 
 def _value(error: BaseException) -> ErrorRecord:

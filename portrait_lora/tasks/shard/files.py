@@ -45,8 +45,8 @@ def read(home: Path, person: str) -> PersonRecord | None:
 
 def records(home: Path) -> dict[str, PersonRecord]:
     """Person -> record of everybody who has one, by name; a damaged one counts as none, with a warning."""
-    found = sorted(path.stem for path in (home / SHARDS).glob("*.json"))
-    return {person: record for person in found if (record := sound(home, person)) is not None}
+    people = sorted(path.stem for path in (home / SHARDS).glob("*.json"))
+    return {person: record for person in people if (record := sound(home, person)) is not None}
 
 
 def sound(home: Path, person: str) -> PersonRecord | None:

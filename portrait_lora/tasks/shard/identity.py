@@ -43,12 +43,12 @@ def require_worker(plan: FleetPlan) -> None:
             needed=", ".join(needed),
             remedy="Install the same on every worker; those of the fleet are the ones where `fleet run` is.",
         )
-    if (now := time.time()) < plan.made - _CLOCK_S:
+    if (now := time.time()) < plan.begun_at - _CLOCK_S:
         raise InputError(
             "the clock of this worker is wrong",
             where="worker",
             got=_day(now),
-            needed=f"not before the fleet was made, {_day(plan.made)}",
+            needed=f"not before the fleet was made, {_day(plan.begun_at)}",
             remedy="Set it: whether a consent has ended goes by it.",
         )
 

@@ -26,7 +26,7 @@ class FleetPlan(Value):
     `threads` is how many threads of the processor one person's work uses: with others the last bits of an
     adapter differ, so all workers use the same; 0 leaves it to each machine.  `packs` and `bases` map the
     names in use to their digests, `versions` are those of the program and the packages that made it.
-    `made` is when, in seconds since 1970: no worker's clock may be before it.
+    `begun_at` is when it was begun, in seconds since 1970: no worker's clock may be before it.
     """
 
     format: int = FORMAT
@@ -43,7 +43,7 @@ class FleetPlan(Value):
     versions: dict[str, str] = Field(default_factory=dict)
     packs: dict[str, str] = Field(default_factory=dict)
     bases: dict[str, str] = Field(default_factory=dict)
-    made: Number = 0
+    begun_at: Number = 0
 
     def overrides(self, person: str) -> tuple[str, ...]:
         """The settings of one person, as behind `-s`.  Raises `InputError` for somebody else."""
@@ -83,11 +83,11 @@ def read(home: Path) -> FleetPlan:
             remedy="Begin one with: portrait-lora fleet run people.csv",
         )
     raw = strict_json.load_object(file, "fleet", max_bytes=64 * 1024 * 1024)
-    if isinstance(made := raw.get("format"), int) and made > FORMAT:
+    if isinstance(number := raw.get("format"), int) and number > FORMAT:
         raise InputError(
             "this fleet was made by a later version of this program",
             where=file,
-            got=f"format {made}",
+            got=f"format {number}",
             needed=f"format {FORMAT}",
             remedy="Update portrait-lora on this machine.",
         )

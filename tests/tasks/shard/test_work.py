@@ -186,10 +186,10 @@ def test_the_consent_is_asked_for_at_the_start_and_before_generating(
     without = do(home)
     assert without.state == "needs_consent" and "no consent" in without.reason and not without.starts
     today = dt.date.today()
-    given = consent.of_values(
+    agreed = consent.of_values(
         {"who": "Anna", "purposes": ["training", "portraits"], "until": str(today), "statement": "yes"}, today
     )
-    consent.write(home.folder("anna"), given)
+    consent.write(home.folder("anna"), agreed)
     ask, stages = work._require_consent, list[str]()
 
     def ends_while_it_trains(*arguments: Any) -> None:
@@ -216,7 +216,7 @@ def test_a_worker_of_another_version_or_another_clock_is_refused(
     with pytest.raises(InputError, match="other versions"):
         do(home)
     late = identity.time.time() + 2 * 86400
-    plan.write(home.path, home.plan.model_copy(update={"versions": {}, "made": late}))
+    plan.write(home.path, home.plan.model_copy(update={"versions": {}, "begun_at": late}))
     with pytest.raises(InputError, match="clock of this worker"):
         do(home)
     assert not files.records(home.path)
