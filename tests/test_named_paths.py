@@ -9,9 +9,8 @@ import pytest
 
 from portrait_lora.errors import ArtifactError, ConfigError, InputError
 from portrait_lora.hub import lock
-from portrait_lora.hub.hub import Hub, HubFile, Snapshot
+from portrait_lora.hub.hub import Hub, HubFile, Snapshot, as_locked
 from portrait_lora.likeness import open_likeness, series_name
-from portrait_lora.tasks.pull import as_locked
 from tests.tasks.made_up import make_likeness
 from tests.test_nothing_lost import photograph
 

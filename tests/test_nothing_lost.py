@@ -24,14 +24,13 @@ from portrait_lora.errors import PortraitError
 from portrait_lora.families.catalog import resolve_base
 from portrait_lora.generation.publish import publish
 from portrait_lora.hub import lock
-from portrait_lora.hub.hub import Hub
+from portrait_lora.hub.hub import Hub, as_locked
 from portrait_lora.likeness import open_likeness, series_name
 from portrait_lora.recipe import init
 from portrait_lora.stages.successor import RUN_FILES
 from portrait_lora.tasks import outside
 from portrait_lora.tasks.export import export
 from portrait_lora.tasks.forget import GIVEN, MADE, PLAN, RECEIPT, forget
-from portrait_lora.tasks.pull import as_locked
 from tests.tasks.made_up import make_likeness
 
 CASES = int(os.environ.get("PORTRAIT_LORA_CASES", "60"))

@@ -28,7 +28,8 @@ def pull(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[NAME]...", help="base models and face packs; default: those that --into needs"
+            metavar="[NAME]...",
+            help="base models, face packs, marigold (relights photographs); default: what --into needs",
         ),
     ] = None,
     into: Annotated[

@@ -77,6 +77,23 @@ def parse_index(index: Mapping[str, object], *, where: object) -> Layout:
     if family is None:
         known = ", ".join(name for row in ROWS.values() for name in row.pipelines)
         raise InputError("unknown architecture of a model", where=where, got=repr(pipeline), needed=known)
+    return Layout(family, str(pipeline), _parts(index, where))
+
+
+def read_parts(folder: Path, pipeline: str) -> Mapping[str, str]:
+    """The parts, each with its class, of a model that is no base, by its `model_index.json`.
+
+    Raises `InputError` for another pipeline or one that asks for code of its own, `ArtifactError` when the
+    file cannot be read.
+    """
+    index = _json(folder / INDEX)
+    if index.get("_class_name") != pipeline:
+        got = repr(index.get("_class_name"))
+        raise InputError("another kind of model", where=folder, got=got, needed=pipeline)
+    return _parts(index, folder)
+
+
+def _parts(index: Mapping[str, object], where: object) -> Mapping[str, str]:
     parts: dict[str, str] = {}
     for name, value in index.items():
         if name.startswith("_") or name in UNUSED or not isinstance(value, list):
@@ -88,7 +105,7 @@ def parse_index(index: Mapping[str, object], *, where: object) -> Layout:
         if library not in _LIBRARIES or not fits:
             raise _code(where, f"{name}: {library}.{kind}")
         parts[name] = str(kind)
-    return Layout(family, str(pipeline), parts)
+    return parts
 
 
 def inspect(folder: Path) -> Layout:
@@ -98,25 +115,30 @@ def inspect(folder: Path) -> Layout:
     for missing parts; `ArtifactError` for files that are cut short or lie about their content.
     """
     layout = read_layout(folder)
-    missing = [part for part in layout.parts if not (folder / part).is_dir()]
-    if missing:
-        raise InputError(
-            "the base model is incomplete",
-            where=folder,
-            got=f"no {', '.join(missing)}",
-            needed=f"the folders {', '.join(layout.parts)}",
-        )
-    # what is not used today may be opened tomorrow, by this program or by another
-    _refuse_files(folder, [p for p in folder.rglob("*") if not p.is_dir() and not _is_hidden(p, folder)])
-    for part, kind in layout.parts.items():
-        files = [p for p in (folder / part).rglob("*") if not p.is_dir()]
-        _refuse_files(folder, files)
-        _check_part(folder / part, kind, files, weightless=part in WEIGHTLESS)
+    inspect_parts(folder, layout.parts)
     return layout
 
 
-def wanted_files(layout: Layout, names: Iterable[str]) -> tuple[str, ...]:
-    """The files of a repository that a base needs: JSON, tokenizers, full-precision safetensors.
+def inspect_parts(folder: Path, parts: Mapping[str, str]) -> None:
+    """As `inspect`, for parts that are known already."""
+    missing = [part for part in parts if not (folder / part).is_dir()]
+    if missing:
+        raise InputError(
+            "the model is incomplete",
+            where=folder,
+            got=f"no {', '.join(missing)}",
+            needed=f"the folders {', '.join(parts)}",
+        )
+    # what is not used today may be opened tomorrow, by this program or by another
+    _refuse_files(folder, [p for p in folder.rglob("*") if not p.is_dir() and not _is_hidden(p, folder)])
+    for part, kind in parts.items():
+        files = [p for p in (folder / part).rglob("*") if not p.is_dir()]
+        _refuse_files(folder, files)
+        _check_part(folder / part, kind, files, weightless=part in WEIGHTLESS)
+
+
+def wanted_files(parts: Mapping[str, str], names: Iterable[str]) -> tuple[str, ...]:
+    """The files of a repository that these parts need: JSON, tokenizers, full-precision safetensors.
 
     Variants (fp16, ema, other formats) and pickles stay on the hub.  Raises `InputError` when a part has
     no safetensors.
@@ -124,9 +146,9 @@ def wanted_files(layout: Layout, names: Iterable[str]) -> tuple[str, ...]:
     kept = [INDEX]
     for name in sorted(names):
         part, _, file = name.partition("/")
-        if part in layout.parts and file and "/" not in file and _TAKEN.search(file):
+        if part in parts and file and "/" not in file and _TAKEN.search(file):
             kept.append(name)
-    for part in layout.parts:
+    for part in parts:
         if part not in WEIGHTLESS and not any(
             n.startswith(f"{part}/") and n.endswith(".safetensors") for n in kept
         ):
@@ -147,15 +169,23 @@ def config_file(path: Path) -> dict[str, object]:
 
 def folder_digest(folder: Path) -> str:
     """Digest of names and contents of the parts that are used; hashed once per state of the folder."""
+    return _digest(folder, _state(folder), tuple(read_layout(folder).parts))
+
+
+def files_digest(folder: Path) -> str:
+    """Digest of names and contents of all files of a folder; hashed once per state of the folder."""
+    return _digest(folder, _state(folder), (".",))
+
+
+def _state(folder: Path) -> tuple[tuple[str, int, int], ...]:
     files = sorted(p for p in folder.rglob("*") if p.is_file())
-    state = tuple((str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files)
-    return _digest(folder, state)
+    return tuple((str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files)
 
 
 @lru_cache(maxsize=16)
-def _digest(folder: Path, state: tuple[tuple[str, int, int], ...]) -> str:
+def _digest(folder: Path, state: tuple[tuple[str, int, int], ...], parts: tuple[str, ...]) -> str:
     del state  # part of the cache key only
-    files = sorted(p for part in read_layout(folder).parts for p in (folder / part).rglob("*") if p.is_file())
+    files = sorted(p for part in parts for p in (folder / part).rglob("*") if p.is_file())
     return manifest.digest({p.relative_to(folder).as_posix(): manifest.sha256_file(p) for p in files})
 
 

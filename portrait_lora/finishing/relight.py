@@ -6,7 +6,7 @@ picture keeps its own fine structure: only what the light changes is enlarged.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +29,8 @@ from portrait_lora.records import FloatArray
 from portrait_lora.shading import EXPOSURE, Lighting, lighting
 
 STUDIO: Final = ASSETS / "relight" / "studio.safetensors"
-WORK_FACE_PX: Final = 36.0
-"""Faces of this size at most are looked at: those of the training pictures have 18 to 40 px."""
+WORK_FACE_PX: Final = 90.0
+"""Faces of this size at most are looked at: those of the training pictures have 36 to 90 px."""
 WORK_PX: Final = 256
 _GREY: Final = 0.5
 _MOST_LIGHT: Final = 0.98
@@ -84,7 +84,7 @@ class Relighter:
         """
         small, cover = _at_work(front_HW3, alpha_HW, face_px)
         with one_thread():
-            drawn = self._shaded(small, cover, rig, was)
+            drawn = _both_ways(self._shaded, small, cover, rig, was)
         if drawn.shape == front_HW3.shape:
             return drawn
         return _with_own_structure(drawn, small, front_HW3)
@@ -93,19 +93,18 @@ class Relighter:
         """(H, W, 3) linear colours of the person without any light on them."""
         small, cover = _at_work(front_HW3, alpha_HW, face_px)
         with one_thread():
-            maps, _ = self._maps(small, cover, was)
-        albedo = _picture(maps["albedo"], cover.shape) ** 2
+            albedo = _both_ways(self._albedo, small, cover, was)
         if albedo.shape == front_HW3.shape:
             return albedo
         return np.clip(_enlarged(albedo, front_HW3) * _structure(small, front_HW3), 0, 1)
 
     def _maps(self, front_HW3: FloatArray, alpha_HW: FloatArray, was: Rig) -> tuple[Maps, list[Tensor]]:
-        rgb = _GREY + (front_HW3 - _GREY) * alpha_HW[..., None]
-        height, width = alpha_HW.shape
-        pad = ((0, -height % STRIDE), (0, -width % STRIDE), (0, 0))
-        whole = np.pad(np.concatenate([rgb, alpha_HW[..., None]], axis=2), pad, mode="edge")
-        picture = torch.from_numpy(np.ascontiguousarray(whole.transpose(2, 0, 1), np.float32))[None]
+        picture = _padded(front_HW3, alpha_HW)
         return self._net.maps(picture, source_code(was.name, was.flip)[None], [was.lamps])
+
+    def _albedo(self, front_HW3: FloatArray, alpha_HW: FloatArray, was: Rig) -> FloatArray:
+        maps, _ = self._maps(front_HW3, alpha_HW, was)
+        return _picture(maps["albedo"], alpha_HW.shape) ** 2
 
     def _shaded(self, front_HW3: FloatArray, alpha_HW: FloatArray, rig: Rig, was: Rig) -> FloatArray:
         maps, features = self._maps(front_HW3, alpha_HW, was)
@@ -118,6 +117,25 @@ class Relighter:
         shape = (*seen.shape[2:], 3)
         height, width = alpha_HW.shape
         return np.ascontiguousarray(light.reshape(shape)[:height, :width].numpy())
+
+
+def _both_ways(
+    answer: Callable[..., FloatArray], front_HW3: FloatArray, alpha_HW: FloatArray, *rigs: Rig
+) -> FloatArray:
+    """What a picture and its mirror image give, averaged as the eye sees it: the errors are not the same."""
+    plain = answer(front_HW3, alpha_HW, *rigs)
+    flipped = [np.ascontiguousarray(v[:, ::-1]) for v in (front_HW3, alpha_HW)]
+    other = answer(*flipped, *(Rig(r.name, not r.flip, r.tint) for r in rigs))[:, ::-1]
+    return colour.to_linear((colour.to_coded(plain) + colour.to_coded(other)) / 2)
+
+
+def _padded(front_HW3: FloatArray, alpha_HW: FloatArray) -> Tensor:
+    """(1, 4, H, W) as the network takes it, its size a multiple of `STRIDE`."""
+    rgb = _GREY + (front_HW3 - _GREY) * alpha_HW[..., None]
+    height, width = alpha_HW.shape
+    pad = ((0, -height % STRIDE), (0, -width % STRIDE), (0, 0))
+    whole = np.pad(np.concatenate([rgb, alpha_HW[..., None]], axis=2), pad, mode="edge")
+    return torch.from_numpy(np.ascontiguousarray(whole.transpose(2, 0, 1), np.float32))[None]
 
 
 @contextmanager
@@ -150,8 +168,8 @@ def _at_work(front_HW3: FloatArray, alpha_HW: FloatArray, face_px: float) -> tup
     return colour.to_coded(small[0]), np.asarray(small[1], np.float32)
 
 
-def _radiance(linear: np.ndarray) -> np.ndarray:
-    """The inverse of how radiance shows."""
+def radiance(linear: np.ndarray) -> np.ndarray:
+    """Radiance that shows as this linear light, by `EXPOSURE`."""
     return -np.log(1 - np.clip(linear, 0, _MOST_LIGHT)) / EXPOSURE
 
 
@@ -162,14 +180,14 @@ def _enlarged(values_hw3: np.ndarray, like_HW3: FloatArray) -> FloatArray:
 
 def _structure(front_hw3: FloatArray, front_HW3: FloatArray) -> FloatArray:
     """(H, W, 3) what the picture has at its own size beyond the smaller one, as a ratio of radiances."""
-    before = _enlarged(_radiance(colour.to_linear(front_hw3)), front_HW3)
-    ratio = (_radiance(colour.to_linear(front_HW3)) + _DARK) / (before + _DARK)
+    before = _enlarged(radiance(colour.to_linear(front_hw3)), front_HW3)
+    ratio = (radiance(colour.to_linear(front_HW3)) + _DARK) / (before + _DARK)
     return np.asarray(np.clip(ratio, *_FINE), np.float32)
 
 
 def _with_own_structure(lit_hw3: FloatArray, front_hw3: FloatArray, front_HW3: FloatArray) -> FloatArray:
     """The light enlarged, times the structure of the picture: light multiplies colours."""
-    after = _enlarged(_radiance(lit_hw3), front_HW3) * _structure(front_hw3, front_HW3)
+    after = _enlarged(radiance(lit_hw3), front_HW3) * _structure(front_hw3, front_HW3)
     return np.asarray(1 - np.exp(-EXPOSURE * after), np.float32)
 
 

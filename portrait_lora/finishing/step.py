@@ -60,6 +60,10 @@ class Tools(Protocol):
         """A file that the settings name; its sha256 is recorded.  `InputError` when it is missing."""
         ...
 
+    def folder_of(self, name: str, what: str) -> Path:
+        """A folder that the settings name; the digest of its files is recorded.  `InputError` without it."""
+        ...
+
     def model(self, name: str) -> Path:
         """The folder or file of a model by its name; its digest goes into the record.
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from portrait_lora import manifest
 from portrait_lora.errors import InputError
+from portrait_lora.families import layout
 from portrait_lora.finishing.canvas import Canvas
 from portrait_lora.finishing.step import Redraw
 from portrait_lora.records import Face, Parts, RGBImage
@@ -118,7 +119,17 @@ class PictureTools:
     def model(self, name: str) -> Path:
         """A model by its name; its digest is recorded."""
         path = self._find_model(name)
-        self._used[name] = manifest.sha256_file(path)
+        self._used[name] = layout.files_digest(path) if path.is_dir() else manifest.sha256_file(path)
+        return path
+
+    def folder_of(self, name: str, what: str) -> Path:
+        """A folder that the settings name, relative to the look's; the digest of its files is recorded."""
+        path = self.folder / Path(name).expanduser()
+        if not path.is_dir():
+            raise InputError(
+                f"no such {what}", where=path, remedy="Paths in a look are relative to its file."
+            )
+        self._used[name] = layout.files_digest(path)
         return path
 
     def embedded(self, path: Path) -> Path:

@@ -23,6 +23,7 @@ from portrait_lora import log, manifest, removal
 from portrait_lora.errors import ArtifactError, InputError, PortraitError
 from portrait_lora.hub import cache_locks as hub_locks
 from portrait_lora.hub.errors import explain, is_transient, seconds_to_wait
+from portrait_lora.hub.lock import LockedModel
 
 _ATTEMPTS: Final = 4
 _SPARE_BYTES: Final = 200 << 20
@@ -56,6 +57,12 @@ class Snapshot:
         if lacking:
             raise InputError("the repository lacks a file", where=self.repo, needed=", ".join(lacking))
         return Snapshot(self.repo, self.revision, self.commit, kept)
+
+
+def as_locked(model: LockedModel) -> Snapshot:
+    """The snapshot of a locked model, so that it can be fetched again without asking which commit."""
+    files = tuple(HubFile(path, f.size, f.sha256, None) for path, f in sorted(model.files.items()))
+    return Snapshot(model.source, model.revision, model.commit, files)
 
 
 @dataclass(frozen=True, slots=True)

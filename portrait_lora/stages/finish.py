@@ -17,9 +17,9 @@ from portrait_lora.finishing.tools import PictureTools
 from portrait_lora.generation import reading, save
 from portrait_lora.removal import plain_name
 from portrait_lora.results import FinishedSeries, Value
-from portrait_lora.stages import finish_files
+from portrait_lora.stages import finish_files, finish_models
 from portrait_lora.stages.context import Context, folder_digest
-from portrait_lora.stages.finish_judge import Models, no_model
+from portrait_lora.stages.finish_judge import Models
 from portrait_lora.stages.finish_pictures import PAGE, FinishedPicture, Finisher, basis_of, opened
 
 if TYPE_CHECKING:
@@ -52,7 +52,12 @@ def finishing(ctx: Context, wanted: reading.Finish) -> Finishing:
     look = look_of(wanted)
     limit = chain.LIMIT if wanted.limit is None else wanted.limit
     tools = PictureTools(
-        _Nobody(), look.folder, 0, no_model, studio=ctx.pack.synthetic, commercial=ctx.config.commercial
+        _Nobody(),
+        look.folder,
+        0,
+        finish_models.finder(ctx.likeness.root),
+        studio=ctx.pack.synthetic,
+        commercial=ctx.config.commercial,
     )
     return Finishing(
         look=look,
@@ -166,7 +171,8 @@ def models_of(ctx: Context) -> Models:
     from portrait_lora.evaluation.similarity import read_rgb
 
     held_out = tuple(read_rgb(photo) for photo in load_dataset_folder(ctx.likeness.dataset)[1])
-    return Models(ctx.pack, ctx.finder, ctx.reporter, held_out, ctx.config.commercial)
+    find = finish_models.finder(ctx.likeness.root)
+    return Models(ctx.pack, ctx.finder, ctx.reporter, held_out, ctx.config.commercial, find)
 
 
 def _redraw(ctx: Context, record: save.Record | None) -> Redraw | None:

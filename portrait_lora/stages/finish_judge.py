@@ -19,12 +19,18 @@ from portrait_lora.faces.packs import FacePack, resolve_pack
 from portrait_lora.finishing.canvas import MIN_SIDE_PX, Canvas
 from portrait_lora.finishing.look import Planned
 from portrait_lora.finishing.step import Redraw
-from portrait_lora.finishing.tools import PictureTools
+from portrait_lora.finishing.tools import FindModel, PictureTools
 from portrait_lora.records import FloatArray, RGBImage
 from portrait_lora.rights import consent
+from portrait_lora.stages import finish_models
 
 REFERENCE_FACE_PX: Final = 112
 """Size to which a larger face of a reference is reduced before steps are carried out on it."""
+
+
+def no_model(name: str) -> Path:
+    """Where nothing can be fetched."""
+    raise finish_models.no_such(name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +42,7 @@ class Models:
     reporter: Analyzer
     held_out: tuple[RGBImage, ...] = ()
     commercial: bool = False
+    find_model: FindModel = no_model
 
     def tools(
         self,
@@ -48,7 +55,7 @@ class Models:
     ) -> PictureTools:
         """The tools of a chain whose files lie in `folder`."""
         return PictureTools(
-            self.finder, folder, seed, no_model, keeps=keeps,
+            self.finder, folder, seed, self.find_model, keeps=keeps,
             studio=self.pack.synthetic, commercial=self.commercial, redraw=redraw, mark=mark,
         )  # fmt: skip
 
@@ -136,7 +143,7 @@ def open_models(root: Path | None, files: Sequence[Path], overrides: Sequence[st
 
         _, photos = load_dataset_folder(root / "dataset")
     held_out = tuple(similarity.read_rgb(photo) for photo in photos)
-    return Models(pack, finder, reporter, held_out, settings.commercial)
+    return Models(pack, finder, reporter, held_out, settings.commercial, finish_models.finder(root))
 
 
 def _refuse_unknown_world(pack: FacePack, files: Sequence[Path], allowed: bool) -> None:
@@ -152,7 +159,3 @@ def _refuse_unknown_world(pack: FacePack, files: Sequence[Path], allowed: bool) 
             needed="a face pack made for photographs",
             remedy="Name one with -s face_pack=NAME, or go on all the same with --allow-synthetic-models.",
         )
-
-
-def no_model(name: str) -> Path:
-    raise InputError("no such model for finishing", got=name, needed="a step without models")

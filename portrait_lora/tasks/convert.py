@@ -9,9 +9,8 @@ from portrait_lora.errors import InputError
 from portrait_lora.families import catalog, layout, single_file
 from portrait_lora.families.rows import row_of
 from portrait_lora.hub import lock as locks
-from portrait_lora.hub.hub import Hub, refuse_full_disk
+from portrait_lora.hub.hub import Hub, as_locked, refuse_full_disk
 from portrait_lora.records import FamilyName
-from portrait_lora.tasks.pull import as_locked
 
 
 def convert(file: Path, out: Path, hub: Hub, *, like: str | None = None, into: Path = Path()) -> FamilyName:
@@ -56,7 +55,7 @@ def _configuration(like: str, into: Path, hub: Hub) -> tuple[Path, str]:
     try:
         whole = as_locked(locked) if locked else hub.resolve(base.repo)
         there, _ = hub.fetch(whole.only([layout.INDEX]), label=base.name)
-        wanted = layout.wanted_files(layout.read_layout(there), [f.path for f in whole.files])
+        wanted = layout.wanted_files(layout.read_layout(there).parts, [f.path for f in whole.files])
         small = [name for name in wanted if not name.endswith(".safetensors")]
         there, _ = hub.fetch(whole.only(small), label=base.name)
     except InputError as error:

@@ -1,4 +1,4 @@
-"""Models onto this machine before they are needed: bases, face packs.
+"""Models onto this machine before they are needed: bases, face packs, what steps of finishing name.
 
 A branch is resolved to a commit once; the lock of the likeness folder then names the bytes for ever.
 """
@@ -6,7 +6,7 @@ A branch is resolved to a commit once; the lock of the likeness folder then name
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,8 +17,9 @@ from portrait_lora.faces.catalog import KNOWN
 from portrait_lora.faces.install import install, installed
 from portrait_lora.faces.packs import EMBEDDED, refuse_former_name
 from portrait_lora.families import catalog, layout
+from portrait_lora.finishing import marigold_sources as marigold
 from portrait_lora.hub import lock as locks
-from portrait_lora.hub.hub import Hub, HubFile, Snapshot
+from portrait_lora.hub.hub import Hub, as_locked
 from portrait_lora.hub.lock import Lock, LockedFile, LockedModel
 
 MEGABYTES_PER_SECOND: Final = 25.0
@@ -92,6 +93,9 @@ def pull(name: str, folder: Path, hub: Hub, *, archive: Path | None = None) -> l
         models = install(KNOWN[name], hub, archive)
     elif base := _catalogued(name):
         models = [_pull_repo(repo, lock, hub, base.name) for repo in base.repos]
+    elif name == marigold.NAME:
+        kinds = zip(marigold.REPOSITORIES.values(), marigold.PIPELINES, strict=True)
+        models = [_pull_repo(repo, lock, hub, repo, pipeline) for repo, pipeline in kinds]
     elif Path(name).is_file():
         raise InputError(
             "a checkpoint in one file is on this machine already",
@@ -120,27 +124,25 @@ def _is_here(lock: Lock, repo: str, hub: Hub) -> bool:
     return model is not None and not hub.missing(as_locked(model))
 
 
-def as_locked(model: LockedModel) -> Snapshot:
-    """The snapshot of a locked model, so that it can be fetched again without asking which commit."""
-    files = tuple(HubFile(path, f.size, f.sha256, None) for path, f in sorted(model.files.items()))
-    return Snapshot(model.source, model.revision, model.commit, files)
+def _pull_repo(repo: str, lock: Lock, hub: Hub, label: str, pipeline: str | None = None) -> LockedModel:
+    """One repository: as locked, or for the first time; a base, or of the `pipeline`."""
 
+    def parts_of(folder: Path) -> Mapping[str, str]:
+        return layout.read_parts(folder, pipeline) if pipeline else layout.read_layout(folder).parts
 
-def _pull_repo(repo: str, lock: Lock, hub: Hub, label: str) -> LockedModel:
-    """One repository: as locked, or for the first time."""
     if locked := lock.models.get(repo):
         folder, digests = hub.fetch(as_locked(locked), label=label)
         wrong = [p for p, f in locked.files.items() if digests[p] != f.sha256]
         if wrong:  # fetch has compared the same bytes: only a lock edited meanwhile comes here
             raise ArtifactError("a file is not the locked one", where=folder / wrong[0])
-        layout.inspect(folder)
+        layout.inspect_parts(folder, parts_of(folder))
         return locked
     whole = hub.resolve(repo)
     index = whole.only([layout.INDEX])
     folder, _ = hub.fetch(index, label=label)
     names = [f.path for f in whole.files]
-    snapshot = whole.only(layout.wanted_files(layout.read_layout(folder), names))
+    snapshot = whole.only(layout.wanted_files(parts_of(folder), names))
     folder, digests = hub.fetch(snapshot, label=label)
-    layout.inspect(folder)
+    layout.inspect_parts(folder, parts_of(folder))
     files = {f.path: LockedFile(digests[f.path], f.size) for f in snapshot.files}
     return LockedModel(repo, whole.revision, whole.commit, files)

@@ -101,6 +101,8 @@ class Outcome:
     before_db: float
     read: str | None
     read_true: str | None
+    nearest: str
+    """Which of the studio's twelve renders of the person is nearest."""
     falls: tuple[float | None, float | None]
     """Of the likeness by B: relit, and the studio's own render."""
     falls_a: tuple[float | None, float | None]
@@ -139,9 +141,12 @@ def outcomes(one: Sitter, wanted: Sequence[str], models: Models) -> list[Outcome
         relit, real = after.flat(), truth.astype(np.float32) / 255
         read = [similarity.subject_face(models.finder.find(p)) for p in (relit, truth)]
         falls = [
-            tuple(_fall(start, likeness(analyzer, p, known)) for p in (relit, truth))
+            (_fall(start, likeness(analyzer, relit, known)), _fall(start, likeness(analyzer, truth, known)))
             for (analyzer, known), start in zip(both, starts, strict=True)
         ]
+        near = {
+            r: psnr(after.rgb_HW3, p.astype(np.float32) / 255, one.cover) for r, p in one.pictures.items()
+        }
         results.append(
             Outcome(
                 rig,
@@ -150,6 +155,7 @@ def outcomes(one: Sitter, wanted: Sequence[str], models: Models) -> list[Outcome
                 psnr(before.astype(np.float32) / 255, real, one.cover),
                 read[0].lighting if read[0] else None,
                 read[1].lighting if read[1] else None,
+                max(near, key=lambda r: near[r]),
                 *falls,
             )
         )
@@ -188,8 +194,23 @@ def _mean(
 def rows_of(results: Sequence[Outcome], errors: Sequence[float]) -> list[Row]:
     """Every figure beside its target."""
     right = [float(o.read == o.rig) for o in results]
+    legible = [float(o.read == o.rig) for o in results if o.read_true == o.rig]
+    nearest = [float(o.nearest == o.rig) for o in results]
     rows = [
         Row("relight: asked rig read by the pack", statistics.fmean(right), "share", len(right), 0.95),
+        Row(
+            "relight: read, of those read on the true render",
+            statistics.fmean(legible),
+            "share",
+            len(legible),
+        ),
+        Row(
+            "relight: asked rig nearest of the twelve true",
+            statistics.fmean(nearest),
+            "share",
+            len(nearest),
+            0.95,
+        ),
         _mean(
             "relight: rig read on the studio's own", [float(o.read_true == o.rig) for o in results], "share"
         ),

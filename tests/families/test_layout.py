@@ -157,7 +157,7 @@ def test_of_a_repository_only_what_is_needed_is_taken() -> None:
         "vae_1_0/diffusion_pytorch_model.safetensors",
     )
     parsed = layout.parse_index(index, where="here")
-    assert set(layout.wanted_files(parsed, names)) == {
+    assert set(layout.wanted_files(parsed.parts, names)) == {
         "model_index.json",
         "tokenizer/merges.txt",
         "tokenizer/vocab.json",
@@ -165,4 +165,4 @@ def test_of_a_repository_only_what_is_needed_is_taken() -> None:
         "unet/diffusion_pytorch_model.safetensors",
     }
     with pytest.raises(InputError, match="no safetensors"):
-        layout.wanted_files(parsed, [n for n in names if "safetensors" not in n])
+        layout.wanted_files(parsed.parts, [n for n in names if "safetensors" not in n])

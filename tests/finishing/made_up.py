@@ -102,6 +102,10 @@ class NoTools:
         """There are none."""
         return None
 
+    def folder_of(self, name: str, what: str) -> Path:
+        """Relative to the folder of these tools."""
+        return self.folder / name
+
     def random(self, name: str) -> np.random.Generator:
         """Always the same."""
         return np.random.default_rng(5)

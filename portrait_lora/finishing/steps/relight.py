@@ -1,8 +1,8 @@
 """Relight: the person in the light of one of the prompt book's rigs, as the studio would have lit them.
 
-Normals, colours without light and the key's shadow come from a network that knows the studio alone; lamps and
-shading are the studio's own.  Colours stay, so the person stays.  What is behind is kept to the bit unless
-the settings ask for the rig's light on it.
+Normals, colours without light and the key's shadow come from a network that knows the studio alone, for
+photographs from Marigold's; lamps and shading are the studio's own.  Colours stay, so the person stays.  What
+is behind is kept to the bit unless the settings ask for the rig's light on it.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from __future__ import annotations
 import difflib
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from portrait_lora import vocabulary
 from portrait_lora.errors import InputError
-from portrait_lora.finishing import colour, relight
+from portrait_lora.finishing import colour, marigold_sources, relight
 from portrait_lora.finishing.canvas import Canvas
 from portrait_lora.finishing.foreground import OPAQUE, layers
 from portrait_lora.finishing.step import OfLight, Tools
@@ -25,6 +25,9 @@ from portrait_lora.finishing.steps.cutout import Cutout, CutoutSettings, is_cut
 from portrait_lora.records import Face, FloatArray
 from portrait_lora.rigs import RIGS
 from portrait_lora.settings import Section
+
+if TYPE_CHECKING:
+    from portrait_lora.finishing.marigold import Marigold
 
 MIN_FACE_PX: Final = 24
 """Below it nothing of a face can be lit."""
@@ -54,6 +57,12 @@ class RelightSettings(Section):
         description="what is behind: kept to the bit, or in the rig's light as studio paper (little changes) "
         "or as a room or street (dark in low-key, coloured in neon)",
     )
+    model: str = Field(
+        default="",
+        description="for photographs: marigold (`portrait-lora pull marigold`), or a folder with normals/ "
+        "and intrinsics/ in diffusers layout; empty: the embedded network, for studio portraits",
+    )
+    model_licence: str = Field(default="", description="licence of that folder, for the record")
 
     @field_validator("rig")
     @classmethod
@@ -68,6 +77,12 @@ class RelightSettings(Section):
             raise ValueError(f"rig is one of {', '.join(vocabulary.ALL_LIGHTINGS)}{hint}")
         return name
 
+    @model_validator(mode="after")
+    def _is_licensed(self) -> RelightSettings:
+        if self.model not in ("", marigold_sources.NAME) and not self.model_licence:
+            raise ValueError("model_licence must say under which licence the model's folder is used")
+        return self
+
 
 @lru_cache(maxsize=1)
 def _relighter(path: Path) -> relight.Relighter:
@@ -81,13 +96,19 @@ class Relight(OfLight):
     settings = RelightSettings
     of_colour = False
 
+    def open(self, settings: Any, tools: Tools) -> None:
+        """Read the networks of a model."""
+        if settings.model:
+            _photographed(settings, tools)
+
     def apply(self, canvas: Canvas, settings: Any, tools: Tools) -> Canvas:
         """The relit canvas; alpha, and what is behind with `backdrop: keep`, stay to the bit.
 
-        Raises `InputError` for a photograph, without a clear face of `MIN_FACE_PX`, and as the cut-out does.
+        Raises `InputError` for a photograph without a model, without a clear face of `MIN_FACE_PX`, for a
+        model that is not here, and as the cut-out does.
         """
         one: RelightSettings = settings
-        if not tools.studio:
+        if not tools.studio and not one.model:
             raise _studio_only()
         face = tools.face(canvas)
         if face.size_px < MIN_FACE_PX:
@@ -97,21 +118,70 @@ class Relight(OfLight):
                 needed=f"{MIN_FACE_PX} px",
                 remedy="Put the step upscale before it.",
             )
-        net = _relighter(tools.embedded(relight.STUDIO))
+        lights: _Lights = _Photographed(one, tools) if one.model else _Studio(tools)
         if one.strength == 0:
             return canvas
-        rig = relight.Rig(one.rig, _flipped(one, face), one.tint)
         if is_cut(canvas):
             assert canvas.alpha_HW is not None
             front, alpha, behind = canvas.rgb_HW3, canvas.alpha_HW, None
         else:
             front, alpha, behind = _parted(canvas, tools)
-        lit = net.lit(front, alpha, face.size_px, rig, _light_of(face))
+        was, sideways = lights.light_of(front, alpha, face)
+        rig = relight.Rig(one.rig, _flipped(one, sideways), one.tint)
+        lit = lights.lit(front, alpha, face, rig, was)
         change = (lit - colour.to_linear(front)) * np.float32(one.strength)
         if behind is None:
             lit = _coded(np.asarray(colour.to_linear(front) + change, np.float32))
             return canvas.with_rgb(np.where(alpha[..., None] > 0, lit, canvas.rgb_HW3))
-        return canvas.with_rgb(_mixed(canvas, change, alpha, _relit_backdrop(behind, one, rig, face)))
+        return canvas.with_rgb(_mixed(canvas, change, alpha, _relit_backdrop(behind, one, rig, was)))
+
+
+class _Lights(Protocol):
+    """Which light a person has (and its side, as `_sideways`), and how they look in another one."""
+
+    def light_of(self, front: FloatArray, alpha: FloatArray, face: Face) -> tuple[relight.Rig, float]: ...
+
+    def lit(
+        self, front: FloatArray, alpha: FloatArray, face: Face, rig: relight.Rig, was: relight.Rig
+    ) -> FloatArray: ...
+
+
+class _Studio:
+    def __init__(self, tools: Tools):
+        self._net = _relighter(tools.embedded(relight.STUDIO))
+
+    def light_of(self, front: FloatArray, alpha: FloatArray, face: Face) -> tuple[relight.Rig, float]:
+        return _light_of(face), _sideways(face)
+
+    def lit(
+        self, front: FloatArray, alpha: FloatArray, face: Face, rig: relight.Rig, was: relight.Rig
+    ) -> FloatArray:
+        return self._net.lit(front, alpha, face.size_px, rig, was)
+
+
+class _Photographed:
+    def __init__(self, one: RelightSettings, tools: Tools):
+        self._net, self._seed = _photographed(one, tools), int(tools.random("relight").integers(2**31))
+
+    def light_of(self, front: FloatArray, alpha: FloatArray, face: Face) -> tuple[relight.Rig, float]:
+        return _light_of(face), _sideways(face)
+
+    def lit(
+        self, front: FloatArray, alpha: FloatArray, face: Face, rig: relight.Rig, was: relight.Rig
+    ) -> FloatArray:
+        from portrait_lora.finishing import marigold
+
+        return marigold.lit(front, alpha, face.size_px, self._net.maps(front, self._seed), rig)
+
+
+def _photographed(one: RelightSettings, tools: Tools) -> Marigold:
+    """Marigold's networks, fetched before or in a folder of one's own."""
+    from portrait_lora.finishing import marigold
+
+    if one.model == marigold_sources.NAME:
+        return marigold.opened(*(tools.model(name) for name in marigold_sources.REPOSITORIES))
+    folder = tools.folder_of(one.model, "folder of a model for relight")
+    return marigold.opened(*(folder / part for part in marigold_sources.PARTS))
 
 
 def _parted(canvas: Canvas, tools: Tools) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -139,14 +209,13 @@ def _mixed(
 
 
 def _relit_backdrop(
-    behind: FloatArray, one: RelightSettings, rig: relight.Rig, face: Face
+    behind: FloatArray, one: RelightSettings, rig: relight.Rig, was: relight.Rig
 ) -> tuple[FloatArray, FloatArray] | None:
-    """What is behind, before and after; the light that it had is the face's."""
+    """What is behind, before and after; the light that it had is the person's."""
     if one.backdrop == "keep":
         return None
     place, width = one.backdrop == "place", behind.shape[1]
     wanted = relight.backdrop_factor(rig.name, rig.flip, place=place, width=width)
-    was = _light_of(face)
     had = relight.backdrop_factor(was.name, was.flip, place=place, width=width)
     factor = 1 + (wanted / had - 1) * np.float32(one.strength)
     return behind, np.asarray(np.clip(behind * factor[None], 0, np.maximum(behind, _BRIGHTEST)), np.float32)
@@ -158,10 +227,10 @@ def _light_of(face: Face) -> relight.Rig:
     return relight.Rig(name, _mirrored(name, _sideways(face)))
 
 
-def _flipped(one: RelightSettings, face: Face) -> bool:
-    """Whether the rig is mirrored."""
+def _flipped(one: RelightSettings, sideways: float) -> bool:
+    """Whether the rig is mirrored, when the light comes from there now."""
     if one.side == "keep":
-        return _mirrored(one.rig, _sideways(face))
+        return _mirrored(one.rig, sideways)
     return _mirrored(one.rig, -1.0 if one.side == "left" else 1.0)
 
 
@@ -184,6 +253,6 @@ def _studio_only() -> InputError:
         "the embedded network for relighting knows only the synthetic studio",
         where="relight",
         got="a face pack for photographs",
-        needed="a portrait of the embedded base, measured by the embedded face pack",
-        remedy="Leave the step out; `backdrop` and `grade` work on photographs.",
+        needed="a portrait of the embedded base, measured by the embedded face pack, or a model",
+        remedy="For photographs: relight: {model: marigold}, fetched by: portrait-lora pull marigold.",
     )
