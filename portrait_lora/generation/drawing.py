@@ -29,6 +29,7 @@ from portrait_lora.generation.presets import Argument, fitting
 from portrait_lora.generation.reference import StyleReference, load, read_picture
 from portrait_lora.generation.schedulers import with_scheduler
 from portrait_lora.records import Adapter, Shot
+from portrait_lora.rights import guard
 
 STYLE_NAME: Final = "style"
 ACCELERATOR_NAME: Final = "accelerator"
@@ -234,7 +235,11 @@ def _after_step(on_step: Callable[[], None], _pipe: Any, _index: int, _at: Any, 
 
 
 def _call(pipe: Any, shots: Sequence[Shot], sampler: Sampler, more: dict[str, object]) -> list[Image.Image]:
-    """Call the pipeline with the arguments in its signature; distilled families take no negative prompt."""
+    """Call the pipeline with the arguments in its signature; distilled families take no negative prompt.
+
+    The last fence before a picture: `Refused` for words that no consent of a guardian makes drawable.
+    """
+    guard.require([shot.prompt for shot in shots], guardian=True)
     arguments: dict[str, object] = {
         "prompt": [shot.prompt for shot in shots],
         "negative_prompt": [shot.negative_prompt for shot in shots],

@@ -27,8 +27,8 @@ STATEMENT: Final = (
 )
 _DAYS: Final = 365
 _HOW: Final = (
-    "Add --i-am-the-subject if the photos show you, or --consent FILE with a YAML of: "
-    "who, purposes (training, portraits, commercial), until (YYYY-MM-DD), statement."
+    "Add --i-am-the-subject if the photos show you, or --consent FILE with a YAML of: who, purposes "
+    "(training, portraits, commercial), until (YYYY-MM-DD), statement; for a minor also guardian."
 )
 
 
@@ -46,6 +46,8 @@ class Consent:
     by: str
     given: str
     photos: tuple[str, ...] = ()
+    guardian: str = ""
+    """Who consents for a minor; empty for an adult."""
 
 
 def of_subject(who: str, today: dt.date) -> Consent:
@@ -62,10 +64,12 @@ def of_file(path: Path, today: dt.date) -> Consent:
 def of_values(raw: Any, today: dt.date, path: Path | str = "consent", by: str = "file") -> Consent:
     """The consent in a mapping: who, purposes, until, statement.  Raises `InputError` as `of_file` does."""
     keys = {"who", "purposes", "until", "statement"}
-    if not isinstance(raw, dict) or set(raw) != keys:
+    if not isinstance(raw, dict) or set(raw) - {"guardian"} != keys:
         got = ", ".join(map(str, raw)) if isinstance(raw, dict) else type(raw).__name__
-        raise InputError("not a consent", where=path, got=got, needed=", ".join(sorted(keys)))
-    for key in ("who", "until", "statement"):
+        raise InputError(
+            "not a consent", where=path, got=got, needed=", ".join(sorted(keys)) + "; guardian for a minor"
+        )
+    for key in ("who", "until", "statement", *(["guardian"] if "guardian" in raw else [])):
         if not isinstance(raw[key], str | WrittenInt | WrittenFloat):
             raise InputError(f"the consent's {key!r} is not text", where=path, got=repr(raw[key]))
     purposes = tuple(map(str, raw["purposes"])) if isinstance(raw["purposes"], list) else ()
@@ -81,6 +85,7 @@ def of_values(raw: Any, today: dt.date, path: Path | str = "consent", by: str = 
         _sha256(str(raw["statement"])),
         by,
         today.isoformat(),
+        guardian=" ".join(str(raw.get("guardian", "")).split()),
     )
 
 
@@ -120,7 +125,10 @@ def read(folder: Path) -> Consent | None:
     try:
         photos = tuple(raw.get("photos", ()))
         consent = Consent(**{**raw, "purposes": tuple(raw["purposes"]), "photos": photos})
-        if not all(isinstance(one, str) for one in (consent.who, consent.until, *consent.purposes, *photos)):
+        if not all(
+            isinstance(one, str)
+            for one in (consent.who, consent.until, consent.guardian, *consent.purposes, *photos)
+        ):
             raise TypeError("a value that is not text")
     except (TypeError, KeyError) as error:
         raise ArtifactError("the consent record is damaged", where=path, got=error, remedy=_HOW) from error
@@ -158,6 +166,12 @@ def require(folder: Path, photos: Path, *, commercial: bool, today: dt.date | No
             needed="a consent recorded after the last photo was added",
             remedy=_HOW,
         )
+
+
+def of_a_minor(folder: Path) -> bool:
+    """Whether a guardian has consented for the person of a likeness folder."""
+    consent = read(folder)
+    return consent is not None and bool(consent.guardian)
 
 
 def require_valid(folder: Path, *, today: dt.date | None = None) -> None:

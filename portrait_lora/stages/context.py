@@ -190,6 +190,7 @@ class Context:
         """Draw the shots into `folder` with the settings of the configuration; see `sample.generate`."""
         from portrait_lora.generation import sample
 
+        self.guard([shot.prompt for shot in shots])
         settings = self.config.generate
         return sample.generate(
             self.family,
@@ -203,6 +204,13 @@ class Context:
             framing=framing,
             label=label,
         )
+
+    def guard(self, prompts: Sequence[str]) -> None:
+        """Raise `Refused` for a prompt that is not drawn of this person."""
+        from portrait_lora.rights import consent, guard
+
+        guardian = consent.of_a_minor(self.likeness.root)
+        guard.require(prompts, guardian=guardian, where=self.config.generate.series)
 
     @cached_property
     def selected(self) -> Adapter:

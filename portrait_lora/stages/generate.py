@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from portrait_lora import likeness, manifest, removal, strict_json
-from portrait_lora.errors import ArtifactError
+from portrait_lora.errors import ArtifactError, PortraitError
 from portrait_lora.results import GenerateResult
 from portrait_lora.rights import consent
 from portrait_lora.stages import standing
@@ -62,12 +62,25 @@ def finishing_of(ctx: Context) -> Finishing | None:
     """
     from portrait_lora.generation.series import finish_of
 
+    refuse_words(ctx)
     wanted = finish_of(ctx.config.generate.series, ctx.config.generate.brand)
     if wanted is None:
         return None
     from portrait_lora.stages.finish import finishing  # opens pictures: heavy
 
     return finishing(ctx, wanted)
+
+
+def refuse_words(ctx: Context) -> None:
+    """Raise `Refused` for a series with a prompt that is not drawn of a person, before hours of work.
+
+    A series that cannot be read yet, or a base that is not there, is the business of the stage.
+    """
+    try:
+        prompts = [shot.prompt for shot in ctx.shots]
+    except PortraitError:
+        return
+    ctx.guard(prompts)
 
 
 def _portraits(ctx: Context, folder: Path, inputs: Mapping[str, str]) -> GenerateResult:

@@ -166,9 +166,11 @@ def vary(
 
 def _changed(ctx: Context, base: Mapping[str, object], changes: Mapping[str, str]) -> Shot:
     closed = prompts.known_words(ctx.base) is not None
-    return edits.changed(
+    shot = edits.changed(
         edits.shot_of(base), changes, ctx.trigger, row_of(ctx.base.family).text.form, closed=closed
     )
+    ctx.guard([shot.prompt])
+    return shot
 
 
 def _stem(path: Path, opened: Opened) -> str:
