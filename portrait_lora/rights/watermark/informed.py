@@ -15,14 +15,11 @@ from typing import Final
 import numpy as np
 
 from portrait_lora.records import RGBImage
-from portrait_lora.rights.watermark.lattice import REACH, Complex, Floats, Lattice, measured
+from portrait_lora.rights.watermark.lattice import REACH, Complex, Floats, Lattice, measured, unit
 
 _LEAST, _MOST = 0.3, 2.5
-_SLOPE_RADII, _SLOPE = (2.0, 5.0, 9.0), (0.4, 1.0, 1.1)
-"""The coarsest waves, in which a small picture has most of its own, are left weaker."""
 _Y, _X = np.mgrid[-REACH : REACH + 1, 0 : REACH + 1]
-_RADIUS: Final = np.hypot(_Y, _X)
-_SHELL: Final = np.rint(_RADIUS).astype(np.int64)
+_SHELL: Final = np.rint(np.hypot(_Y, _X)).astype(np.int64)
 
 
 def informed(
@@ -37,35 +34,31 @@ def informed(
 
     `mark` puts a spectrum into the picture, `signal` is what the reading network sees of one.
     """
-    plain = unit(spectrum * np.interp(_RADIUS, _SLOPE_RADII, _SLOPE))
     before = measured(signal(host), tile)
-    after = measured(signal(mark(plain)), tile)
-    there = np.abs(plain) > 0
-    gain = np.ones(plain.shape, np.float32)
+    after = measured(signal(mark(spectrum)), tile)
+    there = np.abs(spectrum) > 0
+    gain = np.ones(spectrum.shape, np.float32)
     for shell in np.unique(_SHELL[there]):
         one = there & (shell == _SHELL)
-        passed = ((after - before)[one] * np.conj(plain[one])).real.sum() / (np.abs(plain[one]) ** 2).sum()
+        passed = ((after - before)[one] * np.conj(spectrum[one])).real.sum() / (
+            np.abs(spectrum[one]) ** 2
+        ).sum()
         gain[one] = max(float(passed), 1e-6)
-    drowned = after / gain - plain
-    size = np.where(there, np.abs(plain), 1.0)
-    out = np.zeros(plain.shape, np.complex64)
+    drowned = after / gain - spectrum
+    size = np.where(there, np.abs(spectrum), 1.0)
+    out = np.zeros(spectrum.shape, np.complex64)
     data = lattice.data[:, 0] + REACH, lattice.data[:, 1]
     part = size[data] / np.sqrt(2)
-    real, imaginary = np.sign(plain[data].real), np.sign(plain[data].imag)
+    real, imaginary = np.sign(spectrum[data].real), np.sign(spectrum[data].imag)
     out[data] = part * real * _against(real * drowned[data].real / part) + 1j * (
         part * imaginary * _against(imaginary * drowned[data].imag / part)
     )
     pilot = lattice.pilot[:, 0] + REACH, lattice.pilot[:, 1]
-    towards = plain[pilot] / size[pilot]
-    out[pilot] = plain[pilot] * _against((drowned[pilot] * np.conj(towards)).real / size[pilot])
+    towards = spectrum[pilot] / size[pilot]
+    out[pilot] = spectrum[pilot] * _against((drowned[pilot] * np.conj(towards)).real / size[pilot])
     return unit(out)
 
 
 def _against(helps: np.ndarray) -> np.ndarray:
     """The amplitude for a wave that the picture itself helps that much already (hinders, below 0)."""
     return np.clip(1 - helps, _LEAST, _MOST)
-
-
-def unit(spectrum: np.ndarray) -> Complex:
-    """Scaled so that the pattern's root mean square is 1."""
-    return (spectrum / np.sqrt((np.abs(spectrum) ** 2).sum() / 2)).astype(np.complex64)

@@ -25,15 +25,24 @@ REACH: Final = 9
 """Periods of the finest wave in one tile."""
 TILE_PX: Final = 40.0
 """Side of the tile in pictures whose shorter side is at most `PLAIN_PX`: waves of 4.4 to 20 px."""
-PLAIN_PX: Final = 512
-GROWTH: Final = 0.7
+PLAIN_PX: Final = 192
+GROWTH: Final = 0.5
 """In larger pictures the tile grows with this power of the side: fine enough not to be seen, and coarse
-enough to be left when the picture is shrunk for a page."""
+enough to be left by compression, and when the picture is shrunk for a page."""
 
 
 def tile_px(height: int, width: int) -> float:
-    """Side of the tile in a picture of this size."""
-    return TILE_PX * max(1.0, min(height, width) / PLAIN_PX) ** GROWTH
+    """Side of the tile in a picture of this size, a whole number of px."""
+    return float(round(TILE_PX * max(1.0, min(height, width) / PLAIN_PX) ** GROWTH))
+
+
+_TILT_RADII, _TILT = (2.0, 3.0, 4.0, 5.0, 6.0, 9.0), (0.15, 0.3, 0.6, 1.0, 1.15, 1.1)
+_RADIUS: Final = np.hypot(*np.mgrid[-REACH : REACH + 1, 0 : REACH + 1])
+
+
+def unit(spectrum: np.ndarray) -> Complex:
+    """Scaled so that the pattern's root mean square is 1."""
+    return (spectrum / np.sqrt((np.abs(spectrum) ** 2).sum() / 2)).astype(np.complex64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +76,12 @@ class Lattice:
         grid[self.pilot[:, 0] + REACH, self.pilot[:, 1]] = (
             self.phase * self.amplitude(self.pilot) * self.pilot_strength
         )
-        return (grid / np.sqrt((np.abs(grid) ** 2).sum() / 2)).astype(np.complex64)
+        return unit(grid)
+
+    def tilted(self, spectrum: Complex, tilt: float) -> Complex:
+        """With less of the coarse waves: in a small picture these are as large as eyes and mouth, are seen
+        most and are disturbed most.  `tilt` 0 changes nothing, 1 leaves a seventh of the coarsest."""
+        return unit(spectrum * np.interp(_RADIUS, _TILT_RADII, _TILT) ** tilt)
 
     def soft(self, grid: Complex, weight: Floats) -> Floats:
         """(192,) evidence per coded bit from a measured spectrum; `weight` like the grid."""

@@ -19,7 +19,7 @@ import scipy.fft
 from portrait_lora.rights.watermark.lattice import REACH, Complex, Floats, Lattice, measured, tile_px
 
 LEAST_TILE_PX: Final = 14.0
-MOST_TILE_PX: Final = 44.0
+MOST_TILE_PX: Final = 52.0
 """Coarser marks are read from the picture at half its size."""
 _NYQUIST: Final = 0.47
 _STEP_PERIODS: Final = 0.2

@@ -1,7 +1,7 @@
 """Train the network that reads the embedded watermark, and write it with the scheme's table into the package.
 
 python -m scripts.train.watermark corpus --work work/watermark
-python -m scripts.train.watermark train --work work/watermark --steps 300 --seed 17
+python -m scripts.train.watermark train --work work/watermark --steps 900 --seed 17
 python -m scripts.train.watermark pack --work work/watermark
 
 The table (which wave carries which bit) is drawn once from a fixed seed and belongs to the scheme: pictures
@@ -58,7 +58,7 @@ def corpus(work: Work, people: int = 75) -> None:
 
 
 @app.command()
-def train(work: Work, steps: int = 300, seed: int = 17) -> None:
+def train(work: Work, steps: int = 900, seed: int = 17) -> None:
     """Train from the start; the same seed and machine give the same bytes."""
     torch.manual_seed(seed)
     torch.set_num_threads(1)
