@@ -18,7 +18,6 @@ from portrait_lora.fleet.patience import StoreError
 from portrait_lora.fleet.store import Workplace
 from portrait_lora.tasks.shard import files
 from portrait_lora.tasks.shard.records import PersonRecord, PersonState
-from portrait_lora.tasks.shard.work import work
 
 EVERY_S: Final = 15.0
 """How often a worker looks for a new checkpoint to upload."""
@@ -27,7 +26,7 @@ _log = log.get(__name__)
 
 
 def usual_scratch() -> Path:
-    """Where a worker keeps copies of people while it works on them: of this user alone."""
+    """Where workers of this machine keep copies of people while they work on them: of this user alone."""
     caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(caches) / "portrait_lora" / "fleet"
 
@@ -47,6 +46,8 @@ def work_at(
     A person whom another worker has is left alone.  When the store refuses at the end, `StoreError` is
     raised and the work stays here: the next worker on this machine takes it there.  Raises what `work` does.
     """
+    from portrait_lora.tasks.shard.work import work  # torch and everything
+
     if place.is_shared:
         return work(place.home, people, worker=worker, device=device, on_change=on_change)
     manifest.make_folder(place.home).chmod(0o700)
@@ -81,6 +82,8 @@ def _work(
     on_change: OnChange | None,
     every_s: float,
 ) -> tuple[PersonRecord, ...]:
+    from portrait_lora.tasks.shard.work import work
+
     if not people:
         return ()
     with Uploading(place, people, every_s=every_s) as uploading:

@@ -13,6 +13,7 @@ all of the one before, whoever is killed when.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -37,8 +38,9 @@ _log = log.get(__name__)
 class Workplace:
     """The home of a fleet as one process sees it: a shared folder, or a local copy of a store.
 
-    `home` is where the work is done.  The head, whose own home it is, has the last word on the user's files
-    (photos, captions, settings, consent); workers on what is made of them.
+    `home` is where the work is done: the folder itself, for the head of a fleet in a store its own home, for
+    workers a folder of this store in `scratch`.  The head has the last word on the user's files (photos,
+    captions, settings, consent); workers on what is made of them.
     """
 
     def __init__(
@@ -46,8 +48,9 @@ class Workplace:
     ):
         """Raises `InputError` for an address that is none."""
         self.url, self.is_shared = home_url, is_folder(home_url)
-        self.home = Path(home_url.removeprefix("file://")) if self.is_shared else scratch
         self.is_head = is_head
+        own = scratch if is_head else scratch / hashlib.sha256(home_url.encode()).hexdigest()[:16]
+        self.home = Path(home_url.removeprefix("file://")) if self.is_shared else own
         self._digests = snapshot.Digests()
         self._objects = None if self.is_shared else Objects(home_url, patience)
 
@@ -74,14 +77,14 @@ class Workplace:
         if not self.is_shared:
             self.objects.write(plan.FILE, (self.home / plan.FILE).read_bytes())
 
-    def fetch(self, person: str) -> None:
-        """Bring the files of a person to this place.
+    def fetch(self, person: str) -> bool:
+        """Bring the files of a person to this place; whether the store had anything new.
 
         What only this place changed stays.  Raises `InputError` for somebody whom the store does not know,
         `StoreError`, and `ArtifactError` for bytes that are not what the listing says.
         """
         if self.is_shared:
-            return
+            return False
         for _ in range(_ROUNDS):
             latest = self._listings(person).latest()
             if latest is None:
@@ -89,7 +92,7 @@ class Workplace:
             number, there = latest[0], _entries(latest[1], self.url)
             base_number, base = self._base(person)
             if number == base_number and _same(base, there):
-                return
+                return False
             here = snapshot.take(self.home, person, self._digests)
             whole = listing.merged(person, base, here, there, self._rule(made="there"))
             try:
@@ -98,7 +101,7 @@ class Workplace:
                 continue
             now = snapshot.take(self.home, person, self._digests)
             self._remember(person, number, listing.agreed(base, now, there))
-            return
+            return not _same(here, now)
         raise _too_many(person, self.url)
 
     def deliver(self, person: str) -> bool:

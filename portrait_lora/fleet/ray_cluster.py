@@ -1,0 +1,176 @@
+"""The connection to Ray: of a cluster that is there, or one on this machine for as long as it is needed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from portrait_lora import holding, log
+from portrait_lora.errors import InputError, PortraitError, require_extra
+
+NAMESPACE: Final = "portrait_lora"
+_PREFIX: Final = "plora-ray-"
+_MEMORY: Final = 80 << 20
+"""Bytes of Ray's object store, which holds nothing but small records: the least that Ray takes."""
+_QUIET: Final = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_memory_monitor_refresh_ms": "0",
+}
+_log = log.get(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RayPlace:
+    """Where the workers are.
+
+    `address` of a cluster, or empty for this machine; `workers` at most (0: as many as there are devices);
+    `gpus` and `cpus` of each (None: one GPU where the cluster has any; 0: as many CPUs as threads).  `store`
+    is an address such as s3://bucket/fleet for workers that do not share the home's folder, `scratch` their
+    folder for copies.  `lease_s` as in claims.py.
+    """
+
+    address: str = ""
+    workers: int = 0
+    gpus: float | None = None
+    cpus: int = 0
+    store: str = ""
+    scratch: str = ""
+    lease_s: float = 120.0
+
+
+@dataclass
+class Cluster:
+    """A cluster that is connected; `own` is the folder of one on this machine, which ends with it."""
+
+    place: RayPlace
+    needs: Mapping[str, float]
+    own: Path | None = None
+    was_connected: bool = False
+    _held: holding.Hold | None = field(default=None, repr=False)
+
+    def room(self) -> int:
+        """How many workers may be at work: as asked for, or as the nodes that are there have devices."""
+        if self.place.workers:
+            return self.place.workers
+        import ray
+
+        return sum(_fits(node["Resources"], self.needs) for node in ray.nodes() if node["Alive"])
+
+    def hire(self, kind: type, *arguments: object) -> Any:
+        """A new worker wherever Ray finds room for it, now or later."""
+        import ray
+
+        gpus, cpus = self.needs.get("GPU", 0), self.needs["CPU"]
+        made: Any = ray.remote(kind).options(  # pyright: ignore[reportAttributeAccessIssue]
+            num_gpus=gpus, num_cpus=cpus, max_restarts=0, max_task_retries=0, max_concurrency=4
+        )
+        return made.remote(*arguments)
+
+    def dismiss(self, actor: Any) -> None:
+        """End a worker."""
+        import ray
+
+        try:
+            ray.kill(actor, no_restart=True)
+        except Exception as error:  # it is gone already, or its node is
+            _log.debug("%s", error)
+
+    def on_every_node(self, work: Callable[..., object], *arguments: object, seconds: float = 60.0) -> int:
+        """Call a function on each node that is there; on how many.  Raises `PortraitError` when one fails."""
+        import ray
+        from ray.exceptions import RayError
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        task: Any = ray.remote(num_cpus=0, max_retries=0)(work)
+        alive = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
+        pinned = [NodeAffinitySchedulingStrategy(node, soft=False) for node in alive]
+        answers = [task.options(scheduling_strategy=one).remote(*arguments) for one in pinned]
+        try:
+            return len(ray.get(answers, timeout=seconds))
+        except RayError as error:
+            remedy = "Run it again when all nodes answer."
+            raise PortraitError("a node did not do this", where="ray", got=error, remedy=remedy) from error
+
+    def close(self) -> None:
+        """Let go of it; one of this machine ends, and its files go."""
+        import ray
+
+        if not self.was_connected:
+            ray.shutdown()
+        if self.own is not None:
+            shutil.rmtree(self.own, ignore_errors=True)
+        if self._held is not None:
+            self._held.release()
+
+
+def connect(place: RayPlace, threads: int) -> Cluster:
+    """Connect to the cluster at an address, or start one here.
+
+    Raises `InputError` without the extra `fleet`, or when nothing answers at the address.
+    """
+    require_extra("ray", "fleet")
+    os.environ.update({name: os.environ.get(name, value) for name, value in _QUIET.items()})
+    import ray
+
+    cpus = float(place.cpus or threads or 1)
+    was_connected = ray.is_initialized()
+    if was_connected:
+        return Cluster(place, _needs(place, cpus), was_connected=True)
+    options: dict[str, Any] = {"namespace": NAMESPACE, "log_to_driver": False, "logging_level": "error"}
+    if place.address:
+        try:
+            ray.init(address=place.address, **options)
+        except Exception as error:
+            remedy = "Start its head with: ray start --head, or leave --address out for this machine."
+            raise InputError(
+                "no Ray cluster answers", where=place.address, got=str(error)[:300], remedy=remedy
+            ) from error
+        return Cluster(place, _needs(place, cpus))
+    folder, held = _own_folder()
+    ray.init(
+        num_cpus=int(cpus * place.workers) if place.workers else None,
+        include_dashboard=False,
+        object_store_memory=_MEMORY,
+        _temp_dir=str(folder),
+        _node_ip_address="127.0.0.1",
+        **options,
+    )
+    return Cluster(place, _needs(place, cpus), own=folder, _held=held)
+
+
+def _needs(place: RayPlace, cpus: float) -> dict[str, float]:
+    """Resources of a worker."""
+    import ray
+
+    gpus = place.gpus
+    if gpus is None:
+        gpus = 1.0 if ray.cluster_resources().get("GPU", 0) else 0.0
+    return {"CPU": cpus, **({"GPU": gpus} if gpus else {})}
+
+
+def _fits(has: Mapping[str, float], needs: Mapping[str, float]) -> int:
+    return min(int(has.get(name, 0) // amount) for name, amount in needs.items())
+
+
+def _own_folder() -> tuple[Path, holding.Hold | None]:
+    """A folder for Ray's files, of this user alone; those of heads that were killed are removed.
+
+    Its path is short: Ray's sockets lie in it.
+    """
+    parent = Path(tempfile.gettempdir())
+    for stale in parent.glob(f"{_PREFIX}*"):
+        if stale.is_symlink() or not stale.is_dir() or stale.stat().st_uid != os.getuid():
+            continue
+        held = holding.hold(stale, alone=True)
+        if held is not None:
+            with held:
+                shutil.rmtree(stale, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    return folder, holding.hold(folder, alone=True)

@@ -1,0 +1,204 @@
+"""Shards on Ray: two workers on this machine, one `ray.init` for all of these tests."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from portrait_lora.errors import PortraitError
+from portrait_lora.fleet import ray_cluster
+from portrait_lora.fleet.backend import Change, ChangeKind
+from portrait_lora.fleet.ray import RayBackend
+from portrait_lora.fleet.ray_cluster import RayPlace
+from portrait_lora.tasks.shard import files, plan
+from portrait_lora.tasks.shard.records import PersonState, Shard
+from tests.fleet import trivial_child
+
+pytest.importorskip("ray")
+ROOT = Path(__file__).parents[2]
+STARTED, ENDED, LOST = ChangeKind.STARTED, ChangeKind.ENDED, ChangeKind.LOST
+
+
+@pytest.fixture(scope="module")
+def cluster(s3: dict[str, str]) -> Iterator[ray_cluster.Cluster]:
+    """Nodes have the credentials of a store; here those of this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**s3, "PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"}.items():
+            patch.setenv(name, value)
+        opened = ray_cluster.connect(RayPlace(workers=2), 1)
+        yield opened
+        opened.close()
+
+
+def fleet(home: Path, people: Mapping[str, str]) -> Path:
+    """A home whose people's work ends as the mapping says."""
+    for person, ends in people.items():
+        folder = files.folder(home, person)
+        (folder / "photos").mkdir(parents=True)
+        (folder / "ends").write_text(ends)
+    whole = plan.FleetPlan(roster="people.csv", roster_sha256="", people=dict.fromkeys(people, ()), threads=1)
+    plan.write(home, whole)
+    return home
+
+
+@pytest.fixture
+def opened(cluster: ray_cluster.Cluster, tmp_path: Path) -> Iterator[Callable[..., RayBackend]]:
+    backends: list[RayBackend] = []
+
+    def open_backend(people: Mapping[str, str], **place: object) -> RayBackend:
+        home = fleet(tmp_path / "home", people)
+        where = RayPlace(workers=2, **place)  # pyright: ignore[reportArgumentType]
+        backends.append(RayBackend(home, where, command=trivial_child.command()))
+        return backends[-1]
+
+    yield open_backend
+    for backend in backends:
+        backend.close()
+
+
+def until(
+    backend: RayBackend, reached: Callable[[list[Change]], bool], seconds: float = 60.0
+) -> list[Change]:
+    """All changes until they are as they should be."""
+    happened: list[Change] = []
+    deadline = time.monotonic() + seconds
+    while not reached(happened):
+        assert time.monotonic() < deadline, happened
+        happened += backend.changes()
+        time.sleep(0.02)
+    return happened
+
+
+def kinds(changes: list[Change], shard: str) -> list[ChangeKind]:
+    own = [change.kind for change in changes if change.shard == shard]
+    return [kind for kind, _ in itertools.groupby(own)]
+
+
+def over(*shards: str) -> Callable[[list[Change]], bool]:
+    def reached(changes: list[Change]) -> bool:
+        ended = [change.shard for change in changes if change.kind in (ENDED, LOST)]
+        return all(shard in ended for shard in shards)
+
+    return reached
+
+
+def started(backend: RayBackend, shard: str) -> Callable[[list[Change]], bool]:
+    """Its worker has begun to count."""
+    file = files.folder(backend.home, shard) / "adapters/steps"
+    return lambda changes: file.exists() and any(c.kind is STARTED and c.shard == shard for c in changes)
+
+
+def pids(backend: RayBackend, person: str) -> list[str]:
+    return (files.folder(backend.home, person) / "pids").read_text().splitlines()
+
+
+def test_three_people_on_two_workers_and_one_process_lost(opened: Callable[..., RayBackend]) -> None:
+    backend = opened({"ann": "well", "bob": "well", "cem": "killed"})
+    assert backend.free() == 2
+    backend.place(Shard(people=("cem",)))
+    backend.place(Shard(people=("ann",)))
+    backend.place(Shard(people=("ann",)))  # placed already
+    assert backend.free() == 0
+    changes = until(backend, over("ann", "cem"))
+    assert kinds(changes, "ann") == [STARTED, ChangeKind.PROGRESS, ENDED]
+    assert kinds(changes, "cem")[-1] is LOST
+    lost = next(change for change in changes if change.kind is LOST)
+    assert "memory" in lost.reason and lost.worker
+    progress = [change.progress for change in changes if change.kind is ChangeKind.PROGRESS]
+    assert all(p["label"] == "steps" and p["total"] == trivial_child.STEPS for p in progress)
+    assert backend.free() == 2
+    backend.place(Shard(people=("cem",)))
+    backend.place(Shard(people=("bob",)))
+    until(backend, over("bob", "cem"))
+    assert " from 10 threads 1" in pids(backend, "cem")[1]  # it went on where it was
+    records = files.records(backend.home)
+    assert {r.state for r in records.values()} == {PersonState.SUCCEEDED} and len(records) == 3
+
+
+def test_cancelled_within_a_step(opened: Callable[..., RayBackend]) -> None:
+    backend = opened({"ann": "never", "bob": "never"})
+    backend.place(Shard(people=("ann",)))
+    backend.place(Shard(people=("bob",)))
+    until(backend, started(backend, "ann"))
+    backend.cancel("ann")
+    changes = until(backend, over("ann"))
+    assert kinds(changes, "ann")[-1] is ENDED
+    folder = files.folder(backend.home, "ann")
+    assert (folder / "stopped").read_text() == (folder / "adapters/steps").read_text()
+    assert not over("bob")(changes)
+
+
+def test_a_worker_that_is_killed_lets_its_child_save(opened: Callable[..., RayBackend]) -> None:
+    backend = opened({"ann": "never"})
+    backend.place(Shard(people=("ann",)))
+    changes = until(backend, started(backend, "ann"))
+    actor = next(c.worker for c in changes if c.kind is STARTED).rpartition("cpu:")[2]
+    os.kill(int(actor), signal.SIGKILL)
+    assert kinds(until(backend, over("ann")), "ann")[-1] is LOST
+    stopped = files.folder(backend.home, "ann") / "stopped"
+    deadline = time.monotonic() + 20
+    while not stopped.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert backend.free() == 2
+
+
+def test_a_worker_that_ends_by_itself_lets_its_child_save(opened: Callable[..., RayBackend]) -> None:
+    """As Ray ends those of a head that is gone: children of the worker that it knows die with it."""
+    backend = opened({"ann": "never"})
+    backend.place(Shard(people=("ann",)))
+    until(backend, started(backend, "ann"))
+    backend._cluster.dismiss(backend._slots[0].actor)
+    stopped = files.folder(backend.home, "ann") / "stopped"
+    deadline = time.monotonic() + 20
+    while not stopped.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_two_workers_with_one_person(opened: Callable[..., RayBackend]) -> None:
+    backend = opened({"ann": "never"})
+    other = RayBackend(backend.home, RayPlace(workers=2), command=trivial_child.command())
+    try:
+        backend.place(Shard(people=("ann",)))
+        until(backend, started(backend, "ann"))
+        other.place(Shard(people=("ann",)))
+        assert kinds(until(other, over("ann")), "ann")[-1] is ENDED
+    finally:
+        other.close()
+    assert len(pids(backend, "ann")) == 1  # the other stepped back
+    assert not (files.folder(backend.home, "ann") / "stopped").exists()
+
+
+def test_a_worker_of_another_version_is_refused(opened: Callable[..., RayBackend]) -> None:
+    backend = opened({"ann": "other", "bob": "other"})
+    backend.place(Shard(people=("ann",)))
+    backend.place(Shard(people=("bob",)))
+    changes = until(backend, over("ann", "bob"))
+    reasons = [change.reason for change in changes if change.kind is LOST]
+    assert all("portrait_lora 0.0" in reason and "portrait_lora 0.1" in reason for reason in reasons)
+    with pytest.raises(PortraitError, match="no worker can do"):
+        backend.free()
+
+
+def test_over_a_store(opened: Callable[..., RayBackend], bucket: str, tmp_path: Path) -> None:
+    scratch = tmp_path / "scratch"
+    backend = opened({"ann": "well", "bob": "killed"}, store=bucket, scratch=str(scratch), lease_s=2.0)
+    backend.place(Shard(people=("ann",)))
+    backend.place(Shard(people=("bob",)))
+    until(backend, over("ann", "bob"))
+    assert (files.folder(backend.home, "ann") / "adapters/steps").read_text() == str(trivial_child.STEPS)
+    assert files.records(backend.home)["ann"].state is PersonState.SUCCEEDED
+    backend.place(Shard(people=("bob",)))
+    until(backend, over("bob"))
+    assert files.records(backend.home)["bob"].state is PersonState.SUCCEEDED
+    assert not list(scratch.glob("*/*/ann*")) and not list(scratch.glob("*/*/bob*"))  # nobody stays there
+    assert backend.forget("ann") > 0
+    names = backend._here.objects.sizes("")
+    assert not [name for name in names if "ann" in name] and [name for name in names if "bob" in name]
