@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from portrait_lora.commands import fleet_people, fleet_run
+from portrait_lora.commands import fleet_jobs, fleet_people, fleet_run
 from portrait_lora.commands.options import PORTRAITS
 
 
@@ -16,4 +16,5 @@ def register(app: typer.Typer) -> None:
     )
     fleet_people.add(fleet)
     fleet_run.add(fleet)
+    fleet_jobs.add(fleet)
     app.add_typer(fleet, name="fleet", rich_help_panel=PORTRAITS)
