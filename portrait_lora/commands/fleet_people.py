@@ -1,14 +1,16 @@
-"""`fleet check`: whose photos and consents suffice, and what to ask of whom."""
+"""People of a fleet: `fleet check` before the work, `fleet publish` after it, and `fleet forget`."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from portrait_lora import errors, terminal
-from portrait_lora.commands.options import JsonOpt, answer
+from portrait_lora.commands.options import JsonOpt, answer, confirm
 
 if TYPE_CHECKING:
     from portrait_lora.fleet.roster import Roster
@@ -73,6 +75,87 @@ def check(
         raise typer.Exit(errors.EXIT_PHOTOS)
 
 
+def publish(
+    roster: RosterArg,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="output folder; one inside per person")],
+    home: FleetHomeOpt = None,
+    kind: Annotated[
+        Literal["jpeg", "webp", "png"], typer.Option("--as", help="format of the copies")
+    ] = "jpeg",
+    quality: Annotated[int, typer.Option("--quality", min=1, max=100)] = 92,
+    keep_names: Annotated[
+        bool, typer.Option("--keep-names", help="keep file names, which reveal the shot")
+    ] = False,
+    archives: Annotated[bool, typer.Option("--zip", help="one archive per person, to be sent")] = False,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="PERSON", help="only this person; repeatable")
+    ] = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Deliver the portraits of everybody who was accepted and whose consent holds, with a table of them."""
+    from portrait_lora.fleet import deliver
+
+    listed, place = open_roster(roster, home)
+    people = {listed.entry(person).person for person in only or []}
+    result = deliver.publish(
+        listed, place, out, kind, quality=quality, keep_names=keep_names, archives=archives, only=people
+    )
+    lines = [f"{result.count} of {len(result.people)} people: {out}"]
+    lines += [f"  {one.name}: {one.reason}" for one in result.people if one.reason][:_MOST_LINES]
+    answer(result, as_json, [*lines, f"The table: {result.table}"], "")
+    if not result.count:
+        raise typer.Exit(errors.EXIT_FAILED)
+
+
+def forget(
+    roster: RosterArg,
+    person: Annotated[str, typer.Argument(metavar="PERSON", help="name or folder name")],
+    home: FleetHomeOpt = None,
+    store: Annotated[
+        str, typer.Option("--store", metavar="URL", help="the store that workers fetch from, if any")
+    ] = "",
+    copies: Annotated[
+        bool, typer.Option("--copies", help="also remove copies outside the fleet, and resized ones")
+    ] = False,
+    also: Annotated[
+        list[Path] | None, typer.Option("--also", metavar="DIR", help="also search this folder; repeatable")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="remove without asking")] = False,
+    as_json: JsonOpt = False,
+) -> None:
+    """Remove everything of one person from the fleet: photos, adapter, portraits, records, deliveries."""
+    from portrait_lora.fleet import forget as forgetting
+
+    listed, place = open_roster(roster, home)
+    slug, name, _ = forgetting.resolve(listed, place, person)
+    if not yes:
+        if not sys.stdin.isatty():
+            remedy = "Add --yes to remove without asking."
+            raise errors.InputError("cannot prompt: stdin is not a terminal", where=slug, remedy=remedy)
+        confirm(f"Forget {name} ({slug})? This cannot be undone.", "Nothing was removed.")
+    receipt = forgetting.forget(
+        listed, place, person, copies=copies, also=also or (), on_store=_store(store, place)
+    )
+    lines = [f"Forgotten: {sum(receipt.files.values())} files, {sum(receipt.bytes.values())} bytes"]
+    lines += [
+        f"  jobs: {receipt.jobs}, delivered files: {receipt.delivered}, in the store: {receipt.objects}"
+    ]
+    if receipt.copies_left:
+        lines.append(f"  copies outside the fleet that stay: {receipt.copies_left}; --copies removes them")
+    if receipt.roster_line is not None:
+        lines.append(f"  still on the roster: take line {receipt.roster_line} off {roster}")
+    answer(receipt, as_json, lines, "")
+
+
+def _store(url: str, home: Path) -> Callable[[str], int] | None:
+    """How a person is forgotten by the store; None where there is none."""
+    if not url:
+        return None
+    from portrait_lora.fleet.store import Workplace
+
+    return Workplace(url, home, is_head=True).forget
+
+
 def open_roster(path: Path, home: Path | None) -> tuple[Roster, Path]:
     """The roster and the folder of its fleet."""
     from portrait_lora.fleet import roster as rosters
@@ -117,3 +200,5 @@ def _lines(result: RosterCheck) -> list[str]:
 def add(fleet: typer.Typer) -> None:
     """Add these commands to the group."""
     fleet.command()(check)
+    fleet.command()(publish)
+    fleet.command()(forget)

@@ -1,0 +1,121 @@
+"""What is delivered to whom: the accepted, with a consent that holds, and a table of all."""
+
+from __future__ import annotations
+
+import csv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from portrait_lora import manifest, provenance
+from portrait_lora.errors import ArtifactError
+from portrait_lora.fleet import deliver, roster
+from portrait_lora.fleet.deliver import HEADER, TABLE, publish
+from portrait_lora.rights import consent as consents
+from portrait_lora.tasks import outside
+from portrait_lora.tasks.shard import files
+from portrait_lora.tasks.shard.records import PersonRecord, PersonState
+from tests.fleet.delivered import accepted
+from tests.fleet.folders import SETTINGS, consent, listed, picture, pictures
+
+
+def table(out: Path) -> list[dict[str, str]]:
+    with (out / TABLE).open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+@pytest.fixture
+def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> roster.Roster:
+    """Anna and Bo have portraits; in `home`."""
+    pictures(tmp_path / "a", 3, 0)
+    pictures(tmp_path / "b", 3, 100)
+    consent(tmp_path / "anna.yaml")
+    consent(tmp_path / "bo.yaml", "Bo")
+    rows = [f"Anna Lee,a,anna.yaml,{SETTINGS},North", f"Bo,b,bo.yaml,{SETTINGS},=South"]
+    read = listed(tmp_path, rows, "name,photos,consent,settings,group")
+    accepted(read, tmp_path / "home", monkeypatch)
+    return read
+
+
+def test_everybody_gets_their_series_once(fleet: roster.Roster, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = publish(fleet, tmp_path / "home", out)
+    assert result.count == 2
+    names = [
+        "anna-lee/portrait-001.jpg",
+        "anna-lee/portrait-002.jpg",
+        "bo/portrait-001.jpg",
+        "bo/portrait-002.jpg",
+    ]
+    rows = table(out)
+    assert [row["file"] for row in rows] == names
+    assert tuple(rows[0]) == HEADER
+    for row in rows:
+        assert manifest.sha256_file(out / row["file"]) == row["sha256"]
+        assert provenance.source_type(out / row["file"]) == provenance.TRAINED
+        assert row["reason"] == ""
+    assert rows[2]["group"] == "'=South"  # no formula in a spreadsheet
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.jpg")}
+    assert publish(fleet, tmp_path / "home", out).people == result.people
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*.jpg")} == before
+    folder = files.folder(tmp_path / "home", "bo")
+    assert {row.path.name for row in outside.written_for(folder)} == {"portrait-001.jpg", "portrait-002.jpg"}
+
+
+def test_archives_hold_the_same(fleet: roster.Roster, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    publish(fleet, tmp_path / "home", out, "png", archives=True, only=["bo"])
+    assert [row["file"] for row in table(out)] == ["bo.zip"]
+    with zipfile.ZipFile(out / "bo.zip") as archive:
+        assert archive.namelist() == ["portrait-001.png", "portrait-002.png"]
+        assert archive.testzip() is None
+    publish(fleet, tmp_path / "home", out, "png", archives=True)
+    assert [row["file"] for row in table(out)] == ["anna-lee.zip", "bo.zip"]
+    assert not list((tmp_path / "home").glob(".unpacked-*"))
+
+
+def test_nobody_without_acceptance_or_consent(fleet: roster.Roster, tmp_path: Path) -> None:
+    home, out = tmp_path / "home", tmp_path / "out"
+    record = PersonRecord(person="anna-lee", digest="d", state=PersonState.NEEDS_PHOTOS)
+    files.write(home, record)
+    folder = files.folder(home, "bo")
+    consent(tmp_path / "bo.yaml", "Bo", until="2020-01-01")
+    consents.write(folder, consents.of_file(tmp_path / "bo.yaml", consents.dt.date.today()))
+    result = publish(fleet, home, out)
+    assert [one.reason for one in result.people] == [
+        "not accepted (needs photos)",
+        "the consent has expired (2020-01-01)",
+    ]
+    assert [row["reason"] for row in table(out)] == [one.reason for one in result.people]
+    assert sorted(path.name for path in out.iterdir()) == [TABLE]
+
+
+def test_photos_that_came_after_the_consent_keep_one_back(fleet: roster.Roster, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    picture(files.folder(home, "bo") / "photos" / "new.png", 999)
+    result = publish(fleet, home, tmp_path / "out")
+    assert [bool(one.files) for one in result.people] == [True, False]
+    assert "does not cover these photos" in result.people[1].reason
+
+
+def test_a_later_delivery_keeps_the_rows_of_others(fleet: roster.Roster, tmp_path: Path) -> None:
+    home, out = tmp_path / "home", tmp_path / "out"
+    publish(fleet, home, out)
+    publish(fleet, home, out, only=["bo"])
+    assert [row["person"] for row in table(out)] == ["anna-lee", "anna-lee", "bo", "bo"]
+    (out / TABLE).write_text("a,b\n1,2\n")
+    with pytest.raises(ArtifactError, match="a table of something else"):
+        publish(fleet, home, out)
+    assert (out / TABLE).read_text() == "a,b\n1,2\n"
+
+
+def test_forgetting_takes_one_out_of_every_delivery(fleet: roster.Roster, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    publish(fleet, home, tmp_path / "out")
+    publish(fleet, home, tmp_path / "zips", archives=True)
+    assert deliver.forget(home, "bo") == 3
+    for out in (tmp_path / "out", tmp_path / "zips"):
+        assert {row["person"] for row in table(out)} == {"anna-lee"}
+        assert not [path for path in out.iterdir() if path.name.startswith("bo")]
+    assert deliver.forget(home, "bo") == 0
