@@ -1,8 +1,9 @@
 """What is to be done next, how often and for whom: a state machine without clock, files or threads.
 
 The longest first, as lists of independent work are best begun (Graham 1969: at most a third above the
-shortest possible end, and far less with many people per device).  Who failed goes behind everybody who has
-not, and who failed twice is not placed again: nobody waits for them.  Whose worker was lost goes on at once.
+shortest possible end, and far less with many people per device).  Who failed once, did not pass or lost their
+worker takes the place of their length again: put last instead, they would end long after everybody else
+(scripts/bench/fleet_simulation.py).  Who failed twice is not placed again: nobody waits for them.
 """
 
 from __future__ import annotations
@@ -47,7 +48,6 @@ class _Entry:
     """A shard that is not over; in line under its `ticket`, which is void once it is another one's turn."""
 
     shard: Shard
-    has_failed: bool = False
     trouble: int = 0
     """Placements in a row that led to nothing."""
     ticket: int = 0
@@ -61,7 +61,7 @@ class Schedule:
     def __init__(self, shards: Iterable[Shard], standings: Mapping[str, Standing] | None = None):
         """Raises `ValueError` for a person in two shards."""
         self._tickets = 0
-        self._ready: list[tuple[bool, float, int, str]] = []
+        self._ready: list[tuple[float, int, str]] = []
         self._later: list[tuple[float, int, str]] = []
         self._entries: dict[str, _Entry] = {}
         self._running: dict[str, _Entry] = {}
@@ -73,7 +73,7 @@ class Schedule:
             if twice := known & {*shard.people} or len({*shard.people}) < len(shard.people):
                 raise ValueError(f"somebody of {shard.people} is in two shards: {twice}")
             known |= {*shard.people}
-            self._line_up(_Entry(shard, self._has_failed(shard)))
+            self._line_up(_Entry(shard))
 
     @property
     def is_over(self) -> bool:
@@ -107,7 +107,7 @@ class Schedule:
                 self._line_up(self._entries[name])
         chosen: list[Shard] = []
         while self._ready and len(chosen) < free:
-            _, _, ticket, name = heapq.heappop(self._ready)
+            _, ticket, name = heapq.heappop(self._ready)
             if self._holds(name, ticket):
                 self.adopt(name)
                 chosen.append(self._entries[name].shard)
@@ -150,7 +150,6 @@ class Schedule:
         for people in self._groups(shard, left):
             weight = shard.weight * len(people) / len(shard.people)
             again = _Entry(Shard(people=people, weight=weight))
-            again.has_failed = self._has_failed(again.shard)
             again.trouble = entry.trouble + 1 if not in_vain.isdisjoint(people) else 0
             if again.trouble >= MOST_TROUBLE:
                 self.dropped |= dict.fromkeys(people, reason or "the work could not be begun anywhere")
@@ -178,7 +177,7 @@ class Schedule:
         return [*([well] if well else []), *alone]
 
     def _line_up(self, entry: _Entry) -> None:
-        place = entry.has_failed, -entry.shard.weight, self._take_ticket(entry), entry.shard.name
+        place = -entry.shard.weight, self._take_ticket(entry), entry.shard.name
         heapq.heappush(self._ready, place)
 
     def _take_ticket(self, entry: _Entry) -> int:
@@ -189,9 +188,6 @@ class Schedule:
 
     def _holds(self, name: str, ticket: int) -> bool:
         return name in self._entries and self._entries[name].ticket == ticket
-
-    def _has_failed(self, shard: Shard) -> bool:
-        return any(self._standings[p].failures > 0 for p in shard.people if p in self._standings)
 
     def _starts(self, person: str) -> int:
         standing = self._standings.get(person)

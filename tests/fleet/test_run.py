@@ -89,7 +89,7 @@ def test_everybody_in_one_state_or_another_and_the_history(tmp_path: Path) -> No
     with home.lead():
         outcome = Head(home, backend, on_event=lambda e: seen.append(e.kind), poll_s=0).run()
     assert outcome.states == {"succeeded": 2, "set_aside": 1, "needs_photos": 2} and outcome.is_complete
-    assert backend.placed[0] == "long" and backend.placed[-1] == "bad" and backend.is_closed
+    assert backend.placed[0] == "long" and backend.is_closed
     assert backend.placed.count("bad") == 2 and backend.placed.count("poor") == 2
     events = home.events()
     assert [event.number for event in events] == [*range(1, len(seen) + 1)]
