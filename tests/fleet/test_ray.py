@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import json
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from portrait_lora import cli
 from portrait_lora.errors import PortraitError
+from portrait_lora.fleet import ray as ray_backend
 from portrait_lora.fleet import ray_cluster
 from portrait_lora.fleet.backend import Change, ChangeKind
+from portrait_lora.fleet.begin import begin
 from portrait_lora.fleet.ray import RayBackend
 from portrait_lora.fleet.ray_cluster import RayPlace
+from portrait_lora.fleet.roster import read
 from portrait_lora.tasks.shard import files, plan
 from portrait_lora.tasks.shard.records import PersonState, Shard
-from tests.fleet import trivial_child
+from tests.fleet import made_up, made_up_child, trivial_child
+from tests.fleet.folders import SETTINGS, consent, listed, pictures
 
 pytest.importorskip("ray")
 ROOT = Path(__file__).parents[2]
@@ -202,3 +211,29 @@ def test_over_a_store(opened: Callable[..., RayBackend], bucket: str, tmp_path: 
     assert backend.forget("ann") > 0
     names = backend._here.objects.sizes("")
     assert not [name for name in names if "ann" in name] and [name for name in names if "bob" in name]
+
+
+def test_fleet_run_on_ray(
+    cluster: ray_cluster.Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A roster on the command line, two workers, the recipe that counts."""
+    monkeypatch.setattr(ray_backend, "RayBackend", partial(RayBackend, command=made_up_child.CHILD))
+    rows: list[str] = []
+    for number, name in enumerate(("ann", "bob")):
+        folder = pictures(tmp_path / name, seed=9 * number)
+        rows.append(f"{name},{folder},{consent(tmp_path / f'{name}.yaml', name)},{SETTINGS}")
+    roster = listed(tmp_path, rows).path
+    begin(read(roster), tmp_path / "people-fleet", threads=1)
+    for name in ("ann", "bob"):
+        (tmp_path / "people-fleet/people" / name / "behaviour.json").write_text("{}")
+    words = ["fleet", "run", str(roster), "--backend", "ray", "--workers", "2", "--threads", "1", "--json"]
+    done = CliRunner().invoke(cli.app, words)
+    assert done.exit_code == 0, done.output
+    value = json.loads(done.stdout)
+    assert value["states"] == {"succeeded": 2}
+    starts = [record["starts"][0] for record in value["people"].values()]
+    assert len({start["worker"] for start in starts}) == 2  # each had a worker of its own
+    for name in ("ann", "bob"):
+        folder = tmp_path / "people-fleet/people" / name
+        alone = hashlib.sha256(made_up.adapter_of(folder)).hexdigest()
+        assert value["people"][name]["adapter_sha256"] == alone
