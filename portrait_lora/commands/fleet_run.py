@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from portrait_lora import errors, terminal
 from portrait_lora.commands.fleet_people import FleetHomeOpt, RosterArg, open_roster
 from portrait_lora.commands.options import JsonOpt, answer
+from portrait_lora.errors import InputError
 
 if TYPE_CHECKING:
+    from portrait_lora.fleet.backend import Backend
     from portrait_lora.fleet.home import FleetHome
     from portrait_lora.fleet.run import Outcome
 
@@ -28,6 +30,16 @@ def run(
     device: Annotated[
         str, typer.Option("--device", help="of local workers: auto, cpu, mps or cuda")
     ] = "auto",
+    backend: Annotated[
+        Literal["local", "ray"], typer.Option("--backend", help="local: devices of this machine; ray: Ray")
+    ] = "local",
+    address: Annotated[
+        str, typer.Option("--address", help="ray: of the cluster [default: one on this machine]")
+    ] = "",
+    store: Annotated[
+        str,
+        typer.Option("--store", metavar="URL", help="ray: for nodes that do not see the folder of the fleet"),
+    ] = "",
     threads: Annotated[
         int | None,
         typer.Option(
@@ -47,9 +59,11 @@ def run(
     from portrait_lora.fleet.home import FleetEvent
 
     listed, place = open_roster(roster, home)
-    devices = local.devices_of(workers, device)
-    shared = max(local.cores() // len(devices), 1)
-    usual = 0 if any(name.startswith("cuda") for name in devices) else shared
+    if backend == "local" and (address or store):
+        raise InputError("--address and --store go with --backend ray", where="--backend", got=backend)
+    devices = [] if address else local.devices_of(workers, device)
+    shared = max(local.cores() // max(len(devices), 1), 1)
+    usual = 0 if address or any(name.startswith("cuda") for name in devices) else shared
     begun = begin(listed, place, threads=threads, usual_threads=usual)
     for one in begun.people:
         for note in ([str(one.problem)] if one.problem else []) + list(one.notes):
@@ -59,7 +73,17 @@ def run(
         if text := words.line(event):
             terminal.say(terminal.plain(text), err=True)
 
-    outcome = heads.run(begun.home, lambda: local.LocalBackend(begun.home, devices), on_event=say)
+    def open_backend() -> Backend:
+        if backend == "local":
+            return local.LocalBackend(begun.home, devices)
+        from portrait_lora.fleet.ray import RayBackend
+        from portrait_lora.fleet.ray_cluster import RayPlace
+
+        wanted = workers if address else len(devices)
+        gpus = 0.0 if device == "cpu" else None
+        return RayBackend(begun.home.path, RayPlace(address, wanted, gpus=gpus, store=store))
+
+    outcome = heads.run(begun.home, open_backend, on_event=say)
     _answer(begun.home, outcome, as_json, shlex.join(["portrait-lora", "fleet", "status", str(roster)]))
 
 

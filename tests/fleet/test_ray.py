@@ -226,7 +226,7 @@ def test_fleet_run_on_ray(
     begin(read(roster), tmp_path / "people-fleet", threads=1)
     for name in ("ann", "bob"):
         (tmp_path / "people-fleet/people" / name / "behaviour.json").write_text("{}")
-    words = ["fleet", "run", str(roster), "--backend", "ray", "--workers", "2", "--threads", "1", "--json"]
+    words = ["fleet", "run", str(roster), "--backend", "ray", "--workers", "2", "--device", "cpu", "--json"]
     done = CliRunner().invoke(cli.app, words)
     assert done.exit_code == 0, done.output
     value = json.loads(done.stdout)
