@@ -12,7 +12,7 @@ import pytest
 
 from portrait_lora import cli
 from portrait_lora.errors import ArtifactError, InputError, PortraitError
-from portrait_lora.jobs import events, homes, store
+from portrait_lora.jobs import events, homes, slots, store
 from portrait_lora.jobs.job import Job, JobState, reason
 from portrait_lora.jobs.queue import Queue
 from portrait_lora.jobs.starts import MOST_CRASHES
@@ -472,3 +472,12 @@ def test_a_queue_of_the_first_version_is_brought_up(tmp_path: Path, folder: Path
     assert (queue.get("jold").batch, queue.get("jold").device_seconds) == ("", 0.0)
     assert started(queue).id == "jold" and queue.changes(0)[0].id == "jold"
     assert Queue(home).submit("trivial", folder, batch="b").batch == "b"
+
+
+def test_the_environment_of_a_device_and_of_so_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
+    assert slots.environment("auto") is None
+    limited = slots.environment("auto", 2) or {}
+    assert (limited["OMP_NUM_THREADS"], limited["CUDA_VISIBLE_DEVICES"]) == ("2", "4,6")
+    assert (slots.environment("cpu:1", 3) or {})["CUDA_VISIBLE_DEVICES"] == ""
+    assert (slots.environment("cuda:1") or {})["CUDA_VISIBLE_DEVICES"] == "6"

@@ -1,6 +1,7 @@
 import datetime as dt
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -234,6 +235,19 @@ def test_another_face_pack_or_base_of_the_same_name(make: Make) -> None:
         plan.write(home.path, home.plan.model_copy(update={key: {"embedded": "0" * 64}}))
         with pytest.raises(InputError, match=what):
             do(home)
+
+
+def test_everybodys_work_uses_the_threads_of_the_fleet(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    home, seen = make(threads=3), list[str]()
+
+    def watched(*folders: Any, **rest: Any) -> Any:
+        seen.append(os.environ["OMP_NUM_THREADS"])
+        return run_together(*folders, **rest)
+
+    monkeypatch.setattr(recipe, "run_together", watched)
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    do(home)
+    assert seen == ["3"] and os.environ["OMP_NUM_THREADS"] == "7"
 
 
 def test_somebody_who_is_not_in_the_fleet(make: Make) -> None:
