@@ -29,7 +29,7 @@ def pull(
         list[str] | None,
         typer.Argument(
             metavar="[NAME]...",
-            help="base models, face packs, marigold (relights photographs); default: what --into needs",
+            help="base models, face packs, marigold, trustmark; default: what --into needs",
         ),
     ] = None,
     into: Annotated[

@@ -21,6 +21,7 @@ from portrait_lora.finishing import marigold_sources as marigold
 from portrait_lora.hub import lock as locks
 from portrait_lora.hub.hub import Hub, as_locked
 from portrait_lora.hub.lock import Lock, LockedFile, LockedModel
+from portrait_lora.tasks import pull_trustmark
 
 MEGABYTES_PER_SECOND: Final = 25.0
 """A line of 200 Mbit/s: what the time shown before a download assumes."""
@@ -61,6 +62,9 @@ def needs(names: Sequence[str], folder: Path, hub: Hub) -> list[Need]:
         if known and installed(known) is None:
             page = known.report.network.source.where
             missing.append(Need(name, known.size / 1e9, known.licence, False, page))
+        elif name == pull_trustmark.NAME and pull_trustmark.installed() is None:
+            size, page = pull_trustmark.SIZE / 1e9, pull_trustmark.PAGE
+            missing.append(Need(name, size, pull_trustmark.LICENCE, False, page))
         elif base and not all(_is_here(lock, repo, hub) for repo in base.repos):
             missing.append(Need(name, base.download_gb, base.licence, base.gated, base.licence_url))
     return missing
@@ -93,6 +97,8 @@ def pull(name: str, folder: Path, hub: Hub, *, archive: Path | None = None) -> l
         models = install(KNOWN[name], hub, archive)
     elif base := _catalogued(name):
         models = [_pull_repo(repo, lock, hub, base.name) for repo in base.repos]
+    elif name == pull_trustmark.NAME:
+        models = pull_trustmark.install(hub)
     elif name == marigold.NAME:
         kinds = zip(marigold.REPOSITORIES.values(), marigold.PIPELINES, strict=True)
         models = [_pull_repo(repo, lock, hub, repo, pipeline) for repo, pipeline in kinds]
