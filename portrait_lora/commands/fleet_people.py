@@ -64,7 +64,7 @@ def check(
     known = {entry.person for entry in listed.entries}
     same_person.answer(place, known, same=same or (), different=different or ())
     forecast_s = None if hours is None else 3600 * hours
-    wishes = checking.Wishes(dt.date.today(), days, forecast_s, devices)
+    wishes = checking.Wishes(dt.datetime.now(), days, forecast_s, devices)
     result = checking.check(
         listed, place, wishes=wishes, renew_consents=renew, on_person=None if as_json else _say
     )

@@ -6,6 +6,7 @@ checked before and has not changed is not looked at again.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import math
 from collections import Counter
@@ -48,14 +49,18 @@ OnPerson = Callable[[PersonCheck], None]
 class Wishes:
     """What a check is to look out for.
 
-    `today`; consents that end within `days`, or before the run is over: in `forecast_s` seconds from now, by
-    default the planned trainings over `devices` devices.
+    Consents that end within `days` of `now` (local time), or before the run is over: in `forecast_s` seconds
+    from then, by default the planned trainings over `devices` devices.
     """
 
-    today: dt.date
+    now: dt.datetime
     days: int = DAYS
     forecast_s: float | None = None
     devices: int = 1
+
+    @property
+    def today(self) -> dt.date:
+        return self.now.date()
 
 
 def check(
@@ -70,7 +75,7 @@ def check(
 
     One person's photos or settings that cannot be used are their problem and nobody else's.
     """
-    wanted = wishes or Wishes(dt.date.today())
+    wanted = wishes or Wishes(dt.datetime.now())
     people = enrolling.enrol(roster, home, renew_consents=renew_consents)
     checked = _Checked(roster, home, wanted.today)
     rows: list[PersonCheck] = []
@@ -80,9 +85,8 @@ def check(
             on_person(rows[-1])
     seconds = wanted.forecast_s
     if seconds is None:
-        ready = [row.seconds for row in rows if row.standing is Standing.READY]
-        seconds = math.fsum(ready) / max(1, wanted.devices)
-    rows = [_with_dates(row, wanted, seconds) for row in rows]
+        seconds = _forecast(roster, home, rows) / max(1, wanted.devices)
+    rows = [with_dates(row, wanted, seconds) for row in rows]
     questions, pairs, by_chance = checked.questions({row.person: row.name for row in rows})
     rows = [mails.written(home, row, roster) for row in rows]
     result = RosterCheck(
@@ -127,7 +131,7 @@ class _Checked:
 
     def _looked_at(self, one: Enrolled, row: PersonCheck) -> PersonCheck:
         entry = one.entry
-        opened = open_likeness(one.folder, [*self._roster.settings, *entry.settings])
+        opened = open_likeness(one.folder, enrolling.overrides_of(self._roster))
         ctx = Context(opened)
         ctx.finder = self._finder(ctx.pack)
         result = self._result(ctx, entry)
@@ -146,7 +150,6 @@ class _Checked:
                 "consent": agreed,
                 "base": ctx.config.base,
                 "face_pack": ctx.config.face_pack,
-                "seconds": _planned_seconds(ctx) if result.enough else 0,
                 "report": result.report,
             }
         )
@@ -263,12 +266,12 @@ def _listed(names: Sequence[str]) -> str:
     return f"{', '.join(names[:9])}{f' and {len(names) - 9} more' if len(names) > 9 else ''}"
 
 
-def _with_dates(row: PersonCheck, wishes: Wishes, seconds: float) -> PersonCheck:
+def with_dates(row: PersonCheck, wishes: Wishes, seconds: float) -> PersonCheck:
     """The row with what its consent's last day means for this run."""
     left = row.consent.days_left
     if left is None or row.consent.problem:
         return row
-    over = (dt.datetime.combine(wishes.today, dt.time()) + dt.timedelta(days=1, seconds=seconds)).date()
+    over = (wishes.now + dt.timedelta(seconds=seconds)).date()
     ends = dt.date.fromisoformat(row.consent.until) < over
     state = row.consent.model_copy(update={"ends_soon": left <= wishes.days, "ends_during_run": ends})
     return row.model_copy(update={"consent": state})
@@ -290,14 +293,20 @@ def _row(one: Enrolled) -> PersonCheck:
     )
 
 
-def _planned_seconds(ctx: Context) -> float:
-    """Of the training, as planned for this machine; 0 where that cannot be told."""
-    from portrait_lora.stages import limits
+def _forecast(roster: Roster, home: Path, rows: Sequence[PersonCheck]) -> float:
+    """Seconds of all trainings as planned for one device of this machine; 0 where no consent asks for it,
+    because planning loads what trains."""
+    from portrait_lora import recipe
 
-    try:
-        return limits.plan(ctx).seconds
-    except PortraitError:
+    if not any(row.consent.until for row in rows):
         return 0.0
+    seconds = 0.0
+    for row in rows:
+        if row.standing is Standing.READY:
+            with contextlib.suppress(PortraitError):  # the run says what does not fit
+                folder = files.folder(home, row.person)
+                seconds += recipe.plan_training(folder, overrides=enrolling.overrides_of(roster)).seconds
+    return seconds
 
 
 def error_record(error: PortraitError) -> ErrorRecord:

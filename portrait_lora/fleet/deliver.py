@@ -17,6 +17,7 @@ from pydantic import Field
 
 from portrait_lora import csv_file, manifest, removal, strict_json
 from portrait_lora.errors import ArtifactError, PortraitError
+from portrait_lora.fleet.enrol import overrides_of
 from portrait_lora.fleet.roster import Entry, Roster
 from portrait_lora.likeness import open_likeness
 from portrait_lora.results import Value
@@ -101,7 +102,7 @@ def _deliver(
 
     folder = files.folder(home, entry.person)
     _require_accepted(home, entry)
-    ctx = Context(open_likeness(folder, _overrides(roster, entry)))
+    ctx = Context(open_likeness(folder, overrides_of(roster)))
     consents.require(folder, folder / "photos", commercial=ctx.config.commercial)
     portraits = portraits_of(ctx)
     if not archives:
@@ -139,14 +140,6 @@ def portraits_of(ctx: Context) -> list[Path]:
         return plain
     finished = pictures_of(ctx.likeness.portraits(f"{ctx.series}-finished") / look_of(wanted).name)
     return [finished.get(path.stem, path) for path in plain]
-
-
-def _overrides(roster: Roster, entry: Entry) -> list[str]:
-    from portrait_lora.yaml_edit import scalar
-
-    own = {"generate.series": roster.series, "generate.brand": roster.brand}
-    chosen = [f"{key}={scalar(value)}" for key, value in own.items() if value]
-    return [*chosen, *roster.settings, *entry.settings]
 
 
 def _zipped(copies: Sequence[Path]) -> bytes:

@@ -68,12 +68,17 @@ def no_longer_listed(roster: Roster, home: Path) -> tuple[str, ...]:
     return tuple(name for name in there if name not in listed)
 
 
-def settings_of(roster: Roster, entry: Entry) -> tuple[str, ...]:
-    """What is set for all, then what the columns say of this person, then their own settings."""
+def overrides_of(roster: Roster) -> tuple[str, ...]:
+    """What goes over everybody's `likeness.yaml`, as in the plan of the fleet."""
     whole = {"generate.series": roster.series, "generate.brand": roster.brand}
     own = [f"{key}={scalar(value)}" for key, value in whole.items() if value]
+    return (*own, *roster.settings)
+
+
+def settings_of(roster: Roster, entry: Entry) -> tuple[str, ...]:
+    """What a person's `likeness.yaml` says: what is set for all, what the columns say, their own settings."""
     person = [f"subject.name={scalar(entry.name)}", f"subject.kind={entry.kind}"]
-    return (*roster.settings, *own, *person, *entry.settings)
+    return (*overrides_of(roster), *person, *entry.settings)
 
 
 def _enrolled(

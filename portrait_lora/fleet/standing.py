@@ -48,7 +48,7 @@ class PersonCheck(Value):
     """One person of the roster: where they stand, and what they have to send.
 
     `accepted` of `given` photos are usable, `needed` at least; `advice` says which to add; `notes` are about
-    their row.  `seconds` is the plan of their training.  `mail` is the path of the text to them, or empty.
+    their row.  `mail` is the path of the text to them, or empty.
     """
 
     person: str
@@ -71,7 +71,6 @@ class PersonCheck(Value):
     error: ErrorRecord | None = None
     base: str = ""
     face_pack: str = ""
-    seconds: Number = 0
     report: str = ""
     mail: str = ""
 
@@ -91,7 +90,8 @@ class RosterCheck(Value):
     """Everybody of a roster, questions about them, and remarks about the whole.
 
     `unlisted` are people with a folder who are not on the roster; `pairs` how many were compared.
-    `expected_chance_pairs` is how many pairs of strangers reach the threshold at its false-match rate.
+    `expected_chance_pairs` is how many pairs of strangers reach the threshold at its false-match rate,
+    `seconds` the forecast that consents were held against; 0 without any.
     """
 
     roster: str
