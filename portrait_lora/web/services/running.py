@@ -19,6 +19,7 @@ TITLES: Final = {
     "demo": "The whole journey", "finish": "Finishing portraits", "vary": "Variations",
     "fix": "Drawing a part again", "compare": "Comparing", "judge": "Measuring other pictures",
     "pull": "Downloading models",
+    "shard": "The work of a fleet",
 }  # fmt: skip
 _OPEN: Final = ("queued", "running", "interrupted")
 

@@ -20,6 +20,7 @@ TITLES: Final[Mapping[str, str]] = {
     "demo": "The demo person", "finish": "Finishing", "vary": "Drawing variations",
     "fix": "Drawing a part again",
     "compare": "Comparing", "judge": "Judging pictures from elsewhere", "pull": "Downloading models",
+    "shard": "The work of a fleet",
 }  # fmt: skip
 _MOST: Final = 200
 
