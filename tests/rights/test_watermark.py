@@ -13,7 +13,16 @@ from safetensors.numpy import load_file
 
 from portrait_lora.errors import InputError
 from portrait_lora.records import RGBImage
-from portrait_lora.rights.watermark import Payload, Reading, code, embedded, extractor, payload_of, tiled
+from portrait_lora.rights.watermark import (
+    Payload,
+    Reading,
+    code,
+    embedded,
+    extractor,
+    lattice,
+    payload_of,
+    tiled,
+)
 from scripts.train.watermark import pictures, spoiling
 from scripts.train.watermark.net import Extractor
 from scripts.train.watermark.table import table
@@ -166,6 +175,11 @@ def test_the_table_of_the_scheme_never_changes() -> None:
     parts = ("lattice.data", "lattice.pilot", "lattice.order", "lattice.signs")
     total = hashlib.sha256(b"".join(weights[name].tobytes() for name in parts))
     assert total.hexdigest()[:16] == "cec19772422928f4"
+
+
+@pytest.mark.parametrize(("side", "tile"), [(64, 40), (192, 40), (512, 65), (1024, 92), (4000, 183)])
+def test_the_tile_grows_with_the_picture(side: int, tile: int) -> None:
+    assert lattice.tile_px(side, side + 100) == tile
 
 
 def test_the_record_beside_the_weights_names_them() -> None:

@@ -1,8 +1,8 @@
 """TrustMark behind `Watermark`: its published weights, read from safetensors, its packets of 100 bits.
 
 The packet holds our payload of 40 bits under the strongest of the corrections of TrustMark (40 + 56 bits,
-then four of the version, 0): other readers of TrustMark find it too.  A word that means nothing is read as one
-with a chance of 2.0e-6 (all that lies within eight bits of a word) / 16 (the version): 1.3e-7.
+then four of the version, 0): other readers of TrustMark find it too.  A word that means nothing is read as
+one with a chance of 2.0e-6 (all within eight bits of a word) / 16 (the version): 1.3e-7.
 
 What has been tested here is that the networks hold the published names and that packets survive; with the
 published weights nothing was run.
