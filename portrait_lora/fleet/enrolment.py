@@ -8,11 +8,13 @@ from typing import Final
 
 from pydantic import Field
 
-from portrait_lora import manifest, strict_json
+from portrait_lora import log, manifest, strict_json
+from portrait_lora.errors import PortraitError
 from portrait_lora.results import Value
 from portrait_lora.tasks.shard.plan import require_person
 
 FOLDER: Final = "enrolled"
+_log = log.get(__name__)
 
 
 class SourceFile(Value):
@@ -83,6 +85,12 @@ def write(home: Path, record: Enrolment) -> None:
 
 
 def everybody(home: Path) -> list[Enrolment]:
-    """All that are enrolled in a home, by folder name."""
-    people = sorted(path.stem for path in (home / FOLDER).glob("*.json"))
-    return [record for person in people if (record := read(home, person)) is not None]
+    """All that are enrolled in a home, by folder name; a damaged record is named and left out."""
+    records: list[Enrolment] = []
+    for person in sorted(path.stem for path in (home / FOLDER).glob("*.json")):
+        try:
+            if (record := read(home, person)) is not None:
+                records.append(record)
+        except PortraitError as error:
+            _log.warning("%s", error)
+    return records

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from portrait_lora import manifest, removal
+from portrait_lora import log, manifest, removal
 from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.fleet import (
     deliver,
@@ -35,6 +35,7 @@ from portrait_lora.tasks import forget as forgetting
 from portrait_lora.tasks.shard import files, plan
 
 KEPT_REPORTS: Final = frozenset({page.FILE.name, standing.FILE.name, mails.FOLDER.name})
+_log = log.get(__name__)
 OnStore = Callable[[str], int]
 """`Workplace.forget` of a store: a person -> how many objects there were."""
 
@@ -113,7 +114,7 @@ def forget(
 
 def _digests(home: Path, person: str) -> set[str]:
     """The sha256 of the photos, from the folder and from the record of enrolling, that nobody else has."""
-    record = enrolment.read(home, person)
+    record = next((one for one in enrolment.everybody(home) if one.person == person), None)
     seen = {one.sha256 for one in record.files.values()} if record else set[str]()
     place = files.folder(home, person) / "photos"
     seen |= {manifest.sha256_file(p) for p in photo_files(place)} if place.is_dir() else set()
@@ -157,8 +158,8 @@ def _forget_beside(fleet: FleetHome, person: str, known: re.Pattern[bytes]) -> N
     home = fleet.path
     enrolment.file_of(home, person).unlink(missing_ok=True)
     mails.file_of(home, person).unlink(missing_ok=True)
-    same_person.forget(home, person)
-    studio_list.drop(home, person)
+    _or_blank(lambda: same_person.forget(home, person), home / same_person.ANSWERS, known)
+    _or_blank(lambda: studio_list.drop(home, person), home / studio_list.FILE, known)
     for thumbnail in (home / "cache").glob("*.jpg"):  # whose each was cannot be told from its name
         thumbnail.unlink(missing_ok=True)
     fleet.forget(person)
@@ -168,15 +169,34 @@ def _forget_beside(fleet: FleetHome, person: str, known: re.Pattern[bytes]) -> N
     for audit in home.glob("audit*.jsonl"):
         traces.blank_lines(audit, known)
     if (home / plan.FILE).is_file():
-        whole = plan.read(home)
-        people = {name: own for name, own in whole.people.items() if name != person}
-        plan.write(home, whole.model_copy(update={"people": people}))
+        _or_blank(lambda: _take_out_of_plan(home, person), home / plan.FILE, known)
+
+
+def _take_out_of_plan(home: Path, person: str) -> None:
+    whole = plan.read(home)
+    people = {name: own for name, own in whole.people.items() if name != person}
+    plan.write(home, whole.model_copy(update={"people": people}))
+
+
+def _or_blank(change: Callable[[], None], file: Path, known: re.Pattern[bytes]) -> None:
+    """Make a change; in a damaged file the person is blanked: that keeps nobody from being forgotten."""
+    try:
+        change()
+    except ArtifactError as error:
+        _log.warning("%s", error)
+        if file.is_file():
+            traces.blank_lines(file, known)
 
 
 def _forget_reports(home: Path, person: str) -> int:
     """Write the page of the roster without the person; remove the other reports, which are made anew: sheets
     show everybody's face.  How many files went."""
-    checked = standing.read(home)
+    try:
+        checked = standing.read(home)
+    except ArtifactError:  # damaged, or of another version: `fleet check` writes it anew
+        checked = None
+        for file in (standing.FILE, page.FILE):
+            (home / file).unlink(missing_ok=True)
     if checked is not None:
         rest = checked.without(person)
         standing.write(home, rest)

@@ -202,9 +202,14 @@ def _pair(word: str, known: Collection[str]) -> tuple[str, str]:
 
 
 def forget(home: Path, person: str) -> None:
-    """Take a person out of answers and comparison."""
+    """Take a person out of answers and comparison; a damaged comparison goes whole, and is made anew.
+
+    Raises `ArtifactError` for damaged answers.
+    """
     before = last(home)
-    if before is not None:
+    if before is None:
+        (home / COMPARED).unlink(missing_ok=True)
+    else:
         people = {name: digest for name, digest in before.people.items() if name != person}
         pairs = tuple(pair for pair in before.pairs if person not in pair.people)
         new = before.model_copy(update={"people": people, "pairs": pairs})

@@ -210,11 +210,14 @@ class Queue(Starts):
         place = str(Path(folder).resolve())
         written = json.dumps(place)[1:-1]
         with self.store.writing() as db:
-            named = [f"instr(coalesce({column}, ''), ?) > 0" for column in ("arguments", "result", "error")]
+            # as a whole: /people/bo is the beginning of /people/bo-ray
+            names = re.compile(rf"{re.escape(written)}(?![\w-]|\.\w)")
+            db.create_function("names", 1, lambda text: names.search(text or "") is not None)
+            named = [f"names({column})" for column in ("arguments", "result", "error")]
             question = f"SELECT number, id, state FROM jobs WHERE folder=? OR {' OR '.join(named)}"
-            rows = list(db.execute(question, [place, *[written] * len(named)]))
-            question = "SELECT DISTINCT job FROM events WHERE instr(data, ?) > 0"
-            also = {row["job"] for row in db.execute(question, [written])}
+            rows = list(db.execute(question, [place]))
+            question = "SELECT DISTINCT job FROM events WHERE names(data)"
+            also = {row["job"] for row in db.execute(question)}
             rows += [r for n in also for r in db.execute("SELECT * FROM jobs WHERE number=?", [n])]
             for row in rows:
                 if row["state"] == JobState.RUNNING:

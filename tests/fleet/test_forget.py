@@ -248,6 +248,20 @@ def test_what_is_left_is_an_error_that_names_it(roster: Roster, tmp_path: Path) 
         forgetting.forget(roster, home, NAMES[0])
 
 
+@pytest.mark.parametrize(
+    "file", [standing.FILE, "answers.json", "compared.json", "studio.json", "fleet.json"]
+)
+def test_a_damaged_file_does_not_keep_anybody(roster: Roster, tmp_path: Path, file: str) -> None:
+    home, gone = tmp_path / "home", roster.entries[0].person
+    digests = digests_of(home, gone)
+    path = home / file
+    path.write_bytes(path.read_bytes().rstrip()[:-1] + b', "later": 1')
+    forgetting.forget(roster, home, gone)
+    known = [name for name in traces(home, gone, gone, digests) if not name.startswith("reports/")]
+    assert known == []
+    assert files.read(home, roster.entries[1].person) is not None
+
+
 def test_a_photo_that_two_have_is_no_trace_of_one(tmp_path: Path) -> None:
     pictures(tmp_path / "a")
     read = listed(tmp_path, [f"Anna Lee,a,,{SETTINGS}", f"Bo,a,,{SETTINGS}"])

@@ -295,6 +295,19 @@ def test_forgetting_leaves_no_byte_of_a_name(queue: Queue, tmp_path: Path) -> No
         assert next(iter(db.execute("PRAGMA secure_delete")))[0] == 1
 
 
+def test_forgetting_takes_nothing_of_one_whose_name_begins_alike(queue: Queue, tmp_path: Path) -> None:
+    names = ("bo", "bo-ray", "bo_2", "bo.old", "boris")
+    for name in (*names, "anna"):
+        (tmp_path / name / "photos").mkdir(parents=True)
+    jobs = {name: queue.submit("trivial", tmp_path / name) for name in names}
+    other = {"people": [str((tmp_path / name).resolve()) for name in ("anna", "bo")]}
+    shared = queue.submit("shard", tmp_path / "anna", other | {"worker": "w", "device": "cpu"})
+    assert queue.forget(tmp_path / "bo") == 2
+    left = {job.id for job in queue.waiting()}
+    assert left == {jobs[name].id for name in names if name != "bo"}
+    assert shared.id not in left
+
+
 def test_forgetting_that_was_stopped_before_its_end_is_gone_on_with(
     queue: Queue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
