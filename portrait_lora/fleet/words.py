@@ -66,10 +66,11 @@ def line(event: FleetEvent) -> str:
         return f"{event.person}: {event.progress['stage']}"
     if event.kind == "started":
         return f"{event.person}: started on {event.worker}"
+    if event.kind == "lost" and event.state == "waiting":
+        return f"{event.person}: worker lost, goes on elsewhere"
     if event.kind in ("state", "lost") and event.state:
-        lost = "worker lost, " if event.kind == "lost" else ""
         why = f" ({event.reason})" if event.reason and event.state != "succeeded" else ""
-        return f"{event.person}: {lost}{STATES[PersonState(event.state)]}{why}"
+        return f"{event.person}: {STATES[PersonState(event.state)]}{why}"
     return ""
 
 

@@ -19,6 +19,8 @@ from portrait_lora.tasks.shard import files
 from portrait_lora.tasks.shard.plan import FleetPlan
 
 _NOT_COMPARED: Final = {"python"}
+_NO_MATTER: Final = {"device": True, "training": {"together"}}
+"""Settings that change nothing in the result: where it is computed, and beside whom."""
 _CLOCK_S: Final = 24 * 3600.0
 """How far a worker's clock may be before the fleet's beginning: consents end by the day."""
 
@@ -90,7 +92,7 @@ def digest_of(home: Path, plan: FleetPlan, person: str) -> str:
     return manifest.digest(
         {
             "photos": {photo.name: manifest.sha256_file(photo) for photo in photos},
-            "settings": chosen.model_dump(mode="json", exclude={"device"}),
+            "settings": chosen.model_dump(mode="json", exclude=_NO_MATTER),
             "base": base.digest,
             "pack": resolve_pack(chosen.face_pack, quiet=True).digest,
             "version": __version__,
