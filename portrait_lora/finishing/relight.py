@@ -98,6 +98,16 @@ class Relighter:
             return albedo
         return np.clip(_enlarged(albedo, front_HW3) * _structure(small, front_HW3), 0, 1)
 
+    def light_of(self, front_HW3: FloatArray, alpha_HW: FloatArray, face_px: float) -> Rig:
+        """The light that the picture has, read from the picture and its mirror image."""
+        picture = _padded(*_at_work(front_HW3, alpha_HW, face_px))
+        with one_thread():
+            both = torch.cat([picture, picture.flip(-1)])
+            plain, mirrored = torch.log_softmax(self._net.reader(both), 1).view(2, -1, 2)
+            sides = plain + mirrored.flip(-1)
+        number = int(sides.logsumexp(1).argmax())  # a key in the middle shares its chance between two sides
+        return Rig(vocabulary.ALL_LIGHTINGS[number], bool(sides[number].argmax()))
+
     def _maps(self, front_HW3: FloatArray, alpha_HW: FloatArray, was: Rig) -> tuple[Maps, list[Tensor]]:
         picture = _padded(front_HW3, alpha_HW)
         return self._net.maps(picture, source_code(was.name, was.flip)[None], [was.lamps])

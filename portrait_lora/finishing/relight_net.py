@@ -19,6 +19,8 @@ from portrait_lora.finishing.relight_shade import diffuse, rows, spread
 from portrait_lora.shading import EXPOSURE, Lighting
 
 STRIDE: Final = 16
+LIGHTS: Final = 2 * len(vocabulary.ALL_LIGHTINGS)
+"""Rigs and their mirror images: twice the number of the rig, one more where it is mirrored."""
 SOURCE: Final = len(vocabulary.ALL_LIGHTINGS) + 1
 WIDTHS: Final = (32, 48, 64, 96)
 """Features at a half, a quarter, an eighth and a sixteenth of the size."""
@@ -26,6 +28,7 @@ _LIT: Final = (20, 32, 48, 48)
 _FINE: Final = 20
 _RIG: Final = 4
 _CODE: Final = 48
+_READER: Final = (24, 32, 48, 64)
 _FLOOR: Final = 0.05
 RANGES: Final = {
     "albedo": (0.0, 1.0), "normal": (-1.0, 1.0), "tangent": (-1.0, 1.0), "view": (-1.0, 1.0),
@@ -34,7 +37,8 @@ RANGES: Final = {
 }  # fmt: skip
 """Least and greatest value of every map; `albedo` is a square root of linear light."""
 _CHANNELS: Final = {"albedo": 3, "normal": 3, "tangent": 3, "view": 2}
-_FINE_MAPS: Final = ("albedo", "occlusion", "specular", "strand")
+_FINE_MAPS: Final = ("albedo", "occlusion", "specular", "strand", "normal", "tangent")
+"""Those that get detail at the full size: halved normals alone cost 5 dB even where they are true."""
 Maps = dict[str, Tensor]
 
 
@@ -89,8 +93,27 @@ class _Lamp(nn.Module):
         return self.last(f.relu(self.first(torch.cat([f.relu(x), facing_B1HW], 1))))
 
 
+class LightReader(nn.Module):
+    """Which rig lit a picture, and from which side: looks at the whole person at half the size."""
+
+    def __init__(self):
+        super().__init__()
+        pairs = pairwise((4, *_READER))
+        self.downs = nn.ModuleList(nn.Conv2d(a, b, 3, 2, 1) for a, b in pairs)
+        self.sames = nn.ModuleList(nn.Conv2d(a, a, 3, 1, 1) for a in _READER)
+        self.first, self.last = nn.Linear(2 * _READER[-1], 96), nn.Linear(96, LIGHTS)
+
+    def forward(self, picture_B4HW: Tensor) -> Tensor:
+        """(B, `LIGHTS`) logits; the picture as `RelightNet.maps` takes it."""
+        x = f.avg_pool2d(picture_B4HW * 2 - 1, 2)
+        for down, same in zip(self.downs, self.sames, strict=True):
+            x = f.relu(down(x))
+            x = x + f.relu(same(x))
+        return self.last(f.relu(self.first(torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1))))
+
+
 class RelightNet(nn.Module):
-    """Not quite a million weights."""
+    """A million weights."""
 
     def __init__(self):
         super().__init__()
@@ -102,6 +125,7 @@ class RelightNet(nn.Module):
         self.deep, self.overall = _Block(w3), nn.Linear(w3, w3)
         self.ups = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairs)
         self.outs = nn.ModuleList(_Block(w) for w in (w0, w1, w2))
+        self.reader = LightReader()
         self.was = nn.Sequential(nn.Linear(SOURCE, _CODE), nn.ReLU())
         self.films = nn.ModuleList(nn.Linear(_CODE, 2 * w) for w in WIDTHS)
         self.coarse = nn.Conv2d(w0, sum(channels(n) for n in RANGES), 3, 1, 1)

@@ -169,7 +169,8 @@ def albedo_error(one: Sitter, models: Models) -> float:
     picture = one.pictures[one.first].astype(np.float32) / np.float32(255)
     front = foreground(picture, one.cover)
     face = models.tools(Path(), 0).face(Canvas.of(one.pictures[one.first]))
-    results = relight.Relighter().albedo(front, one.cover, face.size_px, relight.Rig(one.first, one.flip))
+    net = relight.Relighter()
+    results = net.albedo(front, one.cover, face.size_px, net.light_of(front, one.cover, face.size_px))
     pair = [rgb2lab(linear_to_srgb(torch.from_numpy(a)).numpy().clip(0, 1)) for a in (results, one.albedo)]
     off = deltaE_ciede2000(*pair)
     return float((off * one.cover).sum() / one.cover.sum())

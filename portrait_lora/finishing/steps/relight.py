@@ -151,7 +151,8 @@ class _Studio:
         self._net = _relighter(tools.embedded(relight.STUDIO))
 
     def light_of(self, front: FloatArray, alpha: FloatArray, face: Face) -> tuple[relight.Rig, float]:
-        return _light_of(face), _sideways(face)
+        was = self._net.light_of(front, alpha, face.size_px)
+        return was, float(was.lamps.direction_33[0, 0])
 
     def lit(
         self, front: FloatArray, alpha: FloatArray, face: Face, rig: relight.Rig, was: relight.Rig

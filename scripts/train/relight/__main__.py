@@ -2,6 +2,7 @@
 
 python -m scripts.train.relight render --work work/relight
 python -m scripts.train.relight train --work work/relight --minutes 30
+python -m scripts.train.relight read --work work/relight
 python -m scripts.train.relight pack --work work/relight
 
 Every stage can be interrupted and repeated.
@@ -35,6 +36,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False)
 OUT: Final = ROOT / "portrait_lora" / "assets" / "relight"
 SHARD: Final = 50
 _NAME: Final = "relight"
+_READER: Final = "relight-reader"
 _SEED: Final = 23
 Work = Annotated[Path, typer.Option("--work", help="folder for renders and checkpoints")]
 
@@ -57,36 +59,82 @@ def render(work: Work, people: int = 1200, views: int = sittings.VIEWS) -> None:
 
 @app.command()
 def train(
-    work: Work, minutes: float = 30.0, batch: int = 4, steps: int | None = None, halved: float = 0.55
+    work: Work,
+    minutes: float = 30.0,
+    batch: int = 4,
+    steps: int | None = None,
+    halved: float = 0.0,
+    lr: float = 2e-3,
+    start: Path | None = None,
+    clock: bool = False,
+    half: bool = False,
 ) -> None:
-    """Train, or go on; `minutes` are processor time, `steps` ends it earlier; convolutions in bfloat16.
+    """Train, or go on; `minutes` are processor time (by the `clock`: of the day), `steps` ends it earlier.
 
-    The share `halved` of the run sees pictures of half the size, three times as many.
+    The share `halved` of the run sees pictures of half the size, three times as many.  `start`: packed
+    weights to begin with.  `half`: convolutions in bfloat16, far slower on processors that only emulate it.
     """
     torch.set_num_threads(1)
     torch.manual_seed(_SEED)
     net = RelightNet()
+    if start is not None:
+        _begin(net, load_file(str(start)))
     net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     plan = Plan(
-        steps=steps, minutes=minutes, processor_time=True, batch=batch, lr=2e-3, seed=_SEED, ema=0.998,
+        steps=steps, minutes=minutes, processor_time=not clock, batch=batch, lr=lr, seed=_SEED, ema=0.996,
+        warmup=30 if start else 100,
         checkpoint=checkpoint_of(_NAME), report_seconds=30.0, report_steps=None, save_seconds=60.0,
     )  # fmt: skip
     run = Run(_NAME, work, nn.ModuleDict({"net": net}), plan)
-    parts = [load_file(str(p)) for p in sorted(work.glob("sittings-*.safetensors"))]
-    table = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+    table = _table(work)
 
     def take(step: int, _: torch.Generator) -> tuple[lessons.Batch]:
         rng = np.random.default_rng([_SEED, step])
         small = run.progress < halved
         return (lessons.batch(table, batch * (3 if small else 1), rng, halved=small),)
 
-    run.train(take, lambda one: lessons.loss(net, one, half=True))
+    run.train(take, lambda one: lessons.loss(net, one, half=half))
+
+
+@app.command()
+def read(work: Work, steps: int = 900, batch: int = 48) -> None:
+    """Train the part that reads the light of a picture, or go on; it shares nothing with the rest."""
+    torch.set_num_threads(1)
+    torch.manual_seed(_SEED)
+    net = RelightNet()
+    net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    plan = Plan(
+        steps=steps, batch=batch, lr=2e-3, seed=_SEED, ema=0.99, warmup=30, weight_decay=0.02,
+        checkpoint=checkpoint_of(_READER), report_seconds=30.0, report_steps=None, save_seconds=60.0,
+    )  # fmt: skip
+    run = Run(_READER, work, nn.ModuleDict({"reader": net.reader}), plan)
+    table = _table(work)
+
+    def take(step: int, _: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        return lessons.readings(table, batch, np.random.default_rng([_SEED, 1, step]))
+
+    run.train(take, lambda pictures, light: lessons.loss_of_reading(net, pictures, light))
+
+
+def _table(work: Path) -> dict[str, torch.Tensor]:
+    parts = [load_file(str(p)) for p in sorted(work.glob("sittings-*.safetensors"))]
+    return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+
+
+def _begin(net: RelightNet, weights: dict[str, torch.Tensor]) -> None:
+    """Put the weights in; further rows of a layer begin at zero, new layers as they are."""
+    own = net.state_dict()
+    for name, old in weights.items():
+        rows = torch.zeros_like(own[name])
+        rows[: len(old)] = old.float()
+        own[name].copy_(rows)
 
 
 @app.command()
 def pack(work: Work, out: Path = OUT) -> None:
     """Write the averaged weights, in half precision."""
     weights = averaged(work, _NAME)
+    weights |= {f"reader.{k}": v for k, v in averaged(work, _READER, "reader.").items()}
     file = out / "studio.safetensors"
     out.mkdir(parents=True, exist_ok=True)
     save_file({k: v.half().contiguous() for k, v in weights.items()}, str(file), {"format": "pt"})

@@ -22,6 +22,8 @@ from scripts.train.relight.sittings import unpacked
 TARGETS: Final = 2
 _GREY: Final = 0.5
 _SHADED: Final = 0.3
+_DECIBELS: Final = 0.02
+"""Of the decibel of every picture: dark rigs count as much as bright ones."""
 _WEIGHTS: Final = {
     "albedo": 2.0, "normal": 0.5, "tangent": 0.1, "view": 0.5, "occlusion": 0.3, "specular": 0.2,
     "gloss": 0.001, "skin": 0.2, "strand": 0.1, "hair": 0.2,
@@ -74,6 +76,25 @@ def batch(table: dict[str, Tensor], count: int, rng: np.random.Generator, *, hal
         cover = f.avg_pool2d(cover, 2)
     shaded = torch.from_numpy(rng.random(tuple(cover[:, 0].shape), dtype=np.float32) < _SHADED)
     return Batch(pictures, maps, cover, target, seen, rig, source, lamps(was)[0], shaded)
+
+
+def readings(table: dict[str, Tensor], count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Pictures as the step sees them, (B, 4, H, W), half of them mirrored, and their light (B,)."""
+    rows = torch.from_numpy(rng.integers(0, len(table["cover"]), count))
+    views = torch.from_numpy(rng.integers(0, table["rig"].shape[1], count))
+    pictures = table["picture"][rows, views].float() / 255
+    cover = table["cover"][rows][:, None].float() / 255
+    mirrored = torch.from_numpy(rng.random(count) < 0.5)
+    for one in (pictures, cover):
+        one[mirrored] = one[mirrored].flip(-1)
+    return _seen_by_the_step(pictures, cover, rng), table["rig"][rows, views] ^ mirrored.long()
+
+
+def loss_of_reading(net: RelightNet, pictures: Tensor, light_B: Tensor) -> tuple[Tensor, dict[str, Any]]:
+    """Cross entropy over `relight_net.LIGHTS`."""
+    logits = net.reader(pictures.contiguous(memory_format=torch.channels_last))
+    right = (logits.detach().argmax(1) == light_B).float().mean()
+    return f.cross_entropy(logits, light_B), {"right": float(right)}
 
 
 def _seen_by_the_step(inputs: Tensor, cover: Tensor, rng: np.random.Generator) -> Tensor:
@@ -133,8 +154,10 @@ def loss(net: RelightNet, one: Batch, *, half: bool = False) -> tuple[Tensor, di
         coded_N3 = coded(shown(picked, _picked(seen, inside), _picked(gains, inside), spread(chosen, counts)))
         off = (coded_N3 - _picked(one.target_BT3HW[:, k], inside)) * _picked(one.cover_B1HW, inside)
         total = total + 2 * off.abs().mean() + 10 * off.square().mean() + 0.01 * (gains.log() ** 2).mean()
-        squares.append(off.detach().square().mean())
-    figures["psnr"] = float(-10 * torch.log10(torch.stack(squares).mean()))
+        each = torch.stack([part.square().mean() for part in off.split(counts.tolist())])
+        total = total + _DECIBELS * 10 * torch.log10(each + 1e-4).mean()
+        squares.append(each.detach())
+    figures["psnr"] = float(-10 * torch.log10(torch.cat(squares)).mean())
     return total, figures
 
 
