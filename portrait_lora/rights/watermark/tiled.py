@@ -38,7 +38,7 @@ _LEAST_AGREEMENT: Final = 0.5
 _ANALYSED_PX: Final = 768
 """Of the shorter side; larger pictures are read at this size."""
 _LEVELS: Final = 3
-_LEAST_LEVEL_PX: Final = 96
+_LEAST_LEVEL_PX: Final = 48
 _SMALL_PX: Final = 200
 _BY_SPECTRUM: Final = 10
 _FIRST_ATTEMPTS: Final = 6
@@ -127,7 +127,6 @@ class TiledWatermark:
                 if search.LEAST_TILE_PX <= tile * shrunk <= search.MOST_TILE_PX:
                     spots = search.places(signal, tile * shrunk, self.lattice, _EVERY)
                     tried += [(place.clearness, signal, place) for place in spots]
-                    break
         yield from _best(tried, _FIRST_ATTEMPTS)
         tried = []
         for _, signal in levels:
