@@ -34,8 +34,8 @@ from portrait_lora.likeness import Journal, open_likeness
 from portrait_lora.results import CheckResult
 from portrait_lora.rights import consent as consents
 from portrait_lora.stages import Context
-from portrait_lora.tasks.shard import files
-from portrait_lora.tasks.shard.records import ErrorRecord
+from portrait_lora.tasks.shard import files, identity, plan
+from portrait_lora.tasks.shard.records import ErrorRecord, PersonRecord, PersonState
 
 if TYPE_CHECKING:
     from portrait_lora.faces.backends import Analyzer
@@ -138,6 +138,9 @@ class _Checked:
         self._remember(ctx, entry.person, result)
         agreed = consent_state(one.folder, commercial=ctx.config.commercial, today=self._today)
         state = Standing.NEEDS_CONSENT if agreed.problem else Standing.READY
+        refused = _refused(self._home, entry.person) if result.enough else None
+        if refused is not None:
+            state = Standing.NEEDS_PHOTOS
         return row.model_copy(
             update={
                 "standing": state if result.enough else Standing.NEEDS_PHOTOS,
@@ -146,7 +149,8 @@ class _Checked:
                 "needed": ctx.config.dataset.curate.min_photos,
                 "few": result.photos.accepted < ctx.config.dataset.curate.few_photos,
                 "problems": photo_problems(result),
-                "advice": result.advice,
+                "advice": (*result.advice, *(refused.advice if refused else ())),
+                "notes": (*row.notes, *([refused.reason] if refused and refused.reason else [])),
                 "consent": agreed,
                 "base": ctx.config.base,
                 "face_pack": ctx.config.face_pack,
@@ -201,6 +205,14 @@ class _Checked:
         ]
         shown = [question for question in questions if question.answer != "different"]
         return shown, count, None if math.isnan(rate) else round(rate * count, 2)
+
+
+def _refused(home: Path, person: str) -> PersonRecord | None:
+    """The record of somebody whose portraits did not pass, and of whom nothing has changed since."""
+    record = files.read(home, person)
+    if record is None or record.state is not PersonState.NEEDS_PHOTOS or not (home / plan.FILE).is_file():
+        return None
+    return record if identity.digest_of(home, plan.read(home), person) == record.digest else None
 
 
 def consent_state(folder: Path, *, commercial: bool, today: dt.date) -> ConsentState:

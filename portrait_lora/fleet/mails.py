@@ -13,8 +13,6 @@ from typing import Final
 from portrait_lora import manifest
 from portrait_lora.fleet.roster import Roster
 from portrait_lora.fleet.standing import PersonCheck, Standing
-from portrait_lora.tasks.shard import files
-from portrait_lora.tasks.shard.records import PersonState
 
 FOLDER: Final = Path("reports") / "mails"
 SENDER: Final = "[your name]"
@@ -43,21 +41,8 @@ def written(home: Path, row: PersonCheck, roster: Roster) -> PersonCheck:
     if text:
         manifest.write_text_atomic(path, text)
         return row.model_copy(update={"mail": str(path.absolute())})
-    if row.standing is Standing.FORGOTTEN or not _asked_after_work(home, row.person):
-        path.unlink(missing_ok=True)
-        return row
-    return row.model_copy(update={"mail": str(path.absolute()) if path.is_file() else ""})
-
-
-def write_more(home: Path, person: str, name: str, email: str, advice: Sequence[str]) -> Path:
-    """The mail to somebody whose photos were all right and whose portraits were not good enough."""
-    opening = (
-        "thank you for your photos. We have made portraits from them, and they do not look enough like you "
-        "yet. Other photos would help."
-    )
-    lines = _mail(name, email, "More photos for your portraits", opening, _wishes(advice), (), "")
-    manifest.write_text_atomic(file_of(home, person), lines)
-    return file_of(home, person)
+    path.unlink(missing_ok=True)
+    return row
 
 
 def text_of(row: PersonCheck, roster: Roster) -> str:
@@ -72,6 +57,12 @@ def text_of(row: PersonCheck, roster: Roster) -> str:
     if row.given == 0:
         opening = f"for your portraits we need photos of you, and have none yet: {_GOOD}."
         wishes = _GENERAL
+    elif row.accepted >= row.needed:
+        opening = (
+            "thank you for your photos. We have made portraits from them, and they do not look enough like "
+            "you yet. Other photos would help."
+        )
+        wishes = _wishes(row.advice)
     else:
         usable = {0: "none of them", row.given: f"all {row.given}"}.get(
             row.accepted, f"{row.accepted} of the {row.given}"
@@ -159,8 +150,3 @@ def _has_none(row: PersonCheck, roster: Roster) -> bool:
         return False
     entry = next((one for one in roster.entries if one.person == row.person), None)
     return entry is not None and row.error.where.startswith(str(entry.photos))
-
-
-def _asked_after_work(home: Path, person: str) -> bool:
-    record = files.read(home, person)
-    return record is not None and record.state is PersonState.NEEDS_PHOTOS

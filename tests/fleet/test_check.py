@@ -12,12 +12,16 @@ import pytest
 from portrait_lora.errors import InputError
 from portrait_lora.fleet import check as checking
 from portrait_lora.fleet import mails, page, same_person, standing
+from portrait_lora.fleet.begin import begin
 from portrait_lora.fleet.check import Wishes, check, remarks
 from portrait_lora.fleet.enrol import enrol
 from portrait_lora.fleet.roster import Roster
 from portrait_lora.fleet.same_person import pairs_above
 from portrait_lora.fleet.standing import ConsentState, PersonCheck, RosterCheck, Standing
 from portrait_lora.rights import consent as consents
+from portrait_lora.tasks.shard import files, identity
+from portrait_lora.tasks.shard.acceptance import MORE_PHOTOS
+from portrait_lora.tasks.shard.records import PersonRecord, PersonState
 from tests.fleet.folders import SETTINGS, consent, listed, pictures
 from tests.fleet.people import take
 
@@ -172,6 +176,27 @@ def test_one_who_cannot_be_checked_keeps_nobody_waiting(faces: Path, tmp_path: P
     assert ed.error is not None
     assert "trainning" in ed.error.what
     assert not mails.file_of(roster.home, "ed").exists()
+
+
+def test_whose_portraits_did_not_pass_stays_until_something_changes(faces: Path, tmp_path: Path) -> None:
+    shutil.copytree(faces / "bo", tmp_path / "bo")
+    roster = listed(tmp_path, ["Bo,bo,man"], HEADER)
+    home = begin(roster, roster.home).home
+    digest = identity.digest_of(home.path, home.plan, "bo")
+    record = PersonRecord(
+        person="bo",
+        digest=digest,
+        state=PersonState.NEEDS_PHOTOS,
+        reason="verified rate 0.50",
+        advice=MORE_PHOTOS,
+    )
+    files.write(home.path, record)
+    (one,) = check(roster, home.path).people
+    assert (one.standing, one.notes) == (Standing.NEEDS_PHOTOS, ("verified rate 0.50",))
+    assert "do not look enough like you" in Path(one.mail).read_text()
+    files.write(home.path, record.model_copy(update={"digest": "of other photos"}))
+    (one,) = check(roster, home.path).people
+    assert (one.standing, one.mail) == (Standing.READY, "")
 
 
 def test_the_page_escapes_what_people_are_called(tmp_path: Path) -> None:

@@ -7,9 +7,8 @@ from pathlib import Path
 
 from portrait_lora.fleet import mails
 from portrait_lora.fleet.standing import ConsentState, PersonCheck, PhotoProblem, Standing
-from portrait_lora.tasks.shard import files
 from portrait_lora.tasks.shard.acceptance import MORE_PHOTOS
-from portrait_lora.tasks.shard.records import ErrorRecord, PersonRecord, PersonState
+from portrait_lora.tasks.shard.records import ErrorRecord
 from tests.fleet.folders import listed
 
 
@@ -94,13 +93,7 @@ def test_a_mail_goes_when_nothing_is_left_to_ask(tmp_path: Path) -> None:
     assert (ready.mail, path.exists()) == ("", False)
 
 
-def test_what_the_work_asked_for_stays_until_it_is_done(tmp_path: Path) -> None:
-    roster, home = listed(tmp_path, ["Anna Lee,a,,"]), tmp_path / "home"
-    mail = mails.write_more(home, "anna-lee", "Anna Lee", "", MORE_PHOTOS).read_text()
+def test_whose_portraits_did_not_pass_is_asked_for_others(tmp_path: Path) -> None:
+    mail = text(tmp_path, given=12, accepted=12, needed=5, advice=MORE_PHOTOS)
     assert "do not look enough like you" in mail
     assert "Five or more other photos: sharp" in mail
-    files.write(home, PersonRecord(person="anna-lee", digest="x", state=PersonState.NEEDS_PHOTOS))
-    ready = row(standing=Standing.READY, given=9, accepted=9)
-    assert mails.written(home, ready, roster).mail
-    files.write(home, PersonRecord(person="anna-lee", digest="y", state=PersonState.WAITING))
-    assert mails.written(home, ready, roster).mail == ""
