@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -113,10 +115,16 @@ class Cluster:
 def connect(place: RayPlace, threads: int) -> Cluster:
     """Connect to the cluster at an address, or start one here.
 
-    Raises `InputError` without the extra `fleet`, or when nothing answers at the address.
+    Ray listens on every address of a machine, so one that is started here wants a token that only its own
+    processes have: nobody else can have anything run.  Raises `InputError` without the extra `fleet`, or when
+    nothing answers at the address.
     """
     require_extra("ray", "fleet")
-    os.environ.update({name: os.environ.get(name, value) for name, value in _QUIET.items()})
+    own_token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    if place.address or "ray" in sys.modules or not own_token.keys().isdisjoint(os.environ):
+        own_token = {}
+    for name, value in {**_QUIET, **own_token}.items():  # before Ray is imported, which reads them once
+        os.environ.setdefault(name, value)
     import ray
 
     cpus = float(place.cpus or threads or 1)
@@ -138,8 +146,7 @@ def connect(place: RayPlace, threads: int) -> Cluster:
         num_cpus=int(cpus * place.workers) if place.workers else None,
         include_dashboard=False,
         object_store_memory=_MEMORY,
-        _temp_dir=str(folder),
-        _node_ip_address="127.0.0.1",
+        _temp_dir=str(folder / "r"),  # Ray opens its folder to everybody; this one stays closed
         **options,
     )
     return Cluster(place, _needs(place, cpus), own=folder, _held=held)

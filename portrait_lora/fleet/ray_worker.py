@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -36,9 +36,12 @@ class Worker:
         self._process: subprocess.Popen[bytes] | None = None
 
     def name(self) -> str:
-        """Of the machine, and of its device where it has several."""
-        device = _visible()
-        return f"{socket.gethostname()} {f'cuda:{device}' if device else f'cpu:{os.getpid()}'}"
+        """Of the node and its device; of a worker on the processor the number of its process."""
+        import ray
+
+        address, device = ray.util.get_node_ip_address(), _visible()
+        node = platform.node() if address.startswith("127.") else address
+        return f"{node}/{f'cuda:{device}' if device else f'cpu:{os.getpid()}'}"
 
     def begin(self, order: dict[str, Any]) -> None:
         """Start the child that does a shard."""
