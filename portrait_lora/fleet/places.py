@@ -15,7 +15,7 @@ from portrait_lora.errors import Interrupted, PortraitError
 from portrait_lora.fleet import claims
 from portrait_lora.fleet.claims import Claim, Renewing
 from portrait_lora.fleet.patience import StoreError
-from portrait_lora.fleet.store import Workplace
+from portrait_lora.fleet.store import Forgotten, Workplace
 from portrait_lora.tasks.shard import files
 from portrait_lora.tasks.shard.records import PersonRecord, PersonState
 
@@ -54,9 +54,7 @@ def work_at(
     place.fetch_plan()
     place.drop_strangers()
     with _claimed(place, people, worker, lease_s) as held:
-        mine = [person for person in people if person in held]
-        for person in mine:
-            place.fetch(person)
+        mine = [person for person in people if person in held and _fetch(place, person)]
         with Renewing(list(held.values()), _stop, lease_s=lease_s) as renewing:
             try:
                 ended = _work(place, mine, worker, device, on_change, every_s)
@@ -117,12 +115,26 @@ def _claimed(
                 _log.warning("%s", error)
 
 
+def _fetch(place: Workplace, person: str) -> bool:
+    """Bring somebody's files; False, and nothing of them stays here, for one who was forgotten meanwhile."""
+    try:
+        place.fetch(person)
+    except Forgotten as error:
+        _log.info("%s", error)
+        place.drop(person)
+        return False
+    return True
+
+
 def _deliver(place: Workplace, people: Sequence[str]) -> None:
     """Take everybody's files to the store; all of them are tried before the first error is raised."""
     errors: list[PortraitError] = []
     for person in people:
         try:
             place.deliver(person)
+        except Forgotten as error:
+            _log.info("%s", error)
+            place.drop(person)
         except PortraitError as error:
             errors.append(error)
     if errors:

@@ -150,17 +150,15 @@ class RayBackend:
             self._cluster.close()
 
     def forget(self, person: str) -> int:
-        """Remove copies of a person from every node that is there, and all of them from the store."""
+        """Remove everything of a person from the store, and copies from every node that is there."""
         if self._here.is_shared:
             return 0
-        self._cluster.on_every_node(drop_copy, self._here.url, self._scratch(), person)
-        return self._here.forget(person)
+        count = self._here.forget(person)
+        self._cluster.on_every_node(drop_copy, self._here.url, self.where.scratch, person)
+        return count
 
     def _placed(self) -> set[str]:
         return {slot.shard.name for slot in self._slots if slot.shard} | {m.shard.name for m in self._moving}
-
-    def _scratch(self) -> str:
-        return str(self.where.scratch or "")
 
     def _assign(self, shard: Shard) -> None:
         idle = (slot for slot in self._slots if slot.shard is None and not slot.is_refused)
@@ -170,7 +168,7 @@ class RayBackend:
             self._slots.append(slot)
         slot.shard, slot.is_stopping = shard, False
         slot.actor.begin.remote({
-            "home": self._here.url, "scratch": self._scratch(), "people": list(shard.people),
+            "home": self._here.url, "scratch": self.where.scratch, "people": list(shard.people),
             "lease_s": self.where.lease_s,
         })  # fmt: skip
 
@@ -276,6 +274,18 @@ class RayBackend:
         self._cluster.dismiss(slot.actor)
         self._slots.remove(slot)
         self._looked = float("-inf")
+
+
+def forget_on_nodes(where: RayPlace, person: str) -> int:
+    """Remove copies of a person from every node of a cluster that works with a store; how many nodes.
+
+    Raises `PortraitError` when a node does not answer, `InputError` when no cluster does.
+    """
+    cluster = ray_cluster.connect(where, 1)
+    try:
+        return cluster.on_every_node(drop_copy, where.store, where.scratch, person)
+    finally:
+        cluster.close()
 
 
 def drop_copy(url: str, scratch: str, person: str) -> str:

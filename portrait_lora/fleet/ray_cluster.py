@@ -142,14 +142,31 @@ def connect(place: RayPlace, threads: int) -> Cluster:
             ) from error
         return Cluster(place, _needs(place, cpus))
     folder, held = _own_folder()
-    ray.init(
-        num_cpus=int(cpus * place.workers) if place.workers else None,
-        include_dashboard=False,
-        object_store_memory=_MEMORY,
-        _temp_dir=str(folder / "r"),  # Ray opens its folder to everybody; this one stays closed
-        **options,
-    )
+    options |= {
+        "num_cpus": int(cpus * place.workers) if place.workers else None,
+        "include_dashboard": False,
+        "object_store_memory": _MEMORY,
+        "_temp_dir": str(folder / "r"),  # Ray opens its folder to everybody; this one stays closed
+    }
+    _start(options)
     return Cluster(place, _needs(place, cpus), own=folder, _held=held)
+
+
+def _start(options: dict[str, Any]) -> None:
+    """Start Ray on this machine.  On a busy one it may not be up in the half minute that Ray gives itself."""
+    import ray
+
+    for last in (False, False, True):
+        try:
+            ray.init(**options)
+            return
+        except Exception as error:
+            ray.shutdown()
+            if last:
+                remedy = "Is this machine very busy, or its /tmp full? Else: --backend local."
+                raise PortraitError(
+                    "Ray does not start", where="ray", got=str(error)[:300], remedy=remedy
+                ) from error
 
 
 def _needs(place: RayPlace, cpus: float) -> dict[str, float]:

@@ -35,6 +35,10 @@ _ROUNDS: Final = 5
 _log = log.get(__name__)
 
 
+class Forgotten(InputError):
+    """The store has nothing of this person: nobody sent them, or they were removed from it."""
+
+
 class Workplace:
     """The home of a fleet as one process sees it: a shared folder, or a local copy of a store.
 
@@ -80,7 +84,7 @@ class Workplace:
     def fetch(self, person: str) -> bool:
         """Bring the files of a person to this place; whether the store had anything new.
 
-        What only this place changed stays.  Raises `InputError` for somebody whom the store does not know,
+        What only this place changed stays.  Raises `Forgotten` for somebody whom the store does not know,
         `StoreError`, and `ArtifactError` for bytes that are not what the listing says.
         """
         if self.is_shared:
@@ -88,7 +92,7 @@ class Workplace:
         for _ in range(_ROUNDS):
             latest = self._listings(person).latest()
             if latest is None:
-                raise InputError("the store has nothing of this person", where=self.url, got=person)
+                raise Forgotten("the store has nothing of this person", where=self.url, got=person)
             number, there = latest[0], _entries(latest[1], self.url)
             base_number, base = self._base(person)
             if number == base_number and _same(base, there):
@@ -107,7 +111,7 @@ class Workplace:
     def deliver(self, person: str) -> bool:
         """Put what this place changed of a person into the store; whether there was anything.
 
-        Raises `StoreError`, and `InputError` for a person who was removed from the store meanwhile.
+        Raises `StoreError`, and `Forgotten` for a person who was removed from the store meanwhile.
         """
         if self.is_shared:
             return False
@@ -116,7 +120,7 @@ class Workplace:
             base_number, base = self._base(person)
             latest = listings.latest()
             if latest is None and base_number:
-                raise InputError("this person is no longer in the store", where=self.url, got=person)
+                raise Forgotten("this person is no longer in the store", where=self.url, got=person)
             number, there = (latest[0], _entries(latest[1], self.url)) if latest else (0, {})
             here = snapshot.take(self.home, person, self._digests)
             whole = listing.merged(person, base, here, there, self._rule(made="here"))

@@ -195,3 +195,20 @@ def test_stopped_by_hand_everything_is_delivered(
         work_at(worker, ["ann"], worker="w")
     head.fetch("ann")
     assert steps(head) == [3]
+
+
+def test_one_who_is_forgotten_meanwhile_leaves_nothing(
+    head: Workplace, worker: Workplace, work: Callable[[Work], None]
+) -> None:
+    def forgotten(home: Path, people: Sequence[str], **_: object) -> tuple[PersonRecord, ...]:
+        checkpoint(home, 3)
+        head.forget("ann")
+        return done(home, "ann")
+
+    work(forgotten)
+    work_at(worker, ["ann"], worker="w", every_s=60)
+    assert not list(worker.home.rglob("*ann*"))
+    assert [name for name in head.objects.sizes("") if "ann" in name] == []
+    work(lambda home, people, **_: pytest.fail("nobody is left"))
+    work_at(worker, ["ann"], worker="w")
+    assert [name for name in head.objects.sizes("") if "ann" in name] == []

@@ -7,6 +7,8 @@ import itertools
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -150,11 +152,7 @@ def test_a_worker_that_is_killed_lets_its_child_save(opened: Callable[..., RayBa
     actor = next(c.worker for c in changes if c.kind is STARTED).rpartition("cpu:")[2]
     os.kill(int(actor), signal.SIGKILL)
     assert kinds(until(backend, over("ann")), "ann")[-1] is LOST
-    stopped = files.folder(backend.home, "ann") / "stopped"
-    deadline = time.monotonic() + 20
-    while not stopped.exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_for(files.folder(backend.home, "ann") / "stopped")
     assert backend.free() == 2
 
 
@@ -164,10 +162,52 @@ def test_a_worker_that_ends_by_itself_lets_its_child_save(opened: Callable[..., 
     backend.place(Shard(people=("ann",)))
     until(backend, started(backend, "ann"))
     backend._cluster.dismiss(backend._slots[0].actor)
-    stopped = files.folder(backend.home, "ann") / "stopped"
-    deadline = time.monotonic() + 20
-    while not stopped.exists():
-        assert time.monotonic() < deadline
+    wait_for(files.folder(backend.home, "ann") / "stopped")
+
+
+HEAD = """
+import sys, time
+from pathlib import Path
+from portrait_lora.fleet.ray import RayBackend
+from portrait_lora.fleet.ray_cluster import RayPlace
+from portrait_lora.tasks.shard.records import Shard
+from tests.fleet import trivial_child
+backend = RayBackend(Path(sys.argv[1]), RayPlace(sys.argv[2], 2), command=trivial_child.command())
+backend.place(Shard(people=("ann",)))
+while True:
+    backend.changes()
+    time.sleep(0.05)
+"""
+
+
+def test_a_head_that_is_killed(cluster: ray_cluster.Cluster, tmp_path: Path) -> None:
+    """Its worker saves and stops; the next head goes on from there."""
+    import ray
+
+    home = fleet(tmp_path / "home", {"ann": "never"})
+    folder = files.folder(home, "ann")
+    address = ray.get_runtime_context().gcs_address
+    head = subprocess.Popen([sys.executable, "-c", HEAD, str(home), address])
+    try:
+        wait_for(folder / "adapters/steps")
+    finally:
+        head.kill()
+        head.wait()
+    wait_for(folder / "stopped")
+    (folder / "ends").write_text("well")
+    backend = RayBackend(home, RayPlace(workers=2), command=trivial_child.command())
+    try:
+        backend.place(Shard(people=("ann",)))
+        until(backend, over("ann"))
+    finally:
+        backend.close()
+    assert f" from {(folder / 'stopped').read_text()} " in pids(backend, "ann")[1]
+
+
+def wait_for(file: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not file.exists():
+        assert time.monotonic() < deadline, file
         time.sleep(0.02)
 
 
