@@ -45,6 +45,7 @@ SETTINGS: Final = (
     "generate.per_shot=1",
     "generate.num_inference_steps=8",
 )
+_CHILD = b"portrait_lora.fleet.child"
 LEASE_S, SILENT_S = 16.0, 20.0
 QUIET: Final = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_memory_monitor_refresh_ms": "0", "OMP_NUM_THREADS": "1"}
 
@@ -211,7 +212,7 @@ def _children_in(namespace: str) -> list[int]:
     found: list[int] = []
     for place in Path("/proc").iterdir():
         with suppress(OSError):
-            if place.name.isdigit() and b"portrait_lora.fleet.child" in (place / "cmdline").read_bytes():
+            if place.name.isdigit() and _CHILD in (place / "cmdline").read_bytes():
                 found += [int(place.name)] if _namespace(int(place.name)) == namespace else []
     return found
 

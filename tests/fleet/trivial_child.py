@@ -55,7 +55,8 @@ def _one(home: Path, person: str, on_change: Any) -> PersonRecord:
                     step += 1
                     counted.write_text(str(step))
                     advance(1)
-            except KeyboardInterrupt:
+            except KeyboardInterrupt:  # perhaps in the middle of writing
+                counted.write_text(str(step))
                 (folder / "stopped").write_text(str(step))
                 _write(home, PersonRecord(person=person, digest="d"), on_change)
                 raise Interrupted("stopped") from None
