@@ -129,6 +129,9 @@ def test_a_photo_removed_in_the_studio_stays_removed(tmp_path: Path) -> None:
     picture(tmp_path / "a" / "new.png", 77)
     assert only(enrol(roster, home)).added == ("new.png",)
     assert names(folder / "photos") == ["new.png", "p0.png", "p2.png"]
+    shutil.copy(tmp_path / "a" / "p1.png", folder / "photos")  # and one brought back there is theirs
+    (tmp_path / "a" / "p1.png").unlink()
+    assert only(enrol(roster, home)).put_aside == ()
 
 
 def test_a_photo_that_the_settings_name_is_not_put_aside(tmp_path: Path) -> None:
