@@ -97,9 +97,8 @@ def detect(
     if len(detection.files) > 1:
         counts = Counter(row.verdict for row in detection.files)
         lines += ["", f"{len(detection.files)} files: " + ", ".join(f"{n} {v}" for v, n in counts.items())]
-    if detection.false_positive_rate is not None:
-        rate = f"{detection.false_positive_rate:.0e}"
-        lines += ["", f"A picture without a watermark is taken for one with a probability of at most {rate}."]
+    rate = f"{detection.false_positive_rate:.0e}"
+    lines += ["", f"A picture without a watermark is taken for marked with a probability of at most {rate}."]
     answer(detection, as_json, lines, "")
 
 

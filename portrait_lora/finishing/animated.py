@@ -7,6 +7,7 @@ own.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import struct
 import tempfile
@@ -20,7 +21,6 @@ from portrait_lora import provenance
 from portrait_lora.errors import InputError, require_extra
 from portrait_lora.records import RGBImage
 from portrait_lora.rights import marks
-from portrait_lora.rights.watermark import Payload, payload_of
 
 Kind = Literal["webp", "avif", "mp4"]
 DrawFrame = Callable[[int], RGBImage]
@@ -63,7 +63,8 @@ def encoded(
     Raises `InputError` without what writes this kind of file.
     """
     require(kind)
-    origin = marks.Origin(marks.of_packet(mark))
+    source = marks.of_packet(mark)
+    origin = marks.Origin(source, (marks.WATERMARKED,) if source == provenance.TRAINED else ())
     shown = _watermarked(draw) if origin.source == provenance.TRAINED else draw
     data = _plain(kind, size, count, fps, quality, shown, mark)
     sealed = marks.seal(data, origin)
@@ -74,14 +75,14 @@ def encoded(
 
 
 def _watermarked(draw: DrawFrame) -> DrawFrame:
-    """The same frames with the mark of the first one; marks that moved with the picture are renewed."""
-    payloads: list[Payload] = []
+    """The same frames, all with the number that the first one gives."""
+    recipes: list[str] = []
 
     def drawn(number: int) -> RGBImage:
         frame = draw(number)
-        if not payloads:
-            payloads.append(marks.payload_in(frame) or payload_of("clip"))
-        return marks.embedded(frame, payloads[0])
+        if not recipes:
+            recipes.append(hashlib.sha256(frame.tobytes()).hexdigest())
+        return marks.watermarked(frame, recipes[0])
 
     return drawn
 

@@ -9,6 +9,7 @@
     aspect: "1:1"
     negative_prompt: ""
     finish: linkedin                            # a look: its name, a file, or a list of steps
+    label: true                                 # the visible "AI" label on what is published
 
 `eye_line` (from the top) and `head_height` (chin to crown) are fractions of the picture's height; they are
 checked in every portrait, and best-of-N prefers pictures that match them.
@@ -26,7 +27,7 @@ from portrait_lora.generation import reading
 from portrait_lora.generation.compose import LAYERS
 
 _FRAMING: Final = ("shot", "view", "facing", "eye_line", "head_height")
-_OUTER: Final = ("brand", "framing", "aspect", "negative_prompt", "finish")
+_OUTER: Final = ("brand", "framing", "aspect", "negative_prompt", "finish", "label")
 _INNER: Final = tuple(layer for layer in LAYERS if layer not in (*_FRAMING, "hair", "skin", "beard"))
 
 
@@ -41,6 +42,7 @@ class Brand:
     eye_line: float | None = None
     head_height: float | None = None
     finish: reading.Finish | None = None
+    label: bool | None = None
 
 
 def load_brand(name: str | Path) -> Brand:
@@ -52,7 +54,8 @@ def load_brand(name: str | Path) -> Brand:
     layers = {key: reading.text(value, path, key) for key, value in raw.items() if value not in ("", None)}
     eye_line, head_height = (_share(framing, key, path) for key in ("eye_line", "head_height"))
     finish = reading.finish(top["finish"], path, "brand") if "finish" in top else None
-    if not layers and eye_line is None and head_height is None and finish is None:
+    label = reading.yes_or_no(top["label"], path, "label") if "label" in top else None
+    if not layers and all(one is None for one in (eye_line, head_height, finish, label)):
         raise ConfigError("the brand sheet sets nothing", where=path, needed=f"one of {', '.join(_INNER)}")
     return Brand(
         name=str(top.get("brand", path.stem)),
@@ -62,6 +65,7 @@ def load_brand(name: str | Path) -> Brand:
         eye_line=eye_line,
         head_height=head_height,
         finish=finish,
+        label=label,
     )
 
 

@@ -23,6 +23,7 @@ from portrait_lora.rights import bare, consent, marks
 
 Format = Literal["jpeg", "webp", "png"]
 SUFFIXES: Final[Mapping[Format, str]] = {"jpeg": ".jpg", "webp": ".webp", "png": ".png"}
+Change = Callable[[Image.Image], Image.Image]
 _USER_COMMENT: Final = 0x9286
 _EXIF: Final = 0x8769
 _UTF16: Final = b"UNICODE\0"
@@ -37,14 +38,16 @@ def publish(
     quality: int = 92,
     keep_names: bool = False,
     with_record: bool = False,
+    change: Change | None = None,
 ) -> list[Path]:
     """Write copies into `out`, numbered unless `keep_names`; an existing file is never replaced.
 
-    An identical copy that exists already is kept, so an interrupted call can be repeated.  `with_record`
-    includes prompt and settings in the copy, in A1111's format.  All files are checked before the first is
-    written: `InputError` for one that is missing or not marked as generated, whose name is taken, or whose
-    person's consent has expired; `ArtifactError` if a requested generation record is missing;
-    `PortraitError` for a full disk, and then no copy is left.
+    An identical copy that exists already is kept, so an interrupted call can be repeated.  `change` is made to
+    every picture before it is marked, such as a label.  `with_record` includes prompt and settings in the
+    copy, in A1111's format.  All files are checked before the first is written: `InputError` for one that is
+    missing or not marked as generated, whose name is taken, or whose person's consent has expired;
+    `ArtifactError` if a requested generation record is missing; `PortraitError` for a full disk, and then no
+    copy is left.
     """
     for root in dict.fromkeys(root for file in files if (root := _likeness_of(file))):
         consent.require_valid(root)
@@ -52,7 +55,7 @@ def publish(
     all_parameters = [_parameters(file) if with_record else "" for file in files]
     suffix = SUFFIXES[kind]
     each = [
-        partial(_bytes, file, kind, quality, mark, parameters)
+        partial(_bytes, file, kind, quality, mark, parameters, change)
         for file, mark, parameters in zip(files, marks, all_parameters, strict=True)
     ]
     if keep_names:
@@ -152,12 +155,24 @@ def copy_bytes(file: Path, kind: Format, quality: int = 92) -> bytes:
     return _bytes(file, kind, quality, _mark(file), "")
 
 
-def _bytes(file: Path, kind: Format, quality: int, mark: provenance.SourceType, parameters: str) -> bytes:
+def _bytes(
+    file: Path,
+    kind: Format,
+    quality: int,
+    mark: provenance.SourceType,
+    parameters: str,
+    change: Change | None = None,
+) -> bytes:
     with Image.open(file) as opened:
         picture = Image.fromarray(np.asarray(opened.convert("RGB")))  # pixels alone, without chunks
-    if mark == provenance.TRAINED:
+    edits = ["c2pa.published"]
+    if change is not None:
+        picture = change(picture)
+        edits.insert(0, "c2pa.edited: visible label")
+    if mark == provenance.TRAINED and not marks.is_watermarked(file):
         picture = marks.marked_picture(picture, save.pixel_digest(picture))
-    origin = marks.of_copy(file, "c2pa.published")
+        edits.append(marks.WATERMARKED)
+    origin = marks.of_copy(file, *edits)
     if kind == "png":
         texts = {"parameters": parameters} if parameters else {}
         return marks.encode(picture, "PNG", origin, texts=texts)

@@ -76,6 +76,13 @@ def whole(value: object, path: Path, where: str, least: int = 0) -> int:
     return int(value)
 
 
+def yes_or_no(value: object, path: Path, where: str) -> bool:
+    """`true` or `false`."""
+    if not isinstance(value, bool):
+        raise ConfigError("neither true nor false", where=f"{path}: {where}", got=repr(value))
+    return value
+
+
 def share(value: object, path: Path, where: str) -> float:
     """A number from 0 to 1."""
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < 1:

@@ -77,7 +77,7 @@ def _follow(
         conditions = cast(Mapping[str, Any], record.get(save.CONDITIONS) or {})
         size, index = int(conditions.get("batch_size", 1)), int(conditions.get("batch_index", 0))
         pipe = open_pipeline(family, adapter, sampler)
-        return save.marked(from_text(pipe, [shot_of(record)] * size, sampler)[index], record, None)
+        return save.marked(from_text(pipe, [shot_of(record)] * size, sampler)[index], record)
     parent = record.get(save.PARENT)
     if isinstance(parent, dict):
         source = remake(family, cast(save.Record, parent), adapter, find, source)
@@ -89,10 +89,10 @@ def _follow(
         )
     if action == reframe.ACTION:
         refuse_other_source(source, record)
-        return save.marked(reframe.apply(source, record), record, source)
+        return save.marked(reframe.apply(source, record), record)
     pipe = open_pipeline(family, adapter, sampler)
     again = apply_edit(pipe, source, record, family.base.resolution_px, sampler)
-    return save.marked(again, record, source)
+    return save.marked(again, record)
 
 
 def whole_sampler(record: Mapping[str, object], find: FindFile) -> Sampler:

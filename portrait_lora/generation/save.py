@@ -118,11 +118,11 @@ def write(
     kept in them.
     """
     record = _noted(record)
-    before = Image.open(parent) if parent is not None else None
     action = str(record.get(ACTION, "generate"))
     edits = (f"{_ACTIONS.get(action, 'c2pa.edited')}: {action}",) if parent is not None else ()
+    edits += (marks.WATERMARKED,) if min(picture.size) >= marks.watermark().min_side_px else ()
     data = marks.encode(
-        marked(picture, record, before),
+        marked(picture, record),
         "PNG",
         marks.Origin(provenance.TRAINED, edits, parent),
         texts={
@@ -150,20 +150,24 @@ def _noted(record: Record) -> Record:
     return record | {CONDITIONS: {**conditions, "versions": {**known, **marks.version()}}}
 
 
-def marked(picture: Image.Image, record: Mapping[str, object], source: Image.Image | None) -> Image.Image:
+def marked(picture: Image.Image, record: Mapping[str, object]) -> Image.Image:
     """The picture with the watermark that its record speaks of; without one as it is.
 
-    `source` is what an edit began from: outside the mask of an edit the picture stays to the bit.
+    Outside the mask of an edit the picture stays to the bit.
     """
     conditions = cast(Mapping[str, object], record.get(CONDITIONS) or {})
     known = cast(Mapping[str, str], conditions.get("versions") or {})
-    if not marks.version() or marks.version()[marks.WATERMARK] != known.get(marks.WATERMARK):
+    if marks.version()[marks.WATERMARK] != known.get(marks.WATERMARK):
         return picture
-    rgb, recipe = np.asarray(picture.convert("RGB")), _deciding(record)
-    if record.get(ACTION) == "fix" and source is not None and record.get("mask_png"):
-        mask, like = decode_mask(str(record["mask_png"])), np.asarray(source.convert("RGB"))
-        return Image.fromarray(marks.watermarked(rgb, recipe, mask_HW=mask, like=like))
-    return Image.fromarray(marks.watermarked(rgb, recipe, fresh=source is None))
+    mask = decode_mask(str(record["mask_png"])) if record.get(ACTION) == "fix" else None
+    rgb = np.asarray(picture.convert("RGB"))
+    return Image.fromarray(marks.watermarked(rgb, first_recipe(record), mask_HW=mask))
+
+
+def first_recipe(record: Mapping[str, object]) -> str:
+    """The record of the first picture in a chain of edits, as the watermark's number is computed from it."""
+    parent = record.get(PARENT)
+    return first_recipe(cast(Record, parent)) if isinstance(parent, dict) else _deciding(record)
 
 
 def history(record: Mapping[str, object]) -> list[Record]:

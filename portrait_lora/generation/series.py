@@ -31,6 +31,7 @@ from portrait_lora.generation.compose import LAYERS
 
 _SERIES_KEYS: Final = (
     "series", "seed", "aspect", "negative_prompt", "template", "locked", "grid", "count", "shots", "finish",
+    "label",
 )  # fmt: skip
 _SHOT_KEYS: Final = ("name", "prompt", "template", "aspect", "count", *LAYERS)
 PROMPT_ASPECT: Final = (3, 4)
@@ -78,6 +79,18 @@ def finish_of(series: str, brand: str = "") -> reading.Finish | None:
     return common or (reading.finish(top["finish"], path, "series") if "finish" in top else None)
 
 
+def label_of(series: str, brand: str = "") -> bool | None:
+    """Whether brand or series ask for the visible label on what is published; None when neither says."""
+    path = series_path(series)
+    top = reading.mapping(reading.tree(path, "series"), path, "the series", _SERIES_KEYS)
+    common = brands.load_brand(brand).label if brand else None
+    return common if common is not None else _label(top, path)
+
+
+def _label(top: Mapping[str, object], path: Path) -> bool | None:
+    return reading.yes_or_no(top["label"], path, "label") if "label" in top else None
+
+
 def read_series(
     path: Path, *, closed: bool = False, brand: Brand | None = None, known: Collection[str] | None = None
 ) -> Series:
@@ -88,6 +101,7 @@ def read_series(
     top = reading.mapping(reading.tree(path, "series"), path, "the series", _SERIES_KEYS)
     if "finish" in top:
         reading.finish(top["finish"], path, "series")
+    _label(top, path)
     locked = reading.words(top.get("locked", {}), path, "locked", LAYERS)
     grid = reading.mapping(top.get("grid", {}), path, "grid", LAYERS)
     reading.no_overlap(grid, locked, path, "grid")

@@ -168,6 +168,23 @@ def require(folder: Path, photos: Path, *, commercial: bool, today: dt.date | No
         )
 
 
+def require_purpose(folder: Path, purpose: str, *, today: dt.date | None = None) -> None:
+    """`InputError` unless the consent of a likeness folder covers this purpose today.
+
+    A folder without photographs and without a consent (the studio's people) passes.
+    """
+    require_valid(folder, today=today)
+    consent = read(folder)
+    if consent is not None and purpose not in consent.purposes:
+        raise InputError(
+            "the consent does not cover this purpose",
+            where=folder / NAME,
+            got=", ".join(consent.purposes),
+            needed=purpose,
+            remedy="Ask the person, and record the consent anew. " + _HOW,
+        )
+
+
 def of_a_minor(folder: Path) -> bool:
     """Whether a guardian has consented for the person of a likeness folder."""
     consent = read(folder)

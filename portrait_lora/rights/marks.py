@@ -25,13 +25,13 @@ from portrait_lora.errors import ArtifactError
 from portrait_lora.records import RGBImage
 from portrait_lora.rights import credentials, identity, policy
 from portrait_lora.rights.credentials import Format, Parent
-from portrait_lora.rights.watermark import Payload, Watermark, payload_of
+from portrait_lora.rights.watermark import Watermark, embedded, payload_of
 
 _log = logging.getLogger(__name__)
 WATERMARK: Final = "watermark"
 """Key in the versions of a record: the pixels were marked, by the scheme of this name."""
-_CLEAN_BITS: Final = 2
-"""A mark that was read with at most so many mended bits is not laid over once more."""
+WATERMARKED: Final = "c2pa.watermarked.unbound"
+"""The action that states it (C2PA 2.2, 18.13): a mark that leads to no manifest."""
 _CHUNKS: Final = ("parameters", provenance.RECIPE_KEY)
 _REPORTED: set[str] = set()
 _OF_STEP: Final = {
@@ -57,6 +57,7 @@ class Origin:
 
 
 DRAWN: Final = Origin(provenance.TRAINED)
+"""A picture of drawn pictures, such as a contact sheet."""
 
 
 def of_copy(path: Path, *edits: str) -> Origin:
@@ -151,60 +152,27 @@ def encode(
     return seal(buffer.getvalue(), origin) if sealed else buffer.getvalue()
 
 
-def watermark() -> Watermark | None:
+def watermark() -> Watermark:
     """The watermark of this installation."""
-    try:
-        from portrait_lora.rights.watermark import embedded  # pyright: ignore
-    except ImportError:
-        return None
     return embedded()
 
 
 def version() -> dict[str, str]:
     """The watermark's name, for the versions in a record."""
-    mark = watermark()
-    return {WATERMARK: mark.name} if mark else {}
+    return {WATERMARK: watermark().name}
 
 
-def watermarked(
-    rgb: RGBImage,
-    recipe: str,
-    *,
-    fresh: bool = False,
-    mask_HW: np.ndarray | None = None,
-    like: RGBImage | None = None,
-) -> RGBImage:
+def watermarked(rgb: RGBImage, recipe: str, *, mask_HW: np.ndarray | None = None) -> RGBImage:
     """The picture with the watermark; the same for the same arguments.
 
-    One picture has one mark, as two would blur each other: what is marked well already stays to the bit, and
-    a mark that has become weak is renewed with its own payload.  `mask_HW`: only there is drawn on, the rest
-    stays to the bit; the payload is that of `like`, the picture before.  `fresh`: it was drawn from nothing,
-    and has no mark yet.  Too small pictures stay as they are.
+    `recipe` is that of the first picture of a chain of edits, so that all of them carry one number.  With
+    `mask_HW` all stays to the bit where it is 0.  Pictures that are too small stay as they are.
     """
     mark = watermark()
-    if mark is None or min(rgb.shape[:2]) < mark.min_side_px:
+    if min(rgb.shape[:2]) < mark.min_side_px:
         return rgb
-    reading = None if fresh else mark.detect(rgb if like is None else like)
-    if reading is not None and mask_HW is None and reading.whole and reading.corrected_bits <= _CLEAN_BITS:
-        return rgb
-    payload: Payload = payload_of(recipe) if reading is None else reading.payload
-    marked = mark.embed(rgb, payload)
-    if mask_HW is None:
-        return marked
-    return np.where((mask_HW > 0)[..., None], marked, rgb)
-
-
-def payload_in(rgb: RGBImage) -> Payload | None:
-    """The payload of a picture's watermark, if it has one."""
-    mark = watermark()
-    reading = mark.detect(rgb) if mark else None
-    return reading.payload if reading else None
-
-
-def embedded(rgb: RGBImage, payload: Payload) -> RGBImage:
-    """The picture with this payload's mark, whatever it carried; too small ones stay as they are."""
-    mark = watermark()
-    return mark.embed(rgb, payload) if mark and min(rgb.shape[:2]) >= mark.min_side_px else rgb
+    marked = mark.embed(rgb, payload_of(recipe))
+    return marked if mask_HW is None else np.where((mask_HW > 0)[..., None], marked, rgb)
 
 
 def marked_picture(picture: Image.Image, recipe: str) -> Image.Image:
@@ -214,6 +182,15 @@ def marked_picture(picture: Image.Image, recipe: str) -> Image.Image:
     if alpha is not None:
         marked.putalpha(alpha)
     return marked
+
+
+def is_watermarked(path: Path) -> bool:
+    """Whether the credentials of a picture hold and state that its pixels, or those it was made from, are
+    marked.  Looking for the mark itself takes seconds; a second one over it would only be seen more."""
+    data = _bytes_of(path)
+    kind = credentials.sniffed(data) if data else None
+    stated = credentials.read(data, kind) if data and kind else None
+    return stated is not None and stated.state != "invalid" and WATERMARKED in stated.actions
 
 
 def outgoing(path: Path) -> bytes:
@@ -231,13 +208,14 @@ def outgoing(path: Path) -> bytes:
         if getattr(opened, "is_animated", False):
             return seal(data, Origin(source))
         info, picture = dict(opened.info), opened.copy()
+    edits: tuple[str, ...] = ()
     if source == provenance.TRAINED:
-        picture = marked_picture(picture, path.name)
+        picture, edits = marked_picture(picture, path.name), (WATERMARKED,)
     texts = {key: str(info[key]) for key in _CHUNKS if key in info}
     options: dict[str, Any] = {k: info[k] for k in ("icc_profile", "dpi", "exif") if info.get(k)}
     options |= {"quality": 95} if kind in ("JPEG", "WEBP", "AVIF") else {}
     options |= {"subsampling": 0} if kind == "JPEG" else {}
-    return encode(picture, kind, Origin(source), texts=texts, **options)
+    return encode(picture, kind, Origin(source, edits), texts=texts, **options)
 
 
 def _warn(line: str) -> None:

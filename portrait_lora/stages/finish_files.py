@@ -244,7 +244,8 @@ def _origin(canvas: Canvas, record: save.Record, source: Path) -> marks.Origin:
     steps = cast(list[Mapping[str, object]], record.get("steps") or [])
     names = [next((k for k in entry if k not in OF_PASSING), "") for entry in steps]
     edits = marks.step_actions(names) or (f"c2pa.edited: {record.get(save.ACTION, 'finish')}",)
-    return marks.Origin(marks.source_of(source), edits, source)
+    kind = marks.source_of(source)
+    return marks.Origin(kind, (*edits, marks.WATERMARKED) if kind == provenance.TRAINED else edits, source)
 
 
 def _marked(canvas: Canvas, record: save.Record, origin: marks.Origin) -> Image.Image:
@@ -254,7 +255,7 @@ def _marked(canvas: Canvas, record: save.Record, origin: marks.Origin) -> Image.
         picture.putalpha(Image.fromarray(to_bytes(canvas.alpha_HW)))
     if origin.source != provenance.TRAINED:
         return picture
-    return marks.marked_picture(picture, manifest.canonical(dict(record)))
+    return marks.marked_picture(picture, save.first_recipe(record))
 
 
 def mark_of(source: Path) -> bytes:

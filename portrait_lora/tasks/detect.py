@@ -70,14 +70,11 @@ class Detected(Value):
 
 
 class Detection(Value):
-    """All files.  `false_positive_rate` is how often an unmarked picture is called watermarked, by design.
-
-    None: this installation cannot read watermarks.
-    """
+    """All files.  `false_positive_rate` is how often an unmarked picture is called watermarked, by design."""
 
     files: tuple[Detected, ...]
-    false_positive_rate: Number | None
-    watermark: str | None
+    false_positive_rate: Number
+    watermark: str
 
 
 def detect(path: Path, authorities: bytes | None = None) -> Detection:
@@ -97,8 +94,8 @@ def detect(path: Path, authorities: bytes | None = None) -> Detection:
     mark = marks.watermark()
     return Detection(
         files=tuple(rows),
-        false_positive_rate=mark.false_positive_rate if mark else None,
-        watermark=mark.name if mark else None,
+        false_positive_rate=mark.false_positive_rate,
+        watermark=mark.name,
     )
 
 
@@ -173,8 +170,7 @@ def signed_mark(data: bytes, authorities: bytes | None = None) -> SignedMark | N
 def _pixel_mark(path: Path) -> PixelMark | None:
     """The watermark of the upright picture, the first frame of a moving one.  Raises `UnreadablePhoto`."""
     pixels = load_photo(path)[1]
-    mark = marks.watermark()
-    reading = mark.detect(pixels) if mark else None
+    reading = marks.watermark().detect(pixels)
     if reading is None:
         return None
     return PixelMark(

@@ -87,7 +87,7 @@ def _encoded(path: Path, side_px: int, kept: Path, edit: PhotoEdit | None = None
     with _at_work:
         pixels = load_photo(path, side_px, quick=side_px <= 640, edit=edit)[1]
         small, origin = Image.fromarray(pixels), marks.of_copy(path)
-        if side_px == MOST_PX and origin.source == provenance.TRAINED:
+        if side_px == MOST_PX and origin.source == provenance.TRAINED and not marks.is_watermarked(path):
             small = marks.marked_picture(small, path.name)
         data = marks.encode(small, "JPEG", origin, quality=85, optimize=side_px <= 640)
     if side_px < MOST_PX and _has_room(kept.parent):

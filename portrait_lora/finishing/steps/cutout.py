@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -150,7 +151,12 @@ def _associated(canvas: Canvas, mark: bytes) -> bytes:
     alpha = canvas.alpha_HW[..., None]
     origin, rgb = marks.Origin(marks.of_packet(mark)), canvas.rgb_HW3
     if origin.source == provenance.TRAINED:
-        rgb = marks.watermarked(to_bytes(rgb), "premultiplied").astype(np.float32) / 255
+        rgb = (
+            marks.watermarked(to_bytes(rgb), hashlib.sha256(to_bytes(rgb).tobytes()).hexdigest()).astype(
+                np.float32
+            )
+            / 255
+        )
     pixels = to_bytes(np.concatenate([rgb * alpha, alpha], axis=2))
     picture = Image.fromarray(pixels, "RGBA")
     data = bytearray(marks.encode(picture, "TIFF", origin, sealed=False, compression="raw"))
