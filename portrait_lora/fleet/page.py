@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import base64
-import io
 from pathlib import Path
 from typing import Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from portrait_lora import manifest, provenance
+from portrait_lora import manifest
 from portrait_lora.errors import ArtifactError
 from portrait_lora.fleet.same_person import best_views
 from portrait_lora.fleet.standing import PersonCheck, RosterCheck, Standing
 from portrait_lora.likeness import Journal
 from portrait_lora.results import CheckResult
+from portrait_lora.rights import marks
 from portrait_lora.tasks.shard import files
 
 FILE: Final = Path("reports") / "roster.html"
@@ -86,7 +86,5 @@ def face(home: Path, person: str) -> str:
     inside = (max(0, box[0]), max(0, box[1]), min(pixels.shape[1], box[2]), min(pixels.shape[0], box[3]))
     picture = Image.fromarray(pixels).crop(inside)
     picture.thumbnail((_THUMB_PX, _THUMB_PX))
-    out = io.BytesIO()
-    mark = provenance.inherited(folder / "photos" / verdict.file)
-    picture.save(out, "JPEG", quality=82, xmp=mark)
-    return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode("ascii")
+    data = marks.encode(picture, "JPEG", marks.of_copy(folder / "photos" / verdict.file), quality=82)
+    return "data:image/jpeg;base64," + base64.b64encode(data).decode("ascii")

@@ -31,13 +31,11 @@ class Signing(Section):
 
 
 class Guarding(Section):
-    """What the guard lets pass or refuses beyond its own lists; folders of optional models."""
+    """What the guard lets pass or refuses beyond its own lists."""
 
     allow: tuple[Allowed, ...] = ()
     allowed_words: tuple[str, ...] = ()
     refused_words: dict[Topic, tuple[str, ...]] = Field(default_factory=dict)
-    text_classifier: Path | None = None
-    safety_checker: Path | None = None
     log: bool = True
 
 
