@@ -80,7 +80,7 @@ def deliver(
     wanted = _wants_label(ctx, audience, label)
     change = (lambda picture: labelled(picture, _faces(ctx, picture))) if wanted else None
     copies = publish.publish(files, out, kind, quality=quality, change=change)
-    outside.record(root, [*copies, out / NAME])
+    outside.record(root, copies)
     rows = [_row(ctx, file, copy, wanted) for file, copy in zip(files, copies, strict=True)]
     delivery = Delivery(
         series=ctx.series,
@@ -91,6 +91,7 @@ def deliver(
         folder=str(out),
     )
     manifest.write_json_atomic(out / NAME, delivery.json_value(), shared=True)
+    outside.record(root, [out / NAME])
     return delivery
 
 

@@ -3,74 +3,80 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
+from portrait_lora import manifest
 from portrait_lora.errors import InputError
-from portrait_lora.generation.label import place_of
 from portrait_lora.rights import consent, marks
 from portrait_lora.tasks import deliver
 from portrait_lora.tasks.detect import detect
-from tests.conftest import Journey
+from portrait_lora.tasks.export import exported_to
+from tests.tasks.made_up import make_likeness, noise
 
-pytestmark = pytest.mark.journey
+UNTIL = ("2999-01-01", "0" * 64, "file", "2026-11-30")
 
 
 @pytest.fixture
-def person(journey: Journey, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(journey.folder, tmp_path / "demo"))
+def person(tmp_path: Path) -> Path:
+    """A likeness folder with two portraits of an earlier version, and consent to portraits."""
+    root = make_likeness(tmp_path / "anna")
+    consent.write(root, consent.Consent("Ann", ("training", "portraits"), *UNTIL))
+    return root
 
 
 def test_delivered_for_the_eu_and_elsewhere(
     person: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deliver, "labelled", lambda picture, faces: _noted(picture, faces, seen))
-    seen: list[int] = []
-    handed = deliver.deliver(person, tmp_path / "eu", audience="eu")
-    assert len(seen) == len(handed.pictures) >= 4 and set(seen) == {1}, "each with its one face"
+    seen: list[Image.Image] = []
+    label = deliver.labelled
+
+    def noted(picture: Image.Image, faces: list[deliver.Box]) -> Image.Image:
+        seen.append(picture)
+        return label(picture, faces)
+
+    monkeypatch.setattr(deliver, "labelled", noted)
+    out = tmp_path / "eu"
+    handed = deliver.deliver(person, out, series="headshots", audience="eu")
+    assert len(seen) == len(handed.pictures) == 2
     assert all(row.labelled and row.credentials == "valid" for row in handed.pictures)
-    written = json.loads((tmp_path / "eu" / deliver.NAME).read_text(encoding="utf-8"))
-    assert written == json.loads(json.dumps(handed.json_value()))
-    one = tmp_path / "eu" / handed.pictures[0].file
-    assert marks.is_watermarked(one)
-    plain = deliver.deliver(person, tmp_path / "plain")
-    assert not any(row.labelled for row in plain.pictures) and len(seen) == len(handed.pictures)
-    assert str(person) not in (tmp_path / "eu" / deliver.NAME).read_text(encoding="utf-8").replace(
-        str(tmp_path / "eu"), ""
-    )
-
-
-def _noted(picture: Image.Image, faces: list[object], seen: list[int]) -> Image.Image:
-    seen.append(len(faces))
-    left, top, width, height = place_of(picture.size, [])
-    pixels = np.asarray(picture).copy()
-    pixels[top : top + height, left : left + width] = 0
-    return Image.fromarray(pixels)
+    text = (out / deliver.NAME).read_text(encoding="utf-8")
+    assert json.loads(text) == json.loads(json.dumps(handed.json_value()))
+    for row in handed.pictures:
+        assert marks.is_watermarked(out / row.file) and manifest.sha256_file(out / row.file) == row.sha256
+    assert exported_to(person) == [out], "forget knows where to look"
+    again = deliver.deliver(person, out, series="headshots", audience="eu")
+    assert again == handed and len(list(out.iterdir())) == 3, "repeated, nothing is written twice"
+    plain = deliver.deliver(person, tmp_path / "plain", series="headshots")
+    assert not any(row.labelled for row in plain.pictures) and len(seen) == 4
+    bare = deliver.deliver(person, tmp_path / "bare", series="headshots", audience="eu", label=False)
+    assert not any(row.labelled for row in bare.pictures)
 
 
 def test_without_consent_for_the_purpose_nothing_leaves(person: Path, tmp_path: Path) -> None:
-    rest = ("2999-01-01", "0" * 64, "file", "2026-11-30")
-    consent.write(person, consent.Consent("Ann", ("training", "portraits"), *rest))
     with pytest.raises(InputError, match=r"does not cover this purpose.*needed commercial"):
-        deliver.deliver(person, tmp_path / "out", commercial=True)
-    assert not (tmp_path / "out").exists()
-    consent.write(person, consent.Consent("Ann", ("training",), *rest))
+        deliver.deliver(person, tmp_path / "out", series="headshots", commercial=True)
+    consent.write(person, consent.Consent("Ann", ("training",), *UNTIL))
     with pytest.raises(InputError, match="does not cover this purpose"):
-        deliver.deliver(person, tmp_path / "out")
+        deliver.deliver(person, tmp_path / "out", series="headshots")
+    (person / consent.NAME).unlink()
+    with pytest.raises(InputError, match="no consent is recorded"):
+        deliver.deliver(person, tmp_path / "out", series="headshots")
+    assert not (tmp_path / "out").exists()
 
 
-def test_detect_reads_the_folder(person: Path, tmp_path: Path) -> None:
-    (tmp_path / "few").mkdir()
-    portrait = next((person / "portraits" / "headshots").glob("*.png"), None) or next(
-        (person / "portraits").rglob("*.png")
-    )
-    shutil.copy(portrait, tmp_path / "few" / "a.png")
-    (tmp_path / "few" / "b.png").write_bytes(b"no picture")
-    rows = {Path(row.file).name: row for row in detect(tmp_path / "few").files}
-    assert rows["b.png"].verdict == "not read" and rows["a.png"].generated
+def test_detect_reads_a_folder_and_names_what_it_cannot_read(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(marks.encode(noise(1).resize((40, 40)), "PNG", marks.DRAWN))
+    (tmp_path / "b.png").write_bytes(b"no picture")
+    rows = {Path(row.file).name: row for row in detect(tmp_path).files}
+    assert rows["b.png"].verdict == "not read" and not rows["b.png"].generated
     signed = rows["a.png"].credentials
-    assert signed is not None and signed.origin == "this machine" and signed.actions[0] == "c2pa.created"
+    assert rows["a.png"].verdict == "metadata alone" and rows["a.png"].generated
+    assert signed is not None and signed.origin == "this machine" and signed.actions == ("c2pa.created",)
+    with pytest.raises(InputError, match="not a picture"):
+        detect(tmp_path / "b.png")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no pictures"):
+        detect(tmp_path / "empty")
