@@ -80,8 +80,11 @@ def test_a_family_that_asks_twice_refuses_the_bare_base(
 
 
 def test_the_adapter_and_its_scale_show(
-    tiny_sd15: SD15, adapter: Adapter, shots: list[Shot], tmp_path: Path
+    tiny_sd15: SD15, adapter: Adapter, shots: list[Shot], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Other recipes have other marks.
+    monkeypatch.setattr("portrait_lora.generation.save.marked", lambda picture, record: picture)
+
     def draw(name: str, who: Adapter | None, scale: float) -> np.ndarray:
         return _pixels(
             generate(tiny_sd15, who, shots[:1], tmp_path / name, replace(SAMPLER, adapter_scale=scale))
