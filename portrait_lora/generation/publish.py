@@ -42,10 +42,10 @@ def publish(
 ) -> list[Path]:
     """Write copies into `out`, numbered unless `keep_names`; an existing file is never replaced.
 
-    An identical copy that exists already is kept, so an interrupted call can be repeated.  `change` is made to
-    every picture before it is marked, such as a label.  `with_record` includes prompt and settings in the
-    copy, in A1111's format.  All files are checked before the first is written: `InputError` for one that is
-    missing or not marked as generated, whose name is taken, or whose person's consent has expired;
+    An identical copy that exists already is kept, so an interrupted call can be repeated.  `change` is made
+    to every picture before it is marked, such as a label.  `with_record` includes prompt and settings in
+    the copy, in A1111's format.  All files are checked before the first is written: `InputError` for one that
+    is missing or not marked as generated, whose name is taken, or whose person's consent has expired;
     `ArtifactError` if a requested generation record is missing; `PortraitError` for a full disk, and then no
     copy is left.
     """
