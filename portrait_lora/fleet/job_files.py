@@ -76,7 +76,7 @@ def write(folder: Path, texts: Mapping[str, str]) -> list[Path]:
 def _slurm(name: str, home: str, machines: Machines) -> dict[str, str]:
     at_once = f"%{machines.at_once}" if machines.at_once else ""
     part = f'"$SLURM_ARRAY_TASK_ID/{machines.shards}"'
-    asked = {
+    options = {
         "job-name": name,
         "array": f"1-{machines.shards}{at_once}",
         "cpus-per-task": machines.cpus,
@@ -90,7 +90,7 @@ def _slurm(name: str, home: str, machines: Machines) -> dict[str, str]:
     }
     lines = [
         "#!/bin/bash",
-        *(f"#SBATCH --{key}={value}" for key, value in asked.items()),
+        *(f"#SBATCH --{key}={value}" for key, value in options.items()),
         "#SBATCH --requeue",
         "",
         f"# Workers of the fleet {name}. Start with: sbatch {name}.slurm",

@@ -42,7 +42,7 @@ class Rule:
     """Whose word counts where both changed something: of the user's files, and of what is made of them."""
 
     user: Side
-    made: Side
+    outputs: Side
 
 
 def is_made(person: str, name: str) -> bool:
@@ -57,7 +57,7 @@ def merged(person: str, base: Files, here: Files, there: Files, rule: Rule) -> d
     What is made belongs together (a journal and the files that it names): of it one side's is taken whole.
     The user's files are looked at one by one.
     """
-    result = dict(_part(person, _chosen_made(person, base, here, there, rule.made), True))
+    result = dict(_part(person, _chosen_made(person, base, here, there, rule.outputs), True))
     for name in sorted({*here, *there, *base}):
         if is_made(person, name):
             continue
@@ -82,8 +82,8 @@ def _chosen_made(person: str, base: Files, here: Files, there: Files, rule: Side
     return here if rule == "here" else there
 
 
-def _part(person: str, side: Files, made: bool) -> dict[str, Entry]:
-    return {name: entry for name, entry in side.items() if is_made(person, name) is made}
+def _part(person: str, side: Files, is_output: bool) -> dict[str, Entry]:
+    return {name: entry for name, entry in side.items() if is_made(person, name) is is_output}
 
 
 def _same(side: Files, name: str) -> tuple[str, int] | None:

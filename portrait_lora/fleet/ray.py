@@ -40,7 +40,7 @@ class _Slot:
     actor: Any
     shard: Shard | None = None
     answer: Any = None
-    asked: float = 0.0
+    polled: float = 0.0
     after: int = 0
     has_answered: bool = False
     is_refused: bool = False
@@ -202,19 +202,19 @@ class RayBackend:
         now = time.monotonic()
         for slot in self._slots:
             if slot.answer is None:
-                slot.answer, slot.asked = slot.actor.poll.remote(slot.after, _POLL_S), now
+                slot.answer, slot.polled = slot.actor.poll.remote(slot.after, _POLL_S), now
         pending = [slot.answer for slot in self._slots]
         ready = set(ray.wait(pending, num_returns=len(pending), timeout=0)[0]) if pending else set()
         for slot in list(self._slots):
             if slot.answer not in ready:
-                if slot.has_answered and now - slot.asked > self.silent_s:
+                if slot.has_answered and now - slot.polled > self.silent_s:
                     self._lose(slot, f"it has not answered for {self.silent_s:.0f} s")
                 continue
             answer, slot.answer = slot.answer, None
             try:
                 events = ray.get(answer)
             except gone.ActorUnavailableError:
-                slot.answer = answer if now - slot.asked <= self.silent_s else None
+                slot.answer = answer if now - slot.polled <= self.silent_s else None
                 if slot.answer is None:
                     self._lose(slot, "it cannot be reached")
                 else:

@@ -70,10 +70,10 @@ class Cluster:
         import ray
 
         gpus, cpus = self.needs.get("GPU", 0), self.needs["CPU"]
-        made: Any = ray.remote(kind).options(  # pyright: ignore[reportAttributeAccessIssue]
+        actor_class: Any = ray.remote(kind).options(  # pyright: ignore[reportAttributeAccessIssue]
             num_gpus=gpus, num_cpus=cpus, max_restarts=0, max_task_retries=0, max_concurrency=4
         )
-        return made.remote(*arguments)
+        return actor_class.remote(*arguments)
 
     def dismiss(self, actor: Any) -> None:
         """End a worker."""

@@ -49,14 +49,14 @@ def take(home: Path, person: str, digests: Digests) -> dict[str, Entry]:
     """
     folder, record = files.folder(home, person), files.record_file(home, person)
     first = [path for path in (record, folder / _JOURNAL) if path.is_file()]
-    found: dict[str, Entry] = {}
+    entries: dict[str, Entry] = {}
     for path in [*first, *(one for one in _below(folder) if one not in first)]:
         name = path.relative_to(home).as_posix()
         if (entry := digests.of(home, name)) is not None:
-            found[name] = entry
-    for name in [one for one in found if one.endswith(f"/{manifest.NAME}")]:
-        _drop_broken(home, name, found)
-    return found
+            entries[name] = entry
+    for name in [one for one in entries if one.endswith(f"/{manifest.NAME}")]:
+        _drop_broken(home, name, entries)
+    return entries
 
 
 def _below(folder: Path) -> Iterator[Path]:
@@ -69,7 +69,7 @@ def _below(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _drop_broken(home: Path, name: str, found: dict[str, Entry]) -> None:
+def _drop_broken(home: Path, name: str, entries: dict[str, Entry]) -> None:
     """Leave out a folder that was removed or replaced while it was looked at."""
     folder = Path(name).parent
     try:
@@ -77,13 +77,13 @@ def _drop_broken(home: Path, name: str, found: dict[str, Entry]) -> None:
     except ArtifactError:
         sealed = None
     if sealed is None:
-        found.pop(name, None)
+        entries.pop(name, None)
         return
     inside = {(folder / inner).as_posix(): sha256 for inner, sha256 in sealed.files.items()}
-    if all(one in found for one in inside):
+    if all(one in entries for one in inside):
         return
     for one in (name, *inside):
-        found.pop(one, None)
+        entries.pop(one, None)
 
 
 def unchanged(path: Path, entry: Entry) -> bool:

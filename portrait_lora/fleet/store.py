@@ -98,7 +98,7 @@ class Workplace:
             if number == base_number and _same(base, there):
                 return False
             here = snapshot.take(self.home, person, self._digests)
-            whole = listing.merged(person, base, here, there, self._rule(made="there"))
+            whole = listing.merged(person, base, here, there, self._rule(outputs="there"))
             try:
                 self._apply(person, here, whole)
             except FileNotFoundError:  # a later listing came, and bytes that only this one names went
@@ -123,7 +123,7 @@ class Workplace:
                 raise Forgotten("this person is no longer in the store", where=self.url, got=person)
             number, there = (latest[0], _entries(latest[1], self.url)) if latest else (0, {})
             here = snapshot.take(self.home, person, self._digests)
-            whole = listing.merged(person, base, here, there, self._rule(made="here"))
+            whole = listing.merged(person, base, here, there, self._rule(outputs="here"))
             if _same(whole, there):
                 self._remember(person, number, listing.agreed(base, here, whole))
                 return False
@@ -176,9 +176,9 @@ class Workplace:
         there = self.objects.sizes(_PEOPLE)
         return sorted({name.split("/")[1] for name in there if "/listings/" in name})
 
-    def _rule(self, *, made: Side) -> Rule:
-        """`made` is the side whose word counts in this direction for what is made."""
-        return Rule(user="here", made="there") if self.is_head else Rule(user="there", made=made)
+    def _rule(self, *, outputs: Side) -> Rule:
+        """`outputs` is the side whose word counts in this direction for what is made."""
+        return Rule(user="here", outputs="there") if self.is_head else Rule(user="there", outputs=outputs)
 
     def _apply(self, person: str, here: Files, whole: Files) -> None:
         """Make the files of this place those of `whole`; what goes last is what speaks of the others."""

@@ -115,13 +115,13 @@ def _ray(*words: str, enter: Sequence[str] = ()) -> None:
 
 def _processes(mark: str) -> list[int]:
     """Processes whose environment bears this mark."""
-    found: list[int] = []
+    pids: list[int] = []
     for place in Path("/proc").iterdir():
         if place.name.isdigit() and int(place.name) != os.getpid():
             with suppress(OSError):
                 if mark.encode() in (place / "environ").read_bytes():
-                    found.append(int(place.name))
-    return found
+                    pids.append(int(place.name))
+    return pids
 
 
 @contextmanager
@@ -178,8 +178,8 @@ def _alone(home: Path, person: str, scratch: Path) -> str:
 
 
 def _made(folder: str, names: list[str]) -> list[str]:
-    made = ("adapters", "dataset", "portraits", "reports")
-    return [name for name in names if name in made] if Path(folder).parent.name == files.PEOPLE else []
+    outputs = ("adapters", "dataset", "portraits", "reports")
+    return [name for name in names if name in outputs] if Path(folder).parent.name == files.PEOPLE else []
 
 
 def _cut_after_a_checkpoint(
@@ -209,12 +209,12 @@ def _stops(node: Node, seconds: float = 180.0) -> bool:
 
 
 def _children_in(namespace: str) -> list[int]:
-    found: list[int] = []
+    pids: list[int] = []
     for place in Path("/proc").iterdir():
         with suppress(OSError):
             if place.name.isdigit() and _CHILD in (place / "cmdline").read_bytes():
-                found += [int(place.name)] if _namespace(int(place.name)) == namespace else []
-    return found
+                pids += [int(place.name)] if _namespace(int(place.name)) == namespace else []
+    return pids
 
 
 def measure(options: Namespace) -> list[Row]:

@@ -45,10 +45,12 @@ def test_slurm(home: str) -> None:
     ((name, text),) = files_for("slurm", "Acme GmbH", home, USUAL).items()
     assert name == "acme-gmbh.slurm"
     shellcheck(text)
-    asked = dict(line.removeprefix("#SBATCH --").partition("=")[::2]
+    options = dict(line.removeprefix("#SBATCH --").partition("=")[::2]
                  for line in text.splitlines() if line.startswith("#SBATCH"))  # fmt: skip
-    assert asked["array"] == "1-8%4" and asked["gres"] == "gpu:1" and "requeue" in asked
-    assert asked["signal"] == f"B:TERM@{GRACE_S}"  # to the worker itself: `exec` puts it in the shell's place
+    assert options["array"] == "1-8%4" and options["gres"] == "gpu:1" and "requeue" in options
+    assert (
+        options["signal"] == f"B:TERM@{GRACE_S}"
+    )  # to the worker itself: `exec` puts it in the shell's place
     body = "\n".join(line for line in text.splitlines() if not line.startswith("#"))
     assert words_of(body, SLURM_ARRAY_TASK_ID="3") == [
         "fleet",

@@ -47,9 +47,9 @@ def test_a_store_gets_everybody_and_gives_back_what_was_made(roster: Path, tmp_p
     assert "fleet.json" in Objects(url).sizes("")
     worker = Workplace(url, tmp_path / "scratch")
     worker.fetch("ann")
-    made = files.folder(worker.home, "ann") / "reports/run.json"
-    made.parent.mkdir()
-    made.write_text("{}")
+    output = files.folder(worker.home, "ann") / "reports/run.json"
+    output.parent.mkdir()
+    output.write_text("{}")
     worker.deliver("ann")
     done = fleet("fetch", roster, "--store", url, "--json")
     assert done.exit_code == 0 and json.loads(done.stdout)["changed"] == ["ann"]

@@ -69,8 +69,8 @@ def checkpoint(home: Path, step: int) -> None:
 
 
 def steps(place: Workplace) -> list[int]:
-    found = files.folder(place.home, "ann").glob("adapters/main/checkpoints/step-*/adapter")
-    return sorted(int(path.read_text()) for path in found)
+    there = files.folder(place.home, "ann").glob("adapters/main/checkpoints/step-*/adapter")
+    return sorted(int(path.read_text()) for path in there)
 
 
 def test_nothing_stays_on_the_worker(
