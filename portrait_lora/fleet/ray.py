@@ -27,6 +27,8 @@ GRACE_S: Final = 600.0
 """How long workers may take for their step and for saving when the fleet stops."""
 SILENT_S: Final = 60.0
 """How long a worker may not answer before it counts as lost, whatever Ray thinks of it."""
+PATIENCE_S: Final = 20.0
+"""How long a new worker may take to start while another one is idle."""
 _POLL_S: Final = 0.5
 _LOOK_S: Final = 2.0
 _MOST_BROKEN: Final = 3
@@ -46,6 +48,7 @@ class _Slot:
     is_refused: bool = False
     is_stopping: bool = False
     name: str = ""
+    hired: float = field(default_factory=time.monotonic)
 
 
 @dataclass(slots=True)
@@ -67,6 +70,7 @@ class RayBackend:
     command: Sequence[str] = CHILD
     name: str = "ray"
     silent_s: float = SILENT_S
+    patience_s: float = PATIENCE_S
 
     def __post_init__(self) -> None:
         """Connect.  Raises `InputError` without the extra, or where no cluster is."""
@@ -114,6 +118,7 @@ class RayBackend:
         """What happened since the last call, in order."""
         self._move()
         self._listen()
+        self._hand_over()
         happened, self._changes = self._changes, []
         return happened
 
@@ -171,6 +176,21 @@ class RayBackend:
             "home": self._here.url, "scratch": self.where.scratch, "people": list(shard.people),
             "lease_s": self.where.lease_s,
         })  # fmt: skip
+
+    def _hand_over(self) -> None:
+        """Who waits for a worker that has no room to start goes to one that has become idle.
+
+        Idle workers hold their devices, so the new one might wait for ever: on a cluster that lost a node.
+        """
+        now = time.monotonic()
+        for late in [one for one in self._slots if one.shard and not one.has_answered]:
+            idle = any(one.shard is None and one.has_answered and not one.is_refused for one in self._slots)
+            if not idle or now - late.hired < self.patience_s:
+                continue
+            shard = late.shard
+            assert shard is not None
+            self._dismiss(late)
+            self._assign(shard)
 
     def _send(self, shard: Shard) -> None:
         for person in shard.people:

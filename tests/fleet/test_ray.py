@@ -217,6 +217,16 @@ def wait_for(file: Path) -> None:
         time.sleep(0.02)
 
 
+def test_one_who_waits_for_a_worker_that_has_no_room(opened: Callable[..., RayBackend]) -> None:
+    """As after the loss of a node: the cluster has room for fewer workers than there were."""
+    backend = opened({"ann": "well", "bob": "well", "cem": "well"})
+    backend.where, backend.patience_s = RayPlace(workers=3), 0.5
+    for person in ("ann", "bob", "cem"):
+        backend.place(Shard(people=(person,)))
+    until(backend, over("ann", "bob", "cem"))
+    assert {record.state for record in files.records(backend.home).values()} == {PersonState.SUCCEEDED}
+
+
 def test_two_workers_with_one_person(opened: Callable[..., RayBackend]) -> None:
     backend = opened({"ann": "never"})
     other = RayBackend(backend.home, RayPlace(workers=2), command=trivial_child.command())
