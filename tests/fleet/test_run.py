@@ -312,6 +312,19 @@ def test_the_history_survives_a_head_that_died_while_it_wrote(tmp_path: Path) ->
     assert home.note("cem", "note").number == 5
 
 
+def test_a_line_that_is_just_being_written_is_read_once_it_is_whole(tmp_path: Path) -> None:
+    home = make_home(tmp_path / "home", ["anna"])
+    home.note("anna", "started")
+    home.note("anna", "lost")
+    whole = home.log_file.read_bytes()
+    reader = FleetHome(home.path)
+    home.log_file.write_bytes(whole[:-20])
+    assert [e.number for e in reader.events()] == [1]
+    with home.log_file.open("ab") as stream:
+        stream.write(whole[-20:])
+    assert [(e.number, e.kind) for e in reader.events(1)] == [(2, "lost")]
+
+
 def test_devices_of_workers() -> None:
     assert devices_of(3, "cpu") == ["cpu:0", "cpu:1", "cpu:2"]
     assert len(devices_of(0, "cpu")) >= 1
