@@ -17,7 +17,9 @@ from portrait_lora.results import CheckResult, InitResult, Journey, RunResult, T
 from portrait_lora.stages import STAGES, Context, run_result
 from portrait_lora.stages.check import check as look
 from portrait_lora.stages.generate import finishing_of
+from portrait_lora.stages.together import Ended, train_together
 from portrait_lora.stages.train import refuse_other_training, train_along
+from portrait_lora.stages.train import train as train_stage
 from portrait_lora.training import processes
 
 OnStage = Callable[[Path, str], None]
@@ -76,16 +78,57 @@ def run_together(
     saved.
     """
     _lead()
-    ended: list[RunResult | PortraitError] = []
+    people: list[Context | PortraitError] = []
     for folder in folders:
+        settings = [*overrides, *(own or {}).get(folder, ())]
+        beside = next((one for one in people if isinstance(one, Context)), None)
         try:
-            opened = open_likeness(folder, [*overrides, *(own or {}).get(folder, ())])
-            ended.append(_run(opened, force=False, on_stage=on_stage))
-        except Interrupted:
-            raise
+            people.append(_begin(open_likeness(folder, settings), force=False, beside=beside))
         except PortraitError as error:
-            ended.append(error)
-    return ended
+            people.append(error)
+    for name in likeness.STAGES[: likeness.STAGES.index("train")]:
+        people = [_stage(one, name, on_stage) if _shares(one) else one for one in people]
+    sharing = [one for one in people if isinstance(one, Context) and _shares(one)]
+    trained = dict(zip(map(id, sharing), train_together(sharing), strict=True))
+    return [_rest(one, trained, on_stage) for one in people]
+
+
+def _shares(one: Context | PortraitError) -> bool:
+    return isinstance(one, Context) and one.config.training.together > 1
+
+
+def _stage(one: Context | PortraitError, name: str, on_stage: OnStage | None) -> Context | PortraitError:
+    """One stage of somebody who trains with others; their error is theirs alone."""
+    if isinstance(one, PortraitError):
+        return one
+    try:
+        _do(one, name, on_stage)
+    except Interrupted:
+        raise
+    except PortraitError as error:
+        return error
+    return one
+
+
+def _rest(
+    one: Context | PortraitError, trained: Mapping[int, Ended | None], on_stage: OnStage | None
+) -> RunResult | PortraitError:
+    """What is left of somebody's journey, from where the others were needed."""
+    if isinstance(one, PortraitError):
+        return one
+    try:
+        for name in likeness.STAGES[likeness.STAGES.index("train") if _shares(one) else 0 :]:
+            if name == "train":
+                train_stage(one, trained.get(id(one)))
+                if on_stage is not None:
+                    on_stage(one.likeness.root, name)
+            else:
+                _do(one, name, on_stage)
+        return run_result(one)
+    except Interrupted:
+        raise
+    except PortraitError as error:
+        return error
 
 
 def demo(out: Path, person_seed: int, *, overrides: Sequence[str] = (), force: bool = False) -> RunResult:
@@ -210,16 +253,25 @@ def _lead() -> None:
     processes.lead()
 
 
-def _run(opened: Likeness, force: bool, *, shows: bool = False, on_stage: OnStage | None = None) -> RunResult:
+def _begin(opened: Likeness, force: bool, beside: Context | None = None) -> Context:
+    likeness.write_config(opened.root, opened.config)
+    ctx = Context(opened, redo=likeness.STAGES if force else (), beside=beside)
+    finishing_of(ctx)  # what is wrong with it is told before hours of work
+    return ctx
+
+
+def _do(ctx: Context, name: str, on_stage: OnStage | None = None) -> None:
+    STAGES[name](ctx)
+    if on_stage is not None:
+        on_stage(ctx.likeness.root, name)
+
+
+def _run(opened: Likeness, force: bool, *, shows: bool = False) -> RunResult:
     """Every stage; with `shows` one portrait is finished at the end, and a sheet tells how."""
     _lead()
-    likeness.write_config(opened.root, opened.config)
-    ctx = Context(opened, redo=likeness.STAGES if force else ())
-    finishing_of(ctx)  # what is wrong with it is told before hours of work
+    ctx = _begin(opened, force)
     for name in likeness.STAGES:
-        STAGES[name](ctx)
-        if on_stage is not None:
-            on_stage(opened.root, name)
+        _do(ctx, name)
     if not shows:
         return run_result(ctx)
     from portrait_lora.stages.showcase import showcase  # opens pictures: heavy

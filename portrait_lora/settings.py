@@ -310,6 +310,9 @@ class TrainingConfig(Section):
     weights: Literal["auto", "float32", "bfloat16", "float16", "int8", "nf4"] = Field(
         default="auto", description="data type of the frozen base weights"
     )
+    together: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=1, description="people of a fleet trained in one pass of the base; 1: one after the other"
+    )
     text_encoder: Fraction = Field(
         default=0.0,
         description="learning rate of a text encoder LoRA (SD families), over learning_rate; 0: none",

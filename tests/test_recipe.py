@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from portrait_lora import recipe
 from portrait_lora.cli import app
-from portrait_lora.errors import InputError, PhotosError
+from portrait_lora.errors import InputError, Interrupted, PhotosError, PortraitError
 from portrait_lora.likeness import Journal
 from portrait_lora.synthetic import photos
 from tests.sample_results import PREPARED
@@ -152,3 +152,62 @@ def test_the_journal_survives_damage(tmp_path: Path):
     assert not Journal.open(tmp_path).is_done("prepare", {"a": "2"})
     (tmp_path / "stages.json").write_text('{"prepare": ')
     assert not Journal.open(tmp_path).is_done("prepare", {"a": "1"})
+
+
+def test_several_people_in_one_call_and_the_errors_of_one_are_theirs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Those who share passes are prepared first; everybody else goes one after the other."""
+    happened: list[str] = []
+
+    def stage(name: str):
+        def work(ctx: recipe.Context) -> None:
+            who = ctx.likeness.root.name
+            if (who, name) == ("bad", "prepare"):
+                raise PhotosError("too few photos")
+            happened.append(f"{who} {name}")
+
+        return work
+
+    def together(contexts: list[recipe.Context]) -> list[PortraitError | None]:
+        happened.append("together " + " ".join(c.likeness.root.name for c in contexts))
+        return [InputError("diverged") if c.likeness.root.name == "b" else None for c in contexts]
+
+    def train(ctx: recipe.Context, ended: PortraitError | None = None) -> None:
+        if ended:
+            raise ended
+        stage("train")(ctx)
+
+    def on_stage(folder: Path, name: str) -> None:
+        if (folder.name, name) == ("refused", "select"):
+            raise InputError("the consent has ended")
+
+    monkeypatch.setattr(recipe, "STAGES", {name: stage(name) for name in recipe.likeness.STAGES})
+    monkeypatch.setattr(recipe, "train_together", together)
+    monkeypatch.setattr(recipe, "train_stage", train)
+    monkeypatch.setattr(recipe, "run_result", lambda ctx: ctx.likeness.root.name)
+    folders = [tmp_path / name for name in ("a", "alone", "b", "bad", "refused")]
+    for folder in folders:
+        (folder / "photos").mkdir(parents=True)
+    own = {folders[1]: ["training.together=1"], folders[0]: ["seed=3"]}
+    results = recipe.run_together(
+        [*folders, tmp_path / "gone"], overrides=["training.together=4"], own=own, on_stage=on_stage
+    )
+    assert [r if isinstance(r, str) else r.what for r in results] == [
+        "a", "alone", "diverged", "too few photos", "the consent has ended", "not a likeness folder",
+    ]  # fmt: skip
+    assert happened[:6] == ["a check", "b check", "bad check", "refused check", "a prepare", "b prepare"]
+    assert happened[7] == "together a b refused"
+    assert happened[8:12] == ["a train", "a select", "a generate", "a score"]
+    assert happened[12:14] == ["alone check", "alone prepare"] and happened[-1] == "refused select"
+
+
+def test_an_interruption_ends_the_call_for_everybody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def stop(ctx: recipe.Context) -> None:
+        raise Interrupted("stopped")
+
+    (tmp_path / "a" / "photos").mkdir(parents=True)
+    monkeypatch.setattr(recipe, "STAGES", dict.fromkeys(recipe.likeness.STAGES, stop))
+    for together in (1, 2):
+        with pytest.raises(Interrupted):
+            recipe.run_together([tmp_path / "a"], overrides=[f"training.together={together}"])

@@ -99,11 +99,11 @@ def make_tiny_sd(folder: Path, *, prediction_type: str = "v_prediction", seed: i
 
 
 def make_crops(
-    folder: Path, sizes: tuple[tuple[int, int], ...] = ((64, 64), (64, 64))
+    folder: Path, sizes: tuple[tuple[int, int], ...] = ((64, 64), (64, 64)), *, seed: int = 7
 ) -> list[CaptionedCrop]:
     """Random but smooth pictures of the given (W, H) with captions of their own."""
     folder.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(7)
+    rng = np.random.default_rng(seed)
     crops: list[CaptionedCrop] = []
     for i, (w, h) in enumerate(sizes):
         small = rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)

@@ -36,14 +36,24 @@ _log = log.get(__name__)
 class Context:
     """One journey over one likeness folder; models are opened once, when first needed."""
 
-    def __init__(self, opened: Likeness, *, redo: Collection[str] = (), trains: bool = True):
+    def __init__(
+        self,
+        opened: Likeness,
+        *,
+        redo: Collection[str] = (),
+        trains: bool = True,
+        beside: Context | None = None,
+    ):
         """`redo` names the stages to run even when nothing has changed.
+
+        Models that a journey `beside` this one has opened, and that are the same, serve both.
 
         Without `trains` an adapter that is there is used or refused, never trained anew.
         """
         self.likeness = opened
         self.run_folder = opened.adapters  # or one beside it while a successor is trained
         self.trains = trains
+        self.beside = beside
         self.config = opened.config
         self.redo = frozenset(redo)
         self.journal = Journal.open(opened.reports)
@@ -51,6 +61,7 @@ class Context:
         self.started = time.monotonic()
         self.finished: FinishedSeries | None = None  # by the look that series or brand names
         self.examined: tuple[list[PhotoReport], CuratedSet | TooFewPhotos] | None = None
+        self.spent: dict[str, float] = {}  # seconds of a stage's work that was done before, with others
 
     @cached_property
     def pack(self) -> FacePack:
@@ -71,6 +82,8 @@ class Context:
     @cached_property
     def finder(self) -> Analyzer:
         """Embedder A: curates and selects."""
+        if self.beside is not None and self.beside.pack.digest == self.pack.digest:
+            return self.beside.finder
         from portrait_lora.faces.backends import open_analyzer
 
         return open_analyzer(self.pack, "select")
@@ -78,16 +91,26 @@ class Context:
     @cached_property
     def reporter(self) -> Analyzer:
         """Embedder B: reports."""
+        if self.beside is not None and self.beside.pack.digest == self.pack.digest:
+            return self.beside.reporter
         from portrait_lora.faces.backends import open_analyzer
 
         return open_analyzer(self.pack, "report")
 
     @cached_property
     def family(self) -> Family:
+        if self.beside is not None and self._same_base(self.beside):
+            return self.beside.family
         from portrait_lora.families import open_family
 
         device.limit_threads()
         return open_family(self.base, self.device.device)
+
+    def _same_base(self, other: Context) -> bool:
+        weights = self.config.training.weights, other.config.training.weights
+        return (self.base.digest, self.device) == (other.base.digest, other.device) and weights[0] == weights[
+            1
+        ]
 
     @cached_property
     def photo_digests(self) -> dict[str, str]:
@@ -141,8 +164,7 @@ class Context:
         """
         name = kind.STAGE
         log.event("progress", stage=name)
-        done = name not in self.redo and self.journal.is_done(name, inputs)
-        if done and whole() and (outputs is None or self._unchanged(name)):
+        if self.is_done(kind, inputs, whole) and (outputs is None or self._unchanged(name)):
             self.skipped.append(name)
             _log.info("%-9s nothing has changed, skipped", name)
             return self.journal.result(kind)
@@ -151,8 +173,14 @@ class Context:
         result = work()
         files = () if outputs is None else outputs()
         digests = {p.relative_to(self.likeness.root).as_posix(): manifest.sha256_file(p) for p in files}
-        self.journal.record(inputs, time.monotonic() - started, result, digests)
+        seconds = time.monotonic() - started + self.spent.pop(name, 0.0)
+        self.journal.record(inputs, seconds, result, digests)
         return result
+
+    def is_done(self, kind: type[R], inputs: Mapping[str, str], whole: Callable[[], bool]) -> bool:
+        """Whether the stage was done from these inputs, and what it left is whole."""
+        name = kind.STAGE
+        return name not in self.redo and self.journal.is_done(name, inputs) and whole()
 
     def _unchanged(self, name: str) -> bool:
         """Whether every file that the stage wrote is there with its bytes; False when none was recorded."""

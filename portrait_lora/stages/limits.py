@@ -110,6 +110,29 @@ def means_for(job: Job, where: str) -> Means:
     )
 
 
+def seats_and_room(job: Job, means: Means, where: str, people: int) -> tuple[int, int]:
+    """How many people of a group fit the memory of a device, and how many samples at a time.
+
+    Every person adds an adapter with its gradients and moments; the base is there once.
+    """
+    from portrait_lora.training import preflight
+
+    memory = device.memory_gb(where)
+    room = people * job.recipe.batch_size
+    if memory is None:
+        return people, room
+
+    def fits(count: int, samples: int) -> bool:
+        one = preflight.memory_needed_gb(job, means.weights, means.gradient_checkpointing, samples)
+        return one + (count - 1) * preflight.adapter_gb(job) <= memory * preflight.SPARE
+
+    while people > 1 and not fits(people, 1):
+        people -= 1
+    while room > 1 and not fits(people, room):
+        room = (room + 1) // 2
+    return people, room
+
+
 def require_fit(ctx: Context, job: Job, means: Means) -> Estimate:
     """What the run needs; raises `InputError`, with what would fit, when this machine will not do."""
     needs = estimate(ctx, job, means)

@@ -7,10 +7,10 @@ to the same decisions, from the same pictures.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from portrait_lora import log, manifest
 from portrait_lora.config import TrainingConfig
@@ -41,6 +41,10 @@ class Stopped:
 
     result: TrainResult
     reason: str = ""
+
+
+Rounds = Generator[Callable[[Adapter], bool], TrainResult, Stopped]
+"""A training in segments: what each is trained until; the result of the segment is sent back."""
 
 
 def refuse_what_cannot_stop(settings: TrainingConfig) -> None:
@@ -103,6 +107,28 @@ def train_as_configured(
     return ended
 
 
+def rounds_of(ctx: Context, steps: int, accelerator: Accelerator) -> Rounds:
+    """The same as `train_as_configured` with the training, and the room for pictures, left to the caller."""
+    settings = ctx.config.training
+    if not (settings.early_stop or settings.previews):
+        return _one_round()
+    from portrait_lora.stages.probing import Checkpoints
+
+    probes = Checkpoints(ctx)
+    return rounds(
+        probes.score,
+        steps,
+        copy_limit=ctx.config.select.copy_limit,
+        accelerator=accelerator,
+        stops=settings.early_stop,
+        previews=ctx.run_folder / PREVIEWS if settings.previews else None,
+    )
+
+
+def _one_round() -> Rounds:
+    return Stopped((yield lambda adapter: False))
+
+
 def train_until_enough(
     segment: Segment,
     score: Callable[[Adapter], CheckpointScore],
@@ -119,10 +145,34 @@ def train_until_enough(
     longer run included: what lies beyond the decision is then left out of the result.  The rows so far are
     written to `previews`.
     """
+    asked = rounds(
+        score, steps, copy_limit=copy_limit, accelerator=accelerator, stops=stops, previews=previews
+    )
+    try:
+        enough = next(asked)
+        while True:
+            enough = asked.send(segment(enough))
+    except StopIteration as end:
+        return cast(Stopped, end.value)
+
+
+def rounds(
+    score: Callable[[Adapter], CheckpointScore],
+    steps: int,
+    *,
+    copy_limit: float,
+    accelerator: Accelerator,
+    stops: bool,
+    previews: Path | None,
+) -> Rounds:
+    """`train_until_enough` with the training left to the caller.
+
+    It gives what the next segment is to be trained until, and takes the result of that.
+    """
     table: list[CheckpointScore] = []
     while True:
         judged = {row.step for row in table}
-        result = segment(lambda adapter, judged=judged: adapter.step not in judged)
+        result = yield lambda adapter, judged=judged: adapter.step not in judged
         for adapter in (a for a in result.checkpoints if a.step not in judged):
             row, decision = _shared(
                 accelerator, lambda a=adapter: _judged(a, table, score, steps, copy_limit)

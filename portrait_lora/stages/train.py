@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from portrait_lora import log, manifest
 from portrait_lora.config import LikenessConfig
-from portrait_lora.errors import require_extra
+from portrait_lora.errors import PortraitError, require_extra
 from portrait_lora.evaluation.checkpoint_choice import by_hand
 from portrait_lora.likeness import Likeness
 from portrait_lora.records import CaptionedCrop, Shot
@@ -33,8 +33,40 @@ PROBE_KEYS: Final = {
 _log = log.get(__name__)
 
 
-def train(ctx: Context) -> TrainingResult:
-    """Leave the checkpoints of the LoRA under `adapters/<run>/checkpoints/`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """A training that is ready to take its first step, or the next one."""
+
+    inputs: Mapping[str, str]
+    crops: Sequence[CaptionedCrop]
+    steps: int
+    means: Means
+
+
+def train(ctx: Context, ended: stopping.Stopped | PortraitError | None = None) -> TrainingResult:
+    """Leave the checkpoints of the LoRA under `adapters/<run>/checkpoints/`.
+
+    `ended` is what became of a training that was done before, together with other people's.
+    """
+    inputs, as_recorded = _asked(ctx)
+    return ctx.stage(
+        TrainingResult, as_recorded, lambda: _checkpoints_whole(ctx), lambda: _train(ctx, inputs, ended)
+    )
+
+
+def ahead(ctx: Context) -> Begun | None:
+    """Everything before the first step, for a training that is not done; None for one that is.
+
+    The caller holds the lock of the run's folder.
+    """
+    inputs, as_recorded = _asked(ctx)
+    if ctx.is_done(TrainingResult, as_recorded, lambda: _checkpoints_whole(ctx)):
+        return None
+    return _begin(ctx, inputs)
+
+
+def _asked(ctx: Context) -> tuple[dict[str, str], dict[str, str]]:
+    """What decides the weights, and the inputs of the stage; `ctx.run_folder` is then where to train."""
     consent.require(ctx.likeness.root, ctx.likeness.photos, commercial=ctx.config.commercial)
     stopping.refuse_what_cannot_stop(ctx.config.training)
     if ctx.config.training.optimizer == "prodigy":
@@ -43,10 +75,7 @@ def train(ctx: Context) -> TrainingResult:
     inputs = {"dataset": folder_digest(ctx.likeness.dataset), **configured_inputs(ctx)}
     successor.place(ctx, inputs)
     stop = {"stop": probe_digest(ctx)} if ctx.config.training.early_stop else {}
-    as_recorded = successor.as_trained(ctx, inputs | stop)
-    return ctx.stage(
-        TrainingResult, as_recorded, lambda: _checkpoints_whole(ctx), lambda: _train(ctx, inputs)
-    )
+    return inputs, successor.as_trained(ctx, inputs | stop)
 
 
 def configured_inputs(ctx: Context) -> dict[str, str]:
@@ -64,8 +93,9 @@ def refuse_other_training(ctx: Context) -> None:
 
 
 def _config_digest(ctx: Context) -> str:
-    """Of what decides the weights: how memory is saved, where a run is ended and what is shown does not."""
-    without = {"micro_batch", "gradient_checkpointing", "early_stop", "previews"}
+    """Of what decides the weights: how memory is saved, where a run is ended, what is shown and who is
+    trained beside does not."""
+    without = {"micro_batch", "gradient_checkpointing", "early_stop", "previews", "together"}
     numbers = ctx.config.training.model_dump(mode="json", exclude=without)
     return manifest.digest({"training": numbers, "seed": ctx.config.seed})
 
@@ -90,37 +120,23 @@ def _checkpoints_whole(ctx: Context) -> bool:
     return bool(folders) and all(is_whole(folder) for folder in folders)
 
 
-def _train(ctx: Context, inputs: Mapping[str, str]) -> TrainingResult:
-    from portrait_lora.dataset.build import load_dataset_folder
-    from portrait_lora.training import recipe
+def _train(
+    ctx: Context, inputs: Mapping[str, str], ended: stopping.Stopped | PortraitError | None
+) -> TrainingResult:
     from portrait_lora.training.disk import only_run
 
-    with only_run(ctx.likeness.adapters):
-        crops, _ = load_dataset_folder(ctx.likeness.dataset)
-        steps = limits.steps_for(ctx, limits.photos_in(crops))
-        by_hand(ctx.config.select.step, recipe.checkpoint_schedule(steps, ctx.config.training.checkpoints))
-        successor.refuse_to_train(ctx, complete=_is_complete(ctx, steps))
-        job = limits.job_of(ctx, steps)
-        means = limits.means_for(job, ctx.device.device)
-        needs = limits.require_fit(ctx, job, means)
-        twice = "computed twice" if means.gradient_checkpointing else "kept"
-        _log.info(
-            "%s for training, %s weights, %d at a time, activations %s: %s",
-            duration(needs.seconds),
-            means.weights,
-            means.micro_batch,
-            twice,
-            means.reason,
-        )
-        successor.begin(ctx, inputs)
-        recorded: dict[str, object] = {
-            "root": str(ctx.likeness.root),
-            "config": ctx.config.model_dump(mode="json"),
-        }
-        processes.share(
-            {**recorded, "folder": str(ctx.run_folder), "inputs": dict(inputs), "means": asdict(means)}
-        )
-        ended = _train_together(ctx, inputs, means, crops)
+    if isinstance(ended, PortraitError):
+        raise ended
+    if ended is None:
+        with only_run(ctx.likeness.adapters):
+            begun = _begin(ctx, inputs)
+            recorded: dict[str, object] = {
+                "root": str(ctx.likeness.root),
+                "config": ctx.config.model_dump(mode="json"),
+            }
+            shared = {"folder": str(ctx.run_folder), "inputs": dict(inputs), "means": asdict(begun.means)}
+            processes.share(recorded | shared)
+            ended = _in_every_process(ctx, inputs, begun.means, begun.crops)
     result = ended.result
     return TrainingResult(
         base=ctx.base.label,
@@ -134,6 +150,31 @@ def _train(ctx: Context, inputs: Mapping[str, str]) -> TrainingResult:
     )
 
 
+def _begin(ctx: Context, inputs: Mapping[str, str]) -> Begun:
+    """Refuse what does not fit, tell what will be done, and write down what it is begun with."""
+    from portrait_lora.dataset.build import load_dataset_folder
+    from portrait_lora.training import recipe
+
+    crops, _ = load_dataset_folder(ctx.likeness.dataset)
+    steps = limits.steps_for(ctx, limits.photos_in(crops))
+    by_hand(ctx.config.select.step, recipe.checkpoint_schedule(steps, ctx.config.training.checkpoints))
+    successor.refuse_to_train(ctx, complete=_is_complete(ctx, steps))
+    job = limits.job_of(ctx, steps)
+    means = limits.means_for(job, ctx.device.device)
+    needs = limits.require_fit(ctx, job, means)
+    twice = "computed twice" if means.gradient_checkpointing else "kept"
+    _log.info(
+        "%s for training, %s weights, %d at a time, activations %s: %s",
+        duration(needs.seconds),
+        means.weights,
+        means.micro_batch,
+        twice,
+        means.reason,
+    )
+    successor.begin(ctx, inputs)
+    return Begun(inputs=inputs, crops=crops, steps=steps, means=means)
+
+
 def train_along(job: processes.Job) -> None:
     """What the other processes do of a training that the first one shares."""
     from portrait_lora.dataset.build import load_dataset_folder
@@ -143,11 +184,11 @@ def train_along(job: processes.Job) -> None:
     ctx = Context(Likeness(Path(str(job["root"])), LikenessConfig.model_validate(fields["config"])))
     ctx.run_folder = Path(str(job["folder"]))
     crops, _ = load_dataset_folder(ctx.likeness.dataset)
-    _train_together(ctx, fields["inputs"], Means(**fields["means"]), crops)
+    _in_every_process(ctx, fields["inputs"], Means(**fields["means"]), crops)
     ctx.family.load("none")
 
 
-def _train_together(
+def _in_every_process(
     ctx: Context, inputs: Mapping[str, str], means: Means, crops: Sequence[CaptionedCrop]
 ) -> stopping.Stopped:
     """The same in every process of a run; only the first writes."""
@@ -157,7 +198,7 @@ def _train_together(
     ctx.family.weights = means.weights
     accelerator = processes.open_accelerator(cpu=ctx.device.kind == "cpu")
     with accelerator.main_process_first():
-        prior = _class_pictures(ctx, crops)
+        prior = class_pictures(ctx, crops)
     go_on = partial(
         run.train,
         ctx.family,
@@ -185,7 +226,7 @@ def _is_complete(ctx: Context, steps: int) -> bool:
     return bool(whole) if ctx.config.training.early_stop else whole >= set(planned)
 
 
-def _class_pictures(ctx: Context, crops: Sequence[CaptionedCrop]) -> list[CaptionedCrop]:
+def class_pictures(ctx: Context, crops: Sequence[CaptionedCrop]) -> list[CaptionedCrop]:
     """Pictures of the class by the base itself, on the captions without the trigger (Ruiz et al. 2023)."""
     count = ctx.config.training.prior_pictures
     if not count:

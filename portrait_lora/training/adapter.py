@@ -7,7 +7,7 @@ an equivalent LoRA of higher rank, because hardly any program loads them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, cast
 
@@ -43,7 +43,8 @@ __all__ = [
     "kohya_state",
 ]
 
-_NAME: Final = "likeness"
+NAME: Final = "likeness"
+"""Under which peft knows the adapter: parameters are named `<layer>.lora_A.likeness.weight`."""
 _LOKR_FACTOR: Final = 4
 """Side of LoKr's small matrix; the equivalent LoRA has this many times the rank."""
 _log = log.get(__name__)
@@ -70,10 +71,18 @@ def add_adapters(family: Family, recipe: Recipe) -> dict[str, nn.Parameter]:
     return parameters
 
 
+class Switched(nn.Module):
+    """A layer that is not peft's, and whose adapters can be left out all the same."""
+
+    def enable_adapters(self, enabled: bool) -> None:
+        """Whether the adapters count."""
+        raise NotImplementedError
+
+
 @contextmanager
 def bare(denoiser: nn.Module) -> Iterator[None]:
     """Context in which the denoiser runs without its adapter."""
-    layers = [m for m in denoiser.modules() if isinstance(m, BaseTunerLayer)]
+    layers = [m for m in denoiser.modules() if isinstance(m, (BaseTunerLayer, Switched))]
     for layer in layers:
         layer.enable_adapters(False)
     try:
@@ -108,12 +117,12 @@ def add_adapter(
     type.  Raises `InputError` when no layer matches.
     """
     denoiser.requires_grad_(False)
-    names = _layer_names(denoiser, target_modules, blocks)
+    names = layer_names(denoiser, target_modules, blocks)
     common: dict[str, Any] = {"r": rank, "target_modules": names if blocks else list(target_modules)}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_number(seed, "adapter", *filter(None, [prefix])))
         inject_adapter_in_model(
-            _config(kind, alpha, rank_stabilised, dora, common), denoiser, adapter_name=_NAME
+            _config(kind, alpha, rank_stabilised, dora, common), denoiser, adapter_name=NAME
         )
     if next(denoiser.parameters()).dtype == torch.float32:
         _leave_casts_to_autocast(denoiser)
@@ -121,10 +130,14 @@ def add_adapter(
     for name, parameter in parameters.items():
         parameter.data = parameter.data.float()
         if ".lora_A." in name:
-            generator = torch.Generator().manual_seed(_number(seed, "lora_A", name))
-            start = torch.randn(parameter.shape, generator=generator) / rank
-            parameter.data.copy_(start)
+            parameter.data.copy_(start_value(seed, name, parameter.shape, rank))
     return parameters
+
+
+def start_value(seed: int, name: str, shape: Sequence[int], rank: int) -> Tensor:
+    """What A begins with, Gaussian with a standard deviation of 1 / rank; B begins with zero."""
+    generator = torch.Generator().manual_seed(_number(seed, "lora_A", name))
+    return torch.randn(tuple(shape), generator=generator) / rank
 
 
 def _leave_casts_to_autocast(denoiser: nn.Module) -> None:
@@ -134,7 +147,8 @@ def _leave_casts_to_autocast(denoiser: nn.Module) -> None:
             layer.cast_input_dtype_enabled = False  # pyright: ignore[reportArgumentType]
 
 
-def _layer_names(denoiser: nn.Module, endings: tuple[str, ...], blocks: tuple[str, ...]) -> list[str]:
+def layer_names(denoiser: nn.Module, endings: tuple[str, ...], blocks: tuple[str, ...]) -> list[str]:
+    """The layers that get an adapter, in the network's order.  Raises `InputError` when there is none."""
     names = [
         name
         for name, _ in denoiser.named_modules()
@@ -201,23 +215,23 @@ def diffusers_state(denoiser: nn.Module, prefix: str) -> dict[str, Tensor]:
     for name, layer in _layers(denoiser):
         if isinstance(layer, LoraLayer):
             down, up = _weight(layer.lora_A), _weight(layer.lora_B)
-            if _NAME in layer.lora_magnitude_vector:
+            if NAME in layer.lora_magnitude_vector:
                 state[f"{prefix}.{name}.lora_magnitude_vector"] = _weight(layer.lora_magnitude_vector)
         else:
             down, up = _as_lora(name, layer)
         state[f"{prefix}.{name}.lora_A.weight"] = down
-        state[f"{prefix}.{name}.lora_B.weight"] = up * float(layer.scaling[_NAME])
+        state[f"{prefix}.{name}.lora_B.weight"] = up * float(layer.scaling[NAME])
     return state
 
 
 def _layers(denoiser: nn.Module) -> Iterator[tuple[str, LoraLayer | LoHaLayer | LoKrLayer]]:
     for name, module in denoiser.named_modules():
-        if isinstance(module, (LoraLayer, LoHaLayer, LoKrLayer)) and _NAME in module.scaling:
+        if isinstance(module, (LoraLayer, LoHaLayer, LoKrLayer)) and NAME in module.scaling:
             yield name, module
 
 
 def _weight(modules: Any) -> Tensor:
-    return _plain(modules[_NAME].weight)
+    return _plain(modules[NAME].weight)
 
 
 def _plain(weight: object) -> Tensor:
@@ -235,15 +249,15 @@ def _as_lora(name: str, layer: LoHaLayer | LoKrLayer) -> tuple[Tensor, Tensor]:
             "LoHa and LoKr support linear layers only", where=name, remedy="Use training.targets=attention."
         )
     if isinstance(layer, LoHaLayer):
-        w1a, w1b = _plain(layer.hada_w1_a[_NAME]), _plain(layer.hada_w1_b[_NAME])
-        w2a, w2b = _plain(layer.hada_w2_a[_NAME]), _plain(layer.hada_w2_b[_NAME])
+        w1a, w1b = _plain(layer.hada_w1_a[NAME]), _plain(layer.hada_w1_b[NAME])
+        w2a, w2b = _plain(layer.hada_w2_a[NAME]), _plain(layer.hada_w2_b[NAME])
         up = torch.einsum("or,os->ors", w1a, w2a).flatten(1)
         down = torch.einsum("ri,si->rsi", w1b, w2b).flatten(0, 1)
         return down.contiguous(), up.contiguous()
-    w1 = _plain(layer.lokr_w1[_NAME])
-    if _NAME in layer.lokr_w2:
-        b = _plain(layer.lokr_w2[_NAME])
+    w1 = _plain(layer.lokr_w1[NAME])
+    if NAME in layer.lokr_w2:
+        b = _plain(layer.lokr_w2[NAME])
         a = torch.eye(b.shape[0])
     else:
-        a, b = _plain(layer.lokr_w2_a[_NAME]), _plain(layer.lokr_w2_b[_NAME])
+        a, b = _plain(layer.lokr_w2_a[NAME]), _plain(layer.lokr_w2_b[NAME])
     return torch.kron(torch.eye(w1.shape[1]), b).contiguous(), torch.kron(w1, a).contiguous()

@@ -60,12 +60,19 @@ def loss_sums(
     plain = torch.zeros((), device=family.device)
     for group in groups.values():
         loss_B, level_B = sample_losses(family, recipe, encodings, group)
-        weight_B = loss_weights.snr_weight(family.schedule, level_B, recipe.snr_gamma)
-        prior_B = torch.tensor([d.prior for d in group], device=family.device)
-        weight_B = weight_B * loss_weights.prior_weight(prior_B, recipe.prior_weight)
-        total = total + (loss_B * weight_B).sum() / slots
-        plain = plain + loss_B.detach()[~prior_B].sum() / slots
+        weighted, own = weighted_sums(family, recipe, loss_B, level_B, group, slots)
+        total, plain = total + weighted, plain + own
     return total, plain
+
+
+def weighted_sums(
+    family: Family, recipe: Recipe, loss_B: Tensor, level_B: Tensor, group: Sequence[Draw], slots: int
+) -> tuple[Tensor, Tensor]:
+    """The weighted loss of draws (with gradient) and the plain one, summed and divided by `slots`."""
+    weight_B = loss_weights.snr_weight(family.schedule, level_B, recipe.snr_gamma)
+    prior_B = torch.tensor([d.prior for d in group], device=family.device)
+    weight_B = weight_B * loss_weights.prior_weight(prior_B, recipe.prior_weight)
+    return (loss_B * weight_B).sum() / slots, loss_B.detach()[~prior_B].sum() / slots
 
 
 def sample_losses(

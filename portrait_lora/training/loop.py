@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, cast
 
@@ -77,7 +78,7 @@ class Run:
         self.accelerator.wait_for_everyone()
         by_step = {c.step: c for c in checkpoint.find(self.checkpoints)}
         adapters = tuple(by_step[s].adapter for s in planned if s in by_step and s <= self.step)
-        samples, loss = self.step * self.recipe.batch_size, _final_loss(self.metrics, self.step)
+        samples, loss = self.step * self.recipe.batch_size, final_loss(self.metrics, self.step)
         return TrainResult(adapters, self.step, samples, loss, old.step if old else None)
 
     def _loop(
@@ -181,25 +182,20 @@ class Run:
     def _save(self) -> checkpoint.Checkpoint:
         with self.updater.averaged():
             state = lora.diffusers_states(self.family, self.plain, self.recipe)
-        about = Adapter(
-            **{n: getattr(self.about, n) for n in Adapter.__slots__ if n != "step"}, step=self.step
-        )
-        tensors, numbers = self.updater.state()
         saved = checkpoint.Checkpoint(
             checkpoint.folder_of(self.checkpoints, self.step), self.step, self.settings
         )
         if self.accelerator.is_main_process:
-            checkpoint.write(
+            save_step(
                 self.checkpoints,
                 self.step,
-                adapter=lora.adapter_bytes(
-                    state, about, self.family.base, self.family.schedule.prediction_type
-                ),
-                tensors=tensors,
-                numbers={**numbers, "micro_batch": self.micro_batch},
+                state=state,
+                about=self.about,
+                family=self.family,
+                updater=self.updater,
                 settings=self.settings,
+                micro_batch=self.micro_batch,
             )
-            log.event("metric", name="checkpoint", step=self.step)
         self.accelerator.wait_for_everyone()
         return saved
 
@@ -207,7 +203,33 @@ class Run:
         return checkpoint.find(self.checkpoints)
 
 
-def _final_loss(path: Path, steps: int) -> float | None:
+def save_step(
+    checkpoints: Path,
+    step: int,
+    *,
+    state: Mapping[str, Tensor],
+    about: Adapter,
+    family: Family,
+    updater: Updater,
+    settings: Mapping[str, object],
+    micro_batch: int,
+) -> checkpoint.Checkpoint:
+    """Write the checkpoint of a step: the adapter in `state`, and what to go on from."""
+    tensors, numbers = updater.state()
+    here = replace(about, step=step)
+    saved = checkpoint.write(
+        checkpoints,
+        step,
+        adapter=lora.adapter_bytes(state, here, family.base, family.schedule.prediction_type),
+        tensors=tensors,
+        numbers={**numbers, "micro_batch": micro_batch},
+        settings=settings,
+    )
+    log.event("metric", name="checkpoint", step=step)
+    return saved
+
+
+def final_loss(path: Path, steps: int) -> float | None:
     """Mean loss of the last tenth of the steps, from the file: the same for a resumed run.
 
     If all of these were skipped, the loss of the last step that was not; None without any.

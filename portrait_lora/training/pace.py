@@ -27,12 +27,16 @@ class Pace:
 
     def after(self, step: int) -> dict[str, float | str]:
         """The fields of the progress line after a step."""
+        return self.of_many(step, 1, self._samples)
+
+    def of_many(self, step: int, people: int, samples: int) -> dict[str, float | str]:
+        """The same where `people` took a step each, of `samples` in all; `step` counts those of everybody."""
         self._times.append(time.monotonic())
         seconds = max((self._times[-1] - self._times[0]) / (len(self._times) - 1), 1e-9)
         return {
             "s/step": seconds,
-            "samples/s": self._samples / seconds,
-            "left": duration((self._last - step) * seconds),
+            "samples/s": samples / seconds,
+            "left": duration((self._last - step) * seconds / people),
         }
 
 

@@ -122,11 +122,16 @@ def memory_needed_gb(job: Job, weights: Weights, checkpointing: bool, micro_batc
     activations = (
         kept * samples * (2.0 if job.recipe.mixed_precision == "no" and weights == "float32" else 1.0)
     )
-    trained = adapter_parameters(job) * _bytes_trained(job) / 1e9
+    trained = adapter_gb(job)
     text_b = row_of(job.base.family).text_encoders_b
     beside = text_b if job.recipe.text_encoder and not job.base.synthetic else 0.0
     held = (job.base.parameters_b + beside) * _BYTES[weights]
     return held + trained + activations + _OVERHEAD_GB
+
+
+def adapter_gb(job: Job) -> float:
+    """An adapter with its gradients and moments."""
+    return adapter_parameters(job) * _bytes_trained(job) / 1e9
 
 
 def adapter_parameters(job: Job) -> float:
@@ -143,8 +148,7 @@ def _bytes_trained(job: Job) -> int:
 
 def disk_needed_gb(job: Job) -> float:
     """Size of all checkpoints with their optimizer state."""
-    each = adapter_parameters(job) * _bytes_trained(job)
-    return job.checkpoints * each / 1e9
+    return job.checkpoints * adapter_gb(job)
 
 
 def seconds_needed(job: Job, means: Means, tflops: float) -> float:

@@ -52,7 +52,7 @@ def train(
     `Interrupted` when stopped, with the state of the last finished step on disk.
     """
     accelerator = accelerator or open_accelerator(cpu=family.device.type == "cpu")
-    _refuse_what_cannot_work(family, crops, recipe, out_dir, accelerator.num_processes)
+    refuse_what_cannot_work(family, crops, recipe, out_dir, accelerator.num_processes)
     with system_errors(out_dir), only_run(out_dir, accelerator.is_main_process):
         if not resume and accelerator.is_main_process:
             own = [f"step-*/{name}" for name in checkpoint.FILES]
@@ -61,20 +61,15 @@ def train(
         with accelerator.main_process_first():
             kept = cache_dir or out_dir / "cache"
             encodings = cache.encode(family, crops, kept, prior=prior, region=recipe.learn_region)
-        about = Adapter(
-            path=out_dir,
-            family=family.base.family,
-            base=family.base.name,
-            base_digest=family.base.digest,
-            rank=recipe.rank,
-            alpha=recipe.alpha,
-            target_modules=recipe.target_modules(family),
+        adapter = about(
+            family,
+            recipe,
+            out_dir,
             trigger=crops[0].trigger,
             dataset_digest=dataset_digest,
             config_digest=config_digest,
-            step=0,
         )
-        run = Run(family, encodings, out_dir, recipe, about, accelerator)
+        run = Run(family, encodings, out_dir, recipe, adapter, accelerator)
         use_checkpointing(run.plain, gradient_checkpointing)
         run.micro_batch = min(micro_batch or run.micro_batch, run.micro_batch)
         last = recipe.steps
@@ -82,7 +77,32 @@ def train(
         return run.go(planned, on_checkpoint)
 
 
-def _refuse_what_cannot_work(
+def about(
+    family: Family,
+    recipe: Recipe,
+    out_dir: Path,
+    *,
+    trigger: str,
+    dataset_digest: str,
+    config_digest: str,
+) -> Adapter:
+    """What the adapter files of a training tell of themselves, before its first step."""
+    return Adapter(
+        path=out_dir,
+        family=family.base.family,
+        base=family.base.name,
+        base_digest=family.base.digest,
+        rank=recipe.rank,
+        alpha=recipe.alpha,
+        target_modules=recipe.target_modules(family),
+        trigger=trigger,
+        dataset_digest=dataset_digest,
+        config_digest=config_digest,
+        step=0,
+    )
+
+
+def refuse_what_cannot_work(
     family: Family, crops: Sequence[CaptionedCrop], recipe: Recipe, out_dir: Path, processes: int
 ) -> None:
     """Raise `InputError` for what the numbers alone do not tell."""

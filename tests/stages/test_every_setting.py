@@ -28,6 +28,7 @@ EVERYWHERE = PROBED | DRAWN
 PICTURES = ("draw_probe", "draw_portraits", "draw_base")
 LIMIT = "it refuses or allows a run, and changes nothing of what comes out"
 MEMORY = "how memory is saved does not make another adapter"
+COMPANY = "who is trained beside does not make another adapter; see test_together.py"
 BRAND = {"generate": {"brand": "framed"}}
 FRAMED = {"generate": {"brand": "framed", "reframe": True}}
 QUICK = {"generate": {"preset": "hyper-sd15-4"}}
@@ -135,6 +136,7 @@ TRAINING = [
         "training.gradient_checkpointing", True,
         _everywhere(True, "choose_means.job.checkpointing", "train.gradient_checkpointing"), why=MEMORY,
     ),
+    Row("training.together", 4, {}, why=COMPANY),
     Row("select.probes", 5, {"probe_shots.n": 5}, PROBED),
     Row("select.copy_limit", 0.3, {"choose_checkpoint.copy_limit": 0.3}, PROBED),
     Row("select.copy_limit", 0.3, {"until_enough.copy_limit": 0.3}, TRAINED, besides=STOPPING),

@@ -35,7 +35,7 @@ def test_class_pictures_are_drawn_by_the_bare_base_on_captions_without_the_trigg
         draw=draw,
     )
     crops = [_crop(tmp_path, "smiling", (64, 64)), _crop(tmp_path, "serious", (48, 80))]
-    pictures = train._class_pictures(ctx, crops)
+    pictures = train.class_pictures(ctx, crops)
     ((adapter, shots, folder),) = requests
     assert adapter is None and folder == tmp_path / "run/class"
     assert [s.prompt for s in shots] == [
@@ -46,4 +46,4 @@ def test_class_pictures_are_drawn_by_the_bare_base_on_captions_without_the_trigg
     assert [p.bucket for p in pictures] == [(64, 64), (48, 80), (64, 64)]
     assert all(p.trigger == "" and p.caption == s.prompt for p, s in zip(pictures, shots, strict=True))
     ctx.config = SimpleNamespace(training=TrainingConfig(), seed=7)
-    assert train._class_pictures(ctx, crops) == [] and len(requests) == 1
+    assert train.class_pictures(ctx, crops) == [] and len(requests) == 1
