@@ -145,13 +145,13 @@ def train_until_enough(
     longer run included: what lies beyond the decision is then left out of the result.  The rows so far are
     written to `previews`.
     """
-    asked = rounds(
+    segments = rounds(
         score, steps, copy_limit=copy_limit, accelerator=accelerator, stops=stops, previews=previews
     )
     try:
-        enough = next(asked)
+        enough = next(segments)
         while True:
-            enough = asked.send(segment(enough))
+            enough = segments.send(segment(enough))
     except StopIteration as end:
         return cast(Stopped, end.value)
 

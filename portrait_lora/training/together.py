@@ -150,8 +150,8 @@ class Group:
                         self._step(one, plain, weighted)
                     people, samples = len(losses), sum(o.person.recipe.batch_size for o in self.seated)
                     mean, done = sum(plain for plain, _ in losses) / people, done + people
-                    told = pace.of_many(done, people, samples)
-                    advance(people, people=str(people), loss=mean, **told)
+                    shown = pace.of_many(done, people, samples)
+                    advance(people, people=str(people), loss=mean, **shown)
                     if stop.requested:
                         raise Stop
                     self._leave()

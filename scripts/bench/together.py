@@ -98,8 +98,8 @@ def alone(
     family: Any, encoded: Encodings, chosen: Recipe, folder: Path, *, kept: Sequence[int] = (), micro: int = 0
 ) -> TrainResult:
     """One person, by the ordinary loop."""
-    told = about(family, chosen, folder, trigger="ohwx", dataset_digest="", config_digest="")
-    run = Run(family, encoded, folder, chosen, told, Accelerator(cpu=family.device.type == "cpu"))
+    header = about(family, chosen, folder, trigger="ohwx", dataset_digest="", config_digest="")
+    run = Run(family, encoded, folder, chosen, header, Accelerator(cpu=family.device.type == "cpu"))
     run.micro_batch = micro or run.micro_batch
     return run.go((*(k for k in kept if k < chosen.steps), chosen.steps), None)
 

@@ -198,12 +198,12 @@ def test_memory_decides_how_many_sit_and_how_many_samples_go_at_a_time(
     )  # fmt: skip
     means = Means("bfloat16", False, 2, 0.0, True, "")
 
-    def asked(memory: float | None, people: int = 16) -> tuple[int, int]:
+    def planned(memory: float | None, people: int = 16) -> tuple[int, int]:
         monkeypatch.setattr(limits.device, "memory_gb", lambda where: memory)
         return limits.seats_and_room(job, means, "cuda", people)
 
-    assert asked(None) == asked(10_000.0) == (16, 32)
+    assert planned(None) == planned(10_000.0) == (16, 32)
     least = memory_needed_gb(job, "bfloat16", False, 1)
-    assert asked((least + 5.5 * adapter_gb(job)) / 0.92)[0] == 6
-    seats, room = asked((memory_needed_gb(job, "bfloat16", False, 8) + 15.1 * adapter_gb(job)) / 0.92)
+    assert planned((least + 5.5 * adapter_gb(job)) / 0.92)[0] == 6
+    seats, room = planned((memory_needed_gb(job, "bfloat16", False, 8) + 15.1 * adapter_gb(job)) / 0.92)
     assert (seats, room) == (16, 8)
