@@ -171,7 +171,7 @@ def _say(row: PersonCheck) -> None:
 
 def _line(row: PersonCheck) -> str:
     words = row.standing.value.replace("_", " ")
-    count = f", {row.accepted} of {row.given} photos" if row.given else ""
+    count = f", {row.accepted} of {row.sent} photos" if row.sent else ""
     return f"{row.name}: {words}{count}"
 
 

@@ -23,7 +23,7 @@ from portrait_lora.fleet.enrol import Enrolled
 from portrait_lora.fleet.roster import Entry, Roster
 from portrait_lora.fleet.slugs import same_name
 from portrait_lora.fleet.standing import (
-    ConsentState,
+    Agreement,
     PersonCheck,
     PhotoProblem,
     Question,
@@ -144,7 +144,7 @@ class _Checked:
         return row.model_copy(
             update={
                 "standing": state if result.enough else Standing.NEEDS_PHOTOS,
-                "given": result.photos.given,
+                "sent": len(result.findings),
                 "accepted": result.photos.accepted,
                 "needed": ctx.config.dataset.curate.min_photos,
                 "few": result.photos.accepted < ctx.config.dataset.curate.few_photos,
@@ -215,10 +215,10 @@ def _refused(home: Path, person: str) -> PersonRecord | None:
     return record if identity.digest_of(home, plan.read(home), person) == record.digest else None
 
 
-def consent_state(folder: Path, *, commercial: bool, today: dt.date) -> ConsentState:
+def consent_state(folder: Path, *, commercial: bool, today: dt.date) -> Agreement:
     """How the consent of a person stands on this day; made-up people need none."""
     if not consents.photographs(folder / "photos"):
-        return ConsentState(needed=False)
+        return Agreement(needed=False)
     problem = ""
     recorded = None
     try:
@@ -227,9 +227,9 @@ def consent_state(folder: Path, *, commercial: bool, today: dt.date) -> ConsentS
     except PortraitError as error:
         problem = f"{error.what}{f' ({error.got})' if error.got else ''}"
     if recorded is None:
-        return ConsentState(needed=True, problem=problem)
+        return Agreement(needed=True, problem=problem)
     left = (dt.date.fromisoformat(recorded.until) - today).days
-    return ConsentState(needed=True, problem=problem, who=recorded.who, until=recorded.until, days_left=left)
+    return Agreement(needed=True, problem=problem, who=recorded.who, until=recorded.until, days_left=left)
 
 
 def photo_problems(result: CheckResult) -> tuple[PhotoProblem, ...]:

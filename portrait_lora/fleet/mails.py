@@ -54,7 +54,7 @@ def text_of(row: PersonCheck, roster: Roster) -> str:
     if not asks_for_photos:
         opening = "thank you for your photos: they are all we need."
         return _mail(row.name, row.email, "Your consent to the portraits", opening, (), (), consent)
-    if row.given == 0:
+    if row.sent == 0:
         opening = f"for your portraits we need photos of you, and have none yet: {_GOOD}."
         wishes = _GENERAL
     elif row.accepted >= row.needed:
@@ -64,8 +64,8 @@ def text_of(row: PersonCheck, roster: Roster) -> str:
         )
         wishes = _wishes(row.advice)
     else:
-        usable = {0: "none of them", row.given: f"all {row.given}"}.get(
-            row.accepted, f"{row.accepted} of the {row.given}"
+        usable = {0: "none of them", row.sent: f"all {row.sent}"}.get(
+            row.accepted, f"{row.accepted} of the {row.sent}"
         )
         opening = (
             f"thank you for your photos. So far {usable} can be used, and at least {row.needed} are needed: "

@@ -31,7 +31,7 @@ class PhotoProblem(Value):
     advice: str
 
 
-class ConsentState(Value):
+class Agreement(Value):
     """How the consent of a person stands: `problem` in a line, `until` an ISO date, `days_left` from today;
     `ends_soon` and `ends_during_run` say what the fleet has to know of it."""
 
@@ -47,7 +47,7 @@ class ConsentState(Value):
 class PersonCheck(Value):
     """One person of the roster: where they stand, and what they have to send.
 
-    `accepted` of `given` photos are usable, `needed` at least; `advice` says which to add; `notes` are about
+    `accepted` of `sent` photos are usable, `needed` at least; `advice` says which to add, `notes` are about
     their row.  `mail` is the path of the text to them, or empty.
     """
 
@@ -57,7 +57,7 @@ class PersonCheck(Value):
     standing: Standing
     group: str = ""
     email: str = ""
-    given: int = 0
+    sent: int = 0
     accepted: int = 0
     needed: int = 0
     few: bool = False
@@ -67,7 +67,7 @@ class PersonCheck(Value):
     added: tuple[str, ...] = ()
     put_aside: tuple[str, ...] = ()
     is_new: bool = False
-    consent: ConsentState = ConsentState(needed=False)
+    consent: Agreement = Agreement(needed=False)
     error: ErrorRecord | None = None
     base: str = ""
     face_pack: str = ""

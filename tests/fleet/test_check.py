@@ -17,7 +17,7 @@ from portrait_lora.fleet.check import Wishes, check, remarks
 from portrait_lora.fleet.enrol import enrol
 from portrait_lora.fleet.roster import Roster
 from portrait_lora.fleet.same_person import pairs_above
-from portrait_lora.fleet.standing import ConsentState, PersonCheck, RosterCheck, Standing
+from portrait_lora.fleet.standing import Agreement, PersonCheck, RosterCheck, Standing
 from portrait_lora.rights import consent as consents
 from portrait_lora.tasks.shard import files, identity
 from portrait_lora.tasks.shard.acceptance import MORE_PHOTOS
@@ -57,7 +57,7 @@ def test_who_is_ready_and_who_is_not(checked: tuple[Roster, RosterCheck]) -> Non
         "anna-lee": "ready", "lena-lee": "ready", "bo": "ready", "cy-ng": "needs_photos", "di": "problem",
     }  # fmt: skip
     cy = result.of(Standing.NEEDS_PHOTOS)[0]
-    assert (cy.given, cy.accepted, cy.needed) == (2, 2, 5)
+    assert (cy.sent, cy.accepted, cy.needed) == (2, 2, 5)
     assert any("facing the camera" in line for line in cy.advice)
     assert "photos facing the camera" in Path(cy.mail).read_text()
     assert not result.is_ready
@@ -122,9 +122,9 @@ def test_mixed_bases_and_strange_consents_are_remarked_on() -> None:
     (mixed,) = remarks(rows)
     assert "Mixed base models (sdxl: 3, sd15: 1)" in mixed
     assert "Bo (line 9) has sd15" in mixed
-    odd = row(consent=ConsentState(needed=True, who="Cy Ng", until="2030-01-01"))
+    odd = row(consent=Agreement(needed=True, who="Cy Ng", until="2030-01-01"))
     assert remarks([odd]) == ["Anna Lee (line 2) has a consent of Cy Ng: is it theirs?"]
-    assert remarks([row(consent=ConsentState(needed=True, who="anna b. LEE"))]) == []
+    assert remarks([row(consent=Agreement(needed=True, who="anna b. LEE"))]) == []
     assert "line 2" in remarks([row(standing=Standing.FORGOTTEN)])[0]
 
 

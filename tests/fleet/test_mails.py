@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from portrait_lora.fleet import mails
-from portrait_lora.fleet.standing import ConsentState, PersonCheck, PhotoProblem, Standing
+from portrait_lora.fleet.standing import Agreement, PersonCheck, PhotoProblem, Standing
 from portrait_lora.tasks.shard.acceptance import MORE_PHOTOS
 from portrait_lora.tasks.shard.records import ErrorRecord
 from tests.fleet.folders import listed
@@ -39,7 +39,7 @@ def test_it_asks_for_what_is_missing(tmp_path: Path) -> None:
         PhotoProblem(file="b.jpg", title="Face too small", advice="Come closer. Lower dataset.check.x."),
     )  # fmt: skip
     mail = text(
-        tmp_path, email="anna@example.org", given=6, accepted=3, needed=5, advice=ADVICE, problems=problems
+        tmp_path, email="anna@example.org", sent=6, accepted=3, needed=5, advice=ADVICE, problems=problems
     )
     assert mail.startswith(
         "To: Anna Lee <anna@example.org>\nSubject: Photos for your portraits\n\nDear Anna Lee,\n"
@@ -56,9 +56,9 @@ def test_it_asks_for_what_is_missing(tmp_path: Path) -> None:
 
 
 def test_none_and_all_of_too_few(tmp_path: Path) -> None:
-    assert "So far none of them can be used" in text(tmp_path, given=4, accepted=0, needed=5)
-    assert "So far all 3 can be used" in text(tmp_path, given=3, accepted=3, needed=5)
-    assert "Some facing the camera" in text(tmp_path, given=3, accepted=3, needed=5)  # a pack without poses
+    assert "So far none of them can be used" in text(tmp_path, sent=4, accepted=0, needed=5)
+    assert "So far all 3 can be used" in text(tmp_path, sent=3, accepted=3, needed=5)
+    assert "Some facing the camera" in text(tmp_path, sent=3, accepted=3, needed=5)  # a pack without poses
 
 
 def test_who_has_sent_nothing_is_asked_for_photos(tmp_path: Path) -> None:
@@ -71,29 +71,29 @@ def test_who_has_sent_nothing_is_asked_for_photos(tmp_path: Path) -> None:
 
 
 def test_consents_are_asked_for(tmp_path: Path) -> None:
-    lacking = ConsentState(needed=True, problem="no consent is recorded")
+    lacking = Agreement(needed=True, problem="no consent is recorded")
     assert "need your consent" in text(
-        tmp_path, standing=Standing.NEEDS_CONSENT, given=9, accepted=9, consent=lacking
+        tmp_path, standing=Standing.NEEDS_CONSENT, sent=9, accepted=9, consent=lacking
     )
-    over = ConsentState(needed=True, problem="the consent has expired (2020-01-01)", until="2020-01-01")
+    over = Agreement(needed=True, problem="the consent has expired (2020-01-01)", until="2020-01-01")
     assert "does not cover this any more" in text(tmp_path, standing=Standing.NEEDS_CONSENT, consent=over)
-    ends = ConsentState(needed=True, until="2030-01-05", days_left=3, ends_soon=True)
-    assert "ends on 2030-01-05" in text(tmp_path, standing=Standing.READY, given=9, accepted=9, consent=ends)
-    fine = ConsentState(needed=True, until="2030-01-05", days_left=300)
-    assert text(tmp_path, standing=Standing.READY, given=9, accepted=9, consent=fine) == ""
-    assert "tell us with the new ones" in text(tmp_path, given=3, accepted=3, needed=5, consent=fine)
+    ends = Agreement(needed=True, until="2030-01-05", days_left=3, ends_soon=True)
+    assert "ends on 2030-01-05" in text(tmp_path, standing=Standing.READY, sent=9, accepted=9, consent=ends)
+    fine = Agreement(needed=True, until="2030-01-05", days_left=300)
+    assert text(tmp_path, standing=Standing.READY, sent=9, accepted=9, consent=fine) == ""
+    assert "tell us with the new ones" in text(tmp_path, sent=3, accepted=3, needed=5, consent=fine)
 
 
 def test_a_mail_goes_when_nothing_is_left_to_ask(tmp_path: Path) -> None:
     roster, home = listed(tmp_path, ["Anna Lee,a,,"]), tmp_path / "home"
-    asked_for = mails.written(home, row(given=3, accepted=3, needed=5), roster)
+    asked_for = mails.written(home, row(sent=3, accepted=3, needed=5), roster)
     path = mails.file_of(home, "anna-lee")
     assert asked_for.mail == str(path)
-    ready = mails.written(home, row(standing=Standing.READY, given=9, accepted=9), roster)
+    ready = mails.written(home, row(standing=Standing.READY, sent=9, accepted=9), roster)
     assert (ready.mail, path.exists()) == ("", False)
 
 
 def test_whose_portraits_did_not_pass_is_asked_for_others(tmp_path: Path) -> None:
-    mail = text(tmp_path, given=12, accepted=12, needed=5, advice=MORE_PHOTOS)
+    mail = text(tmp_path, sent=12, accepted=12, needed=5, advice=MORE_PHOTOS)
     assert "do not look enough like you" in mail
     assert "Five or more other photos: sharp" in mail
