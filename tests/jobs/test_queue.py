@@ -299,13 +299,18 @@ def test_forgetting_takes_nothing_of_one_whose_name_begins_alike(queue: Queue, t
     names = ("bo", "bo-ray", "bo_2", "bo.old", "boris")
     for name in (*names, "anna"):
         (tmp_path / name / "photos").mkdir(parents=True)
-    jobs = {name: queue.submit("trivial", tmp_path / name) for name in names}
-    other = {"people": [str((tmp_path / name).resolve()) for name in ("anna", "bo")]}
-    shared = queue.submit("shard", tmp_path / "anna", other | {"worker": "w", "device": "cpu"})
+
+    def shard(*people: str) -> str:
+        folders = [str((tmp_path / name).resolve()) for name in people]
+        arguments = {"people": folders, "worker": "w", "device": "cpu"}
+        return queue.submit("shard", folders[0], arguments).id
+
+    jobs = {name: shard(name) for name in names}
+    shared = shard("anna", "bo")
     assert queue.forget(tmp_path / "bo") == 2
     left = {job.id for job in queue.waiting()}
-    assert left == {jobs[name].id for name in names if name != "bo"}
-    assert shared.id not in left
+    assert left == {jobs[name] for name in names if name != "bo"}
+    assert shared not in left
 
 
 def test_forgetting_that_was_stopped_before_its_end_is_gone_on_with(
