@@ -14,7 +14,10 @@ from portrait_lora.errors import InputError, require_extra
 from portrait_lora.fleet.patience import Patience
 
 _TAKEN: Final = ("preconditionfailed", "conditionalrequestconflict")
+_ROUNDS: Final = 5
 _PACKAGES: Final = {"s3": "s3fs", "s3a": "s3fs"}
+_S3: Final[Mapping[str, Any]] = {"config_kwargs": {"connect_timeout": 5, "retries": {"max_attempts": 1}}}
+"""A worker that is cut off learns of it in seconds: a minute for each of many tries keeps it for hours."""
 
 
 def is_folder(url: str) -> bool:
@@ -36,11 +39,14 @@ class Objects:
         try:
             if not self.url.partition("://")[2]:
                 raise ValueError("no bucket or folder in it")
-            fs, self._root = url_to_fs(self.url, use_listings_cache=False)
+            options = _S3 if scheme in _PACKAGES else {}
+            fs, self._root = url_to_fs(self.url, use_listings_cache=False, **options)
         except (ImportError, ValueError) as error:
             remedy = "Use a folder, or an address such as s3://bucket/fleet"
             raise InputError("not the address of a store", where=url, got=error, remedy=remedy) from error
         self._fs: Any = fs
+        if scheme in _PACKAGES:
+            self._fs.retries = 1  # patience is had here, once
         self._versioned: bool | None = None
 
     def read(self, name: str) -> bytes:
@@ -78,7 +84,9 @@ class Objects:
             except FileNotFoundError:
                 return {}
             start = len(self._root) + 1
-            return {str(path)[start:]: int(info["size"] or 0) for path, info in there.items()}
+            rows = [(str(path)[start:], info) for path, info in there.items()]
+            # of a place where all is removed S3 may say that it is a folder
+            return {name: int(info["size"] or 0) for name, info in rows if info["type"] == "file"}
 
         return self._try(action, below)
 
@@ -101,9 +109,12 @@ class Objects:
     def wipe(self, below: str) -> int:
         """Remove all objects below a name, and old versions where the store keeps them; how many."""
         count = 0
-        while there := self.sizes(below):
+        for _ in range(_ROUNDS):  # a worker may still be writing
+            there = self.sizes(below)
             self.remove(there)
             count += len(there)
+            if not there:
+                break
         return count + self._wipe_versions(below)
 
     def left(self, below: str) -> int:
