@@ -1,4 +1,4 @@
-"""`fleet run|status|retry|work`: the work of a fleet, where it stands, and one worker without a head."""
+"""`fleet run|status|report|retry|work`: the work of a fleet, where it stands, one worker without a head."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ def run(
     Killed or stopped, the same command goes on: what is done stays, and at most the steps since the last
     checkpoint are done again.
     """
-    from portrait_lora.fleet import local, words
+    from portrait_lora.fleet import local
     from portrait_lora.fleet import run as heads
     from portrait_lora.fleet.begin import begin
-    from portrait_lora.fleet.home import FleetEvent
+    from portrait_lora.fleet.watch import watching
 
     listed, place = open_roster(roster, home)
     if backend == "local" and (address or store):
@@ -69,10 +69,6 @@ def run(
         for note in ([str(one.problem)] if one.problem else []) + list(one.notes):
             terminal.say(terminal.plain(f"{one.entry.person}: {note}"), err=True)
 
-    def say(event: FleetEvent) -> None:
-        if text := words.line(event):
-            terminal.say(terminal.plain(text), err=True)
-
     def open_backend() -> Backend:
         if backend == "local":
             return local.LocalBackend(begun.home, devices)
@@ -83,16 +79,19 @@ def run(
         gpus = 0.0 if device == "cpu" else None
         return RayBackend(begun.home.path, RayPlace(address, wanted, gpus=gpus, store=store))
 
-    outcome = heads.run(begun.home, open_backend, on_event=say)
+    with watching(begun.home, workers=len(devices)) as watcher:
+        outcome = heads.run(begun.home, open_backend, on_event=watcher)
     _answer(begun.home, outcome, as_json, shlex.join(["portrait-lora", "fleet", "status", str(roster)]))
 
 
 def _answer(home: FleetHome, outcome: Outcome, as_json: bool, following: str) -> None:
-    from portrait_lora.fleet import words
+    from portrait_lora.fleet import report, words
 
+    page = report.write(home)
     records = home.records()
     left = [f"{person} was left waiting: {why}" for person, why in outcome.left.items()]
     lines = [*words.needs([*records.values()]), *left, words.summary(home, records)]
+    lines.append(f"The page: {page}")
     value = outcome.json_value() | {"people": {p: r.model_dump(mode="json") for p, r in records.items()}}
     answer(value, as_json, lines, following)
     if code := _exit_code(outcome):
@@ -110,17 +109,36 @@ def _exit_code(outcome: Outcome) -> int:
 def status(fleet: FleetArg, home: FleetHomeOpt = None, as_json: JsonOpt = False) -> None:
     """Show where everybody of a fleet stands."""
     from portrait_lora.fleet import words
+    from portrait_lora.fleet.forecast import forecast
     from portrait_lora.fleet.home import open_home
+    from portrait_lora.fleet.report import forecast_line
 
     opened = open_home(home or home_of(fleet))
     records = opened.records()
+    expected = forecast(records)
     value = {
         "home": str(opened.path),
         "counts": {state.value: number for state, number in words.counts(records).items()},
         "device_hours": round(words.device_hours(records), 4),
+        "forecast": expected.json_value(),
         "people": {person: record.model_dump(mode="json") for person, record in records.items()},
     }
-    answer(value, as_json, [*words.table(records), words.summary(opened, records)], "")
+    lines = [*words.table(records), words.summary(opened, records)]
+    lines += filter(None, [forecast_line(expected, opened.plan.price_per_hour)])
+    answer(value, as_json, lines, "")
+
+
+def report(fleet: FleetArg, home: FleetHomeOpt = None, as_json: JsonOpt = False) -> None:
+    """Write the page and the tables of a fleet: everybody's portraits, groups, and all figures."""
+    from portrait_lora.fleet import report as reports
+    from portrait_lora.fleet import tables
+    from portrait_lora.fleet.home import open_home
+
+    opened = open_home(home or home_of(fleet))
+    page = reports.write(opened)
+    written = tables.names(opened.reports)
+    value = {"page": str(page), "tables": [str(path) for path in written]}
+    answer(value, as_json, [f"The page: {page}", *(f"Table: {path}" for path in written)], "")
 
 
 def retry(
@@ -187,5 +205,5 @@ def _named(opened: FleetHome, home: Path | None) -> list[str]:
 
 def add(fleet: typer.Typer) -> None:
     """Add these commands."""
-    for command in (run, status, retry, work):
+    for command in (run, status, report, retry, work):
         fleet.command()(command)
