@@ -22,7 +22,7 @@ QUESTIONS = {
     "the drift page": ("evaluation/drift_page.py", "def write_drift_html("),
     "schedulers": ("generation/schedulers.py", "SCHEDULERS"),
     "captioners": ("dataset/captioners.py", "def choose_captioner("),
-    "consent": ("rights/consent.py", "class Consent"),
+    "consent": ("rights/consent.py", "class Consent:"),
     "the downloader": ("hub/download.py", "def fetch_file("),
     "the command `sweep`": ("tasks/sweep.py", "def sweep(folder: Path, scales"),
 }

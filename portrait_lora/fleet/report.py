@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,10 +10,11 @@ from typing import Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from portrait_lora import manifest, provenance
+from portrait_lora import manifest
 from portrait_lora.fleet import standings, tables
 from portrait_lora.fleet.forecast import Forecast, forecast
 from portrait_lora.fleet.home import FleetHome
+from portrait_lora.rights import marks
 from portrait_lora.summaries import duration
 from portrait_lora.tasks.shard.records import PersonRecord, PersonState
 
@@ -105,7 +105,9 @@ def _about(home: FleetHome) -> str:
         )
         if limit is not None
     ]
-    rule_line = f"Accepted are likenesses with {', '.join(limits)}." if limits else "Every likeness is accepted."
+    rule_line = "Every likeness is accepted."
+    if limits:
+        rule_line = f"Accepted are likenesses with {', '.join(limits)}."
     return f"{named}. {rule_line}" if named else rule_line
 
 
@@ -126,15 +128,14 @@ def _thumbnail(path: Path) -> str:
     """A small JPEG as a `data:` URI, with the marks of the picture; empty for one that cannot be read."""
     from PIL import Image
 
-    out = io.BytesIO()
     try:
         with Image.open(path) as opened:
             picture = opened.convert("RGB")
-        picture.thumbnail((_THUMB_PX, _THUMB_PX))
-        picture.save(out, "JPEG", quality=82, xmp=provenance.inherited(path))
     except (OSError, ValueError):
         return ""
-    return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode("ascii")
+    picture.thumbnail((_THUMB_PX, _THUMB_PX))
+    data = marks.encode(picture, "JPEG", marks.of_copy(path), quality=82)
+    return "data:image/jpeg;base64," + base64.b64encode(data).decode("ascii")
 
 
 def mean_share(records: Mapping[str, PersonRecord]) -> float | None:

@@ -96,7 +96,7 @@ def random_look(rng: np.random.Generator, slow: bool) -> list[Entry]:
 def chains(folder: Path, seed: int, count: int) -> list[Row]:
     """Every look carried out on a portrait, and made again from its record alone and the portrait."""
     rng = np.random.default_rng(seed)
-    same = made = refused = weakened = 0
+    same = repeated = refused = weakened = 0
     wrong: list[str] = []
     shipped = tuple(packaged_looks())
     for number in range(count):
@@ -115,18 +115,18 @@ def chains(folder: Path, seed: int, count: int) -> list[Row]:
             refused += 1
             print(f"{look}: {one.refused}", file=sys.stderr)
             continue
-        made += 1
+        repeated += 1
         weakened += any(step.strength < 1 for step in one.steps)
         if finishing.reproduce(Path(one.file), None, source, []).whole:
             same += 1
         else:
             wrong.append(Path(look).name)
-        print(f"{made} chains", file=sys.stderr, flush=True)
+        print(f"{repeated} chains", file=sys.stderr, flush=True)
     if wrong:
         print("not the same bytes:", ", ".join(wrong), file=sys.stderr)
     return [
-        Row("chains made again to the byte", same / made, "share", made, 1.0),
-        Row("chains in which the gate weakened a step", weakened / made, "share", made),
+        Row("chains made again to the byte", same / repeated, "share", repeated, 1.0),
+        Row("chains in which the gate weakened a step", weakened / repeated, "share", repeated),
         Row("chains refused, with the reason", refused / count, "share", count),
     ]
 
@@ -141,7 +141,7 @@ def untouched(seed: int, count: int) -> list[Row]:
     pack = resolve_pack("embedded")
     tools = PictureTools(open_analyzer(pack, "select"), Path(), seed, no_model)
     totals: dict[str, int] = {}
-    asked = [
+    wanted = [
         *[{"backdrop": {"kind": kind}} for kind in ("paper", "bokeh", "gradient")],
         {"retouch": {"eyes": 1.0, "teeth": 1.0, "blemishes": 1.0, "under_eyes": 1.0, "skin": 1.0}},
     ]
@@ -160,7 +160,7 @@ def untouched(seed: int, count: int) -> list[Row]:
         assert cut.alpha_HW is not None
         opaque = cut.alpha_HW >= OPAQUE
         totals["cutout"] = totals.get("cutout", 0) + _touched(canvas, cut, ~opaque)
-        for entry in asked:
+        for entry in wanted:
             (one,) = planned([entry], "here")
             tools.begin(1, "cutout", cut)
             with contextlib.suppress(InputError):

@@ -30,8 +30,8 @@ def check(folder: Path, *faces: Face, pixels: np.ndarray = NOISE) -> PhotoReport
 
 
 def remark(report: PhotoReport) -> tuple[str, str]:
-    found = [f for f in report.findings if f.code == "several_faces"]
-    return (found[0].severity, found[0].advice) if found else ("", "")
+    hits = [f for f in report.findings if f.code == "several_faces"]
+    return (hits[0].severity, hits[0].advice) if hits else ("", "")
 
 
 def test_two_heads_together_reject(tmp_path: Path) -> None:
