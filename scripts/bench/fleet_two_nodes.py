@@ -104,12 +104,14 @@ def _do(*words: str) -> None:
     subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
 
 
-def _ray(*words: str, enter: Sequence[str] = ()) -> None:
+def _ray(*words: str, cache: Path, enter: Sequence[str] = ()) -> None:
+    """Start Ray; its workers keep copies in `cache`, as on a disk of their own."""
     program = str(Path(sys.executable).parent / "ray")
     subprocess.run(
         [*enter, program, "start", *words, "--num-cpus=1", "--num-gpus=0", "--disable-usage-stats",
          "--object-store-memory=80000000"],
         check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        env=os.environ | {"XDG_CACHE_HOME": str(cache)},
     )  # fmt: skip
 
 
@@ -145,8 +147,8 @@ def _cluster(folder: Path, node: Node, mark: str) -> Iterator[str]:
     s3fs.S3FileSystem().mkdir("fleet")
     try:
         _ray("--head", f"--node-ip-address={HEAD}", f"--port={PORT}", "--include-dashboard=false",
-             f"--temp-dir={folder / 'ray'}")  # fmt: skip
-        _ray(f"--address={HEAD}:{PORT}", f"--node-ip-address={NODE}", enter=node.enter)
+             f"--temp-dir={folder / 'ray'}", cache=folder / "one")  # fmt: skip
+        _ray(f"--address={HEAD}:{PORT}", f"--node-ip-address={NODE}", cache=folder / "two", enter=node.enter)
         yield "s3://fleet/home"
     finally:
         for pid in _processes(mark):  # Ray's own, and what they have left
@@ -229,9 +231,7 @@ def measure(options: Namespace) -> list[Row]:
         node = Node()
         try:
             with _cluster(folder, node, mark) as store:
-                place = RayPlace(
-                    f"{HEAD}:{PORT}", gpus=0, store=store, scratch=str(folder / "scratch"), lease_s=LEASE_S
-                )
+                place = RayPlace(f"{HEAD}:{PORT}", gpus=0, store=store, lease_s=LEASE_S)
                 backend = RayBackend(home, place, silent_s=SILENT_S)
                 watched = (Objects(store), node, events, cut_at)
                 threading.Thread(target=_cut_after_a_checkpoint, args=watched, daemon=True).start()
