@@ -151,9 +151,9 @@ def test_only_the_person_is_learnt_in_one_pass_too(tiny_sd15: SD15, person: Make
         prior = [replace(c, caption="woman") for c in make_crops(tmp_path / "class", seed=9)]
         return replace(one, crops=[replace(c, mask_path=mask) for c in one.crops], prior=prior)
 
-    group = [masked(person(i, "group", MIXED[:2], learn_region="person", steps=3)) for i in range(2)]
-    group.append(masked(person(2, "group", MIXED[:2], background_weight=0.2, steps=3)))
-    for one, result in zip(group, train_together(tiny_sd15, group, seats=3), strict=True):
+    others: list[dict[str, Any]] = [{"learn_region": "person"}] * 2 + [{}, {"background_weight": 0.2}]
+    group = [masked(person(i, "group", MIXED[:2], steps=2, **own)) for i, own in enumerate(others)]
+    for one, result in zip(group, train_together(tiny_sd15, group, seats=4), strict=True):
         solo = train(
             tiny_sd15, one.crops, tmp_path / "alone" / one.out_dir.name, one.recipe, prior=one.prior,
             cache_dir=one.cache_dir,
