@@ -82,6 +82,15 @@ def test_a_lost_worker_is_followed_and_steps_back_when_it_returns(objects: Objec
     assert not objects.sizes("claims")
 
 
+def test_numbers_may_begin_again(objects: Objects) -> None:
+    before = hold(objects, "before")
+    objects.wipe(claims.FOLDER)
+    after = hold(objects, "after")
+    assert before is not None and after is not None and not before.renew()
+    before.release()
+    assert after.renew()
+
+
 def test_two_that_wait_for_a_lost_one(objects: Objects) -> None:
     hold(objects, "lost")
     others: list[Claim | None] = []

@@ -74,6 +74,7 @@ def test_kubernetes(home: str) -> None:
     container = pod["containers"][0]
     assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
     seen = home if "://" in home else "/fleet"
+    assert "$(XDG" not in container["args"][0].replace("$$(", "")
     script = container["args"][0].replace("$$(", "$(")  # as Kubernetes itself reads it
     assert words_of(script, JOB_COMPLETION_INDEX="0")[2:] == [
         seen, "--device", "cuda", "--shard", "1/8"
