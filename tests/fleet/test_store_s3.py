@@ -52,8 +52,9 @@ def test_forgetting_where_old_versions_are_kept(bucket: str, tmp_path: Path) -> 
     place.deliver("ann")
     place.objects.write("people/anna/files/x", b"somebody else")
     assert place.objects.left("people/ann") > sum(place.objects.sizes("people/ann").values())
+    place.objects.remove(list(place.objects.sizes("people/ann")))
+    assert place.objects.sizes("people/ann") == {}  # though S3 still says that there is a folder
     place.forget("ann")
-    assert place.objects.sizes("people/ann") == {}
     kept = fs.call_s3("list_object_versions", Bucket=name)
     keys = {one["Key"] for one in [*kept.get("Versions", []), *kept.get("DeleteMarkers", [])]}
     assert keys == {"home/people/anna/files/x"}
