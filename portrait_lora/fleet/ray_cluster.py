@@ -120,8 +120,10 @@ def connect(place: RayPlace, threads: int) -> Cluster:
     nothing answers at the address.
     """
     require_extra("ray", "fleet")
-    own_token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    if place.address or "ray" in sys.modules or not own_token.keys().isdisjoint(os.environ):
+    own_token = {"RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    if "ray" not in sys.modules:  # else Ray itself turns to tokens as it starts
+        own_token["RAY_AUTH_MODE"] = "token"
+    if place.address or not {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}.isdisjoint(os.environ):
         own_token = {}
     for name, value in {**_QUIET, **own_token}.items():  # before Ray is imported, which reads them once
         os.environ.setdefault(name, value)
