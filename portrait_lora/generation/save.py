@@ -114,13 +114,13 @@ def write(
 ) -> None:
     """Write PNG and sidecar, each atomically; the sidecar has the PNG's sha256 and the edit history.
 
-    The PNG carries the watermark and signed credentials; those of `parent`, the picture that was edited, are
-    kept in them.
+    The PNG carries signed credentials and, unless it is small, the watermark; the credentials of `parent`,
+    the picture that was edited, are kept in them.
     """
     record = _noted(record)
     action = str(record.get(ACTION, "generate"))
     edits = (f"{_ACTIONS.get(action, 'c2pa.edited')}: {action}",) if parent is not None else ()
-    edits += (marks.WATERMARKED,) if min(picture.size) >= marks.watermark().min_side_px else ()
+    edits += (marks.WATERMARKED,) if marks.is_marked_when_drawn(picture.size) else ()
     data = marks.encode(
         marked(picture, record),
         "PNG",
@@ -157,7 +157,8 @@ def marked(picture: Image.Image, record: Mapping[str, object]) -> Image.Image:
     """
     conditions = cast(Mapping[str, object], record.get(CONDITIONS) or {})
     known = cast(Mapping[str, str], conditions.get("versions") or {})
-    if marks.version()[marks.WATERMARK] != known.get(marks.WATERMARK):
+    is_known = marks.version()[marks.WATERMARK] == known.get(marks.WATERMARK)
+    if not is_known or not marks.is_marked_when_drawn(picture.size):
         return picture
     mask = decode_mask(str(record["mask_png"])) if record.get(ACTION) == "fix" else None
     rgb = np.asarray(picture.convert("RGB"))

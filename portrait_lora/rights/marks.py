@@ -56,6 +56,9 @@ class Origin:
     tool: str = provenance.CREATOR
 
 
+WORKING_PX: Final = 256
+"""Drawn pictures with a shorter side below this are working material: the watermark would be seen in them,
+most of all in what finishing enlarges.  They are signed at once, and marked when they leave."""
 DRAWN: Final = Origin(provenance.TRAINED)
 """A picture of drawn pictures, such as a contact sheet."""
 
@@ -175,6 +178,11 @@ def watermarked(rgb: RGBImage, recipe: str, *, mask_HW: np.ndarray | None = None
     return marked if mask_HW is None else np.where((mask_HW > 0)[..., None], marked, rgb)
 
 
+def is_marked_when_drawn(size_px: tuple[int, int]) -> bool:
+    """Whether a drawn picture of this size carries the watermark from the first."""
+    return min(size_px) >= max(WORKING_PX, watermark().min_side_px)
+
+
 def marked_picture(picture: Image.Image, recipe: str) -> Image.Image:
     """`watermarked` for a picture with or without alpha."""
     alpha = picture.getchannel("A") if "A" in picture.getbands() else None
@@ -193,29 +201,35 @@ def is_watermarked(path: Path) -> bool:
     return stated is not None and stated.state != "invalid" and WATERMARKED in stated.actions
 
 
-def outgoing(path: Path) -> bytes:
-    """The bytes of a picture that leaves as it is.
+def outgoing(path: Path, *, is_shown: bool = False) -> bytes:
+    """The bytes of a picture that leaves as it is; with `is_shown`, for looking at it in one's own studio.
 
-    What this version wrote has both layers.  A picture of an earlier one gets them on the way out, with its
-    texts; the file stays.
+    Most of what this version wrote has both layers.  Small drawn pictures get the watermark on the way out,
+    pictures of an earlier version both, with their texts; the file stays.
     """
     data = path.read_bytes()
     kind = credentials.sniffed(data)
     source = source_of(path)
-    if source is None or kind is None or credentials.carries(data):
+    if source is None or kind is None:
+        return data
+    is_signed = credentials.carries(data)
+    if is_signed and (is_shown or source != provenance.TRAINED or is_watermarked(path)):
         return data
     with Image.open(io.BytesIO(data)) as opened:
         if getattr(opened, "is_animated", False):
-            return seal(data, Origin(source))
+            return data if is_signed else seal(data, Origin(source))
         info, picture = dict(opened.info), opened.copy()
     edits: tuple[str, ...] = ()
-    if source == provenance.TRAINED:
+    if source == provenance.TRAINED and min(picture.size) >= watermark().min_side_px:
         picture, edits = marked_picture(picture, path.name), (WATERMARKED,)
+    elif is_signed:
+        return data
     texts = {key: str(info[key]) for key in _CHUNKS if key in info}
     options: dict[str, Any] = {k: info[k] for k in ("icc_profile", "dpi", "exif") if info.get(k)}
     options |= {"quality": 95} if kind in ("JPEG", "WEBP", "AVIF") else {}
     options |= {"subsampling": 0} if kind == "JPEG" else {}
-    return encode(picture, kind, Origin(source, edits), texts=texts, **options)
+    parent = data if is_signed else None
+    return encode(picture, kind, Origin(source, edits, parent), texts=texts, **options)
 
 
 def _warn(line: str) -> None:

@@ -193,7 +193,8 @@ def encoded(canvas: Canvas, record: save.Record, source: Path, *, again: bytes |
     the file cannot be as small as its delivery asks.
     """
     origin = _origin(canvas, record, source)
-    picture = _marked(canvas, record, origin)
+    is_drawn = origin.source == provenance.TRAINED
+    picture = marked(canvas, record) if is_drawn else delivered(canvas)
     if canvas.delivery.max_bytes is None:
         return _encoded(picture, canvas.delivery, record, origin, canvas.delivery.quality, again is None)
     data = _encoded(picture, canvas.delivery, record, origin, canvas.delivery.quality, False)
@@ -248,14 +249,17 @@ def _origin(canvas: Canvas, record: save.Record, source: Path) -> marks.Origin:
     return marks.Origin(kind, (*edits, marks.WATERMARKED) if kind == provenance.TRAINED else edits, source)
 
 
-def _marked(canvas: Canvas, record: save.Record, origin: marks.Origin) -> Image.Image:
-    """The pixels that are delivered; the watermark is the last thing that is done to them."""
+def delivered(canvas: Canvas) -> Image.Image:
+    """The pixels that are delivered, without a watermark."""
     picture = Image.fromarray(to_bytes(canvas.rgb_HW3))
     if canvas.alpha_HW is not None and canvas.delivery.file_format != "jpeg":
         picture.putalpha(Image.fromarray(to_bytes(canvas.alpha_HW)))
-    if origin.source != provenance.TRAINED:
-        return picture
-    return marks.marked_picture(picture, save.first_recipe(record))
+    return picture
+
+
+def marked(canvas: Canvas, record: save.Record) -> Image.Image:
+    """The same with the watermark, which is the last thing that is done to them."""
+    return marks.marked_picture(delivered(canvas), save.first_recipe(record))
 
 
 def mark_of(source: Path) -> bytes:

@@ -20,7 +20,7 @@ from portrait_lora.finishing.look import Look, Planned, load_look, looks_folder,
 from portrait_lora.finishing.step import Redraw
 from portrait_lora.generation import remake, save
 from portrait_lora.results import Value
-from portrait_lora.rights import bare
+from portrait_lora.rights import bare, marks
 from portrait_lora.stages import finish_files
 from portrait_lora.stages.finish_files import OF_PASSING, SUFFIX, encoded, mark_of
 from portrait_lora.stages.finish_judge import Models, SimilarityJudge, open_models
@@ -228,11 +228,22 @@ def _again(
         before = read_picture(source)[0]
     elif cast(save.Record, parent).get(save.ACTION) == ACTION:
         before = _again(cast(save.Record, parent), root, models, source, overrides, places, mark)
-        before = Canvas.of(to_bytes(before.rgb_HW3), alpha_bytes(before))
+        before = _as_written(before, cast(save.Record, parent), record, mark)
     else:
         before = Canvas.of(np.asarray(_drawn(cast(save.Record, parent), root, source, overrides)))
     redraw = redrawing(root, cast(save.Record, parent) if isinstance(parent, dict) else None, overrides)
     return repeat(before, record, models, _folder_of(record, places), redraw, mark)
+
+
+def _as_written(canvas: Canvas, own: save.Record, following: Mapping[str, object], mark: bytes) -> Canvas:
+    """The pixels of a finished picture as its file has them: with the watermark, unless an earlier version
+    wrote it, which only the record of what was made from it can tell."""
+    plain = Canvas.of(to_bytes(canvas.rgb_HW3), alpha_bytes(canvas))
+    is_plain = canvas_digest(plain) == following.get("source_pixels_sha256")
+    if is_plain or marks.of_packet(mark) != provenance.TRAINED:
+        return plain
+    picture = np.asarray(finish_files.marked(canvas, own))
+    return Canvas.of(picture[..., :3], picture[..., 3] if picture.shape[2] == 4 else None)
 
 
 def _folder_of(record: Mapping[str, object], places: Sequence[Path]) -> Path:

@@ -68,7 +68,7 @@ def serve(
     if request.headers.get("if-none-match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)
     if not w and edit is None and is_own_png(path):
-        return Response(marks.outgoing(path), headers=headers, media_type="image/png")
+        return Response(marks.outgoing(path, is_shown=True), headers=headers, media_type="image/png")
     data = _encoded(path, w or MOST_PX, cache / f"{key}.jpg", edit)
     return Response(data, headers=headers, media_type="image/jpeg")
 
@@ -87,7 +87,8 @@ def _encoded(path: Path, side_px: int, kept: Path, edit: PhotoEdit | None = None
     with _at_work:
         pixels = load_photo(path, side_px, quick=side_px <= 640, edit=edit)[1]
         small, origin = Image.fromarray(pixels), marks.of_copy(path)
-        if side_px == MOST_PX and origin.source == provenance.TRAINED and not marks.is_watermarked(path):
+        is_drawn = origin.source == provenance.TRAINED and marks.is_marked_when_drawn(small.size)
+        if side_px == MOST_PX and is_drawn and not marks.is_watermarked(path):
             small = marks.marked_picture(small, path.name)
         data = marks.encode(small, "JPEG", origin, quality=85, optimize=side_px <= 640)
     if side_px < MOST_PX and _has_room(kept.parent):

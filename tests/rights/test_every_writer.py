@@ -103,10 +103,15 @@ def test_what_a_journey_leaves_carries_its_marks(journey: Journey, tmp_path: Pat
             file.write_bytes(data)
             assert provenance.source_type(file) == stated.digital_source_type == provenance.TRAINED, name
             with Image.open(io.BytesIO(data)) as picture:
-                pixels = np.asarray(picture.convert("RGB"))
-            if min(pixels.shape[:2]) >= mark.min_side_px:
-                assert marks.WATERMARKED in stated.actions, name
-                looked_at += 1
-                readings += looked_at <= 3 and mark.detect(pixels) is not None
+                size = picture.size
+            assert (marks.WATERMARKED in stated.actions) == marks.is_marked_when_drawn(size), name
+            assert marks.outgoing(file, is_shown=True) == data, "one's own studio shows it as it is"
+            if (looked_at := looked_at + 1) <= 3:
+                leaving = marks.outgoing(file)
+                of_leaving = credentials.read(leaving, kind)
+                assert of_leaving is not None and of_leaving.state == "valid", name
+                assert marks.WATERMARKED in (*of_leaving.actions, *stated.actions), name
+                with Image.open(io.BytesIO(leaving)) as picture:
+                    readings += mark.detect(np.asarray(picture.convert("RGB"))) is not None
     assert readings >= 1, "looking takes seconds, so only at three of them"
     assert drawn >= 4 and counted > drawn, "the walk finds them"
