@@ -33,7 +33,7 @@ MEAN_SECONDS = 1800.0
 @dataclass(frozen=True)
 class World:
     """What happens to devices: `hours` until one is taken away, on average, and `back_s` until it is there
-    again; `start_s` is what every start costs before the work goes on."""
+    again; `start_s` is what going on costs after a loss: the first start is part of a person's time."""
 
     devices: int
     hours: float = 6.0
@@ -134,8 +134,9 @@ class _Course:
         for shard in self.schedule.due(len(self.free), now):
             device, person = self.free.pop(), self.people[shard.name]
             work = person.left_s if not person.failures else person.whole_s / 2
-            number = self._put(now + self.world.start_s + work, "ends", device, shard.name)
-            self.at_work[device] = shard.name, now + self.world.start_s, number
+            begins = now + (self.world.start_s if person.standing.starts else 0.0)
+            number = self._put(begins + work, "ends", device, shard.name)
+            self.at_work[device] = shard.name, begins, number
             person.standing = _with(person, PersonState.RUNNING, starts=person.standing.starts + 1)
 
     def _taken(self, now: float, device: int) -> None:
