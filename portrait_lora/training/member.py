@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from torch import nn
@@ -90,14 +90,20 @@ class Person:
         return self.step >= self.last or bool(again and self.old and self._enough(self.old.adapter))
 
     def draws(self) -> list[Draw]:
-        """The draws of the next step: a function of this person's own seed, step and samples."""
+        """The draws of the next step: a function of this person's own seed, step and samples.
+
+        A dropped caption is this person's own empty prompt already: others of the pass may have another.
+        """
         shared = self.recipe, self.encodings, self.family.schedule, self.step
         drawn: list[Draw] = []
         for slot in range(self.recipe.batch_size):
             drawn.append(draw(*shared, slot))
             if self.encodings.prior:
                 drawn.append(draw_prior(*shared, slot))
-        return drawn
+        return [self._without_caption(d) if d.dropped else d for d in drawn]
+
+    def _without_caption(self, drawn: Draw) -> Draw:
+        return replace(drawn, sample=replace(drawn.sample, condition=self.encodings.empty), dropped=False)
 
     def update(self, plain: float, weighted: float) -> bool:
         """Take the step whose gradients are there; whether this person is done.

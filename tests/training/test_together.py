@@ -19,9 +19,10 @@ from tiny_models import make_crops
 from portrait_lora.errors import InputError, Interrupted, PortraitError
 from portrait_lora.families import open_family
 from portrait_lora.families.catalog import resolve_base
-from portrait_lora.families.family import Family
+from portrait_lora.families.family import Family, PromptCondition
 from portrait_lora.families.sd15 import SD15
 from portrait_lora.records import Adapter, TrainResult
+from portrait_lora.training import cache
 from portrait_lora.training import member as members_of
 from portrait_lora.training.member import Member
 from portrait_lora.training.run import train
@@ -99,9 +100,18 @@ def test_with_one_person_per_pass_every_file_is_that_of_training_alone(tiny_sd15
 
 
 def test_in_one_pass_every_adapter_is_that_of_training_alone_but_for_rounding(
-    tiny_sd15: SD15, person: Make
+    tiny_sd15: SD15, person: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of other lengths, batches, rates, and pictures of several sizes."""
+    """Of other lengths, batches, pictures of several sizes, and empty prompts."""
+    encode = cache.encode
+
+    def own_empty(family: Family, crops: Any, *more: Any, **named: Any) -> cache.Encodings:
+        torch.manual_seed(int(crops[0].path.parent.name[5]))
+        encodings = encode(family, crops, *more, **named)
+        empty = torch.randn_like(encodings.empty.embeds_BLD)
+        return replace(encodings, empty=PromptCondition(empty))
+
+    monkeypatch.setattr(cache, "encode", own_empty)
     group = [person(0, "group"), person(1, "group", batch_size=1), person(2, "group", steps=3)]
     rows = Rows(tiny_sd15)
     with rows.watched():
@@ -222,7 +232,10 @@ def test_what_one_trained_alone_goes_on_in_a_group(tiny_sd15: SD15, person: Make
             tiny_sd15, one.crops, one.out_dir, one.recipe, checkpoint_steps=(2,), cache_dir=one.cache_dir,
             dataset_digest="d", micro_batch=1, on_checkpoint=die,
         )  # fmt: skip
+    seen: list[int] = []
+    group[0] = replace(one, on_checkpoint=lambda adapter: seen.append(adapter.step))
     outcomes = train_together(tiny_sd15, group, seats=2)
+    assert seen == [2, 4]  # the kill may have interrupted the first call
     assert [trained(o).resumed_from for o in outcomes] == [2, None]
     assert difference(trained(outcomes[0]), alone(tiny_sd15, one)) < TOLERANCE
     again = train_together(tiny_sd15, group, seats=2)
