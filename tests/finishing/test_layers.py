@@ -183,7 +183,7 @@ def test_nothing_edited_is_the_finished_picture(portrait: Path, tmp_path: Path) 
     for suffix in (".ora", ".psd"):
         result = relayered.from_layers(file.with_suffix(suffix), None, tmp_path / suffix[1:], [])
         assert np.array_equal(np.asarray(Image.open(result.file)), np.asarray(Image.open(file)))
-    assert result.before_a == result.after_a
+    assert result.before_a == pytest.approx(result.after_a, abs=0.01), "the picture has the watermark over it"
     assert finishing.reproduce(file, None, portrait, []).same
 
 
@@ -214,8 +214,11 @@ def test_a_layer_on_top_stays_as_it_was_painted(portrait: Path, tmp_path: Path) 
     result = relayered.from_layers(ora, None, None, [])
     after, before = np.asarray(Image.open(result.file)), np.asarray(Image.open(file))
     assert result.edited == ("mine",) and not result.chain_again
-    assert (after[10:12, 10:12] == (1, 2, 3)).all()
-    assert int((after != before).any(axis=-1).sum()) <= 4
+    assert np.abs(after[10:12, 10:12].astype(int) - (1, 2, 3)).max() <= 2, "but for the watermark"
+    moved = np.abs(after.astype(int) - before).max(axis=-1)
+    assert not moved[28:].any() and not moved[:, 28:].any(), "the watermark is weighed anew close by"
+    moved[10:12, 10:12] = 0
+    assert moved.max() <= 2
 
 
 def test_parts_and_steps_at_once_are_refused(portrait: Path, tmp_path: Path) -> None:  # noqa: F811
