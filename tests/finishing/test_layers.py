@@ -216,9 +216,8 @@ def test_a_layer_on_top_stays_as_it_was_painted(portrait: Path, tmp_path: Path) 
     assert result.edited == ("mine",) and not result.chain_again
     assert np.abs(after[10:12, 10:12].astype(int) - (1, 2, 3)).max() <= 2, "but for the watermark"
     moved = np.abs(after.astype(int) - before).max(axis=-1)
-    assert not moved[28:].any() and not moved[:, 28:].any(), "the watermark is weighed anew close by"
     moved[10:12, 10:12] = 0
-    assert moved.max() <= 2
+    assert moved.max() <= 2 and (moved > 0).mean() < 0.01, "the watermark is weighed anew"
 
 
 def test_parts_and_steps_at_once_are_refused(portrait: Path, tmp_path: Path) -> None:  # noqa: F811
