@@ -6,12 +6,11 @@ import base64
 from pathlib import Path
 from typing import Final
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from portrait_lora import manifest
 from portrait_lora.errors import ArtifactError
 from portrait_lora.fleet.same_person import best_views
 from portrait_lora.fleet.standing import PersonCheck, RosterCheck, Standing
+from portrait_lora.fleet.templating import render
 from portrait_lora.likeness import Journal
 from portrait_lora.results import CheckResult
 from portrait_lora.rights import marks
@@ -31,17 +30,11 @@ _WORDS: Final = {
 
 def write(home: Path, check: RosterCheck) -> Path:
     """Write the page; only its owner may read it."""
-    environment = Environment(
-        loader=PackageLoader("portrait_lora.fleet", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     questions = [q for q in check.questions if q.answer != "different"][:_MOST_QUESTIONS]
     faces = {person: face(home, person) for question in questions for person in question.people}
     waiting = [one for one in check.people if one.standing is not Standing.READY]
-    text = environment.get_template("roster.html.j2").render(
+    text = render(
+        "roster.html.j2",
         check=check,
         title=Path(check.roster).stem,
         counts={state.value: len(check.of(state)) for state in Standing},

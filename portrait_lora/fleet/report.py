@@ -8,12 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from portrait_lora import manifest
 from portrait_lora.fleet import standings, tables
 from portrait_lora.fleet.forecast import Forecast, forecast
 from portrait_lora.fleet.home import FleetHome
+from portrait_lora.fleet.templating import render
 from portrait_lora.rights import marks
 from portrait_lora.summaries import duration
 from portrait_lora.tasks.shard.records import PersonRecord, PersonState
@@ -36,18 +35,12 @@ def write(home: FleetHome) -> Path:
     """Write the page and the tables into `HOME/reports`; only their owner may read them."""
     rows = standings.rows_of(home)
     pictures = {row.person: _pictures(home.folder(row.person)) for row in rows}
-    environment = Environment(
-        loader=PackageLoader("portrait_lora.fleet", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     counts = {state.value: sum(row.record.state is state for row in rows) for state in PersonState}
     shares = [row.share for row in rows if row.share is not None]
     expected = forecast({row.person: row.record for row in rows})
     price = home.plan.price_per_hour
-    text = environment.get_template("fleet.html.j2").render(
+    text = render(
+        "fleet.html.j2",
         title=Path(home.plan.roster).stem,
         about=_about(home),
         rows=rows,
