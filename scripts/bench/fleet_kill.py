@@ -3,6 +3,7 @@
 python -m scripts.bench.fleet_kill --quick                 3 people, 4 kills of a worker and 1 of the head
 python -m scripts.bench.fleet_kill --full                  100 people, 30 and 3, the figures of record
 python -m scripts.bench.fleet_kill --full --backend ray    the same over Ray
+python -m scripts.bench.fleet_kill --full --shorter        the same with the short trainings of --quick
 
 People of the studio with shortened training by two workers of one thread each.  The process that trains
 somebody is killed with -9 at a random moment, or the head is; the next head is started at once.  What is lost
@@ -133,11 +134,13 @@ def main() -> int:
     parser.add_argument("--work", type=Path, default=Path("work/bench_fleet"), help="what is done so far")
     parser.add_argument("--backend", choices=("local", "ray"), default="local")
     parser.add_argument("--people", type=int, default=0, help="instead of 3 or 100")
+    parser.add_argument("--shorter", action="store_true", help="with --full: train as shortly as --quick")
     options = parser.parse_args()
     people = options.people or (100 if options.full else 3)
     wanted, pause_s = (Kills(30, 3), 75.0) if options.full else (Kills(4, 1), 14.0)
-    work = manifest.make_folder((options.work / ("full" if options.full else "quick")).absolute())
-    listed = roster(work, people, SETTINGS if options.full else QUICK)
+    short = options.shorter or not options.full
+    work = manifest.make_folder((options.work / ("quick" if short else "full")).absolute())
+    listed = roster(work, people, QUICK if short else SETTINGS)
     began = time.monotonic()
     home = work / f"kills-{options.backend}-{people}"
     campaign = Campaign(listed, home, options.backend, wanted, options.seed, pause_s)
