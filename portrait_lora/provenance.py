@@ -148,8 +148,9 @@ def source_in(packet: bytes | str) -> str | None:
     return _source(text[:_MAX_PACKET])
 
 
-def source_type(path: Path) -> str | None:
-    """The picture's digital source type (`trainedAlgorithmicMedia`, …); None when it carries none."""
+def source_type(path: Path | io.BytesIO) -> str | None:
+    """The digital source type (`trainedAlgorithmicMedia`, …) of a picture, or of its bytes; None when it
+    carries none."""
     return _source(_packet(path))
 
 

@@ -90,15 +90,14 @@ def detect(
     """
     need_file(trust, "file of certificates")
     from portrait_lora.tasks.detect import detect as look
-    from portrait_lora.tasks.detect import in_words
+    from portrait_lora.tasks.detect import in_words, rate_in_words
 
     detection = look(place, trust.read_bytes() if trust else None)
     lines = [line for row in detection.files for line in in_words(row)]
     if len(detection.files) > 1:
         counts = Counter(row.verdict for row in detection.files)
         lines += ["", f"{len(detection.files)} files: " + ", ".join(f"{n} {v}" for v, n in counts.items())]
-    rate = f"{detection.false_positive_rate:.0e}"
-    lines += ["", f"A picture without a watermark is taken for marked with a probability of at most {rate}."]
+    lines += ["", rate_in_words(detection.false_positive_rate)]
     answer(detection, as_json, lines, "")
 
 

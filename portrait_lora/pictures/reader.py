@@ -103,10 +103,24 @@ def load_photo(
     """
     data = _read(path)
     photo = Photo(path, hashlib.sha256(data).hexdigest(), (0, 0), edit=edit)
+    return _decoded(photo, data, max_side_px, max_pixels=max_pixels, slack=QUICK_SHARE if quick else 1.0)
+
+
+def decode_photo(name: str, data: bytes, *, max_pixels: int = MAX_PIXELS) -> RGBImage:
+    """The upright sRGB pixels, (H, W, 3) uint8, of a file's bytes; `name` is for errors.
+
+    Raises UnreadablePhoto.
+    """
+    photo = Photo(Path(name), hashlib.sha256(data).hexdigest(), (0, 0))
+    return _decoded(photo, data, None, max_pixels=max_pixels, slack=1.0)[1]
+
+
+def _decoded(
+    photo: Photo, data: bytes, max_side_px: int | None, *, max_pixels: int, slack: float
+) -> tuple[Photo, RGBImage]:
     kind = formats.kind_of(data[: formats.HEAD_BYTES])
     if kind is None:
         raise UnreadablePhoto(photo, _not_read(data), "Save it as JPEG, PNG or WebP.")
-    slack = QUICK_SHARE if quick else 1.0
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

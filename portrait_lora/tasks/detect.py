@@ -6,14 +6,16 @@ pixels.  Metadata is lost when a picture is sent through many a messenger; the w
 
 from __future__ import annotations
 
+import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, Literal
 
 from portrait_lora import provenance
 from portrait_lora.errors import InputError
-from portrait_lora.pictures.reader import UnreadablePhoto, load_photo
+from portrait_lora.pictures.reader import MAX_PIXELS, UnreadablePhoto, decode_photo
+from portrait_lora.records import RGBImage
 from portrait_lora.results import Number, Value
 from portrait_lora.rights import credentials, identity, marks
 
@@ -27,6 +29,7 @@ ORIGINS: Final = {
     "unverified": "signed, but by whom nobody vouches for: anybody can write such a name",
     "broken": "the signature does not hold",
 }
+NO_WATERMARK: Final = "none was found, which proves nothing"
 
 
 class SignedMark(Value):
@@ -91,32 +94,43 @@ def detect(path: Path, authorities: bytes | None = None) -> Detection:
     rows = [one(file, authorities) for file in files]
     if path.is_file() and rows[0].verdict == "not read":
         raise InputError("not a picture that can be looked at", where=path, got=rows[0].problem)
+    return of_rows(rows)
+
+
+def of_rows(rows: Sequence[Detected]) -> Detection:
+    """Files that were looked at, with what is known of the watermark that was looked for."""
     mark = marks.watermark()
-    return Detection(
-        files=tuple(rows),
-        false_positive_rate=mark.false_positive_rate,
-        watermark=mark.name,
-    )
+    return Detection(files=tuple(rows), false_positive_rate=mark.false_positive_rate, watermark=mark.name)
 
 
 def one(path: Path, authorities: bytes | None = None) -> Detected:
     """The marks of one file; never raises for what is in it."""
     try:
         if path.stat().st_size > MOST_BYTES:
-            return _not_read(path, "a file of more than a gigabyte")
+            return _not_read(str(path), "a file of more than a gigabyte")
         data = path.read_bytes()
     except OSError as error:
-        return _not_read(path, error.strerror or str(error))
+        return _not_read(str(path), error.strerror or str(error))
+    return of_bytes(str(path), data, authorities)
+
+
+def of_bytes(
+    name: str, data: bytes, authorities: bytes | None = None, *, max_pixels: int = MAX_PIXELS
+) -> Detected:
+    """The marks in the bytes of one file; never raises for what is in it.
+
+    A picture with more pixels than `max_pixels` is not decoded: what its metadata says is read all the same.
+    """
     signed = signed_mark(data, authorities)
-    kind = provenance.source_type(path)
+    kind = provenance.source_type(io.BytesIO(data))
     pixels, problem = None, ""
     if credentials.sniffed(data) != "MP4":
         try:
-            pixels = _pixel_mark(path)
+            pixels = _pixel_mark(decode_photo(name, data, max_pixels=max_pixels))
         except UnreadablePhoto as error:
             problem = error.message()
             if signed is None and kind is None:
-                return _not_read(path, problem)
+                return _not_read(name, problem)
     stated = kind or (signed.digital_source_type if signed else None)
     metadata = stated is not None
     verdict: Verdict = (
@@ -126,7 +140,7 @@ def one(path: Path, authorities: bytes | None = None) -> Detected:
     )
     generated = pixels is not None or stated in (provenance.TRAINED, provenance.ALGORITHMIC)
     return Detected(
-        file=str(path),
+        file=name,
         verdict=verdict,
         generated=generated,
         metadata_type=kind,
@@ -167,9 +181,8 @@ def signed_mark(data: bytes, authorities: bytes | None = None) -> SignedMark | N
     )
 
 
-def _pixel_mark(path: Path) -> PixelMark | None:
-    """The watermark of the upright picture, the first frame of a moving one.  Raises `UnreadablePhoto`."""
-    pixels = load_photo(path)[1]
+def _pixel_mark(pixels: RGBImage) -> PixelMark | None:
+    """The watermark of the upright picture, the first frame of a moving one."""
     reading = marks.watermark().detect(pixels)
     if reading is None:
         return None
@@ -184,21 +197,35 @@ def _pixel_mark(path: Path) -> PixelMark | None:
 
 def in_words(row: Detected) -> list[str]:
     """A few lines for one file."""
-    lines = [f"{row.file}: {row.verdict}" + (f" ({row.problem})" if row.problem else "")]
+    head = f"{row.file}: {row.verdict}" + (f" ({row.problem})" if row.problem else "")
+    return [head, *(f"  {label:<11} {words}" for label, words in facts(row))]
+
+
+def facts(row: Detected) -> list[tuple[str, str]]:
+    """What each layer says, as a label and words; nothing for a file that was not read."""
     if row.verdict == "not read":
-        return lines
-    lines.append(f"  XMP         {row.metadata_type or 'no source type'}")
-    lines.append(f"  credentials {_signed_words(row.credentials)}")
+        return []
+    rows = [
+        ("XMP", row.metadata_type or "no source type"),
+        ("credentials", _signed_words(row.credentials)),
+    ]
     if row.credentials and row.credentials.actions:
-        lines.append(f"  history     {', '.join(a.removeprefix('c2pa.') for a in row.credentials.actions)}")
+        history = ", ".join(a.removeprefix("c2pa.") for a in row.credentials.actions)
+        rows.append(("history", history))
     mark = row.watermark
     if mark is None:
-        lines.append("  watermark   none was found, which proves nothing")
-    else:
-        part = "in the whole picture" if mark.whole else "in a part of the picture: the rest is not marked"
-        lines.append(f"  watermark   {mark.tool}, picture {mark.picture}, {part}")
-        lines.append(f"              confidence {mark.confidence:g}, {mark.corrected_bits} bits mended")
-    return lines
+        return [*rows, ("watermark", NO_WATERMARK)]
+    part = "in the whole picture" if mark.whole else "in a part of the picture: the rest is not marked"
+    return [
+        *rows,
+        ("watermark", f"{mark.tool}, picture {mark.picture}, {part}"),
+        ("", f"confidence {mark.confidence:g}, {mark.corrected_bits} bits mended"),
+    ]
+
+
+def rate_in_words(rate: Number) -> str:
+    """The rate of false alarms as a sentence."""
+    return f"A picture without a watermark is taken for marked with a probability of at most {rate:.0e}."
 
 
 def _signed_words(signed: SignedMark | None) -> str:
@@ -213,9 +240,9 @@ def _signed_words(signed: SignedMark | None) -> str:
     return f"valid: {ORIGINS[signed.origin]}{name}"
 
 
-def _not_read(path: Path, problem: str) -> Detected:
+def _not_read(name: str, problem: str) -> Detected:
     return Detected(
-        file=str(path),
+        file=name,
         verdict="not read",
         generated=False,
         metadata_type=None,

@@ -586,6 +586,10 @@ class Client(Transport):
         """What weakens a prompt, and what to write instead."""
         return self._json("POST", "/v1/prompts/lint", body={"text": text, "base": base, "aspect": aspect})
 
+    def detect_marks(self, files: Sequence[Path]) -> shapes.Detection:
+        """Which marks pictures carry: source type, signed credentials, watermark. Nothing sent is kept."""
+        return self._form("POST", "/v1/detect", files)
+
     def list_webhooks(self) -> shapes.WebhookList:
         """The webhooks of the user who asks."""
         return self._json("GET", "/v1/webhooks")

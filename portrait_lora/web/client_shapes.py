@@ -52,6 +52,26 @@ class DeliveryList(TypedDict):
     items: list[Delivery]
 
 
+class DetectedMarks(TypedDict):
+    """What one file carries; `problem` says why it was not read."""
+
+    file: str
+    verdict: Literal["both layers", "metadata alone", "watermark alone", "no marks", "not read"]
+    generated: bool
+    metadata_type: str | None
+    credentials: SignedMark | None
+    watermark: PixelMark | None
+    problem: str
+
+
+class Detection(TypedDict):
+    """All files, in their order, and how often an unmarked one is called watermarked, by design."""
+
+    files: list[DetectedMarks]
+    false_positive_rate: float
+    watermark: str
+
+
 class Doctor(TypedDict):
     """Whether this machine is ready."""
 
@@ -275,6 +295,16 @@ class PicturePage(TypedDict):
     next: str | None
 
 
+class PixelMark(TypedDict):
+    """The watermark; `whole` is False where a part of the picture lacks it."""
+
+    tool: str
+    picture: str
+    confidence: float
+    corrected_bits: int
+    whole: bool
+
+
 class Problem(TypedDict):
     """An error by RFC 9457, with what, where, got, needed and remedy."""
 
@@ -360,6 +390,21 @@ class SeriesList(TypedDict):
     """All series of a person."""
 
     items: list[Series]
+
+
+class SignedMark(TypedDict):
+    """Signed credentials (C2PA) of a picture; `origin` says what is known of the signer."""
+
+    state: Literal["trusted", "valid", "invalid"]
+    origin: Literal["this machine", "trusted authority", "unverified", "broken"]
+    signer: str
+    generator: str
+    altered: bool
+    digital_source_type: str | None
+    signed_at: str | None
+    actions: list[str]
+    before: list[str]
+    problems: list[str]
 
 
 class Token(TypedDict):

@@ -1,12 +1,14 @@
 """Files of a multipart form, straight onto the disk as they come: never whole in memory, within limits.
 
-They lie in a folder of their own below `HOME/uploads` under numbers; the name that a browser sent is only
-shown, or cleaned (`clean_name`) before it names anything.
+What is only looked at (`received_in_memory`) never touches the disk.  All others lie in a folder of their
+own below `HOME/uploads` under numbers; the name that a browser sent is only shown, or cleaned (`clean_name`)
+before it names anything.
 """
 
 from __future__ import annotations
 
 import contextlib
+import io
 import re
 import shutil
 import tempfile
@@ -50,6 +52,14 @@ class Upload:
     size: int
 
 
+@dataclass(frozen=True, slots=True)
+class InMemory:
+    """A file that came in and lies nowhere: the cleaned name it had, its bytes."""
+
+    name: str
+    data: bytes
+
+
 @dataclass(slots=True)
 class Form:
     """What came: files in their order, and the texts of the other fields."""
@@ -72,28 +82,53 @@ async def received(
     Raises `WrongKind` for another kind of body, `TooLarge` for a file or a field beyond the limits or too
     many of them, `Refused` for a form that is damaged or cut off; nothing is left of it then.
     """
-    kind, options = parse_options_header(request.headers.get("content-type", ""))
-    boundary = options.get(b"boundary", b"")
-    if kind != b"multipart/form-data" or not 1 <= len(boundary) <= 200:
-        raise WrongKind("not a form with files", where="Content-Type", needed="multipart/form-data")
+    boundary = _boundary(request)
     with system_errors(folder):
         _refuse_without_room(folder, request.headers.get("content-length", ""))
         place = Path(tempfile.mkdtemp(dir=manifest.make_folder(folder), prefix=_PREFIX))
         parts = _Parts(place, most_files, most_fields, most_bytes)
         try:
-            parser = python_multipart.MultipartParser(boundary, parts.callbacks())
-            try:
-                async for chunk in request.stream():
-                    await run_in_threadpool(parser.write, chunk)
-                parser.finalize()
-            except FormParserError as error:
-                raise Refused("the form is damaged", where="body", remedy="Send it again.") from error
-            if not parts.is_whole:
-                raise Refused("the form was cut off", where="body", remedy="Send it again.")
+            await _parse(request, boundary, parts)
             yield parts.form
         finally:
             parts.close()
             shutil.rmtree(place, ignore_errors=True)
+
+
+async def received_in_memory(
+    request: Request, *, most_files: int, most_bytes: int, most_together: int
+) -> list[InMemory]:
+    """The files of a form, none of which is ever written anywhere; other fields are dropped.
+
+    Raises as `received` does, and `TooLarge` when they have more than `most_together` bytes in all.
+    """
+    boundary = _boundary(request)
+    parts = _PartsInMemory(most_files, most_bytes, most_together)
+    try:
+        await _parse(request, boundary, parts)
+        return parts.files
+    finally:
+        parts.close()
+
+
+def _boundary(request: Request) -> bytes:
+    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    boundary = options.get(b"boundary", b"")
+    if kind != b"multipart/form-data" or not 1 <= len(boundary) <= 200:
+        raise WrongKind("not a form with files", where="Content-Type", needed="multipart/form-data")
+    return boundary
+
+
+async def _parse(request: Request, boundary: bytes, parts: _Parts) -> None:
+    parser = python_multipart.MultipartParser(boundary, parts.callbacks())
+    try:
+        async for chunk in request.stream():
+            await run_in_threadpool(parser.write, chunk)
+        parser.finalize()
+    except FormParserError as error:
+        raise Refused("the form is damaged", where="body", remedy="Send it again.") from error
+    if not parts.is_whole:
+        raise Refused("the form was cut off", where="body", remedy="Send it again.")
 
 
 def clean_leftovers(folder: Path) -> None:
@@ -183,7 +218,10 @@ class _Parts:
             )
         self._count += 1
         self._file_name = clean_name(options[b"filename"].decode(errors="replace"))
-        self._stream = (self._place / f"{self._count:04d}.part").open("xb")
+        self._stream = self._opened()
+
+    def _opened(self) -> BinaryIO:
+        return (self._place / f"{self._count:04d}.part").open("xb")
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         self._size += end - start
@@ -203,12 +241,39 @@ class _Parts:
         if self._stream is None:
             self.form.fields[self._field] = self._text.decode(errors="replace")
             return
+        self._keep()
+
+    def _keep(self) -> None:
         self.close()
         path = self._place / f"{self._count:04d}.part"
         self.form.files.append(Upload(self._file_name, path, self._size))
 
     def _whole(self) -> None:
         self.is_whole = True
+
+
+class _PartsInMemory(_Parts):
+    """The same without a disk."""
+
+    def __init__(self, most_files: int, most_bytes: int, most_together: int):
+        super().__init__(Path(), most_files, 10, most_bytes)
+        self.files: list[InMemory] = []
+        self._together, self._most_together = 0, most_together
+
+    def _opened(self) -> BinaryIO:
+        return io.BytesIO()
+
+    def _data(self, data: bytes, start: int, end: int) -> None:
+        self._together += end - start
+        if self._together > self._most_together:
+            needed = f"at most {self._most_together // 1_000_000} MB together"
+            raise TooLarge("the files are too large together", where=self._file_name, needed=needed)
+        super()._data(data, start, end)
+
+    def _keep(self) -> None:
+        if isinstance(self._stream, io.BytesIO):
+            self.files.append(InMemory(self._file_name, self._stream.getvalue()))
+        self.close()
 
 
 def clean_name(name: str, default: str = "photo") -> str:

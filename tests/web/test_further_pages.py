@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.journey
 PAGES = ("training", "portraits", "portraits/book?begin=headshots", "measure", "settings")
-STUDIO = ("/models", "/doctor", "/jobs")
+STUDIO = ("/models", "/doctor", "/jobs", "/detect")
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from portrait_lora.web.pages import (
     book,
     canvas,
     captions,
+    detect,
     doctor,
     home,
     jobs,
@@ -39,5 +40,6 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     models.router,
     doctor.router,
     jobs.router,
+    detect.router,
 )
 """Taken into the application in this order."""

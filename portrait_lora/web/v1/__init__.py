@@ -12,6 +12,7 @@ from fastapi import APIRouter
 from portrait_lora.web.v1 import (
     captions,
     catalog,
+    detection,
     docs,
     edits,
     events,
@@ -37,6 +38,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     jobs.router,
     events.router,
     catalog.router,
+    detection.router,
     webhooks.router,
     tokens.router,
 )

@@ -554,3 +554,48 @@ class Sent(Shape):
     """A message that was put down for sending."""
 
     id: str
+
+
+class SignedMark(Shape):
+    """Signed credentials (C2PA) of a picture; `origin` says what is known of the signer."""
+
+    state: Literal["trusted", "valid", "invalid"]
+    origin: Literal["this machine", "trusted authority", "unverified", "broken"]
+    signer: str
+    generator: str
+    altered: bool = Field(description="whether the picture or its statement is not what was signed")
+    digital_source_type: str | None
+    signed_at: str | None
+    actions: list[str] = Field(description="oldest first")
+    before: list[str]
+    problems: list[str]
+
+
+class PixelMark(Shape):
+    """The watermark; `whole` is False where a part of the picture lacks it."""
+
+    tool: str
+    picture: str = Field(description="the number of the picture, in hex")
+    confidence: float
+    corrected_bits: int
+    whole: bool
+
+
+class DetectedMarks(Shape):
+    """What one file carries; `problem` says why it was not read."""
+
+    file: str
+    verdict: Literal["both layers", "metadata alone", "watermark alone", "no marks", "not read"]
+    generated: bool
+    metadata_type: str | None = Field(description="the source type in its XMP")
+    credentials: SignedMark | None
+    watermark: PixelMark | None
+    problem: str
+
+
+class Detection(Shape):
+    """All files, in their order, and how often an unmarked one is called watermarked, by design."""
+
+    files: list[DetectedMarks]
+    false_positive_rate: float
+    watermark: str = Field(description="name of the watermark that was looked for")
