@@ -20,7 +20,7 @@ from portrait_lora.tasks.shard.records import PersonRecord, PersonState
 FILE: Final = "fleet.html"
 _SHOWN: Final = 4
 _THUMB_PX: Final = 160
-_WORDS: Final = {
+WORDS: Final = {
     PersonState.SUCCEEDED: ("good", "Accepted"),
     PersonState.RUNNING: ("", "Running"),
     PersonState.WAITING: ("", "Waiting"),
@@ -29,6 +29,7 @@ _WORDS: Final = {
     PersonState.SET_ASIDE: ("bad", "Set aside"),
     PersonState.FORGOTTEN: ("", "Forgotten"),
 }
+"""State -> tone and word, as pages show it."""
 
 
 def write(home: FleetHome) -> Path:
@@ -42,7 +43,7 @@ def write(home: FleetHome) -> Path:
     text = render(
         "fleet.html.j2",
         title=Path(home.plan.roster).stem,
-        about=_about(home),
+        about=about(home),
         rows=rows,
         first=[row for row in rows if row.outlier],
         good=[row for row in rows if row.record.state is PersonState.SUCCEEDED and not row.outlier],
@@ -51,10 +52,10 @@ def write(home: FleetHome) -> Path:
         counts=counts,
         people_to_send=counts["needs_photos"] + counts["needs_consent"],
         likeness=f"{statistics.fmean(shares):.0%}" if shares else "",
-        spent=_spent(expected, price),
+        spent=spent(expected, price),
         spent_words="device hours so far" if price is None else "spent so far",
         forecast=forecast_line(expected, price),
-        words=_WORDS,
+        words=WORDS,
         place=lambda value: round(100 * min(max(float(value), 0.0), 1.0), 1),
     )
     manifest.write_text_atomic(home.reports / FILE, text)
@@ -79,13 +80,15 @@ def forecast_line(expected: Forecast, price: float | int | None) -> str:
     return f"{line}."
 
 
-def _spent(expected: Forecast, price: float | int | None) -> str:
+def spent(expected: Forecast, price: float | int | None) -> str:
+    """What was spent so far: money where a price is known, else device hours."""
     if price is None:
         return f"{expected.spent_device_s / 3600:.2f}"
     return f"{expected.cost(float(price))[0]:.2f}"
 
 
-def _about(home: FleetHome) -> str:
+def about(home: FleetHome) -> str:
+    """Series, brand and the rule of acceptance in a line."""
     parts = [("Series", home.plan.series), ("brand", home.plan.brand)]
     named = ", ".join(f"{label} {Path(value).stem}" for label, value in parts if value)
     rule = home.plan.acceptance

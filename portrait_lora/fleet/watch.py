@@ -51,20 +51,32 @@ def _say(event: FleetEvent) -> None:
         terminal.say(terminal.plain(text), err=True)
 
 
+class Progress:
+    """How far everybody is who runs, by the changes that were taken."""
+
+    def __init__(self) -> None:
+        self.of: dict[str, Mapping[str, object]] = {}
+
+    def take(self, event: FleetEvent) -> None:
+        """Progress counts until anything else happens to the person."""
+        if event.kind == "progress":
+            self.of[event.person] = event.progress
+        elif words.line(event):
+            self.of.pop(event.person, None)
+
+
 class _Table:
     """Draws the fleet again at most once a second."""
 
     def __init__(self, home: FleetHome, live: Live, workers: int):
         self._home, self._live, self._workers = home, live, workers
-        self._progress: dict[str, Mapping[str, object]] = {}
+        self._progress = Progress()
         self._last = 0.0
         self._draw()
 
     def __call__(self, event: FleetEvent) -> None:
-        if event.kind == "progress":
-            self._progress[event.person] = event.progress
-        elif text := words.line(event):
-            self._progress.pop(event.person, None)
+        self._progress.take(event)
+        if event.kind != "progress" and (text := words.line(event)):
             self._live.console.print(terminal.plain(text), markup=False, highlight=False)
         if time.monotonic() - self._last >= _EVERY_S or event.kind != "progress":
             self._draw()
@@ -74,7 +86,7 @@ class _Table:
 
         self._last = time.monotonic()
         width = max(min(self._live.console.width, _WIDTH), 40)
-        shown = lines(self._home, self._home.records(), self._progress, self._workers, width)
+        shown = lines(self._home, self._home.records(), self._progress.of, self._workers, width)
         self._live.update(Text("\n".join(map(terminal.plain, shown))), refresh=True)
 
 

@@ -564,6 +564,42 @@ class Client(Transport):
         """Put a waiting job before another waiting one, or at the end of the line."""
         return self._json("POST", f"/v1/jobs/{quote(job, safe='')}/move", body={"before": before})
 
+    def list_fleets(self) -> shapes.FleetList:
+        """Fleets of whose people this user may look at somebody, by name; only those people are counted."""
+        return self._json("GET", "/v1/fleets")
+
+    def get_fleet(self, fleet: str) -> shapes.Fleet:
+        """One fleet: how many are where, what it has cost, and what it still will."""
+        return self._json("GET", f"/v1/fleets/{quote(fleet, safe='')}")
+
+    def list_fleet_people(
+        self,
+        fleet: str,
+        *,
+        state: list[
+            Literal[
+                "waiting", "running", "succeeded", "needs_photos", "needs_consent", "set_aside", "forgotten"
+            ]
+        ]
+        | Unset = UNSET,
+        cursor: str | Unset = UNSET,
+        limit: int | Unset = UNSET,
+    ) -> shapes.FleetPeople:
+        """Everybody of a fleet with their figures; `outlier` says why somebody should look at one."""
+        return self._json(
+            "GET",
+            f"/v1/fleets/{quote(fleet, safe='')}/people",
+            query={"state": state, "cursor": cursor, "limit": limit},
+        )
+
+    def get_fleet_history(
+        self, fleet: str, *, after: int | Unset = UNSET, limit: int | Unset = UNSET
+    ) -> shapes.FleetEvents:
+        """What has changed in a fleet behind a number, oldest first."""
+        return self._json(
+            "GET", f"/v1/fleets/{quote(fleet, safe='')}/history", query={"after": after, "limit": limit}
+        )
+
     def list_packaged_series(self) -> shapes.PackagedSeriesList:
         """The series that come with the program."""
         return self._json("GET", "/v1/series")

@@ -89,6 +89,94 @@ class Finding(TypedDict):
     advice: str
 
 
+class Fleet(TypedDict):
+    """A fleet: of the people that the user may look at; null where nothing is known yet."""
+
+    id: str
+    name: str
+    people: int
+    over: int
+    counts: dict[str, int]
+    share_of_ceiling: float | None
+    seconds_per_step: float | None
+    workers: int
+    spent_device_s: float
+    left_device_s: float | None
+    left_device_ci95: list[float] | None
+    left_s: float | None
+    price_per_hour: float | None
+    cost: float | None
+    cost_in_all: float | None
+
+
+class FleetEvent(TypedDict):
+    """One change."""
+
+    number: int
+    time: float
+    likeness: str
+    kind: str
+    state: str
+    worker: str
+    reason: str
+    progress: dict[str, Any]
+
+
+class FleetEvents(TypedDict):
+    """Changes, and the number of the last one."""
+
+    items: list[FleetEvent]
+    last: int
+
+
+class FleetFigures(TypedDict):
+    """The likeness of one person; cosines, and shares from 0 to 1."""
+
+    similarity: float
+    ci95: list[float]
+    ceiling: float
+    share_of_ceiling: float | None
+    verified_rate: float
+    face_found_rate: float
+    copy_score: float | None
+    portraits: int
+
+
+class FleetList(TypedDict):
+    """All of them."""
+
+    items: list[Fleet]
+
+
+class FleetPeople(TypedDict):
+    """Some people, and the cursor of the next page."""
+
+    items: list[FleetPerson]
+    next: str | None
+
+
+class FleetPerson(TypedDict):
+    """Somebody of a fleet; `job` is empty where this studio does not do the work."""
+
+    likeness: str
+    name: str
+    groups: list[str]
+    state: Literal[
+        "waiting", "running", "succeeded", "needs_photos", "needs_consent", "set_aside", "forgotten"
+    ]
+    outlier: str
+    reason: str
+    advice: list[str]
+    figures: FleetFigures | None
+    tries: int
+    starts: int
+    device_s: float
+    steps: int
+    worker: str
+    progress: dict[str, Any]
+    job: str
+
+
 class Forgotten(TypedDict):
     """The receipt of `forget`."""
 

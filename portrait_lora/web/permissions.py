@@ -24,12 +24,14 @@ from portrait_lora.errors import InputError
 from portrait_lora.jobs.job import Job
 from portrait_lora.web.origin import SAFE_METHODS
 from portrait_lora.web.problems import Forbidden, NotFound, NotSignedIn
+from portrait_lora.web.services.fleets import Fleet, Fleets
 from portrait_lora.web.studio import Person, Studio
 from portrait_lora.web.users import Role, User
 
 _ID: Final = r"^[a-z0-9-]{1,64}$"
 _MEANT_FOR_PERSONS: Final = ("/people/{id}", "/v1/likenesses/{id}", "/pictures/{id}")
 _MEANT_FOR_JOBS: Final = ("/v1/jobs/{id}", "/jobs/{id}")
+_MEANT_FOR_FLEETS: Final = ("/v1/fleets/{fleet}", "/fleet/{fleet}")
 
 
 class Needs:
@@ -90,12 +92,32 @@ def job_to_change(id: Id, request: Request, user: Member) -> Job:
     return _job(request, user, id, change=True)
 
 
+def fleets_of(request: Request) -> Fleets:
+    """The fleets of the studio."""
+    return request.app.state.fleets
+
+
+def fleet_to_read(
+    fleet: Annotated[str, Path(pattern=_ID, description="id of a fleet")], request: Request, user: Reader
+) -> Fleet:
+    """The fleet `{fleet}` with those of its people whom the user may look at.  Raises `NotFound`."""
+    return fleets_of(request).one(user, fleet, request.app.state.queue)
+
+
 PersonToRead = Annotated[Person, Depends(person_to_read)]
 PersonToChange = Annotated[Person, Depends(person_to_change)]
 JobToRead = Annotated[Job, Depends(job_to_read)]
 JobToChange = Annotated[Job, Depends(job_to_change)]
+FleetToRead = Annotated[Fleet, Depends(fleet_to_read)]
 _PERSON: Final = (person_to_read, person_to_change)
 _JOB: Final = (job_to_read, job_to_change)
+_FLEET: Final = (fleet_to_read,)
+_MEANT: Final = (
+    (_MEANT_FOR_PERSONS, _PERSON, "person"),
+    (_MEANT_FOR_JOBS, _JOB, "job"),
+    (_MEANT_FOR_FLEETS, _FLEET, "fleet"),
+)
+"""Addresses, and the dependencies that look whose it is; the last ones may change it."""
 
 
 def _job(request: Request, user: User, id: str, *, change: bool) -> Job:
@@ -123,7 +145,7 @@ def require_declarations(app: FastAPI) -> None:
             raise RuntimeError(f"{route.path}: declares nobody who may call it (web/permissions.py)")
         if route.is_write and max(roles) < Role.MEMBER and route.path != "/sign-out":
             raise RuntimeError(f"{route.path}: a write for which no member is needed")
-        for starts, wanted, kind in ((_MEANT_FOR_PERSONS, _PERSON, "person"), (_MEANT_FOR_JOBS, _JOB, "job")):
+        for starts, wanted, kind in _MEANT:
             needed = set(wanted[1:] if route.is_write else wanted)
             if route.path.startswith(starts) and not needed & set(route.calls):
                 raise RuntimeError(f"{route.path}: does not look whose {kind} it is (web/permissions.py)")

@@ -12,6 +12,7 @@ from portrait_lora.web.hooks.listener import Listener
 from portrait_lora.web.idempotency import Keys
 from portrait_lora.web.resumable import Uploads
 from portrait_lora.web.services import jobs as job_service
+from portrait_lora.web.services.fleets import Fleets
 from portrait_lora.web.store import Store
 from portrait_lora.web.streams import Held
 from portrait_lora.web.users import OWNER
@@ -21,11 +22,12 @@ MOST_HELD: Final = 32
 
 
 def attach(app: FastAPI) -> None:
-    """Put `keys`, `uploads`, `hooks`, `held` and `dispatcher` on `app.state`, where studio and queue are."""
+    """Put these on `app.state`: `keys`, `uploads`, `hooks`, `held`, `fleets` and `dispatcher`."""
     state = app.state
     store = Store(state.studio.home)
     state.keys, state.uploads = Keys(store), Uploads(store)
     state.hooks = Book(store, state.settings.webhook_hosts)
+    state.fleets = Fleets(state.studio)
     state.held = Held(MOST_HELD, "open streams")
     state.dispatcher = Dispatcher(state.hooks, _listener(app).listen)
 

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from portrait_lora import __version__
+from portrait_lora.errors import PortraitError
 
 
 @cache
@@ -25,7 +26,8 @@ def environment() -> Environment:
 
 
 def render(request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
-    """A page.  Templates get `user`, `csrf`, `studio`, `url_for`, `static`, `htmx` and `version` besides."""
+    """A page.  Templates get `user`, `csrf`, `studio`, `url_for`, `static`, `htmx`, `version` and
+    `has_fleets` besides."""
     session = getattr(request.state, "session", None)
     common: dict[str, Any] = {
         "request": request,
@@ -37,6 +39,16 @@ def render(request: Request, template: str, *, status: int = 200, **values: Any)
         "static": lambda name: f"/static/{name}?v={__version__}",
         "htmx": request.headers.get("hx-request") == "true",
         "version": __version__,
+        "has_fleets": _has_fleets(request),
     }
     text = environment().get_template(template).render(common | values)
     return HTMLResponse(text, status)
+
+
+def _has_fleets(request: Request) -> bool:
+    """Whether the user may look at a fleet; a page of a problem is shown before anybody is known."""
+    user = getattr(request.state, "user", None)
+    try:
+        return user is not None and request.app.state.fleets.any(user)
+    except (PortraitError, OSError):  # the page that is rendered may be the one that says so
+        return False

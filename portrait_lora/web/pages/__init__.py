@@ -15,6 +15,7 @@ from portrait_lora.web.pages import (
     captions,
     detect,
     doctor,
+    fleet,
     home,
     jobs,
     measure,
@@ -41,5 +42,6 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     doctor.router,
     jobs.router,
     detect.router,
+    fleet.router,
 )
 """Taken into the application in this order."""
