@@ -144,7 +144,7 @@ def encode(
     packet = provenance.xmp_packet(origin.source, creator_tool=origin.tool) if origin.source else ""
     if kind == "PNG":
         info = PngInfo()
-        for key, text in ({provenance.XMP_KEY: packet} if packet else {}).items() | dict(texts or {}).items():
+        for key, text in (({provenance.XMP_KEY: packet} if packet else {}) | dict(texts or {})).items():
             info.add_itxt(key, text)
         options["pnginfo"] = info
     elif kind == "TIFF":

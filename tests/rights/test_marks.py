@@ -78,6 +78,13 @@ def test_the_same_picture_is_the_same_file_and_edits_chain(kind: credentials.For
     assert not bare.same(first, second)
 
 
+def test_texts_stand_in_the_order_in_which_they_came_in_every_process() -> None:
+    texts = {f"text {number}": "words" for number in (3, 1, 5, 2, 4)}
+    data = marks.encode(noise(), "PNG", DRAWN, texts=texts)
+    places = [data.index(f"{key}\0".encode()) for key in (provenance.XMP_KEY, *texts)]
+    assert places == sorted(places), "a set has another order in every process"
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_changed_byte_of_the_picture_is_found(kind: credentials.Format) -> None:
     data = marks.encode(noise(), kind, DRAWN, **KINDS[kind])
