@@ -138,11 +138,22 @@ class Journey:
 
 @pytest.fixture(scope="session", autouse=True)
 def state_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The record of files written elsewhere, certificate and policy: not those of whoever runs the tests."""
+    """The record of files written elsewhere, certificate and policy: not those of whoever runs the tests.
+
+    All processes sign with one certificate: whichever built the journey, it can be made again to the byte.
+    """
     with pytest.MonkeyPatch.context() as patch:
-        for kind in ("STATE", "DATA", "CONFIG"):
+        for kind in ("STATE", "CONFIG"):
             patch.setenv(f"XDG_{kind}_HOME", str(tmp_path_factory.mktemp(kind.lower())))
+        data = _of_all_processes(tmp_path_factory) / "data"
+        data.mkdir(exist_ok=True)
+        patch.setenv("XDG_DATA_HOME", str(data))
         yield
+
+
+def _of_all_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    here = tmp_path_factory.getbasetemp()
+    return here.parent if "PYTEST_XDIST_WORKER" in os.environ else here
 
 
 @pytest.fixture(scope="session")
@@ -150,8 +161,7 @@ def journey(tmp_path_factory: pytest.TempPathFactory) -> Journey:
     """Built once by whichever process is first; every process has a copy, in which nothing stays changed."""
     from portrait_lora import recipe
 
-    here = tmp_path_factory.getbasetemp()
-    shared = here.parent if "PYTEST_XDIST_WORKER" in os.environ else here
+    here, shared = tmp_path_factory.getbasetemp(), _of_all_processes(tmp_path_factory)
     built, summary = shared / "built" / "demo", shared / "journey.json"
     with FileLock(shared / "journey.lock"):
         if not summary.exists():
