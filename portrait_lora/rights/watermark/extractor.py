@@ -22,6 +22,7 @@ FLOOR: Final = 0.5
 _LEAK: Final = 0.1
 _TINY: Final = 1e-4
 _STRIP: Final = 128
+_BORDER: Final = cv2.BORDER_REFLECT_101
 _MARGIN: Final = FILTER_PX // 2 + SPREAD_PX // 2 + 2
 
 
@@ -40,26 +41,24 @@ def extract(luma: Floats, weights: Mapping[str, Floats]) -> Floats:
 
 def _strip(luma: Floats, weights: Mapping[str, Floats]) -> Floats:
     filters = weights["filters"][:, 0]
-    even_filters = [one - one.mean() for one in filters]
-    seen = [cv2.filter2D(luma, cv2.CV_32F, one, borderType=cv2.BORDER_REFLECT_101) for one in even_filters]
-    power = np.asarray(np.mean([one * one for one in seen], axis=0), np.float32)
-    size = (SPREAD_PX, SPREAD_PX)
-    around = cv2.blur(power, size, borderType=cv2.BORDER_REFLECT_101)
+    seen = [_filtered(luma, one - one.mean()) for one in filters]
+    power = sum((one * one for one in seen), np.zeros_like(luma)) * np.float32(1 / len(seen))
+    around = cv2.blur(power, (SPREAD_PX, SPREAD_PX), borderType=_BORDER)
     spread = np.sqrt(np.maximum(around, 0) + np.float32(_TINY)) + np.float32(FLOOR)
-    even = np.stack([one / spread for one in seen], axis=-1)
-    x = np.asarray(np.concatenate([even, np.log(spread)[..., None]], axis=-1), np.float32)
-    x = _convolved(x, weights["first.weight"], weights["first.bias"])
-    x = np.maximum(x, np.float32(_LEAK) * x)
-    answer = _convolved(x, weights["last.weight"], weights["last.bias"])[..., 0]
-    return np.asarray(answer + even @ weights["plain"], np.float32)
-
-
-def _convolved(x: Floats, weight: Floats, bias: Floats) -> Floats:
-    """(H, W, C) with (K, C, 3, 3): the same size, mirrored at the border."""
-    height, width = x.shape[:2]
-    padded = np.pad(x, ((1, 1), (1, 1), (0, 0)), mode="reflect")
-    out = np.broadcast_to(bias, (height, width, len(bias))).copy()
-    for dy in range(3):
-        for dx in range(3):
-            out += padded[dy : dy + height, dx : dx + width] @ weight[:, :, dy, dx].T
+    even = [one / spread for one in seen]
+    planes = [*even, np.log(spread)]
+    out = np.full(luma.shape, weights["last.bias"][0], np.float32)
+    for plane, share in zip(even, weights["plain"], strict=True):
+        out += share * plane
+    last = weights["last.weight"][0]
+    for kernels, bias, onward in zip(weights["first.weight"], weights["first.bias"], last, strict=True):
+        feature = np.full(luma.shape, bias, np.float32)
+        for plane, kernel in zip(planes, kernels, strict=True):
+            feature += _filtered(plane, kernel)
+        out += _filtered(np.maximum(feature, np.float32(_LEAK) * feature), onward)
     return out
+
+
+def _filtered(plane: Floats, kernel: Floats) -> Floats:
+    """Plane by plane: OpenCV's filters take a third of the time of products of arrays."""
+    return np.asarray(cv2.filter2D(plane, cv2.CV_32F, kernel, borderType=_BORDER), np.float32)

@@ -92,9 +92,11 @@ class Lattice:
 
 def waves(count: int, tile: float, step: float = 1.0, origin: float = 0.0) -> Complex:
     """(count, K) of exp(2 pi i k x / tile) for k from -REACH to REACH in `step`, x from `origin`."""
-    k = np.arange(-REACH, REACH + step / 2, step)
     x = np.arange(count) + origin
-    return np.exp(2j * np.pi / tile * np.outer(x, k)).astype(np.complex64)
+    turns = np.repeat(np.exp(2j * np.pi / tile * step * x)[:, None], round(REACH / step), axis=1)
+    right = np.cumprod(turns, axis=1)  # powers of one wave: far cheaper than an exponential each
+    middle = np.ones((count, 1), right.dtype)
+    return np.hstack([np.conj(right[:, ::-1]), middle, right]).astype(np.complex64)
 
 
 def pattern(spectrum: Complex, rows: tuple[int, int], width: int, tile: float) -> Floats:

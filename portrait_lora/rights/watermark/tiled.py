@@ -26,6 +26,7 @@ from portrait_lora.rights.watermark import code, lattice, masking, search
 from portrait_lora.rights.watermark.extractor import extract
 from portrait_lora.rights.watermark.informed import informed
 from portrait_lora.rights.watermark.lattice import Floats, Lattice
+from portrait_lora.rights.watermark.one_thread import one_thread
 from portrait_lora.rights.watermark.protocol import Payload, Reading
 from portrait_lora.rights.watermark.whole import is_whole
 
@@ -76,6 +77,7 @@ class TiledWatermark:
         }
         self._points = np.concatenate([self.lattice.data, self.lattice.pilot])
 
+    @one_thread()
     def embed(self, rgb: RGBImage, payload: Payload) -> RGBImage:
         """See `Watermark.embed`."""
         _refuse_no_picture(rgb)
@@ -102,6 +104,7 @@ class TiledWatermark:
             )
         return added(rgb, spectrum, tile, strength)
 
+    @one_thread()
     def detect(self, rgb: RGBImage) -> Reading | None:
         """See `Watermark.detect`; the picture may be scaled, cropped, mirrored or turned by quarters."""
         _refuse_no_picture(rgb)
