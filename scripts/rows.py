@@ -46,12 +46,16 @@ class Table:
             print(row.line(self._width), flush=True)
         self.rows += rows
         if self._json_file is not None:
-            entries = [asdict(row) | {"met": row.met} for row in self.rows]
-            manifest.write_json_atomic(self._json_file, entries)
+            write_rows(self.rows, self._json_file)
 
     def code(self) -> int:
         """The exit code: 1 when any target was missed."""
         return 1 if any(row.met is False for row in self.rows) else 0
+
+
+def write_rows(rows: Sequence[Row], json_file: Path) -> None:
+    """The rows as `load` reads them."""
+    manifest.write_json_atomic(json_file, [asdict(row) | {"met": row.met} for row in rows])
 
 
 def load(json_file: Path) -> list[dict[str, object]]:

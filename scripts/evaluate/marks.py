@@ -1,12 +1,14 @@
 """The watermark measured on pictures that trained nothing: what it survives, whom it accuses, what it costs.
 
 python -m scripts.evaluate.marks --quick
-python -m scripts.evaluate.marks --full --json figures.json [--sheet sheet.png]
+python -m scripts.evaluate.marks --full --json figures.json [--sheet sheet.png] [--minutes 30]
 
 Marked pictures are two fifths studio renders, the others textures and noise, at 128, 256, 512 and 1,024 px; a
 mark counts as recovered when its whole payload is read.  `--full` marks 2,000 pictures and looks for marks in
-10,000 without (hours on one core); `--quick` takes a part of them.  `--sheet` writes marked pictures beside
-their originals and the amplified difference.
+10,000 without (hours on one core); `--quick` takes a part of them.  With `--json`, every picture is noted in
+`figures.cases.jsonl` beside it, failures by name in `figures.failed.txt`, and a run that was stopped goes on
+where it was; `--minutes` ends one early, with the figures of the pictures so far.  `--sheet` writes marked
+pictures beside their originals and the amplified difference.
 """
 
 from __future__ import annotations
@@ -15,9 +17,8 @@ import os
 import statistics
 import sys
 import time
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Final
 
@@ -29,7 +30,8 @@ from PIL import Image
 
 from portrait_lora.records import RGBImage
 from portrait_lora.rights.watermark import Watermark, embedded, payload_of
-from scripts.rows import Row, Table, arguments
+from scripts.evaluate.marks_cases import Case, Cases
+from scripts.rows import Row, Table, arguments, write_rows
 from scripts.train.watermark import pictures, spoiling
 
 FIRST_SEED: Final = 2_860_000
@@ -37,6 +39,8 @@ FIRST_SEED: Final = 2_860_000
 SIDES: Final = (128, 256, 512, 1024)
 MARKED: Final = {True: 2000, False: 80}
 UNMARKED: Final = {True: 10_000, False: 120}
+EVERY: Final = {True: 60, False: 20}
+"""Pictures from one table of what is known to the next."""
 LIKENESSES: Final = {True: 100, False: 6}
 _RENDERS: Final = 0.4
 TARGETS: Final = {
@@ -56,32 +60,24 @@ _COST_MS: Final = 15.0
 _MOVED: Final = 0.002
 
 
-@dataclass(slots=True)
-class Tally:
-    """What happened to the marked pictures of one lot."""
-
-    count: int = 0
-    recovered: Counter[str] = field(default_factory=Counter)
-    wrong: int = 0
-    psnr: list[float] = field(default_factory=list)
-    embed_ms: list[float] = field(default_factory=list)
-    detect_ms: list[float] = field(default_factory=list)
-
-    def add(self, mark: Watermark, rgb: RGBImage, number: int, rng: np.random.Generator) -> None:
-        """Mark one picture and read it after every treatment."""
-        payload = payload_of(f"evaluation {number}")
+def measured(mark: Watermark, rgb: RGBImage, number: int, side: int, kind: str, seed: int) -> Case:
+    """Mark one picture and read it after every treatment."""
+    payload, rng = payload_of(f"evaluation {number}"), np.random.default_rng([seed, number])
+    begun = time.process_time()
+    marked = mark.embed(rgb, payload)
+    case = Case(kind, side, number, 1000 * (time.process_time() - begun), psnr(rgb, marked))
+    for name, spoil in spoiling.MEASURED.items():
+        spoilt = spoil(marked, rng)
         begun = time.process_time()
-        marked = mark.embed(rgb, payload)
-        self.embed_ms.append(1000 * (time.process_time() - begun))
-        self.psnr.append(psnr(rgb, marked))
-        self.count += 1
-        for name, spoil in spoiling.MEASURED.items():
-            spoilt = spoil(marked, rng)
-            begun = time.process_time()
-            reading = mark.detect(spoilt)
-            self.detect_ms.append(1000 * (time.process_time() - begun))
-            self.recovered[name] += reading is not None and reading.payload == payload
-            self.wrong += reading is not None and reading.payload != payload
+        reading = mark.detect(spoilt)
+        case.read_ms.append(1000 * (time.process_time() - begun))
+        if reading is None:
+            case.missed.append(name)
+        elif reading.payload != payload:
+            case.wrong.append(name)
+        elif not reading.whole:
+            case.partial.append(name)
+    return case
 
 
 def psnr(first: RGBImage, second: RGBImage) -> float:
@@ -90,88 +86,102 @@ def psnr(first: RGBImage, second: RGBImage) -> float:
     return 10 * float(np.log10(255**2 / max(off, 1e-9)))
 
 
-def sample(seed: int, count: int) -> Iterator[tuple[int, int, str, RGBImage]]:
-    """(number, side, kind, picture): renders, textures and noise at each of the sides."""
+def sample(seed: int, count: int) -> Iterator[tuple[int, int, str]]:
+    """(number, side, kind): renders, textures and noise at each of the sides."""
     kinds = ["studio"] * round(10 * _RENDERS) + ["texture"] * 3 + ["noise"] * 3
     for i in range(count):
-        side, kind = SIDES[i % len(SIDES)], kinds[(i // len(SIDES)) % len(kinds)]
-        number = FIRST_SEED + seed * 20_000 + i
-        yield number, side, kind, getattr(pictures, kind)(number, side)
+        yield FIRST_SEED + seed * 20_000 + i, SIDES[i % len(SIDES)], kinds[(i // len(SIDES)) % 10]
 
 
-def rows_of(name: str, tally: Tally, *, with_targets: bool) -> list[Row]:
+def picture(kind: str, number: int, side: int) -> RGBImage:
+    """One of `pictures.KINDS`."""
+    return getattr(pictures, kind)(number, side)
+
+
+def rows_of(name: str, cases: Sequence[Case], *, with_targets: bool) -> list[Row]:
     """Recovery, PSNR and times of one lot."""
-    n = tally.count
+    n = len(cases)
     rows = [
         Row(
-            f"{name}: recovered, {kind}",
-            tally.recovered[kind] / n,
+            f"{name}: recovered, {treatment}",
+            sum(case.recovered(treatment) for case in cases) / n,
             "share",
             n,
             target if with_targets else None,
         )
-        for kind, target in (TARGETS if with_targets else dict.fromkeys(TARGETS)).items()
+        for treatment, target in TARGETS.items()
     ]
-    rows.append(Row(f"{name}: PSNR, least", min(tally.psnr), "dB", n, _PSNR))
-    rows.append(Row(f"{name}: PSNR, median", statistics.median(tally.psnr), "dB", n))
-    rows.append(
-        Row(f"{name}: reading, median", statistics.median(tally.detect_ms), "ms", len(tally.detect_ms))
-    )
+    reads = [value for case in cases for value in case.read_ms]
+    rows.append(Row(f"{name}: PSNR, least", min(case.psnr for case in cases), "dB", n, _PSNR))
+    rows.append(Row(f"{name}: PSNR, median", statistics.median(case.psnr for case in cases), "dB", n))
+    rows.append(Row(f"{name}: marking, median", statistics.median(c.mark_ms for c in cases), "ms", n))
+    rows.append(Row(f"{name}: reading, median", statistics.median(reads), "ms", len(reads)))
     return rows
 
 
-def recovery(mark: Watermark, seed: int, count: int) -> Iterator[list[Row]]:
-    """All together, then per size and per kind."""
-    lots: dict[str, Tally] = {}
-    for number, side, kind, rgb in sample(seed, count):
-        rng = np.random.default_rng([seed, number])
-        for lot in ("all", f"{side} px", f"{kind}"):
-            lots.setdefault(lot, Tally())
-        one = Tally()
-        one.add(mark, rgb, number, rng)
-        for lot in ("all", f"{side} px", kind):
-            _join(lots[lot], one)
-    everything = lots.pop("all")
-    yield rows_of("all", everything, with_targets=True)
-    yield [Row("all: another payload read", float(everything.wrong), "pictures", everything.count, 0, True)]
-    for lot in (*(f"{side} px" for side in SIDES), *pictures.KINDS):
-        if lot in lots:
-            yield rows_of(lot, lots[lot], with_targets=False)
-    if "512 px" in lots:
-        cost = statistics.median(lots["512 px"].embed_ms)
-        yield [
-            Row(
-                "marking 512 px, processor time",
-                cost,
-                "ms",
-                lots["512 px"].count,
-                _COST_MS,
-                True,
-            )
-        ]
+def recovery(cases: Sequence[Case]) -> list[Row]:
+    """All together, then per size, per kind, and per both."""
+    rows = rows_of("all", cases, with_targets=True)
+    n = len(cases)
+    rows.append(Row("all: another payload read", sum(len(c.wrong) for c in cases), "readings", n, 0, True))
+    for name in ("untouched", "JPEG 75", "WebP 60"):
+        read = [case for case in cases if case.recovered(name)]
+        partial = sum(name in case.partial for case in read)
+        rows.append(Row(f"all: read as marked in part, {name}", partial, "pictures", len(read), 0, True))
+    lots = [(f"{side} px", [c for c in cases if c.side == side]) for side in SIDES]
+    lots += [(kind, [c for c in cases if c.kind == kind]) for kind in pictures.KINDS]
+    lots += [
+        (f"{side} px {kind}", [c for c in cases if (c.side, c.kind) == (side, kind)])
+        for side in SIDES
+        for kind in pictures.KINDS
+    ]
+    for name, lot in lots:
+        rows += rows_of(name, lot, with_targets=False) if lot else []
+    if timed := [case.mark_ms for case in cases if case.side == 512]:
+        cost = statistics.median(timed)
+        rows.append(Row("marking 512 px, processor time", cost, "ms", len(timed), _COST_MS, True))
+    return rows
 
 
-def _join(lot: Tally, one: Tally) -> None:
-    lot.count += one.count
-    lot.wrong += one.wrong
-    lot.recovered.update(one.recovered)
-    lot.psnr += one.psnr
-    lot.embed_ms += one.embed_ms
-    lot.detect_ms += one.detect_ms
+def standing(cases: Sequence[Case]) -> list[str]:
+    """A line per size and kind: pictures, and after each treatment in the order of `TARGETS` % recovered."""
+    lines = [f"{len(cases)} marked; % after: {', '.join(TARGETS)}"]
+    for side in SIDES:
+        for kind in pictures.KINDS:
+            if lot := [case for case in cases if (case.side, case.kind) == (side, kind)]:
+                shares = (100 * sum(case.recovered(name) for case in lot) / len(lot) for name in TARGETS)
+                cells = " ".join(f"{share:4.0f}" for share in shares)
+                lines.append(f"{side:5d} px {kind:8s}{len(lot):4d}  {cells}")
+    return lines
 
 
-def accusations(mark: Watermark, seed: int, count: int) -> list[Row]:
-    """Pictures without a mark in which one is read; their sides are 64 to 512 px."""
+def unmarked(seed: int, count: int) -> Iterator[tuple[int, int, str]]:
+    """(number, side, kind) of pictures without a mark; their sides are 64 to 512 px."""
     rng = np.random.default_rng([seed, 4])
-    read = 0
     for i in range(count):
-        number, side = FIRST_SEED + 500_000 + seed * 20_000 + i, int(rng.integers(64, 513))
         kind = "studio" if i % 20 == 0 else ("texture", "noise")[i % 2]
-        read += mark.detect(getattr(pictures, kind)(number, side)) is not None
+        yield FIRST_SEED + 500_000 + seed * 20_000 + i, int(rng.integers(64, 513)), kind
+
+
+def accusations(mark: Watermark, cases: Sequence[Case]) -> list[Row]:
+    """Pictures without a mark in which one is read."""
+    read, n = sum(bool(case.wrong) for case in cases), len(cases)
+    times = [value for case in cases for value in case.read_ms]
     return [
-        Row("unmarked pictures read as marked", float(read), "pictures", count, 0, True),
+        Row("unmarked pictures read as marked", read, "pictures", n, 0, True),
+        Row("unmarked pictures: reading, median", statistics.median(times), "ms", n),
         Row("false positives by design", mark.false_positive_rate, "share", 1, 1e-6, True),
     ]
+
+
+def searched(mark: Watermark, number: int, side: int, kind: str) -> Case:
+    """Look for a mark where there is none; one that is read counts as wrong."""
+    rgb = picture(kind, number, side)
+    begun = time.process_time()
+    reading = mark.detect(rgb)
+    case = Case(kind, side, number, 0.0, 0.0, read_ms=[1000 * (time.process_time() - begun)])
+    case.wrong += ["without a mark"] if reading is not None else []
+    return case
 
 
 def likeness(mark: Watermark, seed: int, count: int) -> list[Row]:
@@ -220,15 +230,46 @@ def main() -> int:
     """Measure, print, and return 1 when a target was missed."""
     parser = arguments(__doc__ or "")
     parser.add_argument("--sheet", type=Path, default=None, help="write pictures to look at")
+    parser.add_argument("--minutes", type=float, default=None, help="stop after so long, with what is known")
     args = parser.parse_args()
-    table, mark = Table(args.json, width=58), embedded()
+    mark = embedded()
     if args.sheet is not None:
         sheet(mark, args.seed, args.sheet)
-    for rows in recovery(mark, args.seed, MARKED[args.full]):
-        table.add(rows)
+    end = float("inf") if args.minutes is None else time.monotonic() + 60 * args.minutes
+    cases = Cases(args.json, args.seed)
+    # both kinds in turn, so that a run that is stopped has some of each
+    wanted = zip_longest(sample(args.seed, MARKED[args.full]), _lots(args.seed, args.full))
+    for i, (shown, lot) in enumerate(wanted, 1):
+        if shown is not None and not cases.has("marked", shown[0]):
+            number, side, kind = shown
+            cases.add("marked", measured(mark, picture(kind, number, side), number, side, kind, args.seed))
+        for number, side, kind in lot or ():
+            if not cases.has("unmarked", number):
+                cases.add("unmarked", searched(mark, number, side, kind))
+        if i % EVERY[args.full] == 0:
+            print("\n".join(standing(cases.of("marked"))), flush=True)
+            _write(mark, cases, args.json)
+        if time.monotonic() > end:
+            print(f"stopped after {args.minutes:g} minutes", flush=True)
+            break
+    table = Table(args.json, width=58)
+    table.add(recovery(cases.of("marked")) + accusations(mark, cases.of("unmarked")))
     table.add(likeness(mark, args.seed, LIKENESSES[args.full]))
-    table.add(accusations(mark, args.seed, UNMARKED[args.full]))
     return table.code()
+
+
+def _lots(seed: int, full: bool) -> Iterator[list[tuple[int, int, str]]]:
+    """The unmarked pictures that go with each marked one."""
+    size = -(-UNMARKED[full] // MARKED[full])
+    pending = unmarked(seed, UNMARKED[full])
+    while lot := list(islice(pending, size)):
+        yield lot
+
+
+def _write(mark: Watermark, cases: Cases, file: Path | None) -> None:
+    """The rows so far, not printed."""
+    if file is not None:
+        write_rows(recovery(cases.of("marked")) + accusations(mark, cases.of("unmarked")), file)
 
 
 if __name__ == "__main__":

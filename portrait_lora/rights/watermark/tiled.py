@@ -36,6 +36,8 @@ MIN_SIDE_PX: Final = 64
 _READ_SIDE_PX: Final = 32
 _ATTEMPTS: Final = 16
 _LEAST_AGREEMENT: Final = 0.5
+_LIMIT: Final = 1.5
+"""Of the mean evidence for a bit: more counts as this much."""
 _ANALYSED_PX: Final = 768
 """Of the shorter side; larger pictures are read at this size."""
 _LEVELS: Final = 3
@@ -148,8 +150,11 @@ class TiledWatermark:
 
     def _decoded(self, signal: Floats, place: search.Place) -> Reading | None:
         soft = self.lattice.soft(search.aligned(place), np.float32(1) / place.noise)
+        soft = soft / (np.abs(soft).mean() + 1e-12)
+        # a picture adds to many a bit far more than the mark does: of those, only the sign tells
+        soft = np.clip(soft, -_LIMIT, _LIMIT)
         size = float(np.sqrt((soft**2).sum()))
-        word = code.decode(soft / (np.abs(soft).mean() + 1e-12))
+        word = code.decode(soft)
         if word is None:
             return None
         payload, coded = word
