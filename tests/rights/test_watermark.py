@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from portrait_lora.errors import InputError
 from portrait_lora.records import RGBImage
@@ -23,6 +24,7 @@ from portrait_lora.rights.watermark import (
     payload_of,
     tiled,
 )
+from portrait_lora.rights.watermark.one_thread import one_thread
 from scripts.train.watermark import pictures, spoiling
 from scripts.train.watermark.net import Extractor
 from scripts.train.watermark.table import table
@@ -109,6 +111,64 @@ def test_what_was_pasted_in_is_not_whole(marked: RGBImage) -> None:
     composite[:, :150] = portrait(320, seed=9)[:, :150]
     assert not read(composite).whole
     assert read(np.ascontiguousarray(marked[:, 100:])).whole
+
+
+@pytest.mark.parametrize("seed", [3_101_288, 3_101_298])
+def test_a_small_picture_of_noise_is_read(seed: int) -> None:
+    """Its noise drowns a mark that was made without looking at it."""
+    rgb = pictures.noise(seed, 128)
+    out = embedded().embed(rgb, PAYLOAD)
+    assert psnr(rgb, out) >= 40
+    read(out)
+    read(spoiling.compressed(out, "JPEG", 75))
+    weights = load_file(str(tiled.FILE))
+    plain = tiled.added(rgb, _scheme(weights, 1.0), 40.0, tiled.strength_of(rgb, 40.0, 128))
+    assert embedded().detect(plain) is None
+
+
+def test_marks_that_were_made_without_looking_at_the_picture_are_read() -> None:
+    """As all were, before small pictures were marked in steps."""
+    rgb, weights = portrait(192), load_file(str(tiled.FILE))
+    strength = tiled.strength_of(rgb, 40.0, 192)
+    assert read(tiled.added(rgb, _scheme(weights, 0.77), 40.0, strength)).whole
+
+
+def _scheme(weights: dict[str, np.ndarray], tilt: float) -> lattice.Complex:
+    table_of = tiled.lattice_of(weights)
+    return table_of.tilted(table_of.spectrum(code.encode(PAYLOAD)), tilt)
+
+
+def test_a_part_that_is_drawn_anew_is_marked_as_the_rest_is() -> None:
+    """The corner of the tile goes where the mark of the rest has it."""
+    rgb = portrait(256)
+    first = embedded().embed(rgb, PAYLOAD)
+    drawn = first.copy()
+    drawn[70:180, 60:190] = rgb[70:180, 60:190]
+    again = embedded().embed(drawn, PAYLOAD)
+    marks = [(out.astype(float) - rgb)[70:180, 60:190, 1].ravel() for out in (first, again)]
+    assert np.corrcoef(marks)[0, 1] > 0.6
+
+
+def test_grey_stays_grey_and_colour_shares_the_mark() -> None:
+    busy = pictures.noise(3_101_288, 128)
+    grey = np.repeat(busy[..., 1:2], 3, axis=2)
+    for rgb, is_even in ((grey, True), (busy, False)):
+        moved = embedded().embed(rgb, PAYLOAD).astype(int) - rgb
+        assert (moved[..., 0] == moved[..., 2]).all() == is_even
+
+
+def test_algebra_runs_on_one_thread_until_the_last_is_out() -> None:
+    def threads() -> set[int]:
+        return {one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"}
+
+    with threadpool_limits(3, user_api="blas"):
+        first, second = one_thread(), one_thread()
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert threads() == {1}
+        second.__exit__(None, None, None)
+        assert threads() == {3}
 
 
 @pytest.mark.parametrize("kind", pictures.KINDS[1:])
