@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -112,8 +111,15 @@ def forget(
     person: Annotated[str, typer.Argument(metavar="PERSON", help="name or folder name")],
     home: FleetHomeOpt = None,
     store: Annotated[
-        str, typer.Option("--store", metavar="URL", help="the store that workers fetch from, if any")
+        str,
+        typer.Option("--store", metavar="URL", help="a store of the fleet [default: all that it has used]"),
     ] = "",
+    address: Annotated[
+        str, typer.Option("--address", help="Ray cluster of the store [default: all that it has used]")
+    ] = "",
+    gone: Annotated[
+        bool, typer.Option("--clusters-gone", help="the clusters of before exist no more: do not ask them")
+    ] = False,
     copies: Annotated[
         bool, typer.Option("--copies", help="also remove copies outside the fleet, and resized ones")
     ] = False,
@@ -125,6 +131,7 @@ def forget(
 ) -> None:
     """Remove everything of one person from the fleet: photos, adapter, portraits, records, deliveries."""
     from portrait_lora.fleet import forget as forgetting
+    from portrait_lora.fleet import forget_elsewhere
 
     listed, place = open_roster(roster, home)
     slug, name, _ = forgetting.resolve(listed, place, person)
@@ -134,26 +141,18 @@ def forget(
             raise errors.InputError("cannot prompt: stdin is not a terminal", where=slug, remedy=remedy)
         confirm(f"Forget {name} ({slug})? This cannot be undone.", "Nothing was removed.")
     receipt = forgetting.forget(
-        listed, place, person, copies=copies, also=also or (), on_store=_store(store, place)
-    )
+        listed, place, person, copies=copies, also=also or (),
+        elsewhere=forget_elsewhere.of(place, store=store, address=address, clusters_gone=gone),
+    )  # fmt: skip
     lines = [f"Forgotten: {sum(receipt.files.values())} files, {sum(receipt.bytes.values())} bytes"]
-    lines += [
-        f"  jobs: {receipt.jobs}, delivered files: {receipt.delivered}, in the store: {receipt.objects}"
-    ]
+    lines += [f"  jobs: {receipt.jobs}, delivered files: {receipt.delivered}, in stores: {receipt.objects}"]
+    if receipt.nodes:
+        lines.append(f"  nodes without a copy now: {receipt.nodes}")
     if receipt.copies_left:
         lines.append(f"  copies outside the fleet that stay: {receipt.copies_left}; --copies removes them")
     if receipt.roster_line is not None:
         lines.append(f"  still on the roster: take line {receipt.roster_line} off {roster}")
     answer(receipt, as_json, lines, "")
-
-
-def _store(url: str, home: Path) -> Callable[[str], int] | None:
-    """How a person is forgotten by the store; None where there is none."""
-    if not url:
-        return None
-    from portrait_lora.fleet.store import Workplace
-
-    return Workplace(url, home, is_head=True).forget
 
 
 def open_roster(path: Path, home: Path | None) -> tuple[Roster, Path]:

@@ -7,18 +7,20 @@ beside it: record, lock, history, plan, queue, reports, mails, answers, deliveri
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Final
 
 from portrait_lora import log, manifest, removal
-from portrait_lora.errors import ArtifactError, InputError
+from portrait_lora.errors import ArtifactError, InputError, PortraitError
 from portrait_lora.fleet import (
     deliver,
     enrolment,
     forgotten,
     mails,
+    others,
     page,
+    report,
     same_person,
     standing,
     studio_list,
@@ -36,19 +38,21 @@ from portrait_lora.tasks.shard import files, plan
 
 KEPT_REPORTS: Final = frozenset({page.FILE.name, standing.FILE.name, mails.FOLDER.name})
 _log = log.get(__name__)
-OnStore = Callable[[str], int]
-"""`Workplace.forget` of a store: a person -> how many objects there were."""
+Elsewhere = Callable[[str], tuple[int, int]]
+"""Forgets a person in stores and on the nodes that work from them: how many objects and nodes there were."""
 
 
 class FleetReceipt(Value):
     """What went: `files` and `bytes` of the likeness folder by kind, `jobs` of the queue, `objects` of the
-    store, `delivered` files, `reports` that named the person and are made anew; `left` is always 0."""
+    stores, `nodes` of clusters that hold no copy now, `delivered` files, `reports` that named the person and
+    are made anew; `left` is always 0."""
 
     files: dict[str, int]
     bytes: dict[str, int]
     copies_left: int = 0
     jobs: int = 0
     objects: int = 0
+    nodes: int = 0
     delivered: int = 0
     reports: int = 0
     left: int = 0
@@ -76,7 +80,7 @@ def forget(
     *,
     copies: bool = False,
     also: Sequence[Path] = (),
-    on_store: OnStore | None = None,
+    elsewhere: Elsewhere | None = None,
 ) -> FleetReceipt:
     """Remove everything of a person; what went.  Doing it again goes on where it was stopped.
 
@@ -93,21 +97,24 @@ def forget(
             raise InputError("somebody is working on this person", where=person, remedy=remedy)
         with held:
             folder = files.folder(home, person)
-            known = traces.pattern(person, _digests(home, person))
+            digests = _digests(home, person)
+            known = traces.pattern(person, digests)
             forgotten.remember(home, Entry(person, name, folder, "person", None, "", "", ()))
-            objects = on_store(person) if on_store is not None else 0
+            objects, nodes = elsewhere(person) if elsewhere is not None else (0, 0)
             jobs = _forget_jobs(home, folder)
             delivered = deliver.forget(home, person)
             receipt = _forget_folder(home, folder, copies, also)
             _forget_beside(fleet, person, known)
         reports = _forget_reports(home, person)
-        _prove(home, known)
+        _prove(home, person, digests)
+        _report(home)
     finally:
         if head is not None:
             head.release()
     return receipt.model_copy(
         update={
-            "jobs": jobs, "objects": objects, "delivered": delivered, "reports": reports, "roster_line": line,
+            "jobs": jobs, "objects": objects, "nodes": nodes, "delivered": delivered, "reports": reports,
+            "roster_line": line,
         }
     )  # fmt: skip
 
@@ -118,8 +125,8 @@ def _digests(home: Path, person: str) -> set[str]:
     seen = {one.sha256 for one in record.files.values()} if record else set[str]()
     place = files.folder(home, person) / "photos"
     seen |= {manifest.sha256_file(p) for p in photo_files(place)} if place.is_dir() else set()
-    others = (other for other in enrolment.everybody(home) if other.person != person)
-    return seen - {one.sha256 for other in others for one in other.files.values()}
+    colleagues = (other for other in enrolment.everybody(home) if other.person != person)
+    return seen - {one.sha256 for other in colleagues for one in other.files.values()}
 
 
 def _forget_jobs(home: Path, folder: Path) -> int:
@@ -168,14 +175,9 @@ def _forget_beside(fleet: FleetHome, person: str, known: re.Pattern[bytes]) -> N
         traces.clean_database(database, known)
     for audit in home.glob("audit*.jsonl"):
         traces.blank_lines(audit, known)
-    if (home / plan.FILE).is_file():
-        _or_blank(lambda: _take_out_of_plan(home, person), home / plan.FILE, known)
-
-
-def _take_out_of_plan(home: Path, person: str) -> None:
-    whole = plan.read(home)
-    people = {name: own for name, own in whole.people.items() if name != person}
-    plan.write(home, whole.model_copy(update={"people": people}))
+    _or_blank(lambda: others.forget(home, person), home / plan.FILE, known)
+    for damaged in (home / files.SHARDS).glob("*.json"):
+        traces.blank_lines(damaged, known)
 
 
 def _or_blank(change: Callable[[], None], file: Path, known: re.Pattern[bytes]) -> None:
@@ -210,9 +212,9 @@ def _forget_reports(home: Path, person: str) -> int:
     return count
 
 
-def _prove(home: Path, known: re.Pattern[bytes]) -> None:
+def _prove(home: Path, person: str, digests: Collection[str]) -> None:
     """Search the whole home once more.  Raises `ArtifactError` naming what still knows the person."""
-    stayed = traces.left(home, known, [home / files.LOCKS / HEAD])
+    stayed = traces.left(home, person, digests, [home / files.LOCKS / HEAD])
     if stayed:
         raise ArtifactError(
             "something of the person is left",
@@ -221,3 +223,13 @@ def _prove(home: Path, known: re.Pattern[bytes]) -> None:
             needed="none",
             remedy="Look at it, and run the command again: it goes on.",
         )
+
+
+def _report(home: Path) -> None:
+    """Write the page of the fleet and its tables again, of those who are left."""
+    if not (home / plan.FILE).is_file():
+        return
+    try:
+        report.write(FleetHome(home.absolute()))
+    except PortraitError as error:  # everything is gone all the same
+        _log.warning("the page of the fleet was not written: %s", error)

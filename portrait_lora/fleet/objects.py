@@ -6,7 +6,7 @@ Nothing is cached: others write at the same time.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -117,15 +117,21 @@ class Objects:
                 break
         return count + self._wipe_versions(below)
 
+    def drop_old(self, name: str) -> int:
+        """Remove the old versions of an object that stays; how many."""
+        old = self._versions(name) if self._is_versioned() else []
+        return self._drop_versions([one for one in old if not one.get("IsLatest")])
+
     def left(self, below: str) -> int:
         """Bytes that the store keeps below a name, old versions included."""
         old = self._versions(below) if self._is_versioned() else []
         return sum(self.sizes(below).values()) + sum(int(one.get("Size") or 0) for one in old)
 
     def _wipe_versions(self, below: str) -> int:
-        if not self._is_versioned():
-            return 0
-        bucket, old = self._root.split("/")[0], self._versions(below)
+        return self._drop_versions(self._versions(below)) if self._is_versioned() else 0
+
+    def _drop_versions(self, old: Sequence[dict[str, Any]]) -> int:
+        bucket = self._root.split("/")[0]
         for one in old:
             self._try(
                 lambda one=one: self._fs.call_s3(

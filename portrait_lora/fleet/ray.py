@@ -15,8 +15,9 @@ from typing import Any, Final
 
 from portrait_lora import log
 from portrait_lora.errors import PortraitError
-from portrait_lora.fleet import places, ray_cluster
+from portrait_lora.fleet import elsewhere, ray_cluster
 from portrait_lora.fleet.backend import Change, ChangeKind
+from portrait_lora.fleet.elsewhere import Elsewhere
 from portrait_lora.fleet.ray_cluster import RayPlace
 from portrait_lora.fleet.ray_worker import CHILD, Worker
 from portrait_lora.fleet.store import Workplace
@@ -30,7 +31,6 @@ SILENT_S: Final = 60.0
 PATIENCE_S: Final = 20.0
 """How long a new worker may take to start while another one is idle."""
 _POLL_S: Final = 0.5
-_LOOK_S: Final = 2.0
 _MOST_BROKEN: Final = 3
 _log = log.get(__name__)
 
@@ -82,8 +82,12 @@ class RayBackend:
         self._moving: list[_Moving] = []
         self._changes: list[Change] = []
         self._broken: list[str] = []
-        self._room, self._looked = 0, float("-inf")
         self._couriers = ThreadPoolExecutor(4, thread_name_prefix="couriers")
+        if self.where.store:
+            elsewhere.remember(
+                self.home,
+                Elsewhere(store=self.where.store, address=self.where.address, scratch=self.where.scratch),
+            )
         self._here.deliver_plan()
 
     def free(self) -> int:
@@ -91,11 +95,9 @@ class RayBackend:
 
         Raises `PortraitError` when no worker is left that could do any of this fleet's work.
         """
-        if time.monotonic() - self._looked > _LOOK_S:
-            self._looked, self._room = time.monotonic(), self._cluster.room()
         busy = sum(slot.shard is not None for slot in self._slots) + sum(m.end is None for m in self._moving)
         refused = sum(slot.is_refused for slot in self._slots)
-        room = self._room - refused
+        room = self._cluster.room() - refused
         if self._broken and not busy and (room <= 0 or len(self._broken) >= _MOST_BROKEN):
             raise PortraitError(
                 "no worker can do the work of this fleet",
@@ -153,14 +155,6 @@ class RayBackend:
             self._couriers.shutdown(wait=True)
         finally:
             self._cluster.close()
-
-    def forget(self, person: str) -> int:
-        """Remove everything of a person from the store, and copies from every node that is there."""
-        if self._here.is_shared:
-            return 0
-        count = self._here.forget(person)
-        self._cluster.on_every_node(drop_copy, self._here.url, self.where.scratch, person)
-        return count
 
     def _placed(self) -> set[str]:
         return {slot.shard.name for slot in self._slots if slot.shard} | {m.shard.name for m in self._moving}
@@ -293,25 +287,6 @@ class RayBackend:
     def _dismiss(self, slot: _Slot) -> None:
         self._cluster.dismiss(slot.actor)
         self._slots.remove(slot)
-        self._looked = float("-inf")
-
-
-def forget_on_nodes(where: RayPlace, person: str) -> int:
-    """Remove copies of a person from every node of a cluster that works with a store; how many nodes.
-
-    Raises `PortraitError` when a node does not answer, `InputError` when no cluster does.
-    """
-    cluster = ray_cluster.connect(where, 1)
-    try:
-        return cluster.on_every_node(drop_copy, where.store, where.scratch, person)
-    finally:
-        cluster.close()
-
-
-def drop_copy(url: str, scratch: str, person: str) -> str:
-    """Remove the copy of a person from this node's scratch."""
-    Workplace(url, Path(scratch) if scratch else places.usual_scratch()).drop(person)
-    return person
 
 
 def _lost(shard: str, worker: str, reason: str) -> Change:

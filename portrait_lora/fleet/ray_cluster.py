@@ -7,6 +7,7 @@ import secrets
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,8 @@ _QUIET: Final = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_memory_monitor_refresh_ms": "0",
 }
+_LOOK_S: Final = 2.0
+"""How long the room of a cluster is taken for known."""
 _log = log.get(__name__)
 
 
@@ -56,11 +59,18 @@ class Cluster:
     own: Path | None = None
     was_connected: bool = False
     _held: holding.Hold | None = field(default=None, repr=False)
+    _room: int = 0
+    _looked: float = float("-inf")
 
     def room(self) -> int:
         """How many workers may be at work: as asked for, or as the nodes that are there have devices."""
         if self.place.workers:
             return self.place.workers
+        if time.monotonic() - self._looked > _LOOK_S:
+            self._looked, self._room = time.monotonic(), self._devices()
+        return self._room
+
+    def _devices(self) -> int:
         import ray
 
         return sum(_fits(node["Resources"], self.needs) for node in ray.nodes() if node["Alive"])
@@ -79,13 +89,16 @@ class Cluster:
         """End a worker."""
         import ray
 
+        self._looked = float("-inf")
         try:
             ray.kill(actor, no_restart=True)
         except Exception as error:  # it is gone already, or its node is
             _log.debug("%s", error)
 
-    def on_every_node(self, work: Callable[..., object], *arguments: object, seconds: float = 60.0) -> int:
-        """Call a function on each node that is there; on how many.  Raises `PortraitError` when one fails."""
+    def on_every_node(
+        self, work: Callable[..., object], *arguments: object, seconds: float = 60.0
+    ) -> list[object]:
+        """Call a function on each node that is there; the answers.  Raises `PortraitError` when one fails."""
         import ray
         from ray.exceptions import RayError
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -95,7 +108,7 @@ class Cluster:
         pinned = [NodeAffinitySchedulingStrategy(node, soft=False) for node in alive]
         answers = [task.options(scheduling_strategy=one).remote(*arguments) for one in pinned]
         try:
-            return len(ray.get(answers, timeout=seconds))
+            return list(ray.get(answers, timeout=seconds))
         except RayError as error:
             remedy = "Run it again when all nodes answer."
             raise PortraitError("a node did not do this", where="ray", got=error, remedy=remedy) from error

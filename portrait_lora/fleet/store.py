@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from portrait_lora import log, manifest, removal, strict_json
 from portrait_lora.errors import ArtifactError, InputError, PortraitError
-from portrait_lora.fleet import listing, snapshot, transfer
+from portrait_lora.fleet import listing, others, snapshot, store_forget, transfer
 from portrait_lora.fleet.listing import Entry, Files, Rule, Side
 from portrait_lora.fleet.objects import Numbered, Objects, is_folder
 from portrait_lora.fleet.patience import Patience
@@ -143,15 +143,7 @@ class Workplace:
         left.  The likeness folder here stays: it is `tasks.forget` that removes it.
         """
         self._sync_file(person).unlink(missing_ok=True)
-        if self.is_shared:
-            return 0
-        places = [f"{_PEOPLE}/{plan.require_person(person)}", f"claims/{person}"]
-        count = sum(self.objects.wipe(place) for place in places)
-        if left := sum(self.objects.left(place) for place in places):
-            remedy = "Stop the worker that is at work on this person, and run it again."
-            raise PortraitError("the store still has something of it", where=self.url, got=f"{left} bytes",
-                                remedy=remedy)  # fmt: skip
-        return count
+        return 0 if self.is_shared else store_forget.forget(self.objects, person)
 
     def drop(self, person: str) -> None:
         """Remove the copy of a person from a worker's scratch; a shared folder or the head's is no copy."""
@@ -161,6 +153,13 @@ class Workplace:
         files.forget(self.home, person)
         self._sync_file(person).unlink(missing_ok=True)
 
+    def forget_copy(self, person: str) -> None:
+        """Remove the copy of somebody who was forgotten, and what else names them in a worker's scratch."""
+        if self.is_shared or self.is_head:
+            return
+        self.drop(person)
+        others.forget(self.home, person)
+
     def drop_strangers(self) -> list[str]:
         """Remove copies of people whom the store no longer knows, as after `forget`; their names."""
         if self.is_shared or self.is_head or not (self.home / files.PEOPLE).is_dir():
@@ -168,7 +167,7 @@ class Workplace:
         copies = sorted(path.name for path in (self.home / files.PEOPLE).iterdir())
         gone = [person for person in copies if self._listings(person).latest() is None]
         for person in gone:
-            self.drop(person)
+            self.forget_copy(person)
         return gone
 
     def people(self) -> list[str]:

@@ -7,12 +7,15 @@ from pathlib import Path
 
 from portrait_lora import log
 from portrait_lora.errors import InputError
+from portrait_lora.fleet import elsewhere
+from portrait_lora.fleet.elsewhere import Elsewhere
 from portrait_lora.fleet.store import Workplace
 
 
 def send(home: Path, url: str, people: Sequence[str]) -> list[str]:
     """Put the plan of a fleet and these people into a store; who had changed.  Raises `StoreError`."""
     place = _place(home, url)
+    elsewhere.remember(home, Elsewhere(store=url))
     place.deliver_plan()
     with log.progress("to the store", len(people)) as advance:
         changed: list[str] = []

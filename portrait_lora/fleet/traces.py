@@ -18,28 +18,34 @@ from portrait_lora import manifest, removal
 _MOST_BYTES: Final = 256 << 20
 _DATABASES: Final = (".sqlite", ".sqlite3", ".db")
 _FORGOTTEN: Final = b"forgotten"
+_PEOPLE: Final = "people"
 
 
 def pattern(person: str, digests: Iterable[str]) -> re.Pattern[bytes]:
     """Matches the folder name where it is one, and the digests."""
-    slug = re.escape(person.encode())
-    whole = rb'(?<=[/"\s,:.])' + slug + rb'(?=[/"\s,.]|$)'
+    whole = rb"(?<![A-Za-z0-9_-])" + re.escape(person.encode()) + rb"(?![A-Za-z0-9_-])"
     return re.compile(b"|".join([whole, *(digest.encode() for digest in sorted(digests))]))
 
 
-def left(home: Path, known: re.Pattern[bytes], besides: Iterable[Path] = ()) -> list[Path]:
-    """The files below `home` whose path or bytes match."""
-    skipped = set(besides)
-    files = [p for p in removal.files_below(home) if p not in skipped and not p.is_symlink()]
-    return [path for path in files if _is_of(home, path, known)]
+def left(home: Path, person: str, digests: Iterable[str], besides: Iterable[Path] = ()) -> list[Path]:
+    """The files below `home` that know a person, by their path or by what is in them.
+
+    In the folders of others only digests count: their captions and portraits may have the same word, and
+    names of a few letters come up in any picture by chance.
+    """
+    skipped, known = set(besides), pattern(person, digests)
+    digest = re.compile(b"|".join(map(str.encode, sorted(digests))) or rb"(?!)")
+    below = [p for p in removal.files_below(home) if p not in skipped and not p.is_symlink()]
+    return [path for path in below if _is_of(home, path, known, digest)]
 
 
-def _is_of(home: Path, path: Path, known: re.Pattern[bytes]) -> bool:
-    name = f"/{path.relative_to(home).as_posix()}".encode(errors="replace")
-    if known.search(name):
+def _is_of(home: Path, path: Path, known: re.Pattern[bytes], digest: re.Pattern[bytes]) -> bool:
+    inner = path.relative_to(home)
+    if known.search(f"/{inner.as_posix()}".encode(errors="replace")):
         return True
     with path.open("rb") as stream:
-        return known.search(stream.read(_MOST_BYTES)) is not None
+        data = stream.read(_MOST_BYTES)
+    return (digest if inner.parts[0] == _PEOPLE else known).search(data) is not None
 
 
 def remove_named(home: Path, person: str) -> int:

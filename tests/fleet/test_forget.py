@@ -230,15 +230,39 @@ def test_not_while_somebody_is_at_work(roster: Roster, tmp_path: Path) -> None:
     assert forgotten.those_of(home, roster) == set()
 
 
-def test_the_store_is_asked_and_its_refusal_ends_nothing_silently(roster: Roster, tmp_path: Path) -> None:
-    home, asked_about = tmp_path / "home", list[str]()
+def test_other_places_are_asked_first_and_their_refusal_ends_nothing_silently(
+    roster: Roster, tmp_path: Path
+) -> None:
+    home, gone = tmp_path / "home", roster.entries[0].person
 
-    def wipe(person: str) -> int:
-        asked_about.append(person)
-        return 7
+    def refuse(person: str) -> tuple[int, int]:
+        raise InputError("the store refuses", where=person)
 
-    assert forgetting.forget(roster, home, NAMES[0], on_store=wipe).objects == 7
-    assert asked_about == [roster.entries[0].person]
+    with pytest.raises(InputError, match=f"{gone}: the store refuses"):
+        forgetting.forget(roster, home, NAMES[0], elsewhere=refuse)
+    assert len(photo_files(files.folder(home, gone) / "photos")) == 3
+    receipt = forgetting.forget(roster, home, NAMES[0], elsewhere=lambda person: (len(person), 2))
+    assert (receipt.objects, receipt.nodes) == (len(gone), 2)
+
+
+def test_words_of_others_are_no_trace_and_those_of_a_log_are(tmp_path: Path) -> None:
+    from portrait_lora.fleet import traces as marks
+
+    word = tmp_path / "people/bo/captions.csv"
+    word.parent.mkdir(parents=True)
+    word.write_text("a.jpg,under a rose, smiling")
+    assert marks.left(tmp_path, "rose", ["ab" * 32]) == []
+    word.write_text(f"a.jpg,{'ab' * 32}")
+    assert marks.left(tmp_path, "rose", ["ab" * 32]) == [word]
+    word.unlink()
+    log = tmp_path / "log"
+    for line in ("rose: lost", "see 'rose'", "(rose)", "people/rose/photos", "[rose]"):
+        log.write_text(line)
+        assert marks.left(tmp_path, "rose", []) == [log], line
+        marks.blank_lines(log, marks.pattern("rose", []))
+        assert marks.left(tmp_path, "rose", []) == [], line
+    log.write_text("rose-lee, tuberose, rosemary, old_rose")
+    assert marks.left(tmp_path, "rose", []) == []
 
 
 def test_what_is_left_is_an_error_that_names_it(roster: Roster, tmp_path: Path) -> None:

@@ -19,13 +19,15 @@ from typer.testing import CliRunner
 
 from portrait_lora import cli
 from portrait_lora.errors import PortraitError
+from portrait_lora.fleet import elsewhere, ray_cluster, ray_nodes, traces
 from portrait_lora.fleet import ray as ray_backend
-from portrait_lora.fleet import ray_cluster
 from portrait_lora.fleet.backend import Change, ChangeKind
 from portrait_lora.fleet.begin import begin
+from portrait_lora.fleet.elsewhere import Elsewhere
 from portrait_lora.fleet.ray import RayBackend
 from portrait_lora.fleet.ray_cluster import RayPlace
 from portrait_lora.fleet.roster import read
+from portrait_lora.fleet.store import Workplace
 from portrait_lora.tasks.shard import files, plan
 from portrait_lora.tasks.shard.records import PersonState, Shard
 from tests.fleet import made_up, made_up_child, trivial_child
@@ -253,6 +255,8 @@ def test_a_worker_of_another_version_is_refused(opened: Callable[..., RayBackend
 
 
 def test_over_a_store(opened: Callable[..., RayBackend], bucket: str, tmp_path: Path) -> None:
+    import ray
+
     scratch = tmp_path / "scratch"
     backend = opened({"ann": "well", "bob": "killed"}, store=bucket, scratch=str(scratch), lease_s=2.0)
     backend.place(Shard(people=("ann",)))
@@ -264,9 +268,15 @@ def test_over_a_store(opened: Callable[..., RayBackend], bucket: str, tmp_path: 
     until(backend, over("bob"))
     assert files.records(backend.home)["bob"].state is PersonState.SUCCEEDED
     assert not list(scratch.glob("*/*/ann*")) and not list(scratch.glob("*/*/bob*"))  # nobody stays there
-    assert backend.forget("ann") > 0
-    names = backend._here.objects.sizes("")
-    assert not [name for name in names if "ann" in name] and [name for name in names if "bob" in name]
+    assert elsewhere.read(backend.home) == (Elsewhere(store=bucket, scratch=str(scratch)),)
+    lost = Workplace(bucket, scratch)  # as a worker leaves them that was cut off
+    for person in ("ann", "bob"):
+        lost.fetch(person)
+    lost.fetch_plan()
+    assert traces.left(lost.home, "ann", ())
+    where = RayPlace(ray.get_runtime_context().gcs_address, store=bucket, scratch=str(scratch))
+    assert ray_nodes.forget(where, "ann") == 1
+    assert traces.left(lost.home, "ann", ()) == [] and traces.left(lost.home, "bob", ())
 
 
 def test_fleet_run_on_ray(

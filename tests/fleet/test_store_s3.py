@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from portrait_lora.errors import InputError
 from portrait_lora.fleet.objects import Objects
 from portrait_lora.fleet.patience import Patience, StoreError
 from portrait_lora.fleet.store import Workplace
-from portrait_lora.tasks.shard import files
+from portrait_lora.tasks.shard import files, plan
 
 QUICK = Patience((0.0,))
 
@@ -51,13 +52,22 @@ def test_forgetting_where_old_versions_are_kept(bucket: str, tmp_path: Path) -> 
     photo.write_text("another")
     place.deliver("ann")
     place.objects.write("people/anna/files/x", b"somebody else")
+    whole = plan.FleetPlan(roster="r.csv", roster_sha256="", people={"ann": (), "anna": ()})
+    plan.write(place.home, whole)
+    place.deliver_plan()
+    plan.write(place.home, whole.model_copy(update={"threads": 2}))
+    place.deliver_plan()
     assert place.objects.left("people/ann") > sum(place.objects.sizes("people/ann").values())
     place.objects.remove(list(place.objects.sizes("people/ann")))
     assert place.objects.sizes("people/ann") == {}  # though S3 still says that there is a folder
     place.forget("ann")
     kept = fs.call_s3("list_object_versions", Bucket=name)
     keys = {one["Key"] for one in [*kept.get("Versions", []), *kept.get("DeleteMarkers", [])]}
-    assert keys == {"home/people/anna/files/x"}
+    assert keys == {"home/people/anna/files/x", "home/fleet.json"}
+    plans = [one for one in kept["Versions"] if one["Key"] == "home/fleet.json"]
+    assert len(plans) == 1 and list(
+        plan.FleetPlan.read(json.loads(place.objects.read("fleet.json"))).people
+    ) == ["anna"]
 
 
 def test_a_bucket_that_is_not_there(bucket: str, tmp_path: Path) -> None:
