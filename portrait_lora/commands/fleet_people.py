@@ -86,6 +86,13 @@ def publish(
         bool, typer.Option("--keep-names", help="keep file names, which reveal the shot")
     ] = False,
     archives: Annotated[bool, typer.Option("--zip", help="one archive per person, to be sent")] = False,
+    audience: Annotated[
+        Literal["eu", "anywhere"], typer.Option("--for", help="eu: with the visible label, unless --no-label")
+    ] = "anywhere",
+    label: Annotated[
+        bool | None,
+        typer.Option("--label/--no-label", help="the visible label AI in a corner, never over a face"),
+    ] = None,
     only: Annotated[
         list[str] | None, typer.Option("--only", metavar="PERSON", help="only this person; repeatable")
     ] = None,
@@ -97,8 +104,9 @@ def publish(
     listed, place = open_roster(roster, home)
     people = {listed.entry(person).person for person in only or []}
     result = deliver.publish(
-        listed, place, out, kind, quality=quality, keep_names=keep_names, archives=archives, only=people
-    )
+        listed, place, out, kind, quality=quality, keep_names=keep_names, archives=archives, only=people,
+        audience=audience, label=label,
+    )  # fmt: skip
     lines = [f"{result.count} of {len(result.people)} people: {out}"]
     lines += [f"  {one.name}: {one.reason}" for one in result.people if one.reason][:_MOST_LINES]
     answer(result, as_json, [*lines, f"The table: {result.table}"], "")

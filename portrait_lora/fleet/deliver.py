@@ -9,9 +9,10 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import Field
 
@@ -23,12 +24,14 @@ from portrait_lora.likeness import open_likeness
 from portrait_lora.results import Value
 from portrait_lora.rights import consent as consents
 from portrait_lora.stages.context import Context
+from portrait_lora.tasks import deliver as handing
 from portrait_lora.tasks import outside
 from portrait_lora.tasks.shard import files
 from portrait_lora.tasks.shard.records import PersonState
 
 if TYPE_CHECKING:
     from portrait_lora.generation.publish import Format
+    from portrait_lora.tasks.deliver import Audience
 
 TABLE: Final = "delivered.csv"
 PLACES: Final = "deliveries.json"
@@ -70,21 +73,26 @@ def publish(
     keep_names: bool = False,
     archives: bool = False,
     only: Collection[str] = (),
+    audience: Audience = "anywhere",
+    label: bool | None = None,
 ) -> Delivery:
     """Copies of the portraits of everybody who was accepted and whose consent holds today.
 
-    `only` are folder names of people.  Doing it again writes nothing that is there; what earlier deliveries
-    into `out` gave to others stays in the table.  Raises `InputError` for a folder that cannot be written.
+    `only` are folder names of people.  `audience` and `label` are as in `tasks.deliver`: for `eu` every copy
+    has the visible label unless somebody says otherwise, and each person's `delivery.json` says what is in
+    them.  Doing it again writes nothing that is there; what earlier deliveries into `out` gave to others
+    stays in the table.  Raises `InputError` for a folder that cannot be written.
     """
     manifest.make_folder(out, shared=True)
     _remember(home, out)
+    how = _How(kind, quality, keep_names, archives, audience, label)
     rows: list[Delivered] = []
     for entry in roster.entries:
         if only and entry.person not in only:
             continue
         row = Delivered(person=entry.person, name=entry.name, group=entry.group, email=entry.email)
         try:
-            copies = _deliver(roster, entry, home, out, kind, quality, keep_names, archives)
+            copies = _deliver(roster, entry, home, out, how)
             digests = {p.relative_to(out).as_posix(): manifest.sha256_file(p) for p in copies}
             row = row.model_copy(update={"files": digests})
         except PortraitError as error:
@@ -94,28 +102,70 @@ def publish(
     return Delivery(folder=str(out), table=str(out / TABLE), people=tuple(rows))
 
 
-def _deliver(
-    roster: Roster, entry: Entry, home: Path, out: Path, kind: Format, quality: int, keep_names: bool,
-    archives: bool,
-) -> list[Path]:  # fmt: skip
-    from portrait_lora.generation.publish import publish as make
+@dataclass(frozen=True, slots=True)
+class _How:
+    """What is the same for everybody."""
 
+    kind: Format
+    quality: int
+    keep_names: bool
+    archives: bool
+    audience: Audience
+    label: bool | None
+
+
+def _deliver(roster: Roster, entry: Entry, home: Path, out: Path, how: _How) -> list[Path]:
     folder = files.folder(home, entry.person)
     _require_accepted(home, entry)
     ctx = Context(open_likeness(folder, overrides_of(roster)))
     consents.require(folder, folder / "photos", commercial=ctx.config.commercial)
     portraits = portraits_of(ctx)
-    if not archives:
-        copies = make(portraits, out / entry.person, kind, quality=quality, keep_names=keep_names)
+    if not how.archives:
+        _require_alike(out / entry.person, how.audience)
+        copies = _copies(ctx, portraits, out / entry.person, how)
         outside.record(folder, copies)
         return copies
     with TemporaryDirectory(dir=home, prefix=".unpacked-") as place:
-        copies = make(portraits, Path(place) / "copies", kind, quality=quality, keep_names=keep_names)
-        data = _zipped(copies)
+        data = _zipped(_copies(ctx, portraits, Path(place) / "copies", how))
     target = out / f"{entry.person}.zip"
     with outside.writing(folder, [target]) as parts:
         manifest.write_bytes_atomic(parts[target], data, shared=True)
     return [target]
+
+
+def _copies(ctx: Context, portraits: Sequence[Path], out: Path, how: _How) -> list[Path]:
+    """The copies, and for an audience of its own what is in them."""
+    from portrait_lora.generation.publish import publish as make
+
+    wanted = handing.wants_label(ctx, how.audience, how.label)
+    more: dict[str, Any] = {"change": handing.label_change(ctx)} if wanted else {}
+    copies = make(portraits, out, how.kind, quality=how.quality, keep_names=how.keep_names, **more)
+    if how.audience == "anywhere":
+        return copies
+    delivery = handing.delivery_of(
+        ctx,
+        portraits,
+        copies,
+        how.audience,
+        "commercial" if ctx.config.commercial else "portraits",
+        labelled=wanted,
+        finished=any(ctx.likeness.portraits(ctx.series) not in path.parents for path in portraits),
+    )
+    manifest.write_json_atomic(out / handing.NAME, delivery.json_value(), shared=True)
+    return [*copies, out / handing.NAME]
+
+
+def _require_alike(folder: Path, audience: Audience) -> None:
+    """Copies of an earlier delivery to another audience stay: one folder would have pictures with the label
+    and without."""
+    there = any(folder.iterdir()) if folder.is_dir() else False
+    file = folder / handing.NAME
+    before = strict_json.load_object(file, "delivery").get("audience") if file.is_file() else "anywhere"
+    if there and before != audience:
+        raise ArtifactError(
+            "copies for another audience are here", where=folder, got=str(before), needed=audience,
+            remedy="Choose another folder with --out.",
+        )  # fmt: skip
 
 
 def _require_accepted(home: Path, entry: Entry) -> None:

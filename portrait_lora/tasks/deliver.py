@@ -25,6 +25,7 @@ from portrait_lora.stages.context import Context
 from portrait_lora.tasks import detect, outside
 
 Audience = Literal["eu", "anywhere"]
+Purpose = Literal["portraits", "commercial"]
 LABELLED: Final = frozenset({"eu"})
 """Where Article 50(4) of the AI Act asks whoever publishes a deep fake to disclose it."""
 NAME: Final = "delivery.json"
@@ -46,7 +47,7 @@ class Delivery(Value):
 
     series: str
     audience: Audience
-    purpose: Literal["portraits", "commercial"]
+    purpose: Purpose
     finished: bool
     pictures: tuple[Handed, ...]
     folder: str
@@ -72,30 +73,48 @@ def deliver(
     """
     named = [f"generate.series={series}"] if series else []
     ctx = Context(open_likeness(root, [*overrides, *named]))
-    purpose: Literal["portraits", "commercial"] = (
-        "commercial" if commercial or ctx.config.commercial else "portraits"
-    )
+    purpose: Purpose = "commercial" if commercial or ctx.config.commercial else "portraits"
     consent.require_purpose(root, purpose)
     files, finished = _pictures(ctx)
-    wanted = _wants_label(ctx, audience, label)
-    change = (lambda picture: labelled(picture, _faces(ctx, picture))) if wanted else None
-    copies = publish.publish(files, out, kind, quality=quality, change=change)
+    wanted = wants_label(ctx, audience, label)
+    copies = publish.publish(files, out, kind, quality=quality, change=label_change(ctx) if wanted else None)
     outside.record(root, copies)
-    rows = [_row(ctx, file, copy, wanted) for file, copy in zip(files, copies, strict=True)]
-    delivery = Delivery(
-        series=ctx.series,
-        audience=audience,
-        purpose=purpose,
-        finished=finished,
-        pictures=tuple(rows),
-        folder=str(out),
-    )
+    delivery = delivery_of(ctx, files, copies, audience, purpose, labelled=wanted, finished=finished)
+    delivery = delivery.model_copy(update={"folder": str(out)})
     manifest.write_json_atomic(out / NAME, delivery.json_value(), shared=True)
     outside.record(root, [out / NAME])
     return delivery
 
 
-def _wants_label(ctx: Context, audience: Audience, label: bool | None) -> bool:
+def delivery_of(
+    ctx: Context,
+    files: Sequence[Path],
+    copies: Sequence[Path],
+    audience: Audience,
+    purpose: Purpose,
+    *,
+    labelled: bool,
+    finished: bool,
+) -> Delivery:
+    """What was handed over, looked at in the copies as they are; `folder` is left empty."""
+    rows = [_row(ctx, file, copy, labelled) for file, copy in zip(files, copies, strict=True)]
+    return Delivery(
+        series=ctx.series,
+        audience=audience,
+        purpose=purpose,
+        finished=finished,
+        pictures=tuple(rows),
+        folder="",
+    )
+
+
+def label_change(ctx: Context) -> publish.Change:
+    """Puts the visible label into a corner of a picture, never over a face."""
+    return lambda picture: labelled(picture, _faces(ctx, picture))
+
+
+def wants_label(ctx: Context, audience: Audience, label: bool | None) -> bool:
+    """As `label` says, else series or brand sheet, else wherever the audience has a right to it."""
     if label is not None:
         return label
     from portrait_lora.generation.series import label_of

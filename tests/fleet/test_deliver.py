@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import csv
+import json
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+from typer.testing import CliRunner
 
-from portrait_lora import manifest, provenance
+from portrait_lora import cli, manifest, provenance
 from portrait_lora.errors import ArtifactError
 from portrait_lora.fleet import deliver, roster
 from portrait_lora.fleet.deliver import HEADER, TABLE, publish
 from portrait_lora.rights import consent as consents
+from portrait_lora.tasks import deliver as handing
 from portrait_lora.tasks import outside
 from portrait_lora.tasks.shard import files
 from portrait_lora.tasks.shard.records import PersonRecord, PersonState
@@ -119,3 +124,43 @@ def test_forgetting_takes_one_out_of_every_delivery(fleet: roster.Roster, tmp_pa
         assert {row["person"] for row in table(out)} == {"anna-lee"}
         assert not [path for path in out.iterdir() if path.name.startswith("bo")]
     assert deliver.forget(home, "bo") == 0
+
+
+def test_for_the_eu_everybody_has_the_label_and_a_record_of_it(
+    fleet: roster.Roster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handing, "_faces", lambda ctx, picture: [])
+    home, out = tmp_path / "home", tmp_path / "out"
+    words = ["fleet", "publish", str(fleet.path), "--home", str(home), "--out", str(out), "--for", "eu"]
+    done = CliRunner().invoke(cli.app, [*words, "--json"])
+    assert done.exit_code == 0, done.output
+    publish(fleet, home, tmp_path / "plain")
+    for person in ("anna-lee", "bo"):
+        handed = json.loads((out / person / handing.NAME).read_text())
+        assert (handed["audience"], handed["purpose"], handed["finished"]) == ("eu", "portraits", False)
+        assert [row["labelled"] for row in handed["pictures"]] == [True, True]
+        assert str(tmp_path) not in json.dumps(handed)  # it goes to others
+        for row in handed["pictures"]:
+            assert manifest.sha256_file(out / person / row["file"]) == row["sha256"]
+            pair = [
+                np.asarray(Image.open(place / person / row["file"])) for place in (out, tmp_path / "plain")
+            ]
+            assert np.abs(pair[0].astype(int) - pair[1]).max() > 100  # the label
+        assert not (tmp_path / "plain" / person / handing.NAME).exists()
+    assert [row["file"] for row in table(out)][:3] == [
+        "anna-lee/portrait-001.jpg", "anna-lee/portrait-002.jpg", "anna-lee/delivery.json",
+    ]  # fmt: skip
+    before = table(out)
+    publish(fleet, home, out, audience="eu")
+    assert table(out) == before
+    # one folder never holds pictures with the label and without
+    turned: list[tuple[Path, handing.Audience]] = [(out, "anywhere"), (tmp_path / "plain", "eu")]
+    for place, audience in turned:
+        result = publish(fleet, home, place, audience=audience)
+        assert {one.reason.split(" (")[0] for one in result.people} == {
+            "copies for another audience are here"
+        }
+    publish(fleet, home, tmp_path / "zips", audience="eu", label=False, archives=True, only=["bo"])
+    with zipfile.ZipFile(tmp_path / "zips/bo.zip") as archive:
+        handed = json.loads(archive.read(handing.NAME))
+    assert [row["labelled"] for row in handed["pictures"]] == [False, False]
