@@ -24,6 +24,8 @@ ASIDE: Final = "aside"
 """Where jobs run that need no device."""
 _POLL_S: Final = 0.1
 _PAUSE_S: Final = 1.0
+_LOOK_S: Final = 0.3
+"""Between two tries to take over a device; also how long another runner's try is waited for."""
 _log = log.get(__name__)
 
 
@@ -50,13 +52,16 @@ class Runner:
         self._thread: threading.Thread | None = None
         self._stopping, self._ended = threading.Event(), threading.Event()
         self._idle_rounds = 0
+        self._left: set[str] = set()
+        """Devices of runners that are gone, whose jobs were not queued again yet."""
+        self._look_at = 0.0
         self.problem = ""
         """Why nothing goes on at the moment (the disk is full); empty when all is well."""
 
     def start(self) -> None:
         """Begin in a thread.  Raises `InputError` when another runner does the jobs of one of the devices."""
         for slot in self._slots:
-            held = take(self.queue.home, slot.device, "runner")
+            held = self._held(slot.device, patient=slot.on_device)
             if held is not None:
                 self._mine.append(held)
             elif slot.on_device:
@@ -71,6 +76,15 @@ class Runner:
                 self._slots = [one for one in self._slots if one is not slot]
         self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
         self._thread.start()
+
+    def _held(self, device: str, *, patient: bool) -> holding.Hold | None:
+        """The lock of the runner; one that takes over what was left on this device holds it for a moment."""
+        end = time.monotonic() + _LOOK_S
+        while (held := take(self.queue.home, device, "runner")) is None:
+            if not patient or time.monotonic() >= end:
+                return None
+            time.sleep(_LOOK_S / 10)
+        return held
 
     def stop(self, seconds: float | None = None) -> bool:
         """Stop within a step of what runs, its state saved; whether all has ended after so many seconds.
@@ -95,10 +109,12 @@ class Runner:
     def _run(self) -> None:
         try:
             with contextlib.suppress(PortraitError):  # a full disk: the rounds say so
-                self._take_over()
+                self.queue.prune()
+                self._left = self._unserved()
             while not (self._stopping.is_set() and all(slot.work is None for slot in self._slots)):
                 try:
-                    busy = [self._round(slot) for slot in self._slots]
+                    self._take_over()
+                    busy = [self._round(slot) for slot in self._slots] + [bool(self._left)]
                     self._idle_rounds = 0 if any(busy) else self._idle_rounds + 1
                     self.problem, pause = "", _POLL_S
                 except Exception as error:  # the disk may have room again, the file be free
@@ -117,18 +133,28 @@ class Runner:
             return slot.work is not None
         return not slot.lock() or slot.start(self._command)
 
-    def _take_over(self) -> None:
-        """Queue again what was left on devices that nobody serves any more; drop logs of long ago."""
-        self.queue.prune()
-        own = {slot.device for slot in self._slots}
+    def _unserved(self) -> set[str]:
+        """Devices of other runners that have jobs begun."""
         question = "SELECT DISTINCT ran_on FROM jobs WHERE state IN ('running', 'interrupted')"
-        for device in {row["ran_on"] for row in self.queue.store.rows(question)} - own:
+        return {row["ran_on"] for row in self.queue.store.rows(question)} - {s.device for s in self._slots}
+
+    def _take_over(self) -> None:
+        """Queue again what was left on devices that nobody serves any more.
+
+        A child of a runner that was killed holds its device until its state is saved: it is waited for.
+        """
+        if not self._left or time.monotonic() < self._look_at:
+            return
+        self._look_at = time.monotonic() + _LOOK_S
+        for device in sorted(self._left):
             runner = take(self.queue.home, device, "runner")
-            if runner is None:
+            if runner is None:  # it is served after all
+                self._left.discard(device)
                 continue
             with runner:
                 slot = Slot(self.queue, device, on_device=True)
-                slot.lock()
+                if slot.lock():
+                    self._left.discard(device)
                 slot.unlock()
 
     def _let_go(self) -> None:

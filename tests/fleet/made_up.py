@@ -111,7 +111,7 @@ def _train(folder: Path, settings: Sequence[str], steps: int, step_s: float) -> 
             (path / "manifest.json").unlink()
             path.rmdir()
     saved.mkdir(parents=True, exist_ok=True)
-    file.write_text(str(seed))
+    manifest.write_text_atomic(file, str(seed))  # it may be killed at any moment
     with log.progress("train", steps) as advance:
         advance(begun)
         for step in range(begun + 1, steps + 1):

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from portrait_lora import log
+from portrait_lora import log, manifest
 from portrait_lora.errors import InputError, Interrupted
 from portrait_lora.tasks.shard import files
 from portrait_lora.tasks.shard.records import PersonRecord, PersonState
@@ -53,7 +53,7 @@ def _one(home: Path, person: str, on_change: Any) -> PersonRecord:
                         os.kill(os.getpid(), signal.SIGKILL)
                     time.sleep(0.01)
                     step += 1
-                    counted.write_text(str(step))
+                    manifest.write_text_atomic(counted, str(step))
                     advance(1)
             except KeyboardInterrupt:  # perhaps in the middle of writing
                 counted.write_text(str(step))

@@ -92,6 +92,24 @@ def test_every_end_of_a_job(queue: Queue, tmp_path: Path) -> None:
     assert "moved, removed or forgotten" in str(errors["moved"]["what"]) and done["moved"].exit_code == 2
 
 
+def test_a_device_is_taken_over_once_the_child_of_a_dead_runner_lets_go_of_it(
+    queue: Queue, tmp_path: Path
+) -> None:
+    places = [tmp_path / name for name in ("left", "other")]
+    for place in places:
+        place.mkdir()
+    left = queue.submit("trivial", places[0], {"steps": 1})
+    assert queue.claim("cuda:7") == queue.get(left.id)
+    saving = slots.take(queue.home, "cuda:7")
+    assert saving is not None
+    other = queue.submit("trivial", places[1], {"steps": 1})
+    with running(queue):
+        assert over(queue, other).state == "succeeded"
+        assert queue.get(left.id).attempts == 1, "its process may still write"
+        saving.release()
+        assert (over(queue, left).state, queue.get(left.id).attempts) == ("succeeded", 2)
+
+
 def test_cancelled_within_a_step_and_resumed_where_it_was(
     queue: Queue, folder: Path, ignored_interrupts: None
 ) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from portrait_lora import log
+from portrait_lora import log, manifest
 from portrait_lora.errors import InputError
 from portrait_lora.jobs.arguments import Arguments
 from portrait_lora.jobs.kinds import KINDS, Kind
@@ -36,7 +36,7 @@ def work(folder: Path, arguments: Trivial) -> object:
         advance(begun)
         for step in range(begun, arguments.steps):
             time.sleep(arguments.step_s)
-            file.write_text(str(step + 1))
+            manifest.write_text_atomic(file, str(step + 1))  # it may be killed here
             advance(1, loss=1 / (step + 1))
     if arguments.ends == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
