@@ -201,6 +201,17 @@ def is_watermarked(path: Path) -> bool:
     return stated is not None and stated.state != "invalid" and WATERMARKED in stated.actions
 
 
+def holds_mark(picture: Image.Image, source: Path) -> bool:
+    """Whether pixels that were made from `source` still carry its watermark, all over and to be read.
+
+    Pixels of a picture whose credentials hold and state none are not searched, which would take seconds.
+    """
+    if credentials.carries(_bytes_of(source) or b"") and not is_watermarked(source):
+        return False
+    reading = watermark().detect(np.asarray(picture.convert("RGB")))
+    return reading is not None and reading.payload.is_ours and reading.whole
+
+
 def outgoing(path: Path, *, is_shown: bool = False) -> bytes:
     """The bytes of a picture that leaves as it is; with `is_shown`, for looking at it in one's own studio.
 

@@ -23,6 +23,9 @@ _KIND: Final[Mapping[str, Format]] = {"png": "PNG", "jpeg": "JPEG", "webp": "WEB
 OF_PASSING: Final = ("strength", "likeness", "files")
 """What an entry of a record says besides the step and its settings."""
 PRODUCTS: Final = "products"
+MARK: Final = "watermark"
+"""Key in the record of a finished picture; `KEPT`: that of the picture before, and no second one over it."""
+KEPT: Final = "kept"
 LOOK_FOLDER: Final = "look_folder"
 """Key in the manifest of a finished series: where the files of its look lie."""
 BY_ENCODER: Final = frozenset({".webp", ".avif", ".mp4"})
@@ -246,7 +249,11 @@ def _origin(canvas: Canvas, record: save.Record, source: Path) -> marks.Origin:
     names = [next((k for k in entry if k not in OF_PASSING), "") for entry in steps]
     edits = marks.step_actions(names) or (f"c2pa.edited: {record.get(save.ACTION, 'finish')}",)
     kind = marks.source_of(source)
-    return marks.Origin(kind, (*edits, marks.WATERMARKED) if kind == provenance.TRAINED else edits, source)
+    if kind == provenance.TRAINED and record.get(MARK) != KEPT:
+        edits = (*edits, marks.WATERMARKED)
+    elif kind == provenance.TRAINED and not marks.is_watermarked(source):
+        edits = (*edits, f"{marks.WATERMARKED}: that of the picture before, kept")
+    return marks.Origin(kind, edits, source)
 
 
 def delivered(canvas: Canvas) -> Image.Image:
@@ -258,8 +265,19 @@ def delivered(canvas: Canvas) -> Image.Image:
 
 
 def marked(canvas: Canvas, record: save.Record) -> Image.Image:
-    """The same with the watermark, which is the last thing that is done to them."""
-    return marks.marked_picture(delivered(canvas), save.first_recipe(record))
+    """The same with the watermark, which is the last thing that is done to them, unless it is there."""
+    picture = delivered(canvas)
+    return picture if record.get(MARK) == KEPT else marks.marked_picture(picture, save.first_recipe(record))
+
+
+def with_mark(record: save.Record, canvas: Canvas, source: Path) -> save.Record:
+    """The record, which says so where the pixels still carry the watermark of the picture before.
+
+    A second mark over it would only be seen more.  It is written down because `reproduce` has to do the same.
+    """
+    is_drawn = marks.source_of(source) == provenance.TRAINED
+    kept = is_drawn and marks.holds_mark(delivered(canvas), source)
+    return record | {MARK: KEPT} if kept else record
 
 
 def mark_of(source: Path) -> bytes:

@@ -114,6 +114,7 @@ class Finisher:
                 return _recalled(file, *standing)
             canvas, source_record = read_picture(file)
             done, record = self._chain(canvas, source_record, finish_files.mark_of(file))
+            record = finish_files.with_mark(record, done.canvas, file)
             data = finish_files.encoded(done.canvas, record, file)
         except (InputError, ArtifactError) as error:
             return FinishedPicture(source=str(file), file=None, refused=error.message())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -16,9 +17,11 @@ from portrait_lora.faces.packs import resolve_pack
 from portrait_lora.finishing import look
 from portrait_lora.finishing.canvas import Canvas
 from portrait_lora.generation import save
-from portrait_lora.stages import finish_judge
+from portrait_lora.rights import credentials, marks
+from portrait_lora.stages import finish_files, finish_judge
 from portrait_lora.synthetic.identity import sample_people
 from portrait_lora.synthetic.taking import picture_of, plain_photo
+from portrait_lora.tasks import detect
 from portrait_lora.tasks import finish as finishing
 from tests.finishing import studio
 
@@ -44,12 +47,50 @@ def test_a_look_is_made_again_to_the_byte(portrait: Path, tmp_path: Path) -> Non
     assert again.same, again
 
 
-def test_a_finished_picture_can_be_finished_again(portrait: Path, tmp_path: Path) -> None:
-    first = finishing.finish(portrait, "portra-like", None, tmp_path / "a", []).pictures[0].file
-    second = finishing.finish(Path(str(first)), "noir", None, tmp_path / "b", [], seed=4).pictures[0].file
-    record = json.loads(Path(str(second)).with_suffix(".json").read_text())
+def test_a_finished_picture_can_be_finished_again_and_keeps_its_mark(
+    portrait: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    laid: list[str] = []
+    lay = marks.watermarked
+    monkeypatch.setattr(marks, "watermarked", lambda rgb, recipe: laid.append(recipe) or lay(rgb, recipe))
+    first = Path(str(finishing.finish(portrait, "portra-like", None, tmp_path / "a", []).pictures[0].file))
+    assert len(laid) == 1
+    second = Path(str(finishing.finish(first, "noir", None, tmp_path / "b", [], seed=4).pictures[0].file))
+    assert len(laid) == 1, "no second mark over the first"
+    record = json.loads(second.with_suffix(".json").read_text())
     assert [step["look"] for step in record["history"]] == ["portra-like", "noir"]
-    assert finishing.reproduce(Path(str(second)), None, portrait, []).same
+    assert record["recipe"][finish_files.MARK] == finish_files.KEPT
+    before, after = (detect.one(file) for file in (first, second))
+    assert before.watermark and after.watermark and after.watermark.whole
+    assert after.watermark.picture == before.watermark.picture
+    assert after.credentials and after.credentials.actions.count(marks.WATERMARKED) == 1
+    assert marks.is_watermarked(second), "as publish asks, which adds none"
+    assert finishing.reproduce(second, None, portrait, []).same and len(laid) == 2
+
+
+def test_a_mark_that_is_lost_or_partial_is_laid_anew(tmp_path: Path) -> None:
+    pixels = studio.sitter().picture
+    marked = marks.watermarked(pixels, "first")
+    half = np.where(np.arange(pixels.shape[1])[None, :, None] < 96, pixels, marked)
+    stripped, said, unsaid = (tmp_path / name for name in ("stripped.png", "said.png", "unsaid.png"))
+    Image.fromarray(marked).save(stripped, pnginfo=provenance.png_info(None))
+    for path, edits in ((said, (marks.WATERMARKED,)), (unsaid, ())):
+        path.write_bytes(
+            marks.encode(Image.fromarray(marked), "PNG", marks.Origin(provenance.TRAINED, edits))
+        )
+    for source, canvas, kept in (
+        (said, marked, True),
+        (said, half, False),
+        (said, pixels, False),
+        (stripped, marked, True),
+        (unsaid, marked, False),
+    ):
+        record = finish_files.with_mark({}, Canvas.of(canvas), source)
+        assert (record.get(finish_files.MARK) == finish_files.KEPT) is kept, (source.name, kept)
+    data = finish_files.encoded(Canvas.of(marked), {finish_files.MARK: finish_files.KEPT}, stripped)
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(data))), marked)
+    stated = credentials.read(data, "PNG")
+    assert stated and stated.actions.count(marks.WATERMARKED) == 1, "else publish would lay a second one"
 
 
 def test_another_source_and_a_changed_file_are_refused(portrait: Path, tmp_path: Path) -> None:
