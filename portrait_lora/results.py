@@ -253,6 +253,8 @@ class GenerateResult(StageResult):
     seconds_per_portrait: Number | None = None
     cost_per_portrait: Number | None = None
     finished: FinishedSeries | None = None
+    refused: tuple[str, ...] = ()
+    """Shots whose picture the guard's checker refused: they were not written."""
 
 
 class LikenessFigures(Value):

@@ -140,6 +140,8 @@ def of_generate(result: GenerateResult) -> list[str]:
     ]
     lines += [f"gallery, worst first: {result.gallery}"] if result.gallery else []
     lines += [f"{result.flawed} portraits fail a check"] if result.flawed else []
+    if result.refused:
+        lines.append(f"{len(result.refused)} refused by the guard, not written: {', '.join(result.refused)}")
     lines += [f"{each} s per portrait" + (f", cost {cost:g}" if cost is not None else "")] if each else []
     lines += of_finished(result.finished) if result.finished else []
     return lines + ([f"{len(result.remarks)} remarks on the prompts"] if result.remarks else [])

@@ -29,7 +29,8 @@ def pull(
         list[str] | None,
         typer.Argument(
             metavar="[NAME]...",
-            help="base models, face packs, marigold, trustmark; default: what --into needs",
+            help="base models, face packs, marigold, trustmark, nsfw-text, nsfw-pictures; default: "
+            "what --into needs",
         ),
     ] = None,
     into: Annotated[

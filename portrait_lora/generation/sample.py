@@ -22,6 +22,9 @@ from portrait_lora.generation.drawing import (
 from portrait_lora.generation.guidance import AS_ONE
 from portrait_lora.generation.schedulers import common_name
 from portrait_lora.records import Adapter, Portrait, Shot
+from portrait_lora.rights import guard
+
+_log = log.get(__name__)
 
 Drawn = Callable[[Portrait, float], None]
 """Called for every generated picture, with its share of the batch's seconds."""
@@ -39,13 +42,15 @@ def generate(
     on_drawn: Drawn | None = None,
     framing: Mapping[str, object] | None = None,
     label: str = "portraits",
+    refused: list[str] | None = None,
 ) -> list[Portrait]:
     """Write one PNG and JSON per shot into `out_dir`, in the order of `shots`.
 
     A picture whose sidecar has the same generation record is kept unless `force`, so an interrupted series
     continues where it stopped; with `framing`, also one that was cropped to it afterwards.  `adapter` None
-    uses the bare base.  Raises what `family.pipeline` raises, and `InputError` for a size or a scheduler that
-    the family cannot use.
+    uses the bare base.  A picture that the guard's checker refuses is not written: with a list `refused` its
+    name is added there and the others go on, without one `RefusedPicture` is raised.  Raises what
+    `family.pipeline` raises, and `InputError` for a size or a scheduler that the family cannot use.
     """
     manifest.make_folder(out_dir)
     digest = manifest.sha256_file(adapter.path) if adapter else None
@@ -73,12 +78,20 @@ def generate(
             pictures = from_text(pipe, [p.shot for p in batch], sampler, on_step=within.step)
             seconds = (time.monotonic() - started) / len(wanted)
             for portrait, picture in zip(batch, pictures, strict=True):
-                if portrait.path in wanted:
+                if portrait.path not in wanted:
+                    continue
+                try:
                     save.save(picture, portrait, records[portrait.path], sampler_name=sampler_name)
-                    if on_drawn is not None:
-                        on_drawn(portrait, seconds)
+                except guard.RefusedPicture as error:
+                    if refused is None:
+                        raise
+                    _log.warning("%s", error.message())
+                    refused.append(portrait.shot.name)
+                    continue
+                if on_drawn is not None:
+                    on_drawn(portrait, seconds)
             within.finish()
-    return portraits
+    return [p for p in portraits if p.shot.name not in (refused or ())]
 
 
 class _Batch:

@@ -21,7 +21,7 @@ from portrait_lora import manifest, provenance, strict_json
 from portrait_lora.errors import ArtifactError
 from portrait_lora.generation.masks import decode_mask
 from portrait_lora.records import Portrait
-from portrait_lora.rights import marks
+from portrait_lora.rights import guard, marks
 
 Record = dict[str, object]
 CONDITIONS: Final = "made"
@@ -115,8 +115,10 @@ def write(
     """Write PNG and sidecar, each atomically; the sidecar has the PNG's sha256 and the edit history.
 
     The PNG carries signed credentials and, unless it is small, the watermark; the credentials of `parent`,
-    the picture that was edited, are kept in them.
+    the picture that was edited, are kept in them.  Raises `RefusedPicture`, and writes nothing, where the
+    guard's checker refuses it.
     """
+    guard.require_picture(picture, path.name)
     record = _noted(record)
     action = str(record.get(ACTION, "generate"))
     edits = (f"{_ACTIONS.get(action, 'c2pa.edited')}: {action}",) if parent is not None else ()

@@ -3,10 +3,11 @@
 Prompts are read with word lists of eight languages before anything is drawn.  Diacritics, letters of other
 scripts that look the same, digits for letters, spaces and signs between letters and letters that are repeated
 are seen through.  It is a fence, not a wall: lists know words, not meanings, and refuse some that were
-harmless.  Only the administrator's policy changes it, never a prompt or `likeness.yaml`.
+harmless.  Only the administrator's policy changes it, never a prompt or `likeness.yaml`; it can name networks
+that read prompts as well, and look at what was drawn.
 
 A refusal is written into `$XDG_STATE_HOME/portrait_lora/guard.jsonl`: time, topic, the entry of the list and
-the first digits of the prompt's sha256; never the prompt.
+the first digits of the sha256 of prompt or picture; never the prompt.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
+from PIL import Image
+
 from portrait_lora import manifest
 from portrait_lora.errors import InputError
-from portrait_lora.rights import policy
+from portrait_lora.rights import classifiers, policy
 from portrait_lora.rights.guard_words import PASSES, WORDS
 from portrait_lora.rights.policy import Guarding, Topic
 
@@ -76,6 +79,10 @@ class Refused(InputError):
     """A prompt that is not drawn; exit code 2."""
 
 
+class RefusedPicture(Refused):
+    """A drawn picture that is not written."""
+
+
 @dataclass(frozen=True, slots=True)
 class Match:
     """Why a prompt is refused: the topic, and the words that stand for it."""
@@ -84,17 +91,23 @@ class Match:
     words: str
 
 
-def check(prompt: str, guarding: Guarding | None = None, *, guardian: bool = False) -> Match | None:
+def check(
+    prompt: str, guarding: Guarding | None = None, *, guardian: bool = False, of_minor: bool = False
+) -> Match | None:
     """The first reason not to draw a prompt with a likeness, or None.
 
-    `guardian`: a guardian has consented to pictures of the minor who is portrayed; nothing sexual is drawn of
-    minors whatever anybody allows.
+    `guardian`: a guardian has consented to pictures of the minor who is portrayed; `of_minor`: the likeness
+    is that of a minor.  Nothing sexual is drawn of minors whatever anybody allows.  Raises what `classifiers`
+    does where a classifier of texts is configured and cannot be used.
     """
     rules = guarding if guarding is not None else policy.current().guard
     hits = _hits(prompt, rules.allowed_words, _extra(rules))
+    if rules.text_classifier is not None and "sexual" not in hits:
+        judgement = classifiers.judge_text(rules.text_classifier, prompt)
+        hits |= {"sexual": judgement.words} if judgement.refused else {}
     sexual, minors = hits.get("sexual"), hits.get("minors")
-    if sexual and minors:
-        return Match("minors", f"{minors}, {sexual}")
+    if sexual and (minors or of_minor):
+        return Match("minors", f"{minors}, {sexual}" if minors else sexual)
     for topic, words in hits.items():
         lifted = topic in rules.allow or (topic == "minors" and guardian)
         if not lifted:
@@ -102,15 +115,46 @@ def check(prompt: str, guarding: Guarding | None = None, *, guardian: bool = Fal
     return None
 
 
-def require(prompts: Sequence[str], *, guardian: bool = False, where: str = "") -> None:
-    """Raise `Refused` for the first prompt that is not drawn, and note it; see `check`."""
+def require(
+    prompts: Sequence[str], *, guardian: bool = False, of_minor: bool = False, where: str = ""
+) -> None:
+    """Raise `Refused` for the first prompt that is not drawn, and note it; see `check`.
+
+    Where pictures are checked after drawing, what checks them is opened here, before hours of drawing.
+    """
     rules = policy.current().guard
     for prompt in dict.fromkeys(prompts):
-        match = check(prompt, rules, guardian=guardian)
+        match = check(prompt, rules, guardian=guardian, of_minor=of_minor)
         if match is not None:
             if rules.log:
                 note(match, prompt)
             raise _refusal(match, where)
+    if rules.picture_checker is not None:
+        classifiers.ready(rules.picture_checker, "pictures")
+
+
+def require_picture(picture: Image.Image, name: str) -> None:
+    """Raise `RefusedPicture` for a drawn picture that the configured checker refuses, and note it.
+
+    No topic that the policy allows lifts this: who wants no checker configures none.  Raises what
+    `classifiers` does where it cannot be used.
+    """
+    rules = policy.current().guard
+    if rules.picture_checker is None:
+        return
+    judgement = classifiers.judge_picture(rules.picture_checker, picture)
+    if not judgement.refused:
+        return
+    if rules.log:
+        pixels = hashlib.sha256(picture.convert("RGB").tobytes()).hexdigest()
+        _note("sexual", judgement.words, picture_sha256=pixels[:12])
+    raise RefusedPicture(
+        "the drawn picture was refused and is not written",
+        where=name,
+        got=judgement.words,
+        needed=f"below {rules.picture_checker.threshold:g}",
+        remedy="Draw it with another seed or other words.",
+    )
 
 
 def _refusal(match: Match, where: str) -> Refused:
@@ -129,12 +173,13 @@ def _refusal(match: Match, where: str) -> Refused:
 
 def note(match: Match, prompt: str) -> None:
     """Write a refusal down, without the prompt."""
-    row = {
-        "time": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        "topic": match.topic,
-        "words": match.words,
-        "prompt_sha256": hashlib.sha256(prompt.encode(errors="replace")).hexdigest()[:12],
-    }
+    digest = hashlib.sha256(prompt.encode(errors="replace")).hexdigest()[:12]
+    _note(match.topic, match.words, prompt_sha256=digest)
+
+
+def _note(topic: Topic, words: str, **digest: str) -> None:
+    time = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+    row = {"time": time, "topic": topic, "words": words, **digest}
     path = log_file()
     with manifest.locked(path):
         before = path.read_bytes() if path.is_file() else b""

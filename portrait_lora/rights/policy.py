@@ -30,12 +30,27 @@ class Signing(Section):
     timestamp: Annotated[str, Field(pattern=r"^(https?://\S+)?$", max_length=500)] = ""
 
 
+class Classifier(Section):
+    """A network that the guard asks: a name of `pull`, or the whole path of a folder with its `labels`.
+
+    From `threshold` on, 0..1, what it is sure of is refused.
+    """
+
+    model: Annotated[str, Field(min_length=1, max_length=1000)]
+    threshold: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
+    labels: tuple[str, ...] = ()
+
+
 class Guarding(Section):
     """What the guard lets pass or refuses beyond its own lists."""
 
     allow: tuple[Allowed, ...] = ()
     allowed_words: tuple[str, ...] = ()
     refused_words: dict[Topic, tuple[str, ...]] = Field(default_factory=dict)
+    text_classifier: Classifier | None = None
+    """Reads every prompt after the lists, for sexual content."""
+    picture_checker: Classifier | None = None
+    """Looks at every drawn picture before it is written, for sexual content."""
     log: bool = True
 
 

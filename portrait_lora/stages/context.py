@@ -214,6 +214,7 @@ class Context:
         on_drawn: Callable[[Portrait, float], None] | None = None,
         framing: Mapping[str, object] | None = None,
         label: str = "portraits",
+        refused: list[str] | None = None,
     ) -> list[Portrait]:
         """Draw the shots into `folder` with the settings of the configuration; see `sample.generate`."""
         from portrait_lora.generation import sample
@@ -231,6 +232,7 @@ class Context:
             on_drawn=on_drawn,
             framing=framing,
             label=label,
+            refused=refused,
         )
 
     def guard(self, prompts: Sequence[str]) -> None:
@@ -238,7 +240,8 @@ class Context:
         from portrait_lora.rights import consent, guard
 
         guardian = consent.of_a_minor(self.likeness.root)
-        guard.require(prompts, guardian=guardian, where=self.config.generate.series)
+        where = self.config.generate.series
+        guard.require(prompts, guardian=guardian, of_minor=guardian, where=where)
 
     @cached_property
     def selected(self) -> Adapter:

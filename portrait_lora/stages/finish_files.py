@@ -15,7 +15,7 @@ from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.finishing.canvas import Canvas, Delivery, Product, to_bytes
 from portrait_lora.generation import save
 from portrait_lora.pictures import srgb
-from portrait_lora.rights import bare, marks
+from portrait_lora.rights import bare, guard, marks
 from portrait_lora.rights.credentials import Format
 
 SUFFIX: Final = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif"}
@@ -197,6 +197,8 @@ def encoded(canvas: Canvas, record: save.Record, source: Path, *, again: bytes |
     """
     origin = _origin(canvas, record, source)
     is_drawn = origin.source == provenance.TRAINED
+    if is_drawn and again is None:
+        guard.require_picture(delivered(canvas), source.name)
     picture = marked(canvas, record) if is_drawn else delivered(canvas)
     if canvas.delivery.max_bytes is None:
         return _encoded(picture, canvas.delivery, record, origin, canvas.delivery.quality, again is None)

@@ -97,7 +97,14 @@ def _portraits(ctx: Context, folder: Path, inputs: Mapping[str, str]) -> Generat
     removal.remove_recorded(folder, owner=ctx.likeness.root / "portraits", names=pages, keep=wanted)
     timings = _known_timings(ctx) if "generate" not in ctx.redo else {}
     drawn: dict[str, float] = {}
-    portraits = series.draw(ctx, folder, drawn)
+    refused: list[str] = []
+    portraits = series.draw(ctx, folder, drawn, refused)
+    gone = {f"{name}{suffix}" for name in refused for suffix in (".png", ".json")}
+    for name in sorted(gone):  # an earlier picture of the shot, which this one was to replace
+        if (folder / name).is_file():
+            removal.remove_file(folder / name, owner=ctx.likeness.root / "portraits")
+    remarks += [f"{name}: the drawn picture was refused by the guard, and is not written" for name in refused]
+    wanted -= gone
     checks = series.check_all(ctx, portraits)
     series.write_checklist(folder, checks)
     title = ctx.config.subject.name or ctx.series
@@ -109,7 +116,8 @@ def _portraits(ctx: Context, folder: Path, inputs: Mapping[str, str]) -> Generat
         title=f"{title}: worst first",
         notes=failed,
     )
-    extra = {"series": ctx.series, "origin": standing.origin(ctx)}
+    extra: dict[str, object] = {"series": ctx.series, "origin": standing.origin(ctx)}
+    extra |= {series.REFUSED: refused} if refused else {}
     sealed = wanted | {likeness.CONTACT_SHEET, likeness.WORST_FIRST, series.CHECKLIST}
     # what others laid there is not ours to seal
     manifest.finish(folder, kind="portraits", inputs=inputs, extra=extra, names=sealed)
@@ -126,6 +134,7 @@ def _portraits(ctx: Context, folder: Path, inputs: Mapping[str, str]) -> Generat
         flawed=sum(bool(codes) for codes in failed.values()),
         seconds_per_portrait=each,
         cost_per_portrait=cost,
+        refused=tuple(refused),
     )
     _write_page(ctx, portraits, checks, result, title)
     return result

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 
 from portrait_lora import log, manifest, removal, strict_json
 from portrait_lora.errors import ArtifactError, ConfigError, InputError
+from portrait_lora.rights.guard import RefusedPicture
 from portrait_lora.stages import framing
 from portrait_lora.stages.context import Context
 from portrait_lora.stages.sampling import steps_and_guidance
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 _log = log.get(__name__)
 CHOICES: Final = "choices.json"
 CHECKLIST: Final = "checklist.json"
+REFUSED: Final = "refused"
+"""Key in the manifest of a series: the shots whose picture the guard's checker refused."""
 _GATING: Final = ("one_face", "sharp_eyes", "exposure", "nothing_cut", "framing")
 """Checks that count before likeness when the best of several is picked."""
 
@@ -143,11 +146,14 @@ def final_shots(ctx: Context, folder: Path) -> list[Shot]:
 
     Raises `ArtifactError` when the choice was not recorded for every shot.
     """
+    sealed = manifest.read(folder)
+    refused = cast(Sequence[str], sealed.extra.get(REFUSED, ()) if sealed else ())
+    shots = [shot for shot in ctx.shots if shot.name not in refused]
     if ctx.config.generate.best_of == 1:
-        return list(ctx.shots)
+        return shots
     try:
         chosen: Any = strict_json.load_object(folder / CHOICES, "record of the choice")
-        return [replace(shot, seed=int(chosen[shot.name])) for shot in ctx.shots]
+        return [replace(shot, seed=int(chosen[shot.name])) for shot in shots]
     except (ArtifactError, ValueError, KeyError, TypeError) as error:
         raise ArtifactError(
             "it is not recorded which seeds best-of-N chose",
@@ -167,21 +173,27 @@ def candidates(ctx: Context, k: int) -> list[Shot]:
 def best(ctx: Context, rounds: Sequence[Sequence[Portrait]]) -> list[Portrait]:
     """The best of every shot: fewest failed checks, then the highest similarity by embedder A.
 
-    `rounds` holds the portraits of each candidate, in the order of the shots.
+    `rounds` holds the portraits of each candidate, in the order of the shots; a shot may lack some.
     """
     holdout = holdout_of(ctx)
-    ranks = [_ranks(ctx, portraits, holdout) for portraits in rounds]
-    kept: list[Portrait] = []
-    for i, places in enumerate(zip(*ranks, strict=True)):
-        kept.append(rounds[places.index(max(places))][i])
-    return kept
+    kept: dict[str, tuple[tuple[int, float], Portrait]] = {}
+    for portraits in rounds:
+        for portrait, rank in zip(portraits, _ranks(ctx, portraits, holdout), strict=True):
+            known = kept.get(portrait.shot.name)
+            if known is None or rank > known[0]:
+                kept[portrait.shot.name] = rank, portrait
+    return [kept[shot.name][1] for shot in ctx.shots if shot.name in kept]
 
 
-def draw_best(ctx: Context, folder: Path, timings: dict[str, float]) -> list[Portrait]:
-    """Draw `best_of` candidates of every shot, keep the best in `folder`, and write down the choice."""
+def draw_best(ctx: Context, folder: Path, timings: dict[str, float], refused: list[str]) -> list[Portrait]:
+    """Draw `best_of` candidates of every shot, keep the best in `folder`, and write down the choice.
+
+    A shot is refused when all its candidates are.
+    """
     aside = folder.parent / f".{folder.name}-candidates"
     rounds = [
-        _timed(ctx, candidates(ctx, k), aside / str(k), timings) for k in range(ctx.config.generate.best_of)
+        _timed(ctx, candidates(ctx, k), aside / str(k), timings, [])
+        for k in range(ctx.config.generate.best_of)
     ]
     kept: list[Portrait] = []
     for winner in best(ctx, rounds):
@@ -193,25 +205,43 @@ def draw_best(ctx: Context, folder: Path, timings: dict[str, float]) -> list[Por
         kept.append(replace(winner, path=target))
     manifest.write_json_atomic(folder / CHOICES, {p.shot.name: p.shot.seed for p in kept})
     removal.remove_recorded(aside, owner=folder.parent)
+    names = {one.shot.name for one in kept}
+    refused += [shot.name for shot in ctx.shots if shot.name not in names]
     return kept
 
 
-def draw(ctx: Context, folder: Path, timings: dict[str, float]) -> list[Portrait]:
-    """The portraits of the series; `timings` receives the seconds of every picture drawn."""
+def draw(ctx: Context, folder: Path, timings: dict[str, float], refused: list[str]) -> list[Portrait]:
+    """The portraits of the series; `timings` receives the seconds of every picture drawn.
+
+    `refused` receives the shots whose pictures the guard's checker refused; `RefusedPicture` when all were.
+    """
     if ctx.config.generate.best_of > 1:
-        return draw_best(ctx, folder, timings)
-    return _timed(ctx, ctx.shots, folder, timings)
+        portraits = draw_best(ctx, folder, timings, refused)
+    else:
+        portraits = _timed(ctx, ctx.shots, folder, timings, refused)
+    if refused and not portraits:
+        raise RefusedPicture(
+            "every drawn picture was refused, and none is written",
+            where=ctx.config.generate.series,
+            got=f"{len(refused)} of {len(refused)}",
+            remedy="Use other words; what was refused stands in the guard's log.",
+        )
+    return portraits
 
 
-def _timed(ctx: Context, shots: Sequence[Shot], folder: Path, timings: dict[str, float]) -> list[Portrait]:
+def _timed(
+    ctx: Context, shots: Sequence[Shot], folder: Path, timings: dict[str, float], refused: list[str]
+) -> list[Portrait]:
     def note(portrait: Portrait, seconds: float) -> None:
         timings[portrait.shot.name] = timings.get(portrait.shot.name, 0.0) + seconds
 
     wanted = framing.target(ctx)
     redo = "generate" in ctx.redo
     if wanted is None:
-        return ctx.draw(ctx.selected, shots, folder, force=redo, on_drawn=note)
-    portraits = ctx.draw(ctx.selected, shots, folder, force=redo, on_drawn=note, framing=wanted.entry)
+        return ctx.draw(ctx.selected, shots, folder, force=redo, on_drawn=note, refused=refused)
+    portraits = ctx.draw(
+        ctx.selected, shots, folder, force=redo, on_drawn=note, framing=wanted.entry, refused=refused
+    )
     framing.reframed(ctx, portraits, wanted)
     return portraits
 

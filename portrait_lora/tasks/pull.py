@@ -21,7 +21,9 @@ from portrait_lora.finishing import marigold_sources as marigold
 from portrait_lora.hub import lock as locks
 from portrait_lora.hub.hub import Hub, as_locked
 from portrait_lora.hub.lock import Lock, LockedFile, LockedModel
-from portrait_lora.tasks import pull_trustmark
+from portrait_lora.rights import guard_models
+from portrait_lora.rights.guard_models import CATALOGUE as GUARD_MODELS
+from portrait_lora.tasks import pull_guard, pull_trustmark
 
 MEGABYTES_PER_SECOND: Final = 25.0
 """A line of 200 Mbit/s: what the time shown before a download assumes."""
@@ -65,6 +67,8 @@ def needs(names: Sequence[str], folder: Path, hub: Hub) -> list[Need]:
         elif name == pull_trustmark.NAME and pull_trustmark.installed() is None:
             size, page = pull_trustmark.SIZE / 1e9, pull_trustmark.PAGE
             missing.append(Need(name, size, pull_trustmark.LICENCE, False, page))
+        elif (judge := GUARD_MODELS.get(name)) and guard_models.installed(judge) is None:
+            missing.append(Need(name, judge.size / 1e9, judge.licence, False, judge.page))
         elif base and not all(_is_here(lock, repo, hub) for repo in base.repos):
             missing.append(Need(name, base.download_gb, base.licence, base.gated, base.licence_url))
     return missing
@@ -99,6 +103,8 @@ def pull(name: str, folder: Path, hub: Hub, *, archive: Path | None = None) -> l
         models = [_pull_repo(repo, lock, hub, base.name) for repo in base.repos]
     elif name == pull_trustmark.NAME:
         models = pull_trustmark.install(hub)
+    elif name in GUARD_MODELS:
+        models = pull_guard.install(GUARD_MODELS[name], hub)
     elif name == marigold.NAME:
         kinds = zip(marigold.REPOSITORIES.values(), marigold.PIPELINES, strict=True)
         models = [_pull_repo(repo, lock, hub, repo, pipeline) for repo, pipeline in kinds]
