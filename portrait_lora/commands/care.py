@@ -179,7 +179,7 @@ def export(
     if Path(name).name != name or name.startswith("."):
         raise InputError("not a file name", where="--name", got=name)
     opened = open_likeness(folder, collect_overrides(settings))
-    consent.require_valid(folder)
+    consent.require_purposes(folder, "training")
     base = pinned.locked(catalog.resolve_base(opened.config.base), folder)
     target = out or folder / "exports" / tool
     summary = write(opened, base, tool, target, name=name, portraits=portraits)

@@ -21,7 +21,7 @@ from portrait_lora.commands.options import (
     following,
 )
 from portrait_lora.commands.paths import need_folder, need_likeness
-from portrait_lora.commands.readiness import ConsentOpt, OfflineOpt, SubjectOpt, YesOpt, get_ready
+from portrait_lora.commands.readiness import ConsentOpt, OfflineOpt, SubjectOpt, YesOpt, get_ready, record_for
 
 
 def demo(
@@ -48,6 +48,8 @@ def check(
     ],
     settings: SetOpt = None,
     allow_synthetic: SyntheticOpt = False,
+    subject: SubjectOpt = False,
+    consent: ConsentOpt = None,
     as_json: JsonOpt = False,
 ) -> None:
     """Check every photo: face, identity, sharpness, duplicates; coverage of angles and expressions."""
@@ -55,6 +57,8 @@ def check(
     from portrait_lora import recipe, summaries
 
     overrides = collect_overrides(settings, allow_synthetic)
+    if subject or consent:
+        record_for(folder, overrides, subject, consent)
     result = recipe.check(folder, overrides=overrides)
     answer(result, as_json, summaries.of_check(result), _after_check(folder, overrides, result.enough))
     if not result.enough:

@@ -39,6 +39,20 @@ def record_consent(folder: Path, subject: bool, file: Path | None, name: str) ->
         consent.write(folder, stated)
 
 
+def record_for(folder: Path, overrides: list[str], subject: bool, file: Path | None) -> None:
+    """`record_consent` under the name in the settings.  Raises `InputError` for no likeness folder."""
+    from portrait_lora import config
+
+    if not (folder / "photos").is_dir():
+        raise InputError(
+            "consent is recorded in a likeness folder", where=folder, needed="photos/ in it",
+            remedy="Make one: portrait-lora init FOLDER --photos PHOTOS.",
+        )  # fmt: skip
+    settings = folder / config.FILE_NAME
+    name = config.load(settings if settings.is_file() else None, overrides).subject.name
+    record_consent(folder, subject, file, name)
+
+
 def get_ready(
     folder: Path,
     overrides: list[str],

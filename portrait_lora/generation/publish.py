@@ -50,7 +50,7 @@ def publish(
     copy is left.
     """
     for root in dict.fromkeys(root for file in files if (root := _likeness_of(file))):
-        consent.require_valid(root)
+        consent.require_purposes(root, "portraits")
     marks: list[provenance.SourceType] = [_mark(file) for file in files]
     all_parameters = [_parameters(file) if with_record else "" for file in files]
     suffix = SUFFIXES[kind]

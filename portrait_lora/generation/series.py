@@ -31,7 +31,7 @@ from portrait_lora.generation.compose import LAYERS
 
 _SERIES_KEYS: Final = (
     "series", "seed", "aspect", "negative_prompt", "template", "locked", "grid", "count", "shots", "finish",
-    "label",
+    "label", "purpose",
 )  # fmt: skip
 _SHOT_KEYS: Final = ("name", "prompt", "template", "aspect", "count", *LAYERS)
 PROMPT_ASPECT: Final = (3, 4)
@@ -87,6 +87,20 @@ def label_of(series: str, brand: str = "") -> bool | None:
     return common if common is not None else _label(top, path)
 
 
+def is_commercial(series: str) -> bool:
+    """Whether a series names a commercial `purpose`, for which its people have to have agreed."""
+    path = series_path(series)
+    return _purpose(reading.mapping(reading.tree(path, "series"), path, "the series", _SERIES_KEYS), path)
+
+
+def _purpose(top: Mapping[str, object], path: Path) -> bool:
+    purpose = top.get("purpose", "portraits")
+    if purpose not in ("portraits", "commercial"):
+        needed = "portraits or commercial"
+        raise ConfigError("no such purpose", where=f"{path}: purpose", got=purpose, needed=needed)
+    return purpose == "commercial"
+
+
 def _label(top: Mapping[str, object], path: Path) -> bool | None:
     return reading.yes_or_no(top["label"], path, "label") if "label" in top else None
 
@@ -102,6 +116,7 @@ def read_series(
     if "finish" in top:
         reading.finish(top["finish"], path, "series")
     _label(top, path)
+    _purpose(top, path)
     locked = reading.words(top.get("locked", {}), path, "locked", LAYERS)
     grid = reading.mapping(top.get("grid", {}), path, "grid", LAYERS)
     reading.no_overlap(grid, locked, path, "grid")

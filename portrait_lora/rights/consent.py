@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -154,7 +155,11 @@ def require(folder: Path, photos: Path, *, commercial: bool, today: dt.date | No
     if lacking:
         got, needed = ", ".join(consent.purposes), ", ".join(lacking)
         raise InputError(
-            "the consent does not cover this", where=folder / NAME, got=got, needed=needed, remedy=_HOW
+            "the consent does not cover this",
+            where=folder / NAME,
+            got=got,
+            needed=needed,
+            remedy=_anew(folder),
         )
     covered = set(consent.photos)
     later = [p.name for p in files if manifest.sha256_file(p) not in covered]
@@ -168,20 +173,22 @@ def require(folder: Path, photos: Path, *, commercial: bool, today: dt.date | No
         )
 
 
-def require_purpose(folder: Path, purpose: str, *, today: dt.date | None = None) -> None:
-    """`InputError` unless the consent of a likeness folder covers this purpose today.
+def require_purposes(folder: Path, *purposes: str, today: dt.date | None = None) -> None:
+    """`InputError` unless the consent of a likeness folder covers all these purposes today.
 
-    A folder without photographs and without a consent (the studio's people) passes.
+    What trains, draws, changes, exports or hands over asks this with what it is for.  A folder without
+    photographs and without a consent (the studio's people) passes.
     """
     require_valid(folder, today=today)
     consent = read(folder)
-    if consent is not None and purpose not in consent.purposes:
+    lacking = [p for p in dict.fromkeys(purposes) if consent is not None and p not in consent.purposes]
+    if consent is not None and lacking:
         raise InputError(
             "the consent does not cover this purpose",
             where=folder / NAME,
             got=", ".join(consent.purposes),
-            needed=purpose,
-            remedy="Ask the person, and record the consent anew. " + _HOW,
+            needed=", ".join(lacking),
+            remedy=_anew(folder),
         )
 
 
@@ -206,6 +213,12 @@ def require_valid(folder: Path, *, today: dt.date | None = None) -> None:
             needed=NAME,
             remedy=_HOW,
         )
+
+
+def _anew(folder: Path) -> str:
+    """The command that records a consent to more, once the person has agreed to it."""
+    command = f"portrait-lora check {shlex.quote(str(folder))} --consent FILE"
+    return f"Ask the person, then record what they agreed to: {command}. {_HOW}"
 
 
 def _refuse_expired(consent: Consent, folder: Path, today: dt.date | None) -> None:

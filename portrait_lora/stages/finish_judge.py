@@ -132,7 +132,7 @@ def _reduced(picture: RGBImage, finder: Analyzer) -> Canvas:
 def open_models(root: Path | None, files: Sequence[Path], overrides: Sequence[str]) -> Models:
     """The face pack of the likeness, or that of the settings for a picture from elsewhere."""
     if root is not None:
-        consent.require_valid(root)
+        consent.require_purposes(root, "portraits")
     settings = (likeness.open_likeness(root, overrides).config) if root else config.load(None, overrides)
     pack = resolve_pack(settings.face_pack)
     _refuse_unknown_world(pack, files, settings.allow_synthetic_models)

@@ -27,7 +27,7 @@ def generate(ctx: Context) -> GenerateResult:
     Raises `TooManyPictures` for a series above `generate.max_pictures`, and `ConfigError` for remarks of
     the linter when `generate.strict`, and `InputError` where a consent has ended.
     """
-    consent.require_valid(ctx.likeness.root)
+    consent.require_purposes(ctx.likeness.root, *purposes_of(ctx))
     wanted = finishing_of(ctx)
     inputs = {
         "adapter": manifest.sha256_file(ctx.likeness.adapters / ADAPTER),
@@ -53,6 +53,14 @@ def generate(ctx: Context) -> GenerateResult:
 
     ctx.finished = finish(ctx, wanted)
     return result.model_copy(update={"finished": ctx.finished})
+
+
+def purposes_of(ctx: Context) -> tuple[str, ...]:
+    """What the series is drawn for: portraits, and the commercial use that settings or its sheet name."""
+    from portrait_lora.generation.series import is_commercial
+
+    named = is_commercial(ctx.config.generate.series)
+    return ("portraits", "commercial") if ctx.config.commercial or named else ("portraits",)
 
 
 def finishing_of(ctx: Context) -> Finishing | None:

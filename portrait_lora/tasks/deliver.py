@@ -22,6 +22,7 @@ from portrait_lora.results import Value
 from portrait_lora.rights import consent
 from portrait_lora.stages import finish
 from portrait_lora.stages.context import Context
+from portrait_lora.stages.generate import purposes_of
 from portrait_lora.tasks import detect, outside
 
 Audience = Literal["eu", "anywhere"]
@@ -73,8 +74,9 @@ def deliver(
     """
     named = [f"generate.series={series}"] if series else []
     ctx = Context(open_likeness(root, [*overrides, *named]))
-    purpose: Purpose = "commercial" if commercial or ctx.config.commercial else "portraits"
-    consent.require_purpose(root, purpose)
+    is_commercial = commercial or "commercial" in purposes_of(ctx)
+    purpose: Purpose = "commercial" if is_commercial else "portraits"
+    consent.require_purposes(root, purpose)
     files, finished = _pictures(ctx)
     wanted = wants_label(ctx, audience, label)
     copies = publish.publish(files, out, kind, quality=quality, change=label_change(ctx) if wanted else None)

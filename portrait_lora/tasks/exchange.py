@@ -80,7 +80,7 @@ def export_dataset(root: Path, out: Path, repeats: int) -> ExportResult:
     from portrait_lora.dataset import build, kohya
 
     opened = likeness.open_likeness(root)
-    consent.require_valid(root)
+    consent.require_purposes(root, "training")
     crops, _ = build.load_dataset_folder(opened.dataset)
     stored = manifest.read(opened.dataset)
     extra = stored.extra if stored else {}

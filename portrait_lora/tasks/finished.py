@@ -40,7 +40,7 @@ def open_picture(path: Path, likeness: Path | None, overrides: Sequence[str]) ->
             "the picture lies in no likeness folder", where=path, remedy="Name it with --likeness DIR."
         )
     ctx = Context(open_likeness(root, overrides))
-    consent.require_valid(root)
+    consent.require_purposes(root, "portraits")
     picture = Image.fromarray(similarity.read_rgb(path))
     try:
         recipe = provenance.read_record(path)

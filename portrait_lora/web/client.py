@@ -130,6 +130,7 @@ class Client(Transport):
         purposes: list[Literal["training", "portraits", "commercial"]] | Unset = UNSET,
         until: str | Unset = UNSET,
         statement: str | Unset = UNSET,
+        guardian: str | Unset = UNSET,
     ) -> shapes.RecordedConsent:
         """Record a consent for the photos that are there now; those that come later need it anew."""
         return self._json(
@@ -141,6 +142,7 @@ class Client(Transport):
                 "purposes": purposes,
                 "until": until,
                 "statement": statement,
+                "guardian": guardian,
             },
         )
 

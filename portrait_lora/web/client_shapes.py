@@ -432,6 +432,7 @@ class RecordedConsent(TypedDict):
     until: str
     recorded_on: str
     by: str
+    guardian: str
     photos: int
     missing: int
     covers: bool

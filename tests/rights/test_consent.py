@@ -5,18 +5,18 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
-from portrait_lora.commands import care
-from portrait_lora.errors import ArtifactError, InputError
+from portrait_lora.commands import care, readiness
+from portrait_lora.errors import ArtifactError, ConfigError, InputError
 from portrait_lora.generation import publish
 from portrait_lora.likeness import open_likeness
 from portrait_lora.rights import consent
 from portrait_lora.stages.context import Context
-from portrait_lora.stages.generate import generate
+from portrait_lora.stages.generate import generate, purposes_of
 from portrait_lora.tasks import exchange, finished
 from tests.tasks.made_up import make_likeness, noise
 
@@ -110,6 +110,47 @@ def test_nothing_is_drawn_or_handed_on_once_the_consent_has_ended(tmp_path: Path
     consent.write(folder, consent.of_subject("Anna", TODAY - dt.timedelta(days=3650)))
     with pytest.raises(InputError, match="expired"):
         DOORS[door](folder)
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_each_use_asks_for_its_purpose_and_names_the_command(tmp_path: Path, door: str) -> None:
+    folder = make_likeness(tmp_path / "my me")
+    trains = door in ("dataset export", "export")
+    missing, has = ("training", "portraits") if trains else ("portraits", "training")
+    consent.write(folder, replace(consent.of_subject("Anna", dt.date.today()), purposes=(has, "commercial")))
+    with pytest.raises(InputError, match="does not cover this purpose") as refused:
+        DOORS[door](folder)
+    assert refused.value.needed == missing
+    assert f"portrait-lora check '{folder}' --consent FILE" in refused.value.remedy
+
+
+def test_a_series_of_a_commercial_purpose_is_drawn_with_consent_to_it(tmp_path: Path) -> None:
+    folder = make_likeness(tmp_path / "me")
+    sheet = tmp_path / "campaign.yaml"
+    sheet.write_text("series: campaign\npurpose: commercial\nshots:\n- {name: a, prompt: a portrait}\n")
+    mine = consent.of_subject("Anna", dt.date.today())
+    consent.write(folder, replace(mine, purposes=("training", "portraits")))
+    ctx = Context(open_likeness(folder, [f"generate.series={sheet}"]))
+    with pytest.raises(InputError, match="does not cover this purpose") as refused:
+        generate(ctx)
+    assert refused.value.needed == "commercial"
+    assert purposes_of(Context(open_likeness(folder))) == ("portraits",)
+    sheet.write_text(sheet.read_text().replace("commercial", "fun"))
+    with pytest.raises(ConfigError, match="no such purpose"):
+        purposes_of(ctx)
+
+
+def test_check_records_what_was_agreed_to(tmp_path: Path) -> None:
+    folder = make_likeness(tmp_path / "me")
+    agreed = tmp_path / "agreed.yaml"
+    agreed.write_text(
+        "who: Ann\nguardian: Eve\npurposes: [portraits]\nuntil: 2999-01-01\nstatement: we do\n"
+    )
+    readiness.record_for(folder, [], False, agreed)
+    consent.require_purposes(folder, "portraits")
+    assert consent.of_a_minor(folder)
+    with pytest.raises(InputError, match="recorded in a likeness folder"):
+        readiness.record_for(tmp_path, [], False, agreed)
 
 
 def test_a_file_says_for_what(tmp_path: Path) -> None:

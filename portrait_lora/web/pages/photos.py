@@ -69,6 +69,7 @@ class NewConsent(Body):
     purposes: Annotated[list[Literal["training", "portraits", "commercial"]], Field(max_length=3)]
     until: Annotated[str, StringConstraints(max_length=10)]
     statement: Annotated[str, StringConstraints(max_length=10_000)]
+    guardian: Annotated[str, StringConstraints(max_length=200)] = ""
 
 
 @router.get("/photos")
@@ -177,7 +178,7 @@ def record_consent(person: PersonToChange, body: NewConsent) -> Response:
     """Record the consent for the photographs that are there now."""
     now = consents.record(
         person, subject=body.by == "subject", who=body.who, purposes=body.purposes, until=body.until,
-        statement=body.statement,
+        statement=body.statement, guardian=body.guardian,
     )  # fmt: skip
     return JSONResponse({"who": now.who, "until": now.until, "photos": now.photos}, 201)
 

@@ -41,6 +41,7 @@ class Standing:
     until: str = ""
     recorded_on: str = ""
     by: str = ""
+    guardian: str = ""
     photos: int = 0
     missing: int = 0
 
@@ -66,6 +67,7 @@ def standing(person: Person, *, commercial: bool = False) -> Standing:
     return Standing(
         needed=bool(files), recorded=True, covers=not problem, problem=problem, who=recorded.who,
         purposes=recorded.purposes, until=recorded.until, recorded_on=recorded.given, by=recorded.by,
+        guardian=recorded.guardian,
         photos=len(files) - missing, missing=missing,
     )  # fmt: skip
 
@@ -78,20 +80,27 @@ def record(
     purposes: Sequence[str] = PURPOSES,
     until: str = "",
     statement: str = STATEMENT,
+    guardian: str = "",
 ) -> Standing:
     """Record a consent for the photographs that are there now, in place of an earlier one.
 
     `subject`: the person at the screen is the one in the photos; else `who` has agreed to `statement`
-    elsewhere.  Without `until` it holds for a year.  Raises `InputError` when something is missing or the
-    date has passed.
+    elsewhere.  `guardian` consents for a minor, who cannot.  Without `until` it holds for a year.  Raises
+    `InputError` when something is missing or the date has passed.
     """
     today = dt.date.today()
+    if guardian.strip() and subject:
+        raise InputError(
+            "a minor does not consent alone", where="guardian", got=guardian[:60],
+            needed="the guardian's statement, with who",
+        )  # fmt: skip
     name = " ".join(who.split()) or person.name
     values = {
         "who": name,
         "purposes": list(purposes),
         "until": until or consent.of_subject(name, today).until,
         "statement": statement if not subject else STATEMENT,
+        "guardian": guardian,
     }
     new = consent.of_values(values, today, by="subject" if subject else "file")
     if dt.date.fromisoformat(new.until) < today:

@@ -47,7 +47,7 @@ def zip_stream(root: Path, pictures: Sequence[Drawn], wanted: DownloadFormat) ->
             "no pictures to take away" if not pictures else "too many pictures for one zip",
             got=len(pictures), needed=f"1 to {MAX_PICTURES}",
         )  # fmt: skip
-    consent.require_valid(root)
+    consent.require_purposes(root, "portraits")
     return _zip_stream(root, pictures, wanted)
 
 

@@ -203,6 +203,7 @@ class RecordedConsent(Shape):
     until: str
     recorded_on: str
     by: str
+    guardian: str = Field(description="who consents for a minor; empty for an adult")
     photos: int = Field(description="photos that it covers")
     missing: int = Field(description="photos that it does not cover")
     covers: bool
@@ -220,6 +221,9 @@ class NewConsent(Shape):
     ] = ["training", "portraits", "commercial"]
     until: Annotated[str, StringConstraints(pattern=r"^([0-9]{4}-[0-9]{2}-[0-9]{2})?$")] = ""
     statement: Annotated[str, StringConstraints(max_length=10_000)] = ""
+    guardian: Annotated[str, StringConstraints(max_length=200)] = Field(
+        default="", description="who consents for a minor"
+    )
 
 
 class Caption(Shape):

@@ -204,6 +204,12 @@ def test_training_photographs_needs_a_consent_that_covers_all_of_them(api: TestC
     other = {"who": "Ben", "statement": "I agree.", "purposes": ["training"]}
     answer = api.put(f"/v1/likenesses/{anna}/consent", json=other).json()
     assert answer["recorded"] and not answer["covers"]  # portraits are not among the purposes
+    child = {"who": "Ann", "statement": "I agree for her.", "guardian": "Eve Lee"}
+    answer = api.put(f"/v1/likenesses/{anna}/consent", json=child).json()
+    assert answer["covers"] and answer["guardian"] == "Eve Lee"
+    assert api.get(f"/v1/likenesses/{anna}/consent").json()["guardian"] == "Eve Lee"
+    alone = {"i_am_the_subject": True, "guardian": "Eve Lee"}
+    problem(api.put(f"/v1/likenesses/{anna}/consent", json=alone), 422)
 
 
 def test_a_photo_is_turned_cropped_and_taken_anyway_and_its_file_stays(
