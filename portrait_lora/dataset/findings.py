@@ -45,6 +45,7 @@ NEEDS: Final[Mapping[str, str]] = {
     "surplus": "a face embedder",
     "occluded": "a model for covered faces",
     "sunglasses": "five keypoints",
+    "may_be_minor": "a model that reads age",
 }
 """Every finding code, and what it needs; codes never change their meaning."""
 

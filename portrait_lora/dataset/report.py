@@ -46,6 +46,7 @@ TITLES: Final = {
     "surplus": "Enough of these",
     "occluded": "Covered face",
     "sunglasses": "Sunglasses",
+    "may_be_minor": "A minor?",
 }
 UNITS: Final = {
     "face_too_small": "px",
@@ -61,6 +62,7 @@ UNITS: Final = {
     "cut_off": "face sizes of room",
     "sunglasses": "of evidence",
     "occluded": "of the face covered",
+    "may_be_minor": "years it looks",
 }
 _AT_MOST: Final = {
     "blurred",

@@ -79,11 +79,12 @@ class KnownPack:
     landmarks: Network | None
     select: Embedder
     report: Embedder
+    age: Network | None = None
 
     @property
     def networks(self) -> tuple[Network, ...]:
         """Every network of the pack."""
-        parts = (self.detector, self.landmarks, self.select.network, self.report.network)
+        parts = (self.detector, self.landmarks, self.select.network, self.report.network, self.age)
         return tuple(n for n in parts if n is not None)
 
     @property
@@ -129,6 +130,14 @@ _LANDMARKS: Final = Network(
     "1k3d68.onnx",
     "df5c06b8a0c12e422b2ed8947b8869faa4105387f199c477af038aa01f9a45cc",
     143_607_619,
+    RESEARCH,
+    "no",
+)
+_AGE: Final = Network(
+    _BUFFALO,
+    "genderage.onnx",
+    "4fde69b1c810857b88c64a335084f1c3fe8f01246c9a191b48c7bb756d6652fb",
+    1_322_532,
     RESEARCH,
     "no",
 )
@@ -208,8 +217,18 @@ KNOWN: Final[Mapping[str, KnownPack]] = {
     for pack in (
         KnownPack("auraface", "opencv", _YUNET, None, select=SFACE, report=AURAFACE),
         KnownPack("sface", "opencv", _YUNET, None, select=AURAFACE, report=SFACE),
-        KnownPack("buffalo_l", "insightface", _SCRFD, _LANDMARKS, select=ANTELOPE_R100, report=BUFFALO_R50),
-        KnownPack("antelopev2", "insightface", _SCRFD, _LANDMARKS, select=BUFFALO_R50, report=ANTELOPE_R100),
+        KnownPack(
+            "buffalo_l", "insightface", _SCRFD, _LANDMARKS, select=ANTELOPE_R100, report=BUFFALO_R50, age=_AGE
+        ),
+        KnownPack(
+            "antelopev2",
+            "insightface",
+            _SCRFD,
+            _LANDMARKS,
+            select=BUFFALO_R50,
+            report=ANTELOPE_R100,
+            age=_AGE,
+        ),
     )
 }
 

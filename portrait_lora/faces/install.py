@@ -11,7 +11,7 @@ from typing import Final
 from portrait_lora import manifest, removal, replacing
 from portrait_lora.errors import InputError
 from portrait_lora.faces.catalog import KnownPack, Network, Source, packs_home
-from portrait_lora.faces.packs import FORMAT, PACK_FILE, resolve_pack
+from portrait_lora.faces.packs import FORMAT, HEADS, PACK_FILE, resolve_pack
 from portrait_lora.hub import archives
 from portrait_lora.hub.download import fetch_file
 from portrait_lora.hub.hub import Hub, HubFile, Snapshot
@@ -21,6 +21,8 @@ DETECTOR: Final = "det.onnx"
 LANDMARKS: Final = "landmarks.onnx"
 SELECT: Final = "w_select.onnx"  # insightface keeps the first recogniser by name: w before x
 REPORT: Final = "x_report.onnx"
+AGE: Final = f"{HEADS}/genderage.onnx"
+"""Below the folder that insightface loads: it would read gender and age of every face."""
 _DETECTOR_THRESHOLD: Final = {"opencv": 0.7, "insightface": 0.5}
 
 
@@ -41,6 +43,8 @@ def install(known: KnownPack, hub: Hub, archive: Path | None = None) -> list[Loc
         home = manifest.make_folder(packs_home())
         replacing.clean_leftovers(home)
         with replacing.temporary_folder(home, known.name) as temporary:
+            if known.age:
+                manifest.make_folder(temporary / HEADS)
             for source in dict.fromkeys(n.source for n in networks.values()):
                 own = {file: n for file, n in networks.items() if n.source == source}
                 _take(source, own, temporary, hub, archive)
@@ -55,7 +59,8 @@ def install(known: KnownPack, hub: Hub, archive: Path | None = None) -> list[Loc
 
 def _files(known: KnownPack) -> dict[str, Network]:
     networks = {DETECTOR: known.detector, SELECT: known.select.network, REPORT: known.report.network}
-    return networks | ({LANDMARKS: known.landmarks} if known.landmarks else {})
+    networks |= {LANDMARKS: known.landmarks} if known.landmarks else {}
+    return networks | ({AGE: known.age} if known.age else {})
 
 
 def _locked(networks: Mapping[str, Network], source: Source) -> dict[str, LockedFile]:

@@ -27,9 +27,11 @@ STATEMENT: Final = (
     "time; then photos, model and portraits are deleted."
 )
 _DAYS: Final = 365
+ADULT_YEARS: Final = 18
 _HOW: Final = (
     "Add --i-am-the-subject if the photos show you, or --consent FILE with a YAML of: who, purposes "
-    "(training, portraits, commercial), until (YYYY-MM-DD), statement; for a minor also guardian."
+    "(training, portraits, commercial), until (YYYY-MM-DD), statement; for a minor also guardian; "
+    "of whoever looks young, born (YYYY-MM-DD)."
 )
 
 
@@ -49,6 +51,8 @@ class Consent:
     photos: tuple[str, ...] = ()
     guardian: str = ""
     """Who consents for a minor; empty for an adult."""
+    born: str = ""
+    """The stated date of birth, needed of whoever looks young; else empty."""
 
 
 def of_subject(who: str, today: dt.date) -> Consent:
@@ -64,13 +68,16 @@ def of_file(path: Path, today: dt.date) -> Consent:
 
 def of_values(raw: Any, today: dt.date, path: Path | str = "consent", by: str = "file") -> Consent:
     """The consent in a mapping: who, purposes, until, statement.  Raises `InputError` as `of_file` does."""
-    keys = {"who", "purposes", "until", "statement"}
-    if not isinstance(raw, dict) or set(raw) - {"guardian"} != keys:
+    keys, more = {"who", "purposes", "until", "statement"}, ("guardian", "born")
+    if not isinstance(raw, dict) or set(raw) - set(more) != keys:
         got = ", ".join(map(str, raw)) if isinstance(raw, dict) else type(raw).__name__
         raise InputError(
-            "not a consent", where=path, got=got, needed=", ".join(sorted(keys)) + "; guardian for a minor"
+            "not a consent",
+            where=path,
+            got=got,
+            needed=", ".join(sorted(keys)) + "; guardian for a minor, born",
         )
-    for key in ("who", "until", "statement", *(["guardian"] if "guardian" in raw else [])):
+    for key in ("who", "until", "statement", *(key for key in more if key in raw)):
         if not isinstance(raw[key], str | WrittenInt | WrittenFloat):
             raise InputError(f"the consent's {key!r} is not text", where=path, got=repr(raw[key]))
     purposes = tuple(map(str, raw["purposes"])) if isinstance(raw["purposes"], list) else ()
@@ -87,6 +94,7 @@ def of_values(raw: Any, today: dt.date, path: Path | str = "consent", by: str = 
         by,
         today.isoformat(),
         guardian=" ".join(str(raw.get("guardian", "")).split()),
+        born=_date(str(raw["born"]), path).isoformat() if raw.get("born") else "",
     )
 
 
@@ -128,7 +136,11 @@ def read(folder: Path) -> Consent | None:
         consent = Consent(**{**raw, "purposes": tuple(raw["purposes"]), "photos": photos})
         if not all(
             isinstance(one, str)
-            for one in (consent.who, consent.until, consent.guardian, *consent.purposes, *photos)
+            for one in (
+                *(consent.who, consent.until, consent.guardian, consent.born),
+                *consent.purposes,
+                *photos,
+            )
         ):
             raise TypeError("a value that is not text")
     except (TypeError, KeyError) as error:
@@ -190,6 +202,32 @@ def require_purposes(folder: Path, *purposes: str, today: dt.date | None = None)
             needed=", ".join(lacking),
             remedy=_anew(folder),
         )
+
+
+def require_age(folder: Path, seen: str, *, today: dt.date | None = None) -> None:
+    """`InputError` unless the consent names a guardian, or a date of birth at least 18 years ago.
+
+    `seen` is what made somebody ask, such as a count of photos.  A folder without consent passes: `require`
+    has asked for one where there are photographs.
+    """
+    consent = read(folder)
+    if consent is None or consent.guardian or _is_adult(consent, folder, today):
+        return
+    raise InputError(
+        "the person may be a minor, and nobody has said otherwise",
+        where=folder / NAME,
+        got=f"{seen} look younger than an adult surely does"
+        + (f"; born {consent.born}" if consent.born else ""),
+        needed="guardian, or born (YYYY-MM-DD) at least 18 years ago",
+        remedy=_anew(folder),
+    )
+
+
+def _is_adult(consent: Consent, folder: Path, today: dt.date | None) -> bool:
+    if not consent.born:
+        return False
+    born, now = _date(consent.born, folder / NAME), today or dt.date.today()
+    return now.year - born.year - ((now.month, now.day) < (born.month, born.day)) >= ADULT_YEARS
 
 
 def of_a_minor(folder: Path) -> bool:

@@ -146,7 +146,8 @@ def examined(ctx: Context) -> tuple[list[PhotoReport], CuratedSet | TooFewPhotos
 def _examine(ctx: Context) -> tuple[list[PhotoReport], CuratedSet | TooFewPhotos]:
     """Every photo's report, and the curated set or why there is none."""
     from portrait_lora.dataset import checks, crop, curate, duplicates, subject
-    from portrait_lora.stages import configured
+    from portrait_lora.faces import age
+    from portrait_lora.stages import configured, minors
 
     refuse_unknown_world(ctx, trains=False)
     _ = ctx.photo_digests
@@ -158,6 +159,7 @@ def _examine(ctx: Context) -> tuple[list[PhotoReport], CuratedSet | TooFewPhotos
     reports = checks.check_folder(
         ctx.likeness.photos, ctx.finder, wanted, seen=fingerprints.see, edits=edits, tell=_tell
     )
+    reports = minors.with_ages(reports, age.reader_of(ctx.pack))
     if not reports:
         got = f"{len(ctx.photo_digests)} files, none of them a picture"
         raise ctx.no_photos(got)

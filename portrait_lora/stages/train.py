@@ -16,7 +16,7 @@ from portrait_lora.likeness import Likeness
 from portrait_lora.records import CaptionedCrop, Shot
 from portrait_lora.results import TrainingResult
 from portrait_lora.rights import consent
-from portrait_lora.stages import limits, stopping, successor
+from portrait_lora.stages import limits, minors, stopping, successor
 from portrait_lora.stages.context import Context, folder_digest, is_whole
 from portrait_lora.stages.sampling import accelerator_of, later
 from portrait_lora.summaries import duration
@@ -68,6 +68,7 @@ def ahead(ctx: Context) -> Begun | None:
 def _asked(ctx: Context) -> tuple[dict[str, str], dict[str, str]]:
     """What decides the weights, and the inputs of the stage; `ctx.run_folder` is then where to train."""
     consent.require(ctx.likeness.root, ctx.likeness.photos, commercial=ctx.config.commercial)
+    minors.require_adult_or_guardian(ctx)
     stopping.refuse_what_cannot_stop(ctx.config.training)
     if ctx.config.training.optimizer == "prodigy":
         require_extra("prodigyopt", "prodigy")

@@ -131,6 +131,7 @@ class Client(Transport):
         until: str | Unset = UNSET,
         statement: str | Unset = UNSET,
         guardian: str | Unset = UNSET,
+        born: str | Unset = UNSET,
     ) -> shapes.RecordedConsent:
         """Record a consent for the photos that are there now; those that come later need it anew."""
         return self._json(
@@ -143,6 +144,7 @@ class Client(Transport):
                 "until": until,
                 "statement": statement,
                 "guardian": guardian,
+                "born": born,
             },
         )
 

@@ -433,6 +433,7 @@ class RecordedConsent(TypedDict):
     recorded_on: str
     by: str
     guardian: str
+    born: str
     photos: int
     missing: int
     covers: bool

@@ -70,6 +70,7 @@ class NewConsent(Body):
     until: Annotated[str, StringConstraints(max_length=10)]
     statement: Annotated[str, StringConstraints(max_length=10_000)]
     guardian: Annotated[str, StringConstraints(max_length=200)] = ""
+    born: Annotated[str, StringConstraints(max_length=10)] = ""
 
 
 @router.get("/photos")
@@ -178,7 +179,7 @@ def record_consent(person: PersonToChange, body: NewConsent) -> Response:
     """Record the consent for the photographs that are there now."""
     now = consents.record(
         person, subject=body.by == "subject", who=body.who, purposes=body.purposes, until=body.until,
-        statement=body.statement, guardian=body.guardian,
+        statement=body.statement, guardian=body.guardian, born=body.born,
     )  # fmt: skip
     return JSONResponse({"who": now.who, "until": now.until, "photos": now.photos}, 201)
 

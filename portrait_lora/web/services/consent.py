@@ -42,6 +42,7 @@ class Standing:
     recorded_on: str = ""
     by: str = ""
     guardian: str = ""
+    born: str = ""
     photos: int = 0
     missing: int = 0
 
@@ -67,7 +68,7 @@ def standing(person: Person, *, commercial: bool = False) -> Standing:
     return Standing(
         needed=bool(files), recorded=True, covers=not problem, problem=problem, who=recorded.who,
         purposes=recorded.purposes, until=recorded.until, recorded_on=recorded.given, by=recorded.by,
-        guardian=recorded.guardian,
+        guardian=recorded.guardian, born=recorded.born,
         photos=len(files) - missing, missing=missing,
     )  # fmt: skip
 
@@ -81,12 +82,13 @@ def record(
     until: str = "",
     statement: str = STATEMENT,
     guardian: str = "",
+    born: str = "",
 ) -> Standing:
     """Record a consent for the photographs that are there now, in place of an earlier one.
 
     `subject`: the person at the screen is the one in the photos; else `who` has agreed to `statement`
-    elsewhere.  `guardian` consents for a minor, who cannot.  Without `until` it holds for a year.  Raises
-    `InputError` when something is missing or the date has passed.
+    elsewhere.  `guardian` consents for a minor, who cannot; `born` is the date of birth.  Without `until`
+    it holds for a year.  Raises `InputError` when something is missing or the date has passed.
     """
     today = dt.date.today()
     if guardian.strip() and subject:
@@ -101,6 +103,7 @@ def record(
         "until": until or consent.of_subject(name, today).until,
         "statement": statement if not subject else STATEMENT,
         "guardian": guardian,
+        "born": born,
     }
     new = consent.of_values(values, today, by="subject" if subject else "file")
     if dt.date.fromisoformat(new.until) < today:

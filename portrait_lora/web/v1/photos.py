@@ -203,7 +203,7 @@ def record_consent(person: PersonToChange, body: shapes.NewConsent) -> shapes.Re
         )  # fmt: skip
     consent.record(
         person, subject=body.i_am_the_subject, who=body.who, purposes=body.purposes, until=body.until,
-        statement=body.statement, guardian=body.guardian,
+        statement=body.statement, guardian=body.guardian, born=body.born,
     )  # fmt: skip
     return _consent(consent.standing(person, commercial=_commercial(person)))
 

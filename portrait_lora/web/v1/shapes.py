@@ -204,6 +204,7 @@ class RecordedConsent(Shape):
     recorded_on: str
     by: str
     guardian: str = Field(description="who consents for a minor; empty for an adult")
+    born: str = Field(description="the stated date of birth; empty where nobody asked")
     photos: int = Field(description="photos that it covers")
     missing: int = Field(description="photos that it does not cover")
     covers: bool
@@ -223,6 +224,9 @@ class NewConsent(Shape):
     statement: Annotated[str, StringConstraints(max_length=10_000)] = ""
     guardian: Annotated[str, StringConstraints(max_length=200)] = Field(
         default="", description="who consents for a minor"
+    )
+    born: Annotated[str, StringConstraints(pattern=r"^([0-9]{4}-[0-9]{2}-[0-9]{2})?$")] = Field(
+        default="", description="date of birth, asked of whoever looks young"
     )
 
 

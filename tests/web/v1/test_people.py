@@ -204,9 +204,9 @@ def test_training_photographs_needs_a_consent_that_covers_all_of_them(api: TestC
     other = {"who": "Ben", "statement": "I agree.", "purposes": ["training"]}
     answer = api.put(f"/v1/likenesses/{anna}/consent", json=other).json()
     assert answer["recorded"] and not answer["covers"]  # portraits are not among the purposes
-    child = {"who": "Ann", "statement": "I agree for her.", "guardian": "Eve Lee"}
+    child = {"who": "Ann", "statement": "I agree for her.", "guardian": "Eve Lee", "born": "2020-02-29"}
     answer = api.put(f"/v1/likenesses/{anna}/consent", json=child).json()
-    assert answer["covers"] and answer["guardian"] == "Eve Lee"
+    assert answer["covers"] and (answer["guardian"], answer["born"]) == ("Eve Lee", "2020-02-29")
     assert api.get(f"/v1/likenesses/{anna}/consent").json()["guardian"] == "Eve Lee"
     alone = {"i_am_the_subject": True, "guardian": "Eve Lee"}
     problem(api.put(f"/v1/likenesses/{anna}/consent", json=alone), 422)
