@@ -98,15 +98,15 @@ def context(root: Path, young: int, photos: int = 4) -> Any:
 
 def test_most_photos_young_asks_for_a_guardian_or_a_date_of_birth(tmp_path: Path) -> None:
     root = make_likeness(tmp_path / "me")
-    given = consent.of_subject("Anna", dt.date.today())
-    consent.write(root, given)
+    agreed = consent.of_subject("Anna", dt.date.today())
+    consent.write(root, agreed)
     minors.require_adult_or_guardian(context(root, young=2))
     with pytest.raises(InputError, match="may be a minor") as refused:
         minors.require_adult_or_guardian(context(root, young=3))
     assert "3 of 4 photos" in str(refused.value.got) and "--consent FILE" in refused.value.remedy
-    consent.write(root, replace(given, guardian="Eve"))
+    consent.write(root, replace(agreed, guardian="Eve"))
     minors.require_adult_or_guardian(context(root, young=4))
-    consent.write(root, replace(given, born="1990-05-01"))
+    consent.write(root, replace(agreed, born="1990-05-01"))
     minors.require_adult_or_guardian(context(root, young=4))
     (root / consent.NAME).unlink()
     minors.require_adult_or_guardian(context(root, young=4))  # `consent.require` has refused it already
