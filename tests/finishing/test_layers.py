@@ -15,6 +15,7 @@ from portrait_lora.finishing import layered, openraster, photoshop
 from portrait_lora.finishing.canvas import Canvas
 from portrait_lora.finishing.layered import PART, STEP, Layer, Stack
 from portrait_lora.records import Face, Parts, readonly
+from portrait_lora.rights.watermark import tiled
 from portrait_lora.tasks import finish as finishing
 from portrait_lora.tasks import relayered
 from tests.finishing.made_up import canvas
@@ -187,7 +188,17 @@ def test_nothing_edited_is_the_finished_picture(portrait: Path, tmp_path: Path) 
     assert finishing.reproduce(file, None, portrait, []).same
 
 
-def test_an_edited_part_goes_through_the_steps_above(portrait: Path, tmp_path: Path) -> None:  # noqa: F811
+@pytest.fixture
+def one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The watermark as larger pictures have it: in small ones it is set anew for all of an edited picture."""
+    monkeypatch.setattr(tiled, "MOST_PX", 0)
+
+
+def test_an_edited_part_goes_through_the_steps_above(
+    portrait: Path,  # noqa: F811
+    tmp_path: Path,
+    one_pass: None,
+) -> None:
     file = _finished(portrait, tmp_path)
     ora = file.with_suffix(".ora")
     stack, record = openraster.read(ora)
@@ -204,7 +215,11 @@ def test_an_edited_part_goes_through_the_steps_above(portrait: Path, tmp_path: P
     assert (after[:4, :4] != (200, 30, 30)).any(axis=-1).all()  # the grade is on it
 
 
-def test_a_layer_on_top_stays_as_it_was_painted(portrait: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_a_layer_on_top_stays_as_it_was_painted(
+    portrait: Path,  # noqa: F811
+    tmp_path: Path,
+    one_pass: None,
+) -> None:
     file = _finished(portrait, tmp_path)
     ora = file.with_suffix(".ora")
     stack, record = openraster.read(ora)

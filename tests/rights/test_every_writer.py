@@ -28,6 +28,7 @@ ELSEWHERE = {
     "synthetic/taking.py:encode": "the studio's renders, which carry the studio's own bound mark",
     "dataset/crop.py:save_png": "training crops and masks, which never leave the dataset's folder",
     "tasks/remains.py:look_of": "a small grey look in memory, to search for copies",
+    "rights/watermark/rehearsal.py:_through": "in memory, to measure what is left of a mark",
     "finishing/animated.py:_plain": "sealed by `encoded`, its only caller",
     "finishing/animated.py:_mp4": "sealed by `encoded`, through `_plain`",
     "finishing/photoshop.py:encoded": "a PSD cannot hold C2PA: XMP alone, and its parts keep their watermark",
