@@ -13,7 +13,7 @@ from portrait_lora import config, log, manifest, summaries
 from portrait_lora.errors import InputError, PortraitError
 from portrait_lora.faces.packs import resolve_pack
 from portrait_lora.families import catalog
-from portrait_lora.fleet import enrol
+from portrait_lora.fleet import enrol, sheets
 from portrait_lora.fleet.enrol import Enrolled
 from portrait_lora.fleet.home import FleetHome, open_home
 from portrait_lora.fleet.roster import Roster
@@ -68,6 +68,8 @@ def begin(roster: Roster, folder: Path, *, threads: int | None = None, usual_thr
         bases=bases,
         begun_at=before.begun_at if before else round(time.time(), 3),
     )
+    if copies := sheets.copied(roster, folder):
+        now = now.model_copy(update={"sheets": copies})
     if now != before:
         plan.write(folder, now)
     return Begun(open_home(folder), people)

@@ -3,6 +3,7 @@
 With a home in a shared folder nothing is copied: everybody works in it.  In an S3-like store
 
     fleet.json                             the plan, written by the head
+    sheets/<digest>/<name>                 series and brand files, and what they name
     people/<person>/files/<sha256>         the bytes of files
     people/<person>/listings/<n>.json      which path has which bytes; the highest number counts
     claims/<person>/<n>.json               who works on the person (claims.py)
@@ -22,7 +23,7 @@ from typing import Any, Final
 
 from portrait_lora import log, manifest, removal, strict_json
 from portrait_lora.errors import ArtifactError, InputError, PortraitError
-from portrait_lora.fleet import listing, others, snapshot, store_forget, transfer
+from portrait_lora.fleet import listing, others, sheets, snapshot, store_forget, transfer
 from portrait_lora.fleet.listing import Entry, Files, Rule, Side
 from portrait_lora.fleet.objects import Numbered, Objects, is_folder
 from portrait_lora.fleet.patience import Patience
@@ -65,7 +66,10 @@ class Workplace:
         return self._objects
 
     def fetch_plan(self) -> None:
-        """Get `fleet.json` of the store.  Raises `InputError` where there is none."""
+        """Get `fleet.json` of the store, and the series and brand files of the fleet.
+
+        Raises `InputError` where there is none, `ArtifactError` naming a file that is another one.
+        """
         if self.is_shared:
             return
         try:
@@ -75,10 +79,12 @@ class Workplace:
             raise InputError("no fleet in this store", where=self.url, remedy=remedy) from error
         if not _holds(self.home / plan.FILE, data):
             manifest.write_bytes_atomic(self.home / plan.FILE, data)
+        sheets.fetch(self.home, self.objects, plan.read(self.home))
 
     def deliver_plan(self) -> None:
-        """Put `fleet.json` into the store."""
+        """Put `fleet.json` into the store, behind the files that it names."""
         if not self.is_shared:
+            sheets.deliver(self.home, self.objects, plan.read(self.home))
             self.objects.write(plan.FILE, (self.home / plan.FILE).read_bytes())
 
     def fetch(self, person: str) -> bool:

@@ -96,6 +96,7 @@ def digest_of(home: Path, plan: FleetPlan, person: str) -> str:
             "base": base.digest,
             "pack": resolve_pack(chosen.face_pack, quiet=True).digest,
             "version": __version__,
+            **_sheets(plan),
         }
     )
 
@@ -118,8 +119,14 @@ def glance_of(home: Path, plan: FleetPlan, person: str) -> str:
         "rule": plan.acceptance.model_dump(mode="json"),
         "models": [plan.packs, plan.bases],
         "version": __version__,
+        **_sheets(plan),
     }
     return manifest.digest(seen)
+
+
+def _sheets(plan: FleetPlan) -> dict[str, object]:
+    """What series and brand files hold, where the fleet has any."""
+    return {"sheets": {name: sheet.files for name, sheet in plan.sheets.items()}} if plan.sheets else {}
 
 
 def _config(folder: Path, plan: FleetPlan, person: str) -> LikenessConfig:

@@ -18,6 +18,15 @@ FORMAT: Final = 1
 _PERSON: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}")
 
 
+class Sheet(Value):
+    """A series or brand file with what it names: `files` below `root` (of the machine with the roster) with
+    their sha256; `name` is the sheet's own among them.  Copies lie in `sheets/` of the home."""
+
+    root: str
+    name: str
+    files: dict[str, str]
+
+
 class FleetPlan(Value):
     """What a fleet is, for all of its workers.
 
@@ -27,6 +36,7 @@ class FleetPlan(Value):
     adapter differ, so all workers use the same; 0 leaves it to each machine.  `packs` and `bases` map the
     names in use to their digests, `versions` are those of the program and the packages that made it.
     `begun_at` is when it was begun, in seconds since 1970: no worker's clock may be before it.
+    `sheets` are the files that `series` and `brand` name.
     """
 
     format: int = FORMAT
@@ -44,6 +54,7 @@ class FleetPlan(Value):
     packs: dict[str, str] = Field(default_factory=dict)
     bases: dict[str, str] = Field(default_factory=dict)
     begun_at: Number = 0
+    sheets: dict[str, Sheet] = Field(default_factory=dict)
 
     def overrides(self, person: str) -> tuple[str, ...]:
         """The settings of one person, as behind `-s`.  Raises `InputError` for somebody else."""

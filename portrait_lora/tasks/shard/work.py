@@ -13,7 +13,7 @@ from portrait_lora.config import LikenessConfig
 from portrait_lora.errors import ArtifactError, ConfigError, InputError, Interrupted, PortraitError
 from portrait_lora.results import CheckResult, RunResult
 from portrait_lora.rights import consent
-from portrait_lora.tasks.shard import endings, files, identity, plan
+from portrait_lora.tasks.shard import endings, files, identity, plan, sheets
 from portrait_lora.tasks.shard.acceptance import figures_of
 from portrait_lora.tasks.shard.keeping import Keeper, OnChange
 from portrait_lora.tasks.shard.plan import FleetPlan
@@ -39,13 +39,14 @@ def work(
     from the same photos and settings, is not done again; a person whom somebody else works on is left alone.
     Every end is a record.  Raised are `Interrupted` and `KeyboardInterrupt`, once the state is saved, and
     `InputError` for what is wrong with the fleet or with this worker, before anything is done: other
-    versions, another face pack, a clock before the fleet's own.  `on_change` gets every record as it is
-    written.
+    versions, another face pack, a clock before the fleet's own, another series or brand file.  `on_change`
+    gets every record as it is written.
     """
     whole = plan.read(home)
     for person in people:
         whole.overrides(person)
     identity.require_worker(whole)
+    sheets.placed(home, whole)
     ended: dict[str, PersonRecord] = {}
     with ExitStack() as held, _threads(whole.threads):
         mine: list[Keeper] = []
@@ -129,7 +130,8 @@ def _do(whole: FleetPlan, mine: Sequence[Keeper], worker: str, device: str) -> N
         for keeper in mine if kind == "progress" else ():
             keeper.note_steps({} if together else data)
 
-    own = {k.folder: (*whole.overrides(k.record.person), *k.record.settings) for k in mine}
+    here = sheets.placed(mine[0].home, whole)
+    own = {k.folder: (*here.overrides(k.record.person), *k.record.settings) for k in mine}
     try:
         with log.listening(sink):
             results = recipe.run_together([*own], own=own, on_stage=on_stage)
