@@ -12,6 +12,10 @@ from portrait_lora import log
 from portrait_lora.errors import InputError
 
 Precision = Literal["no", "bf16", "fp16"]
+SPARE: Final = 0.92
+"""Fraction of a GPU's memory to plan with."""
+_IDLE: Final = 0.08
+"""Of a card, what drivers, contexts and a desktop hold; the spare of the plan covers it."""
 _LIMITS: Final = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
@@ -69,12 +73,27 @@ def _cpu_has_bf16(device: str) -> bool:
 
 
 def gpu_memory_gb(device: str) -> float | None:
-    """Memory of a CUDA device in GB; None for anything else."""
+    """Memory of a CUDA device that other programs leave, in GB; None for anything else.
+
+    What this process holds counts as its own.
+    """
     import torch
 
     if not device.startswith("cuda"):
         return None
-    return torch.cuda.get_device_properties(device).total_memory / 1e9
+    free, total = torch.cuda.mem_get_info(device)
+    others = total - free - torch.cuda.memory_reserved(device)
+    if others <= _IDLE * total:
+        return total / 1e9
+    _warn_of_others(device, round(others / 1e9), round(total / 1e9))
+    return (total - others) / 1e9
+
+
+@cache
+def _warn_of_others(device: str, taken_gb: int, total_gb: int) -> None:
+    log.get(__name__).warning(
+        "Other programs hold %d of the %d GB of %s: what is left is planned with.", taken_gb, total_gb, device
+    )
 
 
 def system_memory_gb() -> float | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Final, Self, TypeVar, cast
+from typing import ClassVar, Final, Literal, Self, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -394,8 +394,28 @@ class RunResult(Value):
     showcase: Showcase | None = None
 
 
+class Tier(Value):
+    """How the same training would be done on a GPU of this size, and how portraits would be drawn there.
+
+    `computed_twice` is the share of the blocks that recompute their activations; `streamed`: the base's
+    blocks visit the card in turn.  `generating`: resident, offloaded, or unknown.
+    """
+
+    card_gb: int
+    fits: bool
+    weights: str
+    streamed: bool
+    computed_twice: Number
+    micro_batch: int
+    memory_gb: Number
+    generating: Literal["resident", "offloaded", "unknown"]
+
+
 class TrainingPlan(Value):
-    """What `train` would do and need: GB of memory and disk, seconds; `fits` with the reasons against it."""
+    """What `train` would do and need: GB of memory and disk, seconds; `fits` with the reasons against it.
+
+    `tiers` are other cards than the one that is here; none for the embedded base.
+    """
 
     base: str
     photos: int
@@ -405,6 +425,8 @@ class TrainingPlan(Value):
     batch_size: int
     micro_batch: int
     gradient_checkpointing: bool
+    computed_twice: Number
+    streamed: bool
     weights: str
     device: str
     mixed_precision: str
@@ -417,6 +439,7 @@ class TrainingPlan(Value):
     fits: bool
     problems: tuple[str, ...]
     would_fit: tuple[str, ...]
+    tiers: tuple[Tier, ...]
 
 
 class InitResult(Value):

@@ -307,6 +307,10 @@ class TrainingConfig(Section):
     gradient_checkpointing: bool | Literal["auto"] = Field(
         default="auto", description="recompute activations to save memory"
     )
+    streaming: bool | Literal["auto"] = Field(
+        default="auto",
+        description="keep the base's blocks off the GPU (without one: on disk) until they compute",
+    )
     weights: Literal["auto", "float32", "bfloat16", "float16", "int8", "nf4"] = Field(
         default="auto", description="data type of the frozen base weights"
     )

@@ -22,6 +22,7 @@ from portrait_lora.results import (
     RunResult,
     SelectResult,
     Showcase,
+    Tier,
     TrainingPlan,
     TrainingResult,
 )
@@ -81,10 +82,11 @@ def of_plan(plan: TrainingPlan) -> list[str]:
     """For people: what `train --dry-run` found."""
     have = plan.memory_available_gb
     whole = f"batch {plan.batch_size}, {plan.micro_batch} at a time"
-    kept = "computed twice" if plan.gradient_checkpointing else "kept"
+    kept = activations(plan.computed_twice)
+    held = f"{plan.weights} weights{', streamed' if plan.streamed else ''}"
     lines = [
         f"{plan.steps} steps of {whole} on {plan.photos} photos ({plan.base})",
-        f"  device: {plan.device}, {plan.weights} weights, activations {kept}",
+        f"  device: {plan.device}, {held}, activations {kept}",
         f"  why:    {plan.reason}",
         f"  memory: about {plan.memory_gb:.1f} GB" + (f" of {have:.0f} GB" if have else ""),
         f"  time:   {duration(plan.seconds)} for training alone",
@@ -92,10 +94,34 @@ def of_plan(plan: TrainingPlan) -> list[str]:
     ]
     if not plan.prepared:
         lines.append("  The photos are not prepared yet: rejected and held-out ones are still counted.")
+    lines += of_tiers(plan.tiers)
     if plan.fits:
         return lines
     lines += [f"  It does not fit: {problem}." for problem in plan.problems]
     return [*lines, "  What would:", *(f"    {way}" for way in plan.would_fit)]
+
+
+def of_tiers(tiers: Sequence[Tier]) -> list[str]:
+    """The same training on cards of other sizes, a line each."""
+    if not tiers:
+        return []
+    lines = ["  on GPUs:  base held as         activations          at a time  memory   drawing"]
+    for tier in tiers:
+        held = f"{tier.weights}{', streamed' if tier.streamed else ''}"
+        needs = f"{tier.memory_gb:.1f} GB" + ("" if tier.fits else ", too much")
+        twice = activations(tier.computed_twice)
+        cells = f"{held:<20} {twice:<20} {tier.micro_batch:<10} {needs:<8} {tier.generating}"
+        lines.append(f"  {tier.card_gb:>5} GB  {cells}")
+    return lines
+
+
+def activations(computed_twice: float) -> str:
+    """What becomes of activations of which this share is computed twice: `kept`, `25 % computed twice`."""
+    if not computed_twice:
+        return "kept"
+    return (
+        "computed twice" if computed_twice >= 1 else f"{computed_twice:.0%} computed twice".replace("%", " %")
+    )
 
 
 def of_cost(plan: TrainingPlan) -> list[str]:

@@ -57,7 +57,7 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> None:
     ("base", "words"),
     [
         ("flux1-dev", ("takes about 138 days", "needs about 54 GB of memory, and there are 25 GB")),
-        ("sdxl", ("takes about 13 days",)),
+        ("sdxl", ("takes about 10 days",)),
     ],
 )
 def test_what_takes_months_or_does_not_fit_is_refused_with_what_would(
@@ -79,9 +79,9 @@ def test_a_long_run_is_allowed_when_it_is_wanted(likeness: Path, slow: None) -> 
     options = ["-s", "device=cpu", "-s", "mixed_precision=no", "-s", "base=sdxl"]
     options += ["-s", "max_training_hours=2000"]
     code, out = _invoke("train", str(likeness), "--dry-run", *options)
-    assert code == 0 and "about 13 days" in out
+    assert code == 0 and "about 10 days" in out
     code, out = _invoke("train", str(likeness), "--dry-run", *options[:-1], "max_training_hours=150")
-    assert code == 2 and "training.exposures_per_photo=49 (about 6 days)" in out
+    assert code == 2 and "training.exposures_per_photo=62 (about 6 days)" in out
 
 
 def test_an_adapter_that_is_there_is_used_on_a_small_machine(likeness: Path, slow: None) -> None:

@@ -6,6 +6,7 @@ import importlib
 import inspect
 from typing import TYPE_CHECKING
 
+from portrait_lora.device import SPARE, gpu_memory_gb
 from portrait_lora.families.catalog import BaseModel
 from portrait_lora.families.rows import row_of
 from portrait_lora.records import FamilyName
@@ -22,7 +23,15 @@ def open_family(base: BaseModel, device: str = "cpu", weights: Weights | None = 
     float32.  Raises `InputError` for an unknown family, and when a folder holds a base of another family
     than its row says.
     """
-    return family_type(base.family)(base, device, weights or default_weights(base, device))
+    family = family_type(base.family)(base, device, weights or default_weights(base, device))
+    family.offloaded = is_offloaded(base, gpu_memory_gb(device))
+    return family
+
+
+def is_offloaded(base: BaseModel, memory_gb: float | None) -> bool:
+    """Whether a GPU with this memory is too small to draw with the whole base; what is not known is not."""
+    least = base.generate_memory_gb
+    return memory_gb is not None and least is not None and least > memory_gb * SPARE
 
 
 def default_weights(base: BaseModel, device: str) -> Weights:

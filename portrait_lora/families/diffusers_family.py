@@ -34,6 +34,7 @@ from portrait_lora.families.family import (
 from portrait_lora.families.lora_loading import load_lora
 from portrait_lora.families.parts import loaded, modules
 from portrait_lora.families.store import DTYPES, Store, refuse_other_family
+from portrait_lora.families.tensor_files import TensorFiles
 from portrait_lora.records import Adapter
 
 _log = log.get(__name__)
@@ -44,7 +45,8 @@ class DiffusersFamily(ABC):
 
     `patch` is the side of a denoiser's token in latent places; `pipeline_options` go to every pipeline;
     `solver` replaces its sampler, on the base's own noise schedule; `guides_in_one_batch`: its pipeline asks
-    for both halves of classifier-free guidance in one batch, the empty prompts first.
+    for both halves of classifier-free guidance in one batch, the empty prompts first; `offloaded`: the layers
+    of pipeline and encoders wait on the host, and visit the device when they compute.
     """
 
     base: BaseModel
@@ -58,6 +60,8 @@ class DiffusersFamily(ABC):
     solver: Any = None
     guides_in_one_batch: bool = False
     patch: int = 2
+    streamed: bool = False
+    offloaded: bool = False
     lora_layers: LoraLayers
 
     def __init__(self, base: BaseModel, device: str = "cpu", weights: Weights = "float32"):
@@ -66,6 +70,7 @@ class DiffusersFamily(ABC):
         self.device = torch.device(device)
         self.weights = weights
         self.store = Store(base)
+        self.files: TensorFiles | None = None  # of the denoiser, while its blocks are read from there
         self._encoders: Any | None = None  # the pipeline without VAE and denoiser
         self._vae: Any | None = None
         self._denoiser: nn.Module | None = None
@@ -98,6 +103,11 @@ class DiffusersFamily(ABC):
     @abstractmethod
     def read_schedule(self) -> NoiseSchedule | FlowSchedule:
         """The schedule; asked for once."""
+
+    @property
+    def by_files(self) -> bool:
+        """Whether the denoiser's blocks stay in their files: without a GPU there is no other place."""
+        return self.streamed and self.device.type == "cpu"
 
     @property
     def dtype(self) -> torch.dtype:
@@ -143,9 +153,9 @@ class DiffusersFamily(ABC):
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
         if parts == "encoders" and self._vae is None:
-            self._encoders, self._vae = self._open_encoders(), self.open_vae()
+            self._encoders, self._vae = self._placed(self._open_encoders()), self.open_vae()
         if parts == "denoiser_and_text" and self._encoders is None:
-            self._encoders = self._open_encoders()
+            self._encoders = self._open_encoders().to(self.device)
         if parts.startswith("denoiser") and self._denoiser is None:
             self._denoiser = self._open_denoiser()
 
@@ -258,13 +268,29 @@ class DiffusersFamily(ABC):
         if self.solver is not None:
             pipe.scheduler = self.solver.from_config(pipe.scheduler.config)
         pipe.set_progress_bar_config(disable=True)
-        return pipe.to(self.device)
+        return self._placed(pipe)
+
+    def _placed(self, pipe: Any) -> Any:
+        """The pipeline on the device: as a whole, or layer by layer while they compute."""
+        if not self.offloaded and not self.streamed:
+            return pipe.to(self.device)
+        # The copies of diffusers' groups run on a stream beside the computation where there is one.
+        beside = {"use_stream": True, "record_stream": True} if self.device.type == "cuda" else {}
+        pipe.enable_group_offload(
+            onload_device=self.device,
+            offload_device=torch.device("cpu"),
+            offload_type="leaf_level",
+            **beside,
+        )
+        if getattr(pipe, "vae", None) is not None:
+            pipe.vae.enable_tiling()
+        return pipe
 
     def _open_encoders(self) -> Any:
         # Language models overflow in float16; the VAE is small and its moments are kept: full precision.
         dtype = torch.float32 if self.weights == "float32" else torch.bfloat16
         bare: dict[str, Any] = {self.denoiser_name: None, "vae": None, **self.pipeline_options}
-        pipe = self.store.open(self.chosen_pipeline(), None, dtype=dtype, **bare).to(self.device)
+        pipe = self.store.open(self.chosen_pipeline(), None, dtype=dtype, **bare)
         for module in modules(pipe).values():
             module.requires_grad_(False)
         return pipe
@@ -272,9 +298,15 @@ class DiffusersFamily(ABC):
     def _open_denoiser(self, *, generating: bool = False) -> nn.Module:
         if self.weights in ("int8", "nf4") and self.device.type != "cuda":
             raise InputError(f"{self.weights} weights need a CUDA device", got=self.device)
+        if self.by_files and not generating:
+            module, self.files = self.store.open_by_files(
+                self.denoiser_type, self.denoiser_name, DTYPES[self.weights]
+            )
+            return cast(nn.Module, module.requires_grad_(False).eval())
         module = self.store.open_denoiser(
             self.denoiser_type, self.denoiser_name, self.weights, generating=generating
         )
-        if self.weights not in ("int8", "nf4"):  # those are put on their device while they are read
+        # Quantised weights are put on their device while they are read; blocks that are streamed stay here.
+        if self.weights not in ("int8", "nf4") and not self.streamed:
             module = module.to(self.device)
         return cast(nn.Module, module.requires_grad_(False).eval())

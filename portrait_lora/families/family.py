@@ -29,6 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from portrait_lora.families.catalog import BaseModel
+from portrait_lora.families.tensor_files import TensorFiles
 from portrait_lora.records import Adapter
 
 if TYPE_CHECKING:
@@ -166,13 +167,17 @@ class Family(Protocol):
 
     The attributes tell what is loaded and where.  `denoiser_name` is the prefix of the denoiser's keys
     in a LoRA file (`unet`, `transformer`); an accelerator may put its wrapped form in `denoiser`'s place.
-    `multiple_px` divides both sides of every picture the family can take.
+    `multiple_px` divides both sides of every picture the family can take.  `streamed` may be set before
+    `load`: then the frozen blocks of the denoiser do not go to the device but stay on the host, or, without a
+    GPU, in their files: `files`, and the blocks' parameters are on the meta device.
     """
 
     base: BaseModel
     device: torch.device
     denoiser_name: str
     weights: Weights
+    streamed: bool
+    files: TensorFiles | None
     lora_layers: LoraLayers
 
     @property

@@ -21,13 +21,18 @@ Form = Literal["clauses", "sentences"]
 @dataclass(frozen=True, slots=True)
 class Cost:
     """Counted on one base of the family at one size, per sample: forward TFLOP, activations in GB kept for
-    the backward pass, and the same when they are recomputed."""
+    the backward pass, and the same when they are recomputed.
+
+    `streamed_share` of the weights are on the device at a time when its blocks are streamed: whatever is in
+    no block, and two of the longest.
+    """
 
     parameters_b: float
     px: int
     forward_tflop: float
     kept_gb: float
     recomputed_gb: float
+    streamed_share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,14 +9,18 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import torch
+from accelerate import init_empty_weights  # pyright: ignore[reportMissingTypeStubs]
 from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler
 from diffusers.utils import logging as diffusers_logging
+from huggingface_hub import try_to_load_from_cache
 from transformers.utils import logging as transformers_logging
 
 from portrait_lora.errors import InputError
 from portrait_lora.families import layout
+from portrait_lora.families.blocks import fill_outside_blocks
 from portrait_lora.families.catalog import BaseModel
 from portrait_lora.families.family import FlowSchedule, NoiseSchedule, Weights
+from portrait_lora.families.tensor_files import TensorFiles
 
 _T = TypeVar("_T")
 DTYPES: Final[Mapping[Weights, torch.dtype]] = {
@@ -68,6 +72,29 @@ class Store:
                 bnb_4bit_compute_dtype=DTYPES[weights],
             )
         return self.open(kind, part, generating=generating, **more)
+
+    def open_by_files(self, kind: Any, part: str, dtype: torch.dtype) -> tuple[Any, TensorFiles]:
+        """A denoiser whose repeated blocks are on the meta device, and the files that they are read from.
+
+        Raises `InputError` when the weights are not on this machine, `ArtifactError` when they are not those
+        of the configuration.
+        """
+        where = self._where(part, generating=False)
+        config = self._told(lambda: kind.load_config(**where))
+        with init_empty_weights():
+            module = kind.from_config(dict(config)).to(dtype)
+        files = TensorFiles.of_folder(self._folder(part))
+        fill_outside_blocks(module, files)
+        return module, files
+
+    def _folder(self, part: str) -> Path:
+        """Where the files of a part lie."""
+        if self.base.folder is not None:
+            return self.base.folder / part
+        found = try_to_load_from_cache(self.base.repo, f"{part}/config.json", revision=self.base.revision)
+        if not isinstance(found, str):
+            raise InputError(f"the weights of base {self.base.name!r} are not on this machine", got=part)
+        return Path(found).parent
 
     def variance_preserving(self) -> NoiseSchedule:
         """The schedule of a base with a DDPM-like scheduler; `InputError` for other prediction types."""

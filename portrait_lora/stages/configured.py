@@ -84,4 +84,5 @@ def job_of(settings: TrainingConfig, base: BaseModel, recipe: Recipe) -> Job:
         weights=settings.weights,
         checkpointing=settings.gradient_checkpointing,
         micro_batch=settings.micro_batch,
+        streaming=settings.streaming,
     )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from portrait_lora import device
 from portrait_lora.errors import InputError
 from portrait_lora.results import TrainingPlan
-from portrait_lora.stages import configured
+from portrait_lora.stages import configured, tiers
 from portrait_lora.stages.context import is_whole
 from portrait_lora.summaries import duration
 
@@ -82,16 +82,16 @@ def would_fit(ctx: Context, job: Job, needs: Estimate) -> list[str]:
     for base in sorted(bases(), key=lambda b: -b.parameters_b):
         if base.synthetic or base.name == job.base.name or base.parameters_b >= job.base.parameters_b:
             continue
-        other = replace(job, base=base, weights="auto", checkpointing="auto", micro_batch=None)
+        other = replace(
+            job, base=base, weights="auto", checkpointing="auto", micro_batch=None, streaming="auto"
+        )
         means = means_for(other, here)
         seconds = preflight.seconds_needed(other, means, needs.tflops)
         if means.fits and seconds <= most:
             changes.append(f"base={base.name} ({duration(seconds)}, {means.memory_gb:.0f} GB)")
     least, quickest = memory_range_gb(job.base)
     if not here.startswith("cuda") or (needs.memory_available_gb or 0) < least:
-        changes.append(
-            f"a GPU with {math.ceil(least)} GB (with nf4 weights), {math.ceil(quickest)} GB for full speed"
-        )
+        changes.append(f"a GPU with {math.ceil(least)} GB at least, {math.ceil(quickest)} GB for full speed")
     if needs.disk_gb >= needs.disk_free_gb:
         changes.append("fewer training.checkpoints, or room on the disk")
     return changes
@@ -124,7 +124,7 @@ def seats_and_room(job: Job, means: Means, where: str, people: int) -> tuple[int
 
     def fits(count: int, samples: int) -> bool:
         one = preflight.memory_needed_gb(job, means.weights, means.gradient_checkpointing, samples)
-        return one + (count - 1) * preflight.adapter_gb(job) <= memory * preflight.SPARE
+        return one + (count - 1) * preflight.adapter_gb(job) <= memory * device.SPARE
 
     while people > 1 and not fits(people, 1):
         people -= 1
@@ -203,7 +203,9 @@ def plan(ctx: Context) -> TrainingPlan:
         samples=steps * settings.batch_size,
         batch_size=settings.batch_size,
         micro_batch=means.micro_batch,
-        gradient_checkpointing=means.gradient_checkpointing,
+        gradient_checkpointing=means.gradient_checkpointing > 0,
+        computed_twice=means.gradient_checkpointing,
+        streamed=means.streamed,
         weights=means.weights,
         device=ctx.device.device,
         mixed_precision=ctx.device.mixed_precision,
@@ -216,6 +218,7 @@ def plan(ctx: Context) -> TrainingPlan:
         fits=not in_the_way,
         problems=tuple(in_the_way),
         would_fit=tuple(would_fit(ctx, job, needs)) if in_the_way else (),
+        tiers=() if ctx.base.synthetic else tiers.of(job),
     )
 
 

@@ -91,6 +91,9 @@ def _going(ctx: Context, locks: ExitStack) -> _Going | None:
     begun = train.ahead(ctx)
     if begun is None:
         return None
+    if begun.means.streamed:
+        _log.info("%s is trained alone: the base is streamed", _name(ctx))
+        return None
     means, recipe = begun.means, limits.recipe_of(ctx, begun.steps)
     base = (ctx.base.digest, ctx.device.device, means.weights, means.gradient_checkpointing)
     return _Going(ctx, begun, (*base, *together.alike(recipe)))

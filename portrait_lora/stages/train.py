@@ -19,7 +19,7 @@ from portrait_lora.rights import consent
 from portrait_lora.stages import limits, minors, stopping, successor
 from portrait_lora.stages.context import Context, folder_digest, is_whole
 from portrait_lora.stages.sampling import accelerator_of, later
-from portrait_lora.summaries import duration
+from portrait_lora.summaries import activations, duration
 from portrait_lora.training import processes
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def refuse_other_training(ctx: Context) -> None:
 def _config_digest(ctx: Context) -> str:
     """Of what decides the weights: how memory is saved, where a run is ended, what is shown and who is
     trained beside does not."""
-    without = {"micro_batch", "gradient_checkpointing", "early_stop", "previews", "together"}
+    without = {"micro_batch", "gradient_checkpointing", "streaming", "early_stop", "previews", "together"}
     numbers = ctx.config.training.model_dump(mode="json", exclude=without)
     return manifest.digest({"training": numbers, "seed": ctx.config.seed})
 
@@ -163,13 +163,13 @@ def _begin(ctx: Context, inputs: Mapping[str, str]) -> Begun:
     job = limits.job_of(ctx, steps)
     means = limits.means_for(job, ctx.device.device)
     needs = limits.require_fit(ctx, job, means)
-    twice = "computed twice" if means.gradient_checkpointing else "kept"
     _log.info(
-        "%s for training, %s weights, %d at a time, activations %s: %s",
+        "%s for training, %s weights%s, %d at a time, activations %s: %s",
         duration(needs.seconds),
         means.weights,
+        ", streamed" if means.streamed else "",
         means.micro_batch,
-        twice,
+        activations(means.gradient_checkpointing),
         means.reason,
     )
     successor.begin(ctx, inputs)
@@ -196,7 +196,7 @@ def _in_every_process(
     from portrait_lora.training import run
 
     settings, steps = ctx.config.training, limits.steps_for(ctx, limits.photos_in(crops))
-    ctx.family.weights = means.weights
+    ctx.family.weights, ctx.family.streamed = means.weights, means.streamed
     accelerator = processes.open_accelerator(cpu=ctx.device.kind == "cpu")
     with accelerator.main_process_first():
         prior = class_pictures(ctx, crops)

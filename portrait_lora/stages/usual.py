@@ -30,7 +30,7 @@ def usual_means(base: BaseModel, memory_gb: float, batch_size: int = 1) -> Means
 
 def memory_range_gb(base: BaseModel) -> tuple[float, float]:
     """GPU memory in GB for the reference job: the minimum, and that of its fastest means."""
-    from portrait_lora.training.preflight import SPARE
+    from portrait_lora.device import SPARE
 
     least, quickest = usual_means(base, 0.0), usual_means(base, 1e6)
     return least.memory_gb / SPARE, quickest.memory_gb / SPARE

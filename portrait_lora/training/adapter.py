@@ -126,12 +126,21 @@ def add_adapter(
         )
     if next(denoiser.parameters()).dtype == torch.float32:
         _leave_casts_to_autocast(denoiser)
+    _begin_at_zero(denoiser)
     parameters = {prefix + n: p for n, p in denoiser.named_parameters() if p.requires_grad}
     for name, parameter in parameters.items():
         parameter.data = parameter.data.float()
         if ".lora_A." in name:
             parameter.data.copy_(start_value(seed, name, parameter.shape, rank))
     return parameters
+
+
+def _begin_at_zero(denoiser: nn.Module) -> None:
+    """Give memory to adapters of layers whose weights stay in their files: peft put them beside those."""
+    for module in denoiser.modules():
+        for key, parameter in module.named_parameters(recurse=False):
+            if parameter.requires_grad and parameter.is_meta:
+                setattr(module, key, nn.Parameter(torch.zeros(parameter.shape)))
 
 
 def start_value(seed: int, name: str, shape: Sequence[int], rank: int) -> Tensor:

@@ -18,7 +18,7 @@ from portrait_lora.errors import Interrupted
 from portrait_lora.families.family import Family
 from portrait_lora.records import Adapter, TrainResult
 from portrait_lora.training import adapter as lora
-from portrait_lora.training import cache, checkpoint
+from portrait_lora.training import cache, checkpoint, streaming
 from portrait_lora.training.batch import accumulate
 from portrait_lora.training.draws import Draw, draw, draw_prior
 from portrait_lora.training.interrupt import Stop, StopRequest, stop_requests
@@ -54,6 +54,7 @@ class Run:
         family.load("denoiser_and_text" if recipe.text_encoder else "denoiser")
         self.plain = family.denoiser
         self.parameters = lora.add_adapters(family, recipe)
+        self.streamed = streaming.of_family(family) if family.streamed else None
         self.updater = Updater(self.parameters, recipe, family.device)
 
     def go(self, planned: tuple[int, ...], on_checkpoint: OnCheckpoint | None) -> TrainResult:
@@ -65,7 +66,9 @@ class Run:
             self.step = old.step
         if self.accelerator.is_main_process:
             replacing.clean_leftovers(self.checkpoints)
-        self.family.denoiser = self.accelerator.prepare(self.plain)
+        # Blocks that are streamed are not to be put on the device as a whole.
+        placed = [self.streamed is None]
+        self.family.denoiser = self.accelerator.prepare(self.plain, device_placement=placed)
         self.plain.train()
         try:
             with metrics(self.metrics, self.step, write=self.accelerator.is_main_process) as write:

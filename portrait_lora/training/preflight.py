@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 from typing import TYPE_CHECKING, Final, Literal
 
+from portrait_lora.device import SPARE
+from portrait_lora.errors import InputError
 from portrait_lora.families.base_model import BaseModel
 from portrait_lora.families.row import Cost
 from portrait_lora.families.rows import row_of
@@ -26,9 +29,9 @@ _BYTES: Final[Mapping[Weights, float]] = {
 }  # fmt: skip
 _BYTES_TRAINED: Final[Mapping[OptimizerName, int]] = {"adamw": 16, "adamw8bit": 10, "prodigy": 24}
 _QUANTISED: Final[tuple[Weights, ...]] = ("int8", "nf4")
+_SHARES: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Of the blocks whose activations are computed twice."""
 _OVERHEAD_GB: Final = 1.5
-SPARE: Final = 0.92
-"""Fraction of a GPU's memory to plan with."""
 _TRAIN_OVER_FORWARD: Final = 2.2
 _RECOMPUTED_OVER_FORWARD: Final = 3.0
 _EFFICIENCY: Final = 0.45
@@ -37,7 +40,7 @@ _EFFICIENCY: Final = 0.45
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """The requested training; `weights`, `checkpointing` and `micro_batch` may be left to `choose_means`.
+    """The requested training; how memory is saved may be left to `choose_means`: auto, or None.
 
     `prior`: also train on pictures of the class.
     """
@@ -49,55 +52,79 @@ class Job:
     weights: Weights | Literal["auto"]
     checkpointing: bool | Literal["auto"]
     micro_batch: int | None
+    streaming: bool | Literal["auto"] = False
 
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """The chosen means; `memory_gb` is the estimate, `fits` whether the device has that much."""
+    """The chosen means; `memory_gb` is the estimate, `fits` whether the device has that much.
+
+    `gradient_checkpointing` is the share of the blocks that compute their activations twice; `streamed`: the
+    frozen blocks visit the device one after the other.
+    """
 
     weights: Weights
-    gradient_checkpointing: bool
+    gradient_checkpointing: float
     micro_batch: int
     memory_gb: float
     fits: bool
     reason: str
+    streamed: bool = False
 
 
 def choose_means(job: Job, *, memory_gb: float | None, default: Weights, gpu: bool = True) -> Means:
-    """The fastest means that fit: whole batches, micro-batches, gradient checkpointing, a quantised base.
+    """The fastest means that fit: whole batches, micro-batches, gradient checkpointing of a share of the
+    blocks or of all, a quantised base, a streamed one.
 
     `memory_gb` is the device's; None (unknown) takes the request as it is.  `default` is the data type of the
-    base's weights.  Without a `gpu` the base is never quantised: that needs CUDA.
+    base's weights.  Without a `gpu` the base is never quantised: that needs CUDA; and it is streamed, from
+    its files, only when that is asked for.  Raises `InputError` for streaming where it cannot be.
     """
+    _refuse_streaming(job)
     if memory_gb is None:
         weights = default if job.weights == "auto" else job.weights
         micro = min(job.micro_batch or job.recipe.batch_size, job.recipe.batch_size)
-        checkpointing = job.checkpointing is True
-        need = memory_needed_gb(job, weights, checkpointing, micro)
-        return Means(weights, checkpointing, micro, need, True, "the memory of this machine is not known")
+        checkpointing, streamed = job.checkpointing is True, job.streaming is True
+        need = memory_needed_gb(job, weights, checkpointing, micro, streamed)
+        unknown = "the memory of this machine is not known"
+        return Means(weights, checkpointing, micro, need, True, unknown, streamed)
     room = memory_gb * SPARE
-    first: Means | None = None
-    for weights, checkpointing, micro in _ways(job, default, gpu):
-        need = memory_needed_gb(job, weights, checkpointing, micro)
-        way = Means(weights, checkpointing, micro, need, need <= room, "")
-        first = first or way
-        if way.fits:
-            return _explained(way, first, memory_gb)
-    least = min(
-        (Means(w, c, m, memory_needed_gb(job, w, c, m), False, "") for w, c, m in _ways(job, default, gpu)),
-        key=lambda way: way.memory_gb,
-    )
-    return _explained(least, first or least, memory_gb)
+    ways = [
+        Means(w, c, m, need := memory_needed_gb(job, w, c, m, s), need <= room, "", s)
+        for w, c, m, s in _ways(job, default, gpu)
+    ]
+    way = next((way for way in ways if way.fits), None) or min(ways, key=lambda way: way.memory_gb)
+    return _explained(way, ways[0], memory_gb)
 
 
-def _ways(job: Job, default: Weights, gpu: bool = True) -> Iterator[tuple[Weights, bool, int]]:
-    """All means that satisfy the request, fastest first."""
+def _refuse_streaming(job: Job) -> None:
+    """Raises `InputError` when streaming is asked for and cannot be."""
+    reason = job.recipe.why_resident()
+    if not reason and job.weights in _QUANTISED:
+        reason = f"training.weights={job.weights}: quantised weights cannot be streamed"
+    if job.streaming is True and reason:
+        raise InputError(
+            "this training cannot stream its base",
+            where="training.streaming",
+            got=reason,
+            remedy="Set training.streaming=auto.",
+        )
+
+
+def _ways(job: Job, default: Weights, gpu: bool = True) -> Iterator[tuple[Weights, float, int, bool]]:
+    """All means that satisfy the request, fastest first: weights, checkpointing, micro-batch, streamed."""
     held: list[Weights] = [default, *(_QUANTISED if gpu else ())] if job.weights == "auto" else [job.weights]
-    twice = [False, True] if job.checkpointing == "auto" else [job.checkpointing]
+    twice = _SHARES if job.checkpointing == "auto" else [float(job.checkpointing)]
     micros = [min(job.micro_batch or job.recipe.batch_size, job.recipe.batch_size)]
     while job.micro_batch is None and micros[-1] > 1:
         micros.append((micros[-1] + 1) // 2)
-    return ((w, c, m) for w in held for c in twice for m in micros)
+    if job.streaming is not True:
+        yield from product(held, twice, micros, [False])
+    can = job.weights not in _QUANTISED and not job.recipe.why_resident()
+    if job.streaming is True or (job.streaming == "auto" and gpu and can):
+        # The last resort: how fast it is depends on the link to the card.  What is kept may be a copy of the
+        # weights in the type of autocast, so nothing is.
+        yield from product(held[:1], twice[-1:], micros, [True])
 
 
 def _explained(way: Means, first: Means, memory_gb: float) -> Means:
@@ -111,13 +138,19 @@ def _explained(way: Means, first: Means, memory_gb: float) -> Means:
         reason = (
             f"faster ways need up to {first.memory_gb:.0f} GB of {have}; this needs {way.memory_gb:.0f} GB"
         )
-    return Means(way.weights, way.gradient_checkpointing, way.micro_batch, way.memory_gb, way.fits, reason)
+    return replace(way, reason=reason)
 
 
-def memory_needed_gb(job: Job, weights: Weights, checkpointing: bool, micro_batch: int) -> float:
-    """Weights, adapter with its gradients and moments, activations, and library overhead."""
+def memory_needed_gb(
+    job: Job, weights: Weights, checkpointing: float, micro_batch: int, streamed: bool = False
+) -> float:
+    """Weights, adapter with its gradients and moments, activations, and library overhead.
+
+    `checkpointing` is the share of the blocks that are computed twice; of a `streamed` base two blocks and
+    the rest are there.
+    """
     cost = _cost(job.base)
-    kept = cost.recomputed_gb if checkpointing else cost.kept_gb
+    kept = cost.kept_gb + checkpointing * (cost.recomputed_gb - cost.kept_gb)
     samples = micro_batch * (2 if job.prior else 1)
     activations = (
         kept * samples * (2.0 if job.recipe.mixed_precision == "no" and weights == "float32" else 1.0)
@@ -125,7 +158,8 @@ def memory_needed_gb(job: Job, weights: Weights, checkpointing: bool, micro_batc
     trained = adapter_gb(job)
     text_b = row_of(job.base.family).text_encoders_b
     beside = text_b if job.recipe.text_encoder and not job.base.synthetic else 0.0
-    held = (job.base.parameters_b + beside) * _BYTES[weights]
+    share = cost.streamed_share if streamed else 1.0
+    held = (job.base.parameters_b * share + beside) * _BYTES[weights]
     return held + trained + activations + _OVERHEAD_GB
 
 
@@ -153,7 +187,8 @@ def disk_needed_gb(job: Job) -> float:
 
 def seconds_needed(job: Job, means: Means, tflops: float) -> float:
     """Training only, without loading and selection; `tflops` is the device's speed in TFLOP/s."""
-    over = _RECOMPUTED_OVER_FORWARD if means.gradient_checkpointing else _TRAIN_OVER_FORWARD
+    twice = _RECOMPUTED_OVER_FORWARD - _TRAIN_OVER_FORWARD
+    over = _TRAIN_OVER_FORWARD + twice * means.gradient_checkpointing
     samples = job.recipe.steps * job.recipe.batch_size * (2 if job.prior else 1)
     over += 0.0 if job.recipe.learn_region == "picture" else 1.0  # the bare base answers too
     return samples * _cost(job.base).forward_tflop * over / (tflops * _EFFICIENCY)
@@ -191,4 +226,5 @@ def _cost(base: BaseModel) -> Cost:
         row.forward_tflop * places * size,
         row.kept_gb * grown,
         row.recomputed_gb * grown,
+        row.streamed_share,
     )

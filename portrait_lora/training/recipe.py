@@ -101,6 +101,14 @@ class Recipe:
             return self.learning_rate * warm * 0.5 * (1.0 + math.cos(math.pi * (step - 1) / self.steps))
         return self.learning_rate * warm
 
+    def why_resident(self, processes: int = 1) -> str:
+        """Why the base's blocks cannot be streamed; empty when they can."""
+        if self.dora:
+            return "training.dora: its magnitudes begin as those of all frozen weights"
+        if self.adapter_kind != "lora":
+            return f"training.adapter={self.adapter_kind}: only a plain LoRA leaves the base alone"
+        return f"{processes} processes" if processes > 1 else ""
+
     def target_modules(self, family: Family) -> tuple[str, ...]:
         """`targets` in a family: suffixes of layer names."""
         layers = family.lora_layers

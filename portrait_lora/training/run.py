@@ -31,7 +31,7 @@ def train(
     checkpoint_steps: Sequence[int] = (),
     prior: Sequence[CaptionedCrop] = (),
     micro_batch: int | None = None,
-    gradient_checkpointing: bool = False,
+    gradient_checkpointing: float = False,
     cache_dir: Path | None = None,
     dataset_digest: str = "",
     config_digest: str = "",
@@ -41,7 +41,8 @@ def train(
 ) -> TrainResult:
     """Train an adapter on `crops` by `recipe` and write its checkpoints to `out_dir`.
 
-    `micro_batch` pictures are computed at a time, fewer once memory runs out.  `prior` are class pictures,
+    `micro_batch` pictures are computed at a time, fewer once memory runs out; `gradient_checkpointing` is the
+    share of the blocks that compute their activations twice.  `prior` are class pictures,
     one per picture of the person.  An unfinished run in `out_dir` resumes to bit-identical weights;
     `resume=False` starts again.  `on_checkpoint` is called after each planned checkpoint, and again for the
     one that a run resumes from; it must not change the family's denoiser, and ends the run by returning
@@ -107,6 +108,11 @@ def refuse_what_cannot_work(
 ) -> None:
     """Raise `InputError` for what the numbers alone do not tell."""
     recipe.blocks_in(family)
+    if family.streamed and (reason := recipe.why_resident(processes)):
+        raise InputError(
+            "this training cannot stream its base", where="training.streaming", got=reason,
+            remedy="Set training.streaming=off.",
+        )  # fmt: skip
     if not crops:
         raise InputError("no pictures to train on", where=out_dir, needed="one crop or more")
     if recipe.batch_size % processes:

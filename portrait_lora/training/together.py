@@ -59,7 +59,7 @@ def train_together(
     *,
     seats: int,
     room: int | None = None,
-    gradient_checkpointing: bool = False,
+    gradient_checkpointing: float = False,
 ) -> list[Outcome]:
     """Train every member's adapter, at most `seats` at a time, and tell what became of each, in order.
 
@@ -125,7 +125,7 @@ class Group:
         outcomes: list[Outcome | None],
         seats: int,
         room: int | None,
-        gradient_checkpointing: bool,
+        gradient_checkpointing: float,
     ):
         """Loads the denoiser; what becomes of everybody goes into `outcomes`."""
         self.family, self.waiting, self.outcomes, self.seats = family, waiting, outcomes, max(1, seats)

@@ -136,6 +136,10 @@ TRAINING = [
         "training.gradient_checkpointing", True,
         _everywhere(True, "choose_means.job.checkpointing", "train.gradient_checkpointing"), why=MEMORY,
     ),
+    Row(
+        "training.streaming", True,
+        _everywhere(True, "choose_means.job.streaming", "train.family.streamed"), why=MEMORY,
+    ),
     Row("training.together", 4, {}, why=COMPANY),
     Row("select.probes", 5, {"probe_shots.n": 5}, PROBED),
     Row("select.copy_limit", 0.3, {"choose_checkpoint.copy_limit": 0.3}, PROBED),

@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from portrait_lora import summaries
 from portrait_lora.config import TrainingConfig
+from portrait_lora.errors import InputError
 from portrait_lora.families.catalog import bases
+from portrait_lora.stages import tiers
 from portrait_lora.stages.configured import job_of
 from portrait_lora.training.preflight import (
     Job,
@@ -50,9 +53,11 @@ def test_what_is_chosen_fits_and_is_the_first_that_does(memory_gb: float) -> Non
 
 
 def test_too_little_memory_is_reported() -> None:
-    means = choose_means(replace(JOB, base=FLUX), memory_gb=6.0, default="bfloat16")
+    means = choose_means(replace(JOB, base=FLUX, streaming="auto"), memory_gb=4.0, default="bfloat16")
     assert not means.fits and "run out of memory" in means.reason
-    assert (means.weights, means.gradient_checkpointing, means.micro_batch) == ("nf4", True, 1)
+    assert (means.streamed, means.gradient_checkpointing, means.micro_batch) == (True, True, 1)
+    held = choose_means(replace(JOB, base=FLUX, streaming=False), memory_gb=4.0, default="bfloat16")
+    assert (held.weights, held.gradient_checkpointing, held.micro_batch) == ("nf4", True, 1)
 
 
 def test_explicit_settings_stay() -> None:
@@ -90,3 +95,39 @@ def test_estimates_grow_with_the_job() -> None:
 
 def test_the_speed_of_this_machine_is_a_speed() -> None:
     assert 1e-5 < measured_tflops("cpu", "no", seconds=0.02) < 100.0
+
+
+def test_a_base_is_streamed_when_nothing_else_fits_or_when_that_is_asked_for() -> None:
+    job = replace(asking(batch_size=1), base=FLUX, streaming="auto")
+    small = choose_means(job, memory_gb=8.0, default="bfloat16")
+    assert small.fits and small.streamed and small.weights == "bfloat16" and small.gradient_checkpointing == 1
+    assert "8 GB" in small.reason
+    assert small.memory_gb < 0.3 * memory_needed_gb(job, "bfloat16", 1.0, 1)
+    assert not choose_means(job, memory_gb=16.0, default="bfloat16").streamed
+    assert not choose_means(replace(job, streaming=False), memory_gb=8.0, default="bfloat16").fits
+    assert choose_means(replace(job, streaming=True), memory_gb=80.0, default="bfloat16").streamed
+    assert not choose_means(job, memory_gb=25.0, default="float32", gpu=False).streamed
+    for other in (replace(job, streaming=True, weights="nf4"), replace(asking(dora=True), streaming=True)):
+        with pytest.raises(InputError, match="cannot stream"):
+            choose_means(other, memory_gb=8.0, default="bfloat16")
+
+
+def test_activations_of_a_share_of_the_blocks_are_computed_twice() -> None:
+    """12 GB hold SDXL's weights, and half of the activations of a sample."""
+    job = replace(JOB, micro_batch=1, weights="bfloat16")
+    means = choose_means(job, memory_gb=12.0, default="bfloat16")
+    assert means.fits and means.gradient_checkpointing == 0.5
+    needs = [memory_needed_gb(job, "bfloat16", share, 1) for share in (0.0, 0.5, 1.0)]
+    assert needs[1] == pytest.approx((needs[0] + needs[2]) / 2)
+    assert seconds_needed(job, means, 1.0) < seconds_needed(
+        job, replace(means, gradient_checkpointing=1), 1.0
+    )
+
+
+def test_tiers_are_a_table_of_cards() -> None:
+    rows = tiers.of(replace(asking(batch_size=1), base=FLUX, streaming="auto"))
+    assert [row.card_gb for row in rows] == [8, 12, 16, 24, 48] and all(row.fits for row in rows)
+    assert rows[0].streamed and not rows[-1].streamed
+    assert (rows[0].generating, rows[-1].generating) == ("offloaded", "resident")
+    lines = summaries.of_tiers(rows)
+    assert len(lines) == 6 and "bfloat16, streamed" in lines[1] and max(map(len, lines)) <= 92

@@ -49,7 +49,7 @@ ROW = FamilyRow(
             architecture="flux-1-schnell",
         ),
     ),
-    cost=Cost(12.0, 1024, 74.4, 23.3, 1.6),
+    cost=Cost(12.0, 1024, 74.4, 23.3, 1.6, 0.062),
     text=TextReader(512, "sentences"),
     architecture="flux-1-dev",
     kohya_version="flux1",

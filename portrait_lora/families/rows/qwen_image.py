@@ -31,7 +31,7 @@ ROW = FamilyRow(
             unverified=LICENCE,
         ),
     ),
-    cost=Cost(20.0, 1024, 130.0, 31.0, 2.2),
+    cost=Cost(20.0, 1024, 130.0, 31.0, 2.2, 0.035),
     text=TextReader(1024, "sentences"),
     architecture="Qwen-Image",
     kohya_version="qwen_image",

@@ -53,7 +53,7 @@ ROW = FamilyRow(
         ),
     ),
     resolution_px=512,
-    cost=Cost(0.9, 512, 0.80, 0.8, 0.15),
+    cost=Cost(0.9, 512, 0.80, 0.8, 0.15, 0.207),
     text=CLIP,
     architecture="stable-diffusion-v1",
     kohya_version="sd_v1",

@@ -51,7 +51,7 @@ ROW = FamilyRow(
             architecture="stable-diffusion-3-5-large",
         ),
     ),
-    cost=Cost(2.5, 1024, 20.0, 7.6, 0.6),
+    cost=Cost(2.5, 1024, 20.0, 7.6, 0.6, 0.099),
     text=TextReader(256, "sentences"),
     architecture="stable-diffusion-3",
     kohya_version="sd3",

@@ -27,7 +27,7 @@ ROW = FamilyRow(
             preference=3,
         ),
     ),
-    cost=Cost(2.6, 1024, 6.76, 5.6, 0.5),
+    cost=Cost(2.6, 1024, 6.76, 5.6, 0.5, 0.059),
     text=CLIP,
     architecture="stable-diffusion-xl-v1-base",
     kohya_version="sdxl_base_v1-0",

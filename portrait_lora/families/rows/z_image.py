@@ -47,7 +47,7 @@ ROW = FamilyRow(
             guidance_scale=1.0,
         ),
     ),
-    cost=Cost(6.0, 1024, 56.6, 15.0, 1.1),
+    cost=Cost(6.0, 1024, 56.6, 15.0, 1.1, 0.061),
     text=TextReader(512, "sentences"),
     architecture="Z-Image",
     kohya_version="z_image",

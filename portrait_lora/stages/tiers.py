@@ -1,0 +1,51 @@
+"""One training on the cards that people own: how it would be done on 8, 12, 16, 24 and 48 GB.
+
+The figures are those of the preflight.  On no card has the peak been measured yet.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, Literal
+
+from portrait_lora.results import Tier
+
+if TYPE_CHECKING:
+    from portrait_lora.families.base_model import BaseModel
+    from portrait_lora.training.preflight import Job
+
+CARDS_GB: Final = (8, 12, 16, 24, 48)
+
+
+def of(job: Job) -> tuple[Tier, ...]:
+    """A row per card; what the request leaves open is chosen for each of them."""
+    return tuple(_on(job, card) for card in CARDS_GB)
+
+
+def _on(job: Job, card_gb: int) -> Tier:
+    from portrait_lora.families import default_weights
+    from portrait_lora.training.preflight import choose_means
+
+    mixed = replace(job.recipe, mixed_precision="bf16")
+    means = choose_means(
+        replace(job, recipe=mixed), memory_gb=card_gb, default=default_weights(job.base, "cuda")
+    )
+    return Tier(
+        card_gb=card_gb,
+        fits=means.fits,
+        weights=means.weights,
+        streamed=means.streamed,
+        computed_twice=means.gradient_checkpointing,
+        micro_batch=means.micro_batch,
+        memory_gb=round(means.memory_gb, 1),
+        generating=generating(job.base, card_gb),
+    )
+
+
+def generating(base: BaseModel, memory_gb: float) -> Literal["resident", "offloaded", "unknown"]:
+    """How portraits are drawn in so much memory: with the whole pipeline there, or in turns."""
+    from portrait_lora.families import is_offloaded
+
+    if base.generate_memory_gb is None:
+        return "unknown"
+    return "offloaded" if is_offloaded(base, memory_gb) else "resident"
