@@ -143,9 +143,7 @@ def test_a_series_of_a_commercial_purpose_is_drawn_with_consent_to_it(tmp_path: 
 def test_check_records_what_was_agreed_to(tmp_path: Path) -> None:
     folder = make_likeness(tmp_path / "me")
     agreed = tmp_path / "agreed.yaml"
-    agreed.write_text(
-        "who: Ann\nguardian: Eve\npurposes: [portraits]\nuntil: 2999-01-01\nstatement: we do\n"
-    )
+    agreed.write_text("who: Ann\nguardian: Eve\npurposes: [portraits]\nuntil: 2999-01-01\nstatement: we do\n")
     readiness.record_for(folder, [], False, agreed)
     consent.require_purposes(folder, "portraits")
     assert consent.of_a_minor(folder)
