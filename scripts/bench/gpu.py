@@ -105,9 +105,10 @@ FULL: Final = {
 def random_family(name: str, device: str, tiny: bool) -> Any:
     """The family of a base with a network of random weights in place of its own."""
     base, full = next(b for b in bases() if b.name == name), FULL[name]
-    family: Any = open_family(base, device, "bfloat16")
+    precision = "float32" if device == "cpu" else "bfloat16"
+    family: Any = open_family(base, device, precision)
     with torch.device(device):
-        net = full.net(tiny).to(torch.bfloat16).requires_grad_(False).eval()
+        net = full.net(tiny).to(getattr(torch, precision)).requires_grad_(False).eval()
     alphas = DDPMScheduler(beta_schedule="scaled_linear").alphas_cumprod
     family.read_schedule = lambda: (
         NoiseSchedule(alphas, "epsilon") if full.pooled else FlowSchedule(patch=family.patch)
@@ -149,7 +150,9 @@ def seconds_per_step(
     """After warm-up; and TFLOP per sample, counted on the model as the adapter left it."""
     base, last = family.base, WARM + steps + 1
     settings = TrainingConfig(batch_size=way.batch, warmup_steps=0, caption_dropout=0.0)
-    recipe = recipe_of(settings, steps=last, seed=0, mixed_precision="bf16")
+    recipe = recipe_of(
+        settings, steps=last, seed=0, mixed_precision="no" if family.device.type == "cpu" else "bf16"
+    )
     about = Adapter(
         path=out_dir, family=base.family, base=base.name, base_digest=base.digest, rank=recipe.rank,
         alpha=recipe.alpha, target_modules=recipe.target_modules(family), trigger="ohwx", dataset_digest="",

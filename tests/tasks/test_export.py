@@ -152,8 +152,7 @@ def test_the_answers_people_look_for_come_first(opened: Likeness) -> None:
     assert in_words(inspect_file(opened.root / "dataset"))[0].endswith("1 files, all as they were written")
 
 
-@pytest.mark.parametrize("tool", ["comfy", "kohya", "diffusers"])
-@pytest.mark.parametrize("before", [False, True])
+@pytest.mark.parametrize(("tool", "before"), [("comfy", True), ("kohya", False), ("diffusers", True)])
 def test_killed_anywhere_and_rerun_it_takes_its_own_files_for_its_own(
     opened: Likeness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tool: Tool, before: bool
 ) -> None:

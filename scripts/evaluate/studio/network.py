@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scripts.evaluate.studio.attributes import ATTRIBUTES, UNLABELLED, mirrored
+from scripts.precision import half
 from scripts.train.face_pack import augment
 from scripts.train.face_pack.nets import Residual, conv
 
@@ -51,7 +52,7 @@ class Classifier(nn.Module):
 def look(net: nn.Module, pictures: Tensor) -> list[Tensor]:
     """Logits (N, words) per attribute, for pictures (N, 3, 128, 128) of 0..255."""
     x = ((pictures.float() - 127.5) / 127.5).contiguous(memory_format=torch.channels_last)
-    with torch.autocast(x.device.type, torch.bfloat16):
+    with half(x.device.type):
         out = net(x).float()
     return list(out.split([len(a.words) for a in ATTRIBUTES], 1))
 

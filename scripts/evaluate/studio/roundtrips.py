@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from portrait_lora.families.catalog import resolve_base
+from scripts.precision import half
 from scripts.train.checkpoint import write_atomically
 from scripts.train.corpus import Corpus
 
@@ -34,7 +35,7 @@ def through(
     """(N, 3, H, W) uint8 encoded and decoded; each with 0..`noise` of Gaussian noise on its latents."""
     out: list[Tensor] = []
     for part in pictures.split(_BATCH):
-        with torch.autocast("cpu", torch.bfloat16):
+        with half("cpu"):
             z = vae.encode(part.float() / 127.5 - 1).latent_dist.mean.float()
             if noise:
                 strength = noise * torch.rand(len(z), 1, 1, 1, generator=generator)

@@ -11,6 +11,7 @@ from diffusers import AutoencoderKL
 from safetensors.torch import load_file
 from torch import Tensor
 
+from scripts.precision import half
 from scripts.train.checkpoint import write_atomically
 from scripts.train.corpus import Corpus
 
@@ -24,7 +25,7 @@ MORE_LATENTS_FILE: Final = "latents_more.safetensors"
 
 def latents_of(vae: AutoencoderKL, pictures: Tensor) -> Tensor:
     """(N, C, h, w) posterior means, float16, of pictures (N, 3, H, W) in -1..1."""
-    with torch.autocast(pictures.device.type, torch.bfloat16):
+    with half(pictures.device.type):
         mean = vae.quant_conv(vae.encoder(pictures))[:, :LATENT_CHANNELS]
     return mean.float().half()
 

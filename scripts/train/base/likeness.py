@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from scripts.precision import half
 from scripts.train.checkpoint import averaged
 from scripts.train.face_pack.data import aligned, five_points, unit
 from scripts.train.face_pack.nets import EmbedderA
@@ -27,7 +28,7 @@ class Teacher:
     def embed(self, pictures: Tensor, landmarks: Tensor) -> Tensor:
         """(N, D) unit embeddings of pictures (N, 3, H, W) in -1..1, aligned on `landmarks` (N, 68, 2)."""
         crop = aligned((pictures + 1) * 127.5, five_points(landmarks), None, 0.0)
-        with torch.autocast(pictures.device.type, torch.bfloat16):
+        with half(pictures.device.type):
             return nn.functional.normalize(self._net(unit(crop)).float(), dim=1)
 
     def unlikeness(self, decoded: Tensor, real: Tensor, landmarks: Tensor) -> Tensor:

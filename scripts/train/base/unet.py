@@ -14,6 +14,7 @@ from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from scripts.precision import half
 from scripts.train.checkpoint import CHECKPOINT, read_part, write_json
 from scripts.train.loop import Plan, Run
 
@@ -140,7 +141,7 @@ def noised(
 
 def velocity_loss(modules: nn.ModuleDict, step: Noised) -> tuple[Tensor, Tensor, Tensor]:
     """(training loss, plain velocity error of samples without a name, and of those with one)."""
-    with torch.autocast(step.noisy.device.type, torch.bfloat16):
+    with half(step.noisy.device.type):
         states = modules["text"](step.ids).last_hidden_state
         states = with_names(states, step.nouns, modules["names"](step.traits))
         output = modules["unet"](step.noisy, step.timesteps, states).sample

@@ -18,6 +18,7 @@ from diffusers import AutoencoderKL
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from scripts.precision import half
 from scripts.train.checkpoint import CHECKPOINT, read_part, write_atomically, write_json
 from scripts.train.corpus import Corpus
 from scripts.train.loop import Figures, Plan, Run
@@ -145,7 +146,7 @@ def train_encoder(corpus: Corpus, vae: AutoencoderKL, out: Path, plan: Plan, dev
         return (corpus.pictures(epoch_rows(number, plan.batch, len(corpus), plan.seed, skip)).to(device),)
 
     def loss(x: Tensor) -> tuple[Tensor, Figures]:
-        with torch.autocast(device.type, torch.bfloat16):
+        with half(device.type):
             mean = vae.quant_conv(vae.encoder(x))[:, :LATENT_CHANNELS]
         error = (mean.float() - pca_encode(pca, x)).square()
         return (error * weight).mean() / weight.mean(), {"latent_error": error.detach().mean()}
@@ -207,7 +208,7 @@ def train_decoder(
         return x, z.contiguous(memory_format=torch.channels_last), weights, landmarks[index].to(device)
 
     def loss(x: Tensor, z: Tensor, weights: Tensor, points: Tensor) -> tuple[Tensor, Figures]:
-        with torch.autocast(device.type, torch.bfloat16):
+        with half(device.type):
             y = vae.decoder(vae.post_quant_conv(z)).float()
         total = picture_loss(y, x, weights)
         figures: Figures = {"loss": total.detach(), "psnr": psnr(y.detach() - x)}

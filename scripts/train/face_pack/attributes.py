@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from portrait_lora import vocabulary
+from scripts.precision import half
 from scripts.train.checkpoint import averaged, checkpoint_of
 from scripts.train.face_pack import augment, occluders
 from scripts.train.face_pack.data import Pool, astray, invert, landmark_crop, move
@@ -47,7 +48,7 @@ def split_answer(answer: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
 
 def look(net: nn.Module, crop: Tensor) -> Tensor:
     """The network on crops of 0..255."""
-    with torch.autocast("cpu", torch.bfloat16):
+    with half("cpu"):
         return net(((crop - 127.5) / 128.0).contiguous(memory_format=torch.channels_last)).float()
 
 

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from portrait_lora import synthetic
 from portrait_lora.synthetic.parts import BACKDROP, GLASSES, PARTS, part_labels
+from scripts.precision import half
 from scripts.train.corpus import Corpus
 from scripts.train.face_pack import augment, occluders
 from scripts.train.face_pack.data import Pool, astray, box_crop, invert, move
@@ -98,7 +99,7 @@ def hulls(landmarks: Tensor) -> Tensor:
 
 def look(net: nn.Module, crop: Tensor) -> Tensor:
     """(B, OUTPUTS, S, S) logits for crops of 0..255."""
-    with torch.autocast("cpu", torch.bfloat16):
+    with half("cpu"):
         return net(((crop - 127.5) / 128.0).contiguous(memory_format=torch.channels_last)).float()
 
 

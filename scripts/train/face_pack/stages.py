@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from portrait_lora import vocabulary
+from scripts.precision import half
 from scripts.train.checkpoint import averaged
 from scripts.train.face_pack import attributes, augment, losses, segmenter
 from scripts.train.face_pack.data import Pool, invert, joined, landmark_crop, move, split, split_rows, unit
@@ -56,7 +57,7 @@ def train_detector(pool: Pool, folder: Path, length: Length, batch: int = 32) ->
             which = int(torch.randint(0, len(composers), (), generator=generator))
             count = batch * SCENE_PX[0] ** 2 // (2 * SCENE_PX[which] ** 2)
             scenes = composers[which].batch(count, generator)
-        with torch.autocast(length.device.type, torch.bfloat16):
+        with half(length.device.type):
             outputs = net(unit(scenes.image, 128.0))
         return losses.detector_loss(outputs, scenes)
 
@@ -83,7 +84,7 @@ def train_landmarks(pool: Pool, folder: Path, length: Length, batch: int = 64) -
         rows = torch.randint(0, len(fit), (batch,), generator=generator)
         crop, target = batch_of(fit, rows, generator)
         crop = augment.camera(crop, generator, soft=0.3, strength=0.7)
-        with torch.autocast(length.device.type, torch.bfloat16):
+        with half(length.device.type):
             features = net.features(unit(crop, 128.0))
             points, guess = net.head(features).float().reshape(-1, 68, 2), words(features.flatten(1)).float()
         off = points - target

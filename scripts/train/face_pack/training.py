@@ -15,6 +15,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
+from scripts.precision import half
 from scripts.train.checkpoint import checkpoint_of
 from scripts.train.loop import Figures, Plan, Run
 
@@ -64,7 +65,7 @@ def plan_of(
 
 def forward(net: nn.Module, x: Tensor) -> Tensor:
     """Answers in float32, reckoned in bfloat16."""
-    with torch.autocast(x.device.type, torch.bfloat16):
+    with half(x.device.type):
         return net(x).float()
 
 
