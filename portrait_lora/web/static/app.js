@@ -17,6 +17,8 @@
 export const all = (selector, root = document) => /** @type {HTMLElement[]} */ ([...root.querySelectorAll(selector)]);
 /** @param {string} id @returns {HTMLElement | null} */
 export const byId = (id) => document.getElementById(id);
+/** @type {<K extends keyof HTMLElementTagNameMap>(tag: K, properties?: object) => HTMLElementTagNameMap[K]} */
+export const make = (tag, properties) => Object.assign(document.createElement(tag), properties);
 
 /** The answer of the server to something that it refuses (RFC 9457). */
 export class Problem extends Error {
@@ -67,20 +69,20 @@ export async function send(url, how = {}) {
  * @param {{bad?: boolean, action?: string, act?: () => void}} [how]
  */
 export function say(text, how = {}) {
-  const word = document.createElement("div");
-  word.className = how.bad ? "word bad" : "word";
-  word.append(Object.assign(document.createElement("span"), { textContent: text }));
+  const word = make("div", { className: how.bad ? "word bad" : "word" });
+  word.append(make("span", { textContent: text }));
   if (how.action) {
-    const button = Object.assign(document.createElement("button"), { type: "button", textContent: how.action });
-    button.addEventListener("click", () => { word.remove(); how.act?.(); });
-    word.append(button);
+    const onclick = () => { word.remove(); how.act?.(); };
+    word.append(make("button", { type: "button", textContent: how.action, onclick }));
   }
   byId("words")?.append(word);
   setTimeout(() => word.remove(), how.bad || how.action ? 12000 : 5000);
 }
 
 /** @param {unknown} error */
-export const sayProblem = (error) => say(error instanceof Error ? error.message : String(error), { bad: true });
+export const sayProblem = (error) => say(wordsOf(error), { bad: true });
+/** @param {unknown} error */
+export const wordsOf = (error) => (error instanceof Error ? error.message : String(error));
 
 /** Ask in a dialog. @param {string} text @param {string} [yes] @returns {Promise<boolean>} */
 export function ask(text, yes = "Go on") {
@@ -224,7 +226,7 @@ async function sent(place, /** @type {Promise<Response>} */ answer) {
     else if (place.dataset.renew) await renew(place.dataset.renew);
   } catch (error) {
     const spot = place.querySelector("[data-problem]");
-    if (spot) { spot.textContent = error instanceof Error ? error.message : String(error); spot.setAttribute("role", "alert"); } else sayProblem(error);
+    if (spot) { spot.textContent = wordsOf(error); spot.setAttribute("role", "alert"); } else sayProblem(error);
     place.dispatchEvent(new CustomEvent("studio:refused", { detail: error, bubbles: true }));
   } finally {
     place.removeAttribute("aria-disabled");
@@ -303,10 +305,10 @@ function listKeys() {
     const key = one.dataset.key ?? "";
     if (seen.has(key)) continue;
     seen.add(key);
-    const term = document.createElement("dt");
-    for (const part of key.split(" ")) term.append(Object.assign(document.createElement("kbd"), { textContent: part }), " ");
+    const term = make("dt");
+    for (const textContent of key.split(" ")) term.append(make("kbd", { textContent }), " ");
     const words = one.getAttribute("aria-label") ?? one.textContent ?? "";
-    list?.append(term, Object.assign(document.createElement("dd"), { textContent: words.trim() }));
+    list?.append(term, make("dd", { textContent: words.trim() }));
   }
   if (on) {
     on.checked = localStorage.getItem("keys") !== "off";
@@ -340,3 +342,16 @@ function ready(root) {
 byId("keys")?.addEventListener("toggle", listKeys);
 listKeys();
 ready(document);
+
+/** Dropped files, and the zone under them; the page is never replaced by one. @param {(files: FileList, zone: Element | null) => void} taken */
+export function drops(taken) {
+  for (const kind of ["dragover", "dragleave", "drop"]) {
+    document.addEventListener(kind, (event) => {
+      const zone = /** @type {Element} */ (event.target).closest?.(".drop-zone") ?? null;
+      if (kind !== "dragleave") event.preventDefault();
+      for (const one of all(".drop-zone")) one.classList.toggle("over", one === zone && kind === "dragover");
+      const files = /** @type {DragEvent} */ (event).dataTransfer?.files;
+      if (kind === "drop" && files?.length) taken(files, zone);
+    });
+  }
+}

@@ -1,6 +1,6 @@
 // @ts-check
 /** The prompt book: shots added and copied, and the linter's remarks beside each while one writes. */
-import { all, ask, byId, say, sayProblem, send } from "./app.js";
+import { all, ask, byId, make, say, sayProblem, send, wordsOf } from "./app.js";
 
 const form = /** @type {HTMLFormElement} */ (byId("book"));
 /** @param {ParentNode} root @param {string} selector */
@@ -29,9 +29,9 @@ function draft() {
   };
 }
 
-/** @param {string} tag @param {string} text @param {string} [kind] */
+/** @param {keyof HTMLElementTagNameMap} tag @param {string} text @param {string} [kind] */
 function element(tag, text, kind = "") {
-  return Object.assign(document.createElement(tag), { textContent: text, className: kind });
+  return make(tag, { textContent: text, className: kind });
 }
 
 let turn = 0;
@@ -61,7 +61,7 @@ async function check() {
     const words = found.error || (remarks ? `${remarks} remark${remarks === 1 ? "" : "s"}: nothing forbids drawing, but better words draw better.` : `${found.prompts.length} picture${found.prompts.length === 1 ? "" : "s"} of ${shots.length} shot${shots.length === 1 ? "" : "s"}. The linter has nothing to say.`);
     verdict.replaceChildren(element("p", words, found.error ? "error-text" : ""));
   } catch (error) {
-    if (mine === turn) verdict?.replaceChildren(element("p", error instanceof Error ? error.message : String(error), "error-text"));
+    if (mine === turn) verdict?.replaceChildren(element("p", wordsOf(error), "error-text"));
   }
 }
 

@@ -1,6 +1,6 @@
 // @ts-check
 /** Captions: saved when the field is left (or with Ctrl+Enter), never over a text that is newer; find and replace with a look before. */
-import { Problem, byId, renew, say, sayProblem, send } from "./app.js";
+import { Problem, byId, make, renew, say, sayProblem, send, wordsOf } from "./app.js";
 
 const at = location.pathname;
 /** @typedef {HTMLTextAreaElement} Field */
@@ -8,7 +8,7 @@ const at = location.pathname;
 /** @param {Field} field @param {string} words @param {string} [tone] */
 function state(field, words, tone = "") {
   const place = field.parentElement?.querySelector("[data-state]");
-  if (place) place.replaceChildren(Object.assign(document.createElement("span"), { className: tone, textContent: words }));
+  if (place) place.replaceChildren(make("span", { className: tone, textContent: words }));
 }
 
 /** @param {Field} field */
@@ -24,7 +24,7 @@ async function save(field) {
     await renew("#tools");
   } catch (error) {
     if (error instanceof Problem && error.status === 409) conflict(field, error.body);
-    else { state(field, error instanceof Error ? error.message : String(error), "error-text"); field.setAttribute("aria-invalid", "true"); }
+    else { state(field, wordsOf(error), "error-text"); field.setAttribute("aria-invalid", "true"); }
   } finally {
     delete field.dataset.busy;
   }

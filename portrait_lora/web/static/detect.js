@@ -1,6 +1,6 @@
 // @ts-check
-/** Pictures that are looked at for marks, one request after the other; nothing of them is kept anywhere. */
-import { Problem, all, byId, say, send } from "./app.js";
+/** Pictures that are looked at for marks, one after the other; nothing of them is kept. */
+import { byId, drops, make, say, send, wordsOf } from "./app.js";
 
 const form = /** @type {HTMLFormElement | null} */ (byId("look"));
 const input = /** @type {HTMLInputElement | null} */ (byId("look-files"));
@@ -10,17 +10,13 @@ let line = Promise.resolve();
 
 /** The card of a picture while it is looked at. @param {File} file */
 function waiting(file) {
-  const card = Object.assign(document.createElement("li"), { className: "panel marked" });
-  const shown = Object.assign(document.createElement("div"), { className: "shown" });
-  const body = Object.assign(document.createElement("div"), { className: "body" });
-  const bar = document.createElement("progress");
-  bar.setAttribute("aria-label", `Looking at ${file.name}`);
-  body.append(Object.assign(document.createElement("h3"), { textContent: file.name }), bar);
-  card.append(shown, body);
-  const image = Object.assign(document.createElement("img"), { alt: "", src: URL.createObjectURL(file) });
-  image.addEventListener("error", () => image.remove()); // what no browser shows can still be looked at
-  image.addEventListener("load", () => URL.revokeObjectURL(image.src));
+  const image = make("img", { alt: "", src: URL.createObjectURL(file) });
+  image.onerror = () => image.remove(); // what no browser shows can still be looked at
+  image.onload = () => URL.revokeObjectURL(image.src);
+  const card = make("li", { className: "panel marked" }), [shown, body] = ["shown", "body"].map((className) => make("div", { className }));
   shown.append(image);
+  body.append(make("h3", { textContent: file.name }), make("progress", { ariaLabel: `Looking at ${file.name}` }));
+  card.append(shown, body);
   return card;
 }
 
@@ -34,8 +30,7 @@ async function look(file, card) {
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("li .body");
     if (fresh) card.querySelector(".body")?.replaceWith(document.adoptNode(fresh));
   } catch (error) {
-    const words = Object.assign(document.createElement("p"), { className: "error-text", textContent: error instanceof Problem ? error.message : String(error) });
-    card.querySelector("progress")?.replaceWith(words);
+    card.querySelector("progress")?.replaceWith(make("p", { className: "error-text", textContent: wordsOf(error) }));
   }
 }
 
@@ -57,11 +52,4 @@ form?.addEventListener("submit", (event) => event.preventDefault());
 input?.addEventListener("change", () => take(input.files));
 byId("clear")?.addEventListener("click", () => { cards.replaceChildren(); looked.hidden = true; input?.focus(); });
 document.addEventListener("paste", (event) => { if (form) take(event.clipboardData?.files); });
-for (const kind of ["dragover", "dragleave", "drop"]) {
-  document.addEventListener(kind, (event) => {
-    const over = event.target instanceof Element && event.target.closest(".drop-zone");
-    if (kind !== "dragleave") event.preventDefault(); // a file that misses the form does not replace the page
-    for (const zone of all(".drop-zone")) zone.classList.toggle("over", kind === "dragover" && !!over);
-    if (kind === "drop" && form) take(/** @type {DragEvent} */ (event).dataTransfer?.files);
-  });
-}
+if (form) drops(take);

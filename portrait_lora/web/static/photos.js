@@ -3,7 +3,7 @@
  * Photos: dropped or chosen, sent one after the other with progress, shown at once; verdicts as the check finds
  * them; removed with a way back; cropped by hand.
  */
-import { all, byId, csrf, renew, say, sayProblem, send } from "./app.js";
+import { all, byId, csrf, make, renew, say, sayProblem, send, wordsOf } from "./app.js";
 
 const drop = /** @type {HTMLElement} */ (byId("drop"));
 const person = drop.dataset.person ?? "", most = Number(drop.dataset.most), at = `/people/${person}/photos`;
@@ -62,20 +62,19 @@ async function one(file, left) {
     if (answer.html) place(answer);
     return true;
   } catch (error) {
-    refuse(row, error instanceof Error ? error.message : String(error));
+    refuse(row, wordsOf(error));
     return false;
   }
 }
 
 /** @param {File} file @param {number} left */
 function line(file, left) {
-  const row = document.createElement("div");
-  row.className = "file";
-  const name = Object.assign(document.createElement("span"), { className: "name", textContent: file.name });
-  const more = Object.assign(document.createElement("span"), { className: "soft", textContent: left ? `${left} more` : "" });
-  const bar = Object.assign(document.createElement("progress"), { max: 1, value: 0 });
-  bar.setAttribute("aria-label", `Sending ${file.name}`);
-  row.append(name, more, bar);
+  const row = make("div", { className: "file" });
+  row.append(
+    make("span", { className: "name", textContent: file.name }),
+    make("span", { className: "soft", textContent: left ? `${left} more` : "" }),
+    make("progress", { max: 1, value: 0, ariaLabel: `Sending ${file.name}` }),
+  );
   byId("uploads")?.prepend(row);
   return row;
 }
@@ -84,10 +83,9 @@ function line(file, left) {
 function refuse(row, why) {
   row.querySelector("progress")?.remove();
   row.setAttribute("role", "alert");
-  const close = Object.assign(document.createElement("button"), { type: "button", className: "small plain", textContent: "OK" });
-  close.addEventListener("click", () => row.remove());
-  row.children[1]?.replaceWith(close);
-  row.append(Object.assign(document.createElement("p"), { className: "why", textContent: why }));
+  const onclick = () => row.remove();
+  row.children[1]?.replaceWith(make("button", { type: "button", className: "small plain", textContent: "OK", onclick }));
+  row.append(make("p", { className: "why", textContent: why }));
 }
 
 /** A request by XMLHttpRequest: fetch tells nothing of the progress of what is sent. @param {File} file @param {HTMLElement} row @returns {Promise<Record<string, any>>} */
@@ -120,7 +118,7 @@ function place(answer) {
   if (!fresh || byId(`p-${answer.id}`)) return;
   let cards = byId("cards");
   if (!cards) {
-    cards = Object.assign(document.createElement("div"), { id: "cards", className: "photos" });
+    cards = make("div", { id: "cards", className: "photos" });
     byId("photo-grid")?.replaceChildren(cards);
   }
   cards.prepend(document.adoptNode(fresh));
