@@ -24,6 +24,7 @@ from portrait_lora.likeness import open_likeness
 from portrait_lora.results import Value
 from portrait_lora.rights import consent as consents
 from portrait_lora.stages.context import Context
+from portrait_lora.stages.generate import purposes_of
 from portrait_lora.tasks import deliver as handing
 from portrait_lora.tasks import outside
 from portrait_lora.tasks.shard import files
@@ -119,6 +120,7 @@ def _deliver(roster: Roster, entry: Entry, home: Path, out: Path, how: _How) -> 
     _require_accepted(home, entry)
     ctx = Context(open_likeness(folder, overrides_of(roster)))
     consents.require(folder, folder / "photos", commercial=ctx.config.commercial)
+    consents.require_purposes(folder, *purposes_of(ctx))  # of the series too
     portraits = portraits_of(ctx)
     if not how.archives:
         _require_alike(out / entry.person, how.audience)

@@ -96,6 +96,18 @@ def test_nobody_without_acceptance_or_consent(fleet: roster.Roster, tmp_path: Pa
     assert sorted(path.name for path in out.iterdir()) == [TABLE]
 
 
+def test_a_series_for_commercial_use_asks_for_that_consent(
+    fleet: roster.Roster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = files.folder(tmp_path / "home", "bo")
+    consent(tmp_path / "bo.yaml", "Bo", purposes="training, portraits, commercial")
+    consents.write(folder, consents.of_file(tmp_path / "bo.yaml", consents.dt.date.today()))
+    monkeypatch.setattr("portrait_lora.generation.series.is_commercial", lambda name: True)
+    result = publish(fleet, tmp_path / "home", tmp_path / "out")
+    assert [bool(one.files) for one in result.people] == [False, True]
+    assert result.people[0].reason == "the consent does not cover this purpose (training, portraits)"
+
+
 def test_photos_that_came_after_the_consent_keep_one_back(fleet: roster.Roster, tmp_path: Path) -> None:
     home = tmp_path / "home"
     picture(files.folder(home, "bo") / "photos" / "new.png", 999)
