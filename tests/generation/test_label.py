@@ -42,6 +42,10 @@ def test_the_next_corner_is_taken_and_none_is_an_error() -> None:
     usual = place_of((400, 400), [])
     assert usual[0] > 200 and usual[1] > 200
     assert place_of((400, 400), [(200, 200, 400, 400)])[0] < 200
+    assert place_of((400, 400), [(200, 0, 400, 300)]) == usual, "a face above it is in nobody's way"
+    left, top, _, height = usual
+    smaller = place_of((400, 400), [(0, 0, 400, top + 1), (0, 0, left - 60, 400)])
+    assert smaller[3] < height and smaller[1] > top, "a smaller label where the usual one touches a face"
     with pytest.raises(InputError, match="no corner for the label"):
         place_of((400, 400), [(0, 0, 400, 400)])
     with pytest.raises(InputError, match="no corner for the label"):

@@ -127,6 +127,19 @@ def test_a_refusal_is_clear_and_noted_without_the_prompt(home: Path) -> None:
     assert len(guard.log_file().read_text(encoding="utf-8").splitlines()) == 2
 
 
+def test_the_machine_decides_before_the_account(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = policy.place()
+    own.parent.mkdir(parents=True, exist_ok=True)
+    own.write_text("guard: {allow: [violence]}\n")
+    assert policy.current().guard.allow == ("violence",)
+    of_machine = tmp_path / "machine.yaml"
+    of_machine.write_text("guard: {log: false}\n")
+    monkeypatch.setattr(policy, "OF_MACHINE", of_machine)
+    assert policy.place() == of_machine and policy.current().guard.allow == ()
+
+
 def test_the_policy_is_read_from_outside_and_checked(home: Path) -> None:
     place = policy.place()
     place.parent.mkdir(parents=True)

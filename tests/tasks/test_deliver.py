@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -11,7 +12,7 @@ from PIL import Image
 from portrait_lora import manifest
 from portrait_lora.errors import InputError
 from portrait_lora.rights import consent, marks
-from portrait_lora.tasks import deliver
+from portrait_lora.tasks import deliver, outside
 from portrait_lora.tasks.detect import detect
 from portrait_lora.tasks.export import exported_to
 from tests.tasks.made_up import make_likeness, noise
@@ -47,6 +48,8 @@ def test_delivered_for_the_eu_and_elsewhere(
     for row in handed.pictures:
         assert marks.is_watermarked(out / row.file) and manifest.sha256_file(out / row.file) == row.sha256
     assert exported_to(person) == [out], "forget knows where to look"
+    noted = {row.file for row in outside.written_for(person)}
+    assert noted == {str(path) for path in out.iterdir()}, "and for what"
     again = deliver.deliver(person, out, series="headshots", audience="eu")
     assert again == handed and len(list(out.iterdir())) == 3, "repeated, nothing is written twice"
     plain = deliver.deliver(person, tmp_path / "plain", series="headshots")
@@ -65,6 +68,33 @@ def test_without_consent_for_the_purpose_nothing_leaves(person: Path, tmp_path: 
     with pytest.raises(InputError, match="no consent is recorded"):
         deliver.deliver(person, tmp_path / "out", series="headshots")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_series_for_commercial_use_asks_for_that_consent(
+    person: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("portrait_lora.generation.series.is_commercial", lambda name: True)
+    with pytest.raises(InputError, match=r"does not cover this purpose.*needed commercial"):
+        deliver.deliver(person, tmp_path / "out", series="headshots")
+
+
+def test_finished_pictures_are_what_is_delivered_and_the_label_knows_the_faces(
+    person: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = person / "portraits" / "headshots-finished" / "noir"
+    look.mkdir(parents=True)
+    finished = look / "one.png"
+    finished.write_bytes(marks.encode(noise(7), "PNG", marks.DRAWN))
+    monkeypatch.setattr(deliver.finish, "pictures_of", lambda folder: {"one": finished})
+    boxes: list[list[deliver.Box]] = []
+    monkeypatch.setattr(deliver, "labelled", lambda picture, faces: boxes.append(faces) or picture)
+    face = SimpleNamespace(box_xyxy_px=(1.0, 2.0, 3.0, 4.0))
+    monkeypatch.setattr(deliver.Context, "finder", SimpleNamespace(find=lambda rgb: [face]))
+    handed = deliver.deliver(person, tmp_path / "out", series="headshots", audience="eu")
+    assert handed.finished and [row.source for row in handed.pictures] == [
+        "portraits/headshots-finished/noir/one.png"
+    ]
+    assert boxes == [[(1.0, 2.0, 3.0, 4.0)]]
 
 
 def test_detect_reads_a_folder_and_names_what_it_cannot_read(tmp_path: Path) -> None:
