@@ -48,8 +48,8 @@ def test_delivered_for_the_eu_and_elsewhere(
     for row in handed.pictures:
         assert marks.is_watermarked(out / row.file) and manifest.sha256_file(out / row.file) == row.sha256
     assert exported_to(person) == [out], "forget knows where to look"
-    noted = {row.file for row in outside.written_for(person)}
-    assert noted == {str(path) for path in out.iterdir()}, "and for what"
+    recorded = {row.file for row in outside.written_for(person)}
+    assert recorded == {str(path) for path in out.iterdir()}, "and for what"
     again = deliver.deliver(person, out, series="headshots", audience="eu")
     assert again == handed and len(list(out.iterdir())) == 3, "repeated, nothing is written twice"
     plain = deliver.deliver(person, tmp_path / "plain", series="headshots")
