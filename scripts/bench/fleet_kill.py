@@ -137,7 +137,8 @@ def main() -> int:
     parser.add_argument("--shorter", action="store_true", help="with --full: train as shortly as --quick")
     options = parser.parse_args()
     people = options.people or (100 if options.full else 3)
-    wanted, pause_s = (Kills(30, 3), 75.0) if options.full else (Kills(4, 1), 14.0)
+    # the kills of record are spread over whatever number of people
+    wanted, pause_s = (Kills(30, 3), 0.75 * people) if options.full else (Kills(4, 1), 14.0)
     short = options.shorter or not options.full
     work = manifest.make_folder((options.work / ("quick" if short else "full")).absolute())
     listed = roster(work, people, QUICK if short else SETTINGS)
