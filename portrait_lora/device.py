@@ -79,7 +79,7 @@ def gpu_memory_gb(device: str) -> float | None:
     """
     import torch
 
-    if not device.startswith("cuda"):
+    if not device.startswith("cuda") or not torch.cuda.is_available():
         return None
     free, total = torch.cuda.mem_get_info(device)
     others = total - free - torch.cuda.memory_reserved(device)

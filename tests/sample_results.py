@@ -92,6 +92,7 @@ GENERATED = GenerateResult(
         after_b=None,
         seconds=2.5,
     ),
+    refused=("rim-01",),
 )
 FIGURES = LikenessFigures(
     embedder="mine",

@@ -53,7 +53,7 @@ def work_at(
     manifest.make_folder(place.home).chmod(0o700)
     place.fetch_plan()
     place.drop_strangers()
-    with _claimed(place, people, worker, lease_s) as held:
+    with _stoppable(), _claimed(place, people, worker, lease_s) as held:
         mine = [person for person in people if person in held and _fetch(place, person)]
         with Renewing(list(held.values()), _stop, lease_s=lease_s) as renewing:
             try:
@@ -139,6 +139,21 @@ def _deliver(place: Workplace, people: Sequence[str]) -> None:
             errors.append(error)
     if errors:
         raise errors[0]
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """`_stop` is heard even where whoever started this process had Ctrl-C ignored, as shells do with what
+    they start in the background."""
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _stop() -> None:

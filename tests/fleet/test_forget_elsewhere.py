@@ -116,17 +116,17 @@ def test_no_byte_is_left_on_any_worker_and_store_without_naming_them(
 def test_the_clusters_of_before_are_asked_by_themselves(
     roster: Roster, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[tuple[str, str, str, str]] = []
+    requests: list[tuple[str, str, str, str]] = []
 
     def nodes(where: RayPlace, person: str) -> int:
-        asked.append((where.address, where.store, where.scratch, person))
+        requests.append((where.address, where.store, where.scratch, person))
         return 3
 
     monkeypatch.setattr(ray_nodes, "forget", nodes)
     elsewhere.remember(roster.home, Elsewhere(store=url, address="10.0.0.1:6379", scratch="/disk"))
     elsewhere.remember(roster.home, Elsewhere(store=str(roster.home), address="10.0.0.9:6379"))  # a folder
     assert forget(roster, "--address", "10.0.0.2:6379")["nodes"] == 9
-    assert asked == [
+    assert requests == [
         ("10.0.0.1:6379", url, "/disk", "anna-lee"),
         ("10.0.0.2:6379", url, "", "anna-lee"),
         ("10.0.0.2:6379", url, "/disk", "anna-lee"),

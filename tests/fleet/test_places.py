@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import signal
 import sys
 import threading
 import time
@@ -177,8 +178,13 @@ def test_one_who_was_taken_over_stops_and_delivers_nothing(
         return done(home, "ann")
 
     work(cut_off)
-    with pytest.raises(Interrupted, match="another worker"):
-        work_at(worker, ["ann"], worker="w", lease_s=0.4, every_s=60)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in the background of a shell
+    try:
+        with pytest.raises(Interrupted, match="another worker"):
+            work_at(worker, ["ann"], worker="w", lease_s=0.4, every_s=60)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
     head.fetch("ann")
     assert steps(head) == [] and steps(worker) == []
 

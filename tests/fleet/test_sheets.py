@@ -135,15 +135,15 @@ def test_another_file_is_an_error_that_names_it(fleet: FleetHome, worker: Workpl
 def test_the_work_is_done_with_the_copies(worker: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
     from portrait_lora import recipe
 
-    given: list[str] = []
+    overrides: list[str] = []
 
     def run_together(folders: list[Path], *, own: dict[Path, tuple[str, ...]], **_: object) -> list[object]:
-        given.extend(own[folders[0]])
+        overrides.extend(own[folders[0]])
         return [ArtifactError("enough")]
 
     monkeypatch.setattr(recipe, "run_together", run_together)
     monkeypatch.setattr("portrait_lora.rights.consent.photographs", lambda photos: [])
     worker.fetch("anna-lee")
     work(worker.home, ["anna-lee"], worker="w", device="cpu")
-    named = dict(one.split("=", 1) for one in given)
+    named = dict(one.split("=", 1) for one in overrides)
     assert Path(named["generate.series"]).is_file() and Path(named["generate.brand"]).is_file()

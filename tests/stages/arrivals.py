@@ -118,7 +118,7 @@ def _recorded(arrivals: Arrivals, root: Path) -> Iterator[None]:
 
         def result(_: Journal, kind: Any) -> Any:
             del kind
-            return SimpleNamespace(checkpoints=(), stopped_early=False)
+            return SimpleNamespace(checkpoints=(), stopped_early=False, findings=())
 
         stack.enter_context(patch.object(Journal, "result", result))
         stack.enter_context(patch.object(Journal, "record", nothing))
@@ -135,6 +135,7 @@ def _recorded(arrivals: Arrivals, root: Path) -> Iterator[None]:
         stack.enter_context(patch("portrait_lora.faces.backends.open_analyzer", lambda *_: None))
         watch("list_photos", check, "list_photos", lambda **_: [])
         watch("check_folder", checks, "check_folder", lambda **_: [None])
+        stack.enter_context(patch("portrait_lora.stages.minors.with_ages", lambda reports, _: reports))
         watch("curate", curate, "curate", lambda **_: curated)
         watch("write_check_html", report, "write_check_html", nothing)
         watch("check_result", check, "_result", nothing)
@@ -197,6 +198,7 @@ def _pack(name_or_dir: str, *, quiet: bool = False) -> SimpleNamespace:
         licence="",
         embedder_ids={"select": "A"},
         threshold=lambda _: 0.5,
+        path=Path,
     )
 
 

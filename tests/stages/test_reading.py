@@ -85,8 +85,9 @@ def test_the_best_is_kept_and_not_the_worst(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(
         series, "_ranks", lambda ctx, portraits, holdout: [table[p.name][p.turn] for p in portraits]
     )
-    rounds = [[SimpleNamespace(name=name, turn=k) for name in table] for k in (0, 1)]
-    kept = series.best(None, rounds)  # type: ignore[arg-type]
+    shots = {name: SimpleNamespace(name=name) for name in table}
+    rounds = [[SimpleNamespace(name=n, turn=k, shot=shots[n]) for n in table] for k in (0, 1)]
+    kept = series.best(SimpleNamespace(shots=[*shots.values()]), rounds)  # type: ignore[arg-type]
     assert [p.turn for p in kept] == [0, 1, 1]  # type: ignore[attr-defined]
 
 
