@@ -217,6 +217,7 @@ def test_a_pipeline_that_is_offloaded_draws_the_same(tiny: Tiny) -> None:
 def test_memory_of_other_programs_is_not_planned_with(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 2e9)
     for free, room in ((21e9, 24.0), (12e9, 14.0)):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _, free=free: (free, 24e9))
