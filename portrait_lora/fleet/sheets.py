@@ -27,15 +27,15 @@ def copied(roster: Roster, home: Path) -> dict[str, Sheet]:
 
     Raises `ConfigError` for a sheet that cannot be read.
     """
-    copied: dict[str, Sheet] = {}
+    placed: dict[str, Sheet] = {}
     for path in [Path(one) for one in (roster.series, roster.brand) if Path(one).is_absolute()]:
         sheet = _sheet(path, "series" if str(path) == roster.series else "brand")
         folder = sheets.folder_of(home, sheet)
         for name, sha256 in sheet.files.items():
             if not (folder / name).is_file() or manifest.sha256_file(folder / name) != sha256:
                 manifest.write_bytes_atomic(folder / name, (Path(sheet.root) / name).read_bytes())
-        copied[str(path)] = sheet
-    return copied
+        placed[str(path)] = sheet
+    return placed
 
 
 def deliver(home: Path, objects: Objects, plan: FleetPlan) -> None:
