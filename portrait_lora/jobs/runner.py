@@ -109,8 +109,8 @@ class Runner:
     def _run(self) -> None:
         try:
             with contextlib.suppress(PortraitError):  # a full disk: the rounds say so
-                self.queue.prune()
                 self._left = self._unserved()
+                self.queue.prune()
             while not (self._stopping.is_set() and all(slot.work is None for slot in self._slots)):
                 try:
                     self._take_over()

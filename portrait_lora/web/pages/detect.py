@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
-from starlette.concurrency import run_in_threadpool
 
 from portrait_lora.tasks.detect import rate_in_words
-from portrait_lora.web import uploads
 from portrait_lora.web.permissions import Member, Reader
 from portrait_lora.web.services import marks
 from portrait_lora.web.templating import render
@@ -29,13 +27,6 @@ def page(request: Request, user: Reader) -> HTMLResponse:
 async def look(request: Request, user: Member) -> HTMLResponse:
     """What one picture or several carry, as cards to show at once."""
     del user
-    with marks.place_in_line():
-        files = await uploads.received_in_memory(
-            request,
-            most_files=marks.MOST_FILES,
-            most_bytes=marks.MOST_BYTES,
-            most_together=marks.MOST_TOGETHER,
-        )
-        detection = await run_in_threadpool(marks.look, files)
+    detection = await marks.look_at(request)
     cards = [(row.file, marks.card(row)) for row in detection.files]
     return render(request, "_marks.html.j2", cards=cards)

@@ -11,12 +11,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
+from starlette.concurrency import run_in_threadpool
+
 from portrait_lora.tasks import detect
 from portrait_lora.tasks.detect import Detected, Detection
+from portrait_lora.web import uploads
 from portrait_lora.web.problems import Refused, TooMany
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from fastapi import Request
 
     from portrait_lora.web.uploads import InMemory
 
@@ -38,6 +43,16 @@ class Card:
     tone: Tone
     facts: tuple[tuple[str, str], ...]
     problem: str = ""
+
+
+async def look_at(request: Request) -> Detection:
+    """What the pictures of a form carry, in the order in which they came.  Raises `TooMany`, and what
+    `uploads.received_in_memory` does."""
+    with place_in_line():
+        files = await uploads.received_in_memory(
+            request, most_files=MOST_FILES, most_bytes=MOST_BYTES, most_together=MOST_TOGETHER
+        )
+        return await run_in_threadpool(look, files)
 
 
 @contextmanager

@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from fastapi import Request
-from starlette.concurrency import run_in_threadpool
 
-from portrait_lora.web import uploads
 from portrait_lora.web.permissions import Member
 from portrait_lora.web.services import marks
 from portrait_lora.web.v1 import shapes
@@ -39,12 +37,5 @@ async def detect_marks(request: Request, user: Member) -> shapes.Detection:
     That no mark was found proves nothing.
     """
     del user
-    with marks.place_in_line():
-        files = await uploads.received_in_memory(
-            request,
-            most_files=marks.MOST_FILES,
-            most_bytes=marks.MOST_BYTES,
-            most_together=marks.MOST_TOGETHER,
-        )
-        detection = await run_in_threadpool(marks.look, files)
+    detection = await marks.look_at(request)
     return shapes.Detection.model_validate(detection.model_dump(mode="json"))
