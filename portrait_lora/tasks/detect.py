@@ -219,7 +219,7 @@ def facts(row: Detected) -> list[tuple[str, str]]:
     return [
         *rows,
         ("watermark", f"{mark.tool}, picture {mark.picture}, {part}"),
-        ("", f"confidence {mark.confidence:g}, {mark.corrected_bits} bits mended"),
+        ("", f"confidence {mark.confidence:g}, bits mended: {mark.corrected_bits}"),
     ]
 
 
