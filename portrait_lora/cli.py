@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from portrait_lora import __version__, errors, log, terminal
+from portrait_lora import __version__, errors, log, starting, terminal
 from portrait_lora.commands import (
     care,
     dataset,
@@ -97,6 +97,7 @@ def _report(error: errors.PortraitError) -> int:
 
 def main() -> None:
     """Run the command line and exit with one of the stable exit codes."""
+    starting.quickly()
     _stop_as_by_hand()
     sys.exit(_run(_follow if processes.follows() else app))
 

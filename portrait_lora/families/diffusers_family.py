@@ -17,7 +17,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from portrait_lora import log
+from portrait_lora import log, starting
 from portrait_lora.errors import InputError, PortraitError
 from portrait_lora.families.catalog import BaseModel
 from portrait_lora.families.family import (
@@ -139,6 +139,7 @@ class DiffusersFamily(ABC):
 
         Raises `InputError` when the weights are not on this machine.
         """
+        starting.settle()
         held = self._held()
         if parts not in ("encoders", "denoiser_and_text"):
             self._encoders = None

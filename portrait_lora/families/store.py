@@ -20,6 +20,7 @@ from portrait_lora.families import layout
 from portrait_lora.families.blocks import fill_outside_blocks
 from portrait_lora.families.catalog import BaseModel
 from portrait_lora.families.family import FlowSchedule, NoiseSchedule, Weights
+from portrait_lora.families.peft_library import use_quantised_layers
 from portrait_lora.families.tensor_files import TensorFiles
 
 _T = TypeVar("_T")
@@ -71,6 +72,7 @@ class Store:
                 bnb_4bit_quant_type="nf4",
                 bnb_4bit_compute_dtype=DTYPES[weights],
             )
+            use_quantised_layers()
         return self.open(kind, part, generating=generating, **more)
 
     def open_by_files(self, kind: Any, part: str, dtype: torch.dtype) -> tuple[Any, TensorFiles]:

@@ -15,9 +15,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal, cast
 
+import diffusers  # its parts are imported when they are used
 import numpy as np
 import torch
-from diffusers import AutoPipelineForImage2Image, AutoPipelineForInpainting
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -172,7 +172,7 @@ def from_picture(
     pipe: Any, picture: Image.Image, shot: Shot, sampler: Sampler, strength: float
 ) -> Image.Image:
     """Image to image; `strength` 0 keeps the picture, 1 ignores it (Meng et al. 2022, SDEdit)."""
-    over = _kindred(pipe, AutoPipelineForImage2Image, "image-to-image")
+    over = _kindred(pipe, diffusers.AutoPipelineForImage2Image, "image-to-image")
     more: dict[str, object] = {
         "image": picture.convert("RGB").resize(shot.size_px, Image.Resampling.LANCZOS),
         "strength": strength,
@@ -194,7 +194,7 @@ def inside(
     unet = getattr(pipe, "unet", None)
     if unet is not None and unet.config.in_channels not in _INPAINT_CHANNELS:
         return from_picture(pipe, picture, shot, sampler, strength)
-    over = _kindred(pipe, AutoPipelineForInpainting, "inpainting")
+    over = _kindred(pipe, diffusers.AutoPipelineForInpainting, "inpainting")
     more: dict[str, object] = {
         "image": picture,
         "mask_image": mask,

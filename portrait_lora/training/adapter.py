@@ -12,16 +12,21 @@ from contextlib import contextmanager
 from typing import Any, Final, cast
 
 import torch
-from peft import LoHaConfig, LoKrConfig, LoraConfig, inject_adapter_in_model
-from peft.tuners.loha import LoHaLayer
-from peft.tuners.lokr import LoKrLayer
-from peft.tuners.lora import LoraLayer
-from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
 from portrait_lora import log, manifest
 from portrait_lora.errors import InputError, PortraitError
 from portrait_lora.families.family import Family
+from portrait_lora.families.peft_library import (
+    BaseTunerLayer,
+    LoHaConfig,
+    LoHaLayer,
+    LoKrConfig,
+    LoKrLayer,
+    LoraConfig,
+    LoraLayer,
+    inject_adapter_in_model,
+)
 from portrait_lora.training.export import (
     adapter_bytes,
     export_diffusers,

@@ -4,6 +4,7 @@ python -m scripts.bench.fleet_kill --quick                 3 people, 4 kills of 
 python -m scripts.bench.fleet_kill --full                  100 people, 30 and 3, the figures of record
 python -m scripts.bench.fleet_kill --full --backend ray    the same over Ray
 python -m scripts.bench.fleet_kill --full --shorter        the same with the short trainings of --quick
+python -m scripts.bench.fleet_kill --full --shortest --people 40    nine photos, three steps and one shot each
 
 People of the studio with shortened training by two workers of one thread each.  The process that trains
 somebody is killed with -9 at a random moment, or the head is; the next head is started at once.  What is lost
@@ -28,7 +29,7 @@ from portrait_lora.fleet.home import FleetHome, open_home
 from portrait_lora.fleet.roster import read
 from portrait_lora.tasks.shard import files
 from portrait_lora.tasks.shard.records import PersonRecord
-from scripts.bench.fleet_people import CLI, QUICK, SETTINGS, alone, environment, roster
+from scripts.bench.fleet_people import CLI, QUICK, SETTINGS, SHORTEST, alone, environment, roster
 from scripts.rows import Row, arguments, finish
 
 _PAUSE_S = 0.5
@@ -135,13 +136,15 @@ def main() -> int:
     parser.add_argument("--backend", choices=("local", "ray"), default="local")
     parser.add_argument("--people", type=int, default=0, help="instead of 3 or 100")
     parser.add_argument("--shorter", action="store_true", help="with --full: train as shortly as --quick")
+    parser.add_argument("--shortest", action="store_true", help="journeys of half a minute")
     options = parser.parse_args()
     people = options.people or (100 if options.full else 3)
     # the kills of record are spread over whatever number of people
     wanted, pause_s = (Kills(30, 3), 0.75 * people) if options.full else (Kills(4, 1), 14.0)
-    short = options.shorter or not options.full
-    work = manifest.make_folder((options.work / ("quick" if short else "full")).absolute())
-    listed = roster(work, people, QUICK if short else SETTINGS)
+    name, settings = ("quick", QUICK) if options.shorter or not options.full else ("full", SETTINGS)
+    name, settings = ("shortest", SHORTEST) if options.shortest else (name, settings)
+    work = manifest.make_folder((options.work / name).absolute())
+    listed = roster(work, people, settings)
     began = time.monotonic()
     home = work / f"kills-{options.backend}-{people}"
     campaign = Campaign(listed, home, options.backend, wanted, options.seed, pause_s)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from portrait_lora import manifest, recipe
+from portrait_lora.synthetic import photos
 
 SETTINGS: Final = (
     "training.exposures_per_photo=10",
@@ -29,6 +30,22 @@ QUICK: Final = (
     "generate.per_shot=1",
     "generate.num_inference_steps=4",
 )
+SHORTEST: Final = (
+    "training.exposures_per_photo=2",
+    "training.checkpoints=3",
+    "select.probes=1",
+    "generate.per_shot=1",
+    "generate.num_inference_steps=4",
+)
+"""A journey of one shot and nine photos: what takes time is the work of a fleet, not the network."""
+_ONE_SHOT: Final = """\
+series: one
+seed: 7
+aspect: "1:1"
+shots:
+  - {name: classic, view: frontal, shot: headshot, expression: neutral, wardrobe: blue shirt}
+"""
+_FEW: Final = 9
 CLI: Final = (sys.executable, "-m", "portrait_lora.cli")
 
 
@@ -47,11 +64,19 @@ def roster(folder: Path, people: int, settings: tuple[str, ...] = SETTINGS) -> P
     """
     for number in range(people):
         place = folder / "source" / f"p{number:03d}"
-        if not (place / "photos").is_dir():
+        if (place / "photos").is_dir():
+            continue
+        if settings == SHORTEST:
+            photos.make_reference_set(100 + number, place / "taking", good=_FEW, bad=())
+            (place / "taking").rename(place / "photos")
+        else:
             place.mkdir(parents=True, exist_ok=True)
             recipe.open_demo(place, 100 + number)
     lines = ["acceptance: {share_of_ceiling: 0, verified_rate: 0, copy_score: 1}", "settings:"]
     lines += [f"  {key}: {value}" for key, value in (pair.split("=") for pair in settings)]
+    if settings == SHORTEST:
+        (folder / "one.yaml").write_text(_ONE_SHOT, encoding="utf-8")
+        lines += ["series: one.yaml"]
     lines += ["people:"]
     lines += [f"  - {{name: p{n:03d}, photos: source/p{n:03d}/photos}}" for n in range(people)]
     path = folder / f"people-{people}.yaml"
