@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-import portrait_lora  # noqa: F401  before any test module imports onnxruntime
+from portrait_lora import starting  # before any test module imports onnxruntime
 from tests import silence
 from tests.browser import browser_page, chromium, chromium_session, page_troubles  # noqa: F401
 from tests.lacking import lacking
@@ -23,11 +23,11 @@ from tests.slowest import pytest_terminal_summary  # noqa: F401
 
 PERSON_SEED = 11
 REDUCED = (
-    "training.exposures_per_photo=10",
+    "training.exposures_per_photo=6",
     "training.checkpoints=3",
-    "select.probes=2",
+    "select.probes=1",
     "generate.per_shot=1",
-    "generate.num_inference_steps=8",
+    "generate.num_inference_steps=6",
 )
 
 
@@ -51,6 +51,7 @@ LONG_WITH_JOURNEY = (
 )
 """The longest of those that share the journey, likewise."""
 
+starting.quickly()  # as the program does
 _WATCH = pytest.StashKey[silence.Watch]()
 
 

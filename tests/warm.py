@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.context import ForkServerProcess
 
 PRELOADED = (
+    "tests.quick_start",
     "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion",
     "portrait_lora.recipe",
     "portrait_lora.stages.select",

@@ -27,7 +27,6 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import stdtrit
 
 from portrait_lora.errors import InputError
 from portrait_lora.evaluation.similarity import verified
@@ -77,6 +76,8 @@ def clustered_interval(values: Sequence[float], clusters: Sequence[Hashable]) ->
     sizes = np.bincount(members).astype(np.float64)
     residual_sums = np.bincount(members, weights=y - mean)
     variance = float((residual_sums**2 / (1.0 - sizes / y.size)).sum()) / y.size**2
+    from scipy.special import stdtrit  # half a second, and imported by all who only read reports
+
     half = float(stdtrit(degrees_of_freedom(sizes), 0.5 + LEVEL / 2)) * variance**0.5
     low, high = SIMILARITY_RANGE
     return Estimate(mean, (max(mean - half, low), min(mean + half, high)), groups, y.size)

@@ -23,6 +23,9 @@ def main() -> None:
         _, status = os.waitpid(child, 0)
         code = os.waitstatus_to_exitcode(status)
         os._exit(code if code >= 0 else 128 - code)
+    from portrait_lora import starting
+
+    starting.quickly()
     from portrait_lora.fleet import child_work  # heavy, and of no use to the one that waits
 
     sys.exit(child_work.main())

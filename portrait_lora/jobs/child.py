@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from portrait_lora import errors, log, terminal
+from portrait_lora import errors, log, starting, terminal
 from portrait_lora.errors import InputError, Interrupted, PortraitError
 from portrait_lora.jobs import arguments, kinds
 from portrait_lora.jobs.job import Job, JobState, error_value, reason
@@ -66,6 +66,7 @@ class Outcome:
 def main(argv: Sequence[str]) -> None:
     """Do the job and exit as the command of its kind would."""
     home, job_id, attempt, lock = argv
+    starting.quickly()
     stop = Stop()
     _own_signals()
     os.set_inheritable(int(lock), False)

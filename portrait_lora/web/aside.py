@@ -16,7 +16,7 @@ from collections.abc import Hashable
 from pathlib import Path
 from typing import Any, Final, Literal, cast
 
-from portrait_lora import terminal
+from portrait_lora import starting, terminal
 from portrait_lora.errors import PortraitError
 
 Question = Literal["plan", "doctor"]
@@ -58,6 +58,7 @@ def _asked(question: Question, places: tuple[Path, ...]) -> dict[str, Any]:
 def main(arguments: list[str]) -> int:
     """Answer one question on stdout."""
     question, *places = arguments
+    starting.quickly()
     try:
         value = _plan(Path(places[0])) if question == "plan" else _doctor()
         terminal.say(terminal.json_text({"value": value}))

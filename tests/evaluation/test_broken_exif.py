@@ -78,7 +78,7 @@ def test_the_pixels_are_those_of_the_photo_without_exif(kind: str, tmp_path: Pat
 
 def test_check_and_score_take_photos_with_broken_exif(tmp_path: Path) -> None:
     pixels, kinds = portraits(len(BROKEN), 71), list(BROKEN.values())
-    straight = [k for k, name in enumerate(BROKEN) if name != "orientation twice"]
+    straight = [k for k, name in enumerate(BROKEN) if name != "orientation twice"][::2]
     for name, blocks in (("broken", kinds), ("plain", [None] * len(kinds))):
         folder = tmp_path / name / "photos"
         folder.mkdir(parents=True)

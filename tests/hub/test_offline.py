@@ -22,7 +22,8 @@ events = []
 network = ("socket.", "http.", "urllib.", "ftplib.")
 sys.addaudithook(lambda event, arguments: events.append(event) if event.startswith(network) else None)
 from pathlib import Path
-from portrait_lora import cli
+from portrait_lora import cli, starting
+starting.quickly()
 me = sys.argv[1]
 for arguments, code in (
     (["doctor", "--offline", "--quick"], 0),

@@ -159,7 +159,7 @@ def test_relatives_come_in_pairs_behind_those_to_be_distinguished(pool: data.Poo
 def test_embedders_learn_with_and_without_relatives(pool: data.Pool, tmp_path: Path) -> None:
     near = replace(pool, seed=pool.seed + kin_of(0))
     for kin, name in ((None, "plain"), (near, "kin")):
-        embedders.train_embedder_a(pool, tmp_path / name, Length(0.004), kin)
+        embedders.train_embedder_a(pool, tmp_path / name, Length(0.001), kin)
         assert averaged(tmp_path / name, "embedder-a")["norm.weight"].isfinite().all()
     embedders.train_embedder_a(pool, tmp_path / "on", Length(1e-9, start=tmp_path / "kin"), near)
     began = averaged(tmp_path / "on", "embedder-a")

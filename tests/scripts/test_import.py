@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 SWITCHES = ("HF_", "TRANSFORMERS_", "OMP_", "ACCELERATE_", "CUDA_", "PYTORCH_", "TOKENIZERS_")
 IMPORT = """
 import importlib, os, sys
+import tests.quick_start
 for name in sys.argv[2:]:
     importlib.import_module(f"scripts.{name}")
     print(name, *(k for k in os.environ if k.startswith(tuple(sys.argv[1].split()))))

@@ -18,6 +18,8 @@ from tests.conftest import REDUCED, Journey
 pytestmark = pytest.mark.journey
 OTHER = (*REDUCED, "training.exposures_per_photo=1", "training.learning_rate=0.001",
          "generate.num_inference_steps=2")  # fmt: skip
+LAST = "step-000018"
+"""The last checkpoint of the journey: twelve photos, six times each, four at a time."""
 ADAPTER = "adapters/main/adapter.safetensors"
 
 
@@ -49,6 +51,7 @@ def test_a_stopped_retraining_leaves_the_old_adapter_and_goes_on_to_the_same_byt
     copy: Path, monkeypatch: pytest.MonkeyPatch
 ):
     before = tree(copy / "adapters" / "main")
+    assert f"checkpoints/{LAST}/adapter.safetensors" in before
     with monkeypatch.context() as patch:
         interrupt_at(patch, 3)
         with pytest.raises(Interrupted):
@@ -61,7 +64,7 @@ def test_a_stopped_retraining_leaves_the_old_adapter_and_goes_on_to_the_same_byt
     assert trained.resumed_from == 2
     manifest.verify(copy / "adapters" / "main")
     assert [p.name for p in (copy / "adapters").iterdir() if p.is_dir()] == ["main"]
-    assert not tree(copy / "adapters/main/checkpoints").keys() & {"step-000030/adapter.safetensors"}
+    assert not tree(copy / "adapters/main/checkpoints").keys() & {f"{LAST}/adapter.safetensors"}
     stages = json.loads((copy / "reports" / "stages.json").read_text())
     assert stages["train"]["summary"]["checkpoints"] == list(trained.checkpoints)
     recipe.train(copy, overrides=[*OTHER, "run=undisturbed"])
@@ -125,7 +128,7 @@ def test_another_device_does_not_make_a_finished_adapter_another(copy: Path):
 
 
 def test_a_damaged_checkpoint_is_not_trained_again_by_drawing(copy: Path):
-    (copy / "adapters/main/checkpoints/step-000030/adapter.safetensors").write_bytes(b"damaged")
+    (copy / "adapters/main/checkpoints" / LAST / "adapter.safetensors").write_bytes(b"damaged")
     before = tree(copy / "adapters")
     with pytest.raises(InputError, match="checkpoints of this adapter are missing or damaged"):
         recipe.generate(copy, overrides=REDUCED)

@@ -159,6 +159,7 @@ def test_killed_anywhere_and_rerun_it_takes_its_own_files_for_its_own(
     """Also over an earlier export of other bytes; the record then knows what is there, and nothing else."""
     base, state, out = resolve_base("embedded"), tmp_path / "state", tmp_path / "out"
     monkeypatch.setenv("XDG_STATE_HOME", str(state))
+    monkeypatch.setattr("portrait_lora.tasks.export._reload", lambda base, path: path.is_file())
 
     def work() -> None:
         export(opened, base, tool, out, name="likeness", portraits=True)
@@ -169,15 +170,19 @@ def test_killed_anywhere_and_rerun_it_takes_its_own_files_for_its_own(
     work()
     whole = tree(out)
     monkeypatch.setattr(outside, "_alone", nullcontext)  # its lock lives as long as a forked parent
+    earlier = tmp_path / "earlier"
+    if before:
+        for path in [p for p in out.rglob("*") if p.is_file()]:
+            path.write_bytes(b"as an earlier version wrote it")
+            outside.record(opened.root, [path])
+        for folder in (out, state):
+            shutil.copytree(folder, earlier / folder.name)
     step, killed = 1, True
     while killed:
         for folder in (out, state):
             shutil.rmtree(folder, ignore_errors=True)
-        if before:
-            work()
-            for path in [p for p in out.rglob("*") if p.is_file()]:
-                path.write_bytes(b"as an earlier version wrote it")
-                outside.record(opened.root, [path])
+            if before:
+                shutil.copytree(earlier / folder.name, folder)
         killed = killed_at(step, work)
         work()
         assert tree(out) == whole

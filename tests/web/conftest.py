@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from portrait_lora.web.app import create_app
+from portrait_lora.web.permissions import require_declarations
 from portrait_lora.web.web_settings import WebSettings
 from tests.web.more_routes import with_routes
 
@@ -42,6 +44,21 @@ def browser(app: FastAPI, user: str = "owner") -> TestClient:
         }
     )
     return client
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _looked_over_once() -> Iterator[None]:
+    """All studios have the same routes: those of the first in a process are looked over, in half a second."""
+    pending = [True]
+
+    def look_over(app: FastAPI) -> None:
+        if pending:
+            require_declarations(app)
+            pending.clear()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("portrait_lora.web.app.require_declarations", look_over)
+        yield
 
 
 @pytest.fixture
