@@ -104,7 +104,7 @@ class Slots:
     def _begin(self, index: int) -> _Slot:
         slot = next((s for s in self._slots if s is not self._current), self._current)
         self._wait(slot)  # what was expected there, and is not wanted after all
-        slot.index, part = index, slot.buffer[: self.source.sizes[index]]
+        slot.index, part = -1, slot.buffer[: self.source.sizes[index]]
         if self._side is not None:
             used, slot.ready = torch.cuda.Event(), torch.cuda.Event()
             used.record(torch.cuda.current_stream(part.device))  # nobody computes with the old block any more
@@ -116,12 +116,15 @@ class Slots:
             slot.ready = self._reader.submit(self.source.read, index, part)
         else:
             self.source.read(index, part)
+        slot.index = index
         return slot
 
     def _wait(self, slot: _Slot) -> None:
         ready, slot.ready = slot.ready, None
         if isinstance(ready, Future):
+            index, slot.index = slot.index, -1  # it stays so where the reading failed
             ready.result()
+            slot.index = index
         elif ready is not None:
             torch.cuda.current_stream(slot.buffer.device).wait_event(ready)
 

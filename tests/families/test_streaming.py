@@ -188,6 +188,27 @@ def test_without_pinned_memory_ordinary_memory_is_used(
         assert torch.equal(block[:4], blocks[index])
 
 
+@pytest.mark.parametrize("threaded", [False, True])
+def test_a_block_whose_reading_failed_is_read_again(threaded: bool) -> None:
+    class Failing:
+        sizes = (4, 4, 4)
+        failures = 1
+
+        def read(self, index: int, into: Tensor) -> None:
+            into.fill_(99)
+            if index == 1 and self.failures:
+                self.failures -= 1
+                raise OSError("the disk is gone")
+            into.fill_(index)
+
+    slots = Slots(Failing(), torch.device("cpu"), threaded=threaded)
+    slots.fetch(0)
+    with pytest.raises(OSError, match="gone"):
+        slots.fetch(1)
+    assert slots.fetch(0)[0] == 0 and slots.fetch(1)[:4].tolist() == [1] * 4
+    slots.close()
+
+
 def test_a_pipeline_that_is_offloaded_draws_the_same(tiny: Tiny) -> None:
     family = tiny("sdxl")
 
