@@ -39,6 +39,7 @@ test: style
 figures: $(STAMP)
 	$(BIN)/python -m scripts.figures
 	$(BIN)/python -m scripts.architecture
+	$(BIN)/python -m scripts.cards
 
 # The documentation as a site, in site/; every link and anchor is looked at.
 docs: $(STAMP)

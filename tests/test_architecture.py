@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import architecture
+from scripts import architecture, cards
 
 PACKAGE = architecture.PACKAGE
 QUESTIONS = {
@@ -49,6 +49,11 @@ def test_the_tree_is_that_of_the_package() -> None:
     shown = page.split(architecture.BEGIN)[1].split(architecture.END)[0]
     modules = [path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py"]
     assert len(re.findall(r"^ +[\w/]+\.py ", shown, re.M)) == len(modules) > 200
+
+
+def test_the_page_of_cards_is_that_of_the_catalogue() -> None:
+    assert cards.PAGE.read_text(encoding="utf-8") == cards.text(), "run: make figures"
+    assert cards.text().count("\n## ") == 5 and "| `sdxl` | 1024 px |" in cards.text()
 
 
 def test_every_file_that_the_page_names_is_there() -> None:
