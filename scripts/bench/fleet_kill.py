@@ -8,7 +8,7 @@ python -m scripts.bench.fleet_kill --full --shortest --people 40    nine photos,
 
 People of the studio with shortened training by two workers of one thread each.  The process that trains
 somebody is killed with -9 at a random moment, or the head is; the next head is started at once.  What is lost
-are steps since the last checkpoint: they are counted from the records, which say how far each start came and
+are steps since the last checkpoint (with short pauses on a busy machine nobody comes so far): they are counted from the records, which say how far each start came and
 where the next went on.  What is done is kept under --work, and a run that was stopped goes on there.
 """
 
@@ -136,11 +136,13 @@ def main() -> int:
     parser.add_argument("--backend", choices=("local", "ray"), default="local")
     parser.add_argument("--people", type=int, default=0, help="instead of 3 or 100")
     parser.add_argument("--shorter", action="store_true", help="with --full: train as shortly as --quick")
+    parser.add_argument("--pause", type=float, default=0.0, help="mean seconds between kills")
     parser.add_argument("--shortest", action="store_true", help="journeys of half a minute")
     options = parser.parse_args()
     people = options.people or (100 if options.full else 3)
     # the kills of record are spread over whatever number of people
     wanted, pause_s = (Kills(30, 3), 0.75 * people) if options.full else (Kills(4, 1), 14.0)
+    pause_s = options.pause or pause_s
     name, settings = ("quick", QUICK) if options.shorter or not options.full else ("full", SETTINGS)
     name, settings = ("shortest", SHORTEST) if options.shortest else (name, settings)
     work = manifest.make_folder((options.work / name).absolute())
