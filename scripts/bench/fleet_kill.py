@@ -8,8 +8,9 @@ python -m scripts.bench.fleet_kill --full --shortest --people 40    nine photos,
 
 People of the studio with shortened training by two workers of one thread each.  The process that trains
 somebody is killed with -9 at a random moment, or the head is; the next head is started at once.  What is lost
-are steps since the last checkpoint (with short pauses on a busy machine nobody comes so far): they are counted from the records, which say how far each start came and
-where the next went on.  What is done is kept under --work, and a run that was stopped goes on there.
+are steps since the last checkpoint: they are counted from the records, which say how far each start came and
+where the next went on.  On a busy machine `--pause` has to be longer, or nobody lives until their first
+checkpoint.  What is done is kept under --work, and a run that was stopped goes on there.
 """
 
 from __future__ import annotations
