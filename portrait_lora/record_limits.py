@@ -73,6 +73,7 @@ _LIMITS: Final[Mapping[str, tuple[_Check, str]]] = {
     "scheduler_arguments": (_table_of(_plain), "plain values by name"),
     "box_px": (_list_of(_number(-8192, 8192), 4), "four numbers within the picture"),
     "mask_png": (_text(_MAX_MASK), f"at most {_MAX_MASK} characters"),
+    "watermark_settled": (_text(4000), "at most 4000 characters"),
     "action": (_text(40), "the name of an edit"),
     "made": (lambda value: isinstance(value, dict), "the conditions of the drawing"),
 }

@@ -27,6 +27,8 @@ Record = dict[str, object]
 CONDITIONS: Final = "made"
 PARENT: Final = "parent"
 ACTION: Final = "action"
+SETTLED: Final = "watermark_settled"
+"""Key in the record of a finished picture with a layered file: what its watermark settled on."""
 OF_ONE_EDIT: Final = (
     PARENT, ACTION, "region", "mask_png", "strength", "box_px", "framing", "framing_missed",
 )  # fmt: skip
@@ -219,4 +221,6 @@ def is_of(path: Path, record: Mapping[str, object]) -> bool:
 
 
 def _deciding(record: Mapping[str, object]) -> str:
-    return manifest.canonical({key: value for key, value in record.items() if key != CONDITIONS})
+    return manifest.canonical(
+        {key: value for key, value in record.items() if key not in (CONDITIONS, SETTLED)}
+    )

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 from PIL import Image
@@ -25,7 +25,10 @@ from portrait_lora.errors import ArtifactError
 from portrait_lora.records import RGBImage
 from portrait_lora.rights import credentials, identity, policy
 from portrait_lora.rights.credentials import Format, Parent
-from portrait_lora.rights.watermark import Watermark, embedded, payload_of
+from portrait_lora.rights.watermark import embedded, payload_of
+
+if TYPE_CHECKING:
+    from portrait_lora.rights.watermark.tiled import TiledWatermark
 
 _log = logging.getLogger(__name__)
 WATERMARK: Final = "watermark"
@@ -155,7 +158,7 @@ def encode(
     return seal(buffer.getvalue(), origin) if sealed else buffer.getvalue()
 
 
-def watermark() -> Watermark:
+def watermark() -> TiledWatermark:
     """The watermark of this installation."""
     return embedded()
 
@@ -178,15 +181,29 @@ def watermarked(rgb: RGBImage, recipe: str, *, mask_HW: np.ndarray | None = None
     return marked if mask_HW is None else np.where((mask_HW > 0)[..., None], marked, rgb)
 
 
+def settled(picture: Image.Image, recipe: str) -> str:
+    """What `watermarked` settles on for the whole of this picture, as a text for its record; empty for one
+    that is too small."""
+    rgb, mark = np.asarray(picture.convert("RGB")), watermark()
+    return mark.settle(rgb, payload_of(recipe))[1] if min(rgb.shape[:2]) >= mark.min_side_px else ""
+
+
+def repeated(rgb: RGBImage, recipe: str, settled: str, delivered: RGBImage | None = None) -> RGBImage:
+    """The picture with the watermark as it was `settled`; with `delivered`, that picture as it was marked,
+    what was not edited since stays to the bit.  Raises `ArtifactError` for a damaged text."""
+    return watermark().repeat(rgb, payload_of(recipe), settled, delivered)
+
+
 def is_marked_when_drawn(size_px: tuple[int, int]) -> bool:
     """Whether a drawn picture of this size carries the watermark from the first."""
     return min(size_px) >= max(WORKING_PX, watermark().min_side_px)
 
 
-def marked_picture(picture: Image.Image, recipe: str) -> Image.Image:
-    """`watermarked` for a picture with or without alpha."""
+def marked_picture(picture: Image.Image, recipe: str, settled: str = "") -> Image.Image:
+    """`watermarked`, or `repeated` by what was settled, for a picture with or without alpha."""
     alpha = picture.getchannel("A") if "A" in picture.getbands() else None
-    marked = Image.fromarray(watermarked(np.asarray(picture.convert("RGB")), recipe))
+    rgb = np.asarray(picture.convert("RGB"))
+    marked = Image.fromarray(repeated(rgb, recipe, settled) if settled else watermarked(rgb, recipe))
     if alpha is not None:
         marked.putalpha(alpha)
     return marked

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -26,6 +26,8 @@ PRODUCTS: Final = "products"
 MARK: Final = "watermark"
 """Key in the record of a finished picture; `KEPT`: that of the picture before, and no second one over it."""
 KEPT: Final = "kept"
+LAYERED: Final = (".ora", ".psd")
+"""Products that a picture can come back from."""
 LOOK_FOLDER: Final = "look_folder"
 """Key in the manifest of a finished series: where the files of its look lie."""
 BY_ENCODER: Final = frozenset({".webp", ".avif", ".mp4"})
@@ -188,8 +190,17 @@ def _is(file: Path, digest: object) -> bool:
     return file.is_file() and manifest.sha256_file(file) == digest
 
 
-def encoded(canvas: Canvas, record: save.Record, source: Path, *, again: bytes | None = None) -> bytes:
+def encoded(
+    canvas: Canvas,
+    record: save.Record,
+    source: Path,
+    *,
+    again: bytes | None = None,
+    mark: Callable[[Canvas, save.Record], Image.Image] | None = None,
+) -> bytes:
     """The bytes of the file: the sRGB profile, the mark of its source, watermark and credentials.
+
+    `mark` lays the watermark (`marked` unless named) into what a model drew.
 
     A limit of bytes lowers the quality of JPEG and WebP as little as it needs.  `again`: the file that was
     made so before; its credentials are not made again, and only their room is left.  Raises `InputError` when
@@ -199,7 +210,7 @@ def encoded(canvas: Canvas, record: save.Record, source: Path, *, again: bytes |
     is_drawn = origin.source == provenance.TRAINED
     if is_drawn and again is None:
         guard.require_picture(delivered(canvas), source.name)
-    picture = marked(canvas, record) if is_drawn else delivered(canvas)
+    picture = (mark or marked)(canvas, record) if is_drawn else delivered(canvas)
     if canvas.delivery.max_bytes is None:
         return _encoded(picture, canvas.delivery, record, origin, canvas.delivery.quality, again is None)
     data = _encoded(picture, canvas.delivery, record, origin, canvas.delivery.quality, False)
@@ -269,17 +280,26 @@ def delivered(canvas: Canvas) -> Image.Image:
 def marked(canvas: Canvas, record: save.Record) -> Image.Image:
     """The same with the watermark, which is the last thing that is done to them, unless it is there."""
     picture = delivered(canvas)
-    return picture if record.get(MARK) == KEPT else marks.marked_picture(picture, save.first_recipe(record))
+    if record.get(MARK) == KEPT:
+        return picture
+    return marks.marked_picture(picture, save.first_recipe(record), str(record.get(save.SETTLED, "")))
 
 
 def with_mark(record: save.Record, canvas: Canvas, source: Path) -> save.Record:
     """The record, which says so where the pixels still carry the watermark of the picture before.
 
     A second mark over it would only be seen more.  It is written down because `reproduce` has to do the same.
+    Beside a layered file, what the watermark settles on is written down too, for edits that come back.
     """
-    is_drawn = marks.source_of(source) == provenance.TRAINED
-    kept = is_drawn and marks.holds_mark(delivered(canvas), source)
-    return record | {MARK: KEPT} if kept else record
+    if marks.source_of(source) != provenance.TRAINED:
+        return record
+    picture = delivered(canvas)
+    if marks.holds_mark(picture, source):
+        return record | {MARK: KEPT}
+    if not any(one.name in LAYERED for one in canvas.products):
+        return record
+    settled = marks.settled(picture, save.first_recipe(record))
+    return record | {save.SETTLED: settled} if settled else record
 
 
 def mark_of(source: Path) -> bytes:

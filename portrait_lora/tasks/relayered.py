@@ -14,7 +14,7 @@ from portrait_lora.finishing.layered import STEP, Layer, Stack
 from portrait_lora.finishing.steps.layers import Layers
 from portrait_lora.generation import save
 from portrait_lora.results import Number, Value
-from portrait_lora.stages import finish_files, finish_judge
+from portrait_lora.stages import finish_again, finish_files, finish_judge
 from portrait_lora.tasks import finish as finishing
 
 ACTION: Final = "edit layers"
@@ -72,7 +72,8 @@ def from_layers(path: Path, root: Path | None, out: Path | None, overrides: Sequ
         "chain_again": again,
         save.PARENT: dict(record),
     }
-    finish_files.write(canvas, target, own, picture, finish_files.encoded(canvas, own, picture))
+    own = finish_again.record_of(own, canvas, picture, before)
+    finish_files.write(canvas, target, own, picture, finish_again.encoded(canvas, own, picture, before))
     return Relayered(
         source=str(path),
         file=str(target),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -10,12 +12,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from portrait_lora.errors import InputError
+from portrait_lora import provenance
+from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.finishing import layered, openraster, photoshop
 from portrait_lora.finishing.canvas import Canvas
 from portrait_lora.finishing.layered import PART, STEP, Layer, Stack
+from portrait_lora.generation import save
 from portrait_lora.records import Face, Parts, readonly
-from portrait_lora.rights.watermark import tiled
+from portrait_lora.rights import marks
+from portrait_lora.stages import finish_again, finish_files
 from portrait_lora.tasks import finish as finishing
 from portrait_lora.tasks import relayered
 from tests.finishing.made_up import canvas
@@ -173,70 +178,123 @@ def test_a_file_that_is_none_is_an_error(tmp_path: Path) -> None:
             reader(path)
 
 
-def _finished(portrait: Path, folder: Path) -> Path:  # noqa: F811
+@pytest.fixture(scope="module")
+def standing(portrait: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: F811
+    folder = tmp_path_factory.mktemp("finished")
     look = folder / "mine.yaml"
     look.write_text(LOOK)
     return Path(str(finishing.finish(portrait, str(look), None, folder, []).pictures[0].file))
 
 
-def test_nothing_edited_is_the_finished_picture(portrait: Path, tmp_path: Path) -> None:  # noqa: F811
-    file = _finished(portrait, tmp_path)
+@pytest.fixture
+def file(standing: Path, tmp_path: Path) -> Path:
+    shutil.copytree(standing.parent, tmp_path, dirs_exist_ok=True)
+    return tmp_path / standing.name
+
+
+def _pixels(*files: str | Path) -> list[np.ndarray]:
+    return [np.asarray(Image.open(one)).astype(int) for one in files]
+
+
+def test_nothing_edited_is_the_finished_picture(portrait: Path, file: Path, tmp_path: Path) -> None:  # noqa: F811
     for suffix in (".ora", ".psd"):
         result = relayered.from_layers(file.with_suffix(suffix), None, tmp_path / suffix[1:], [])
-        assert np.array_equal(np.asarray(Image.open(result.file)), np.asarray(Image.open(file)))
+        assert np.array_equal(*_pixels(result.file, file))
     assert result.before_a == pytest.approx(result.after_a, abs=0.01), "the picture has the watermark over it"
-    assert finishing.reproduce(file, None, portrait, []).same
+    again = finishing.reproduce(file, None, portrait, [])
+    assert again.same and all(one.same for one in again.products)
 
 
-@pytest.fixture
-def one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The watermark as larger pictures have it: in small ones it is set anew for all of an edited picture."""
-    monkeypatch.setattr(tiled, "MOST_PX", 0)
-
-
-def test_an_edited_part_goes_through_the_steps_above(
-    portrait: Path,  # noqa: F811
-    tmp_path: Path,
-    one_pass: None,
-) -> None:
-    file = _finished(portrait, tmp_path)
-    ora = file.with_suffix(".ora")
+def _with_a_red_corner(ora: Path) -> None:
     stack, record = openraster.read(ora)
     backdrop = stack.layers[0]
     red = backdrop.pixels.copy()
-    red[:4, :4] = (200, 30, 30, 255)
+    red[:40, :40] = (200, 30, 30, 255)
     edited = Stack(stack.size_px, (Layer(backdrop.name, red, PART), *stack.layers[1:]))
     ora.write_bytes(openraster.encoded(edited, record))
+
+
+def test_an_edited_part_goes_through_the_steps_above(file: Path) -> None:
+    ora = file.with_suffix(".ora")
+    _with_a_red_corner(ora)
     result = relayered.from_layers(ora, None, None, [])
     assert result.edited == ("backdrop",) and result.chain_again
-    before, after = (np.asarray(Image.open(one)).astype(int) for one in (file, result.file))
+    before, after = _pixels(file, result.file)
     changed = (before != after).any(axis=-1)
-    assert changed[:4, :4].all() and not changed[4:].any() and not changed[:, 4:].any()
-    assert (after[:4, :4] != (200, 30, 30)).any(axis=-1).all()  # the grade is on it
+    assert changed[:40, :40].all() and not changed[40:].any() and not changed[:, 40:].any(), "to the bit"
+    assert (after[:40, :40] != (200, 30, 30)).any(axis=-1).all()  # the grade is on it
+    flat = after[:30, :30] - after[:30, :30].mean(axis=(0, 1))
+    assert flat.std() > 0.5, "and the watermark"
+    readings = [marks.watermark().detect(one.astype(np.uint8)) for one in (before, after)]
+    assert readings[0] and readings[1] and readings[1].whole
+    assert readings[1].payload == readings[0].payload
 
 
-def test_a_layer_on_top_stays_as_it_was_painted(
-    portrait: Path,  # noqa: F811
-    tmp_path: Path,
-    one_pass: None,
-) -> None:
-    file = _finished(portrait, tmp_path)
+def test_a_layer_on_top_stays_as_it_was_painted(file: Path) -> None:
     ora = file.with_suffix(".ora")
     stack, record = openraster.read(ora)
     paint = np.zeros_like(stack.layers[0].pixels)
     paint[10:12, 10:12] = (1, 2, 3, 255)
     ora.write_bytes(openraster.encoded(Stack(stack.size_px, (*stack.layers, Layer("mine", paint))), record))
     result = relayered.from_layers(ora, None, None, [])
-    after, before = np.asarray(Image.open(result.file)), np.asarray(Image.open(file))
+    before, after = _pixels(file, result.file)
     assert result.edited == ("mine",) and not result.chain_again
-    assert np.abs(after[10:12, 10:12].astype(int) - (1, 2, 3)).max() <= 2, "but for the watermark"
-    moved = np.abs(after.astype(int) - before).max(axis=-1)
-    moved[10:12, 10:12] = 0
-    assert moved.max() <= 2 and (moved > 0).mean() < 0.01, "the watermark is weighed anew"
+    assert np.abs(after[10:12, 10:12] - (1, 2, 3)).max() <= 2, "but for the watermark"
+    after[10:12, 10:12] = before[10:12, 10:12]
+    assert np.array_equal(before, after)
 
 
-def test_parts_and_steps_at_once_are_refused(portrait: Path, tmp_path: Path) -> None:  # noqa: F811
-    file = _finished(portrait, tmp_path)
+def test_a_picture_of_an_earlier_version_is_marked_anew(file: Path) -> None:
+    sidecar, ora = file.with_suffix(".json"), file.with_suffix(".ora")
+    content = json.loads(sidecar.read_text())
+    settled = content["recipe"].pop(save.SETTLED)
+    sidecar.write_text(json.dumps(content))
+    _with_a_red_corner(ora)
+    result = relayered.from_layers(ora, None, None, [])
+    before, after = _pixels(file, result.file)
+    assert (before != after)[100:].any()
+    content["recipe"][save.SETTLED] = settled[:-8]
+    sidecar.write_text(json.dumps(content))
+    with pytest.raises(ArtifactError, match="how a watermark was laid is damaged"):
+        relayered.from_layers(ora, None, None, [])
+
+
+def _edited(canvas: Canvas, before: Canvas, path: Path, **parent: object) -> np.ndarray:
+    """The pixels of an edit of the picture at `path`, in which the canvas `before` lies."""
+    own = finish_again.record_of({save.PARENT: parent}, canvas, path, before)
+    return np.asarray(Image.open(io.BytesIO(finish_again.encoded(canvas, own, path, before))))
+
+
+def test_a_kept_watermark_is_laid_only_where_something_was_edited(tmp_path: Path) -> None:
+    pixels = marks.watermarked(canvas(96).flat(), "first")
+    path, edited = tmp_path / "p.png", pixels.copy()
+    edited[:30, :30] = 90
+    Image.fromarray(pixels).save(path, pnginfo=provenance.png_info(None))
+    before, kept = Canvas.of(pixels), {finish_files.MARK: finish_files.KEPT}
+    after = _edited(Canvas.of(edited), before, path, **kept)
+    changed = (after != edited).any(axis=-1)
+    assert changed[:30, :30].any() and not changed[30:].any() and not changed[:, 30:].any()
+    larger = Canvas.of(edited[:80])
+    assert _edited(larger, before, path, **kept).shape == (80, 96, 3), "nothing to compare with"
+
+
+def test_colours_that_an_editor_drops_stay(tmp_path: Path) -> None:
+    picture = canvas(96)
+    alpha = np.full((96, 96), 255, np.uint8)
+    alpha[:50] = 0
+    plain = picture.flat()
+    settled = marks.settled(Image.fromarray(plain), save.first_recipe({}))
+    pixels = marks.repeated(plain, save.first_recipe({}), settled)
+    path = tmp_path / "p.png"
+    Image.fromarray(pixels).save(path, pnginfo=provenance.png_info(None))
+    dropped = np.where(alpha[..., None] == 0, 0, plain)
+    assert finish_files.with_mark({}, picture, path) == {}, "only beside a layered file"
+    assert save.first_recipe({save.SETTLED: settled}) == save.first_recipe({}), "the mark's number stays"
+    after = _edited(Canvas.of(dropped, alpha), Canvas.of(pixels, alpha), path, **{save.SETTLED: settled})
+    assert np.array_equal(after[..., :3], pixels) and np.array_equal(after[..., 3], alpha)
+
+
+def test_parts_and_steps_at_once_are_refused(file: Path) -> None:
     ora = file.with_suffix(".ora")
     stack, record = openraster.read(ora)
     layers = [Layer(one.name, one.pixels // 2 + 90, one.kind) for one in stack.layers]

@@ -12,7 +12,7 @@ import torch
 from safetensors.numpy import load_file
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from portrait_lora.errors import InputError
+from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.records import RGBImage
 from portrait_lora.rights.watermark import (
     Payload,
@@ -25,6 +25,7 @@ from portrait_lora.rights.watermark import (
     tiled,
 )
 from portrait_lora.rights.watermark.one_thread import one_thread
+from portrait_lora.rights.watermark.settled import MAX_TEXT, Settled, Waves
 from scripts.train.watermark import pictures, spoiling
 from scripts.train.watermark.net import Extractor
 from scripts.train.watermark.table import table
@@ -263,3 +264,45 @@ def test_other_payloads_are_other_marks() -> None:
         reading = embedded().detect(embedded().embed(rgb, payload))
         assert reading is not None
         assert reading.payload == payload
+
+
+@pytest.mark.parametrize(
+    "rgb", [portrait(128), pictures.noise(3_101_288, 128), portrait(416)], ids=["small", "in colour", "large"]
+)
+def test_an_edited_picture_is_marked_alike(rgb: RGBImage) -> None:
+    delivered, text = embedded().settle(rgb, PAYLOAD)
+    assert len(text) < MAX_TEXT and (embedded().repeat(rgb, PAYLOAD, text) == delivered).all()
+    side = len(rgb)
+    cut, rest = np.s_[: side // 3, : side // 2], np.ones((side, side), bool)
+    rest[cut] = False
+    for value in (rgb[cut] // 2 + np.uint8(9), np.random.default_rng(1).integers(0, 256, rgb[cut].shape)):
+        edited = rgb.copy()
+        edited[cut] = value
+        near = embedded().repeat(edited, PAYLOAD, text)
+        after = embedded().repeat(edited, PAYLOAD, text, delivered)
+        assert (after == delivered)[rest].all(), "to the bit"
+        assert (after == near)[cut].mean() > 0.999, "the edit is there"
+    assert (near != delivered)[rest].any(), "strength follows what lies around"
+    read(after)
+
+
+def test_a_change_by_a_few_grey_levels_is_an_edit() -> None:
+    rgb = portrait(128)
+    delivered, text = embedded().settle(rgb, PAYLOAD)
+    after = embedded().repeat(rgb + np.uint8(3), PAYLOAD, text, delivered).astype(int)
+    assert np.abs(after - delivered - 3).max() <= 1
+
+
+def test_what_was_settled_is_untrusted() -> None:
+    text = embedded().settle(portrait(96), PAYLOAD)[1]
+    count = 2 * len(embedded().lattice.data)
+    good = Settled.read(text, count, len(embedded().lattice.pilot), 2.0)
+    assert good.waves and good.text(count) == text
+    loud = Settled(0.5, waves=Waves(good.waves.amplitude * 2, (0, 0)))
+    unknown = Settled(0.5, waves=Waves(good.waves.amplitude * np.nan, (0, 0)))
+    texts = [one.text(count) for one in (loud, unknown, Settled(1.1), Settled(float("nan")))]
+    for bad in (*texts, "?", "", text[:-4], text + "AAAA"):
+        with pytest.raises(ArtifactError, match="laid is damaged"):
+            embedded().repeat(portrait(96), PAYLOAD, bad)
+    with pytest.raises(InputError, match="too small"):
+        embedded().repeat(portrait(96)[:40], PAYLOAD, text)

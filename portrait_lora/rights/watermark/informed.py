@@ -24,6 +24,7 @@ from portrait_lora.records import RGBImage
 from portrait_lora.rights.watermark.lattice import REACH, Complex, Floats, Lattice, measured
 from portrait_lora.rights.watermark.rehearsal import TREATMENTS
 from portrait_lora.rights.watermark.search import noise_of
+from portrait_lora.rights.watermark.settled import Waves
 
 Values = npt.NDArray[np.float64]
 
@@ -40,7 +41,7 @@ _COARSE_COST: Final = 0.2
 _MOST: Final = 3.0
 _STRIDE: Final = 0.6
 _PILOT: Final = 2.0
-_POWER: Final = 2.0
+POWER: Final = 2.0
 """Sum of the squares of all parts of a pattern whose root mean square is 1."""
 _CORNERS: Final = 64
 _Y, _X = np.mgrid[-REACH : REACH + 1, 0 : REACH + 1]
@@ -65,8 +66,10 @@ def informed(
     mark: Callable[[Complex], RGBImage],
     signal: Callable[[RGBImage], Floats],
     tile: float,
-) -> RGBImage:
+) -> tuple[RGBImage, Waves]:
     """The picture marked with the signs of `spectrum`, whose root mean square is 1, as is best read.
+
+    Also how that is done: `waves_of` makes its spectrum again.
 
     `mark` puts a spectrum into the picture, `signal` is what the reading network sees of one.
     """
@@ -75,11 +78,12 @@ def informed(
     noise_AN = np.stack([parts.spread(one.noise) for one in hosts])
     weight_AN = parts.weight / noise_AN
     scale_AN = weight_AN / weight_AN.mean(1, keepdims=True) / noise_AN
-    corner = _corner(spectrum, hosts)
+    place = _corner(spectrum, hosts)
+    corner = _turned(place)
     host_AN = parts.all_of([one.spectrum * np.conj(corner) for one in hosts])
     usual = amplitude = parts.of(spectrum)
     steps = _STEPS[host.shape[0] * host.shape[1] > _FEW_PX]
-    best, least = host, np.inf
+    best, waves, least = host, Waves(usual, place), np.inf
     for step in range(steps + 1):
         out = mark((parts.grid(amplitude) * corner).astype(np.complex64))
         seen = [
@@ -89,14 +93,19 @@ def informed(
         after_AN = parts.all_of(seen)
         missing = float(_missing(after_AN * scale_AN).mean())
         if missing < least:
-            best, least = out, missing
+            best, waves, least = out, Waves(amplitude, place), missing
         if step == steps:
             break
         gain_AN = parts.gain(after_AN - host_AN, amplitude)
         helps_AN = after_AN - gain_AN * amplitude
         aim = _solved(helps_AN * scale_AN, gain_AN * scale_AN, amplitude, usual)
         amplitude = _scaled(amplitude + _STRIDE * (aim - amplitude))
-    return best
+    return best, waves
+
+
+def waves_of(spectrum: Complex, lattice: Lattice, waves: Waves) -> Complex:
+    """The spectrum that `informed` settled on, with the signs of `spectrum`."""
+    return (_Parts(spectrum, lattice).grid(waves.amplitude) * _turned(waves.corner)).astype(np.complex64)
 
 
 def _seen(rgb: RGBImage, width: int, signal: Callable[[RGBImage], Floats], tile: float) -> Seen:
@@ -105,14 +114,20 @@ def _seen(rgb: RGBImage, width: int, signal: Callable[[RGBImage], Floats], tile:
     return Seen(np.ascontiguousarray(fine[::2, ::2]), np.sqrt(noise_of(fine)), own)
 
 
-def _corner(spectrum: Complex, hosts: list[Seen]) -> Complex:
-    """The turns of all waves for the corner where the picture agrees most with the mark."""
+def _corner(spectrum: Complex, hosts: list[Seen]) -> tuple[int, int]:
+    """The corner (y, x), in steps of the tile, where the picture agrees most with the mark."""
     white = [one.spectrum / one.noise for one in hosts]
     total = sum((one / (np.median(np.abs(one)) + 1e-9) for one in white), np.zeros_like(spectrum)) * np.conj(
         spectrum
     )
     response = ((_TURNS @ total) @ _TURNS[:, REACH:].T).real
     y, x = divmod(int(response.argmax()), _CORNERS)
+    return y, x
+
+
+def _turned(corner: tuple[int, int]) -> Complex:
+    """The turns of all waves for a corner."""
+    y, x = corner
     return np.exp(2j * np.pi / _CORNERS * (_Y * y + _X * x)).astype(np.complex64)
 
 
@@ -138,7 +153,7 @@ def _solved(helps_AN: Values, gain_AN: Values, start: Values, usual: Values) -> 
 
 
 def _scaled(amplitude: Values) -> Values:
-    return amplitude * np.sqrt(_POWER / (amplitude**2).sum())
+    return amplitude * np.sqrt(POWER / (amplitude**2).sum())
 
 
 class _Parts:

@@ -12,6 +12,7 @@ top.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
@@ -23,11 +24,13 @@ from safetensors.numpy import load_file
 from portrait_lora.errors import InputError
 from portrait_lora.records import RGBImage
 from portrait_lora.rights.watermark import code, lattice, masking, search
+from portrait_lora.rights.watermark.carried import unedited
 from portrait_lora.rights.watermark.extractor import extract
-from portrait_lora.rights.watermark.informed import MOST_PX, informed
+from portrait_lora.rights.watermark.informed import MOST_PX, POWER, informed, waves_of
 from portrait_lora.rights.watermark.lattice import Floats, Lattice
 from portrait_lora.rights.watermark.one_thread import one_thread
 from portrait_lora.rights.watermark.protocol import Payload, Reading
+from portrait_lora.rights.watermark.settled import Settled
 from portrait_lora.rights.watermark.whole import is_whole
 
 FILE: Final = Path(__file__).resolve().parents[2] / "assets" / "watermark" / "tiled.safetensors"
@@ -51,6 +54,8 @@ _EVERY: Final = range(search.ORIENTATIONS)
 _NET: Final = "extractor."
 _LUMA: Final = np.array([0.299, 0.587, 0.114], np.float32)
 _EQUAL: Final = np.ones(3, np.float32)
+_COLOURS: Final = (_LUMA / np.sqrt((_LUMA**2).mean())).astype(np.float32)
+"""Shares of red, green and blue where changes are equal, and where they are shared as brightness is."""
 _BUSY: Final = 2.5
 """Times the strength on flat ground that nine tenths of a busy picture would take."""
 _COLOURED: Final = 2.0
@@ -84,9 +89,58 @@ class TiledWatermark:
         }
         self._points = np.concatenate([self.lattice.data, self.lattice.pilot])
 
-    @one_thread()
     def embed(self, rgb: RGBImage, payload: Payload) -> RGBImage:
-        """See `Watermark.embed`."""
+        """See `Watermark.embed`; `settle` without what was settled on."""
+        return self.settle(rgb, payload)[0]
+
+    @one_thread()
+    def settle(self, rgb: RGBImage, payload: Payload) -> tuple[RGBImage, str]:
+        """A marked copy, and for a record what was settled on for all of it.  Raises as `embed` does."""
+        spectrum, tile = self._plain(rgb, payload)
+        strength, settled = _held(rgb, tile)
+        if not _is_small(rgb):
+            return added(rgb, spectrum, tile, strength), settled.text(0)
+        shares = _COLOURS if settled.in_colour else _EQUAL
+        out, waves = informed(
+            spectrum,
+            self.lattice,
+            rgb,
+            lambda one: added(rgb, one, tile, strength, shares),
+            lambda one: extract(luma_of(one), self._net),
+            tile,
+        )
+        return out, replace(settled, waves=waves).text(2 * len(self.lattice.data))
+
+    @one_thread()
+    def repeat(
+        self, rgb: RGBImage, payload: Payload, text: str, delivered: RGBImage | None = None
+    ) -> RGBImage:
+        """A copy marked by what was settled on for a picture of this size: for that picture the same bytes.
+
+        With `delivered`, that picture as it was marked, whatever of `rgb` was not edited since keeps its
+        bytes.  Raises as `embed` does, and `ArtifactError` for a text that `settle` did not give.
+        """
+        spectrum, tile = self._plain(rgb, payload)
+        settled = Settled.read(text, 2 * len(self.lattice.data), len(self.lattice.pilot), POWER)
+        if settled.waves:
+            spectrum = waves_of(spectrum, self.lattice, settled.waves)
+        shares = _COLOURS if settled.in_colour else _EQUAL
+
+        def strength(one: RGBImage) -> Floats:
+            return _unlimited(one, tile, min(one.shape[:2])) * settled.scale
+
+        out = added(rgb, spectrum, tile, strength(rgb), shares)
+        if delivered is None:
+            return out
+
+        def pattern(top: int, bottom: int) -> Floats:
+            return lattice.pattern(spectrum, (top, bottom), rgb.shape[1], tile)
+
+        kept = unedited(rgb, delivered, strength, pattern, shares)
+        return np.where(kept[..., None], delivered, out)
+
+    def _plain(self, rgb: RGBImage, payload: Payload) -> tuple[lattice.Complex, float]:
+        """The spectrum of the payload for a picture of this size, and the side of the tile."""
         _refuse_no_picture(rgb)
         height, width = rgb.shape[:2]
         if min(height, width) < MIN_SIDE_PX:
@@ -98,18 +152,7 @@ class TiledWatermark:
             )
         tilt = float(np.interp(np.log2(min(height, width)), _SIDES, _TILT))
         spectrum = self.lattice.tilted(self.lattice.spectrum(code.encode(payload)), tilt)
-        tile = lattice.tile_px(height, width)
-        if height * width > MOST_PX:
-            return added(rgb, spectrum, tile, strength_of(rgb, tile, min(height, width)))
-        strength, shares = hidden(rgb, tile)
-        return informed(
-            spectrum,
-            self.lattice,
-            rgb,
-            lambda one: added(rgb, one, tile, strength, shares),
-            lambda one: extract(luma_of(one), self._net),
-            tile,
-        )
+        return spectrum, lattice.tile_px(height, width)
 
     @one_thread()
     def detect(self, rgb: RGBImage) -> Reading | None:
@@ -198,22 +241,29 @@ def _levels(luma: Floats) -> Iterator[tuple[float, Floats]]:
 
 def strength_of(rgb: RGBImage, tile: float, side_px: int) -> Floats:
     """(H, W) root mean square of the mark in grey levels; `side_px` is the whole picture's shorter side."""
-    return _held(_unlimited(rgb, tile, side_px), _of_side(_PSNR, side_px))
+    strength = _unlimited(rgb, tile, side_px)
+    return strength * _scale(strength, _of_side(_PSNR, side_px))
 
 
-def hidden(rgb: RGBImage, tile: float) -> tuple[Floats, Floats]:
-    """Strength (H, W) and shares of red, green and blue (3,) for a small picture.
+def _is_small(rgb: RGBImage) -> bool:
+    return rgb.shape[0] * rgb.shape[1] <= MOST_PX
 
-    In a picture in colour that is busy everywhere, the changes are shared as brightness is: green most, which
-    gives a sixth more of it at the same PSNR.  Elsewhere they are equal, and a grey picture stays grey.
+
+def _held(rgb: RGBImage, tile: float) -> tuple[Floats, Settled]:
+    """Strength (H, W), and what it was held back by for the whole picture.
+
+    In a small picture in colour that is busy everywhere, the changes are shared as brightness is: green most,
+    which gives a sixth more of it at the same PSNR.  Elsewhere they are equal, and a grey picture stays grey.
     """
     side = min(rgb.shape[:2])
     strength = _unlimited(rgb, tile, side)
-    is_busy = float(np.percentile(strength, 10)) >= _BUSY * _of_side(_BASE, side)
-    if not is_busy or float(np.mean(cv2.absdiff(rgb[..., 0], rgb[..., 2]))) < _COLOURED:
-        return _held(strength, _of_side(_PSNR, side)), np.ones(3, np.float32)
-    shares = _LUMA / np.sqrt((_LUMA**2).mean())
-    return _held(strength, _PSNR[0]), shares.astype(np.float32)
+    in_colour = (
+        _is_small(rgb)
+        and float(np.percentile(strength, 10)) >= _BUSY * _of_side(_BASE, side)
+        and float(np.mean(cv2.absdiff(rgb[..., 0], rgb[..., 2]))) >= _COLOURED
+    )
+    scale = _scale(strength, _PSNR[0] if in_colour else _of_side(_PSNR, side))
+    return strength * scale, Settled(scale, in_colour)
 
 
 def _unlimited(rgb: RGBImage, tile: float, side_px: int) -> Floats:
@@ -221,10 +271,10 @@ def _unlimited(rgb: RGBImage, tile: float, side_px: int) -> Floats:
     return masking.strength(grey, tile, _of_side(_BASE, side_px), _of_side(_SLOPE, side_px), _MOST)
 
 
-def _held(strength: Floats, psnr: float) -> Floats:
-    """Weaker everywhere where the whole would fall below this PSNR."""
+def _scale(strength: Floats, psnr: float) -> float:
+    """By how much all of it is weakened where the whole would fall below this PSNR."""
     size = float(cv2.norm(strength)) / strength.size**0.5
-    return strength * min(1.0, 255 / 10 ** (psnr / 20) / size)
+    return min(1.0, 255 / 10 ** (psnr / 20) / size)
 
 
 def _of_side(row: tuple[float, ...], side_px: int) -> float:
