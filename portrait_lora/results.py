@@ -176,6 +176,8 @@ class Probe(Value):
     values: tuple[Number, ...] = ()
     copy_score: Number | None = None
     adherence: Number | None = None
+    refused: int = 0
+    """Probe portraits that the guard's checker refused; they count as pictures without a face."""
 
 
 class AveragedCheckpoints(Value):

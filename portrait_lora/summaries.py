@@ -149,10 +149,12 @@ def of_train(training: TrainingResult, selection: SelectResult) -> list[str]:
     last = training.final_loss
     loss = "no loss on record" if last is None else f"last loss {last:.4f}"
     table = ", ".join(f"{row.step}: {row.mean:.3f}" for row in selection.probes)
+    refused = sum(row.refused for row in selection.probes)
     by_hand = "" if selection.best_step is None else f", chosen by hand (probes: {selection.best_step})"
     return [
         f"{training.steps} steps, {training.samples} samples, {loss}",
         f"kept step {selection.selected_step}{by_hand} (probe similarity by step: {table})",
+        *([f"{refused} probe portraits refused by the guard: counted as without a face"] if refused else []),
         f"the adapter: {selection.adapter}",
     ]
 

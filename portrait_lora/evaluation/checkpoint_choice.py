@@ -33,7 +33,8 @@ class CheckpointScore:
     """One checkpoint on the probe portraits; `mean` counts a portrait without a face as 0.
 
     `values` are the portraits' scores in the order of the probe shots, the same at every checkpoint.
-    `copy_score` and `adherence` are shares of the probes, None when they were not measured.
+    `copy_score` and `adherence` are shares of the probes, None when they were not measured.  Of the portraits
+    without a face, the guard `refused` so many.
     """
 
     step: int
@@ -43,6 +44,7 @@ class CheckpointScore:
     values: tuple[float, ...] = ()
     copy_score: float | None = None
     adherence: float | None = None
+    refused: int = 0
 
     @property
     def standard_error(self) -> float:
@@ -65,13 +67,15 @@ def checkpoint_score(
     *,
     copy_score: float | None = None,
     adherence: float | None = None,
+    refused: int = 0,
 ) -> CheckpointScore:
     """The row of one checkpoint."""
     if not scores:
         raise InputError("a checkpoint has no probe portraits", where=f"step {step}")
     values = tuple(counted(s) for s in scores)
     mean = float(np.mean(values))
-    return CheckpointScore(step, mean, face_found_rate(scores), len(values), values, copy_score, adherence)
+    rate = face_found_rate(scores)
+    return CheckpointScore(step, mean, rate, len(values), values, copy_score, adherence, refused)
 
 
 def choose_checkpoint(

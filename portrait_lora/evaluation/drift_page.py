@@ -109,6 +109,7 @@ def write_drift_html(
     page = template.render(
         report=report,
         notes=page_notes,
+        refused_probes=sum(row.refused for row in page_notes.checkpoints),
         headlines=drift_words.headlines(report, gap, extras, page_notes.words, page_notes.prompts_known),
         verdict=drift_words.verdict(report, page_notes.prompts_known),
         words=page_notes.words,
@@ -154,6 +155,7 @@ def write_drift_json(
         value["checkpoints"] = [
             {"step": c.step, "mean": c.mean, "face_found_rate": c.face_found_rate, "n": c.n}
             | {"copy_score": c.copy_score, "adherence": c.adherence}
+            | ({"refused": c.refused} if c.refused else {})
             for c in notes.checkpoints
         ]
     if extras is not None:

@@ -13,7 +13,8 @@ from portrait_lora.evaluation.checkpoint_choice import CheckpointScore, checkpoi
 from portrait_lora.evaluation.measure import PhotosSeen, PortraitsSeen
 from portrait_lora.faces.backends import Analyzer
 from portrait_lora.generation import prompts
-from portrait_lora.records import Adapter
+from portrait_lora.records import Adapter, IdentityScore
+from portrait_lora.rights.guard import RefusedPicture
 from portrait_lora.stages.context import Context
 
 
@@ -29,18 +30,28 @@ class Probe:
         )
         self._training, _ = similarity.embed_photos(training, finder, on_face=self._trained)
 
-    def score(self, step: int, items: Sequence[similarity.PortraitItem]) -> CheckpointScore:
-        """The row of one checkpoint for `choose_checkpoint` and `stop_decision`."""
+    def score(
+        self, step: int, items: Sequence[similarity.PortraitItem], refused: Sequence[int] = ()
+    ) -> CheckpointScore:
+        """The row of one checkpoint for `choose_checkpoint` and `stop_decision`.
+
+        `refused` are the places, in the order of all probes, of those that were not written: each counts as a
+        portrait without a face, so that checkpoints are still compared probe by probe.
+        """
         seen = PortraitsSeen(items)
-        scores = similarity.score_portraits(items, self._holdout, self._finder, on_face=seen)
+        scores = list(similarity.score_portraits(items, self._holdout, self._finder, on_face=seen))
+        for place in sorted(refused):
+            blank = IdentityScore("refused", "", None, None, None, self._holdout.embedder_id)
+            scores.insert(place, blank)
         copied = protocol.copies(
-            seen.seen, self._trained.views, self._held.views, self._training.names, len(items)
+            seen.seen, self._trained.views, self._held.views, self._training.names, len(scores)
         )
         return checkpoint_score(
             step,
             scores,
             copy_score=None if copied is None else copied.score,
             adherence=mean_adherence((s.request, s.face) for s in seen.seen),
+            refused=len(refused),
         )
 
 
@@ -61,12 +72,23 @@ class Checkpoints:
         )
 
     def score(self, adapter: Adapter, name: str = "") -> CheckpointScore:
-        """The row of one checkpoint, from the pictures in `probes/step-000400/`, or `probes/name/`."""
+        """The row of one checkpoint, from the pictures in `probes/step-000400/`, or `probes/name/`.
+
+        One that the guard's checker refuses counts as one without a face; `RefusedPicture` when all are.
+        """
         folder = self._ctx.run_folder / "probes" / (name or f"step-{adapter.step:06d}")
-        portraits = self._ctx.draw(
-            adapter, self._shots, folder, label=f"probe {name or f'step {adapter.step}'}"
-        )
-        row = self._probe.score(adapter.step, [similarity.PortraitItem.of(p) for p in portraits])
+        label, refused = f"probe {name or f'step {adapter.step}'}", list[str]()
+        portraits = self._ctx.draw(adapter, self._shots, folder, label=label, refused=refused)
+        if refused and not portraits:
+            raise RefusedPicture(
+                "every probe portrait of a checkpoint was refused, so it cannot be judged",
+                where=label,
+                got=f"{len(refused)} of {len(self._shots)}",
+                needed="one at least",
+                remedy="Look at the photos, and at the threshold of `picture_checker` in the policy.",
+            )
+        places = [place for place, shot in enumerate(self._shots) if shot.name in refused]
+        row = self._probe.score(adapter.step, [similarity.PortraitItem.of(p) for p in portraits], places)
         log.event(
             "metric", name="probe", step=row.step, similarity=row.mean, copy_score=row.copy_score,
             folder=folder.relative_to(self._ctx.likeness.root).as_posix(),

@@ -132,6 +132,7 @@ def checkpoint_of(probe: Probe) -> CheckpointScore:
         values=probe.values,
         copy_score=probe.copy_score,
         adherence=probe.adherence,
+        refused=probe.refused,
     )
 
 

@@ -198,6 +198,7 @@ def probe_row(row: CheckpointScore) -> Probe:
         values=row.values,
         copy_score=row.copy_score,
         adherence=row.adherence,
+        **({"refused": row.refused} if row.refused else {}),
     )
 
 

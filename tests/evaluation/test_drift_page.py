@@ -159,6 +159,9 @@ def test_indicative_synthetic_and_checkpoints_are_stated(tmp_path):
     full = page(tmp_path, report(holdout=HOLDOUT[:2]), notes)
     for words in ("Indicative.", "Synthetic models.", "Which checkpoint was kept", "Step 200", "embedder a"):
         assert words in full
+    assert "The guard refused" not in full
+    some = [replace(row, refused=2) for row in table]
+    assert "The guard refused 4 of" in page(tmp_path, report(), replace(notes, checkpoints=some))
 
 
 def test_extreme_reports_still_make_a_page(tmp_path):

@@ -126,7 +126,7 @@ def _recorded(arrivals: Arrivals, root: Path) -> Iterator[None]:
         crop = CaptionedCrop(root / "1.png", "1.png", "0" * 64, (0, 0, 8, 8), (8, 8), "ohwx person", "ohwx")
         curated = CuratedSet((), (), (), None, None, "A")  # type: ignore[arg-type]
         row = SimpleNamespace(
-            step=1, mean=0.5, values=(), face_found_rate=1.0, copy_score=None, adherence=None
+            step=1, mean=0.5, values=(), face_found_rate=1.0, copy_score=None, refused=0, adherence=None
         )
         watch("resolve_pack", context, "resolve_pack", _pack)
         watch("resolve_base", context.catalog, "resolve_base")

@@ -1,0 +1,81 @@
+"""Probe portraits that the guard refuses count as pictures without a face, and are counted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from portrait_lora import log, summaries
+from portrait_lora.evaluation.measure import PhotosSeen
+from portrait_lora.evaluation.similarity import ReferenceSet
+from portrait_lora.records import Adapter, IdentityScore, Portrait, Shot
+from portrait_lora.results import SelectResult, TrainingResult
+from portrait_lora.rights.guard import RefusedPicture
+from portrait_lora.stages import probing, reports, stopping
+
+SHOTS = [
+    Shot(name=f"p{i}", prompt="x", negative_prompt="", layers=(), size_px=(64, 64), seed=i) for i in range(4)
+]
+
+
+class Drawing:
+    """Draws all but the names it refuses, as a context does."""
+
+    def __init__(self, root: Path, names: Sequence[str]) -> None:
+        self.names, self.run_folder = names, root / "run"
+        self.likeness = SimpleNamespace(root=root)
+
+    def draw(self, adapter: object, shots: Sequence[Shot], folder: Path, **more: Any) -> list[Portrait]:
+        more["refused"] += [s.name for s in shots if s.name in self.names]
+        kept = [s for s in shots if s.name not in self.names]
+        return [Portrait(folder / f"{s.name}.png", s, 1, 1.0, 1.0, None) for s in kept]
+
+
+def _checkpoints(root: Path, names: Sequence[str]) -> probing.Checkpoints:
+    probe, checkpoints = object.__new__(probing.Probe), object.__new__(probing.Checkpoints)
+    probe._finder, probe._held, probe._trained = SimpleNamespace(), PhotosSeen(), PhotosSeen()  # type: ignore[assignment]
+    probe._holdout = probe._training = ReferenceSet(np.eye(2, dtype=np.float32), ("a", "b"))
+    context: Any = Drawing(root, names)
+    checkpoints._ctx, checkpoints._probe, checkpoints._shots = context, probe, SHOTS
+    return checkpoints
+
+
+@pytest.fixture(autouse=True)
+def scored(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Every portrait scores a tenth more than the one before it; the copies are counted over all probes."""
+    counts: list[int] = []
+
+    def score(items: Sequence[Any], *_: object, **__: object) -> tuple[IdentityScore, ...]:
+        rows = [(i.path.name, 0.1 * (1 + int(i.path.stem[1:]))) for i in items]
+        return tuple(IdentityScore(name, "x", value, "a", None, "e") for name, value in rows)
+
+    monkeypatch.setattr(probing.similarity, "score_portraits", score)
+    monkeypatch.setattr(probing.protocol, "copies", lambda *a: counts.append(a[-1]))
+    monkeypatch.setattr(log, "event", lambda *_, **__: None)
+    return counts
+
+
+def test_a_refused_probe_counts_at_its_place_as_one_without_a_face(tmp_path: Path, scored: list[int]) -> None:
+    adapter: Any = SimpleNamespace(step=7)
+    row = _checkpoints(tmp_path, ["p0", "p2"]).score(adapter)
+    assert row.values == pytest.approx((0, 0.2, 0, 0.4)) and row.mean == pytest.approx(0.15)
+    assert (row.n, row.face_found_rate, row.refused, scored) == (4, 0.5, 2, [4])
+    kept = stopping.probe_row(row)
+    assert kept.json_value()["refused"] == 2 and reports.checkpoint_of(kept) == row
+    selection = SelectResult(selected_step=7, probes=(kept, kept), adapter="a")
+    training = TrainingResult.model_construct(steps=7, samples=7, final_loss=None)
+    assert any("4 probe portraits refused" in line for line in summaries.of_train(training, selection))
+
+
+def test_nothing_refused_is_as_before_and_everything_an_error(tmp_path: Path) -> None:
+    adapter: Adapter | Any = SimpleNamespace(step=7)
+    row = _checkpoints(tmp_path, []).score(adapter)
+    assert row.refused == 0 and "refused" not in stopping.probe_row(row).json_value()
+    with pytest.raises(RefusedPicture, match="every probe portrait") as error:
+        _checkpoints(tmp_path, [s.name for s in SHOTS]).score(adapter)
+    assert (error.value.where, error.value.got) == ("probe step 7", "4 of 4")
