@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,7 @@ from portrait_lora.fleet.home import FleetHome
 from portrait_lora.fleet.store import Workplace
 from portrait_lora.generation.series import finish_of
 from portrait_lora.stages.finish import look_of
-from portrait_lora.tasks.shard import identity, plan
+from portrait_lora.tasks.shard import files, identity, plan
 from portrait_lora.tasks.shard import sheets as placing
 from portrait_lora.tasks.shard.work import work
 from tests.fleet.folders import picture, pictures
@@ -38,8 +40,12 @@ finish:
 
 
 @pytest.fixture
-def fleet(tmp_path: Path) -> FleetHome:
-    """A roster beside its series, whose look and pictures lie in folders, and a brand elsewhere."""
+def fleet(tmp_path: Path) -> Iterator[FleetHome]:
+    """A roster beside its series, whose look and pictures lie in folders, and a brand elsewhere.
+
+    The umask is the usual one, that lets everybody read.
+    """
+    before = os.umask(0o022)
     place = tmp_path / "rosters"
     pictures(place / "a")
     picture(place / "looks/pictures/office.png", 7)
@@ -55,7 +61,15 @@ def fleet(tmp_path: Path) -> FleetHome:
         f"people: [{{name: Anna Lee, photos: a}}]\nsettings: {settings}\n"
         f"series: corp.yaml\nbrand: {tmp_path / 'brands/de/acme.yaml'}\n"
     )
-    return begin(rosters.read(place / "people.yaml"), place / "people-fleet", threads=1).home
+    yield begin(rosters.read(place / "people.yaml"), place / "people-fleet", threads=1).home
+    os.umask(before)
+
+
+def sheets_of(home: Path, name: str, seed: int) -> Path:
+    """The copy of a picture of that seed in a home that holds older copies too."""
+    example = picture(home.parent / f"example-{seed}.png", seed)
+    copies = (home / "sheets").rglob(name)
+    return next(one for one in copies if one.read_bytes() == example.read_bytes())
 
 
 @pytest.fixture
@@ -97,6 +111,10 @@ def test_the_users_own_file_is_used_where_it_is_here(fleet: FleetHome, tmp_path:
     again = begin(rosters.read(Path(fleet.plan.roster)), fleet.path).home
     assert placing.placed(again.path, again.plan).brand == fleet.plan.brand
     assert identity.glance_of(again.path, again.plan, "anna-lee") != before  # there is work to do
+    copy = sheets_of(again.path, "wall.png", 9)
+    picture(copy, 11)  # a copy that was spoiled is made again
+    begin(rosters.read(Path(fleet.plan.roster)), fleet.path)
+    assert copy.read_bytes() == (tmp_path / "brands/wall.png").read_bytes()
 
 
 def test_another_file_is_an_error_that_names_it(fleet: FleetHome, worker: Workplace) -> None:
@@ -124,12 +142,37 @@ def test_another_file_is_an_error_that_names_it(fleet: FleetHome, worker: Workpl
     # the next `fleet run` mends the store; its own copy has to be right
     sheets.deliver(fleet.path, worker.objects, fleet.plan)
     worker.fetch_plan()
+    worker.objects.write(name, b"cut off")
+    sheets.deliver(fleet.path, worker.objects, fleet.plan)
+    assert worker.objects.sizes("sheets")[name] > len(b"cut off")
     picture(next((fleet.path / "sheets").rglob("office.png")), 11)
     worker.objects.remove([name])
     with pytest.raises(
         ArtifactError, match=r"office\.png: a file of this fleet's series or brand is another"
     ):
         sheets.deliver(fleet.path, worker.objects, fleet.plan)
+    next((fleet.path / "sheets").rglob("office.png")).unlink()
+    with pytest.raises(
+        ArtifactError, match=r"office\.png: a file of this fleet's series or brand is missing"
+    ):
+        sheets.deliver(fleet.path, worker.objects, fleet.plan)
+
+
+def test_what_a_sheet_names(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("net.safetensors", "net.json", "far.png", "lone.png"):
+        (tmp_path / name).write_bytes(name.encode())
+    sheet, folder = tmp_path / "in" / "corp.yaml", str(tmp_path)
+    sheet.parent.mkdir()
+    steps = f"[upscale: {{model: ../net.safetensors}}, backdrop: {{picture: {folder}/far.png}}]"
+    for finish, names in (
+        ("noir", {"corp.yaml"}),
+        ("[backdrop: {picture: ../lone.png}]", {"in/corp.yaml", "lone.png"}),
+        (steps, {"in/corp.yaml", "net.safetensors", "net.json"}),
+    ):
+        sheet.write_text(SERIES.replace("looks/office.yaml", finish))
+        assert not caplog.messages, "shipped looks and relative names go along"
+        assert set(sheets._sheet(sheet, "series").files) == names
+    assert any("far.png by its absolute path" in line for line in caplog.messages)
 
 
 def test_the_work_is_done_with_the_copies(worker: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,3 +190,18 @@ def test_the_work_is_done_with_the_copies(worker: Workplace, monkeypatch: pytest
     work(worker.home, ["anna-lee"], worker="w", device="cpu")
     named = dict(one.split("=", 1) for one in overrides)
     assert Path(named["generate.series"]).is_file() and Path(named["generate.brand"]).is_file()
+
+
+def test_nothing_of_a_fleet_is_for_others_to_read(fleet: FleetHome, worker: Workplace) -> None:
+    worker.fetch("anna-lee")
+    fleet.lead().release()
+    for home in (fleet.path, worker.home):
+        held = files.hold(home, "anna-lee")
+        assert held is not None
+        held.release()
+        open_to_others = [p for p in (home, *home.rglob("*")) if p.stat().st_mode & 0o077]
+        assert not open_to_others
+    copies = [p.relative_to(worker.home) for p in (worker.home / "sheets").rglob("*.*")]
+    assert copies and all(
+        (fleet.path / one).read_bytes() == (worker.home / one).read_bytes() for one in copies
+    )
