@@ -19,6 +19,8 @@ import numpy.typing as npt
 from portrait_lora.errors import ArtifactError
 
 _HEAD: Final = struct.Struct("<?BBd")
+MOST_RAISED: Final = 2.0
+"""Factor on the strength of a mark that nothing would hide, at most."""
 MAX_TEXT: Final = 4000
 """Characters of a text at most; that of the shipped scheme has 1,320."""
 
@@ -36,7 +38,7 @@ class Waves:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """`scale` 0..1 of the strength; `in_colour`: changes are shared as brightness is; `waves` or None."""
+    """`scale` of the strength, up to `MOST_RAISED`; `in_colour`: changes are shared as brightness is."""
 
     scale: float
     in_colour: bool = False
@@ -71,7 +73,7 @@ class Settled:
         low, high = np.frombuffer(rest[: 4 * data], "<f4"), np.frombuffer(rest[4 * data :], "<f8")
         amplitude = np.concatenate([low, high]).astype(np.float64)
         size = float((amplitude**2).sum())
-        if not 0 <= scale <= 1 or not size <= 1.01 * power:  # false for what is no number, too
+        if not 0 <= scale <= MOST_RAISED or not size <= 1.01 * power:  # false for what is no number, too
             raise _damaged(f"scale {scale:g}, power {size:g}")
         return cls(scale, in_colour, Waves(amplitude, (y, x)) if rest else None)
 

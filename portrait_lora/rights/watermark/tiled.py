@@ -30,7 +30,7 @@ from portrait_lora.rights.watermark.informed import MOST_PX, POWER, informed, wa
 from portrait_lora.rights.watermark.lattice import Floats, Lattice
 from portrait_lora.rights.watermark.one_thread import one_thread
 from portrait_lora.rights.watermark.protocol import Payload, Reading
-from portrait_lora.rights.watermark.settled import Settled
+from portrait_lora.rights.watermark.settled import MOST_RAISED, Settled
 from portrait_lora.rights.watermark.whole import is_whole
 
 FILE: Final = Path(__file__).resolve().parents[2] / "assets" / "watermark" / "tiled.safetensors"
@@ -65,6 +65,9 @@ _SLOPE: Final = (0.3, 0.3, 0.3, 0.3)
 _PSNR: Final = (40.3, 41.0, 42.0, 43.0)
 """Root mean square of the mark on flat ground in grey levels, its growth with what is busy, and the least
 peak signal to noise ratio over the whole picture, for these shorter sides."""
+_WEAKEST: Final = (60.0, 42.5, 45.0, 47.0)
+"""Where nearly nothing hides the mark, in gradients, it would be so weak that WebP leaves nothing of it; it
+is raised towards these ratios.  At 128 px that does not help."""
 _MOST: Final = 6.0
 _TILT: Final = (1.0, 0.6, 0.2, 0.0)
 
@@ -98,9 +101,9 @@ class TiledWatermark:
         """A marked copy, and for a record what was settled on for all of it.  Raises as `embed` does."""
         spectrum, tile = self._plain(rgb, payload)
         strength, settled = _held(rgb, tile)
-        if not _is_small(rgb):
-            return added(rgb, spectrum, tile, strength), settled.text(0)
         shares = _COLOURS if settled.in_colour else _EQUAL
+        if not _is_small(rgb):
+            return added(rgb, spectrum, tile, strength, shares), settled.text(0)
         out, waves = informed(
             spectrum,
             self.lattice,
@@ -242,7 +245,7 @@ def _levels(luma: Floats) -> Iterator[tuple[float, Floats]]:
 def strength_of(rgb: RGBImage, tile: float, side_px: int) -> Floats:
     """(H, W) root mean square of the mark in grey levels; `side_px` is the whole picture's shorter side."""
     strength = _unlimited(rgb, tile, side_px)
-    return strength * _scale(strength, _of_side(_PSNR, side_px))
+    return strength * _scale(strength, _of_side(_PSNR, side_px), _of_side(_WEAKEST, side_px))
 
 
 def _is_small(rgb: RGBImage) -> bool:
@@ -252,17 +255,17 @@ def _is_small(rgb: RGBImage) -> bool:
 def _held(rgb: RGBImage, tile: float) -> tuple[Floats, Settled]:
     """Strength (H, W), and what it was held back by for the whole picture.
 
-    In a small picture in colour that is busy everywhere, the changes are shared as brightness is: green most,
+    In a picture in colour that is busy everywhere, the changes are shared as brightness is: green most,
     which gives a sixth more of it at the same PSNR.  Elsewhere they are equal, and a grey picture stays grey.
     """
     side = min(rgb.shape[:2])
     strength = _unlimited(rgb, tile, side)
     in_colour = (
-        _is_small(rgb)
-        and float(np.percentile(strength, 10)) >= _BUSY * _of_side(_BASE, side)
+        float(np.percentile(strength, 10)) >= _BUSY * _of_side(_BASE, side)
         and float(np.mean(cv2.absdiff(rgb[..., 0], rgb[..., 2]))) >= _COLOURED
     )
-    scale = _scale(strength, _PSNR[0] if in_colour else _of_side(_PSNR, side))
+    least = _PSNR[0] if in_colour else _of_side(_PSNR, side)
+    scale = _scale(strength, least, _of_side(_WEAKEST, side))
     return strength * scale, Settled(scale, in_colour)
 
 
@@ -271,10 +274,12 @@ def _unlimited(rgb: RGBImage, tile: float, side_px: int) -> Floats:
     return masking.strength(grey, tile, _of_side(_BASE, side_px), _of_side(_SLOPE, side_px), _MOST)
 
 
-def _scale(strength: Floats, psnr: float) -> float:
-    """By how much all of it is weakened where the whole would fall below this PSNR."""
+def _scale(strength: Floats, psnr: float, weakest: float) -> float:
+    """By how much all of it is weakened where the whole would fall below this PSNR, or raised where it would
+    be above `weakest`."""
     size = float(cv2.norm(strength)) / strength.size**0.5
-    return min(1.0, 255 / 10 ** (psnr / 20) / size)
+    most, least = (255 / 10 ** (ratio / 20) / size for ratio in (psnr, weakest))
+    return min(most, max(1.0, min(least, MOST_RAISED)))
 
 
 def _of_side(row: tuple[float, ...], side_px: int) -> float:
