@@ -113,11 +113,11 @@ def rows_of(home: FleetHome, done: Kills, wanted: Kills, shas: dict[str, str], w
     """The figures."""
     records = home.records()
     people = len(records)
-    succeeded = sum(record.state.value == "succeeded" for record in records.values())
+    ended = sum(record.state.value in ("succeeded", "needs_photos") for record in records.values())
     same = sum(records[person].adapter_sha256 == sha for person, sha in shas.items())
     ends = [s.ended.value for r in records.values() for s in r.starts if s.ended]
     return [
-        Row("finished", succeeded, "people", people, people),
+        Row("trained, drawn and measured", ended, "people", people, people),
         Row("adapters with the sha256 of `run` alone", same, "people", len(shas), len(shas)),
         Row("workers killed", done.workers, "kills", people, wanted.workers),
         Row("heads killed", done.heads, "kills", people, wanted.heads),
@@ -154,7 +154,10 @@ def main() -> int:
     campaign.go()
     wall_s = time.monotonic() - began
     folders = begin(read(listed), work / f"enrolled-{people}", threads=1).home
-    shas = {p: alone(folders.folder(p), work / f"alone-{people}" / p)[0] for p in folders.people}
+    shas: dict[str, str] = {}
+    for person, record in open_home(home).records().items():  # a second try has another seed
+        place = work / f"alone-{people}" / "-".join([person, *record.settings])
+        shas[person] = alone(folders.folder(person), place, settings=record.settings)[0]
     return finish(rows_of(open_home(home), campaign.done, wanted, shas, wall_s), options.json)
 
 

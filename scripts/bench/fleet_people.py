@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -72,7 +73,7 @@ def roster(folder: Path, people: int, settings: tuple[str, ...] = SETTINGS) -> P
         else:
             place.mkdir(parents=True, exist_ok=True)
             recipe.open_demo(place, 100 + number)
-    lines = ["acceptance: {share_of_ceiling: 0, verified_rate: 0, copy_score: 1}", "settings:"]
+    lines = ["acceptance: {share_of_ceiling: null, verified_rate: null, copy_score: null}", "settings:"]
     lines += [f"  {key}: {value}" for key, value in (pair.split("=") for pair in settings)]
     if settings == SHORTEST:
         (folder / "one.yaml").write_text(_ONE_SHOT, encoding="utf-8")
@@ -84,7 +85,9 @@ def roster(folder: Path, people: int, settings: tuple[str, ...] = SETTINGS) -> P
     return path
 
 
-def alone(likeness: Path, place: Path, threads: int = 1) -> tuple[str, Spent]:
+def alone(
+    likeness: Path, place: Path, threads: int = 1, *, settings: Sequence[str] = ()
+) -> tuple[str, Spent]:
     """A copy of an enrolled person trained by `portrait-lora run`: sha256 of the adapter, and what it took.
 
     One that was measured already is not trained again.
@@ -98,7 +101,8 @@ def alone(likeness: Path, place: Path, threads: int = 1) -> tuple[str, Spent]:
         source = likeness / name
         place.mkdir(parents=True, exist_ok=True)
         shutil.copytree(source, place / name) if source.is_dir() else shutil.copy(source, place / name)
-    spent = timed([*CLI, "run", str(place), "--json"], threads)
+    more = [word for setting in settings for word in ("-s", setting)]
+    spent = timed([*CLI, "run", str(place), "--json", *more], threads)
     record.write_text(f"{spent.wall_s} {spent.cpu_s}")
     return manifest.sha256_file(adapter), spent
 
