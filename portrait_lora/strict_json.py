@@ -28,17 +28,22 @@ def load(
     max_bytes: int = MAX_BYTES,
     remedy: str = "",
     file_names: bool = False,
+    infinities: bool = False,
 ) -> object:
     """The value of a file.  Raises `error` naming the file and `what` it should be.
 
-    `file_names` allows names of files that are not UTF-8, as `os.fsdecode` writes them.
+    `file_names` allows names of files that are not UTF-8, as `os.fsdecode` writes them; `infinities` allows
+    those, as diffusers writes them into the configurations of its solvers.
     """
     try:
         with path.open("rb") as stream:
             data = stream.read(max_bytes + 1)
     except (OSError, ValueError) as cause:
         raise error(f"the {what} cannot be read", where=path, got=cause, remedy=remedy) from cause
-    return parse(data, path, what, error=error, max_bytes=max_bytes, remedy=remedy, file_names=file_names)
+    return parse(
+        data, path, what, error=error, max_bytes=max_bytes, remedy=remedy, file_names=file_names,
+        infinities=infinities,
+    )  # fmt: skip
 
 
 def load_object(
@@ -79,6 +84,7 @@ def parse(
     max_bytes: int = MAX_BYTES,
     remedy: str = "",
     file_names: bool = False,
+    infinities: bool = False,
 ) -> object:
     """The value of a UTF-8 text.  Raises `error` for all that is not plain JSON within the limits."""
     if len(data) > max_bytes:
@@ -86,8 +92,9 @@ def parse(
         raise error(f"the {what} is too large", where=where, got="more", needed=needed, remedy=remedy)
     try:
         text = data if isinstance(data, str) else data.decode("utf-8-sig")
+        constant = _infinity if infinities else _refuse_constant
         value: object = json.loads(
-            text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_unique
+            text, parse_constant=constant, parse_float=_finite, object_pairs_hook=_unique
         )
         if _is_deeper(value, MAX_DEPTH):
             raise RecursionError
@@ -128,6 +135,10 @@ def _inside(value: object) -> Iterable[object]:
 
 def _refuse_constant(word: str) -> NoReturn:
     raise ValueError(f"{word} is not a number of JSON")
+
+
+def _infinity(word: str) -> float:
+    return _refuse_constant(word) if word == "NaN" else float(word)
 
 
 def _finite(text: str) -> float:

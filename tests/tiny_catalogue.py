@@ -95,4 +95,5 @@ PECULIAR: dict[str, Callable[[Any], Any]] = {
     "black-forest-labs/FLUX.2-klein-9B": _distilled,
     "black-forest-labs/FLUX.2-dev": _dev,
     "Tongyi-MAI/Z-Image-Turbo": _turbo,
+    "krea/Krea-2-Turbo": _distilled,
 }

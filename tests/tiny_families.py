@@ -12,7 +12,7 @@ from typing import Any
 import diffusers
 import torch
 import transformers
-from tokenizers import pre_tokenizers
+from tokenizers import pre_tokenizers, processors
 from torch import nn
 
 from portrait_lora.families.rows import ROWS
@@ -95,6 +95,16 @@ def qwen_tokenizer() -> Any:
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
     tokenizer.chat_template = _CHAT
     return tokenizer
+
+
+def _with_beginning() -> Any:
+    """The same with a token before every text, as Gemma's has."""
+    backend = qwen_tokenizer().backend_tokenizer
+    first = "<|im_start|>"
+    backend.post_processor = processors.TemplateProcessing(
+        single=f"{first} $A", special_tokens=[(first, backend.token_to_id(first))]
+    )
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<|endoftext|>")
 
 
 def qwen_numbers(layers: int) -> dict[str, Any]:
@@ -232,6 +242,17 @@ def _z_image(source: Path) -> Any:
     return diffusers.ZImagePipeline(scheduler, vae, text, qwen_tokenizer(), randomized(transformer))
 
 
+def _frame_vae() -> Any:
+    return diffusers.AutoencoderKLQwenImage(
+        base_dim=8,
+        z_dim=CHANNELS,
+        dim_mult=[1, 1, 1, 1],
+        num_res_blocks=1,
+        latents_mean=[0.1, -0.2, 0.3, -0.4],
+        latents_std=[1.5, 0.8, 2.0, 1.1],
+    )
+
+
 def _qwen_image(source: Path) -> Any:
     del source
     vision = {
@@ -246,14 +267,6 @@ def _qwen_image(source: Path) -> Any:
     config = transformers.Qwen2_5_VLConfig(
         text_config={**qwen_numbers(2), "rope_scaling": rope}, vision_config=vision
     )
-    vae = diffusers.AutoencoderKLQwenImage(
-        base_dim=8,
-        z_dim=CHANNELS,
-        dim_mult=[1, 1, 1, 1],
-        num_res_blocks=1,
-        latents_mean=[0.1, -0.2, 0.3, -0.4],
-        latents_std=[1.5, 0.8, 2.0, 1.1],
-    )
     transformer = diffusers.QwenImageTransformer2DModel(
         in_channels=4 * CHANNELS,
         out_channels=CHANNELS,
@@ -265,7 +278,135 @@ def _qwen_image(source: Path) -> Any:
     )
     text = transformers.Qwen2_5_VLForConditionalGeneration(config).eval()
     scheduler = _dynamic(base_shift=0.5, max_shift=0.9, max_image_seq_len=8192)
-    return diffusers.QwenImagePipeline(scheduler, vae, text, qwen_tokenizer(), randomized(transformer))
+    return diffusers.QwenImagePipeline(
+        scheduler, _frame_vae(), text, qwen_tokenizer(), randomized(transformer)
+    )
+
+
+def _krea2(source: Path) -> Any:
+    del source
+    vision = {
+        "depth": 1,
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_heads": 2,
+        "out_hidden_size": 16,
+        "deepstack_visual_indexes": [0],
+        "num_position_embeddings": 16,
+    }
+    rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 1, 1]}
+    text = {**qwen_numbers(2), "head_dim": 8, "rope_parameters": rope}
+    config = transformers.Qwen3VLConfig(text_config=text, vision_config=vision)
+    transformer = diffusers.Krea2Transformer2DModel(
+        in_channels=4 * CHANNELS,
+        num_layers=2,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        intermediate_size=32,
+        timestep_embed_dim=16,
+        text_hidden_dim=16,
+        num_text_layers=2,
+        text_num_attention_heads=2,
+        text_num_key_value_heads=2,
+        text_intermediate_size=16,
+        num_layerwise_text_blocks=1,
+        num_refiner_text_blocks=1,
+        axes_dims_rope=(4, 6, 6),
+    )
+    return diffusers.Krea2Pipeline(
+        _dynamic(base_shift=0.5, max_shift=1.15, max_image_seq_len=6400),
+        _frame_vae(),
+        transformers.Qwen3VLModel(config).eval(),
+        qwen_tokenizer(),
+        randomized(transformer),
+        text_encoder_select_layers=(1, 2),
+    )
+
+
+def _chroma(source: Path) -> Any:
+    del source
+    text, tokenizer = _t5()
+    transformer = diffusers.ChromaTransformer2DModel(
+        in_channels=4 * CHANNELS,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=WIDTH,
+        axes_dims_rope=(4, 4, 8),
+        approximator_num_channels=16,
+        approximator_hidden_dim=16,
+        approximator_layers=1,
+    )
+    vae = _vae(scaling_factor=0.36, shift_factor=0.12, use_quant_conv=False, use_post_quant_conv=False)
+    return diffusers.ChromaPipeline(_dynamic(), vae, text, tokenizer, randomized(transformer))
+
+
+def _sana(source: Path) -> Any:
+    del source
+    transformer = diffusers.SanaTransformer2DModel(
+        in_channels=CHANNELS,
+        out_channels=CHANNELS,
+        num_attention_heads=2,
+        attention_head_dim=8,
+        num_layers=2,
+        num_cross_attention_heads=2,
+        cross_attention_head_dim=8,
+        cross_attention_dim=16,
+        caption_channels=16,
+        sample_size=8,
+        timestep_scale=0.5,
+    )
+    vae = diffusers.AutoencoderDC(
+        latent_channels=CHANNELS,
+        attention_head_dim=4,
+        encoder_block_types="ResBlock",
+        decoder_block_types="ResBlock",
+        encoder_block_out_channels=(8, 8, 8, 8),
+        decoder_block_out_channels=(8, 8, 8, 8),
+        encoder_layers_per_block=(1, 1, 1, 1),
+        decoder_layers_per_block=(1, 1, 1, 1),
+        encoder_qkv_multiscales=((), (), (), ()),
+        decoder_qkv_multiscales=((), (), (), ()),
+        scaling_factor=0.41,
+    )
+    numbers = qwen_numbers(1) | {"max_position_embeddings": 4096}
+    text = transformers.Gemma2Model(transformers.Gemma2Config(**numbers, head_dim=8)).eval()
+    scheduler = diffusers.DPMSolverMultistepScheduler(
+        prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
+    )
+    return diffusers.SanaPipeline(_with_beginning(), text, vae, randomized(transformer), scheduler)
+
+
+def _ernie_image(source: Path) -> Any:
+    del source
+    transformer = diffusers.ErnieImageTransformer2DModel(
+        hidden_size=32,
+        num_attention_heads=2,
+        num_layers=2,
+        ffn_hidden_size=32,
+        in_channels=4 * CHANNELS,
+        out_channels=4 * CHANNELS,
+        text_in_dim=16,
+        rope_axes_dim=(4, 6, 6),
+    )
+    vae = _vae(kind=diffusers.AutoencoderKLFlux2)
+    vae.bn.running_mean.copy_(torch.randn(16))
+    vae.bn.running_var.copy_(torch.rand(16) + 0.01)
+    vision = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = transformers.Mistral3Config(
+        text_config={"model_type": "mistral", **qwen_numbers(2), "head_dim": 8},
+        vision_config={"model_type": "pixtral", **vision, "image_size": 16, "patch_size": 4, "head_dim": 8},
+        image_token_index=2,
+    )
+    return diffusers.ErnieImagePipeline(
+        randomized(transformer),
+        vae,
+        transformers.Mistral3Model(config).eval(),
+        qwen_tokenizer(),
+        diffusers.FlowMatchEulerDiscreteScheduler(shift=4.0),
+    )
 
 
 _MAKERS: dict[FamilyName, Callable[[Path], Any]] = {
@@ -275,4 +416,8 @@ _MAKERS: dict[FamilyName, Callable[[Path], Any]] = {
     "flux2": _flux2,
     "z_image": _z_image,
     "qwen_image": _qwen_image,
+    "krea2": _krea2,
+    "chroma": _chroma,
+    "sana": _sana,
+    "ernie_image": _ernie_image,
 }

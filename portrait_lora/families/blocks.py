@@ -1,7 +1,8 @@
 """The repeated blocks of a denoiser: what is moved, recomputed and counted as one piece.
 
 diffusers' classes name the modules that must stay in one piece on one device; a block is the innermost such
-module in a list of modules.  That is a transformer block, and in the U-Nets a ResNet block as well.
+module in a list of modules.  That is a transformer block, and in the U-Nets a ResNet block as well.  A class
+that names none may name the blocks that are repeated.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ def repeated_blocks(denoiser: nn.Module) -> Mapping[str, nn.Module]:
 
     Raises `InputError` for a network without repeated blocks.
     """
-    whole = set(cast("list[str] | None", getattr(denoiser, "_no_split_modules", None)) or ())
+    named_by_class = (getattr(denoiser, key, None) for key in ("_no_split_modules", "_repeated_blocks"))
+    whole = set(next((cast("list[str]", names) for names in named_by_class if names), ()))
     everything = cast("Iterator[tuple[str, nn.Module]]", denoiser.named_modules())
     named = {
         f"{name}.{key}": block

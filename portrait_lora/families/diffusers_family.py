@@ -45,7 +45,8 @@ class DiffusersFamily(ABC):
 
     `patch` is the side of a denoiser's token in latent places; `pipeline_options` go to every pipeline;
     `solver` replaces its sampler, on the base's own noise schedule; `guides_in_one_batch`: its pipeline asks
-    for both halves of classifier-free guidance in one batch, the empty prompts first; `offloaded`: the layers
+    for both halves of classifier-free guidance in one batch, the empty prompts first; `rows_are_pictures`:
+    every layer gets one row per picture in its first axis, and all pictures at once; `offloaded`: the layers
     of pipeline and encoders wait on the host, and visit the device when they compute.
     """
 
@@ -59,6 +60,7 @@ class DiffusersFamily(ABC):
     pipeline_options: Mapping[str, object] = {}
     solver: Any = None
     guides_in_one_batch: bool = False
+    rows_are_pictures: bool = True
     patch: int = 2
     streamed: bool = False
     offloaded: bool = False
@@ -171,7 +173,7 @@ class DiffusersFamily(ABC):
     @torch.no_grad()
     def encode_pixels(self, pixels_BCHW: Tensor) -> LatentMoments:
         """Posterior moments of the VAE, unscaled.  Raises `InputError` for sides that do not fit."""
-        vae = loaded(self._vae, "encoders")
+        loaded(self._vae, "encoders")
         height, width = pixels_BCHW.shape[-2:]
         if height % self.multiple_px or width % self.multiple_px:
             raise InputError(
@@ -179,7 +181,11 @@ class DiffusersFamily(ABC):
                 got=f"{width} x {height} px",
                 needed=f"sides that are multiples of {self.multiple_px} px",
             )
-        posterior = vae.encode(self.vae_input(pixels_BCHW.to(self.device))).latent_dist
+        return self.moments(pixels_BCHW.to(self.device))
+
+    def moments(self, pixels_BCHW: Tensor) -> LatentMoments:
+        """`encode_pixels` for pictures of a fitting size, on the device."""
+        posterior = loaded(self._vae, "encoders").encode(self.vae_input(pixels_BCHW)).latent_dist
         return LatentMoments(self.vae_output(posterior.mean), self.vae_output(posterior.std))
 
     def vae_input(self, pixels_BCHW: Tensor) -> Tensor:

@@ -1,9 +1,9 @@
 """What training and generation ask of a base model: six methods, one layout, one sign.
 
-Decisions that hold for all seven families:
+Decisions that hold for all families:
 
 - Two noise processes.  `schedule` is a `NoiseSchedule` (variance-preserving: sd15, sdxl) or a `FlowSchedule`
-  (straight lines: sd35, flux1, flux2, z_image, qwen_image); `isinstance` tells them apart.
+  (straight lines: all others); `isinstance` tells them apart.
 - One noise axis per process, one sign.  `predict` takes integer timesteps and answers epsilon or v, or it
   takes sigma in [0, 1] (float; 1 is pure noise) and answers the velocity, noise - latents.  Reversed time
   and negated outputs (Z-Image) stay inside the family.
@@ -182,6 +182,11 @@ class Family(Protocol):
 
     @property
     def multiple_px(self) -> int: ...
+
+    @property
+    def latent_px(self) -> int:
+        """The side of a latent place in pixels."""
+        ...
 
     @property
     def denoiser(self) -> nn.Module: ...

@@ -23,7 +23,7 @@ from portrait_lora.records import FamilyName
 
 INDEX: Final = "model_index.json"
 SD_PARTS: Final = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
-UNUSED: Final = ("safety_checker", "feature_extractor", "image_encoder")
+UNUSED: Final = ("safety_checker", "feature_extractor", "image_encoder", "pe", "pe_tokenizer")
 """Parts of a pipeline that are never loaded, so never fetched."""
 WEIGHTLESS: Final = ("tokenizer", "tokenizer_2", "tokenizer_3", "scheduler", "processor")
 PICKLES: Final = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle", ".msgpack", ".h5", ".npy", ".npz")
@@ -98,7 +98,10 @@ def _parts(index: Mapping[str, object], where: object) -> Mapping[str, str]:
     for name, value in index.items():
         if name.startswith("_") or name in UNUSED or not isinstance(value, list):
             continue
-        library, kind = cast(Sequence[object], value) if len(cast(list[object], value)) == 2 else ("", "")
+        entry = cast(Sequence[object], value)
+        if entry and all(type(one) in (int, float) for one in entry):  # a setting, such as layers to read
+            continue
+        library, kind = entry if len(entry) == 2 else ("", "")
         if library is None or kind is None:
             continue
         fits = _PLAIN.fullmatch(name) and isinstance(kind, str) and _PLAIN.fullmatch(kind)
@@ -244,7 +247,7 @@ def _check_shards(index: Path) -> None:
 
 
 def _json(path: Path, *, need_object: bool = True) -> dict[str, object]:
-    value = strict_json.load(path, "configuration of the model", max_bytes=_MAX_JSON_BYTES)
+    value = strict_json.load(path, "configuration of the model", max_bytes=_MAX_JSON_BYTES, infinities=True)
     if not isinstance(value, dict):
         if not need_object:
             return {}

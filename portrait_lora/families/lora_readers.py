@@ -20,7 +20,7 @@ Tool = Literal["comfy", "kohya", "diffusers"]
 def reads(tool: Tool, family: FamilyName) -> bool:
     """Whether the program reads adapters of this family at all."""
     row = row_of(family)
-    return tool != "kohya" or bool(row.a1111_version)
+    return {"diffusers": True, "comfy": bool(row.comfy), "kohya": bool(row.a1111_version)}[tool]
 
 
 def read_by(tool: Tool) -> str:

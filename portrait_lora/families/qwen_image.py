@@ -1,6 +1,6 @@
 """Qwen-Image: a video VAE with a frame axis, a vision-language text encoder, a joint transformer.
 
-Shape legend: see `family.py`; F frames, always 1 here.
+Shape legend: see `family.py`.
 """
 
 # pyright: reportPrivateImportUsage=false, reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -12,10 +12,9 @@ from typing import Any, cast
 
 import diffusers
 import torch
-from diffusers import AutoencoderKLQwenImage, QwenImageTransformer2DModel
+from diffusers import QwenImageTransformer2DModel
 from torch import Tensor
 
-from portrait_lora.families.diffusers_family import DiffusersFamily
 from portrait_lora.families.family import (
     JOINT_ATTENTION,
     FlowSchedule,
@@ -23,6 +22,7 @@ from portrait_lora.families.family import (
     LoraLayers,
     PromptCondition,
 )
+from portrait_lora.families.frame_vae import FrameVae
 from portrait_lora.families.packing import pack, unpack
 from portrait_lora.families.parts import loaded
 
@@ -53,11 +53,10 @@ class QwenImagePipeline(diffusers.QwenImagePipeline):
         return super().__call__(*args, true_cfg_scale=guidance_scale, negative_prompt=negative, **more)
 
 
-class QwenImage(DiffusersFamily):
+class QwenImage(FrameVae):
     """The `Family` of Qwen-Image."""
 
     denoiser_type = QwenImageTransformer2DModel
-    vae_type = AutoencoderKLQwenImage
     pipeline_type = QwenImagePipeline
     lora_layers = LoraLayers(
         JOINT_ATTENTION,
@@ -67,27 +66,6 @@ class QwenImage(DiffusersFamily):
     def read_schedule(self) -> FlowSchedule:
         """Straight lines; the shift grows with the picture."""
         return self.store.flow(self.patch)
-
-    @property
-    def latent_px(self) -> int:
-        """The VAE halves the sides once per entry of its list of frame reductions."""
-        return 2 ** len(cast(Sequence[bool], self.vae_config["temperal_downsample"]))
-
-    def vae_input(self, pixels_BCHW: Tensor) -> Tensor:
-        """(B, C, F, H, W) with one frame."""
-        return pixels_BCHW.unsqueeze(2)
-
-    def vae_output(self, latents: Tensor) -> Tensor:
-        """The one frame."""
-        return latents.squeeze(2)
-
-    def to_model_space(self, latents_BCHW: Tensor) -> Tensor:
-        """Each channel with the mean and spread that the VAE's configuration states for it."""
-        mean, std = (
-            torch.tensor(self.vae_config[name]).view(1, -1, 1, 1).to(latents_BCHW)
-            for name in ("latents_mean", "latents_std")
-        )
-        return (latents_BCHW - mean) / std
 
     @torch.no_grad()
     def encode_prompts(self, prompts: Sequence[str]) -> PromptCondition:

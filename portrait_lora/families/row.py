@@ -73,11 +73,12 @@ class FamilyRow:
 
     `float32_up_to_b`: bases with no more billions of parameters are held in float32 on a GPU too; None: none
     is.  `text_encoders_b`: billions of weights in the text encoders that can be trained along; 0 where none
-    can.  `comfy` are ComfyUI's names of the layers, by part of the pipeline.  `a1111_version` is the word of
+    can.  `comfy` are ComfyUI's names of the layers, by part of the pipeline; none where it reads none
+    of the family.  `a1111_version` is the word of
     A1111's `sd version`, by which it hides files of the other kind; empty where it reads none of the family.
     `style_encoder` are the classes of transformers that see a style reference: the encoder, and what prepares
     a picture for it; None where the family takes none.  `unguided` are the arguments with which diffusers'
-    own pipeline draws without guidance.
+    own pipeline draws without guidance, in the size that is asked for.
     """
 
     name: FamilyName

@@ -4,15 +4,16 @@
 # diffusers is typed in part; what it returns is narrowed by the families.
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import torch
 from accelerate import init_empty_weights  # pyright: ignore[reportMissingTypeStubs]
 from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler
 from diffusers.utils import logging as diffusers_logging
 from huggingface_hub import try_to_load_from_cache
+from torch import nn
 from transformers.utils import logging as transformers_logging
 
 from portrait_lora.errors import InputError
@@ -84,7 +85,8 @@ class Store:
         where = self._where(part, generating=False)
         config = self._told(lambda: kind.load_config(**where))
         with init_empty_weights():
-            module = kind.from_config(dict(config)).to(dtype)
+            module = kind.from_config(dict(config))
+        _hold(module, dtype)
         files = TensorFiles.of_folder(self._folder(part))
         fill_outside_blocks(module, files)
         return module, files
@@ -143,6 +145,14 @@ class Store:
                 got=str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__,
                 remedy="Is the folder whole, and in safetensors?" if base.folder else fetch,
             ) from error
+
+
+def _hold(module: nn.Module, dtype: torch.dtype) -> None:
+    """The precision that `from_pretrained` gives the weights: some classes keep their norms in float32."""
+    kept = set(cast("Sequence[str] | None", getattr(module, "_keep_in_fp32_modules", None)) or ())
+    for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+        if tensor.is_floating_point():
+            tensor.data = tensor.data.to(torch.float32 if kept & set(name.split(".")) else dtype)
 
 
 def refuse_other_family(

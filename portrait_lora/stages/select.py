@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from portrait_lora import manifest
+from portrait_lora.families.lora_readers import reads
 from portrait_lora.results import SelectResult, TrainingResult
 from portrait_lora.stages import stopping, successor
 from portrait_lora.stages.context import ADAPTER, ADAPTER_COMFY, Context, folder_digest, is_whole
@@ -48,7 +49,8 @@ def _select(ctx: Context) -> SelectResult:
         chosen, average = averaging.better_average(ctx, probes, table, chosen)
     successor.keep_foreign(folder, [chosen, *ctx.adapters])
     lora.export_diffusers(chosen, folder / ADAPTER)
-    lora.export_kohya(chosen, folder / ADAPTER_COMFY)
+    if reads("comfy", chosen.family):
+        lora.export_kohya(chosen, folder / ADAPTER_COMFY)
     more: dict[str, Any] = {} if average is None else {"average": average}
     more |= {} if ctx.config.select.step is None else {"best_step": best}
     result = SelectResult(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 
 from portrait_lora import log
 from portrait_lora.errors import Interrupted, PortraitError
+from portrait_lora.families import family_type
 from portrait_lora.records import Adapter
 from portrait_lora.stages import limits, stopping, train
 from portrait_lora.stages.context import Context
@@ -74,6 +75,8 @@ def why_alone(ctx: Context) -> str:
 
     if processes.count() > 1:
         return "several processes train one person"
+    if not family_type(ctx.base.family).rows_are_pictures:
+        return f"{ctx.base.family} does not train several people in one pass"
     return together.why_alone(limits.recipe_of(ctx, 1))
 
 

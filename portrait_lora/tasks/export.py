@@ -45,8 +45,10 @@ def export(
         raise InputError("there is no adapter to export", where=likeness.adapters, remedy=remedy)
     manifest.verify(likeness.adapters)
     if not reads(tool, base.family):
-        needed = f"one of {read_by(tool)}; ComfyUI reads --for comfy"
-        raise InputError("A1111 tools cannot read this family", where=base.name, needed=needed)
+        known = {"comfy": "ComfyUI", "kohya": "A1111 tools"}.get(tool, tool)
+        other = "; ComfyUI reads --for comfy" if reads("comfy", base.family) else "; or --for diffusers"
+        needed = f"one of {read_by(tool)}{other}"
+        raise InputError(f"{known} cannot read this family", where=base.name, needed=needed)
     layers = lora_layers(source)
     if layers == 0:
         raise ArtifactError("the adapter changes no layer", where=source)

@@ -142,7 +142,15 @@ class Stack:
     """
 
     def __init__(self, family: Family, recipe: Recipe):
-        """Raises `InputError` for a layer that is neither linear nor an ungrouped convolution."""
+        """Raises `InputError` for a layer that is neither linear nor an ungrouped convolution, and for a
+        family whose layers get other rows than pictures."""
+        if not getattr(family, "rows_are_pictures", True):
+            raise InputError(
+                "people cannot be trained in one pass on this family",
+                where=family.base.family,
+                got="layers whose rows are not pictures",
+                remedy="Set training.together=1.",
+            )
         denoiser = family.denoiser.requires_grad_(False)
         self.rank, self.seats, self.prefix = recipe.rank, Seats(), family.denoiser_name
         self.scale = recipe.alpha / (recipe.rank**0.5 if recipe.rank_stabilised else recipe.rank)

@@ -6,7 +6,17 @@ import pytest
 
 from portrait_lora.generation.lint import IGNORED_NEGATIVE, ignored_negative
 
-TAKEN = {"sd15": True, "sdxl": True, "sd35": True, "z_image": True, "qwen_image": True}
+TAKEN = {
+    "sd15": True,
+    "sdxl": True,
+    "sd35": True,
+    "z_image": True,
+    "qwen_image": True,
+    "krea2": True,
+    "chroma": True,
+    "sana": True,
+    "ernie_image": True,
+}
 
 
 @pytest.mark.parametrize("family", [*TAKEN, "flux1", "flux2"])

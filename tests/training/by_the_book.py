@@ -11,7 +11,14 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from diffusers import Flux2KleinPipeline, FluxPipeline, QwenImagePipeline
+from diffusers import (
+    ChromaPipeline,
+    ErnieImagePipeline,
+    Flux2KleinPipeline,
+    FluxPipeline,
+    Krea2Pipeline,
+    QwenImagePipeline,
+)
 from torch import Tensor, nn
 
 from portrait_lora.families.family import Geometry, PromptCondition
@@ -21,15 +28,16 @@ from portrait_lora.records import FamilyName
 def model_space(name: FamilyName, vae: Any, raw: Tensor) -> Tensor:
     """Raw latents (1, C, H, W) as the denoiser knows them."""
     config = vae.config
-    if name == "qwen_image":
+    if name in ("qwen_image", "krea2"):
         mean, std = (torch.tensor(config[key]).view(1, -1, 1, 1) for key in ("latents_mean", "latents_std"))
         return (raw - mean) / std
-    if name == "flux2":
-        mean, spread = vae.bn.running_mean, (vae.bn.running_var + config.batch_norm_eps).sqrt()
+    if name in ("flux2", "ernie_image"):
+        small = config.batch_norm_eps if name == "flux2" else 1e-5
+        mean, spread = vae.bn.running_mean, (vae.bn.running_var + small).sqrt()
         patches = Flux2KleinPipeline._patchify_latents(raw)
         patches = (patches - mean.view(1, -1, 1, 1)) / spread.view(1, -1, 1, 1)
         return Flux2KleinPipeline._unpatchify_latents(patches)
-    return (raw - (config.get("shift_factor") or 0.0)) * config.scaling_factor
+    return (raw - (config.get("shift_factor", None) or 0.0)) * config.scaling_factor
 
 
 def ask(
@@ -75,9 +83,36 @@ def ask(
         ).sample
         grid = Flux2KleinPipeline._unpack_latents_with_ids(answer, places)
         return Flux2KleinPipeline._unpatchify_latents(grid)
-    assert condition.mask_BL is not None and condition.mask_BL.all()  # one prompt is never padded
+    assert condition.mask_BL is not None
+    assert condition.mask_BL.all() or name == "sana"  # one prompt is not padded elsewhere
     if name == "z_image":
         return -net([x[0].unsqueeze(1)], 1 - sigma, [embeds[0]]).sample[0].unsqueeze(0).squeeze(2)
+    if name == "sana":
+        text = {"encoder_hidden_states": embeds, "encoder_attention_mask": condition.mask_BL}
+        return net(x, timestep=1000 * sigma * net.config.timestep_scale, **text).sample
+    if name == "ernie_image":
+        lengths = torch.tensor([embeds.shape[1]])
+        answer = net(ErnieImagePipeline._patchify_latents(x), 1000 * sigma, embeds, lengths).sample
+        return ErnieImagePipeline._unpatchify_latents(answer)
+    if name == "chroma":
+        answer = net(
+            hidden_states=FluxPipeline._pack_latents(x, *x.shape),
+            timestep=sigma,
+            encoder_hidden_states=embeds,
+            txt_ids=torch.zeros(embeds.shape[1], 3),
+            img_ids=ChromaPipeline._prepare_latent_image_ids(1, height // 2, width // 2, "cpu", x.dtype),
+        ).sample
+        return ChromaPipeline._unpack_latents(answer, height * down, width * down, down)
+    if name == "krea2":
+        grid = x.shape[-2] // 2, x.shape[-1] // 2
+        patches = x.unflatten(3, (-1, 2)).unflatten(2, (-1, 2)).permute(0, 2, 4, 1, 3, 5)
+        answer = net(
+            hidden_states=patches.reshape(1, -1, 4 * x.shape[1]),
+            encoder_hidden_states=torch.stack(embeds.chunk(net.config.num_text_layers, dim=-1), dim=2),
+            timestep=sigma,
+            position_ids=Krea2Pipeline.prepare_position_ids(embeds.shape[1], *grid, "cpu"),
+        ).sample
+        return answer.unflatten(2, (-1, 2, 2)).unflatten(1, grid).permute(0, 3, 1, 4, 2, 5).reshape(x.shape)
     answer = net(
         hidden_states=QwenImagePipeline._pack_latents(x, *x.shape),
         timestep=sigma,

@@ -44,9 +44,15 @@ def _z_image(layer: str) -> set[str]:
     return {layer, f"transformer.{layer}", f"diffusion_model.{layer}", _flat("lycoris_", layer)}
 
 
+def _native(layer: str) -> set[str]:
+    """A model whose layers have the same names there."""
+    return {f"diffusion_model.{layer}", _flat("lora_unet_", layer)}
+
+
 COMFY: dict[str, Names] = {
     "sd15": _unet, "sdxl": _unet, "sd35": _mmdit, "flux1": _flux, "flux2": _flux,
-    "qwen_image": _qwen, "z_image": _z_image,
+    "qwen_image": _qwen, "z_image": _z_image, "krea2": _z_image, "chroma": _flux,
+    "ernie_image": _native,
 }  # fmt: skip
 _CLIP = re.compile(r"text_model\.encoder\.layers\.\d+\.(mlp\.fc[12]|self_attn\.[qkvo](ut)?_proj)")
 

@@ -13,12 +13,25 @@ from typing import Final
 from portrait_lora.errors import InputError
 from portrait_lora.families.base_model import BaseModel
 from portrait_lora.families.row import FamilyRow
-from portrait_lora.families.rows import flux1, flux2, qwen_image, sd15, sd35, sdxl, z_image
+from portrait_lora.families.rows import (
+    chroma,
+    ernie_image,
+    flux1,
+    flux2,
+    krea2,
+    qwen_image,
+    sana,
+    sd15,
+    sd35,
+    sdxl,
+    z_image,
+)
 from portrait_lora.records import FamilyName
 
 EMBEDDED: Final = sd15.EMBEDDED
 ROWS: Final[dict[FamilyName, FamilyRow]] = {
-    module.ROW.name: module.ROW for module in (sd15, sdxl, sd35, flux1, flux2, z_image, qwen_image)
+    module.ROW.name: module.ROW
+    for module in (sd15, sdxl, sd35, flux1, flux2, z_image, qwen_image, krea2, chroma, sana, ernie_image)
 }
 
 

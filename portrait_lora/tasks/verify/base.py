@@ -33,7 +33,7 @@ from portrait_lora.families.store import DTYPES
 from portrait_lora.measured import Row
 from portrait_lora.records import Adapter
 from portrait_lora.tasks.verify.learning import Exercise, add_lora, noise, write_adapter
-from portrait_lora.tasks.verify.reference import DOWN, observe, plain_pipeline
+from portrait_lora.tasks.verify.reference import observe, plain_pipeline
 
 PROMPTS: Final = ("frontal headshot of ohwx woman, smiling", "ohwx woman in a garden")
 _TOLERANCE: Final = {torch.float32: 1e-3, torch.bfloat16: 3e-2, torch.float16: 1e-2}
@@ -93,7 +93,7 @@ def verify(
 def _checks(family: Family, sibling: Family, size: int, steps: int, rate: float) -> Iterator[Row]:
     """`sibling` draws with the repository to generate with; it is `family` itself where there is only one."""
     step = family.multiple_px
-    short, long = size // step * step, size // step * step + 2 * step  # not a square
+    short, long = size // step * step, size // step * step + max(2 * step, 32)  # not a square
     yield from _same_as_diffusers(family, family.base, (long, short))
     with tempfile.TemporaryDirectory() as folder:
         adapter = yield from _learns(family, (long, short), steps, rate, Path(folder) / "adapter.safetensors")
@@ -107,9 +107,10 @@ def _same_as_diffusers(family: Family, base: BaseModel, size_px: tuple[int, int]
     with _timed() as spent:
         pipe = plain_pipeline(base.source, dtype=dtype, device=str(family.device), revision=base.revision)
         channels = int(getattr(pipe.vae.config, "latent_channels", None) or pipe.vae.config.z_dim)
-        start = noise((1, channels, height // DOWN, width // DOWN)).to(family.device, dtype)
+        down = family.latent_px
+        start = noise((1, channels, height // down, width // down)).to(family.device, dtype)
         with torch.no_grad():
-            seen = observe(pipe, list(PROMPTS[:1]), start, row_of(base.family).unguided)
+            seen = observe(pipe, list(PROMPTS[:1]), start, row_of(base.family).unguided, down)
     yield Row("pipeline, three steps", spent(), "s", 1)
     del pipe
     _free(family)

@@ -5,15 +5,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any, Final
 
 import torch
-from diffusers import DiffusionPipeline, Flux2Pipeline
+from diffusers import ChromaPipeline, DiffusionPipeline, Flux2Pipeline
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 DOWN: Final = 8
-"""Pixels per latent place: the same for every family here."""
+"""Pixels per latent place, in most families."""
+PROMPT_WRITERS: Final = ("pe", "pe_tokenizer")
+"""Parts of a pipeline that are not fetched: they would write another prompt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +38,27 @@ def plain_pipeline(
     there: dict[str, Any] = {"local_files_only": True, "revision": revision}
     index: Any = DiffusionPipeline.load_config(source, **there)
     dev = index["_class_name"] == Flux2Pipeline.__name__
-    parts: dict[str, Any] = {"tokenizer": None} if dev else {}
+    parts: dict[str, Any] = {name: None for name in PROMPT_WRITERS if name in index}
+    parts |= {"tokenizer": None} if dev else {}
     pipe: Any = DiffusionPipeline.from_pretrained(source, dtype=dtype, use_safetensors=True, **there, **parts)
     if dev:  # its processor needs torchvision, for pictures that nobody shows it here
         words = PreTrainedTokenizerFast.from_pretrained(source, subfolder="tokenizer", **there)
         pipe.register_modules(tokenizer=words)
+    if isinstance(pipe, ChromaPipeline):  # its masks are numbers, which torch adds instead of masking by them
+        _mask_by_truth(pipe)
     pipe.set_progress_bar_config(disable=True)
     return pipe.to(device)
+
+
+def _mask_by_truth(pipe: Any) -> None:
+    """Let the pipeline's masks leave places out, as its makers meant (diffusers' issue 13619)."""
+    prepare = pipe._prepare_attention_mask
+
+    def as_truth(*args: Any, **more: Any) -> Any:
+        mask = prepare(*args, **more)
+        return None if mask is None else mask.bool()
+
+    pipe._prepare_attention_mask = as_truth
 
 
 def to_layout(pipe: Any, latents: Tensor) -> Tensor:
@@ -51,19 +68,23 @@ def to_layout(pipe: Any, latents: Tensor) -> Tensor:
     return pipe._pack_latents(latents, *latents.shape) if hasattr(pipe, "_pack_latents") else latents
 
 
-def from_layout(pipe: Any, latents: Tensor, shape: torch.Size) -> Tensor:
+def from_layout(pipe: Any, latents: Tensor, shape: torch.Size, down_px: int = DOWN) -> Tensor:
     """What the scheduler of the pipeline sees, as (B, C, H, W)."""
     height, width = shape[-2:]
     if hasattr(pipe, "_unpatchify_latents"):
-        grid = latents.transpose(1, 2).reshape(shape[0], -1, height // 2, width // 2)
-        return pipe._unpatchify_latents(grid)
+        if latents.dim() == 3:
+            latents = latents.transpose(1, 2).reshape(shape[0], -1, height // 2, width // 2)
+        return pipe._unpatchify_latents(latents)
     if not hasattr(pipe, "_unpack_latents"):
         return latents
-    plain: Tensor = pipe._unpack_latents(latents, height * DOWN, width * DOWN, DOWN)
+    down = [down_px] if "vae_scale_factor" in signature(pipe._unpack_latents).parameters else []
+    plain: Tensor = pipe._unpack_latents(latents, height * down_px, width * down_px, *down)
     return plain.squeeze(2) if plain.dim() == 5 else plain  # one frame of a video
 
 
-def observe(pipe: Any, prompts: list[str], noise: Tensor, unguided: Mapping[str, float]) -> Observed:
+def observe(
+    pipe: Any, prompts: list[str], noise: Tensor, unguided: Mapping[str, float], down_px: int = DOWN
+) -> Observed:
     """Run `pipe` for three steps without guidance and watch denoiser, scheduler and VAE.
 
     `noise` is (B, C, H, W); `unguided` are the arguments that leave guidance out (`FamilyRow.unguided`).
@@ -92,7 +113,7 @@ def observe(pipe: Any, prompts: list[str], noise: Tensor, unguided: Mapping[str,
 
         pipe.unet.forward = watch_unet
     pipe.scheduler.step, pipe.vae.decode = watch_step, watch_decode
-    height, width = (side * DOWN for side in noise.shape[-2:])
+    height, width = (side * down_px for side in noise.shape[-2:])
     pipe(
         prompt=prompts,
         latents=to_layout(pipe, noise.clone()),
@@ -104,10 +125,10 @@ def observe(pipe: Any, prompts: list[str], noise: Tensor, unguided: Mapping[str,
     )
     sample, timestep, answer = evaluated[0] if evaluated else stepped[0][:3]
     return Observed(
-        from_layout(pipe, sample, noise.shape),
+        from_layout(pipe, sample, noise.shape, down_px),
         timestep,
-        from_layout(pipe, answer, noise.shape),
+        from_layout(pipe, answer, noise.shape, down_px),
         torch.stack([torch.as_tensor(row[1]) for row in stepped]),
-        from_layout(pipe, stepped[-1][3], noise.shape),
+        from_layout(pipe, stepped[-1][3], noise.shape, down_px),
         decoded[0].squeeze(2) if decoded[0].dim() == 5 else decoded[0],
     )
