@@ -130,3 +130,17 @@ def test_the_writer_of_prompts_of_ernie_is_neither_fetched_nor_opened() -> None:
         "vae": ["diffusers", "AutoencoderKLFlux2"],
     }
     assert set(layout.parse_index(index, where="here").parts) == {"vae"}
+
+
+def test_krea_without_guidance_asks_its_transformer_once_a_step(tiny: Tiny) -> None:
+    """A guidance of 1 is none, also where the makers count from 0."""
+    family = tiny("krea2")
+    pipe: Any = family.pipeline(None)
+    calls: list[int] = []
+    hook = pipe.transformer.register_forward_hook(lambda *_: calls.append(1))
+    for scale, count in ((1.0, 1), (2.0, 2)):
+        pipe("ohwx", height=64, width=64, num_inference_steps=1, guidance_scale=scale, output_type="latent")
+        assert len(calls) == count
+        calls.clear()
+    hook.remove()
+    family.load("none")
