@@ -27,6 +27,8 @@ class Likeness:
     root: Path
     config: LikenessConfig
     photos_folder: Path | None = None
+    reports_folder: Path | None = None
+    """Of what is drawn and measured beside the likeness, with a journal of its own."""
     held: holding.Hold | None = field(default=None, repr=False, compare=False)
     """Keeps `forget` out of the folder as long as somebody works with this."""
 
@@ -48,7 +50,7 @@ class Likeness:
 
     @property
     def reports(self) -> Path:
-        return self.root / "reports"
+        return self.reports_folder or self.root / "reports"
 
     @property
     def series(self) -> str:

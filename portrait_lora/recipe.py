@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from portrait_lora import config, likeness, log, manifest, replacing
@@ -17,6 +18,7 @@ from portrait_lora.results import CheckResult, InitResult, Journey, RunResult, T
 from portrait_lora.stages import STAGES, Context, run_result
 from portrait_lora.stages.check import check as look
 from portrait_lora.stages.generate import finishing_of
+from portrait_lora.stages.referring import refuse_what_cannot_be
 from portrait_lora.stages.together import Ended, train_together
 from portrait_lora.stages.train import refuse_other_training, train_along
 from portrait_lora.stages.train import train as train_stage
@@ -50,14 +52,28 @@ def plan_training(folder: Path, *, overrides: Sequence[str] = ()) -> TrainingPla
     return limits.plan(Context(open_likeness(folder, overrides)))
 
 
-def generate(folder: Path, *, overrides: Sequence[str] = (), force: bool = False) -> Journey:
-    """Make the portraits of the series; an adapter that is there is used, never trained anew."""
-    return _up_to("generate", folder, overrides, force)
+def generate(
+    folder: Path, *, overrides: Sequence[str] = (), force: bool = False, adapter: bool = True
+) -> Journey:
+    """Make the portraits of the series; an adapter that is there is used, never trained anew.
+
+    Without `adapter` from references alone (`generate.references`), in `portraits/<series>-references/`.
+    """
+    return (
+        _up_to("generate", folder, overrides, force)
+        if adapter
+        else _alone("generate", folder, overrides, force)
+    )
 
 
-def score(folder: Path, *, overrides: Sequence[str] = (), force: bool = False) -> Journey:
-    """Measure the likeness and write `reports/drift.html`, `drift.json` and `run.json`."""
-    return _up_to("score", folder, overrides, force)
+def score(
+    folder: Path, *, overrides: Sequence[str] = (), force: bool = False, adapter: bool = True
+) -> Journey:
+    """Measure the likeness and write `reports/drift.html`, `drift.json` and `run.json`.
+
+    Without `adapter` that of the portraits from reference photos alone, in `reports/references/`.
+    """
+    return _up_to("score", folder, overrides, force) if adapter else _alone("score", folder, overrides, force)
 
 
 def run(folder: Path, *, overrides: Sequence[str] = (), force: bool = False) -> RunResult:
@@ -280,6 +296,25 @@ def _run(opened: Likeness, force: bool, *, shows: bool = False) -> RunResult:
     result = run_result(ctx).model_copy(update={"showcase": shown} if shown else {})
     manifest.write_json_atomic(opened.reports / "run.json", result.json_value())
     return result
+
+
+def _alone(last: str, folder: Path, overrides: Sequence[str], force: bool) -> Journey:
+    """Prepare the photos, and draw the series from references alone; it has a journal of its own.
+
+    What belongs to the adapter, if there is one, stays as it is.
+    """
+    _lead()
+    opened = open_likeness(folder, overrides)
+    aside = replace(opened, reports_folder=opened.reports / "references")
+    first = Context(opened, trains=False)
+    ctx = Context(aside, redo=(last,) if force else (), trains=False, beside=first, alone=True)
+    refuse_what_cannot_be(ctx)
+    finishing_of(ctx)
+    likeness.write_config(opened.root, opened.config)
+    done = [STAGES[name](first) for name in ("check", "prepare")]
+    manifest.make_folder(aside.reports)
+    names = ("generate", "score") if last == "score" else ("generate",)
+    return Journey((*done, *(STAGES[name](ctx) for name in names)))
 
 
 def _up_to(

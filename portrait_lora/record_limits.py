@@ -14,6 +14,7 @@ _MAX_WORDS: Final = 20_000
 _MAX_MASK: Final = 4_000_000
 _MAX_EDITS: Final = 64
 _MAX_ENTRIES: Final = 64
+_MAX_REFERENCES: Final = 8
 _Check = Callable[[object], bool]
 
 
@@ -39,6 +40,14 @@ def _list_of(check: _Check, count: int) -> _Check:
     return lambda value: (
         isinstance(value, list)
         and len(cast(list[object], value)) == count
+        and all(check(one) for one in cast(list[object], value))
+    )
+
+
+def _some_of(check: _Check, most: int) -> _Check:
+    return lambda value: (
+        isinstance(value, list)
+        and 0 < len(cast(list[object], value)) <= most
         and all(check(one) for one in cast(list[object], value))
     )
 
@@ -71,6 +80,7 @@ _LIMITS: Final[Mapping[str, tuple[_Check, str]]] = {
     **dict.fromkeys(("prompt", "negative_prompt"), (_text(_MAX_WORDS), f"at most {_MAX_WORDS} characters")),
     "layers": (_table_of(_text(_MAX_WORDS)), "texts by layer"),
     "scheduler_arguments": (_table_of(_plain), "plain values by name"),
+    "reference_sha256": (_some_of(_text(64), _MAX_REFERENCES), f"1 to {_MAX_REFERENCES} digests"),
     "box_px": (_list_of(_number(-8192, 8192), 4), "four numbers within the picture"),
     "mask_png": (_text(_MAX_MASK), f"at most {_MAX_MASK} characters"),
     "watermark_settled": (_text(4000), "at most 4000 characters"),

@@ -385,6 +385,10 @@ class GenerateConfig(Section):
         description="IP-Adapter for style_reference: a .safetensors file with image_encoder/ beside it",
     )
     style_reference_scale: Fraction = Field(default=0.6, description="scale of the style reference; 0: none")
+    references: Annotated[int, Field(ge=0, le=8)] = Field(
+        default=0,
+        description="photos of the person shown to the base while it draws; families that take references",
+    )
     max_pictures: Positive = Field(
         default=1000, description="ask for confirmation before generating more pictures than this"
     )

@@ -56,6 +56,10 @@ def score(
             "--over", metavar="KEY=A,B,C", help="also measure drift over the values of a sampler setting"
         ),
     ] = None,
+    adapter: Annotated[
+        bool,
+        typer.Option("--adapter/--no-adapter", help="without: what was drawn from reference photos alone"),
+    ] = True,
     settings: SetOpt = None,
     force: ForceOpt = False,
     allow_synthetic: SyntheticOpt = False,
@@ -69,7 +73,9 @@ def score(
         from portrait_lora.results import ScoreResult
 
         overrides = [*collect_overrides(settings, allow_synthetic), *([f"score.clip={clip}"] if clip else [])]
-        done = recipe.score(folder, overrides=overrides, force=force)
+        if over and not adapter:
+            raise typer.BadParameter("--over compares settings of the adapter: omit --no-adapter")
+        done = recipe.score(folder, overrides=overrides, force=force, adapter=adapter)
         value, lines = done.json_value(), summaries.of_likeness(done.of(ScoreResult).likeness)
         if over:
             from portrait_lora.tasks import drift_over
@@ -77,8 +83,10 @@ def score(
             swept = drift_over.run(folder, over, overrides)
             value["sweep"] = swept.json_value()
             lines += [row.sentence for row in swept.rows]
-        answer(value, as_json, lines, f"open {folder / 'reports' / 'drift.html'}")
+        answer(value, as_json, lines, f"open {done.of(ScoreResult).report}")
         return
+    if not adapter:
+        raise typer.BadParameter("--no-adapter needs a LIKENESS_DIR")
     if photos is None or portraits is None:
         raise typer.BadParameter("pass a LIKENESS_DIR, or both --photos DIR and --portraits DIR")
     for place, what in ((photos, "folder of photos"), (portraits, "folder of portraits")):

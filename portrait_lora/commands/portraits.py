@@ -58,6 +58,20 @@ def generate(
     best_of: Annotated[
         int | None, typer.Option("--best-of", min=1, max=64, help="candidates per picture; the best is kept")
     ] = None,
+    reference_photos: Annotated[
+        int | None,
+        typer.Option(
+            "--reference-photos",
+            min=0,
+            max=8,
+            metavar="N",
+            help="photos of the person shown to the base while it draws (FLUX.2)",
+        ),
+    ] = None,
+    adapter: Annotated[
+        bool,
+        typer.Option("--adapter/--no-adapter", help="without: from reference photos alone, nothing trained"),
+    ] = True,
     strict: Annotated[bool, typer.Option("--strict", help="treat linter warnings as errors")] = False,
     price_per_hour: Annotated[
         float | None, typer.Option("--price-per-hour", min=0, help="price of the machine, to report the cost")
@@ -84,13 +98,16 @@ def generate(
         raise typer.BadParameter("--aspect needs --prompt or --prompts")
 
     own: dict[str, object] = {"series": series, "brand": brand, "best_of": best_of}
-    own |= {"strict": strict or None, "price_per_hour": price_per_hour}
+    own |= {"strict": strict or None, "price_per_hour": price_per_hour, "references": reference_photos}
     own |= {"max_pictures": 10**9 if yes else None}
     overrides = collect_overrides(settings, allow_synthetic)
     overrides += [f"generate.{key}={value}" for key, value in own.items() if value not in ("", None)]
-    done = _asking(lambda more: recipe.generate(folder, overrides=[*overrides, *more], force=force))
+    done = _asking(
+        lambda more: recipe.generate(folder, overrides=[*overrides, *more], force=force, adapter=adapter)
+    )
     lines = summaries.of_generate(done.of(GenerateResult))
-    answer(done, as_json, lines, following("score", folder, overrides))
+    then = following("score", folder, overrides) + ("" if adapter else " --no-adapter")
+    answer(done, as_json, lines, then)
 
 
 def _asking(run: Callable[[Sequence[str]], Journey]) -> Journey:
@@ -200,6 +217,10 @@ def reproduce(
     source: Annotated[
         Path | None, typer.Option("--source", help="reference picture that it was generated from")
     ] = None,
+    reference: Annotated[
+        list[Path] | None,
+        typer.Option("--reference", help="photo that it was shown, if the dataset lost it; repeatable"),
+    ] = None,
     likeness: LikenessOpt = None,
     settings: SetOpt = None,
     as_json: JsonOpt = False,
@@ -207,11 +228,14 @@ def reproduce(
     """Reproduce a portrait from its generation record, and report whether it is bit-identical."""
     need_file(file, "picture")
     need_file(source, "reference")
+    for photo in reference or ():
+        need_file(photo, "reference photo")
     from portrait_lora.tasks import edit as editing
     from portrait_lora.tasks import finish as finishing
 
-    task = finishing if finishing.is_finished(file) else editing
-    result = task.reproduce(file, likeness, source, collect_overrides(settings))
+    overrides, finished = collect_overrides(settings), finishing.is_finished(file)
+    task = finishing if finished else editing
+    result = task.reproduce(file, likeness, source, overrides, references=reference or ())
     changed = f"{result.changed_pixels} pixels differ, PSNR {result.psnr_db} dB"
     lines = ["bit-identical" if result.same else changed]
     lines += [_product_line(one) for one in result.products]

@@ -39,6 +39,14 @@ TRAINED_HERE: Final = Wording(
     "this person and this adapter",
     "The models that made and measured these pictures know",
 )
+REFERENCES_ALONE: Final = replace(
+    TRAINED_HERE,
+    portraits="References alone",
+    copied="a photo that was or could be shown as a reference",
+    lede="Held out: the base was never shown them.",
+    speaks_of="this person and this base",
+)
+"""Nothing was trained: the base saw photos of the person while it drew."""
 OTHER_TOOL: Final = Wording(
     "Portraits",
     "real photos",

@@ -76,9 +76,10 @@ class FamilyRow:
     can.  `comfy` are ComfyUI's names of the layers, by part of the pipeline; none where it reads none
     of the family.  `a1111_version` is the word of
     A1111's `sd version`, by which it hides files of the other kind; empty where it reads none of the family.
-    `style_encoder` are the classes of transformers that see a style reference: the encoder, and what prepares
-    a picture for it; None where the family takes none.  `unguided` are the arguments with which diffusers'
-    own pipeline draws without guidance, in the size that is asked for.
+    `style_encoder` are the classes of transformers that see a style reference: the encoder, and what
+    prepares a picture for it; None where the family takes none.  `references`: most photos that its
+    pipelines take in context while they draw; 0 where they take none.  `unguided` are the arguments with
+    which diffusers' own pipeline draws without guidance, in the size that is asked for.
     """
 
     name: FamilyName
@@ -95,5 +96,6 @@ class FamilyRow:
     comfy: Mapping[str, Spelling]
     a1111_version: str = ""
     style_encoder: tuple[str, str] | None = None
+    references: int = 0
     checkpoint: CheckpointFile | None = None
     unguided: Mapping[str, float] = field(default_factory=lambda: {"guidance_scale": 1.0})

@@ -25,6 +25,7 @@ from portrait_lora.errors import ConfigError, InputError, PortraitError
 from portrait_lora.families.family import ADAPTER_NAME, Family
 from portrait_lora.families.lora_loading import load_lora
 from portrait_lora.generation.guidance import Identity, in_two_terms, share_layers
+from portrait_lora.generation.in_context import read_references, refuse_family
 from portrait_lora.generation.presets import Argument, fitting
 from portrait_lora.generation.reference import StyleReference, load, read_picture
 from portrait_lora.generation.schedulers import with_scheduler
@@ -53,7 +54,8 @@ class Sampler:
     eq. 6): the network with its adapters, as in diffusers, or the bare base.  The adapted network generates
     the person without a prompt too, so guidance strengthens identity only against the bare base.  `identity`
     then splits the guidance into two terms, see `guidance`.  `preset` is the preset that steps, scheduler
-    with its arguments, and `accelerator` (a few-step LoRA) come from, see `presets`.
+    with its arguments, and `accelerator` (a few-step LoRA) come from, see `presets`.  `references` are photos
+    of the person that are shown in context while text becomes a picture, see `in_context`; edits show none.
     """
 
     steps: int
@@ -67,6 +69,7 @@ class Sampler:
     preset: str = ""
     scheduler_arguments: tuple[tuple[str, Argument], ...] = ()
     accelerator: StyleAdapter | None = None
+    references: tuple[Path, ...] = ()
 
     @property
     def two_terms(self) -> bool:
@@ -93,6 +96,8 @@ def open_pipeline(family: Family, adapter: Adapter | None, sampler: Sampler) -> 
         )
     if sampler.preset:
         fitting(sampler.preset, family.base.family)
+    if sampler.references:
+        refuse_family(family.base.family, len(sampler.references))
     pipe: Any = family.pipeline(adapter)
     names, scales = ([ADAPTER_NAME], [sampler.adapter_scale]) if adapter else ([], [])
     for name, beside in ((STYLE_NAME, sampler.style), (ACCELERATOR_NAME, sampler.accelerator)):
@@ -162,6 +167,8 @@ def from_text(
         "height": height,
         "generator": [generator(shot.seed) for shot in shots],
     }
+    if sampler.references:
+        more["image"] = read_references(sampler.references)
     if on_step is not None:
         more["callback_on_step_end"] = partial(_after_step, on_step)
     return _call(pipe, shots, sampler, more)

@@ -16,7 +16,7 @@ from PIL import Image
 
 from portrait_lora.errors import ArtifactError
 from portrait_lora.families.row import Form
-from portrait_lora.generation import save
+from portrait_lora.generation import in_context, save
 from portrait_lora.generation.compose import LAYERS, compose, free, settled
 from portrait_lora.generation.drawing import Sampler, from_picture, inside
 from portrait_lora.generation.guidance import Identity
@@ -105,7 +105,8 @@ def edit_record(
 
     `parent` is the record of the source, if it was generated here.
     """
-    kept = {k: v for k, v in begun.items() if k not in (*save.OF_ONE_EDIT, save.CONDITIONS)}
+    own = (*save.OF_ONE_EDIT, save.CONDITIONS, in_context.KEY)  # edits are shown no references
+    kept = {k: v for k, v in begun.items() if k not in own}
     edit = {save.ACTION: action, "source_pixels_sha256": save.pixel_digest(source), **more}
     return kept | edit | ({save.PARENT: dict(parent)} if parent is not None else {})
 

@@ -14,7 +14,7 @@ from PIL import Image
 from portrait_lora import record_limits
 from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.families.family import Family
-from portrait_lora.generation import reframe, save
+from portrait_lora.generation import in_context, reframe, save
 from portrait_lora.generation.drawing import Sampler, StyleAdapter, from_text, open_pipeline
 from portrait_lora.generation.edits import apply_edit, refuse_other_source, sampler_of, shot_of
 from portrait_lora.generation.reference import StyleReference
@@ -76,6 +76,7 @@ def _follow(
     if action == "generate":
         conditions = cast(Mapping[str, Any], record.get(save.CONDITIONS) or {})
         size, index = int(conditions.get("batch_size", 1)), int(conditions.get("batch_index", 0))
+        sampler = replace(sampler, references=_references(record, find))
         pipe = open_pipeline(family, adapter, sampler)
         return save.marked(from_text(pipe, [shot_of(record)] * size, sampler)[index], record)
     parent = record.get(save.PARENT)
@@ -115,6 +116,20 @@ def whole_sampler(record: Mapping[str, object], find: FindFile) -> Sampler:
 
 def _beside(record: Mapping[str, object], what: str, find: FindFile) -> StyleAdapter:
     return StyleAdapter(_found(record, f"{what}_sha256", find), _scale(record, f"{what}_scale"))
+
+
+def _references(record: Mapping[str, object], find: FindFile) -> tuple[Path, ...]:
+    """The photos that were shown in context, in order.  Raises `InputError` for one that is gone."""
+    files = {digest: find(digest) for digest in in_context.recorded(record)}
+    gone = [digest for digest, path in files.items() if path is None]
+    if gone:
+        raise InputError(
+            f"{len(gone)} of {len(files)} reference photos of this picture are not available",
+            where="dataset/train",
+            needed=", ".join(f"sha256 {digest[:12]}" for digest in gone),
+            remedy="Pass each with --reference FILE: the crop as it was then, from a copy of the dataset.",
+        )
+    return tuple(path for digest in in_context.recorded(record) if (path := files[digest]) is not None)
 
 
 _FILES: Final = {

@@ -20,6 +20,7 @@ from portrait_lora.generation.drawing import (
     open_pipeline,
 )
 from portrait_lora.generation.guidance import AS_ONE
+from portrait_lora.generation.in_context import digests_of
 from portrait_lora.generation.schedulers import common_name
 from portrait_lora.records import Adapter, Portrait, Shot
 from portrait_lora.rights import guard
@@ -43,14 +44,17 @@ def generate(
     framing: Mapping[str, object] | None = None,
     label: str = "portraits",
     refused: list[str] | None = None,
+    references: Mapping[str, Sequence[Path]] | None = None,
 ) -> list[Portrait]:
     """Write one PNG and JSON per shot into `out_dir`, in the order of `shots`.
 
     A picture whose sidecar has the same generation record is kept unless `force`, so an interrupted series
     continues where it stopped; with `framing`, also one that was cropped to it afterwards.  `adapter` None
-    uses the bare base.  A picture that the guard's checker refuses is not written: with a list `refused` its
-    name is added there and the others go on, without one `RefusedPicture` is raised.  Raises what
-    `family.pipeline` raises, and `InputError` for a size or a scheduler that the family cannot use.
+    uses the bare base.  `references` are the photos of the person shown in context, in order, by the name
+    of the shot; shots with the same ones share a batch.  A picture that the guard's checker refuses is not
+    written: with a list `refused` its name is added there and the others go on, without one
+    `RefusedPicture` is raised.  Raises what `family.pipeline` raises, and `InputError` for a size or a
+    scheduler that the family cannot use.
     """
     manifest.make_folder(out_dir)
     digest = manifest.sha256_file(adapter.path) if adapter else None
@@ -58,14 +62,15 @@ def generate(
         sampler = replace(sampler, adapter_scale=0.0, unconditional="adapter", identity=AS_ONE)
     settings = (sampler.steps, sampler.guidance_scale, sampler.adapter_scale)
     portraits = [Portrait(out_dir / f"{s.name}.png", s, *settings, digest) for s in shots]
-    batches = list(_batches(portraits, batch_size))
-    records = _records(family, adapter, sampler, batches)
+    shown = {p.path: tuple((references or {}).get(p.shot.name, ())) for p in portraits}
+    batches = list(_batches(portraits, batch_size, shown))
+    records = _records(family, adapter, sampler, batches, shown)
     missing = {p.path for p in portraits if force or not save.is_current(p.path, records[p.path], framing)}
     if not missing:
         return portraits
     for size in {p.shot.size_px for p in portraits}:
         check_size(family, size)
-    pipe = open_pipeline(family, adapter, sampler)
+    pipe = open_pipeline(family, adapter, replace(sampler, references=max(shown.values(), key=len)))
     sampler_name = common_name(sampler.scheduler)
     with log.progress(label, len(missing)) as advance:
         # Batches are those of the whole list: beside other pictures the last bits of a picture differ.
@@ -75,7 +80,8 @@ def generate(
                 continue
             started = time.monotonic()
             within = _Batch(advance, len(wanted), sampler.steps)
-            pictures = from_text(pipe, [p.shot for p in batch], sampler, on_step=within.step)
+            own = replace(sampler, references=shown[batch[0].path])
+            pictures = from_text(pipe, [p.shot for p in batch], own, on_step=within.step)
             seconds = (time.monotonic() - started) / len(wanted)
             for portrait, picture in zip(batch, pictures, strict=True):
                 if portrait.path not in wanted:
@@ -113,7 +119,11 @@ class _Batch:
 
 
 def _records(
-    family: Family, adapter: Adapter | None, sampler: Sampler, batches: Sequence[Sequence[Portrait]]
+    family: Family,
+    adapter: Adapter | None,
+    sampler: Sampler,
+    batches: Sequence[Sequence[Portrait]],
+    shown: Mapping[Path, Sequence[Path]],
 ) -> Mapping[Path, save.Record]:
     """The generation record of every picture, with its place in its batch."""
     base, base_digest = family.base.label, family.base.digest
@@ -122,6 +132,7 @@ def _records(
     return {
         portrait.path: save.record_of(portrait, base, base_digest, trigger)
         | extra
+        | digests_of(shown[portrait.path])
         | {save.CONDITIONS: conditions(family, len(batch), i)}
         for batch in batches
         for i, portrait in enumerate(batch)
@@ -162,13 +173,15 @@ def conditions(family: Family, batch_size: int, batch_index: int) -> save.Record
     }
 
 
-def _batches(portraits: Sequence[Portrait], batch_size: int) -> Iterator[list[Portrait]]:
-    """Batches of pictures of one size, at most `batch_size` each."""
+def _batches(
+    portraits: Sequence[Portrait], batch_size: int, shown: Mapping[Path, Sequence[Path]]
+) -> Iterator[list[Portrait]]:
+    """Batches of pictures of one size that are shown the same references, at most `batch_size` each."""
 
-    def size(portrait: Portrait) -> tuple[int, int]:
-        return portrait.shot.size_px
+    def alike(portrait: Portrait) -> tuple[tuple[int, int], tuple[str, ...]]:
+        return portrait.shot.size_px, tuple(map(str, shown[portrait.path]))
 
-    for _, group in itertools.groupby(sorted(portraits, key=size), key=size):
+    for _, group in itertools.groupby(sorted(portraits, key=alike), key=alike):
         same = list(group)
         for start in range(0, len(same), max(1, batch_size)):
             yield same[start : start + max(1, batch_size)]

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 ADAPTER: Final = "adapter.safetensors"
 ADAPTER_COMFY: Final = "adapter_comfy.safetensors"
+ALONE: Final = "-references"
+"""Behind the name of a series that was drawn from reference photos alone."""
 _log = log.get(__name__)
 
 
@@ -43,17 +45,20 @@ class Context:
         redo: Collection[str] = (),
         trains: bool = True,
         beside: Context | None = None,
+        alone: bool = False,
     ):
         """`redo` names the stages to run even when nothing has changed.
 
         Models that a journey `beside` this one has opened, and that are the same, serve both.
 
-        Without `trains` an adapter that is there is used or refused, never trained anew.
+        Without `trains` an adapter that is there is used or refused, never trained anew.  `alone`: portraits
+        are drawn without an adapter, from reference photos alone, into a folder of their own.
         """
         self.likeness = opened
         self.run_folder = opened.adapters  # or one beside it while a successor is trained
         self.trains = trains
         self.beside = beside
+        self.alone = alone
         self.config = opened.config
         self.redo = frozenset(redo)
         self.journal = Journal.open(opened.reports)
@@ -215,6 +220,7 @@ class Context:
         framing: Mapping[str, object] | None = None,
         label: str = "portraits",
         refused: list[str] | None = None,
+        references: Mapping[str, Sequence[Path]] | None = None,
     ) -> list[Portrait]:
         """Draw the shots into `folder` with the settings of the configuration; see `sample.generate`."""
         from portrait_lora.generation import sample
@@ -233,7 +239,15 @@ class Context:
             framing=framing,
             label=label,
             refused=refused,
+            references=references,
         )
+
+    @cached_property
+    def references(self) -> Mapping[str, Sequence[Path]]:
+        """Shot -> the photos of the person that are shown to the base while the series is drawn."""
+        from portrait_lora.stages.referring import references_of
+
+        return references_of(self, self.shots)
 
     def guard(self, prompts: Sequence[str]) -> None:
         """Raise `Refused` for a prompt that is not drawn of this person."""
@@ -269,11 +283,12 @@ class Context:
 
     @property
     def series(self) -> str:
-        """The folder of the series: the name of its file, and the brand's behind it.
+        """The folder of the series: the name of its file, and the brand's behind it; and whether `alone`.
 
         Raises `InputError` for one that is no folder name.
         """
-        return plain_name(self.likeness.series, where=self.config.generate.series)
+        name = self.likeness.series + (ALONE if self.alone else "")
+        return plain_name(name, where=self.config.generate.series)
 
 
 def is_whole(folder: Path) -> bool:

@@ -10,7 +10,7 @@ from portrait_lora import likeness, manifest, removal, strict_json
 from portrait_lora.errors import ArtifactError, PortraitError
 from portrait_lora.results import GenerateResult
 from portrait_lora.rights import consent
-from portrait_lora.stages import standing
+from portrait_lora.stages import referring, standing
 from portrait_lora.stages.context import ADAPTER, Context, is_whole
 
 if TYPE_CHECKING:
@@ -25,18 +25,20 @@ def generate(ctx: Context) -> GenerateResult:
     A series or brand that names a look gets its finished pictures beside that, see `stages/finish.py`.
 
     Raises `TooManyPictures` for a series above `generate.max_pictures`, and `ConfigError` for remarks of
-    the linter when `generate.strict`, and `InputError` where a consent has ended.
+    the linter when `generate.strict`, `InputError` where a consent has ended, and what
+    `referring.refuse_what_cannot_be` raises.
     """
     consent.require_purposes(ctx.likeness.root, *purposes_of(ctx))
     wanted = finishing_of(ctx)
+    referring.refuse_what_cannot_be(ctx)
     inputs = {
-        "adapter": manifest.sha256_file(ctx.likeness.adapters / ADAPTER),
+        "adapter": "" if ctx.alone else manifest.sha256_file(ctx.likeness.adapters / ADAPTER),
         "config": ctx.digest("generate"),
         "shots": manifest.digest(
             [[s.name, s.prompt, s.negative_prompt, s.size_px, s.seed] for s in ctx.shots]
         ),
         "base": ctx.base.digest,
-    }
+    } | referring.inputs_of(ctx)
     folder = ctx.likeness.portraits(ctx.series)
     standing.refuse_another_series(ctx, folder)
     result = ctx.stage(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from portrait_lora import manifest
@@ -11,6 +11,7 @@ from portrait_lora.generation import remake
 from portrait_lora.generation.reference import reference_of
 from portrait_lora.records import Adapter
 from portrait_lora.stages.context import Context
+from portrait_lora.stages.referring import finder_of
 from portrait_lora.stages.sampling import accelerator_of
 
 
@@ -31,9 +32,13 @@ def adapter_of(ctx: Context, recipe: Mapping[str, object]) -> Adapter | None:
     )
 
 
-def find_style(ctx: Context) -> remake.FindFile:
-    """Finds the files that a recipe names beside the base among those that the configuration names."""
+def find_style(ctx: Context, references: Sequence[Path] = ()) -> remake.FindFile:
+    """Finds the files that a recipe names beside the base among those that the configuration names.
+
+    Photos that were shown in context are found among the training crops and `references`.
+    """
     settings = ctx.config.generate
+    find_reference = finder_of(ctx.likeness.dataset, references)
 
     def find(digest: str) -> Path | None:
         style = Path(settings.style_adapter)
@@ -44,6 +49,6 @@ def find_style(ctx: Context) -> remake.FindFile:
         if reference is not None:
             files = (reference.picture, reference.adapter, reference.encoder)
             digests |= dict(zip(reference.digests.values(), files, strict=True))
-        return digests.get(digest)
+        return digests.get(digest) or find_reference(digest)
 
     return find

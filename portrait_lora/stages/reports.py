@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,7 +42,8 @@ def measure(ctx: Context, portraits: Sequence[Portrait], bare: Sequence[Portrait
         drift_page.write_drift_json(part / "drift.json", report, notes, looked.extras)
         tables.write_csv(part / "drift.csv", report)
         tables.write_parquet(part / "drift.parquet", report)
-        _overview(part / "likeness.jpg", report, looked.heads, portraits, bare)
+        title = "With references alone" if ctx.alone else "With the adapter"
+        _overview(part / "likeness.jpg", report, looked.heads, portraits, bare, title)
     return ScoreResult(
         likeness=likeness_figures(report), report=str(folder.reports / "drift.html"), series=ctx.series
     )
@@ -67,8 +69,9 @@ def _overview(
     heads: Sequence[Image.Image],
     portraits: Sequence[Portrait],
     bare: Sequence[Portrait],
+    title: str,
 ) -> None:
-    """Held-out photos, the base and the adapter under one another, one picture per prompt."""
+    """Held-out photos, the base and the portraits under one another, one picture per prompt."""
 
     def row(
         title: str, note: str, pictures: Sequence[Portrait], scores: Sequence[IdentityScore]
@@ -88,7 +91,7 @@ def _overview(
     base = row("Without the adapter", f"mean similarity {report.base_mean:.2f}", bare, report.base_scores)
     others = f", other people {report.impostor:.2f}" if math.isfinite(report.impostor) else ""
     note = f"mean similarity {report.mean:.2f}; real photos {report.ceiling:.2f}{others}"
-    ours = row("With the adapter", note, portraits, report.scores)
+    ours = row(title, note, portraits, report.scores)
     overview.write_overview(path, "How much of the face survived", [real, base, ours])
 
 
@@ -97,29 +100,39 @@ def _items(portraits: Sequence[Portrait]) -> list[similarity.PortraitItem]:
 
 
 def _notes(ctx: Context) -> drift_page.PageNotes:
-    select, training = ctx.journal.result(SelectResult), ctx.journal.result(TrainingResult)
-    generate = ctx.config.generate
-    steps, guidance = steps_and_guidance(generate)
-    return drift_page.PageNotes(
+    notes = drift_page.PageNotes(
         subject=ctx.config.subject.name,
-        settings={
-            "base": ctx.base.label,
-            "LoRA rank": ctx.config.training.rank,
-            "training steps": training.steps,
-            "series": generate.series,
-            "inference steps": steps,
-            "guidance scale": guidance,
-            "adapter scale": generate.adapter_scale,
-            "face pack": f"{ctx.pack.name} ({ctx.pack.licence})",
-        }
-        | ({"chosen by embedder A": f"best of {generate.best_of}"} if generate.best_of > 1 else {}),
+        settings=_settings(ctx),
         versions=summaries.versions(),
-        checkpoints=[checkpoint_of(probe) for probe in select.probes],
-        selected_step=select.selected_step,
-        best_step=select.best_step,
         embedder_select=ctx.pack.embedder_ids["select"],
         synthetic=ctx.pack.synthetic,
     )
+    if ctx.alone:
+        return replace(notes, words=drift_words.REFERENCES_ALONE)
+    select = ctx.journal.result(SelectResult)
+    return replace(
+        notes,
+        checkpoints=[checkpoint_of(probe) for probe in select.probes],
+        selected_step=select.selected_step,
+        best_step=select.best_step,
+    )
+
+
+def _settings(ctx: Context) -> dict[str, object]:
+    """What the page says of how the portraits were made."""
+    generate = ctx.config.generate
+    steps, guidance = steps_and_guidance(generate)
+    settings: dict[str, object] = {"base": ctx.base.label}
+    if not ctx.alone:
+        settings["LoRA rank"] = ctx.config.training.rank
+        settings["training steps"] = ctx.journal.result(TrainingResult).steps
+    settings |= {"series": generate.series, "inference steps": steps, "guidance scale": guidance}
+    if not ctx.alone:
+        settings["adapter scale"] = generate.adapter_scale
+    settings["face pack"] = f"{ctx.pack.name} ({ctx.pack.licence})"
+    settings |= {"reference photos": generate.references} if generate.references else {}
+    settings |= {"chosen by embedder A": f"best of {generate.best_of}"} if generate.best_of > 1 else {}
+    return settings
 
 
 def checkpoint_of(probe: Probe) -> CheckpointScore:

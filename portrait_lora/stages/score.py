@@ -24,11 +24,12 @@ REPORTS: Final = ("drift.html", "drift.json", "drift.csv", "drift.parquet", "lik
 
 
 def score(ctx: Context) -> ScoreResult:
-    """Measure the portraits with embedder B; writes drift.html, drift.json and run.json."""
+    """Measure the portraits with embedder B; writes drift.html, drift.json and, of an adapter, run.json."""
     result = ctx.stage(
         ScoreResult, score_inputs(ctx), lambda: True, lambda: _score(ctx), lambda: _score_outputs(ctx)
     )
-    manifest.write_json_atomic(ctx.likeness.reports / "run.json", run_result(ctx).json_value())
+    if not ctx.alone:  # there is no training to sum up
+        manifest.write_json_atomic(ctx.likeness.reports / "run.json", run_result(ctx).json_value())
     return result
 
 

@@ -236,13 +236,18 @@ def _timed(
         timings[portrait.shot.name] = timings.get(portrait.shot.name, 0.0) + seconds
 
     wanted = framing.target(ctx)
-    redo = "generate" in ctx.redo
-    if wanted is None:
-        return ctx.draw(ctx.selected, shots, folder, force=redo, on_drawn=note, refused=refused)
     portraits = ctx.draw(
-        ctx.selected, shots, folder, force=redo, on_drawn=note, framing=wanted.entry, refused=refused
+        None if ctx.alone else ctx.selected,
+        shots,
+        folder,
+        force="generate" in ctx.redo,
+        on_drawn=note,
+        framing=wanted.entry if wanted else None,
+        refused=refused,
+        references=ctx.references,
     )
-    framing.reframed(ctx, portraits, wanted)
+    if wanted is not None:
+        framing.reframed(ctx, portraits, wanted)
     return portraits
 
 

@@ -10,12 +10,15 @@ from portrait_lora.results import ScoreResult
 from portrait_lora.stages.context import Context, folder_digest
 
 _log = log.get(__name__)
+_ALONE = "references alone: "
 
 
 def origin(ctx: Context) -> list[str]:
-    """Which series and brand: files by their path, packaged ones by their name."""
+    """Which series and brand: files by their path, packaged ones by their name; drawn without an adapter is
+    another one."""
     words = (ctx.config.generate.series, ctx.config.generate.brand)
-    return [str(Path(word).resolve()) if word and Path(word).is_file() else word for word in words]
+    series, brand = (str(Path(word).resolve()) if word and Path(word).is_file() else word for word in words)
+    return [_ALONE + series if ctx.alone else series, brand]
 
 
 def refuse_another_series(ctx: Context, folder: Path) -> None:
@@ -29,7 +32,8 @@ def refuse_another_series(ctx: Context, folder: Path) -> None:
         return
     words = [str(word) for word in before]
     changed = [old for old, new in zip(words, now, strict=False) if old != new]
-    if not all(Path(old).is_absolute() and not Path(old).exists() for old in changed):  # a moved file is none
+    same_kind = words[:1] and words[0].startswith(_ALONE) == ctx.alone
+    if not same_kind or not all(_moved(old) for old in changed):
         raise InputError(
             "this folder holds another series of the same name",
             where=folder,
@@ -37,6 +41,12 @@ def refuse_another_series(ctx: Context, folder: Path) -> None:
             needed=" under ".join(filter(None, now)),
             remedy="Rename the file of the series or of the brand: each pair has a folder of its own.",
         )
+
+
+def _moved(word: str) -> bool:
+    """A file that is no longer there may be the one that is: it is no other series."""
+    path = Path(word.removeprefix(_ALONE))
+    return path.is_absolute() and not path.exists()
 
 
 def withdraw_report(ctx: Context, folder: Path) -> None:

@@ -127,6 +127,7 @@ def _scores(
         ctx.likeness.portraits(f"{SERIES}-{key}-{value.text}"),
         sampler_of(settings),
         batch_size=settings.batch_size,
+        references=ctx.references,
     )
     items = [similarity.PortraitItem.of(p) for p in portraits]
     return similarity.score_portraits(items, holdout, ctx.reporter)

@@ -96,14 +96,22 @@ class Fix(Value):
 
 
 def reproduce(
-    path: Path, likeness: Path | None, source: Path | None, overrides: Sequence[str]
+    path: Path,
+    likeness: Path | None,
+    source: Path | None,
+    overrides: Sequence[str],
+    references: Sequence[Path] = (),
 ) -> Reproduction:
-    """Make the picture again and compare; nothing is written."""
+    """Make the picture again and compare; nothing is written.
+
+    `references` are photos that it was shown in context, where the dataset no longer holds them.
+    """
     opened = open_picture(path, likeness, overrides)
     ctx, recipe = opened.ctx, recipe_of(opened)
     begun = Image.fromarray(similarity.read_rgb(source)) if source else None
     try:
-        again = remake.remake(ctx.family, recipe, adapter_of(ctx, recipe), find_style(ctx), begun)
+        found = find_style(ctx, references)
+        again = remake.remake(ctx.family, recipe, adapter_of(ctx, recipe), found, begun)
     except ArtifactError as error:
         raise ArtifactError(
             error.what, where=path, got=error.got, needed=error.needed, remedy=error.remedy

@@ -147,18 +147,25 @@ def record_of_file(path: Path) -> save.Record:
     return record
 
 
-def reproduce(path: Path, root: Path | None, source: Path | None, overrides: Sequence[str]) -> Reproduction:
+def reproduce(
+    path: Path,
+    root: Path | None,
+    source: Path | None,
+    overrides: Sequence[str],
+    references: Sequence[Path] = (),
+) -> Reproduction:
     """Make a finished picture again, after the portrait that it was made from, with all that lies beside it.
 
     Bytes are compared, without the credentials, which speak of the file that was finished.  `source` is that
-    picture, if it was not drawn here.  Raises `InputError` without it.
+    picture, if it was not drawn here, `references` are photos that the portrait was shown in context, where
+    the dataset no longer holds them.  Raises `InputError` without one of them.
     """
     record = record_of_file(path)
     root = root or next((p for p in path.resolve().parents if (p / FILE_NAME).is_file()), None)
     models = open_models(root, [path], overrides)
     places = [Path(), path.parent, *([source.parent] if source else []), *looks_folder()]
     places += finish_files.look_folder(path.parent)
-    again = _again(record, root, models, source, overrides, places, mark_of(path))
+    again = _again(record, root, models, source, overrides, places, mark_of(path), references)
     there = path.read_bytes()
     data = encoded(again, record, path, again=there)
     same = bare.same(data, there)
@@ -215,6 +222,7 @@ def _again(
     overrides: Sequence[str],
     places: Sequence[Path],
     mark: bytes,
+    references: Sequence[Path],
 ) -> Canvas:
     """The canvas of a record: chains after chains, the first after a portrait or the picture `source`."""
     parent = record.get(save.PARENT)
@@ -227,10 +235,12 @@ def _again(
             )
         before = read_picture(source)[0]
     elif cast(save.Record, parent).get(save.ACTION) == ACTION:
-        before = _again(cast(save.Record, parent), root, models, source, overrides, places, mark)
+        own = cast(save.Record, parent)
+        before = _again(own, root, models, source, overrides, places, mark, references)
         before = _as_written(before, cast(save.Record, parent), record, mark)
     else:
-        before = Canvas.of(np.asarray(_drawn(cast(save.Record, parent), root, source, overrides)))
+        drawn = _drawn(cast(save.Record, parent), root, source, overrides, references)
+        before = Canvas.of(np.asarray(drawn))
     redraw = redrawing(root, cast(save.Record, parent) if isinstance(parent, dict) else None, overrides)
     return repeat(before, record, models, _folder_of(record, places), redraw, mark)
 
@@ -260,7 +270,11 @@ def _folder_of(record: Mapping[str, object], places: Sequence[Path]) -> Path:
 
 
 def _drawn(
-    record: save.Record, root: Path | None, source: Path | None, overrides: Sequence[str]
+    record: save.Record,
+    root: Path | None,
+    source: Path | None,
+    overrides: Sequence[str],
+    references: Sequence[Path],
 ) -> Image.Image:
     if root is None:
         raise InputError("the picture lies in no likeness folder", remedy="Name it with --likeness DIR.")
@@ -269,7 +283,7 @@ def _drawn(
 
     ctx = Context(likeness.open_likeness(root, overrides))
     begun = Image.fromarray(similarity.read_rgb(source)) if source else None
-    return remake.remake(ctx.family, record, adapter_of(ctx, record), find_style(ctx), begun)
+    return remake.remake(ctx.family, record, adapter_of(ctx, record), find_style(ctx, references), begun)
 
 
 def repeat(

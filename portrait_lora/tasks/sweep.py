@@ -50,6 +50,7 @@ def sweep(folder: Path, scales: Sequence[float], shots: int, overrides: Sequence
             out,
             replace(sampler_of(settings), adapter_scale=scale),
             batch_size=settings.batch_size,
+            references={s.name: ctx.references.get(o.name, ()) for s, o in zip(own, ctx.shots, strict=False)},
         )
         items = [similarity.PortraitItem.of(p) for p in portraits]
         similarities = [s.similarity for s in similarity.score_portraits(items, holdout, ctx.finder)]

@@ -30,6 +30,7 @@ from portrait_lora.stages import (
     framing,
     limits,
     probing,
+    referring,
     reports,
     sampling,
     score,
@@ -158,6 +159,9 @@ def _recorded(arrivals: Arrivals, root: Path) -> Iterator[None]:
         watch("weights_file", sampling, "weights_file", lambda named, **_: Path(named))
         watch("reference", reference, "reference_of", SimpleNamespace)
         watch("draw", sample, "generate", _drawn)
+        seen = [SimpleNamespace(path=crop.path)]
+        stack.enter_context(patch.object(referring, "candidates", lambda *_: seen))
+        watch("choose", referring, "choose", lambda **_: (crop.path,))
         # what is there keeps its true digest: digests of bases are remembered by the process
         digest = manifest.sha256_file
         undrawn = lambda path: digest(path) if path.is_file() else "0" * 64  # noqa: E731

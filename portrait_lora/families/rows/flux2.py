@@ -96,6 +96,7 @@ ROW = FamilyRow(
     ),
     cost=Cost(4.0, 1024, 34.8, 10.2, 0.8, 0.177),
     text=TextReader(512, "sentences"),
+    references=8,
     architecture="Flux.2-klein-4b",
     kohya_version="flux2",
     comfy={"transformer": Spelling("lora_transformer_", False, _LAYERS)},
