@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import cv2
 import numpy as np
 
 from portrait_lora import log, manifest, vocabulary
@@ -134,6 +133,8 @@ def _measured(face: Face | None, words: Aspect) -> Aspect:
 
 def _small(image: RGBImage) -> FloatArray:
     """(32, 32) grey, without its mean, of unit norm: what two pictures are compared by."""
+    import cv2
+
     grey = cv2.cvtColor(
         cv2.resize(image, (_SIDE_PX, _SIDE_PX), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY
     )
