@@ -110,8 +110,8 @@ def reproduce(
     ctx, recipe = opened.ctx, recipe_of(opened)
     begun = Image.fromarray(similarity.read_rgb(source)) if source else None
     try:
-        found = find_style(ctx, references)
-        again = remake.remake(ctx.family, recipe, adapter_of(ctx, recipe), found, begun)
+        find = find_style(ctx, references)
+        again = remake.remake(ctx.family, recipe, adapter_of(ctx, recipe), find, begun)
     except ArtifactError as error:
         raise ArtifactError(
             error.what, where=path, got=error.got, needed=error.needed, remedy=error.remedy

@@ -194,8 +194,8 @@ def test_references_decide_in_their_order_and_a_batch_changes_nothing(
     ):
         other = _draw(klein, tmp_path / name, [others])[0].path
         assert np.abs(_pixels(mixed[0]) - _pixels(other)).max() >= least, name
-    made = [provenance.read_record(path)["made"] for path in mixed]
-    assert [(m["batch_size"], m["batch_index"]) for m in made] == [(2, 0), (1, 0), (2, 1)]  # type: ignore[index]
+    conditions = [provenance.read_record(path)["made"] for path in mixed]
+    assert [(m["batch_size"], m["batch_index"]) for m in conditions] == [(2, 0), (1, 0), (2, 1)]  # type: ignore[index]
 
 
 def test_the_record_holds_them_in_order_and_makes_the_picture_again(
