@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,14 +16,18 @@ from portrait_lora.generation.reference_choice import (
     aspect_of_words,
     choose,
 )
-from portrait_lora.records import readonly
+from portrait_lora.records import FloatArray, readonly
 
 LEFT = "lit from the left"
 
 
+def _unit(picture: Any) -> FloatArray:
+    return readonly((picture / np.linalg.norm(picture)).astype(np.float32))
+
+
 def _photo(name: str, aspect: Aspect, seed: int) -> Candidate:
     small = np.random.default_rng(seed).normal(size=(32, 32))
-    return Candidate(Path(f"{name}.png"), name, aspect, readonly(small / np.linalg.norm(small)))
+    return Candidate(Path(f"{name}.png"), name, aspect, _unit(small))
 
 
 PHOTOS = [
@@ -71,12 +76,8 @@ def test_no_photo_comes_twice_and_alike_ones_come_late() -> None:
     blended = front.small + 0.7 * PHOTOS[4].small
     more = [
         replace(front, path=Path("a-crop-of-front.png"), small=PHOTOS[3].small),
-        replace(
-            front, path=Path("copy.png"), source_sha256="x", small=readonly(noisy / np.linalg.norm(noisy))
-        ),
-        replace(
-            front, path=Path("like.png"), source_sha256="y", small=readonly(blended / np.linalg.norm(blended))
-        ),
+        replace(front, path=Path("copy.png"), source_sha256="x", small=_unit(noisy)),
+        replace(front, path=Path("like.png"), source_sha256="y", small=_unit(blended)),
     ]
     assert (
         float((more[1].small * front.small).sum()) > 0.97 > float((more[2].small * front.small).sum()) > 0.7
