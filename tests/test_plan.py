@@ -97,7 +97,12 @@ def test_an_adapter_that_is_there_is_used_on_a_small_machine(likeness: Path, slo
 def test_init_says_hours_and_days(likeness: Path, slow: None, tmp_path: Path) -> None:
     options = ["-s", "device=cpu", "-s", "base=flux1-dev"]
     code, out = _invoke("init", str(tmp_path / "new"), "--photos", str(likeness / "photos"), *options)
-    assert code == 0 and "training here: about 138 days" in out and "what would do: base=sd15 (about" in out
+    assert (
+        code == 0
+        and "training here: about 138 days" in out
+        and "what would do: base=" in out
+        and "base=sd15 (about" in out
+    )
 
 
 @pytest.mark.parametrize(

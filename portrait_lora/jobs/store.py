@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -169,12 +170,28 @@ def _connect(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=_WAIT_S, isolation_level=None, check_same_thread=False)
     db.row_factory = sqlite3.Row
     try:
-        for pragma in ("foreign_keys=ON", "secure_delete=ON", "journal_mode=WAL", "synchronous=FULL"):
+        for pragma in ("foreign_keys=ON", "secure_delete=ON"):
             db.execute(f"PRAGMA {pragma}")
+        _use_log(db)
+        db.execute("PRAGMA synchronous=FULL")
     except BaseException:
         db.close()
         raise
     return db
+
+
+def _use_log(db: sqlite3.Connection) -> None:
+    """Write-ahead logging; SQLite does not wait by itself for others who switch to it just now."""
+    end = time.monotonic() + _WAIT_S
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            is_busy = str(getattr(error, "sqlite_errorname", "")).startswith("SQLITE_BUSY")
+            if not is_busy or time.monotonic() > end:
+                raise
+            time.sleep(0.01)
 
 
 def _version(db: sqlite3.Connection, path: Path) -> int:

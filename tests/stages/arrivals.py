@@ -81,7 +81,7 @@ def arrive(root: Path, config: LikenessConfig) -> Arrivals:
     arrivals = Arrivals()
     with _recorded(arrivals, root):
         ctx = Context(Likeness(root, config))
-        ctx.adapters = [SimpleNamespace(step=1, path=root / "step.safetensors")]  # type: ignore[misc]
+        ctx.adapters = [SimpleNamespace(step=1, family="sd15", path=root / "step.safetensors")]  # type: ignore[misc]
         for name, stage in STAGES.items():
             try:
                 stage(ctx)
