@@ -60,6 +60,9 @@ class _PutOff(ModuleType):
             try:
                 assert spec.loader is not None
                 spec.loader.exec_module(module)
+            except BaseException:
+                sys.modules.pop(spec.name, None)  # as for every import that fails
+                raise
             finally:
                 _PutOff._running.remove(spec.name)
                 module.__class__ = ModuleType

@@ -19,6 +19,8 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "from pathlib import Path\nPath(__file__).with_name('ran').touch()\nvalue = 7\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
+    for name in ("slow_one", "slow_one.part"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
     return tmp_path / "slow_one" / "ran"
 
 
@@ -29,6 +31,17 @@ def test_a_module_that_is_put_off_runs_when_it_is_used(package: Path):
     assert not package.exists()
     assert part.value == 7 and sys.modules["slow_one"].part is part
     assert package.exists()
+
+
+def test_a_module_that_fails_is_tried_again(package: Path):
+    module = package.parent / "part.py"
+    module.write_text("raise ImportError('broken')\n")
+    starting.put_off("slow_one.part")
+    with pytest.raises(ImportError, match="broken"):
+        _ = sys.modules["slow_one.part"].value
+    assert "slow_one.part" not in sys.modules
+    with pytest.raises(ImportError, match="broken"):
+        __import__("slow_one.part")
 
 
 @pytest.mark.parametrize("name", ["no_such_library", "no_such_library.part"])

@@ -8,23 +8,22 @@ never loaded.  Shape legend: see `family.py`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property, wraps
+from functools import wraps
 from typing import Any, Final, cast
 
 import diffusers
 import torch
-from diffusers import AutoencoderKLFlux2, ErnieImageTransformer2DModel
+from diffusers import ErnieImageTransformer2DModel
 from torch import Tensor
 
-from portrait_lora.families.diffusers_family import DiffusersFamily
 from portrait_lora.families.family import FlowSchedule, Geometry, LoraLayers, PromptCondition
 from portrait_lora.families.packing import patchify, unpatchify
 from portrait_lora.families.parts import loaded
+from portrait_lora.families.patch_vae import PatchVae
 
 _ATTENTION: Final = tuple(f"self_attention.{layer}" for layer in ("to_q", "to_k", "to_v", "to_out.0"))
 _FEED_FORWARD: Final = ("mlp.gate_proj", "mlp.up_proj", "mlp.linear_fc2")
 _EPS: Final = 1e-5
-"""Added to the variances of the patches by the pipeline, whatever the configuration of the VAE says."""
 
 
 class ErnieImagePipeline(diffusers.ErnieImagePipeline):
@@ -39,11 +38,10 @@ class ErnieImagePipeline(diffusers.ErnieImagePipeline):
         return super().__call__(*args, **{"use_pe": False, **more})
 
 
-class ErnieImage(DiffusersFamily):
+class ErnieImage(PatchVae):
     """The `Family` of ERNIE-Image; its Turbo sibling is for generating only."""
 
     denoiser_type = ErnieImageTransformer2DModel
-    vae_type = AutoencoderKLFlux2
     pipeline_type = ErnieImagePipeline
     pipeline_options: Mapping[str, object] = {"pe": None, "pe_tokenizer": None}
     rows_are_pictures = False  # the layers between the attentions get tokens first
@@ -53,27 +51,16 @@ class ErnieImage(DiffusersFamily):
         """Straight lines with the fixed shift of the scheduler's configuration."""
         return self.store.flow(self.patch)
 
-    @cached_property
-    def _statistics(self) -> tuple[Tensor, Tensor]:
-        """Mean and spread of the 4 C patch channels; weights of the VAE, so it is opened for a moment."""
-        vae = self.open_vae() if self._vae is None else self._vae
-        spread = torch.sqrt(vae.bn.running_var + _EPS)
-        return vae.bn.running_mean.detach().cpu().clone(), spread.detach().cpu().clone()
-
-    def to_model_space(self, latents_BCHW: Tensor) -> Tensor:
-        """Each place of each 2×2 patch with its own mean and spread."""
-        mean, std = (value.view(1, -1, 1, 1).to(latents_BCHW) for value in self._statistics)
-        return unpatchify((patchify(latents_BCHW) - mean) / std)
+    def variance_eps(self, vae: Any) -> float:
+        """The pipeline's own, whatever the configuration of the VAE says."""
+        return _EPS
 
     @torch.no_grad()
     def encode_prompts(self, prompts: Sequence[str]) -> PromptCondition:
         """Last but one hidden states of the bare prompt; the mask tells where it ends."""
         encoders = loaded(self._encoders, "encoders")
         rows = [row[None] for row in encoders.encode_prompt(list(prompts), device=self.device)]
-        masks = [torch.ones(1, row.shape[1], dtype=torch.bool, device=self.device) for row in rows]
-        return PromptCondition.batch(
-            [PromptCondition(row, mask) for row, mask in zip(rows, masks, strict=True)]
-        )
+        return PromptCondition.of_whole(rows)
 
     def ask(
         self, noisy_BCHW: Tensor, level_B: Tensor, condition: PromptCondition, geometry: Sequence[Geometry]

@@ -58,6 +58,12 @@ class PromptCondition:
     pooled_BD: Tensor | None = None
 
     @staticmethod
+    def of_whole(rows: Sequence[Tensor]) -> PromptCondition:
+        """Of prompts (1, L, D) without padding; the mask tells where each ends."""
+        masks = [torch.ones(row.shape[:2], dtype=torch.bool, device=row.device) for row in rows]
+        return PromptCondition.batch([PromptCondition(r, m) for r, m in zip(rows, masks, strict=True)])
+
+    @staticmethod
     def batch(rows: Sequence[PromptCondition]) -> PromptCondition:
         """The rows of several conditions of one family under each other, padded to the longest.
 

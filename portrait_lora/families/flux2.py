@@ -13,7 +13,6 @@ from typing import Any, Final, cast
 
 import torch
 from diffusers import (
-    AutoencoderKLFlux2,
     DiffusionPipeline,
     Flux2KleinPipeline,
     Flux2Pipeline,
@@ -24,7 +23,6 @@ from torch import Tensor
 from torch.nn.functional import pad
 from transformers import PreTrainedTokenizerFast
 
-from portrait_lora.families.diffusers_family import DiffusersFamily
 from portrait_lora.families.family import (
     JOINT_ATTENTION,
     FlowSchedule,
@@ -33,22 +31,22 @@ from portrait_lora.families.family import (
     Parts,
     PromptCondition,
 )
-from portrait_lora.families.packing import pack, patchify, positions, unpack, unpatchify
+from portrait_lora.families.packing import pack, positions, unpack
 from portrait_lora.families.parts import loaded
+from portrait_lora.families.patch_vae import PatchVae
 
 _GUIDANCE: Final = 1.0
 _STEPS: Final = 50
 _TOKENS: Final = (256, 4096)
 
 
-class Flux2(DiffusersFamily):
+class Flux2(PatchVae):
     """The `Family` of FLUX.2 klein and dev.
 
     The outgoing layer of a single-stream block is left alone: its name is that of a list elsewhere.
     """
 
     denoiser_type = Flux2Transformer2DModel
-    vae_type = AutoencoderKLFlux2
     pipeline_type = Flux2KleinPipeline
     lora_layers = LoraLayers(
         (*JOINT_ATTENTION, "to_qkv_mlp_proj"),
@@ -66,18 +64,6 @@ class Flux2(DiffusersFamily):
         """Straight lines; the shift of the pipeline's own rule at 50 steps, linear in the tokens."""
         mu = [compute_empirical_mu(tokens, _STEPS) for tokens in _TOKENS]
         return FlowSchedule(1.0, (_TOKENS[0], mu[0], _TOKENS[1], mu[1]), self.patch)
-
-    @cached_property
-    def _statistics(self) -> tuple[Tensor, Tensor]:
-        """Mean and spread of the 4 C patch channels; weights of the VAE, so it is opened for a moment."""
-        vae = self.open_vae() if self._vae is None else self._vae
-        spread = torch.sqrt(vae.bn.running_var + vae.config.batch_norm_eps)
-        return vae.bn.running_mean.detach().cpu().clone(), spread.detach().cpu().clone()
-
-    def to_model_space(self, latents_BCHW: Tensor) -> Tensor:
-        """Each place of each 2×2 patch with its own mean and spread."""
-        mean, std = (value.view(1, -1, 1, 1).to(latents_BCHW) for value in self._statistics)
-        return unpatchify((patchify(latents_BCHW) - mean) / std)
 
     @torch.no_grad()
     def encode_prompts(self, prompts: Sequence[str]) -> PromptCondition:

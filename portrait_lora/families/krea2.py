@@ -62,10 +62,7 @@ class Krea2(FrameVae):
         encoders = loaded(self._encoders, "encoders")
         embeds_BLKD, mask_BL = encoders.encode_prompt(list(prompts), device=self.device)
         rows = [states[mask].flatten(1)[None] for states, mask in zip(embeds_BLKD, mask_BL, strict=True)]
-        masks = [torch.ones(1, row.shape[1], dtype=torch.bool, device=self.device) for row in rows]
-        return PromptCondition.batch(
-            [PromptCondition(row, mask) for row, mask in zip(rows, masks, strict=True)]
-        )
+        return PromptCondition.of_whole(rows)
 
     def ask(
         self, noisy_BCHW: Tensor, level_B: Tensor, condition: PromptCondition, geometry: Sequence[Geometry]
