@@ -75,10 +75,10 @@ def begin(roster: Roster, folder: Path, *, threads: int | None = None, usual_thr
     return Begun(open_home(folder), people)
 
 
-def rule_of(numbers: Mapping[str, float], where: object = "acceptance") -> Rule:
+def rule_of(numbers: Mapping[str, float | None], where: object = "acceptance") -> Rule:
     """The rule of acceptance with these numbers.  Raises `InputError` naming the one that does not fit."""
     values: dict[str, object] = {
-        key: int(value) if key == "tries" and float(value).is_integer() else value
+        key: int(value) if key == "tries" and value is not None and float(value).is_integer() else value
         for key, value in numbers.items()
     }
     try:

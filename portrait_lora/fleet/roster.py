@@ -59,7 +59,7 @@ class Roster:
     settings: tuple[str, ...] = ()
     series: str = ""
     brand: str = ""
-    acceptance: Mapping[str, float] = field(default_factory=dict[str, float])
+    acceptance: Mapping[str, float | None] = field(default_factory=dict[str, float | None])
     price_per_hour: float | None = None
     sha256: str = ""
 
@@ -193,19 +193,27 @@ def _packaged(head: Row, key: str) -> str:
     return str(_place(head, key)) if is_file else text
 
 
-def _acceptance(head: Row) -> dict[str, float]:
+def _acceptance(head: Row) -> dict[str, float | None]:
     value = plain(head.cells.get("acceptance"))
     if value is None:
         return {}
     if not isinstance(value, dict):
         raise InputError("the rule of acceptance is not a mapping", where=head.where("acceptance"))
-    numbers = {key: plain(one) for key, one in cast(Mapping[str, object], value).items()}
-    wrong = [key for key, one in numbers.items() if isinstance(one, bool) or not isinstance(one, int | float)]
-    if wrong:
+    return {key: _figure(head, key, plain(one)) for key, one in cast(Mapping[str, object], value).items()}
+
+
+def _figure(head: Row, key: str, value: object) -> float | None:
+    """A number, or None, which asks nothing."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise InputError(
-            f"{wrong[0]!r} is not a number", where=head.where("acceptance"), got=repr(numbers[wrong[0]])
+            f"{key!r} is not a number",
+            where=head.where("acceptance"),
+            got=repr(value),
+            needed="a number, or null to ask nothing of this figure",
         )
-    return {key: float(cast(float, one)) for key, one in numbers.items()}
+    return float(value)
 
 
 def _price(head: Row) -> float | None:

@@ -131,10 +131,12 @@ def test_a_worker_waits_a_while_for_whom_another_one_has() -> None:
 
 def test_the_rule_of_acceptance_of_a_roster() -> None:
     assert rule_of({"share_of_ceiling": 0.6, "tries": 3.0}) == plan.Rule(share_of_ceiling=0.6, tries=3)
+    assert rule_of({"copy_score": None}) == plan.Rule(copy_score=None)
     for numbers, what in (
         ({"sharre": 0.6}, "unknown figure"),
         ({"verified_rate": 1.5}, "is wrong"),
         ({"tries": 0.0}, "is wrong"),
+        ({"tries": None}, "is wrong"),
     ):
         with pytest.raises(InputError, match=what):
             rule_of(numbers)

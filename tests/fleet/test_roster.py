@@ -140,7 +140,7 @@ def test_yaml_says_what_is_set_for_all(tmp_path: Path) -> None:
 series: headshots
 brand: house.yaml
 settings: {training: {rank: 4}, generate.per_shot: 2}
-acceptance: {share_of_ceiling: 0.7}
+acceptance: {share_of_ceiling: 0.7, copy_score: null}
 price_per_hour: 2.5
 people:
   - name: Anna Lee
@@ -154,7 +154,7 @@ people:
     read = roster.read(path)
     assert read.settings == ("training.rank=4", "generate.per_shot=2")
     assert (read.series, read.brand) == ("headshots", str(tmp_path / "house.yaml"))
-    assert (read.acceptance, read.price_per_hour) == ({"share_of_ceiling": 0.7}, 2.5)
+    assert (read.acceptance, read.price_per_hour) == ({"share_of_ceiling": 0.7, "copy_score": None}, 2.5)
     first, second = read.entries
     assert first.groups == ("North", "Board")
     assert first.settings == ("training.rank=8", "select.probes=3", "generate.per_shot=1")
