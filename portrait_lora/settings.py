@@ -237,6 +237,11 @@ class TrainingConfig(Section):
 
     rank: Positive = Field(default=16, description="rank of the LoRA")
     alpha: float = Field(default=16.0, gt=0, description="the LoRA is scaled by alpha / rank")
+    warm_start: str = Field(
+        default="",
+        description="begin where many other people are alike: a file of scripts.train.warm_start, or"
+        " `embedded`, the one of the embedded base",
+    )
     targets: Literal["attention", "attention_and_conv"] = Field(
         default="attention", description="layers that get a LoRA"
     )

@@ -16,7 +16,7 @@ from portrait_lora import log
 from portrait_lora.errors import Interrupted, PortraitError
 from portrait_lora.families import family_type
 from portrait_lora.records import Adapter
-from portrait_lora.stages import limits, stopping, train
+from portrait_lora.stages import limits, stopping, train, warm_start
 from portrait_lora.stages.context import Context
 from portrait_lora.training import processes
 
@@ -133,7 +133,7 @@ def _first_round(one: _Going, accelerator: object) -> None:
         one.member = Member(
             crops=begun.crops,
             out_dir=ctx.run_folder,
-            recipe=limits.recipe_of(ctx, begun.steps),
+            recipe=replace(limits.recipe_of(ctx, begun.steps), start=warm_start.start_of(ctx, begun.crops)),
             checkpoint_steps=checkpoint_schedule(begun.steps, ctx.config.training.checkpoints),
             prior=train.class_pictures(ctx, begun.crops),
             micro_batch=begun.means.micro_batch,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -16,7 +16,7 @@ from portrait_lora.likeness import Likeness
 from portrait_lora.records import CaptionedCrop, Shot
 from portrait_lora.results import TrainingResult
 from portrait_lora.rights import consent
-from portrait_lora.stages import limits, minors, stopping, successor
+from portrait_lora.stages import limits, minors, stopping, successor, warm_start
 from portrait_lora.stages.context import Context, folder_digest, is_whole
 from portrait_lora.stages.sampling import accelerator_of, later
 from portrait_lora.summaries import activations, duration
@@ -73,6 +73,7 @@ def _asked(ctx: Context) -> tuple[dict[str, str], dict[str, str]]:
     if ctx.config.training.optimizer == "prodigy":
         require_extra("prodigyopt", "prodigy")
     accelerator_of(ctx.config.generate)  # a file that is missing is told now, not after hours
+    warm_start.of(ctx)
     inputs = {"dataset": folder_digest(ctx.likeness.dataset), **configured_inputs(ctx)}
     successor.place(ctx, inputs)
     stop = {"stop": probe_digest(ctx)} if ctx.config.training.early_stop else {}
@@ -85,6 +86,7 @@ def configured_inputs(ctx: Context) -> dict[str, str]:
         "config": _config_digest(ctx),
         "base": ctx.base.digest,
         "precision": f"{ctx.device.kind} {ctx.device.mixed_precision}",
+        **warm_start.inputs_of(ctx),
     }
 
 
@@ -97,6 +99,7 @@ def _config_digest(ctx: Context) -> str:
     """Of what decides the weights: how memory is saved, where a run is ended, what is shown and who is
     trained beside does not."""
     without = {"micro_batch", "gradient_checkpointing", "streaming", "early_stop", "previews", "together"}
+    without |= {"warm_start"}  # by its bytes, among the inputs
     numbers = ctx.config.training.model_dump(mode="json", exclude=without)
     return manifest.digest({"training": numbers, "seed": ctx.config.seed})
 
@@ -198,6 +201,7 @@ def _in_every_process(
     settings, steps = ctx.config.training, limits.steps_for(ctx, limits.photos_in(crops))
     ctx.family.weights, ctx.family.streamed = means.weights, means.streamed
     accelerator = processes.open_accelerator(cpu=ctx.device.kind == "cpu")
+    recipe = replace(limits.recipe_of(ctx, steps), start=warm_start.start_of(ctx, crops))
     with accelerator.main_process_first():
         prior = class_pictures(ctx, crops)
     go_on = partial(
@@ -205,7 +209,7 @@ def _in_every_process(
         ctx.family,
         crops,
         ctx.run_folder,
-        limits.recipe_of(ctx, steps),
+        recipe,
         checkpoint_steps=run.checkpoint_schedule(steps, settings.checkpoints),
         prior=prior,
         micro_batch=means.micro_batch,

@@ -35,6 +35,7 @@ from portrait_lora.training.export import (
     kohya_state,
 )
 from portrait_lora.training.recipe import AdapterKind, Recipe
+from portrait_lora.training.warm_start import Start
 
 __all__ = [
     "adapter_bytes",
@@ -68,6 +69,7 @@ def add_adapters(family: Family, recipe: Recipe) -> dict[str, nn.Parameter]:
         family.denoiser,
         target_modules=recipe.target_modules(family),
         blocks=recipe.blocks_in(family),
+        start=recipe.start,
         **chosen,
     )
     for name, encoder in _text_encoders(family, recipe).items():
@@ -113,13 +115,14 @@ def add_adapter(
     dora: bool = False,
     blocks: tuple[str, ...] = (),
     prefix: str = "",
+    start: Start | None = None,
 ) -> dict[str, nn.Parameter]:
     """Put an adapter into `denoiser` and return its parameters by name: the only ones with gradients.
 
     `prefix` is prepended to their names.  `target_modules` are suffixes of layer names; `blocks`, if any, are
-    prefixes that they must have as well.  The model's output is unchanged at first; the initial values are
-    drawn from `seed`: for a LoRA, A is Gaussian and B zero.  Parameters are float32 whatever the base's data
-    type.  Raises `InputError` when no layer matches.
+    prefixes that they must have as well.  Without a `start` the model's output is unchanged at first; the
+    initial values are drawn from `seed`: for a LoRA, A is Gaussian and B zero.  Parameters are float32
+    whatever the base's data type.  Raises `InputError` when no layer matches, or the start does not fit.
     """
     denoiser.requires_grad_(False)
     names = layer_names(denoiser, target_modules, blocks)
@@ -137,7 +140,28 @@ def add_adapter(
         parameter.data = parameter.data.float()
         if ".lora_A." in name:
             parameter.data.copy_(start_value(seed, name, parameter.shape, rank))
+    if start is not None:
+        put_start_into(parameters, start, alpha / (rank**0.5 if rank_stabilised else rank), names)
     return parameters
+
+
+def put_start_into(
+    parameters: Mapping[str, nn.Parameter], start: Start, scale: float, layers: Sequence[str]
+) -> None:
+    """Give plain LoRA `parameters` of these `layers` the values of a warm start.
+
+    Raises `InputError` where it does not fit, or has none of the layers.
+    """
+    if not any(name in start.layers for name in layers):
+        raise InputError(
+            "the warm start has none of these layers",
+            where="training.warm_start",
+            got=", ".join(list(start.layers)[:2]),
+            needed=", ".join(layers[:2]),
+        )
+    for name in layers:
+        down, up = (parameters[f"{name}.lora_{part}.{NAME}.weight"] for part in "AB")
+        start.put_into(name, down, up, scale)
 
 
 def _begin_at_zero(denoiser: nn.Module) -> None:

@@ -66,7 +66,7 @@ class Person:
         existing = checkpoint.find(self.checkpoints)
         if existing:
             refuse_other_settings(existing[-1].settings, self.settings, self.checkpoints)
-        self.parameters: dict[str, nn.Parameter] = stack.parameters(self.recipe.seed)
+        self.parameters: dict[str, nn.Parameter] = stack.parameters(self.recipe.seed, self.recipe.start)
         self.updater = Updater(self.parameters, self.recipe, family.device)
         self.old = next((c for c in reversed(existing) if c.step <= self.last), None)
         if self.old:

@@ -15,6 +15,7 @@ from portrait_lora.errors import InputError
 if TYPE_CHECKING:  # what a training will need is reckoned from its recipe without torch
     from portrait_lora.families.family import Family
     from portrait_lora.training.cache import Encodings, LearnRegion
+    from portrait_lora.training.warm_start import Start
 
 Schedule = Literal["constant", "linear", "cosine"]
 Mixed = Literal["no", "bf16", "fp16"]
@@ -39,7 +40,8 @@ class Recipe:
     mask.  `blocks` are prefixes of layer names to which the adapter is restricted.  `timestep_shift` None is
     the shift of the base's scheduler.  `text_encoder` is the learning rate of an adapter on text encoders
     as a fraction of `learning_rate`; 0 means none.  `learn_region` "person" or "head" keeps the base's
-    prediction elsewhere.  Raises `InputError` for invalid numbers.
+    prediction elsewhere.  `start` holds the first values of the adapter, without which it begins with none.
+    Raises `InputError` for invalid numbers.
     """
 
     rank: int
@@ -68,6 +70,7 @@ class Recipe:
     timestep_shift: float | None
     text_encoder: float
     learn_region: LearnRegion
+    start: Start | None = None
 
     def __post_init__(self) -> None:
         for names, least, needed in (
@@ -83,6 +86,12 @@ class Recipe:
                     raise InputError("invalid training setting", where=name, got=value, needed=needed)
         if self.dora and self.adapter_kind != "lora":
             raise InputError("DoRA needs a plain LoRA", where="dora", got=self.adapter_kind)
+        if self.start is not None and (self.dora or self.adapter_kind != "lora"):
+            raise InputError(
+                "a warm start needs a plain LoRA",
+                where="training.warm_start",
+                got="dora" if self.dora else self.adapter_kind,
+            )
         if self.optimizer == "prodigy" and 0.0 < self.text_encoder < 1.0:
             raise InputError(
                 "prodigy has one learning rate for all weights",
@@ -131,7 +140,11 @@ class Recipe:
 
         Written into every checkpoint, so the names stay as they are.
         """
-        numbers: dict[str, object] = {n: getattr(self, n) for n in self.__slots__ if n != "targets"}
+        numbers: dict[str, object] = {
+            n: getattr(self, n) for n in self.__slots__ if n not in ("targets", "start")
+        }
+        if self.start is not None:
+            numbers["start"] = self.start.digest
         numbers |= {"target_modules": self.target_modules(family), "blocks": self.blocks_in(family)}
         numbers |= {"weights": family.weights, "base": family.base.digest}
         if not encodings.prior:

@@ -19,8 +19,9 @@ from torch.nn.functional import conv2d, linear
 
 from portrait_lora.errors import InputError
 from portrait_lora.families.family import Family
-from portrait_lora.training.adapter import NAME, Switched, layer_names, start_value
+from portrait_lora.training.adapter import NAME, Switched, layer_names, put_start_into, start_value
 from portrait_lora.training.recipe import Recipe
+from portrait_lora.training.warm_start import Start
 
 _A, _B = f".lora_A.{NAME}.weight", f".lora_B.{NAME}.weight"
 _KINDS: Final = (nn.Linear, nn.Conv2d)
@@ -167,7 +168,7 @@ class Stack:
             self.layers[name] = StackedLora(base, self.seats, self.scale)
             denoiser.set_submodule(name, self.layers[name])
 
-    def parameters(self, seed: int) -> dict[str, nn.Parameter]:
+    def parameters(self, seed: int, start: Start | None = None) -> dict[str, nn.Parameter]:
         """One person's parameters as they begin, by the names that a LoRA trained alone gives them."""
         own: dict[str, nn.Parameter] = {}
         for name, layer in self.layers.items():
@@ -176,6 +177,8 @@ class Stack:
             a, b = name + _A, name + _B
             own[a] = nn.Parameter(start_value(seed, a, down, self.rank).to(device))
             own[b] = nn.Parameter(torch.zeros(up, device=device))
+        if start is not None:
+            put_start_into(own, start, self.scale, list(self.layers))
         return own
 
     def seat(self, people: Sequence[Mapping[str, nn.Parameter]]) -> None:

@@ -38,6 +38,7 @@ from portrait_lora.stages import (
     series,
     stopping,
     successor,
+    warm_start,
 )
 from portrait_lora.training import adapter as lora
 from portrait_lora.training import preflight, processes, run
@@ -154,6 +155,8 @@ def _recorded(arrivals: Arrivals, root: Path) -> Iterator[None]:
             is_main_process=True, num_processes=1, main_process_first=nullcontext, free_memory=lambda: None
         )
         watch("accelerator", processes, "open_accelerator", lambda **_: alone)
+        stack.enter_context(patch.object(warm_start, "of", nothing))
+        watch("start", warm_start, "start_of", _start)
         watch("train", run, "train", lambda **_: TrainResult((), 1, 1, 0.5, None))
         watch("until_enough", stopping, "train_until_enough", _train_once)
         watch("weights_file", sampling, "weights_file", lambda named, **_: Path(named))
@@ -204,6 +207,12 @@ def _pack(name_or_dir: str, *, quiet: bool = False) -> SimpleNamespace:
         threshold=lambda _: 0.5,
         path=Path,
     )
+
+
+def _start(ctx: Context, **_: Any) -> Any:
+    """A warm start by the name of its file alone."""
+    name = ctx.config.training.warm_start
+    return SimpleNamespace(name=name) if name else None
 
 
 def _cpu(preferred: str, mixed_precision: str) -> DeviceChoice:

@@ -112,6 +112,7 @@ TRAINING = [
         optimizer="adamw8bit", ema_decay=0.5, timesteps="uniform", timestep_shift=2.0, prior_weight=0.5,
         text_encoder=0.5,
     ),
+    Row("training.warm_start", "w.safetensors", {"train.recipe.start.name": "w.safetensors"}, TRAINED),
     Row("training.adapter", "loha", {"train.recipe.adapter_kind": "loha"}, TRAINED),
     Row("training.exposures_per_photo", 200, {"train.recipe.steps": 50}, TRAINED),
     Row(

@@ -1,0 +1,75 @@
+"""One adapter for many people: shared A and B, and in every layer gates that an embedding of the person sets.
+
+The change of a layer is B diag(1 + G z) A, where z are the coordinates of the person among all people.  The
+shared projections are those of Meta-LoRA (2503.22352); that what is particular to a person is a linear
+function of an embedding, so that a new person needs no training before the training, is what HyperDreamBooth
+(Ruiz et al. 2023) has a network for.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from portrait_lora.families.family import Family
+from portrait_lora.families.peft_library import LoraLayer
+from portrait_lora.training import adapter as lora
+
+_SPREAD: Final = 0.5
+"""Standard deviation of the gates among people at first."""
+
+
+class Person:
+    """Whose embeddings the gates see now: (B, K) coordinates."""
+
+    coordinates_BK: Tensor
+
+
+class Gated(nn.Module):
+    """A's answer, its ranks multiplied by gates of the person."""
+
+    def __init__(self, down: nn.Module, rank: int, coordinates: int, person: Person) -> None:
+        super().__init__()
+        self.down, self._person = down, (person,)
+        self.gate = nn.Parameter(torch.randn(rank, coordinates) * (_SPREAD / coordinates**0.5))
+
+    @property
+    def weight(self) -> Tensor:
+        """A itself, whose data type peft asks for."""
+        return self.down.weight  # pyright: ignore[reportReturnType]
+
+    def forward(self, x: Tensor) -> Tensor:
+        answer = self.down(x)
+        gate_BR = 1 + self._person[0].coordinates_BK @ self.gate.T
+        if isinstance(self.down, nn.Conv2d):
+            return answer * gate_BR[:, :, None, None]
+        return answer * gate_BR.view(len(gate_BR), *[1] * (answer.dim() - 2), -1)
+
+
+def add(family: Family, rank: int, coordinates: int, seed: int) -> tuple[nn.ModuleDict, Person]:
+    """Put a conditioned adapter of so many ranks into the denoiser, which is loaded: what is trained, and
+    the place to put the people of a batch into."""
+    layers = family.lora_layers.everything
+    lora.add_adapter(family.denoiser, rank=rank, alpha=rank, target_modules=layers, seed=seed)
+    person, trained = Person(), nn.ModuleDict()
+    torch.manual_seed(seed)
+    for name, layer in family.denoiser.named_modules():
+        if isinstance(layer, LoraLayer):
+            gated = Gated(layer.lora_A[lora.NAME], rank, coordinates, person)
+            layer.lora_A[lora.NAME] = gated
+            trained[name.replace(".", "/")] = nn.ModuleDict({"A": gated, "B": layer.lora_B[lora.NAME]})
+    return trained, person
+
+
+def tensors(trained: nn.ModuleDict) -> dict[str, Tensor]:
+    """`<layer>.lora_A.weight` (R, in), `<layer>.lora_B.weight` (out, R), `<layer>.gate.weight` (R, K)."""
+    out: dict[str, Tensor] = {}
+    for key, pair in trained.items():
+        name = key.replace("/", ".")
+        gated, up = pair["A"], pair["B"]  # pyright: ignore[reportIndexIssue]
+        out[f"{name}.lora_A.weight"] = gated.down.weight.detach()
+        out[f"{name}.lora_B.weight"] = up.weight.detach()
+        out[f"{name}.gate.weight"] = gated.gate.detach()
+    return {n: t.contiguous().clone() for n, t in out.items()}
