@@ -36,7 +36,7 @@ def draw(
     sample = encodings.samples[index]
     u = loss.draw_uniform(_generator(recipe.seed, "timestep", step))
     own = _generator(recipe.seed, "sample", step, slot, sample.key)
-    level = _level(recipe, schedule, sample, u, slot)
+    level = level_of(recipe, schedule, sample, u, slot)
     noise_CHW = torch.randn(sample.mean_CHW.shape, generator=own)
     posterior_CHW = torch.randn(sample.mean_CHW.shape, generator=own)
     dropped = loss.draw_uniform(own) < recipe.caption_dropout
@@ -50,7 +50,7 @@ def draw_prior(
     sample = encodings.prior[_turn(recipe, "prior order", len(encodings.prior), step, slot)]
     u = loss.draw_uniform(_generator(recipe.seed, "prior timestep", step))
     own = _generator(recipe.seed, "prior", step, slot, sample.key)
-    level = _level(recipe, schedule, sample, u, slot)
+    level = level_of(recipe, schedule, sample, u, slot)
     noise_CHW = torch.randn(sample.mean_CHW.shape, generator=own)
     posterior_CHW = torch.randn(sample.mean_CHW.shape, generator=own)
     return Draw(sample, level, noise_CHW, posterior_CHW, dropped=False, prior=True)
@@ -63,9 +63,10 @@ def _turn(recipe: Recipe, what: str, samples: int, step: int, slot: int) -> int:
     return int(order[place])
 
 
-def _level(
+def level_of(
     recipe: Recipe, schedule: NoiseSchedule | FlowSchedule, sample: cache.EncodedSample, u: float, slot: int
 ) -> float:
+    """The timestep or sigma of a slot: of the stratum of `u` in the batch that is the slot's own."""
     if isinstance(schedule, NoiseSchedule):
         return loss.stratified_timestep(schedule.steps, u, slot, recipe.batch_size)
     quantile = loss.stratified(u, slot, recipe.batch_size)

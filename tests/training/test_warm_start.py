@@ -48,7 +48,9 @@ def learned(tiny_sd15: SD15, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     """A file as the script writes it, and what the conditioned network itself says for two people."""
     tiny_sd15.load("none")
     tiny_sd15.load("denoiser_and_text")
-    modules, person = conditioned.add(tiny_sd15, RANK, COORDINATES, 4)
+    modules, person = conditioned.add(
+        tiny_sd15, recipe(rank=RANK, targets="attention_and_conv", seed=4), COORDINATES
+    )
     draw = torch.Generator().manual_seed(1)
     for parameter in modules.parameters():
         parameter.data.add_(torch.randn(parameter.shape, generator=draw) * 0.1)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from portrait_lora.families.family import Family
 from portrait_lora.families.peft_library import LoraLayer
 from portrait_lora.training import adapter as lora
+from portrait_lora.training.recipe import Recipe
 
 _SPREAD: Final = 0.5
 """Standard deviation of the gates among people at first."""
@@ -48,16 +49,23 @@ class Gated(nn.Module):
         return answer * gate_BR.view(len(gate_BR), *[1] * (answer.dim() - 2), -1)
 
 
-def add(family: Family, rank: int, coordinates: int, seed: int) -> tuple[nn.ModuleDict, Person]:
-    """Put a conditioned adapter of so many ranks into the denoiser, which is loaded: what is trained, and
-    the place to put the people of a batch into."""
-    layers = family.lora_layers.everything
-    lora.add_adapter(family.denoiser, rank=rank, alpha=rank, target_modules=layers, seed=seed)
+def add(family: Family, recipe: Recipe, coordinates: int) -> tuple[nn.ModuleDict, Person]:
+    """Put a conditioned adapter into the denoiser, which is loaded, where the recipe's would be: what is
+    trained, and the place to put the people of a batch into."""
+    lora.add_adapter(
+        family.denoiser,
+        rank=recipe.rank,
+        alpha=recipe.rank,
+        target_modules=recipe.target_modules(family),
+        blocks=recipe.blocks_in(family),
+        seed=recipe.seed,
+    )
     person, trained = Person(), nn.ModuleDict()
-    torch.manual_seed(seed)
+    torch.manual_seed(recipe.seed)
     for name, layer in family.denoiser.named_modules():
         if isinstance(layer, LoraLayer):
-            gated = Gated(layer.lora_A[lora.NAME], rank, coordinates, person)
+            down = layer.lora_A[lora.NAME]
+            gated = Gated(down, recipe.rank, coordinates, person).to(family.device)
             layer.lora_A[lora.NAME] = gated
             trained[name.replace(".", "/")] = nn.ModuleDict({"A": gated, "B": layer.lora_B[lora.NAME]})
     return trained, person
