@@ -180,6 +180,9 @@ def from_picture(
 ) -> Image.Image:
     """Image to image; `strength` 0 keeps the picture, 1 ignores it (Meng et al. 2022, SDEdit)."""
     over = _kindred(pipe, diffusers.AutoPipelineForImage2Image, "image-to-image")
+    if "strength" not in inspect.signature(over.__call__).parameters:
+        # FLUX.2: diffusers names the pipeline that takes a picture as a reference, which keeps as it likes.
+        raise _none_of(pipe, "image-to-image")
     more: dict[str, object] = {
         "image": picture.convert("RGB").resize(shot.size_px, Image.Resampling.LANCZOS),
         "strength": strength,
@@ -227,7 +230,11 @@ def _kindred(pipe: Any, kind: Any, what: str) -> Any:
     try:
         return _quiet(kind.from_pipe(pipe))
     except ValueError as error:
-        raise InputError(f"this family has no {what}", got=type(pipe).__name__) from error
+        raise _none_of(pipe, what) from error
+
+
+def _none_of(pipe: Any, what: str) -> InputError:
+    return InputError(f"this family has no {what}", got=type(pipe).__name__)
 
 
 def _quiet(pipe: Any) -> Any:

@@ -260,3 +260,12 @@ def refusing() -> Callable[[str], Any]:
             self.family = family
 
     return Named
+
+
+def test_a_picture_as_a_reference_is_no_image_to_image(family: Any) -> None:
+    """diffusers answers with a pipeline that knows no strength: it would draw somebody else's composition."""
+    pipe, picture = family.pipeline(None), Image.new("RGB", (64, 64))
+    with pytest.raises(InputError, match="no image-to-image"):
+        drawing.from_picture(pipe, picture, SHOTS[0], SAMPLER, 0.3)
+    with pytest.raises(InputError, match="no inpainting"):
+        drawing.inside(pipe, picture, Image.new("L", (64, 64), 255), SHOTS[0], SAMPLER, 0.3)
