@@ -118,3 +118,15 @@ def test_an_epoch_shows_everything_once() -> None:
     seen = [rows_of(step, 3, 9, 5).tolist() for step in range(6)]
     assert all(sorted(chain(*epoch)) == list(range(9)) for epoch in (seen[:3], seen[3:]))
     assert seen[:3] != seen[3:] and rows_of(0, 30, 9, 5).shape == (9,)
+
+
+def test_a_file_of_a_size_leaves_out_what_changes_least() -> None:
+    tensors: dict[str, torch.Tensor] = {"identity.middle": torch.zeros(4)}
+    for name, size in (("small", 0.1), ("large", 3.0), ("middle", 1.0)):
+        for end in (".lora_A.weight", ".lora_B.weight", ".gate.weight"):
+            tensors[name + end] = torch.full((4, 4), size)
+    whole = sum(t.nbytes for t in tensors.values())
+    assert conditioned.within(tensors, whole) == tensors
+    kept = conditioned.within(tensors, whole - 1)
+    assert {k.split(".")[0] for k in kept} == {"identity", "large", "middle"} and len(kept) == 7
+    assert {k.split(".")[0] for k in conditioned.within(tensors, 300)} == {"identity", "large"}

@@ -102,6 +102,9 @@ def main(
     lr: Annotated[float, typer.Option(help="peak learning rate")] = 2e-3,
     minutes: Annotated[float, typer.Option(help="processor time, of a GPU time by the clock")] = 60.0,
     checkpointing: Annotated[bool, typer.Option(help="compute activations twice")] = False,
+    megabytes: Annotated[
+        float | None, typer.Option(help="of the file, at most: the least is left out")
+    ] = None,
     commercial: Annotated[bool, typer.Option(help="require consents for commercial use")] = False,
     threads: Annotated[int, typer.Option(help="of torch")] = 1,
     seed: Annotated[int, typer.Option(help="other draws")] = 0,
@@ -148,6 +151,8 @@ def main(
         run.use_average()
         tensors = conditioned.tensors(trained) | {MIDDLE: directions.middle, DIRECTIONS: directions.along}
         tensors = {name: tensor.half().cpu().contiguous() for name, tensor in tensors.items()}
+        if megabytes is not None:
+            tensors = conditioned.within(tensors, int(megabytes * 1e6))
         write_atomically(out / FILE, tensors, {"warm_start": json.dumps(about)})
         for name, tensor in run.kept.items():
             tensor.copy_(own[name])

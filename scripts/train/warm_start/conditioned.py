@@ -18,6 +18,7 @@ from portrait_lora.families.peft_library import LoraLayer
 from portrait_lora.training import adapter as lora
 from portrait_lora.training.recipe import Recipe
 
+_A, _B, _GATE = ".lora_A.weight", ".lora_B.weight", ".gate.weight"
 _SPREAD: Final = 0.5
 """Standard deviation of the gates among people at first."""
 
@@ -77,7 +78,23 @@ def tensors(trained: nn.ModuleDict) -> dict[str, Tensor]:
     for key, pair in trained.items():
         name = key.replace("/", ".")
         gated, up = pair["A"], pair["B"]  # pyright: ignore[reportIndexIssue]
-        out[f"{name}.lora_A.weight"] = gated.down.weight.detach()
-        out[f"{name}.lora_B.weight"] = up.weight.detach()
-        out[f"{name}.gate.weight"] = gated.gate.detach()
+        out[name + _A] = gated.down.weight.detach()
+        out[name + _B] = up.weight.detach()
+        out[name + _GATE] = gated.gate.detach()
     return {n: t.contiguous().clone() for n, t in out.items()}
+
+
+def within(tensors: dict[str, Tensor], most_bytes: int) -> dict[str, Tensor]:
+    """Without the layers that change least for their size, until the rest needs at most so many bytes."""
+    names = [key.removesuffix(_A) for key in tensors if key.endswith(_A)]
+    parts = {name: [name + end for end in (_A, _B, _GATE)] for name in names}
+    size = {name: sum(tensors[key].nbytes for key in keys) for name, keys in parts.items()}
+    change = {name: float(tensors[name + _A].norm() * tensors[name + _B].norm()) for name in names}
+    total = sum(tensor.nbytes for tensor in tensors.values())
+    left_out = set[str]()
+    for name in sorted(names, key=lambda name: change[name] ** 2 / size[name]):
+        if total <= most_bytes:
+            break
+        total -= size[name]
+        left_out |= set(parts[name])
+    return {key: tensor for key, tensor in tensors.items() if key not in left_out}
