@@ -13,36 +13,34 @@ from portrait_lora.errors import ConfigError, InputError
 from portrait_lora.stages.context import Context
 
 if TYPE_CHECKING:
+    from portrait_lora.faces.pack import FacePack
     from portrait_lora.records import CaptionedCrop
     from portrait_lora.training.warm_start import Start, WarmStart
 
 EMBEDDED: Final = "embedded"
 _FILE: Final = Path(__file__).parents[1] / "assets" / "warm_start" / "warm_start.safetensors"
+_EMBEDDER: Final = "57001afa545c62db6cf19f194942065935ceadf9cccc9aa1940437a27a0307df"
+"""Of the embedded pack, with which that file was learned."""
 _WHERE: Final = "training.warm_start"
 _log = log.get(__name__)
 
 
 def of(ctx: Context) -> WarmStart | None:
-    """The file that the configuration names; None without one.
+    """The file that the configuration names; None without one, and where `embedded`, which is a default and
+    not a wish, is of another embedder than the face pack's.
 
     Raises `ConfigError` for one that is not there, and `InputError` for one of another base or embedder.
     """
-    name = ctx.config.training.warm_start
-    if not name:
-        return None
     from portrait_lora.training.warm_start import read
 
-    path = _path(name)
-    if not path.is_file():
-        raise ConfigError(
-            "no such warm start", where=_WHERE, got=name, needed=f"a safetensors file, or {EMBEDDED!r}"
-        )
+    path = _path(ctx)
+    if path is None:
+        return None
     warm = read(path)
-    pairs = (
+    for what, learned, here in (
         ("base", warm.base, ctx.base.digest),
-        ("embedder", warm.embedder, ctx.pack.embedder_ids["select"]),
-    )
-    for what, learned, here in pairs:
+        ("embedder", warm.embedder, embedder_of(ctx.pack)),
+    ):
         if learned != here:
             raise InputError(
                 f"the warm start was learned with another {what}",
@@ -54,14 +52,17 @@ def of(ctx: Context) -> WarmStart | None:
     return warm
 
 
+def embedder_of(pack: FacePack) -> str:
+    """What stands for embedder A: the sha256 of its file."""
+    return manifest.sha256_file(pack.path(pack.embedder("select")))
+
+
 def inputs_of(ctx: Context) -> dict[str, str]:
     """What decides the weights beside the settings: the bytes of the file and who embeds the photos."""
-    name = ctx.config.training.warm_start
-    if not name:
+    path = _path(ctx)
+    if path is None:
         return {}
-    return {
-        "warm start": manifest.digest([manifest.sha256_file(_path(name)), ctx.pack.embedder_ids["select"]])
-    }
+    return {"warm start": manifest.digest([manifest.sha256_file(path), embedder_of(ctx.pack)])}
 
 
 def start_of(ctx: Context, crops: Sequence[CaptionedCrop]) -> Start | None:
@@ -82,5 +83,14 @@ def start_of(ctx: Context, crops: Sequence[CaptionedCrop]) -> Start | None:
     return warm.start(known.embeddings.mean(axis=0, dtype=np.float64).astype(np.float32))
 
 
-def _path(name: str) -> Path:
-    return _FILE if name == EMBEDDED else Path(name)
+def _path(ctx: Context) -> Path | None:
+    """The file, which is there, if any is to be used."""
+    name = ctx.config.training.warm_start
+    if name == EMBEDDED and embedder_of(ctx.pack) != _EMBEDDER:
+        return None
+    path = _FILE if name == EMBEDDED else Path(name)
+    if name and not path.is_file():
+        raise ConfigError(
+            "no such warm start", where=_WHERE, got=name, needed=f"a safetensors file, or {EMBEDDED!r}"
+        )
+    return path if name else None

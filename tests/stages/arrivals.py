@@ -155,6 +155,8 @@ def _recorded(arrivals: Arrivals, root: Path) -> Iterator[None]:
             is_main_process=True, num_processes=1, main_process_first=nullcontext, free_memory=lambda: None
         )
         watch("accelerator", processes, "open_accelerator", lambda **_: alone)
+        named = lambda ctx: Path(ctx.config.training.warm_start) if ctx.config.training.warm_start else None  # noqa: E731
+        stack.enter_context(patch.object(warm_start, "_path", named))
         stack.enter_context(patch.object(warm_start, "of", nothing))
         watch("start", warm_start, "start_of", _start)
         watch("train", run, "train", lambda **_: TrainResult((), 1, 1, 0.5, None))
@@ -205,6 +207,7 @@ def _pack(name_or_dir: str, *, quiet: bool = False) -> SimpleNamespace:
         licence="",
         embedder_ids={"select": "A"},
         threshold=lambda _: 0.5,
+        embedder=lambda _: "a.onnx",
         path=Path,
     )
 

@@ -13,7 +13,10 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from portrait_lora import manifest
 from portrait_lora.errors import ConfigError, InputError
+from portrait_lora.faces.packs import resolve_pack
+from portrait_lora.families.catalog import resolve_base
 from portrait_lora.stages import warm_start
 from portrait_lora.training.warm_start import DIRECTIONS, MIDDLE
 
@@ -25,7 +28,9 @@ def file(tmp_path: Path) -> Path:
         "q.lora_A.weight": torch.ones(1, 3), "q.lora_B.weight": torch.ones(2, 1),
         "q.gate.weight": torch.ones(1, 1), MIDDLE: torch.zeros(2), DIRECTIONS: torch.tensor([[1.0, 0.0]]),
     }  # fmt: skip
-    save_file(tensors, path, {"warm_start": json.dumps({"base": "base", "embedder": "A", "people": 9})})
+    (tmp_path / "A.onnx").write_bytes(b"embedder")
+    about = {"base": "base", "embedder": manifest.sha256_file(tmp_path / "A.onnx"), "people": 9}
+    save_file(tensors, path, {"warm_start": json.dumps(about)})
     return path
 
 
@@ -43,11 +48,12 @@ class Finder:
         return [SimpleNamespace(embedding=embedding, size_px=9.0, pose_deg=None)] if face else []
 
 
-def ctx(name: str, finder: Finder | None = None, base: str = "base", embedder: str = "A") -> Any:
+def ctx(name: str, file: Path, finder: Finder | None = None, base: str = "base") -> Any:
+    """Of a face pack whose embedder lies beside the file."""
     return SimpleNamespace(
         config=SimpleNamespace(training=SimpleNamespace(warm_start=name)),
         base=SimpleNamespace(digest=base),
-        pack=SimpleNamespace(embedder_ids={"select": embedder}),
+        pack=SimpleNamespace(embedder=lambda _: "A.onnx", path=lambda name: file.parent / name),
         finder=finder,
     )
 
@@ -60,22 +66,34 @@ def crops(folder: Path, count: int) -> list[Any]:
 
 
 def test_it_must_be_there_and_fit(file: Path) -> None:
-    assert warm_start.of(ctx("")) is None and warm_start.inputs_of(ctx("")) == {}
-    fitting = warm_start.of(ctx(str(file)))
+    assert warm_start.of(ctx("", file)) is None and warm_start.inputs_of(ctx("", file)) == {}
+    fitting = warm_start.of(ctx(str(file), file))
     assert fitting is not None and fitting.people == 9
     with pytest.raises(ConfigError, match="no such warm start"):
-        warm_start.of(ctx(str(file.with_name("other.safetensors"))))
-    for changes, what in (({"base": "other"}, "another base"), ({"embedder": "C"}, "another embedder")):
-        with pytest.raises(InputError, match=what):
-            warm_start.of(ctx(str(file), **changes))
+        warm_start.of(ctx(str(file.with_name("other.safetensors")), file))
+    with pytest.raises(InputError, match="another base"):
+        warm_start.of(ctx(str(file), file, base="other"))
+    (file.parent / "A.onnx").write_bytes(b"another")
+    with pytest.raises(InputError, match="another embedder"):
+        warm_start.of(ctx(str(file), file))
+
+
+def test_the_embedded_one_is_left_out_with_another_face_pack(file: Path) -> None:
+    """It is a default of the embedded base, not a wish; with the embedded pack it is there and fits."""
+    assert warm_start.of(ctx("embedded", file)) is None and warm_start.inputs_of(ctx("embedded", file)) == {}
+    own = ctx("embedded", file, base=resolve_base("embedded").digest)
+    own.pack = resolve_pack()
+    shipped = warm_start.of(own)
+    assert shipped is not None and shipped.people >= 500 and warm_start.inputs_of(own)
 
 
 def test_its_bytes_and_the_embedder_decide_the_weights(file: Path) -> None:
-    first = warm_start.inputs_of(ctx(str(file)))
-    assert first and first == warm_start.inputs_of(ctx(str(file)))
-    assert first != warm_start.inputs_of(ctx(str(file), embedder="C"))
+    first = warm_start.inputs_of(ctx(str(file), file))
+    assert first and first == warm_start.inputs_of(ctx(str(file), file))
+    (file.parent / "A.onnx").write_bytes(b"another")
+    other = warm_start.inputs_of(ctx(str(file), file))
     file.write_bytes(file.read_bytes() + b" ")
-    assert first != warm_start.inputs_of(ctx(str(file)))
+    assert len({str(one) for one in (first, other, warm_start.inputs_of(ctx(str(file), file)))}) == 3
 
 
 def test_the_mean_of_the_faces_in_the_crops(
@@ -83,11 +101,11 @@ def test_the_mean_of_the_faces_in_the_crops(
 ) -> None:
     """Crops without a face do not count; without any there is no start, and it is said."""
     seen = Finder((1.0, 0.0), None, (0.0, 1.0))
-    start = warm_start.start_of(ctx(str(file), seen), crops(tmp_path, 3))
+    start = warm_start.start_of(ctx(str(file), file, seen), crops(tmp_path, 3))
     assert start is not None
     down, up = start.layers["q"]
     torch.testing.assert_close(up, torch.full((2, 1), 1.5))
     torch.testing.assert_close(down, torch.ones(1, 3))
-    assert warm_start.start_of(ctx(str(file), Finder(None)), crops(tmp_path, 1)) is None
+    assert warm_start.start_of(ctx(str(file), file, Finder(None)), crops(tmp_path, 1)) is None
     assert "no face in any crop" in caplog.text
-    assert warm_start.start_of(ctx(""), crops(tmp_path, 1)) is None
+    assert warm_start.start_of(ctx("", file), crops(tmp_path, 1)) is None

@@ -30,6 +30,7 @@ from portrait_lora.families import open_family
 from portrait_lora.families.catalog import resolve_base
 from portrait_lora.families.family import Family
 from portrait_lora.stages.configured import recipe_of
+from portrait_lora.stages.warm_start import embedder_of
 from portrait_lora.training import batch as batches
 from portrait_lora.training import loss
 from portrait_lora.training.cache import Encodings
@@ -142,7 +143,7 @@ def main(
     run = Run("warm start", out, trained, plan)
     about = {
         "base": family.base.digest,
-        "embedder": pack.embedder_ids["select"],
+        "embedder": embedder_of(pack),
         "people": pictures.people,
     }
 
