@@ -18,7 +18,7 @@ from portrait_lora.results import CheckResult, InitResult, Journey, RunResult, T
 from portrait_lora.stages import STAGES, Context, run_result
 from portrait_lora.stages.check import check as look
 from portrait_lora.stages.generate import finishing_of
-from portrait_lora.stages.referring import refuse_what_cannot_be
+from portrait_lora.stages.referring import refuse_to_train_with, refuse_what_cannot_be
 from portrait_lora.stages.together import Ended, train_together
 from portrait_lora.stages.train import refuse_other_training, train_along
 from portrait_lora.stages.train import train as train_stage
@@ -270,8 +270,9 @@ def _lead() -> None:
 
 
 def _begin(opened: Likeness, force: bool, beside: Context | None = None) -> Context:
-    likeness.write_config(opened.root, opened.config)
     ctx = Context(opened, redo=likeness.STAGES if force else (), beside=beside)
+    refuse_to_train_with(ctx)
+    likeness.write_config(opened.root, opened.config)
     finishing_of(ctx)  # what is wrong with it is told before hours of work
     return ctx
 
@@ -323,13 +324,15 @@ def _up_to(
     """Run the stages up to `last`; `--force` redoes from the command's own stage on, not what precedes it."""
     _lead()
     opened = open_likeness(folder, overrides)
-    likeness.write_config(opened.root, opened.config)
     names = likeness.STAGES[: likeness.STAGES.index(last) + 1]
     ctx = Context(
         opened,
         redo=names[names.index(forced or last) :] if force else (),
         trains=last not in ("generate", "score"),
     )
+    if "train" in names:
+        refuse_to_train_with(ctx)
+    likeness.write_config(opened.root, opened.config)
     if "generate" in names:
         finishing_of(ctx)
     if not ctx.trains:  # before the photos are prepared anew for nothing

@@ -90,11 +90,13 @@ def get_ready(
 
 
 def _refuse_what_does_not_fit(folder: Path, overrides: list[str]) -> None:
-    """Refuse a base too large for this machine before it is downloaded; training checks again."""
+    """Refuse a base too large for this machine, or without what is asked of it, before it is downloaded;
+    training checks again."""
     from portrait_lora import likeness
-    from portrait_lora.stages import Context, limits
+    from portrait_lora.stages import Context, limits, referring
 
     ctx = Context(likeness.open_likeness(folder, overrides))
+    referring.refuse_to_train_with(ctx)
     if not ctx.base.synthetic:
         limits.require_fit_at_all(ctx)
 

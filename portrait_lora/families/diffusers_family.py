@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import Any, cast
 
 import torch
+from PIL.Image import Image
 from torch import Tensor, nn
 
 from portrait_lora import log, starting
@@ -196,6 +197,10 @@ class DiffusersFamily(ABC):
         """What the VAE gives, as (B, C, H, W)."""
         return latents
 
+    def shown_pixels(self, picture: Image) -> Tensor:
+        """See `Family.shown_pixels`; most families take no references."""
+        raise InputError("this family does not take reference photos", got=self.base.family)
+
     def to_model_space(self, latents_BCHW: Tensor) -> Tensor:
         """(latents - shift) × scaling factor of the VAE's configuration."""
         shift = cast(float, self.vae_config.get("shift_factor") or 0.0)
@@ -214,6 +219,7 @@ class DiffusersFamily(ABC):
             condition.embeds_BLD.to(self.dtype),
             condition.mask_BL,
             None if pooled_BD is None else pooled_BD.to(self.dtype),
+            tuple(one.to(self.dtype) for one in condition.references),
         )
         return self.ask(noisy_BCHW, noise_level_B, typed, geometry).float()
 

@@ -11,6 +11,8 @@ Decisions that hold for all families:
   (B, C, H, W): `to_model_space` never changes it.  Packing, patchifying and frame axes stay inside.
 - Prompts.  `embeds_BLD` always; `mask_BL` (True where there is a token) where prompts differ in length;
   `pooled_BD` where the family has one.  Cached rows are batched with `PromptCondition.batch`, which pads.
+- References.  Pictures shown in context beside a prompt are latents in model space, in the condition; only
+  families whose row has `references` look at them.
 - Precision.  `weights` says how the frozen weights are held; it may be set before `load`.  `predict` takes
   and gives float32 whatever it is, so the loss never sees it.
 
@@ -34,6 +36,7 @@ from portrait_lora.records import Adapter
 
 if TYPE_CHECKING:
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+    from PIL.Image import Image
 
 Parts = Literal["encoders", "denoiser", "denoiser_and_text", "none"]
 PredictionType = Literal["epsilon", "v_prediction"]
@@ -51,11 +54,16 @@ CLIP_ATTENTION: Final = ("q_proj", "k_proj", "v_proj", "out_proj")
 
 @dataclass(frozen=True, slots=True)
 class PromptCondition:
-    """Encoded prompts, one row each; `mask` and `pooled` are None where a family has none."""
+    """Encoded prompts, one row each; `mask` and `pooled` are None where a family has none.
+
+    `references` are what every row is shown in context, in order: (B, C, H, W) each, in model space, of
+    any size.
+    """
 
     embeds_BLD: Tensor
     mask_BL: Tensor | None = None
     pooled_BD: Tensor | None = None
+    references: tuple[Tensor, ...] = ()
 
     @staticmethod
     def of_whole(rows: Sequence[Tensor]) -> PromptCondition:
@@ -67,17 +75,21 @@ class PromptCondition:
     def batch(rows: Sequence[PromptCondition]) -> PromptCondition:
         """The rows of several conditions of one family under each other, padded to the longest.
 
-        Raises `ValueError` when rows without a mask differ in length.
+        Raises `ValueError` when rows without a mask differ in length, or rows are shown references of
+        other sizes.
         """
         length = max(row.embeds_BLD.shape[1] for row in rows)
         masks = [row.mask_BL for row in rows if row.mask_BL is not None]
         if not masks and any(row.embeds_BLD.shape[1] != length for row in rows):
             raise ValueError("prompts of different length need a mask")
         pooled = [row.pooled_BD for row in rows if row.pooled_BD is not None]
+        if len({tuple(one.shape[1:] for one in row.references) for row in rows}) > 1:
+            raise ValueError("rows of one batch are shown references of the same sizes")
         return PromptCondition(
             torch.cat([_padded(row.embeds_BLD, length) for row in rows]),
             torch.cat([_padded(mask, length) for mask in masks]) if masks else None,
             torch.cat(pooled) if pooled else None,
+            tuple(torch.cat(same) for same in zip(*(row.references for row in rows), strict=True)),
         )
 
     def to(self, device: torch.device) -> PromptCondition:
@@ -87,6 +99,7 @@ class PromptCondition:
             self.embeds_BLD.to(device),
             None if mask is None else mask.to(device),
             None if pooled is None else pooled.to(device),
+            tuple(one.to(device) for one in self.references),
         )
 
 
@@ -221,6 +234,13 @@ class Family(Protocol):
 
     def encode_pixels(self, pixels_BCHW: Tensor) -> LatentMoments:
         """RGB in [-1, 1] to raw posterior moments.  Needs `load("encoders")`."""
+        ...
+
+    def shown_pixels(self, picture: Image) -> Tensor:
+        """(1, 3, H, W) in [-1, 1]: a reference as the family's pipeline gives it to the VAE.
+
+        Raises `InputError` for a picture that it does not take.
+        """
         ...
 
     def to_model_space(self, latents_BCHW: Tensor) -> Tensor:

@@ -18,11 +18,14 @@ from diffusers import (
     Flux2Pipeline,
     Flux2Transformer2DModel,
 )
+from diffusers.pipelines.flux2.image_processor import Flux2ImageProcessor
 from diffusers.pipelines.flux2.pipeline_flux2 import compute_empirical_mu
+from PIL.Image import Image
 from torch import Tensor
 from torch.nn.functional import pad
 from transformers import PreTrainedTokenizerFast
 
+from portrait_lora.errors import InputError
 from portrait_lora.families.family import (
     JOINT_ATTENTION,
     FlowSchedule,
@@ -38,6 +41,8 @@ from portrait_lora.families.patch_vae import PatchVae
 _GUIDANCE: Final = 1.0
 _STEPS: Final = 50
 _TOKENS: Final = (256, 4096)
+_APART: Final = 10
+"""Between the positions of a picture and of what is shown with it, in the first dimension."""
 
 
 class Flux2(PatchVae):
@@ -72,19 +77,34 @@ class Flux2(PatchVae):
         embeds_BLD, _ = encoders.encode_prompt(list(prompts), device=self.device)
         return PromptCondition(embeds_BLD)
 
+    def shown_pixels(self, picture: Image) -> Tensor:
+        """At most 1024 x 1024 px in area, and cut to whole patches, as the pipelines do."""
+        processor = Flux2ImageProcessor(vae_scale_factor=self.multiple_px)
+        try:
+            processor.check_image_input(picture)
+        except ValueError as error:
+            raise InputError("this photo cannot be shown as a reference", got=error) from error
+        picture = processor._resize_if_exceeds_area(picture)  # pyright: ignore[reportPrivateUsage]
+        width, height = (side // self.multiple_px * self.multiple_px for side in picture.size)
+        return processor.preprocess(picture, height=height, width=width, resize_mode="crop")
+
     def ask(
         self, noisy_BCHW: Tensor, level_B: Tensor, condition: PromptCondition, geometry: Sequence[Geometry]
     ) -> Tensor:
-        """Velocity; positions are (0, row, column, 0) for places and (0, 0, 0, token) for text."""
+        """Velocity; positions are (0, row, column, 0) for places and (0, 0, 0, token) for text.
+
+        References stand behind the picture, the first at (10, row, column, 0), the second at 20.
+        """
         del geometry
         count, length = condition.embeds_BLD.shape[:2]
         device = noisy_BCHW.device
         rows, columns = noisy_BCHW.shape[-2] // 2, noisy_BCHW.shape[-1] // 2
         text_L4 = pad(torch.arange(length, device=device)[:, None], (3, 0))
-        place_N4 = pad(positions(rows, columns, device), (0, 1))
+        shown = [noisy_BCHW, *condition.references]
+        place_N4 = torch.cat([_places(one, _APART * number) for number, one in enumerate(shown)])
         guided = self.denoiser_config.get("guidance_embeds", True)
         answer = self.denoiser(
-            hidden_states=pack(noisy_BCHW),
+            hidden_states=torch.cat([pack(one) for one in shown], dim=1),
             timestep=level_B,
             guidance=torch.full_like(level_B, _GUIDANCE, dtype=torch.float32) if guided else None,
             encoder_hidden_states=condition.embeds_BLD,
@@ -92,7 +112,7 @@ class Flux2(PatchVae):
             img_ids=place_N4.expand(count, -1, -1),
             return_dict=False,
         )
-        return unpack(cast(Tensor, answer[0]), 2 * rows, 2 * columns)
+        return unpack(cast(Tensor, answer[0])[:, : rows * columns], 2 * rows, 2 * columns)
 
     @cached_property
     def pipeline_options(self) -> Mapping[str, object]:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -118,3 +138,11 @@ class Flux2(PatchVae):
         index = self.store.config(DiffusionPipeline, None)
         dev = index.get("_class_name") == Flux2Pipeline.__name__
         return Flux2Pipeline if dev else Flux2KleinPipeline
+
+
+def _places(latents_BCHW: Tensor, time: int) -> Tensor:
+    """(N, 4): where the patches of a picture stand."""
+    rows, columns = latents_BCHW.shape[-2] // 2, latents_BCHW.shape[-1] // 2
+    place_N4 = pad(positions(rows, columns, latents_BCHW.device), (0, 1))
+    place_N4[:, 0] = time
+    return place_N4

@@ -24,7 +24,8 @@ class Cost:
     the backward pass, and the same when they are recomputed.
 
     `streamed_share` of the weights are on the device at a time when its blocks are streamed: whatever is in
-    no block, and two of the longest.
+    no block, and two of the longest.  `picture_share` of the tokens are the picture's, the rest the text's;
+    `attention_share` of the computation grows with the square of the tokens.  Both count for references only.
     """
 
     parameters_b: float
@@ -33,6 +34,8 @@ class Cost:
     kept_gb: float
     recomputed_gb: float
     streamed_share: float = 1.0
+    picture_share: float = 1.0
+    attention_share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

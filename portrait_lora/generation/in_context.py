@@ -22,22 +22,21 @@ KEY: Final = "reference_sha256"
 """In a generation record: the sha256 of every photo that was shown, in order."""
 MIN_SIDE_PX: Final = 64
 """The pipelines of FLUX.2 take no smaller picture."""
-_WHERE: Final = "generate.references"
 
 
-def refuse_family(family: FamilyName, count: int) -> None:
-    """Raise `ConfigError` for a family that takes no references, or fewer than `count`."""
+def refuse_family(family: FamilyName, count: int, where: str = "generate.references") -> None:
+    """Raise `ConfigError` for a family that takes no references, or fewer than `count`; `where` asks."""
     most = row_of(family).references
     if most == 0:
         raise ConfigError(
             "this family does not take reference photos",
-            where=_WHERE,
+            where=where,
             got=family,
             needed=family_names(row for row in ROWS.values() if row.references),
         )
     if count > most:
         raise ConfigError(
-            "this family takes fewer reference photos", where=_WHERE, got=count, needed=f"at most {most}"
+            "this family takes fewer reference photos", where=where, got=count, needed=f"at most {most}"
         )
 
 

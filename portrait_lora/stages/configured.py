@@ -69,6 +69,8 @@ def recipe_of(settings: TrainingConfig, *, steps: int, seed: int, mixed_precisio
         timestep_shift=settings.timestep_shift,
         text_encoder=settings.text_encoder,
         learn_region=settings.learn_region,
+        references=settings.references,
+        max_references=settings.max_references,
     )
 
 

@@ -70,7 +70,7 @@ def problems(ctx: Context, means: Means, needs: Estimate) -> list[str]:
 
 def would_fit(ctx: Context, job: Job, needs: Estimate) -> list[str]:
     """What would: fewer exposures, other bases on this machine, a GPU with more memory; the nearest first."""
-    from portrait_lora.families.rows import bases
+    from portrait_lora.families.rows import bases, row_of
     from portrait_lora.stages.usual import memory_range_gb
     from portrait_lora.training import preflight
 
@@ -80,6 +80,8 @@ def would_fit(ctx: Context, job: Job, needs: Estimate) -> list[str]:
     if needs.seconds > most and fewer >= _FEWEST_EXPOSURES:
         changes.append(f"training.exposures_per_photo={fewer} ({duration(most)})")
     for base in sorted(bases(), key=lambda b: -b.parameters_b):
+        if job.recipe.references and not row_of(base.family).references:
+            continue
         if base.synthetic or base.name == job.base.name or base.parameters_b >= job.base.parameters_b:
             continue
         other = replace(
@@ -186,8 +188,9 @@ def steps_for(ctx: Context, photos: int) -> int:
 
 def plan(ctx: Context) -> TrainingPlan:
     """What `train` would do, need and take, without doing it; an early stop may end it sooner."""
-    from portrait_lora.stages import stopping
+    from portrait_lora.stages import referring, stopping
 
+    referring.refuse_to_train_with(ctx)
     stopping.refuse_what_cannot_stop(ctx.config.training)
     photos, prepared = count_photos(ctx)
     settings, steps = ctx.config.training, steps_for(ctx, photos)

@@ -23,6 +23,7 @@ from portrait_lora.generation.reference_choice import (
 )
 from portrait_lora.records import CaptionedCrop, Face, FloatArray, RGBImage, Shot, readonly
 from portrait_lora.stages.context import Context, folder_digest
+from portrait_lora.training.references import tightest
 
 if TYPE_CHECKING:
     from portrait_lora.faces.backends import Analyzer
@@ -44,6 +45,12 @@ def refuse_what_cannot_be(ctx: Context) -> None:
         )
     if count:
         in_context.refuse_family(ctx.base.family, count)
+
+
+def refuse_to_train_with(ctx: Context) -> None:
+    """Raise `ConfigError` for `training.references` on a family that takes none."""
+    if ctx.config.training.references:
+        in_context.refuse_family(ctx.base.family, ctx.config.training.max_references, "training.references")
 
 
 def inputs_of(ctx: Context) -> dict[str, str]:
@@ -86,11 +93,8 @@ def candidates(crops: Sequence[CaptionedCrop], finder: Analyzer) -> list[Candida
     """The tightest crop of every photo with what it shows: measured, or as its caption says."""
     from portrait_lora.pictures.reader import read_rgb
 
-    tightest: dict[str, CaptionedCrop] = {}
-    for crop in sorted(crops, key=lambda one: (_area(one), one.path.name)):
-        tightest.setdefault(crop.source_sha256, crop)
     seen: list[Candidate] = []
-    for crop in tightest.values():
+    for crop in tightest(crops):
         image = read_rgb(crop.path)
         faces = finder.find(image)
         aspect = _measured(faces[0] if faces else None, aspect_of_words(crop.caption))
@@ -109,11 +113,6 @@ def finder_of(folder: Path, more: Sequence[Path] = ()) -> Callable[[str], Path |
         return known.get(digest)
 
     return find
-
-
-def _area(crop: CaptionedCrop) -> int:
-    x0, y0, x1, y1 = crop.crop_xyxy_px
-    return (x1 - x0) * (y1 - y0)
 
 
 def _measured(face: Face | None, words: Aspect) -> Aspect:

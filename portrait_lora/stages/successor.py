@@ -27,6 +27,7 @@ RUN_FILES: Final = (
     "previews.json",
     "cache/latents-*.safetensors",
     "cache/prompt-*.safetensors",
+    "cache/reference-*.safetensors",
     "checkpoints/step-*/state.json",
     "checkpoints/step-*/optimizer.safetensors",
 )

@@ -16,7 +16,7 @@ from portrait_lora.likeness import Likeness
 from portrait_lora.records import CaptionedCrop, Shot
 from portrait_lora.results import TrainingResult
 from portrait_lora.rights import consent
-from portrait_lora.stages import limits, minors, stopping, successor, warm_start
+from portrait_lora.stages import limits, minors, referring, stopping, successor, warm_start
 from portrait_lora.stages.context import Context, folder_digest, is_whole
 from portrait_lora.stages.sampling import accelerator_of, later
 from portrait_lora.summaries import activations, duration
@@ -70,6 +70,7 @@ def _asked(ctx: Context) -> tuple[dict[str, str], dict[str, str]]:
     consent.require(ctx.likeness.root, ctx.likeness.photos, commercial=ctx.config.commercial)
     minors.require_adult_or_guardian(ctx)
     stopping.refuse_what_cannot_stop(ctx.config.training)
+    referring.refuse_to_train_with(ctx)
     if ctx.config.training.optimizer == "prodigy":
         require_extra("prodigyopt", "prodigy")
     accelerator_of(ctx.config.generate)  # a file that is missing is told now, not after hours
@@ -100,6 +101,8 @@ def _config_digest(ctx: Context) -> str:
     trained beside does not."""
     without = {"micro_batch", "gradient_checkpointing", "streaming", "early_stop", "previews", "together"}
     without |= {"warm_start"}  # by its bytes, among the inputs
+    if not ctx.config.training.references:  # adapters from before there were any stay as they are
+        without |= {"references", "max_references"}
     numbers = ctx.config.training.model_dump(mode="json", exclude=without)
     return manifest.digest({"training": numbers, "seed": ctx.config.seed})
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import torch
 from accelerate import Accelerator
@@ -51,11 +52,11 @@ def loss_sums(
     """The draws' share of a step's loss, weighted (with gradient) and plain (of the person's pictures).
 
     Both are sums over the draws divided by `slots`, the slots of the whole batch.  Pictures of different
-    sizes go through the denoiser in turn; the gradient is that of the whole batch.
+    sizes, or shown others, go through the denoiser in turn; the gradient is that of the whole batch.
     """
-    groups: dict[tuple[int, ...], list[Draw]] = {}
+    groups: dict[tuple[tuple[int, ...], ...], list[Draw]] = {}
     for drawn in draws:
-        groups.setdefault(tuple(drawn.noise_CHW.shape), []).append(drawn)
+        groups.setdefault(drawn.shapes, []).append(drawn)
     total = torch.zeros((), device=family.device)
     plain = torch.zeros((), device=family.device)
     for group in groups.values():
@@ -78,7 +79,10 @@ def weighted_sums(
 def sample_losses(
     family: Family, recipe: Recipe, encodings: cache.Encodings, group: Sequence[Draw]
 ) -> tuple[Tensor, Tensor]:
-    """Loss per sample (B,) and noise levels (B,) of draws that share one latent size."""
+    """Loss per sample (B,) and noise levels (B,) of draws that share their shapes.
+
+    The bare base, where it is asked, sees the same references.
+    """
     device, schedule = family.device, family.schedule
     chosen = [d.sample for d in group]
     latents_BCHW = torch.stack(
@@ -88,15 +92,15 @@ def sample_losses(
     noise_BCHW = torch.stack([d.noise_CHW for d in group]).to(device)
     level_B = torch.tensor([d.noise_level for d in group], device=device)
     noisy_BCHW = loss.add_noise(schedule, latents_BCHW, noise_BCHW, level_B)
-    places = [s.geometry for s in chosen]
+    places, shown = [s.geometry for s in chosen], _references(family, group)
     target_BCHW = loss.target(schedule, latents_BCHW, noise_BCHW, level_B)
     if recipe.learn_region != "picture":
         with bare(family.denoiser), torch.no_grad(), _precision(family, recipe):
-            cached = _cached_prompts(family, encodings, group)
+            cached = replace(_cached_prompts(family, encodings, group), references=shown)
             bare_BCHW = family.predict(noisy_BCHW, level_B, cached, places)
         target_BCHW = loss.target_within(_masks(chosen, device), target_BCHW, bare_BCHW)
     with _precision(family, recipe):
-        condition = _condition(family, recipe, encodings, group)
+        condition = replace(_condition(family, recipe, encodings, group), references=shown)
         answer_BCHW = family.predict(noisy_BCHW, level_B, condition, places)
     weight_B1HW = _place_weights(chosen, recipe.background_weight, device)
     return loss.sample_loss(answer_BCHW, target_BCHW, weight_B1HW), level_B
@@ -114,6 +118,12 @@ def _condition(
 def _cached_prompts(family: Family, encodings: cache.Encodings, group: Sequence[Draw]) -> PromptCondition:
     rows = [encodings.empty if d.dropped else d.sample.condition for d in group]
     return PromptCondition.batch(rows).to(family.device)
+
+
+def _references(family: Family, group: Sequence[Draw]) -> tuple[Tensor, ...]:
+    """What the rows are shown, in model space."""
+    columns = zip(*(d.references for d in group), strict=True)
+    return tuple(family.to_model_space(torch.stack(same).to(family.device)) for same in columns)
 
 
 def _place_weights(

@@ -22,6 +22,7 @@ from portrait_lora import log, manifest
 from portrait_lora.errors import ArtifactError
 from portrait_lora.families.family import Family, Geometry, PromptCondition
 from portrait_lora.records import CaptionedCrop
+from portrait_lora.training.references import tightest
 
 LearnRegion = Literal["picture", "person", "head"]
 _VERSION: Final = 1
@@ -33,8 +34,8 @@ _log = log.get(__name__)
 class EncodedSample:
     """One encoded crop; tensors are on the CPU, `condition` has one row.
 
-    `key` is the sha256 of the crop's file.  `mask_1HW` is the coverage (0..1) of the person, or of the head,
-    per latent place, `mask_key` the digest of its file.
+    `key` is the sha256 of the crop's file, `source` that of its photo.  `mask_1HW` is the coverage (0..1) of
+    the person, or of the head, per latent place, `mask_key` the digest of its file.
     """
 
     key: str
@@ -45,37 +46,55 @@ class EncodedSample:
     geometry: Geometry
     mask_1HW: Tensor | None = None
     mask_key: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedPhoto:
+    """A photo that may be shown in context: digests of crop and photo, the mean (C, H, W) of its latents."""
+
+    key: str
+    source: str
+    mean_CHW: Tensor
 
 
 @dataclass(frozen=True, slots=True)
 class Encodings:
     """All samples of a run, and the empty prompt for dropped captions.
 
-    `prior` are pictures of the class, for prior preservation.
+    `prior` are pictures of the class, for prior preservation; `photos` what may be shown in context, a crop
+    per photo.
     """
 
     samples: tuple[EncodedSample, ...]
     empty: PromptCondition
     prior: tuple[EncodedSample, ...] = ()
+    photos: tuple[EncodedPhoto, ...] = ()
 
 
 def encode(
     family: Family, crops: Sequence[CaptionedCrop], folder: Path, *, prior: Sequence[CaptionedCrop] = (),
-    region: LearnRegion = "picture",
+    region: LearnRegion = "picture", references: bool = False,
 ) -> Encodings:  # fmt: skip
     """Read the encodings of `crops` from `folder`, encoding what is missing, changed or damaged.
 
-    The mask of a sample is of the head if `region` is "head", else of the person.
+    The mask of a sample is of the head if `region` is "head", else of the person.  With `references` the
+    tightest crop of every photo may be shown in context; it is encoded once more where the family's pipeline
+    would make it smaller first.
 
     The encoders are loaded only when something is missing, and freed afterwards.  Raises `ArtifactError` for
-    a crop that cannot be read, is not of its bucket's size, or whose encoding is not finite.
+    a crop that cannot be read, is not of its bucket's size, or whose encoding is not finite, `InputError` for
+    one that the family does not take as a reference.
     """
     persons, crops = len(crops), [*crops, *prior]
     base = family.base.digest if family.weights == "float32" else f"{family.base.digest} {family.weights}"
     keys = [_key(crop) for crop in crops]
     latents = {k: _entry("latents", base, k) for k in keys}
     prompts = {c: _entry("prompt", base, c) for c in ("", *(crop.caption for crop in crops))}
-    cached = {n: _read(folder / n) for n in {*latents.values(), *prompts.values()}}
+    photos = {_key(crop): crop for crop in tightest(crops[:persons])} if references else {}
+    whole = {key for key, crop in photos.items() if _shown_whole(family, crop)}
+    shown = {key: latents[key] if key in whole else _entry("reference", base, key) for key in photos}
+    cached = {n: _read(folder / n) for n in {*latents.values(), *prompts.values(), *shown.values()}}
     missing = [n for n, v in cached.items() if v is None]
     if missing:
         family.load("encoders")
@@ -84,6 +103,10 @@ def encode(
                 for key, crop in zip(keys, crops, strict=True):
                     if cached[latents[key]] is None:
                         cached[latents[key]] = _encode_crop(family, crop, folder / latents[key])
+                        advance()
+                for key, name in shown.items():
+                    if cached[name] is None:
+                        cached[name] = _encode_reference(family, photos[key], folder / name)
                         advance()
                 for caption, name in prompts.items():
                     if cached[name] is None:
@@ -107,10 +130,12 @@ def encode(
             geometry=_geometry(crop),
             mask_1HW=_mask(mask_of(crop, region), entry(latents[key])["mean_CHW"].shape[-2:]),
             mask_key=manifest.sha256_file(mask) if (mask := mask_of(crop, region)) else "",
+            source=crop.source_sha256,
         )
         for key, crop in zip(keys, crops, strict=True)
     )
-    return Encodings(samples[:persons], _condition(entry(prompts[""])), samples[persons:])
+    seen = (EncodedPhoto(k, photos[k].source_sha256, entry(name)["mean_CHW"]) for k, name in shown.items())
+    return Encodings(samples[:persons], _condition(entry(prompts[""])), samples[persons:], tuple(seen))
 
 
 def mask_of(crop: CaptionedCrop, region: LearnRegion) -> Path | None:
@@ -168,6 +193,25 @@ def _write(path: Path, tensors: dict[str, Tensor], of: object) -> dict[str, Tens
 def _encode_crop(family: Family, crop: CaptionedCrop, path: Path) -> dict[str, Tensor]:
     moments = family.encode_pixels(_pixels(crop))
     return _write(path, {"mean_CHW": moments.mean_BCHW[0], "std_CHW": moments.std_BCHW[0]}, crop.path)
+
+
+def _encode_reference(family: Family, crop: CaptionedCrop, path: Path) -> dict[str, Tensor]:
+    moments = family.encode_pixels(_shown_pixels(family, crop))
+    return _write(path, {"mean_CHW": moments.mean_BCHW[0]}, crop.path)
+
+
+def _shown_whole(family: Family, crop: CaptionedCrop) -> bool:
+    """Whether a crop is shown in the size in which it is trained on."""
+    width, height = crop.bucket
+    return tuple(_shown_pixels(family, crop).shape[-2:]) == (height, width)
+
+
+def _shown_pixels(family: Family, crop: CaptionedCrop) -> Tensor:
+    try:
+        with Image.open(crop.path) as picture:
+            return family.shown_pixels(picture.convert("RGB"))
+    except OSError as error:
+        raise ArtifactError("the crop cannot be read", where=crop.path, got=error, remedy=_REDO) from error
 
 
 def _encode_caption(family: Family, caption: str, path: Path) -> dict[str, Tensor]:

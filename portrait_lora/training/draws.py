@@ -15,7 +15,10 @@ from portrait_lora.training.recipe import Recipe
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """The random draws for one slot of one step; `noise_level` is a timestep or a sigma."""
+    """The random draws for one slot of one step; `noise_level` is a timestep or a sigma.
+
+    `references` are the raw latents (C, H, W) of the photos that are shown, in order.
+    """
 
     sample: cache.EncodedSample
     noise_level: float
@@ -23,6 +26,12 @@ class Draw:
     posterior_CHW: Tensor
     dropped: bool
     prior: bool = False
+    references: tuple[Tensor, ...] = ()
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Of the latents and of what is shown: draws that share these go through the denoiser at once."""
+        return tuple(tuple(one.shape) for one in (self.noise_CHW, *self.references))
 
 
 def draw(
@@ -40,13 +49,14 @@ def draw(
     noise_CHW = torch.randn(sample.mean_CHW.shape, generator=own)
     posterior_CHW = torch.randn(sample.mean_CHW.shape, generator=own)
     dropped = loss.draw_uniform(own) < recipe.caption_dropout
-    return Draw(sample, level, noise_CHW, posterior_CHW, dropped)
+    shown = _references(recipe, encodings, sample, step, slot)
+    return Draw(sample, level, noise_CHW, posterior_CHW, dropped, references=shown)
 
 
 def draw_prior(
     recipe: Recipe, encodings: cache.Encodings, schedule: NoiseSchedule | FlowSchedule, step: int, slot: int
 ) -> Draw:
-    """The draws for the class picture of a slot; its caption is never dropped."""
+    """The draws for the class picture of a slot; its caption is never dropped, and the person not shown."""
     sample = encodings.prior[_turn(recipe, "prior order", len(encodings.prior), step, slot)]
     u = loss.draw_uniform(_generator(recipe.seed, "prior timestep", step))
     own = _generator(recipe.seed, "prior", step, slot, sample.key)
@@ -54,6 +64,22 @@ def draw_prior(
     noise_CHW = torch.randn(sample.mean_CHW.shape, generator=own)
     posterior_CHW = torch.randn(sample.mean_CHW.shape, generator=own)
     return Draw(sample, level, noise_CHW, posterior_CHW, dropped=False, prior=True)
+
+
+def _references(
+    recipe: Recipe, encodings: cache.Encodings, sample: cache.EncodedSample, step: int, slot: int
+) -> tuple[Tensor, ...]:
+    """Other photos than that of the sample, at random; none, or 1 to `max_references` of them.
+
+    From a generator of their own, so that nothing else depends on whether references are shown.
+    """
+    own = _generator(recipe.seed, "references", step, slot, sample.key)
+    if loss.draw_uniform(own) >= recipe.references:
+        return ()
+    others = [p for p in encodings.photos if p.source != sample.source and p.key != sample.key]
+    count = 1 + int(loss.draw_uniform(own) * recipe.max_references)
+    order = torch.randperm(len(others), generator=own)[:count]
+    return tuple(others[i].mean_CHW for i in order.tolist())
 
 
 def _turn(recipe: Recipe, what: str, samples: int, step: int, slot: int) -> int:

@@ -151,7 +151,9 @@ def memory_needed_gb(
     """
     cost = _cost(job.base)
     kept = cost.kept_gb + checkpointing * (cost.recomputed_gb - cost.kept_gb)
-    samples = micro_batch * (2 if job.prior else 1)
+    # With references: as if a whole micro-batch were shown as many as can be; the class is shown none.
+    longest = _longer(cost, job.recipe.max_references) if job.recipe.references else 1.0
+    samples = micro_batch * (longest + (1 if job.prior else 0))
     activations = (
         kept * samples * (2.0 if job.recipe.mixed_precision == "no" and weights == "float32" else 1.0)
     )
@@ -189,9 +191,24 @@ def seconds_needed(job: Job, means: Means, tflops: float) -> float:
     """Training only, without loading and selection; `tflops` is the device's speed in TFLOP/s."""
     twice = _RECOMPUTED_OVER_FORWARD - _TRAIN_OVER_FORWARD
     over = _TRAIN_OVER_FORWARD + twice * means.gradient_checkpointing
-    samples = job.recipe.steps * job.recipe.batch_size * (2 if job.prior else 1)
+    cost = _cost(job.base)
+    each = _forwards(cost, job.recipe) + (1 if job.prior else 0)
+    samples = job.recipe.steps * job.recipe.batch_size * each
     over += 0.0 if job.recipe.learn_region == "picture" else 1.0  # the bare base answers too
-    return samples * _cost(job.base).forward_tflop * over / (tflops * _EFFICIENCY)
+    return samples * cost.forward_tflop * over / (tflops * _EFFICIENCY)
+
+
+def _longer(cost: Cost, references: int) -> float:
+    """How many times as many tokens there are with so many references of the picture's size."""
+    return 1.0 + references * cost.picture_share
+
+
+def _forwards(cost: Cost, recipe: Recipe) -> float:
+    """The computation of a sample, on average over its references, in those without any."""
+    most, squared = recipe.max_references, cost.attention_share
+    tokens = [_longer(cost, count) for count in range(1, most + 1)]
+    shown = sum((1.0 - squared) * n + squared * n * n for n in tokens) / most
+    return 1.0 + recipe.references * (shown - 1.0)
 
 
 def measured_tflops(device: str, mixed_precision: Mixed, seconds: float = 0.3) -> float:
@@ -227,4 +244,6 @@ def _cost(base: BaseModel) -> Cost:
         row.kept_gb * grown,
         row.recomputed_gb * grown,
         row.streamed_share,
+        row.picture_share,
+        row.attention_share,
     )

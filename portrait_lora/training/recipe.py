@@ -26,9 +26,9 @@ Targets = Literal["attention", "attention_and_conv"]
 
 IDENTITY: Final = ("identity",)
 """Stands for the blocks that a family says carry who is shown."""
-_AT_LEAST_ONE: Final = ("rank", "batch_size", "steps")
+_AT_LEAST_ONE: Final = ("rank", "batch_size", "steps", "max_references")
 _ABOVE_ZERO: Final = ("alpha", "learning_rate", "snr_gamma", "max_grad_norm")
-_FRACTIONS: Final = ("caption_dropout", "background_weight", "text_encoder")
+_FRACTIONS: Final = ("caption_dropout", "background_weight", "text_encoder", "references")
 _NOT_NEGATIVE: Final = ("warmup_steps", "weight_decay", "prior_weight", "ema_decay")
 
 
@@ -40,8 +40,9 @@ class Recipe:
     mask.  `blocks` are prefixes of layer names to which the adapter is restricted.  `timestep_shift` None is
     the shift of the base's scheduler.  `text_encoder` is the learning rate of an adapter on text encoders
     as a fraction of `learning_rate`; 0 means none.  `learn_region` "person" or "head" keeps the base's
-    prediction elsewhere.  `start` holds the first values of the adapter, without which it begins with none.
-    Raises `InputError` for invalid numbers.
+    prediction elsewhere.  `references` is the share of samples at which 1 to `max_references` other photos of
+    the person are shown in context.  `start` holds the first values of the adapter, without which it begins
+    with none.  Raises `InputError` for invalid numbers.
     """
 
     rank: int
@@ -70,6 +71,8 @@ class Recipe:
     timestep_shift: float | None
     text_encoder: float
     learn_region: LearnRegion
+    references: float
+    max_references: int
     start: Start | None = None
 
     def __post_init__(self) -> None:
@@ -140,9 +143,8 @@ class Recipe:
 
         Written into every checkpoint, so the names stay as they are.
         """
-        numbers: dict[str, object] = {
-            n: getattr(self, n) for n in self.__slots__ if n not in ("targets", "start")
-        }
+        without = {"targets", "start", *(() if self.references else ("references", "max_references"))}
+        numbers: dict[str, object] = {n: getattr(self, n) for n in self.__slots__ if n not in without}
         if self.start is not None:
             numbers["start"] = self.start.digest
         numbers |= {"target_modules": self.target_modules(family), "blocks": self.blocks_in(family)}
@@ -154,6 +156,9 @@ class Recipe:
         numbers["samples"] = manifest.digest(
             [[[s.key, s.caption, s.mask_key] for s in kind] for kind in (encodings.samples, encodings.prior)]
         )
+        if self.references:  # another photo of a crop, or another crop of a photo, is shown elsewhere
+            pairs = [[s.key, s.source] for s in (*encodings.samples, *encodings.photos)]
+            numbers["photos_shown"] = manifest.digest(pairs)
         return cast(dict[str, object], json.loads(json.dumps(numbers)))
 
 

@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from portrait_lora import removal
 from portrait_lora.errors import InputError, system_errors
 from portrait_lora.families.family import Family
-from portrait_lora.families.rows import ROWS, family_names
+from portrait_lora.families.rows import ROWS, family_names, row_of
 from portrait_lora.records import Adapter, CaptionedCrop, TrainResult
 from portrait_lora.training import cache, checkpoint
 from portrait_lora.training.disk import only_run
@@ -61,7 +61,10 @@ def train(
             removal.remove_file(out_dir / METRICS, owner=out_dir)
         with accelerator.main_process_first():
             kept = cache_dir or out_dir / "cache"
-            encodings = cache.encode(family, crops, kept, prior=prior, region=recipe.learn_region)
+            encodings = cache.encode(
+                family, crops, kept, prior=prior, region=recipe.learn_region,
+                references=recipe.references > 0,
+            )  # fmt: skip
         adapter = about(
             family,
             recipe,
@@ -128,10 +131,29 @@ def refuse_what_cannot_work(
             needed="a mask for each",
             remedy="Run `portrait-lora prepare` on the photos, or set training.learn_region=picture.",
         )
+    if recipe.references:
+        _refuse_references(family, crops, recipe)
     if recipe.text_encoder and not family.lora_layers.text:
         raise InputError(
             f"adapters on the text encoders of {family.base.family} are not supported",
             where="training.text_encoder",
             got=recipe.text_encoder,
             needed=f"0, or a base of {family_names(r for r in ROWS.values() if r.text_encoders_b)}",
+        )
+
+
+def _refuse_references(family: Family, crops: Sequence[CaptionedCrop], recipe: Recipe) -> None:
+    if not row_of(family.base.family).references:
+        raise InputError(
+            "this family does not take reference photos",
+            where="training.references",
+            got=family.base.family,
+            needed=family_names(row for row in ROWS.values() if row.references),
+        )
+    if len({crop.source_sha256 for crop in crops}) < 2:
+        raise InputError(
+            "there is no other photo to be shown as a reference",
+            where="training.references",
+            got=recipe.references,
+            needed="0, or two photos",
         )

@@ -97,7 +97,10 @@ def _unlike(recipe: Recipe, first: Recipe) -> str:
 
 def _encoded(family: Family, member: Member) -> cache.Encodings:
     kept = member.cache_dir or member.out_dir / "cache"
-    return cache.encode(family, member.crops, kept, prior=member.prior, region=member.recipe.learn_region)
+    return cache.encode(
+        family, member.crops, kept, prior=member.prior, region=member.recipe.learn_region,
+        references=member.recipe.references > 0,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,14 +184,15 @@ class Group:
     def _accumulate(self, draws: Sequence[Sequence[Draw]]) -> Tensor:
         """Gradients of the draws of everybody; plain and weighted loss of each (P, 2).
 
-        Pictures of different sizes, and those whose loss needs other passes, go through the base in turn.
+        Pictures of different sizes, those shown other references, and those whose loss needs other passes,
+        go through the base in turn.
         """
         people = [one.person for one in self.seated]
         groups: dict[tuple[object, ...], list[list[Draw]]] = {}
         for i, (person, own) in enumerate(zip(people, draws, strict=True)):
             for drawn in own:
                 recipe = person.recipe
-                key = (*drawn.noise_CHW.shape, recipe.learn_region, recipe.background_weight)
+                key = (drawn.shapes, recipe.learn_region, recipe.background_weight)
                 groups.setdefault(key, [[] for _ in people])[i].append(drawn)
         losses = torch.zeros(len(people), 2, device=self.family.device)
         for group in groups.values():

@@ -18,7 +18,6 @@ import pytest
 import torch
 from diffusers.pipelines.flux2.pipeline_flux2 import compute_empirical_mu
 from PIL import Image
-from safetensors.torch import load_file, save_file
 
 from portrait_lora import provenance, record_limits
 from portrait_lora.errors import ArtifactError, ConfigError, InputError
@@ -28,7 +27,7 @@ from portrait_lora.generation import drawing, edits, in_context, remake, sample
 from portrait_lora.records import Portrait, Shot
 from tests.recipes import sampler as make_sampler
 from tests.tiny_catalogue import write_repository
-from tests.tiny_families import make_tiny
+from tests.tiny_families import heedful, make_tiny
 
 SAMPLER = make_sampler(2, 1.0)
 SHOTS = [Shot(f"{i}-shot", f"headshot {i} of a man", "", (64, 64), 40 + i) for i in range(3)]
@@ -41,28 +40,16 @@ def family(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     if request.param == "klein":
         return request.getfixturevalue("klein")
     folder = tmp_path_factory.mktemp("flux2") / "base"
-    return _heedful(write_repository("black-forest-labs/FLUX.2-dev", "flux2", folder))
+    return _opened(write_repository("black-forest-labs/FLUX.2-dev", "flux2", folder))
 
 
 @pytest.fixture(scope="module")
 def klein(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return _heedful(make_tiny("flux2", tmp_path_factory.mktemp("klein") / "base"))
+    return _opened(make_tiny("flux2", tmp_path_factory.mktemp("klein") / "base"))
 
 
-def _heedful(folder: Path) -> Any:
-    """The family of a base whose weights are large enough for a few tokens among hundreds to show."""
-    (file,) = (folder / "transformer").glob("*.safetensors")
-    factors = {".norm_q.": 6, ".norm_k.": 6, ".norm_added_q.": 6, ".norm_added_k.": 6}  # sharp attention
-    tensors = {
-        name: one * next((f for part, f in factors.items() if part in name), 4 if one.dim() > 1 else 1)
-        for name, one in load_file(file).items()
-    }
-    save_file(tensors, file, {"format": "pt"})
-    (file,) = (folder / "vae").glob("*.safetensors")
-    tensors = load_file(file)
-    tensors["encoder.conv_out.weight"] *= 40  # photos that differ have tokens that differ
-    save_file(tensors, file, {"format": "pt"})
-    return open_family(resolve_base(folder))
+def _opened(folder: Path) -> Any:
+    return open_family(resolve_base(heedful(folder)))
 
 
 @pytest.fixture(scope="module")

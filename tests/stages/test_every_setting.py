@@ -33,6 +33,7 @@ BRAND = {"generate": {"brand": "framed"}}
 FRAMED = {"generate": {"brand": "framed", "reframe": True}}
 QUICK = {"generate": {"preset": "hyper-sd15-4"}}
 STYLED = {"generate": {"style_adapter": "s.safetensors"}}
+KLEIN = {"base": "flux2-klein-4b"}
 STOPPING = {"training": {"early_stop": True, "checkpoints": 10}}
 
 
@@ -124,6 +125,15 @@ TRAINING = [
         besides={"training": {"checkpoints": 10}},
     ),
     Row("training.previews", True, {"until_enough.stops": False}, why="the probes come earlier"),
+    Row("training.references", 0.5, {"estimate.job.recipe.references": 0.5}, TRAINED, besides=KLEIN),
+    Row(
+        "training.max_references", 3, {"estimate.job.recipe.max_references": 3}, TRAINED,
+        besides=KLEIN | {"training": {"references": 0.5}},
+    ),
+    Row(
+        "training.max_references", 3, {"estimate.job.recipe.max_references": 3}, besides=KLEIN,
+        why="nothing is shown without `references`",
+    ),
     Row("training.prior_pictures", 3, {"choose_means.job.prior": True, "train.prior.len": 3}, TRAINED),
     Row(
         "training.weights", "bfloat16",

@@ -6,7 +6,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
+from portrait_lora import manifest, recipe
 from portrait_lora.config import TrainingConfig
+from portrait_lora.errors import ConfigError
 from portrait_lora.records import Adapter, CaptionedCrop, Portrait, Shot
 from portrait_lora.stages import train
 
@@ -47,3 +51,38 @@ def test_class_pictures_are_drawn_by_the_bare_base_on_captions_without_the_trigg
     assert all(p.trigger == "" and p.caption == s.prompt for p, s in zip(pictures, shots, strict=True))
     ctx.config = SimpleNamespace(training=TrainingConfig(), seed=7)
     assert train.class_pictures(ctx, crops) == [] and len(requests) == 1
+
+
+def test_an_adapter_from_before_there_were_references_stays_valid() -> None:
+    """Its digest is of the keys that there were; it is another one with references, and then of how many."""
+
+    def digest(**changes: Any) -> str:
+        config = SimpleNamespace(training=TrainingConfig(**changes), seed=0)
+        return train._config_digest(SimpleNamespace(config=config))  # type: ignore[arg-type]
+
+    dump = TrainingConfig().model_dump(mode="json")
+    numbers = {key: dump[key] for key in DECIDED}
+    assert digest() == digest(max_references=4) == manifest.digest({"training": numbers, "seed": 0})
+    several = [digest(references=share, max_references=most) for share in (0.5, 1.0) for most in (1, 2)]
+    assert len({digest(), *several}) == 5
+
+
+DECIDED = (
+    "rank", "alpha", "targets", "learning_rate", "batch_size", "exposures_per_photo", "checkpoints",
+    "warmup_steps", "schedule", "caption_dropout", "snr_gamma", "background_weight", "learn_region",
+    "adapter", "rank_stabilised", "dora", "blocks", "optimizer", "ema_decay", "timesteps", "timestep_shift",
+    "prior_pictures", "prior_weight", "weights", "text_encoder",
+)  # fmt: skip
+
+
+def test_references_of_another_family_are_refused_before_anything_is_done(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/1.png").write_bytes(b"a photo")
+    wrong = ["training.references=0.5"]
+    calls = (recipe.run, recipe.train, recipe.generate, recipe.plan_training)
+    for call in calls:
+        with pytest.raises(
+            ConfigError, match=r"^training\.references: .* take reference photos: got sd15; needed flux2"
+        ):
+            call(tmp_path, overrides=wrong)
+    assert {path.name for path in tmp_path.rglob("*")} == {"photos", "1.png"}

@@ -75,6 +75,32 @@ def test_a_machine_without_a_gpu_saves_memory_but_quantises_nothing() -> None:
     assert not large.fits and large.weights == "float32" and large.memory_gb > 48
 
 
+def test_references_cost_what_was_counted() -> None:
+    """On the configuration of klein 4B at 1024 px: TFLOP forward, and GB of recomputed activations."""
+    klein = next(b for b in bases() if b.name == "flux2-klein-4b")
+    tflop, recomputed = {0: 34.93, 1: 76.91, 2: 129.19}, {0: 0.735, 1: 1.389, 2: 2.043}
+
+    def job(share: float, most: int, **more: Any) -> Job:
+        return replace(asking(references=share, max_references=most, batch_size=2), base=klein, **more)
+
+    def more_memory(most: int, **more: Any) -> float:
+        with_and_without = (
+            memory_needed_gb(job(share, most, **more), "bfloat16", 1.0, 2) for share in (0.1, 0.0)
+        )
+        return next(with_and_without) - next(with_and_without)
+
+    means = choose_means(job(0.0, 2), memory_gb=None, default="bfloat16")
+    none, half, always, up_to_two = (
+        seconds_needed(job(share, most), means, 100.0) for share, most in ((0, 1), (0.5, 1), (1, 1), (1, 2))
+    )
+    assert half == pytest.approx((none + always) / 2)
+    assert always / none == pytest.approx(tflop[1] / tflop[0], rel=0.01)
+    assert up_to_two / none == pytest.approx((tflop[1] + tflop[2]) / 2 / tflop[0], rel=0.01)
+    for most in (1, 2):
+        assert more_memory(most) == pytest.approx(2 * (recomputed[most] - recomputed[0]), rel=0.1)
+        assert more_memory(most, prior=True) == pytest.approx(more_memory(most))
+
+
 def test_memory_that_is_not_known_changes_nothing() -> None:
     means = choose_means(asking(mixed_precision="no"), memory_gb=None, default="float32")
     assert (means.weights, means.gradient_checkpointing, means.micro_batch) == ("float32", False, 4)

@@ -94,7 +94,7 @@ ROW = FamilyRow(
             architecture="Flux.2-dev",
         ),
     ),
-    cost=Cost(4.0, 1024, 34.8, 10.2, 0.8, 0.177),
+    cost=Cost(4.0, 1024, 34.8, 10.2, 0.8, 0.177, 0.889, 0.187),
     text=TextReader(512, "sentences"),
     references=8,
     architecture="Flux.2-klein-4b",
