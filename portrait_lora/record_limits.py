@@ -81,6 +81,7 @@ _LIMITS: Final[Mapping[str, tuple[_Check, str]]] = {
     "layers": (_table_of(_text(_MAX_WORDS)), "texts by layer"),
     "scheduler_arguments": (_table_of(_plain), "plain values by name"),
     "reference_sha256": (_some_of(_text(64), _MAX_REFERENCES), f"1 to {_MAX_REFERENCES} digests"),
+    "references_until": (_number(0, 1), "0 to 1"),
     "box_px": (_list_of(_number(-8192, 8192), 4), "four numbers within the picture"),
     "mask_png": (_text(_MAX_MASK), f"at most {_MAX_MASK} characters"),
     "watermark_settled": (_text(4000), "at most 4000 characters"),

@@ -402,6 +402,9 @@ class GenerateConfig(Section):
         default=0,
         description="photos of the person shown to the base while it draws; families that take references",
     )
+    references_until: float = Field(
+        default=1.0, gt=0, le=1, description="fraction of denoising during which references are shown; 1: all"
+    )
     max_pictures: Positive = Field(
         default=1000, description="ask for confirmation before generating more pictures than this"
     )

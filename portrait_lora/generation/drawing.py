@@ -25,7 +25,7 @@ from portrait_lora.errors import ConfigError, InputError, PortraitError
 from portrait_lora.families.family import ADAPTER_NAME, Family
 from portrait_lora.families.lora_loading import load_lora
 from portrait_lora.generation.guidance import Identity, in_two_terms, share_layers
-from portrait_lora.generation.in_context import read_references, refuse_family
+from portrait_lora.generation.in_context import Curtain, read_references, refuse_family
 from portrait_lora.generation.presets import Argument, fitting
 from portrait_lora.generation.reference import StyleReference, load, read_picture
 from portrait_lora.generation.schedulers import with_scheduler
@@ -55,7 +55,8 @@ class Sampler:
     the person without a prompt too, so guidance strengthens identity only against the bare base.  `identity`
     then splits the guidance into two terms, see `guidance`.  `preset` is the preset that steps, scheduler
     with its arguments, and `accelerator` (a few-step LoRA) come from, see `presets`.  `references` are photos
-    of the person that are shown in context while text becomes a picture, see `in_context`; edits show none.
+    of the person that are shown in context while text becomes a picture, for the share `references_until` of
+    the steps, see `in_context`; edits show none.
     """
 
     steps: int
@@ -70,6 +71,7 @@ class Sampler:
     scheduler_arguments: tuple[tuple[str, Argument], ...] = ()
     accelerator: StyleAdapter | None = None
     references: tuple[Path, ...] = ()
+    references_until: float = 1.0
 
     @property
     def two_terms(self) -> bool:
@@ -167,11 +169,18 @@ def from_text(
         "height": height,
         "generator": [generator(shot.seed) for shot in shots],
     }
+    after = [on_step] if on_step is not None else []
+    curtain: AbstractContextManager[None] = nullcontext()
     if sampler.references:
         more["image"] = read_references(sampler.references)
-    if on_step is not None:
-        more["callback_on_step_end"] = partial(_after_step, on_step)
-    return _call(pipe, shots, sampler, more)
+        if sampler.references_until < 1.0:
+            patch_px = 2 * pipe.vae_scale_factor
+            shown = Curtain(sampler.references_until, (width // patch_px) * (height // patch_px))
+            after, curtain = [*after, shown.step], shown.before(pipe)
+    if after:
+        more["callback_on_step_end"] = partial(_after_step, after)
+    with curtain:
+        return _call(pipe, shots, sampler, more)
 
 
 @torch.no_grad()
@@ -242,9 +251,10 @@ def _quiet(pipe: Any) -> Any:
     return pipe
 
 
-def _after_step(on_step: Callable[[], None], _pipe: Any, _index: int, _at: Any, values: Any) -> Any:
+def _after_step(after: Sequence[Callable[[], None]], _pipe: Any, _index: int, _at: Any, values: Any) -> Any:
     """Leave the pipeline's own values as they are."""
-    on_step()
+    for on_step in after:
+        on_step()
     return values
 
 

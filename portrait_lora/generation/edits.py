@@ -105,7 +105,7 @@ def edit_record(
 
     `parent` is the record of the source, if it was generated here.
     """
-    own = (*save.OF_ONE_EDIT, save.CONDITIONS, in_context.KEY)  # edits are shown no references
+    own = (*save.OF_ONE_EDIT, save.CONDITIONS, in_context.KEY, in_context.UNTIL)  # edits are shown none
     kept = {k: v for k, v in begun.items() if k not in own}
     edit = {save.ACTION: action, "source_pixels_sha256": save.pixel_digest(source), **more}
     return kept | edit | ({save.PARENT: dict(parent)} if parent is not None else {})

@@ -1,14 +1,17 @@
 """Photos of the person shown to the base in context while it draws, for families whose pipelines take them.
 
 The pipeline encodes each photo with the VAE and puts its patches behind those of the picture, at positions of
-their own; so their order counts.  Tested with tiny random networks only, not with published weights.
+their own; so their order counts.  After a share of the steps they may be taken away: then the adapter draws
+on alone.  Tested with tiny random networks only, not with published weights.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from PIL import Image
 
@@ -18,8 +21,14 @@ from portrait_lora.families.rows import ROWS, family_names, row_of
 from portrait_lora.pictures.reader import read_rgb
 from portrait_lora.records import FamilyName
 
+UNTIL: Final = "references_until"
+"""In a generation record: the share of the steps during which they were shown, where it was not all."""
 KEY: Final = "reference_sha256"
 """In a generation record: the sha256 of every photo that was shown, in order."""
+_SLACK: Final = 1e-6
+"""A share of the steps is not a step more for the rounding of numbers."""
+_Args = tuple[Any, ...]
+_Named = dict[str, Any]
 MIN_SIDE_PX: Final = 64
 """The pipelines of FLUX.2 take no smaller picture."""
 
@@ -40,14 +49,47 @@ def refuse_family(family: FamilyName, count: int, where: str = "generate.referen
         )
 
 
-def digests_of(references: Sequence[Path]) -> dict[str, object]:
+def digests_of(references: Sequence[Path], until: float = 1.0) -> dict[str, object]:
     """What the generation record says of the references; nothing where none is shown."""
-    return {KEY: [manifest.sha256_file(path) for path in references]} if references else {}
+    if not references:
+        return {}
+    share: dict[str, object] = {} if until == 1.0 else {UNTIL: until}
+    return {KEY: [manifest.sha256_file(path) for path in references], **share}
 
 
 def recorded(record: Mapping[str, object]) -> list[str]:
     """The digests in a generation record, in the order in which the photos were shown."""
     return [str(one) for one in cast(Sequence[object], record.get(KEY) or ())]
+
+
+class Curtain:
+    """Takes the references away after a share of the steps: the denoiser is called without their patches.
+
+    Of the pipelines of FLUX.2, which keep only the answer for the picture's own patches, its first `patches`.
+    """
+
+    def __init__(self, until: float, patches: int):
+        self.until, self.patches, self.steps = until, patches, 0
+
+    def step(self) -> None:
+        """A step is done."""
+        self.steps += 1
+
+    @contextmanager
+    def before(self, pipe: Any) -> Iterator[None]:
+        """Context in which the pipeline is called; `step` is called after each of its steps."""
+
+        def cut(_: object, args: _Args, named: _Named) -> tuple[_Args, _Named]:
+            if self.steps < math.ceil(self.until * pipe.num_timesteps - _SLACK):
+                return args, named
+            own = {key: named[key][:, : self.patches] for key in ("hidden_states", "img_ids")}
+            return args, named | own
+
+        hook = pipe.transformer.register_forward_pre_hook(cut, with_kwargs=True)
+        try:
+            yield
+        finally:
+            hook.remove()
 
 
 def read_references(references: Sequence[Path]) -> list[Image.Image]:

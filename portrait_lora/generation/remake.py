@@ -76,7 +76,8 @@ def _follow(
     if action == "generate":
         conditions = cast(Mapping[str, Any], record.get(save.CONDITIONS) or {})
         size, index = int(conditions.get("batch_size", 1)), int(conditions.get("batch_index", 0))
-        sampler = replace(sampler, references=_references(record, find))
+        until = float(cast(float, record.get(in_context.UNTIL, 1.0)))
+        sampler = replace(sampler, references=_references(record, find), references_until=until)
         pipe = open_pipeline(family, adapter, sampler)
         return save.marked(from_text(pipe, [shot_of(record)] * size, sampler)[index], record)
     parent = record.get(save.PARENT)

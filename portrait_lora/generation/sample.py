@@ -132,7 +132,7 @@ def _records(
     return {
         portrait.path: save.record_of(portrait, base, base_digest, trigger)
         | extra
-        | digests_of(shown[portrait.path])
+        | digests_of(shown[portrait.path], sampler.references_until)
         | {save.CONDITIONS: conditions(family, len(batch), i)}
         for batch in batches
         for i, portrait in enumerate(batch)

@@ -131,6 +131,8 @@ def _settings(ctx: Context) -> dict[str, object]:
         settings["adapter scale"] = generate.adapter_scale
     settings["face pack"] = f"{ctx.pack.name} ({ctx.pack.licence})"
     settings |= {"reference photos": generate.references} if generate.references else {}
+    if generate.references and generate.references_until < 1:
+        settings["shown until"] = f"{generate.references_until:.0%} of the steps"
     settings |= {"chosen by embedder A": f"best of {generate.best_of}"} if generate.best_of > 1 else {}
     return settings
 

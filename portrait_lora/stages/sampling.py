@@ -53,6 +53,7 @@ def sampler_of(settings: GenerateConfig) -> Sampler:
         preset=settings.preset,
         scheduler_arguments=chosen.arguments if chosen else (),
         accelerator=StyleAdapter(*quick) if quick else None,
+        references_until=settings.references_until,
     )
 
 

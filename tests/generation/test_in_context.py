@@ -6,6 +6,7 @@ The networks are random and tiny: this shows that the pieces fit together, not t
 from __future__ import annotations
 
 import functools
+import itertools
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -109,11 +110,23 @@ def test_the_pipeline_is_called_with_the_photos_in_order_and_whole(
     others = [answers[1][0], _straight(pipe, SHOTS[1], photos_HWC[::-1])]
     error = np.abs(answers[0][1] - straight).max()
     assert error < 1e-4 and all(np.abs(other - straight).max() > 10 * error for other in others)
+    counted: list[int] = []
+    drawing.from_text(
+        pipe, SHOTS[:2], replace(shown, references_until=0.5), on_step=lambda: counted.append(1)
+    )
+    early, others = _straight(pipe, SHOTS[1], photos_HWC, shown=1), [straight, answers[1][0]]
+    error = np.abs(answers[2][1] - early).max()
+    assert error < 1e-4 and all(np.abs(other - early).max() > 10 * error for other in others)
+    drawing.from_text(pipe, SHOTS[:2], shown)  # nothing is left of it
+    assert np.array_equal(answers[3], answers[0]) and len(counted) == SAMPLER.steps
 
 
 @torch.no_grad()
-def _straight(pipe: Any, shot: Shot, photos: Sequence[np.ndarray]) -> np.ndarray:
-    """One picture by straight lines from noise to 0, with the tokens of the photos behind its own."""
+def _straight(pipe: Any, shot: Shot, photos: Sequence[np.ndarray], shown: int = 99) -> np.ndarray:
+    """One picture by straight lines from noise to 0, with the tokens of the photos behind its own.
+
+    They are `shown` during so many steps.
+    """
 
     def tokens(latents_1CHW: torch.Tensor, time: int) -> tuple[torch.Tensor, torch.Tensor]:
         _, channels, high, wide = latents_1CHW.shape
@@ -140,14 +153,15 @@ def _straight(pipe: Any, shot: Shot, photos: Sequence[np.ndarray]) -> np.ndarray
     sigmas, mu = np.linspace(1.0, 1 / steps, steps), compute_empirical_mu(here.shape[1], steps)
     schedule.set_timesteps(sigmas=sigmas, mu=mu)
     guided = torch.tensor([SAMPLER.guidance_scale]) if pipe.transformer.config.guidance_embeds else None
-    for level, after in zip(schedule.sigmas[:-1], schedule.sigmas[1:], strict=True):
+    for step, (level, after) in enumerate(itertools.pairwise(schedule.sigmas)):
+        beside = behind if step < shown else []
         velocity = pipe.transformer(
-            hidden_states=torch.cat([here, *(one for one, _ in behind)], 1),
+            hidden_states=torch.cat([here, *(one for one, _ in beside)], 1),
             timestep=level.reshape(1),
             guidance=guided,
             encoder_hidden_states=text,
             txt_ids=text_at,
-            img_ids=torch.cat([at, *(one for _, one in behind)], 1),
+            img_ids=torch.cat([at, *(one for _, one in beside)], 1),
             return_dict=False,
         )[0][:, : here.shape[1]]
         here = here + (after - level) * velocity
@@ -186,7 +200,7 @@ def test_references_decide_in_their_order_and_a_batch_changes_nothing(
 
 
 def test_the_record_holds_them_in_order_and_makes_the_picture_again(
-    klein: Any, photos: list[Path], drawn: Drawn
+    klein: Any, photos: list[Path], drawn: Drawn, tmp_path: Path
 ) -> None:
     known = {one: path for path in photos for one in in_context.recorded(in_context.digests_of([path]))}
     records = [provenance.read_record(path) for path in drawn[0]]
@@ -194,6 +208,19 @@ def test_the_record_holds_them_in_order_and_makes_the_picture_again(
     record_limits.refuse(records[2])
     again = remake.remake(klein, records[2], None, known.get)
     assert remake.compare(Image.open(drawn[0][2]), again, records[2]).same
+    early = replace(SAMPLER, references_until=0.5)
+    path = sample.generate(klein, None, SHOTS[:2], tmp_path, early, references={SHOTS[0].name: photos[:1]})[
+        0
+    ].path
+    record, other = provenance.read_record(path), provenance.read_record(tmp_path / f"{SHOTS[1].name}.png")
+    assert record[in_context.UNTIL] == 0.5 and in_context.UNTIL not in {*other, *records[0]}
+    again = remake.remake(klein, record, None, known.get)
+    assert remake.compare(Image.open(path), again, record).same
+    whole = remake.remake(klein, {**record, in_context.UNTIL: 1.0}, None, known.get)
+    assert not remake.compare(Image.open(path), whole, record).same
+    with pytest.raises(ArtifactError, match=in_context.UNTIL):
+        record_limits.refuse(record | {in_context.UNTIL: 2.0})
+    assert in_context.UNTIL not in edits.edit_record("vary", Image.open(path), record, record, strength=0.5)
     gone = in_context.recorded(records[0])[1]
     with pytest.raises(InputError, match=r"1 of 2 reference photos.*--reference FILE"):
         remake.remake(klein, records[0], None, lambda digest: None if digest == gone else known[digest])

@@ -204,6 +204,7 @@ GENERATE = [
     _drawn("style_reference", "look.png", "reference.picture"),
     _drawn("style_reference_adapter", "ip.safetensors", "reference.adapter"),
     _drawn("style_reference_scale", 0.4, "reference.scale"),
+    Row("generate.references_until", 0.5, {"draw_portraits.sampler.references_until": 0.5}, DRAWN),
     Row("generate.references", 3, {"choose.count": 3}, DRAWN, besides={"base": "flux2-klein-4b"}),
 ]
 ROWS = [*TOP, *DATASET, *TRAINING, *GENERATE]
