@@ -239,7 +239,8 @@ class Family(Protocol):
     def shown_pixels(self, picture: Image) -> Tensor:
         """(1, 3, H, W) in [-1, 1]: a reference as the family's pipeline gives it to the VAE.
 
-        Raises `InputError` for a picture that it does not take.
+        Asked only where the family's row has `references`.  Raises `InputError` for a picture that it does
+        not take.
         """
         ...
 
