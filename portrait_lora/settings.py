@@ -239,8 +239,7 @@ class TrainingConfig(Section):
     alpha: float = Field(default=16.0, gt=0, description="the LoRA is scaled by alpha / rank")
     warm_start: str = Field(
         default="",
-        description="begin where many other people are alike: a file of scripts.train.warm_start, or"
-        " `embedded`, the one of the embedded base",
+        description="begin where many other people were learnt: a file of scripts.train.warm_start",
     )
     targets: Literal["attention", "attention_and_conv"] = Field(
         default="attention", description="layers that get a LoRA"

@@ -17,17 +17,12 @@ if TYPE_CHECKING:
     from portrait_lora.records import CaptionedCrop
     from portrait_lora.training.warm_start import Start, WarmStart
 
-EMBEDDED: Final = "embedded"
-_FILE: Final = Path(__file__).parents[1] / "assets" / "warm_start" / "warm_start.safetensors"
-_EMBEDDER: Final = "57001afa545c62db6cf19f194942065935ceadf9cccc9aa1940437a27a0307df"
-"""Of the embedded pack, with which that file was learned."""
 _WHERE: Final = "training.warm_start"
 _log = log.get(__name__)
 
 
 def of(ctx: Context) -> WarmStart | None:
-    """The file that the configuration names; None without one, and where `embedded`, which is a default and
-    not a wish, is of another embedder than the face pack's.
+    """The file that the configuration names; None without one.
 
     Raises `ConfigError` for one that is not there, and `InputError` for one of another base or embedder.
     """
@@ -84,13 +79,8 @@ def start_of(ctx: Context, crops: Sequence[CaptionedCrop]) -> Start | None:
 
 
 def _path(ctx: Context) -> Path | None:
-    """The file, which is there, if any is to be used."""
+    """The file, which is there, if one is named."""
     name = ctx.config.training.warm_start
-    if name == EMBEDDED and embedder_of(ctx.pack) != _EMBEDDER:
-        return None
-    path = _FILE if name == EMBEDDED else Path(name)
-    if name and not path.is_file():
-        raise ConfigError(
-            "no such warm start", where=_WHERE, got=name, needed=f"a safetensors file, or {EMBEDDED!r}"
-        )
-    return path if name else None
+    if name and not Path(name).is_file():
+        raise ConfigError("no such warm start", where=_WHERE, got=name, needed="a safetensors file")
+    return Path(name) if name else None

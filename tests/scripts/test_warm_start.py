@@ -28,9 +28,9 @@ RECIPE = recipe(rank=2, targets="attention", batch_size=3, seed=4)
 
 @pytest.fixture
 def people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, list[str]]:
-    """Two prepared folders of three pictures each, the first of whose second shows no face; and who was asked
+    """Two prepared folders of three pictures each, the first of whose second shows no face; and who was consented
     for a consent."""
-    asked: list[str] = []
+    consented: list[str] = []
     for i, name in enumerate(("ada", "bo")):
         (tmp_path / "all" / name / "dataset").mkdir(parents=True)
         (tmp_path / "all" / name / "likeness.yaml").write_text("{}\n")
@@ -47,8 +47,8 @@ def people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, list[
     monkeypatch.setattr(folders, "load_dataset_folder", crops_of)
     monkeypatch.setattr(folders, "embed_photos", known)
     monkeypatch.setattr(folders, "open_analyzer", lambda _: None)
-    monkeypatch.setattr(folders.consent, "require", lambda root, *_, **__: asked.append(root.name))
-    return tmp_path / "all", asked
+    monkeypatch.setattr(folders.consent, "require", lambda root, *_, **__: consented.append(root.name))
+    return tmp_path / "all", consented
 
 
 def pictures_of(folder: Path, family: SD15, dropout: float = 0.0) -> Pictures:
@@ -59,9 +59,9 @@ def test_everybody_is_asked_and_pictures_without_a_face_are_left_out(
     tiny_sd15: SD15,  # noqa: F811
     people: tuple[Path, list[str]],
 ) -> None:
-    folder, asked = people
+    folder, consented = people
     pictures = pictures_of(folder, tiny_sd15)
-    assert asked == ["ada", "bo"] and pictures.person.tolist() == [0, 0, 1, 1, 1] and pictures.people == 2
+    assert consented == ["ada", "bo"] and pictures.person.tolist() == [0, 0, 1, 1, 1] and pictures.people == 2
     taken = [pictures.take(row, random.Random(0)) for row in range(5)]
     assert [t.geometry.target_px for t in taken] == [(64, 64), (48, 80), (64, 64), (64, 64), (48, 80)]
     assert all("ohwx" in t.caption for t in taken)

@@ -15,8 +15,6 @@ from safetensors.torch import save_file
 
 from portrait_lora import manifest
 from portrait_lora.errors import ConfigError, InputError
-from portrait_lora.faces.packs import resolve_pack
-from portrait_lora.families.catalog import resolve_base
 from portrait_lora.stages import warm_start
 from portrait_lora.training.warm_start import DIRECTIONS, MIDDLE
 
@@ -76,15 +74,6 @@ def test_it_must_be_there_and_fit(file: Path) -> None:
     (file.parent / "A.onnx").write_bytes(b"another")
     with pytest.raises(InputError, match="another embedder"):
         warm_start.of(ctx(str(file), file))
-
-
-def test_the_embedded_one_is_left_out_with_another_face_pack(file: Path) -> None:
-    """It is a default of the embedded base, not a wish; with the embedded pack it is there and fits."""
-    assert warm_start.of(ctx("embedded", file)) is None and warm_start.inputs_of(ctx("embedded", file)) == {}
-    own = ctx("embedded", file, base=resolve_base("embedded").digest)
-    own.pack = resolve_pack()
-    shipped = warm_start.of(own)
-    assert shipped is not None and shipped.people >= 500 and warm_start.inputs_of(own)
 
 
 def test_its_bytes_and_the_embedder_decide_the_weights(file: Path) -> None:

@@ -55,17 +55,17 @@ def learned(tiny_sd15: SD15, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     for parameter in modules.parameters():
         parameter.data.add_(torch.randn(parameter.shape, generator=draw) * 0.1)
     middle, along = torch.randn(WIDTH, generator=draw) * 0.1, torch.randn(COORDINATES, WIDTH, generator=draw)
-    said: dict[str, Tensor] = {}
+    expected: dict[str, Tensor] = {}
     for name, embedding in (("ada", ADA), ("bo", BO)):
         z = along @ (torch.from_numpy(embedding) - middle)
         assert float(z.abs().max()) < 3
         person.coordinates_BK = z.expand(3, -1)
-        said[name] = answers(tiny_sd15)
+        expected[name] = answers(tiny_sd15)
     file = tmp_path_factory.mktemp("warm") / "warm.safetensors"
     tensors = conditioned.tensors(modules) | {warm_start.MIDDLE: middle, warm_start.DIRECTIONS: along}
     save_file(tensors, file, {"warm_start": json.dumps(ABOUT)})
     tiny_sd15.load("none")
-    return file, said
+    return file, expected
 
 
 Train = Callable[..., Path]
@@ -83,7 +83,7 @@ def test_the_first_values_are_those_of_the_person_at_any_scale(
     tiny_sd15: SD15, learned: tuple[Path, dict[str, Tensor]], rank: int, alpha: float
 ) -> None:
     """Of the network that saw everybody's gates, and of nobody else; further ranks add nothing at first."""
-    file, said = learned
+    file, expected = learned
     for name, embedding, other in (("ada", ADA, "bo"), ("bo", BO, "ada")):
         start = warm_start.read(file).start(embedding)
         tiny_sd15.load("none")
@@ -91,8 +91,8 @@ def test_the_first_values_are_those_of_the_person_at_any_scale(
         bare = answers(tiny_sd15)
         add_adapters(tiny_sd15, recipe(rank=rank, alpha=alpha, targets="attention_and_conv", start=start))
         here = answers(tiny_sd15)
-        torch.testing.assert_close(here, said[name], rtol=1e-4, atol=1e-5)
-        assert (here - said[other]).abs().max() > 1e-3 and (here - bare).abs().max() > 1e-3
+        torch.testing.assert_close(here, expected[name], rtol=1e-4, atol=1e-5)
+        assert (here - expected[other]).abs().max() > 1e-3 and (here - bare).abs().max() > 1e-3
     tiny_sd15.load("none")
 
 
