@@ -28,8 +28,7 @@ RECIPE = recipe(rank=2, targets="attention", batch_size=3, seed=4)
 
 @pytest.fixture
 def people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, list[str]]:
-    """Two prepared folders of three pictures each, the first of whose second shows no face; and who was consented
-    for a consent."""
+    """Two prepared folders of three pictures, one of which shows no face; and whose consent was read."""
     consented: list[str] = []
     for i, name in enumerate(("ada", "bo")):
         (tmp_path / "all" / name / "dataset").mkdir(parents=True)
@@ -55,7 +54,7 @@ def pictures_of(folder: Path, family: SD15, dropout: float = 0.0) -> Pictures:
     return folders.pictures(folder, family, None, dropout, folder / "kept", commercial=False)  # type: ignore
 
 
-def test_everybody_is_asked_and_pictures_without_a_face_are_left_out(
+def test_everybody_consents_and_pictures_without_a_face_are_left_out(
     tiny_sd15: SD15,  # noqa: F811
     people: tuple[Path, list[str]],
 ) -> None:
