@@ -62,7 +62,7 @@ def cell(job: tuple[int, str, int, Path, str]) -> Cell:
         if trainer == OURS:
             file = measured(arm, seed, work).folder / "adapters" / "main" / "adapter.safetensors"
         else:
-            file = _straight(trainer, seed, training, work, folder)
+            file = _straight(trainer, seed, training, work, folder, arm.settings)
         manifest.write_json_atomic(record, _judged(prepared(seed, work), file, folder))
     facts = json.loads(record.read_text(encoding="utf-8"))
     print(f"{trainer} {seed} {training}: " + _means(facts), flush=True)
@@ -73,8 +73,11 @@ def _means(facts: dict[str, list[float]]) -> str:
     return ", ".join(f"{way} {np.mean(facts[way]):.3f}" for way in WAYS)
 
 
-def _straight(trainer: str, seed: int, training: int, work: Path, out: Path) -> Path:
-    ctx = _context(prepared(seed, work))
+def _straight(
+    trainer: str, seed: int, training: int, work: Path, out: Path, settings: tuple[str, ...]
+) -> Path:
+    """As many samples as ours sees with these settings."""
+    ctx = _context(prepared(seed, work), settings)
     crops, _ = load_dataset_folder(ctx.likeness.dataset)
     photos = len({crop.source_sha256 for crop in crops})
     steps = straight.steps_for(photos, ctx.config.training.exposures_per_photo)
@@ -84,8 +87,8 @@ def _straight(trainer: str, seed: int, training: int, work: Path, out: Path) -> 
     return out / straight.FILE
 
 
-def _context(folder: Path) -> Context:
-    return Context(Likeness(folder, config.load(folder / "likeness.yaml")))
+def _context(folder: Path, settings: tuple[str, ...] = ()) -> Context:
+    return Context(Likeness(folder, config.load(folder / config.FILE_NAME, settings)))
 
 
 def _judged(person: Path, file: Path, out: Path) -> dict[str, list[float]]:
