@@ -83,7 +83,9 @@ def _straight(
     steps = straight.steps_for(photos, ctx.config.training.exposures_per_photo)
     pairs = [(crop.path, crop.caption) for crop in crops]
     peer = next(name for name in get_args(straight.Peer) if name == trainer)
-    straight.train(peer, ctx.base.path, pairs, steps, training, out)
+    folder = ctx.base.folder
+    assert folder is not None, f"{ctx.base.name} is not on this machine"
+    straight.train(peer, folder, pairs, steps, training, out)
     return out / straight.FILE
 
 
