@@ -21,6 +21,7 @@ from portrait_lora.stages import Context, probing, stopping, together, train
 from portrait_lora.training import together as loop
 from portrait_lora.training.member import Member
 from tests.conftest import REDUCED, Journey
+from tests.recipes import recipe
 from tests.stages.test_stopping import ONE_PROCESS, Judge
 
 SHORT = (*REDUCED, "training.exposures_per_photo=1", "training.learning_rate=0.001", "training.together=8",
@@ -138,7 +139,12 @@ def test_everybody_stops_at_a_checkpoint_of_their_own(
 
     def going(name: str) -> Any:
         training = SimpleNamespace(
-            early_stop=name != "plain", previews=False, together=8, checkpoints=10, batch_size=4
+            early_stop=name != "plain",
+            previews=False,
+            together=8,
+            checkpoints=10,
+            batch_size=4,
+            warm_start="",
         )
         config = SimpleNamespace(training=training, select=SimpleNamespace(copy_limit=0.15), seed=0)
         family = SimpleNamespace(load=lambda parts: None, weights="float32")
@@ -154,7 +160,7 @@ def test_everybody_stops_at_a_checkpoint_of_their_own(
     monkeypatch.setattr(loop, "train_together", paths)
     monkeypatch.setattr(probing, "Checkpoints", checkpoints)
     monkeypatch.setattr(together.processes, "open_accelerator", lambda cpu: ONE_PROCESS)
-    monkeypatch.setattr(together.limits, "recipe_of", lambda ctx, steps: None)
+    monkeypatch.setattr(together.limits, "recipe_of", lambda ctx, steps: recipe())
     monkeypatch.setattr(together.limits, "job_of", lambda ctx, steps: None)
     monkeypatch.setattr(together.limits, "seats_and_room", lambda job, means, where, people: (people, 16))
     monkeypatch.setattr(train, "class_pictures", lambda ctx, crops: [])
