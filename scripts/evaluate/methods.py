@@ -60,12 +60,14 @@ class Arm:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One person in one arm: the summary of their run, and similarity by portrait (no face counts 0)."""
+    """One person in one arm: the summary of their run, similarity by portrait (no face counts 0), and the
+    share of what the prompts ask for that the pack reads in the portraits."""
 
     seed: int
     folder: Path
     summary: dict[str, Any]
     similarities: tuple[float, ...]
+    obeyed: float
 
 
 def prepared(seed: int, work: Path) -> Path:
@@ -95,7 +97,10 @@ def measured(arm: Arm, seed: int, work: Path) -> Measured:
         if done.returncode:
             raise RuntimeError(f"{arm.name}, person {seed}: {done.stderr.strip()}")
     facts = json.loads(summary.read_text(encoding="utf-8"))
-    one = Measured(seed, folder, facts, _similarities(folder))
+    drift = json.loads((folder / "reports" / "drift.json").read_text(encoding="utf-8"))
+    scores = sorted(drift["scores"], key=lambda row: row["portrait"])
+    similarities = tuple(float(row["similarity"] or 0.0) for row in scores)
+    one = Measured(seed, folder, facts, similarities, float(drift["adherence"]))
     likeness = facts["likeness"]
     print(
         f"{arm.name} {seed}: {likeness['adapter_mean']:.3f}, share {likeness['share_of_ceiling']:.3f}, "
@@ -104,12 +109,6 @@ def measured(arm: Arm, seed: int, work: Path) -> Measured:
         flush=True,
     )
     return one
-
-
-def _similarities(folder: Path) -> tuple[float, ...]:
-    drift = json.loads((folder / "reports" / "drift.json").read_text(encoding="utf-8"))
-    rows = sorted(drift["scores"], key=lambda row: row["portrait"])
-    return tuple(float(row["similarity"] or 0.0) for row in rows)
 
 
 def arm_rows(arm: Arm, people: Sequence[Measured]) -> list[Row]:
@@ -130,6 +129,7 @@ def arm_rows(arm: Arm, people: Sequence[Measured]) -> list[Row]:
         row("verified", "verified_rate"),
         row("face found", "face_found_rate"),
         row("copies", "copy_score"),
+        Row(f"{arm.name}: obeyed", float(np.mean([p.obeyed for p in people])), "share", n),
     ]
 
 
