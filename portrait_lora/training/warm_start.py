@@ -42,11 +42,6 @@ class Start:
     layers: Mapping[str, tuple[Tensor, Tensor]]
     digest: str
 
-    @property
-    def rank(self) -> int:
-        """The rank of the layers."""
-        return next(iter(self.layers.values()))[0].shape[0]
-
     def put_into(self, layer: str, down: nn.Parameter, up: nn.Parameter, scale: float) -> None:
         """Give a layer its first values; further ranks keep theirs.  `scale` is what training multiplies by.
 
@@ -119,8 +114,10 @@ def read(path: Path) -> WarmStart:
             about = stream.metadata() or {}
         facts = cast(Mapping[str, object], json.loads(about["warm_start"]))
         base, embedder, people = str(facts["base"]), str(facts["embedder"]), int(str(facts["people"]))
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise ArtifactError("not a warm start", where=path, got=error, remedy=_REMEDY) from error
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        unnamed = isinstance(error, KeyError | TypeError)  # an ordinary LoRA, or somebody else's record
+        got = "a file that does not name its base, embedder and people" if unnamed else error
+        raise ArtifactError("not a warm start", where=path, got=got, remedy=_REMEDY) from error
     names = [key.removesuffix(_A) for key in tensors if key.endswith(_A)]
     missing = [n + end for n in names for end in (_B, _GATE) if n + end not in tensors]
     missing += [key for key in (MIDDLE, DIRECTIONS) if key not in tensors]

@@ -161,7 +161,8 @@ def test_a_file_that_is_no_warm_start(learned: tuple[Path, dict[str, Tensor]], t
         (whole | {gate: whole[gate] * float("nan")}, about, "damaged"),
         ({k: v for k, v in whole.items() if k != warm_start.DIRECTIONS}, about, "damaged"),
         (whole, {}, "not a warm start"),
-        (whole, {"warm_start": "{}"}, "not a warm start"),
+        (whole, {"warm_start": "{}"}, "not a warm start.*does not name"),
+        (whole, {"warm_start": "[]"}, "not a warm start.*does not name"),
     ):
         save_file(tensors, broken, facts)
         with pytest.raises(ArtifactError, match=what):
