@@ -24,6 +24,7 @@ from tests.slowest import pytest_terminal_summary  # noqa: F401
 PERSON_SEED = 11
 REDUCED = (
     "training.exposures_per_photo=6",
+    "training.identity_lessons=4",
     "training.checkpoints=3",
     "select.probes=1",
     "generate.per_shot=1",

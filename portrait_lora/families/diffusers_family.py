@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import gc
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, cast
 
@@ -189,13 +189,13 @@ class DiffusersFamily(ABC):
         posterior = loaded(self._vae, "encoders").encode(self.vae_input(pixels_BCHW)).latent_dist
         return LatentMoments(self.vae_output(posterior.mean), self.vae_output(posterior.std))
 
-    def vae_input(self, pixels_BCHW: Tensor) -> Tensor:
-        """Pixels as the VAE takes them."""
-        return pixels_BCHW
+    def vae_input(self, values_BCHW: Tensor) -> Tensor:
+        """Pixels, or latents, as the VAE takes them."""
+        return values_BCHW
 
-    def vae_output(self, latents: Tensor) -> Tensor:
+    def vae_output(self, values: Tensor) -> Tensor:
         """What the VAE gives, as (B, C, H, W)."""
-        return latents
+        return values
 
     def shown_pixels(self, picture: Image) -> Tensor:
         """See `Family.shown_pixels`; most families take no references."""
@@ -205,6 +205,21 @@ class DiffusersFamily(ABC):
         """(latents - shift) × scaling factor of the VAE's configuration."""
         shift = cast(float, self.vae_config.get("shift_factor") or 0.0)
         return (latents_BCHW - shift) * cast(float, self.vae_config["scaling_factor"])
+
+    def from_model_space(self, latents_BCHW: Tensor) -> Tensor:
+        """The inverse of `to_model_space`."""
+        shift = cast(float, self.vae_config.get("shift_factor") or 0.0)
+        return latents_BCHW / cast(float, self.vae_config["scaling_factor"]) + shift
+
+    def open_decoder(self) -> Callable[[Tensor], Tensor]:
+        """See `Family.open_decoder`."""
+        vae = self.open_vae()
+
+        def decode(latents_BCHW: Tensor) -> Tensor:
+            raw = self.vae_input(self.from_model_space(latents_BCHW.to(self.device)))
+            return self.vae_output(vae.decode(raw).sample)
+
+        return decode
 
     def predict(
         self,

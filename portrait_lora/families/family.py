@@ -1,4 +1,4 @@
-"""What training and generation ask of a base model: six methods, one layout, one sign.
+"""What training and generation ask of a base model: a few methods, one layout, one sign.
 
 Decisions that hold for all families:
 
@@ -23,7 +23,7 @@ columns), L text tokens, D embedding width, T steps of the noise schedule.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, Protocol, runtime_checkable
 
@@ -246,6 +246,13 @@ class Family(Protocol):
 
     def to_model_space(self, latents_BCHW: Tensor) -> Tensor:
         """Raw latents to the scale the denoiser works in; the shape stays."""
+        ...
+
+    def open_decoder(self) -> Callable[[Tensor], Tensor]:
+        """A decoder of its own: latents in model space to RGB in about [-1, 1], differentiable, in float32.
+
+        Whatever is loaded or freed afterwards, it stays as long as it is held.
+        """
         ...
 
     def predict(

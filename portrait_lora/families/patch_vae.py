@@ -37,3 +37,8 @@ class PatchVae(DiffusersFamily):
         """Each place of each 2×2 patch with its own mean and spread."""
         mean, std = (value.view(1, -1, 1, 1).to(latents_BCHW) for value in self._statistics)
         return unpatchify((patchify(latents_BCHW) - mean) / std)
+
+    def from_model_space(self, latents_BCHW: Tensor) -> Tensor:
+        """The inverse of `to_model_space`."""
+        mean, std = (value.view(1, -1, 1, 1).to(latents_BCHW) for value in self._statistics)
+        return unpatchify(patchify(latents_BCHW) * std + mean)

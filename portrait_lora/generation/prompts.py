@@ -153,24 +153,50 @@ _PROBE_LIGHTS: Final = (
     "rembrandt lighting",
 )
 _PROBE_SETTINGS: Final = ("beige textured backdrop", "grey bokeh backdrop", "green gradient backdrop")
+_LESSON_EXPRESSIONS: Final = ("neutral", "smiling", "laughing")
 _PROBE_WARDROBE: Final = ("plum turtleneck", "brown shirt", "charcoal v-neck", "teal t-shirt", "black suit")
 
 
 def probe_shots(trigger: str, subject: str, n: int, *, resolution_px: int, seed: int = 0) -> list[Shot]:
     """`n` probe portraits for checkpoint selection; prompts and seeds occur in no packaged series."""
-    who = f"{trigger} {subject}".strip()
-    shots: list[Shot] = []
-    for i in range(n):
-        layers = {
-            "view": _PROBE_VIEWS[i % 2],
-            "shot": vocabulary.SHOTS[(i // 2) % 2],
-            "expression": _PROBE_EXPRESSIONS[i % len(_PROBE_EXPRESSIONS)],
-            "wardrobe": _PROBE_WARDROBE[i % len(_PROBE_WARDROBE)],
-            "setting": _PROBE_SETTINGS[i % len(_PROBE_SETTINGS)],
-            "lighting": _PROBE_LIGHTS[(i + i // 4) % len(_PROBE_LIGHTS)],
-        }
-        own = int(manifest.digest(["probe", seed, i])[:12], 16) % _SEED_SPAN
-        name = f"probe-{i + 1:02d}"
-        size = size_for((1, 1), resolution_px)
-        shots.append(_shot(name, settled(layers, i // 2), who, "", size, own, "clauses"))
-    return shots
+    views, lights = _PROBE_VIEWS, _PROBE_LIGHTS
+    return [
+        _own_shot(
+            ("probe", seed, i), trigger, subject, resolution_px, view=views[i % 2],
+            expression=_PROBE_EXPRESSIONS[i % len(_PROBE_EXPRESSIONS)],
+            lighting=lights[(i + i // 4) % len(lights)],
+        )
+        for i in range(n)
+    ]  # fmt: skip
+
+
+def lesson_shots(trigger: str, subject: str, n: int, *, resolution_px: int, seed: int = 0) -> list[Shot]:
+    """`n` portraits for the identity loss, in all lights, views and lively expressions there are words for.
+
+    Their seeds are neither those of the probes nor of a packaged series.
+    """
+    views, lights = vocabulary.VIEWS, vocabulary.LIGHTINGS
+    return [
+        _own_shot(
+            ("lesson", seed, i), trigger, subject, resolution_px, view=views[i % len(views)],
+            expression=_LESSON_EXPRESSIONS[(i // 2) % len(_LESSON_EXPRESSIONS)],
+            lighting=lights[(i + i // len(lights)) % len(lights)],
+        )
+        for i in range(n)
+    ]  # fmt: skip
+
+
+def _own_shot(
+    place: tuple[str, int, int], trigger: str, subject: str, resolution_px: int, **layers: str
+) -> Shot:
+    """A square shot of nobody's series; its place (purpose, seed, index) decides everything else."""
+    purpose, _, i = place
+    worn = {
+        "shot": vocabulary.SHOTS[(i // 2) % 2],
+        "wardrobe": _PROBE_WARDROBE[i % len(_PROBE_WARDROBE)],
+        "setting": _PROBE_SETTINGS[i % len(_PROBE_SETTINGS)],
+    }
+    who, size = f"{trigger} {subject}".strip(), size_for((1, 1), resolution_px)
+    own = int(manifest.digest(list(place))[:12], 16) % _SEED_SPAN
+    described = settled({**layers, **worn}, i // 2)
+    return _shot(f"{purpose}-{i + 1:02d}", described, who, "", size, own, "clauses")

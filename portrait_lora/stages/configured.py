@@ -71,6 +71,8 @@ def recipe_of(settings: TrainingConfig, *, steps: int, seed: int, mixed_precisio
         learn_region=settings.learn_region,
         references=settings.references,
         max_references=settings.max_references,
+        identity_weight=settings.identity_weight,
+        identity_share=settings.identity_share,
     )
 
 

@@ -225,6 +225,13 @@ def plan(ctx: Context) -> TrainingPlan:
     )
 
 
+def planned(ctx: Context, steps: int) -> tuple[int, ...]:
+    """The steps of the checkpoints that stay, of a training of so many."""
+    from portrait_lora.training.recipe import checkpoint_schedule
+
+    return recipe_of(ctx, steps).planned(checkpoint_schedule(steps, ctx.config.training.checkpoints))
+
+
 def job_of(ctx: Context, steps: int) -> Job:
     """The training that the configuration asks for."""
     return configured.job_of(ctx.config.training, ctx.base, recipe_of(ctx, steps))

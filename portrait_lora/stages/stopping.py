@@ -28,8 +28,9 @@ from portrait_lora.stages.context import Context
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-Segment = Callable[[Callable[[Adapter], bool]], TrainResult]
-"""Trains on from where the last one ended, until what it is given answers a checkpoint with True."""
+    from portrait_lora.stages.identity import WhenDue
+    from portrait_lora.training.identity import Lessons
+
 PREVIEWS: Final = "previews.json"
 """In a run folder: the probes of the checkpoints so far, while training goes on."""
 _log = log.get(__name__)
@@ -43,8 +44,17 @@ class Stopped:
     reason: str = ""
 
 
-Rounds = Generator[Callable[[Adapter], bool], TrainResult, Stopped]
-"""A training in segments: what each is trained until; the result of the segment is sent back."""
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """What is trained next, from where the last segment ended: until `enough` answers a checkpoint with True
+    (never without one), and with which lessons for the identity loss."""
+
+    enough: Callable[[Adapter], bool] | None = None
+    lessons: Lessons | None = None
+
+
+Rounds = Generator[Segment, TrainResult, Stopped]
+"""A training in segments; the result of each is sent back."""
 
 
 def refuse_what_cannot_stop(settings: TrainingConfig) -> None:
@@ -69,91 +79,79 @@ def refuse_what_cannot_stop(settings: TrainingConfig) -> None:
 
 
 def train_as_configured(
-    ctx: Context, go_on: Callable[..., TrainResult], steps: int, accelerator: Accelerator
+    ctx: Context,
+    go_on: Callable[..., TrainResult],
+    steps: int,
+    accelerator: Accelerator,
+    lessons: WhenDue,
 ) -> Stopped:
     """Train to the last step or, with `training.early_stop`, until more is not worth it.
 
-    `go_on` trains, and takes `on_checkpoint`.  With `training.previews` every checkpoint is probed as soon as
-    it is there, and the table of probes so far lies in `PREVIEWS`; the weights are the same to the bit.
+    `go_on` trains, and takes `on_checkpoint` and `lessons`.  With `training.previews` every checkpoint is
+    probed as soon as it is there, and the table of probes so far lies in `PREVIEWS`; the weights are the same
+    to the bit.
     """
     settings = ctx.config.training
-    if not (settings.early_stop or settings.previews):
+    if not (settings.early_stop or settings.previews or settings.identity_weight):
         return Stopped(go_on())
-    from portrait_lora.stages.probing import Checkpoints
 
-    def segment(enough: Callable[[Adapter], bool]) -> TrainResult:
-        result = go_on(on_checkpoint=enough)
+    def train(segment: Segment) -> TrainResult:
+        result = go_on(on_checkpoint=segment.enough, lessons=segment.lessons)
         accelerator.free_memory()  # it keeps every model that it has prepared
         ctx.family.load("none")  # room for the pipeline
         return result
 
-    def score(adapter: Adapter) -> CheckpointScore:
-        return probes[0].score(adapter)
-
-    limit = ctx.config.select.copy_limit
-    probes = [Checkpoints(ctx)] if accelerator.is_main_process else []  # only the main process looks
-    previews = ctx.run_folder / PREVIEWS if settings.previews else None
-    ended = train_until_enough(
-        segment,
-        score,
-        steps,
-        copy_limit=limit,
-        accelerator=accelerator,
-        stops=settings.early_stop,
-        previews=previews,
-    )
+    ended = driven(rounds_of(ctx, steps, accelerator, lessons), train)
     if ended.reason:
         _log.info("stopped at step %d of %d: %s", ended.result.steps, steps, ended.reason)
     return ended
 
 
-def rounds_of(ctx: Context, steps: int, accelerator: Accelerator) -> Rounds:
-    """The same as `train_as_configured` with the training, and the room for pictures, left to the caller."""
+def driven(segments: Rounds, train: Callable[[Segment], TrainResult]) -> Stopped:
+    """Train every segment, to the end."""
+    try:
+        segment = next(segments)
+        while True:
+            segment = segments.send(train(segment))
+    except StopIteration as end:
+        return cast(Stopped, end.value)
+
+
+def rounds_of(ctx: Context, steps: int, accelerator: Accelerator, lessons: WhenDue) -> Rounds:
+    """The segments of `train_as_configured`; the training, and the room for pictures, are the caller's.
+
+    Only the main process looks at probes.
+    """
     settings = ctx.config.training
     if not (settings.early_stop or settings.previews):
-        return _one_round()
+        return _unwatched(steps, lessons)
     from portrait_lora.stages.probing import Checkpoints
 
-    probes = Checkpoints(ctx)
+    probes = [Checkpoints(ctx)] if accelerator.is_main_process else []
+
+    def score(adapter: Adapter) -> CheckpointScore:
+        return probes[0].score(adapter)
+
     return rounds(
-        probes.score,
+        score,
         steps,
         copy_limit=ctx.config.select.copy_limit,
         accelerator=accelerator,
         stops=settings.early_stop,
         previews=ctx.run_folder / PREVIEWS if settings.previews else None,
+        lessons=lessons,
+        done=lessons.begun(),
+        least=lessons.least,
     )
 
 
-def _one_round() -> Rounds:
-    return Stopped((yield lambda adapter: False))
-
-
-def train_until_enough(
-    segment: Segment,
-    score: Callable[[Adapter], CheckpointScore],
-    steps: int,
-    *,
-    copy_limit: float,
-    accelerator: Accelerator,
-    stops: bool = True,
-    previews: Path | None = None,
-) -> Stopped:
-    """Train to `steps`, or to the checkpoint after which more is not worth it (unless it never `stops`).
-
-    `score` is asked by the main process alone, once for every checkpoint in order, those of an earlier,
-    longer run included: what lies beyond the decision is then left out of the result.  The rows so far are
-    written to `previews`.
-    """
-    segments = rounds(
-        score, steps, copy_limit=copy_limit, accelerator=accelerator, stops=stops, previews=previews
-    )
-    try:
-        enough = next(segments)
-        while True:
-            enough = segments.send(segment(enough))
-    except StopIteration as end:
-        return cast(Stopped, end.value)
+def _unwatched(steps: int, lessons: WhenDue) -> Rounds:
+    """To where the identity loss begins, and with it to the end."""
+    first = yield Segment(lessons=lessons(lessons.begun()))
+    if first.steps >= steps:
+        return Stopped(first)
+    rest = yield Segment(lessons=lessons(first.steps))
+    return Stopped(replace(rest, resumed_from=first.resumed_from))
 
 
 def rounds(
@@ -163,16 +161,23 @@ def rounds(
     copy_limit: float,
     accelerator: Accelerator,
     stops: bool,
-    previews: Path | None,
+    previews: Path | None = None,
+    lessons: Callable[[int], Lessons | None] = lambda done: None,
+    done: int = 0,
+    least: int = 0,
 ) -> Rounds:
-    """`train_until_enough` with the training left to the caller.
+    """To `steps`, or to the checkpoint after which more is not worth it (unless it never `stops`).
 
-    It gives what the next segment is to be trained until, and takes the result of that.
+    `score` is asked by the main process alone, once for every checkpoint in order, those of an earlier,
+    longer run included: what lies beyond the decision is then left out of the result.  The rows so far are
+    written to `previews`.  `lessons` are asked for with the number of steps done, at first `done`; before the
+    step `least`, with which the identity loss begins, nothing is stopped.
     """
     table: list[CheckpointScore] = []
     while True:
         judged = {row.step for row in table}
-        result = yield lambda adapter, judged=judged: adapter.step not in judged
+        result = yield Segment(lambda adapter, judged=judged: adapter.step not in judged, lessons(done))
+        done = result.steps
         for adapter in (a for a in result.checkpoints if a.step not in judged):
             row, decision = _shared(
                 accelerator, lambda a=adapter: _judged(a, table, score, steps, copy_limit)
@@ -183,7 +188,7 @@ def rounds(
             if previews is not None and accelerator.is_main_process:
                 rows = [probe_row(one).json_value() for one in table]
                 manifest.write_json_atomic(previews, {"probes": rows})
-            if stops and decision.stop and row.step < steps:
+            if stops and decision.stop and least <= row.step < steps:
                 return Stopped(_up_to(result, row.step), decision.reason)
         if result.steps >= steps:
             return Stopped(result)

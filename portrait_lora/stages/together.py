@@ -7,7 +7,7 @@ to stop, in `stopping`: the group trains to everybody's next checkpoint, and tho
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, cast
 from portrait_lora import log
 from portrait_lora.errors import Interrupted, PortraitError
 from portrait_lora.families import family_type
-from portrait_lora.records import Adapter
-from portrait_lora.stages import limits, stopping, train, warm_start
+from portrait_lora.stages import identity, limits, stopping, train, warm_start
 from portrait_lora.stages.context import Context
 from portrait_lora.training import processes
 
@@ -36,7 +35,7 @@ class _Going:
     key: tuple[object, ...]
     member: Member | None = None
     rounds: stopping.Rounds | None = None
-    until: Callable[[Adapter], bool] | None = None
+    segment: stopping.Segment | None = None
     ended: Ended | None = None
 
 
@@ -126,7 +125,6 @@ def _train(group: list[_Going]) -> None:
 def _first_round(one: _Going, accelerator: object) -> None:
     """What is trained of this person, and until when first."""
     from portrait_lora.training.member import Member
-    from portrait_lora.training.recipe import checkpoint_schedule
 
     ctx, begun = one.ctx, one.begun
     try:
@@ -134,14 +132,15 @@ def _first_round(one: _Going, accelerator: object) -> None:
             crops=begun.crops,
             out_dir=ctx.run_folder,
             recipe=replace(limits.recipe_of(ctx, begun.steps), start=warm_start.start_of(ctx, begun.crops)),
-            checkpoint_steps=checkpoint_schedule(begun.steps, ctx.config.training.checkpoints),
+            checkpoint_steps=limits.planned(ctx, begun.steps),
             prior=train.class_pictures(ctx, begun.crops),
             micro_batch=begun.means.micro_batch,
             dataset_digest=begun.inputs["dataset"],
             config_digest=begun.inputs["config"],
         )
-        one.rounds = stopping.rounds_of(ctx, begun.steps, cast("stopping.Accelerator", accelerator))
-        one.until = next(one.rounds)
+        lessons = identity.WhenDue(ctx, begun.crops, begun.steps)
+        one.rounds = stopping.rounds_of(ctx, begun.steps, cast("stopping.Accelerator", accelerator), lessons)
+        one.segment = next(one.rounds)
     except Interrupted:
         raise
     except PortraitError as error:
@@ -153,7 +152,11 @@ def _one_round(here: list[_Going], seats: int, room: int) -> None:
     from portrait_lora.training import together
 
     family, means = here[0].ctx.family, here[0].begun.means
-    members = [replace(cast("Member", one.member), on_checkpoint=one.until) for one in here]
+    members = [
+        replace(cast("Member", one.member), on_checkpoint=segment.enough, lessons=segment.lessons)
+        for one in here
+        if (segment := one.segment) is not None
+    ]
     outcomes = together.train_together(
         family, members, seats=seats, room=room, gradient_checkpointing=means.gradient_checkpointing
     )
@@ -163,7 +166,7 @@ def _one_round(here: list[_Going], seats: int, room: int) -> None:
             one.ended = outcome
             continue
         try:
-            one.until = cast(stopping.Rounds, one.rounds).send(outcome)
+            one.segment = cast(stopping.Rounds, one.rounds).send(outcome)
         except StopIteration as end:
             one.ended = cast(stopping.Stopped, end.value)
         except Interrupted:

@@ -16,7 +16,7 @@ from portrait_lora.likeness import Likeness
 from portrait_lora.records import CaptionedCrop, Shot
 from portrait_lora.results import TrainingResult
 from portrait_lora.rights import consent
-from portrait_lora.stages import limits, minors, referring, stopping, successor, warm_start
+from portrait_lora.stages import identity, limits, minors, referring, stopping, successor, warm_start
 from portrait_lora.stages.context import Context, folder_digest, is_whole
 from portrait_lora.stages.sampling import accelerator_of, later
 from portrait_lora.summaries import activations, duration
@@ -75,6 +75,7 @@ def _asked(ctx: Context) -> tuple[dict[str, str], dict[str, str]]:
         require_extra("prodigyopt", "prodigy")
     accelerator_of(ctx.config.generate)  # a file that is missing is told now, not after hours
     warm_start.of(ctx)
+    identity.refuse_what_cannot_be(ctx)
     inputs = {"dataset": folder_digest(ctx.likeness.dataset), **configured_inputs(ctx)}
     successor.place(ctx, inputs)
     stop = {"stop": probe_digest(ctx)} if ctx.config.training.early_stop else {}
@@ -103,8 +104,10 @@ def _config_digest(ctx: Context) -> str:
     without |= {"warm_start"}  # by its bytes, among the inputs
     if not ctx.config.training.references:  # adapters from before there were any stay as they are
         without |= {"references", "max_references"}
+    if not ctx.config.training.identity_weight:
+        without |= {"identity_weight", "identity_share", "identity_lessons"}
     numbers = ctx.config.training.model_dump(mode="json", exclude=without)
-    return manifest.digest({"training": numbers, "seed": ctx.config.seed})
+    return manifest.digest({"training": numbers, "seed": ctx.config.seed, **identity.inputs_of(ctx)})
 
 
 def probe_digest(ctx: Context) -> str:
@@ -160,11 +163,10 @@ def _train(
 def _begin(ctx: Context, inputs: Mapping[str, str]) -> Begun:
     """Refuse what does not fit, tell what will be done, and write down what it is begun with."""
     from portrait_lora.dataset.build import load_dataset_folder
-    from portrait_lora.training import recipe
 
     crops, _ = load_dataset_folder(ctx.likeness.dataset)
     steps = limits.steps_for(ctx, limits.photos_in(crops))
-    by_hand(ctx.config.select.step, recipe.checkpoint_schedule(steps, ctx.config.training.checkpoints))
+    by_hand(ctx.config.select.step, limits.planned(ctx, steps))
     successor.refuse_to_train(ctx, complete=_is_complete(ctx, steps))
     job = limits.job_of(ctx, steps)
     means = limits.means_for(job, ctx.device.device)
@@ -201,7 +203,7 @@ def _in_every_process(
     """The same in every process of a run; only the first writes."""
     from portrait_lora.training import run
 
-    settings, steps = ctx.config.training, limits.steps_for(ctx, limits.photos_in(crops))
+    steps = limits.steps_for(ctx, limits.photos_in(crops))
     ctx.family.weights, ctx.family.streamed = means.weights, means.streamed
     accelerator = processes.open_accelerator(cpu=ctx.device.kind == "cpu")
     recipe = replace(limits.recipe_of(ctx, steps), start=warm_start.start_of(ctx, crops))
@@ -213,7 +215,7 @@ def _in_every_process(
         crops,
         ctx.run_folder,
         recipe,
-        checkpoint_steps=run.checkpoint_schedule(steps, settings.checkpoints),
+        checkpoint_steps=limits.planned(ctx, steps),
         prior=prior,
         micro_batch=means.micro_batch,
         gradient_checkpointing=means.gradient_checkpointing,
@@ -221,17 +223,16 @@ def _in_every_process(
         config_digest=inputs["config"],
         accelerator=accelerator,
     )
-    return stopping.train_as_configured(ctx, go_on, steps, accelerator)
+    lessons = identity.WhenDue(ctx, crops, steps)
+    return stopping.train_as_configured(ctx, go_on, steps, accelerator, lessons)
 
 
 def _is_complete(ctx: Context, steps: int) -> bool:
     """Whether every checkpoint is there; where training may be stopped, the first is enough to go on from."""
     from portrait_lora.training import checkpoint
-    from portrait_lora.training.recipe import checkpoint_schedule
 
     whole = {c.step for c in checkpoint.find(ctx.run_folder / "checkpoints")}
-    planned = checkpoint_schedule(steps, ctx.config.training.checkpoints)
-    return bool(whole) if ctx.config.training.early_stop else whole >= set(planned)
+    return bool(whole) if ctx.config.training.early_stop else whole >= set(limits.planned(ctx, steps))
 
 
 def class_pictures(ctx: Context, crops: Sequence[CaptionedCrop]) -> list[CaptionedCrop]:
@@ -245,15 +246,4 @@ def class_pictures(ctx: Context, crops: Sequence[CaptionedCrop]) -> list[Caption
         prompt = " ".join(crop.caption.replace(crop.trigger, " ").split())
         shots.append(Shot(f"class-{i:04d}", prompt, "", crop.bucket, ctx.config.seed + i))
     portraits = ctx.draw(None, shots, ctx.run_folder / "class", label="class pictures")
-    return [
-        CaptionedCrop(
-            path=portrait.path,
-            source=portrait.path.name,
-            source_sha256=manifest.sha256_file(portrait.path),
-            crop_xyxy_px=(0, 0, *portrait.shot.size_px),
-            bucket=portrait.shot.size_px,
-            caption=portrait.shot.prompt,
-            trigger="",
-        )
-        for portrait in portraits
-    ]
+    return [identity.as_crop(portrait) for portrait in portraits]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from accelerate import Accelerator
@@ -83,33 +83,47 @@ def sample_losses(
 
     The bare base, where it is asked, sees the same references.
     """
-    device, schedule = family.device, family.schedule
-    chosen = [d.sample for d in group]
-    latents_BCHW = torch.stack(
-        [s.mean_CHW + s.std_CHW * d.posterior_CHW for s, d in zip(chosen, group, strict=True)]
-    )
-    latents_BCHW = family.to_model_space(latents_BCHW.to(device))
-    noise_BCHW = torch.stack([d.noise_CHW for d in group]).to(device)
-    level_B = torch.tensor([d.noise_level for d in group], device=device)
-    noisy_BCHW = loss.add_noise(schedule, latents_BCHW, noise_BCHW, level_B)
+    device, chosen = family.device, [d.sample for d in group]
+    noise = noised(family, group)
+    noisy_BCHW, level_B = noise.noisy_BCHW, noise.level_B
     places, shown = [s.geometry for s in chosen], _references(family, group)
-    target_BCHW = loss.target(schedule, latents_BCHW, noise_BCHW, level_B)
+    target_BCHW = loss.target(family.schedule, noise.latents_BCHW, noise.noise_BCHW, level_B)
     if recipe.learn_region != "picture":
-        with bare(family.denoiser), torch.no_grad(), _precision(family, recipe):
+        with bare(family.denoiser), torch.no_grad(), precision(family, recipe):
             cached = replace(_cached_prompts(family, encodings, group), references=shown)
             bare_BCHW = family.predict(noisy_BCHW, level_B, cached, places)
         target_BCHW = loss.target_within(_masks(chosen, device), target_BCHW, bare_BCHW)
-    with _precision(family, recipe):
-        condition = replace(_condition(family, recipe, encodings, group), references=shown)
-        answer_BCHW = family.predict(noisy_BCHW, level_B, condition, places)
+    with precision(family, recipe):
+        prompts = replace(condition(family, recipe, encodings, group), references=shown)
+        answer_BCHW = family.predict(noisy_BCHW, level_B, prompts, places)
     weight_B1HW = _place_weights(chosen, recipe.background_weight, device)
     return loss.sample_loss(answer_BCHW, target_BCHW, weight_B1HW), level_B
 
 
-def _condition(
+@dataclass(frozen=True, slots=True)
+class Noised:
+    """Draws of one shape in model space: the latents, their noise, both together, and the levels (B,)."""
+
+    latents_BCHW: Tensor
+    noise_BCHW: Tensor
+    noisy_BCHW: Tensor
+    level_B: Tensor
+
+
+def noised(family: Family, group: Sequence[Draw]) -> Noised:
+    """The latents of draws and what the denoiser is given, on the device."""
+    latents_BCHW = torch.stack([d.sample.mean_CHW + d.sample.std_CHW * d.posterior_CHW for d in group])
+    latents_BCHW = family.to_model_space(latents_BCHW.to(family.device))
+    noise_BCHW = torch.stack([d.noise_CHW for d in group]).to(family.device)
+    level_B = torch.tensor([d.noise_level for d in group], device=family.device)
+    noisy_BCHW = loss.add_noise(family.schedule, latents_BCHW, noise_BCHW, level_B)
+    return Noised(latents_BCHW, noise_BCHW, noisy_BCHW, level_B)
+
+
+def condition(
     family: Family, recipe: Recipe, encodings: cache.Encodings, group: Sequence[Draw]
 ) -> PromptCondition:
-    """The cached prompt embeddings; recomputed if the text encoders are in training."""
+    """The prompts of draws: as cached, computed anew if the text encoders are in training."""
     if recipe.text_encoder:
         return family.encode_prompts(["" if d.dropped else d.sample.caption for d in group])
     return _cached_prompts(family, encodings, group)
@@ -141,7 +155,7 @@ def _masks(chosen: Sequence[cache.EncodedSample], device: torch.device) -> Tenso
 
 
 @contextlib.contextmanager
-def _precision(family: Family, recipe: Recipe) -> Iterator[None]:
+def precision(family: Family, recipe: Recipe) -> Iterator[None]:
     """Autocast as configured, with attention in float32 where that is faster.
 
     Not with gradient checkpointing: its recomputation would run outside this context.

@@ -41,10 +41,10 @@ def draw(
 
     The order is a new permutation of the samples per epoch.
     """
-    index = _turn(recipe, "order", len(encodings.samples), step, slot)
+    index = turn(recipe, "order", len(encodings.samples), step * recipe.batch_size + slot)
     sample = encodings.samples[index]
-    u = loss.draw_uniform(_generator(recipe.seed, "timestep", step))
-    own = _generator(recipe.seed, "sample", step, slot, sample.key)
+    u = loss.draw_uniform(generator(recipe.seed, "timestep", step))
+    own = generator(recipe.seed, "sample", step, slot, sample.key)
     level = level_of(recipe, schedule, sample, u, slot)
     noise_CHW = torch.randn(sample.mean_CHW.shape, generator=own)
     posterior_CHW = torch.randn(sample.mean_CHW.shape, generator=own)
@@ -57,9 +57,10 @@ def draw_prior(
     recipe: Recipe, encodings: cache.Encodings, schedule: NoiseSchedule | FlowSchedule, step: int, slot: int
 ) -> Draw:
     """The draws for the class picture of a slot; its caption is never dropped, and the person not shown."""
-    sample = encodings.prior[_turn(recipe, "prior order", len(encodings.prior), step, slot)]
-    u = loss.draw_uniform(_generator(recipe.seed, "prior timestep", step))
-    own = _generator(recipe.seed, "prior", step, slot, sample.key)
+    place = step * recipe.batch_size + slot
+    sample = encodings.prior[turn(recipe, "prior order", len(encodings.prior), place)]
+    u = loss.draw_uniform(generator(recipe.seed, "prior timestep", step))
+    own = generator(recipe.seed, "prior", step, slot, sample.key)
     level = level_of(recipe, schedule, sample, u, slot)
     noise_CHW = torch.randn(sample.mean_CHW.shape, generator=own)
     posterior_CHW = torch.randn(sample.mean_CHW.shape, generator=own)
@@ -73,7 +74,7 @@ def _references(
 
     From a generator of their own, so that nothing else depends on whether references are shown.
     """
-    own = _generator(recipe.seed, "references", step, slot, sample.key)
+    own = generator(recipe.seed, "references", step, slot, sample.key)
     if loss.draw_uniform(own) >= recipe.references:
         return ()
     others = [p for p in encodings.photos if p.source != sample.source and p.key != sample.key]
@@ -82,10 +83,10 @@ def _references(
     return tuple(others[i].mean_CHW for i in order.tolist())
 
 
-def _turn(recipe: Recipe, what: str, samples: int, step: int, slot: int) -> int:
-    """The index of the sample: each occurs once per epoch."""
-    epoch, place = divmod(step * recipe.batch_size + slot, samples)
-    order = torch.randperm(samples, generator=_generator(recipe.seed, what, epoch))
+def turn(recipe: Recipe, what: str, samples: int, place: int) -> int:
+    """The index of the sample at a place of the run: each occurs once per epoch."""
+    epoch, place = divmod(place, samples)
+    order = torch.randperm(samples, generator=generator(recipe.seed, what, epoch))
     return int(order[place])
 
 
@@ -101,6 +102,6 @@ def level_of(
     return loss.shifted_sigma(sigma, recipe.timestep_shift or schedule.shift_for(height, width))
 
 
-def _generator(*key: object) -> torch.Generator:
+def generator(*key: object) -> torch.Generator:
     """A CPU generator seeded by a digest of `key`: the same on every machine and in every process."""
     return torch.Generator().manual_seed(int(manifest.digest(list(key))[:15], 16))

@@ -21,6 +21,7 @@ from portrait_lora.training import adapter as lora
 from portrait_lora.training import cache, checkpoint, streaming
 from portrait_lora.training.batch import accumulate
 from portrait_lora.training.draws import Draw, draw, draw_prior
+from portrait_lora.training.identity import IdentityLoss, Lessons
 from portrait_lora.training.interrupt import Stop, StopRequest, stop_requests
 from portrait_lora.training.memory import halved, is_out_of_memory
 from portrait_lora.training.pace import Pace, metrics
@@ -37,7 +38,7 @@ class Run:
 
     def __init__(
         self, family: Family, encodings: cache.Encodings, out_dir: Path, recipe: Recipe, about: Adapter,
-        accelerator: Accelerator,
+        accelerator: Accelerator, lessons: Lessons | None = None,
     ):  # fmt: skip
         self.family, self.recipe, self.accelerator = family, recipe, accelerator
         self.encodings, self.about = encodings, about
@@ -56,9 +57,16 @@ class Run:
         self.parameters = lora.add_adapters(family, recipe)
         self.streamed = streaming.of_family(family) if family.streamed else None
         self.updater = Updater(self.parameters, recipe, family.device)
+        self.identity = IdentityLoss(family, recipe, lessons) if lessons is not None else None
 
     def go(self, planned: tuple[int, ...], on_checkpoint: OnCheckpoint | None) -> TrainResult:
-        """Resume, run to the last planned step or until `on_checkpoint` stops it, and return the result."""
+        """Resume, run to the last planned step or until `on_checkpoint` stops it, and return the result.
+
+        Without lessons the last step is the one before the first that needs them, unless all are done.
+        """
+        complete = any(c.step == planned[-1] for c in self.existing)
+        if self.identity is None and not complete:
+            planned = tuple(s for s in planned if s <= self.recipe.identity_from)
         old = next((c for c in reversed(self.existing) if c.step <= planned[-1]), None)
         if old:
             self.updater.restore(checkpoint.read_tensors(old, self.parameters), old.numbers)
@@ -87,18 +95,18 @@ class Run:
     def _loop(
         self, planned: tuple[int, ...], write: Callable[..., None], on_checkpoint: OnCheckpoint | None
     ) -> None:
-        last = planned[-1]
-        pace = Pace(self.recipe.batch_size, last)
+        last, whole = planned[-1], self.recipe.steps
+        pace = Pace(self.recipe.batch_size, whole)
         try:
-            with stop_requests() as stop, log.progress("train", last) as advance:
+            with stop_requests() as stop, log.progress("train", whole) as advance:
                 advance(self.step)
                 while self.step < last:
-                    loss, weighted, stopping = self._gradients(stop)
+                    loss, weighted, stopping, likeness = self._gradients(stop)
                     self.updating = True
                     update = self._update(self.step + 1)
                     self.step += 1
                     self.updating = False
-                    write(self.step, loss, weighted, update, self.updater.skipped)
+                    write(self.step, loss, weighted, update, self.updater.skipped, likeness)
                     advance(1, loss=loss, **pace.after(self.step))
                     if self.step in planned:
                         adapter = self._save().adapter
@@ -118,12 +126,13 @@ class Run:
             raise Interrupted(
                 "training stopped",
                 where=self.checkpoints,
-                got=f"{saved[-1] if saved else 0} of {last} steps saved",
+                got=f"{saved[-1] if saved else 0} of {whole} steps saved",
                 remedy="Run the same command again to continue.",
             ) from error
 
-    def _gradients(self, stop: StopRequest) -> tuple[float, float, bool]:
-        """Gradients of one batch; its mean loss without and with weights, and whether to stop after it.
+    def _gradients(self, stop: StopRequest) -> tuple[float, float, bool, float | None]:
+        """Gradients of one batch; its mean loss without and with weights, whether to stop after it, and how
+        alike the lessons of the identity loss come out, if there are any.
 
         Every process returns the same: a signal to one stops all at the same step.
         """
@@ -133,6 +142,7 @@ class Run:
                     self.family, self.recipe, self.encodings, self._draws(), self.micro_batch,
                     self.accelerator, self.updater.scaled,
                 )  # fmt: skip
+                likeness = self._identity_gradients()
                 self._share_text_gradients()
                 break
             except RuntimeError as error:
@@ -143,7 +153,12 @@ class Run:
         stop_flag = losses.new_tensor([float(stop.requested)])
         means = cast(Tensor, self.accelerator.reduce(torch.cat([losses, stop_flag]), reduction="mean"))
         plain, weighted, stopping = means.tolist()
-        return plain, weighted, stopping > 0.0
+        return plain, weighted, stopping > 0.0, likeness
+
+    def _identity_gradients(self) -> float | None:
+        if self.identity is None or not self.identity.due(self.step):
+            return None
+        return self.identity.backward(self.step, self.micro_batch, self.updater.scaled)
 
     def _share_text_gradients(self) -> None:
         """Average text encoder gradients over the processes; the denoiser's wrapper does so for its own."""

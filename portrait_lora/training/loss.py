@@ -54,6 +54,21 @@ def target(
     return signal_B111 * noise_BCHW - sigma_B111 * latents_BCHW
 
 
+def clean(
+    schedule: NoiseSchedule | FlowSchedule, noisy_BCHW: Tensor, answer_BCHW: Tensor, level_B: Tensor
+) -> Tensor:
+    """The picture that an answer of the denoiser stands for: `target` solved for the latents.
+
+    (x_t - sqrt(1 - a_t) noise) / sqrt(a_t); sqrt(a_t) x_t - sqrt(1 - a_t) v; x_sigma - sigma velocity.
+    """
+    if isinstance(schedule, FlowSchedule):
+        return noisy_BCHW - level_B.view(-1, 1, 1, 1).to(noisy_BCHW.dtype) * answer_BCHW
+    signal_B111, sigma_B111 = _shares(schedule, level_B, noisy_BCHW)
+    if schedule.prediction_type == "epsilon":
+        return (noisy_BCHW - sigma_B111 * answer_BCHW) / signal_B111
+    return signal_B111 * noisy_BCHW - sigma_B111 * answer_BCHW
+
+
 def sample_loss(answer_BCHW: Tensor, target_BCHW: Tensor, weight_B1HW: Tensor | None = None) -> Tensor:
     """Mean squared error of each sample, (B,) float32.
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from portrait_lora import replacing
 from portrait_lora.families.family import Family
 from portrait_lora.records import Adapter, CaptionedCrop, TrainResult
 from portrait_lora.training import cache, checkpoint
 from portrait_lora.training.draws import Draw, draw, draw_prior
+from portrait_lora.training.identity import IdentityLoss, Lessons
 from portrait_lora.training.loop import CHECKPOINTS, METRICS, OnCheckpoint, final_loss, save_step
 from portrait_lora.training.pace import WriteStep, metrics
 from portrait_lora.training.recipe import Recipe, refuse_other_settings
@@ -24,7 +25,10 @@ from portrait_lora.training.update import Update, Updater
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """What `train` takes of one person; `micro_batch` is what their checkpoints record for training alone."""
+    """What `train` takes of one person; `micro_batch` is what their checkpoints record for training alone.
+
+    Without `lessons` a run ends where the identity loss begins.
+    """
 
     crops: Sequence[CaptionedCrop]
     out_dir: Path
@@ -36,12 +40,12 @@ class Member:
     dataset_digest: str = ""
     config_digest: str = ""
     on_checkpoint: OnCheckpoint | None = field(default=None, repr=False)
+    lessons: Lessons | None = field(default=None, repr=False)
 
     @property
     def planned(self) -> tuple[int, ...]:
         """The steps of the checkpoints that stay."""
-        last = self.recipe.steps
-        return tuple(sorted({*(s for s in self.checkpoint_steps if 0 < s < last), last}))
+        return self.recipe.planned(self.checkpoint_steps)
 
 
 class Person:
@@ -66,6 +70,8 @@ class Person:
         existing = checkpoint.find(self.checkpoints)
         if existing:
             refuse_other_settings(existing[-1].settings, self.settings, self.checkpoints)
+        complete = any(c.step == self.recipe.steps for c in existing)
+        self._goes_through = complete or member.lessons is not None
         self.parameters: dict[str, nn.Parameter] = stack.parameters(self.recipe.seed, self.recipe.start)
         self.updater = Updater(self.parameters, self.recipe, family.device)
         self.old = next((c for c in reversed(existing) if c.step <= self.last), None)
@@ -74,12 +80,14 @@ class Person:
             self.micro_batch = min(self.micro_batch, int(str(self.old.numbers["micro_batch"])))
             self.step = self.old.step
         replacing.clean_leftovers(self.checkpoints)
+        self._identity: IdentityLoss | None = None
         self._open = ExitStack()
         self._write: WriteStep = self._open.enter_context(metrics(self.metrics, self.step, write=True))
 
     @property
     def last(self) -> int:
-        return self.recipe.steps
+        """The step at which this run ends: without lessons before the first that needs them."""
+        return self.recipe.steps if self._goes_through else self.recipe.identity_from
 
     def ended_before(self) -> bool:
         """Whether nothing is left to do, asked once before the first step.
@@ -105,7 +113,15 @@ class Person:
     def _without_caption(self, drawn: Draw) -> Draw:
         return replace(drawn, sample=replace(drawn.sample, condition=self.encodings.empty), dropped=False)
 
-    def update(self, plain: float, weighted: float) -> bool:
+    def identity(self, decode: Callable[[Tensor], Tensor]) -> IdentityLoss | None:
+        """The identity loss of the next step, if it has one; all of a group decode with one decoder."""
+        if self.member.lessons is None or self.step < self.recipe.identity_from:
+            return None
+        if self._identity is None:
+            self._identity = IdentityLoss(self.family, self.recipe, self.member.lessons, decode)
+        return self._identity if self._identity.due(self.step) else None
+
+    def update(self, plain: float, weighted: float, likeness: float | None = None) -> bool:
         """Take the step whose gradients are there; whether this person is done.
 
         Raises `PortraitError` when training has diverged.
@@ -114,7 +130,7 @@ class Person:
         update: Update = self.updater(self.step + 1)
         self.step += 1
         self.updating = False
-        self._write(self.step, plain, weighted, update, self.updater.skipped)
+        self._write(self.step, plain, weighted, update, self.updater.skipped, likeness)
         if self.step not in self.member.planned:
             return False
         adapter = self.save().adapter

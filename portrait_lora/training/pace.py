@@ -50,7 +50,9 @@ def duration(seconds: float) -> str:
 class WriteStep(Protocol):
     """Writes the metrics of one step."""
 
-    def __call__(self, step: int, loss: float, weighted: float, update: Update, skipped: int) -> None: ...
+    def __call__(
+        self, step: int, loss: float, weighted: float, update: Update, skipped: int, likeness: float | None
+    ) -> None: ...
 
 
 @contextmanager
@@ -60,13 +62,15 @@ def metrics(path: Path, after: int, *, write: bool) -> Iterator[WriteStep]:
     The file has no timings, so a resumed run writes the same bytes.
     """
     if not write:
-        yield lambda step, loss, weighted, update, skipped: None
+        yield lambda step, loss, weighted, update, skipped, likeness: None
         return
     with log.MetricsWriter(path) as writer:
         writer.truncate_after(after)
         board = _tensorboard(path.parent)
 
-        def write_step(step: int, loss: float, weighted: float, update: Update, skipped: int) -> None:
+        def write_step(
+            step: int, loss: float, weighted: float, update: Update, skipped: int, likeness: float | None
+        ) -> None:
             if update.skipped:
                 writer.write(step=step, skipped=skipped, learning_rate=update.rate)
                 return
@@ -74,6 +78,7 @@ def metrics(path: Path, after: int, *, write: bool) -> Iterator[WriteStep]:
                 "loss": loss, "weighted_loss": weighted, "learning_rate": update.rate,
                 "grad_norm": update.norm,
             }  # fmt: skip
+            values |= {} if likeness is None else {"likeness": likeness}
             writer.write(step=step, **values)
             if board is not None:
                 board.log(values, step)

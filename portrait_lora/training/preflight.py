@@ -32,6 +32,10 @@ _QUANTISED: Final[tuple[Weights, ...]] = ("int8", "nf4")
 _SHARES: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Of the blocks whose activations are computed twice."""
 _OVERHEAD_GB: Final = 1.5
+_DECODING_GB: Final = 1.7e-3
+"""A VAE's decoder with gradients, per place of 8 px (measured on the layout of SDXL's VAE, float32)."""
+_FACE_SHARE: Final = 1 / 3
+"""Of a large picture, what the identity loss decodes."""
 _TRAIN_OVER_FORWARD: Final = 2.2
 _RECOMPUTED_OVER_FORWARD: Final = 3.0
 _EFFICIENCY: Final = 0.45
@@ -162,7 +166,14 @@ def memory_needed_gb(
     beside = text_b if job.recipe.text_encoder and not job.base.synthetic else 0.0
     share = cost.streamed_share if streamed else 1.0
     held = (job.base.parameters_b * share + beside) * _BYTES[weights]
-    return held + trained + activations + _OVERHEAD_GB
+    return held + trained + activations + _lesson_gb(job) + _OVERHEAD_GB
+
+
+def _lesson_gb(job: Job) -> float:
+    """The decoder of the identity loss, a lesson at a time."""
+    if not job.recipe.identity_weight or job.base.synthetic:
+        return 0.0
+    return (job.base.resolution_px / 8) ** 2 * _FACE_SHARE * _DECODING_GB
 
 
 def adapter_gb(job: Job) -> float:
@@ -194,6 +205,8 @@ def seconds_needed(job: Job, means: Means, tflops: float) -> float:
     cost = _cost(job.base)
     each = _forwards(cost, job.recipe) + (1 if job.prior else 0)
     samples = job.recipe.steps * job.recipe.batch_size * each
+    # Half a batch of lessons; to decode and embed one takes about as long as to predict it.
+    samples += (job.recipe.steps - job.recipe.identity_from) * job.recipe.batch_size
     over += 0.0 if job.recipe.learn_region == "picture" else 1.0  # the bare base answers too
     return samples * cost.forward_tflop * over / (tflops * _EFFICIENCY)
 

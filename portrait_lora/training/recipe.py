@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, cast
@@ -28,8 +28,8 @@ IDENTITY: Final = ("identity",)
 """Stands for the blocks that a family says carry who is shown."""
 _AT_LEAST_ONE: Final = ("rank", "batch_size", "steps", "max_references")
 _ABOVE_ZERO: Final = ("alpha", "learning_rate", "snr_gamma", "max_grad_norm")
-_FRACTIONS: Final = ("caption_dropout", "background_weight", "text_encoder", "references")
-_NOT_NEGATIVE: Final = ("warmup_steps", "weight_decay", "prior_weight", "ema_decay")
+_FRACTIONS: Final = ("caption_dropout", "background_weight", "text_encoder", "references", "identity_share")
+_NOT_NEGATIVE: Final = ("warmup_steps", "weight_decay", "prior_weight", "ema_decay", "identity_weight")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +41,8 @@ class Recipe:
     the shift of the base's scheduler.  `text_encoder` is the learning rate of an adapter on text encoders
     as a fraction of `learning_rate`; 0 means none.  `learn_region` "person" or "head" keeps the base's
     prediction elsewhere.  `references` is the share of samples at which 1 to `max_references` other photos of
-    the person are shown in context.  `start` holds the first values of the adapter, without which it begins
+    the person are shown in context.  The last `identity_share` of the steps have the identity loss with
+    `identity_weight`; 0 means none.  `start` holds the first values of the adapter, without which it begins
     with none.  Raises `InputError` for invalid numbers.
     """
 
@@ -73,6 +74,8 @@ class Recipe:
     learn_region: LearnRegion
     references: float
     max_references: int
+    identity_weight: float
+    identity_share: float
     start: Start | None = None
 
     def __post_init__(self) -> None:
@@ -113,6 +116,18 @@ class Recipe:
             return self.learning_rate * warm * 0.5 * (1.0 + math.cos(math.pi * (step - 1) / self.steps))
         return self.learning_rate * warm
 
+    @property
+    def identity_from(self) -> int:
+        """The number of steps after which the identity loss begins; all of them without one."""
+        if not self.identity_weight:
+            return self.steps
+        return max(1, self.steps - round(self.steps * self.identity_share))
+
+    def planned(self, checkpoint_steps: Sequence[int]) -> tuple[int, ...]:
+        """Those of the steps that lie in the run, where the identity loss begins, and the last step."""
+        inside = (s for s in (*checkpoint_steps, self.identity_from) if 0 < s < self.steps)
+        return tuple(sorted({*inside, self.steps}))
+
     def why_resident(self, processes: int = 1) -> str:
         """Why the base's blocks cannot be streamed; empty when they can."""
         if self.dora:
@@ -139,11 +154,14 @@ class Recipe:
         return family.lora_layers.identity_blocks
 
     def settings(self, family: Family, encodings: Encodings) -> dict[str, object]:
-        """The settings that must be equal for a run to resume; with a constant rate steps may be added.
+        """The settings that must be equal for a run to resume.
+
+        With a constant rate, and no identity loss, which begins at a share of them, steps may be added.
 
         Written into every checkpoint, so the names stay as they are.
         """
         without = {"targets", "start", *(() if self.references else ("references", "max_references"))}
+        without |= set() if self.identity_weight else {"identity_weight", "identity_share"}
         numbers: dict[str, object] = {n: getattr(self, n) for n in self.__slots__ if n not in without}
         if self.start is not None:
             numbers["start"] = self.start.digest
@@ -151,7 +169,7 @@ class Recipe:
         numbers |= {"weights": family.weights, "base": family.base.digest}
         if not encodings.prior:
             numbers["prior_weight"] = 0.0
-        if self.schedule == "constant":
+        if self.schedule == "constant" and not self.identity_weight:
             del numbers["steps"]
         numbers["samples"] = manifest.digest(
             [[[s.key, s.caption, s.mask_key] for s in kind] for kind in (encodings.samples, encodings.prior)]

@@ -14,6 +14,7 @@ from portrait_lora.families.rows import ROWS, family_names, row_of
 from portrait_lora.records import Adapter, CaptionedCrop, TrainResult
 from portrait_lora.training import cache, checkpoint
 from portrait_lora.training.disk import only_run
+from portrait_lora.training.identity import Lessons
 from portrait_lora.training.loop import CHECKPOINTS, METRICS, OnCheckpoint, Run
 from portrait_lora.training.memory import use_checkpointing
 from portrait_lora.training.processes import open_accelerator
@@ -38,12 +39,14 @@ def train(
     accelerator: Accelerator | None = None,
     resume: bool = True,
     on_checkpoint: OnCheckpoint | None = None,
+    lessons: Lessons | None = None,
 ) -> TrainResult:
     """Train an adapter on `crops` by `recipe` and write its checkpoints to `out_dir`.
 
     `micro_batch` pictures are computed at a time, fewer once memory runs out; `gradient_checkpointing` is the
     share of the blocks that compute their activations twice.  `prior` are class pictures,
-    one per picture of the person.  An unfinished run in `out_dir` resumes to bit-identical weights;
+    one per picture of the person.  `lessons` are for the steps with the identity loss: without them training
+    ends where they begin.  An unfinished run in `out_dir` resumes to bit-identical weights;
     `resume=False` starts again.  `on_checkpoint` is called after each planned checkpoint, and again for the
     one that a run resumes from; it must not change the family's denoiser, and ends the run by returning
     True.
@@ -73,11 +76,10 @@ def train(
             dataset_digest=dataset_digest,
             config_digest=config_digest,
         )
-        run = Run(family, encodings, out_dir, recipe, adapter, accelerator)
+        run = Run(family, encodings, out_dir, recipe, adapter, accelerator, lessons)
         use_checkpointing(run.plain, gradient_checkpointing)
         run.micro_batch = min(micro_batch or run.micro_batch, run.micro_batch)
-        last = recipe.steps
-        planned = tuple(sorted({*(s for s in checkpoint_steps if 0 < s < last), last}))
+        planned = recipe.planned(checkpoint_steps)
         return run.go(planned, on_checkpoint)
 
 
@@ -118,6 +120,13 @@ def refuse_what_cannot_work(
         )  # fmt: skip
     if not crops:
         raise InputError("no pictures to train on", where=out_dir, needed="one crop or more")
+    if recipe.identity_weight and processes > 1:
+        raise InputError(
+            "the identity loss is for one process",
+            where="training.identity_weight",
+            got=f"{processes} processes",
+            needed="0, or one process",
+        )
     if recipe.batch_size % processes:
         raise InputError(
             "the batch cannot be divided among the processes", where="batch_size", got=recipe.batch_size,

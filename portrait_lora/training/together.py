@@ -8,8 +8,8 @@ alone but for the rounding of larger batches, and every checkpoint resumes alone
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import Final
 
@@ -139,6 +139,7 @@ class Group:
         self.stack = Stack(family, waiting[0].member.recipe)
         use_checkpointing(family.denoiser, gradient_checkpointing)
         self.seated: list[_Seated] = []
+        self._decoder: Callable[[Tensor], Tensor] | None = None
 
     def go(self) -> None:
         """Until nobody is left."""
@@ -149,10 +150,10 @@ class Group:
                 pace, done = Pace(1, total), self._fill(advance)
                 while self.seated:
                     losses = self._gradients()
-                    for one, (plain, weighted) in zip(self.seated, losses, strict=True):
-                        self._step(one, plain, weighted)
+                    for one, of_step in zip(self.seated, losses, strict=True):
+                        self._step(one, *of_step)
                     people, samples = len(losses), sum(o.person.recipe.batch_size for o in self.seated)
-                    mean, done = sum(plain for plain, _ in losses) / people, done + people
+                    mean, done = sum(of_step[0] for of_step in losses) / people, done + people
                     shown = pace.of_many(done, people, samples)
                     advance(people, people=str(people), loss=mean, **shown)
                     if stop.requested:
@@ -166,12 +167,14 @@ class Group:
                 one.person.close()
             self.family.denoiser.eval()
 
-    def _gradients(self) -> list[tuple[float, float]]:
-        """Everybody's gradients of one step of theirs; their mean losses without and with weights."""
+    def _gradients(self) -> list[tuple[float, float, float | None]]:
+        """Everybody's gradients of one step of theirs; their mean losses without and with weights, and how
+        alike the lessons of those with an identity loss come out."""
         draws = [one.person.draws() for one in self.seated]
         while True:
             try:
                 losses = self._accumulate(draws)
+                alike = [self._identity(i) for i in range(len(self.seated))]
                 break
             except RuntimeError as error:
                 if not is_out_of_memory(error):
@@ -179,7 +182,26 @@ class Group:
                 self.stack.forget_gradients()
                 self.room = halved(min(self.room, sum(map(len, draws))), error)
         self.stack.collect([one.person.parameters for one in self.seated])
-        return [(plain, weighted) for plain, weighted in losses.tolist()]
+        return [(*pair, one) for pair, one in zip(losses.tolist(), alike, strict=True)]
+
+    def _identity(self, place: int) -> float | None:
+        """Add the gradients of one person's identity loss, whose rows are theirs alone."""
+        person = self.seated[place].person
+        identity = person.identity(self._decode)
+        if identity is None:
+            return None
+        nobody = [0] * len(self.seated)
+
+        def seat(rows: int) -> AbstractContextManager[None]:
+            return self.stack.seats.taken([*nobody[:place], rows, *nobody[place + 1 :]])
+
+        return identity.backward(person.step, self.room, person.updater.scaled, seat)
+
+    def _decode(self, latents_BCHW: Tensor) -> Tensor:
+        """One decoder for everybody, opened when it is first needed."""
+        if self._decoder is None:
+            self._decoder = self.family.open_decoder()
+        return self._decoder(latents_BCHW)
 
     def _accumulate(self, draws: Sequence[Sequence[Draw]]) -> Tensor:
         """Gradients of the draws of everybody; plain and weighted loss of each (P, 2).
@@ -219,11 +241,11 @@ class Group:
                     losses[i] += torch.stack([plain, weighted.detach()])
             total.backward()  # pyright: ignore[reportUnknownMemberType]
 
-    def _step(self, one: _Seated, plain: float, weighted: float) -> None:
+    def _step(self, one: _Seated, plain: float, weighted: float, likeness: float | None) -> None:
         """One person's update and what follows from it; an error is theirs alone."""
         try:
             with system_errors(one.person.member.out_dir):
-                if one.person.update(plain, weighted):
+                if one.person.update(plain, weighted, likeness):
                     self.outcomes[one.index] = one.person.result()
         except Interrupted:
             raise

@@ -18,6 +18,7 @@ from portrait_lora.synthetic import photos
 
 SETTINGS: Final = (
     "training.exposures_per_photo=10",
+    "training.identity_weight=0",
     "training.checkpoints=3",
     "select.probes=2",
     "generate.per_shot=1",
@@ -26,6 +27,7 @@ SETTINGS: Final = (
 """A journey of about a minute of processor time."""
 QUICK: Final = (
     "training.exposures_per_photo=6",
+    "training.identity_weight=0",
     "training.checkpoints=3",
     "select.probes=1",
     "generate.per_shot=1",
@@ -33,6 +35,7 @@ QUICK: Final = (
 )
 SHORTEST: Final = (
     "training.exposures_per_photo=2",
+    "training.identity_weight=0",
     "training.checkpoints=3",
     "select.probes=1",
     "generate.per_shot=1",

@@ -40,6 +40,7 @@ from scripts.rows import Row, arguments, finish
 HEAD, NODE, PORT = "10.77.0.1", "10.77.0.2", 6379
 SETTINGS: Final = (
     "training.exposures_per_photo=10",
+    "training.identity_weight=0",
     "training.checkpoints=6",
     "select.probes=2",
     "generate.per_shot=1",

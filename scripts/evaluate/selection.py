@@ -59,6 +59,7 @@ def overrides_of(seed: int, hot: float) -> list[str]:
         f"training.exposures_per_photo={oracle.MOST_EXPOSURES}",
         f"training.checkpoints={oracle.CHECKPOINTS}",
         f"training.learning_rate={rate:g}",
+        "training.identity_weight=0",  # what is chosen from are ordinary steps
     ]
 
 

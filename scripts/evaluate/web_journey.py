@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 PERSON: Final = 8_801
 SMALL: Final = {
     "training.exposures_per_photo": "12",
+    "training.identity_lessons": "8",
     "training.checkpoints": "3",
     "select.probes": "2",
     "generate.num_inference_steps": "8",

@@ -19,8 +19,8 @@ from scripts.kill_anywhere.children import Work
 
 FEW: Final = (
     "base=embedded", "face_pack=embedded", "training.rank=2", "training.targets=attention",
-    "training.exposures_per_photo=1", "training.checkpoints=2", "select.probes=1", "generate.per_shot=1",
-    "generate.num_inference_steps=1", "generate.batch_size=4",
+    "training.exposures_per_photo=1", "training.identity_lessons=4", "training.checkpoints=2",
+    "select.probes=1", "generate.per_shot=1", "generate.num_inference_steps=1", "generate.batch_size=4",
 )  # fmt: skip
 GOOD_PHOTOS: Final = 6
 SERIES: Final = "headshots"

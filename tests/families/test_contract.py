@@ -76,7 +76,8 @@ def test_shapes_and_parts_are_as_stated(fresh: Family, name: FamilyName) -> None
 
 def test_predict_and_model_space_are_those_of_the_pipeline(fresh: Family, name: FamilyName) -> None:
     start = wide_noise(1)
-    seen = observe(plain_pipeline(fresh.base.source), PROMPTS[:1], start, row_of(name).unguided)
+    pipe = plain_pipeline(fresh.base.source)
+    seen = observe(pipe, PROMPTS[:1], start, row_of(name).unguided)
     condition = encoded(fresh, PROMPTS[:1])
     fresh.load("denoiser")
     flow = isinstance(fresh.schedule, FlowSchedule)
@@ -92,6 +93,13 @@ def test_predict_and_model_space_are_those_of_the_pipeline(fresh: Family, name: 
             shifted = s * plain / (1 + (s - 1) * plain)
             torch.testing.assert_close(seen.timesteps / 1000, shifted, atol=2e-3, rtol=0.0)
     torch.testing.assert_close(fresh.to_model_space(seen.decoded), seen.drawn, atol=1e-5, rtol=1e-4)
+    latents = seen.drawn.float().requires_grad_(True)
+    picture = fresh.open_decoder()(latents)
+    frames = "temperal_downsample" in pipe.vae.config
+    theirs = pipe.vae.decode(seen.decoded.unsqueeze(2) if frames else seen.decoded).sample
+    torch.testing.assert_close(picture, theirs.squeeze(2) if frames else theirs, atol=1e-4, rtol=1e-3)
+    picture.square().sum().backward()
+    assert latents.grad is not None and latents.grad.abs().sum() > 0
 
 
 def test_a_batch_is_its_rows_and_every_input_matters(fresh: Family, name: FamilyName) -> None:

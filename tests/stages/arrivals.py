@@ -11,12 +11,15 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
+
 from portrait_lora import families, manifest
 from portrait_lora.config import LikenessConfig
 from portrait_lora.dataset import build, captioners, checks, curate, report
 from portrait_lora.device import DeviceChoice
 from portrait_lora.errors import PortraitError
-from portrait_lora.evaluation import checkpoint_choice
+from portrait_lora.evaluation import checkpoint_choice, similarity
+from portrait_lora.evaluation.similarity import ReferenceSet
 from portrait_lora.generation import compose, contact_sheet, lint, prompts, reference, sample, series_page
 from portrait_lora.likeness import Journal, Likeness
 from portrait_lora.records import CaptionedCrop, CuratedSet, Portrait, TrainResult
@@ -28,6 +31,7 @@ from portrait_lora.stages import (
     check,
     context,
     framing,
+    identity,
     limits,
     probing,
     referring,
@@ -159,8 +163,13 @@ def _recorded(arrivals: Arrivals, root: Path) -> Iterator[None]:
         stack.enter_context(patch.object(warm_start, "_path", named))
         stack.enter_context(patch.object(warm_start, "of", nothing))
         watch("start", warm_start, "start_of", _start)
-        watch("train", run, "train", lambda **_: TrainResult((), 1, 1, 0.5, None))
-        watch("until_enough", stopping, "train_until_enough", _train_once)
+        watch("train", run, "train", lambda recipe, **_: TrainResult((), recipe.identity_from, 1, 0.5, None))
+        watch("lesson_shots", prompts, "lesson_shots", lambda **_: [])
+        stack.enter_context(patch.object(identity, "recogniser", nothing))
+        stack.enter_context(patch.object(identity.WhenDue, "_adapter", lambda _: None))
+        unseen = ReferenceSet(np.zeros((0, 1), np.float32), (), "A", ())
+        stack.enter_context(patch.object(similarity, "embed_photos", lambda *_: (unseen, ())))
+        watch("until_enough", stopping, "rounds", _train_once)
         watch("weights_file", sampling, "weights_file", lambda named, **_: Path(named))
         watch("reference", reference, "reference_of", SimpleNamespace)
         watch("draw", sample, "generate", _drawn)
@@ -224,8 +233,8 @@ def _cpu(preferred: str, mixed_precision: str) -> DeviceChoice:
     return DeviceChoice("cpu", "no" if mixed_precision == "auto" else mixed_precision, "")  # type: ignore[arg-type]
 
 
-def _train_once(segment: Callable[..., TrainResult], **_: Any) -> stopping.Stopped:
-    return stopping.Stopped(segment(lambda _: False))
+def _train_once(**_: Any) -> stopping.Rounds:
+    return stopping.Stopped((yield stopping.Segment(lambda _: False)))
 
 
 def _drawn(shots: Any, out_dir: Path, on_drawn: Any = None, **_: Any) -> list[Portrait]:

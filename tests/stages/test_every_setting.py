@@ -34,6 +34,7 @@ FRAMED = {"generate": {"brand": "framed", "reframe": True}}
 QUICK = {"generate": {"preset": "hyper-sd15-4"}}
 STYLED = {"generate": {"style_adapter": "s.safetensors"}}
 KLEIN = {"base": "flux2-klein-4b"}
+RECOGNISED = {"training": {"identity_weight": 0.1}}
 STOPPING = {"training": {"early_stop": True, "checkpoints": 10}}
 
 
@@ -114,6 +115,13 @@ TRAINING = [
         text_encoder=0.5,
     ),
     Row("training.warm_start", "w.safetensors", {"train.recipe.start.name": "w.safetensors"}, TRAINED),
+    Row("training.identity_weight", 0.1, {"train.recipe.identity_weight": 0.1}, TRAINED),
+    Row("training.identity_share", 0.5, {"train.recipe.identity_share": 0.5}, TRAINED, besides=RECOGNISED),
+    Row("training.identity_lessons", 9, {"lesson_shots.n": 9}, TRAINED, besides=RECOGNISED),
+    Row(
+        "training.identity_share", 0.5, {"train.recipe.identity_share": 0.5},
+        why="no step has an identity loss without `identity_weight`",
+    ),
     Row("training.adapter", "loha", {"train.recipe.adapter_kind": "loha"}, TRAINED),
     Row("training.exposures_per_photo", 200, {"train.recipe.steps": 50}, TRAINED),
     Row(

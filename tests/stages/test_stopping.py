@@ -58,7 +58,13 @@ class Judge:
 
 
 def ended(disk: Disk, judge: Judge) -> stopping.Stopped:
-    return stopping.train_until_enough(disk, judge, STEPS, copy_limit=0.15, accelerator=ONE_PROCESS)
+    return trained(disk, judge)
+
+
+def trained(disk: Disk, judge: Judge, **more: Any) -> stopping.Stopped:
+    settings: dict[str, Any] = {"copy_limit": 0.15, "accelerator": ONE_PROCESS, "stops": True} | more
+    segments = stopping.rounds(judge, STEPS, **settings)
+    return stopping.driven(segments, lambda segment: disk(segment.enough))
 
 
 def test_a_flat_curve_stops_and_nothing_beyond_is_trained():
@@ -83,13 +89,46 @@ def test_a_steep_curve_is_trained_to_its_end():
 
 def test_previews_show_every_checkpoint_and_never_stop(tmp_path: Path):
     disk, judge, shown = Disk(), Judge(80.0), tmp_path / stopping.PREVIEWS
-    whole = stopping.train_until_enough(
-        disk, judge, STEPS, copy_limit=0.15, accelerator=ONE_PROCESS, stops=False, previews=shown
-    )
+    whole = trained(disk, judge, stops=False, previews=shown)
     assert (whole.result.steps, whole.reason, disk.trained) == (STEPS, "", STEPS)
     rows = json.loads(shown.read_text())["probes"]
     assert [row["step"] for row in rows] == judge.scored == list(range(EVERY, STEPS + 1, EVERY))
     assert rows[2] == stopping.probe_row(Judge(80.0)(adapter(300))).json_value()
+
+
+def test_nothing_is_stopped_before_the_identity_loss_was_at_work():
+    due: list[int] = []
+
+    def lessons(done: int) -> None:
+        due.append(done)
+
+    late = trained(Disk(), Judge(80.0), lessons=lessons, least=701)
+    assert late.result.steps == 800 and late.reason
+    assert due == list(range(0, 800, EVERY))
+
+
+def test_unwatched_training_goes_on_with_lessons_where_they_begin():
+    segments: list[stopping.Segment] = []
+    results = [TrainResult((), 600, 1, 0.1, 200), TrainResult((), STEPS, 1, 0.1, 600)]
+
+    def train(segment: stopping.Segment) -> TrainResult:
+        segments.append(segment)
+        return results[len(segments) - 1]
+
+    class Due:
+        def begun(self) -> int:
+            return 200
+
+        def __call__(self, done: int) -> Any:
+            return f"lessons at {done}" if done >= 600 else None
+
+    whole = stopping.driven(stopping._unwatched(STEPS, Due()), train)  # type: ignore[arg-type]
+    assert [(s.enough, s.lessons) for s in segments] == [(None, None), (None, "lessons at 600")]
+    assert (whole.result.steps, whole.result.resumed_from) == (STEPS, 200)
+    segments.clear()
+    results.reverse()
+    assert stopping.driven(stopping._unwatched(STEPS, Due()), train).result.steps == STEPS  # type: ignore[arg-type]
+    assert len(segments) == 1
 
 
 @pytest.mark.parametrize("killed_at", [100, 300, 400, 600, STEPS])
@@ -146,14 +185,14 @@ def test_a_stopped_run_is_the_beginning_of_the_whole_run(
            "generate.num_inference_steps=2")  # fmt: skip
     monkeypatch.setattr(stopping, "stop_decision", _decided)
     drawn: list[str] = []
-    real = stopping.train_until_enough
+    real = stopping.driven
 
     def watched(*arguments: Any, **more: Any) -> stopping.Stopped:
         outcome = real(*arguments, **more)
         drawn.extend(moments(folder.glob("adapters/.main-*/probes/*/*")))  # beside the finished adapter
         return outcome
 
-    monkeypatch.setattr(stopping, "train_until_enough", watched)
+    monkeypatch.setattr(stopping, "driven", watched)
     recipe.train(folder, overrides=[*few, "training.early_stop=true"])
     summary = json.loads((folder / "reports" / "stages.json").read_text())["train"]["summary"]
     checkpoints = folder / "adapters" / "main" / "checkpoints"

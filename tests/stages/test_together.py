@@ -113,7 +113,6 @@ class Paths:
         at = self.at.get(member.out_dir, 0)
         while at < 1000:
             at += 100
-            assert member.on_checkpoint is not None
             if member.on_checkpoint(self._adapter(at)):
                 break
         self.at[member.out_dir] = at
@@ -145,6 +144,7 @@ def test_everybody_stops_at_a_checkpoint_of_their_own(
             checkpoints=10,
             batch_size=4,
             warm_start="",
+            identity_weight=0.0,
         )
         config = SimpleNamespace(training=training, select=SimpleNamespace(copy_limit=0.15), seed=0)
         family = SimpleNamespace(load=lambda parts: None, weights="float32")
@@ -160,17 +160,19 @@ def test_everybody_stops_at_a_checkpoint_of_their_own(
     monkeypatch.setattr(loop, "train_together", paths)
     monkeypatch.setattr(probing, "Checkpoints", checkpoints)
     monkeypatch.setattr(together.processes, "open_accelerator", lambda cpu: ONE_PROCESS)
-    monkeypatch.setattr(together.limits, "recipe_of", lambda ctx, steps: recipe())
+    monkeypatch.setattr(together.limits, "recipe_of", lambda ctx, steps: recipe(steps=steps))
     monkeypatch.setattr(together.limits, "job_of", lambda ctx, steps: None)
     monkeypatch.setattr(together.limits, "seats_and_room", lambda job, means, where, people: (people, 16))
     monkeypatch.setattr(train, "class_pictures", lambda ctx, crops: [])
     group = [going(name) for name in ("early", "late", "failing", "plain")]
     together._train(group)
     early, late, failing, plain = (one.ended for one in group)
-    solo = stopping.train_until_enough(
-        lambda enough: paths._one(Member(crops=[], out_dir=Path("solo"), recipe=None, on_checkpoint=enough)),  # type: ignore[arg-type]
-        Judge(80.0), 1000, copy_limit=0.15, accelerator=ONE_PROCESS,
-    )  # fmt: skip
+    solo = stopping.driven(
+        stopping.rounds(Judge(80.0), 1000, copy_limit=0.15, accelerator=ONE_PROCESS, stops=True),
+        lambda next: paths._one(
+            Member(crops=[], out_dir=Path("solo"), recipe=None, on_checkpoint=next.enough)  # type: ignore[arg-type]
+        ),
+    )
     assert early == solo and 400 <= early.result.steps < 1000 and early.reason
     assert (late.result.steps, late.reason) == (1000, "") and plain.result.steps == 1000
     assert isinstance(failing, InputError) and paths.at[tmp_path / "failing"] == 200
