@@ -83,7 +83,10 @@ def test_the_folder_is_a_likeness_folder(journey: Journey):
         assert (journey.folder / name).is_file(), name
     for name in ("dataset", "adapters/main", "portraits/headshots"):
         manifest.verify(journey.folder / name)
-    assert len(list((journey.folder / "adapters" / "main" / "checkpoints").iterdir())) == 3
+    saved = sorted(p.name for p in (journey.folder / "adapters" / "main" / "checkpoints").iterdir())
+    steps = journey.summary["training"]["steps"]
+    begins = steps - round(steps / 4)  # of the identity loss
+    assert saved == [f"step-{step:06d}" for step in (steps // 3, steps * 2 // 3, begins, steps)]
 
 
 def test_the_pages_name_every_photo_and_prompt(journey: Journey):

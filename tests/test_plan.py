@@ -32,7 +32,7 @@ def likeness(tmp_path: Path) -> Path:
 def test_a_dry_run_reports_and_trains_nothing(likeness: Path) -> None:
     code, out = _invoke("train", str(likeness), "--dry-run", "-s", "device=cpu")
     assert code == 0
-    assert "450 steps of batch 4" in out and "memory: about" in out and "disk:   about" in out
+    assert "300 steps of batch 4" in out and "memory: about" in out and "disk:   about" in out
     assert "not prepared yet" in out and "Next: portrait-lora train" in out
     assert not (likeness / "adapters").exists() and not (likeness / "dataset").exists()
 
@@ -42,7 +42,7 @@ def test_a_dry_run_for_programs(likeness: Path) -> None:
     code, out = _invoke("train", str(likeness), "--dry-run", "--json", *options)
     plan = json.loads(out)
     assert code == 0 and plan["fits"] and not plan["prepared"]
-    assert (plan["steps"], plan["micro_batch"], plan["gradient_checkpointing"]) == (450, 2, True)
+    assert (plan["steps"], plan["micro_batch"], plan["gradient_checkpointing"]) == (300, 2, True)
     assert plan["seconds"] >= 0 and 0 < plan["disk_gb"] < plan["disk_free_gb"]
 
 

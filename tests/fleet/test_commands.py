@@ -154,7 +154,7 @@ def test_a_home_is_of_one_roster_and_keeps_its_threads(tmp_path: Path) -> None:
 
 @pytest.mark.journey
 def test_the_adapter_of_a_worker_is_that_of_run(journey: Journey, tmp_path: Path) -> None:
-    """Two thirds of the training are there, as a lost worker leaves them; the fleet does the rest."""
+    """What is there is what a lost worker leaves: up to the identity loss, whose lessons are drawn again."""
     home = make_home(tmp_path / "home", ["anna"], threads=0)
     plan.write(home.path, home.plan.model_copy(update={"people": {"anna": REDUCED}}))
     shutil.rmtree(home.folder("anna"))
@@ -163,11 +163,12 @@ def test_the_adapter_of_a_worker_is_that_of_run(journey: Journey, tmp_path: Path
     before = (run / "adapter.safetensors").read_bytes()
     steps = journey.summary["training"]["steps"]
     shutil.rmtree(run / "checkpoints" / f"step-{steps:06d}")
+    shutil.rmtree(run / "lessons")
     for name in ("adapter.safetensors", "adapter_comfy.safetensors"):
         (run / name).unlink()
     from portrait_lora.tasks.shard.work import work
 
     record = work(home.path, ["anna"], worker="w", device="cpu")[0]
     assert (run / "adapter.safetensors").read_bytes() == before
-    assert record.starts[0].resumed_from == steps * 2 // 3 and record.starts[0].steps == steps
+    assert record.starts[0].resumed_from == steps - round(steps / 4) and record.starts[0].steps == steps
     assert record.figures is not None and record.figures.portraits == journey.summary["portraits"]

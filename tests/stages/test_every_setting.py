@@ -34,6 +34,7 @@ FRAMED = {"generate": {"brand": "framed", "reframe": True}}
 QUICK = {"generate": {"preset": "hyper-sd15-4"}}
 STYLED = {"generate": {"style_adapter": "s.safetensors"}}
 KLEIN = {"base": "flux2-klein-4b"}
+ORDINARY = {"training": {"identity_weight": 0.0}}
 RECOGNISED = {"training": {"identity_weight": 0.1}}
 STOPPING = {"training": {"early_stop": True, "checkpoints": 10}}
 
@@ -64,7 +65,7 @@ def _everywhere(value: Any, *paths: str) -> dict[str, Any]:
 
 TOP = [
     Row("base", "sdxl", {"choose_means.job.base.name": "sdxl"}, DATA | TRAINED | DRAWN),
-    Row("face_pack", "other", {"resolve_pack.name_or_dir": "other"}, DATA | PROBED),
+    Row("face_pack", "other", {"resolve_pack.name_or_dir": "other"}, DATA | {"train"} | PROBED),
     Row("allow_synthetic_models", True, {"list_photos": NOWHERE}, DATA),
     Row("commercial", True, {"consent.commercial": True}, why=LIMIT),
     Row("seed", 7, _everywhere(7, "train.recipe.seed", "probe_shots.seed"), TRAINED),
@@ -120,13 +121,14 @@ TRAINING = [
     Row("training.identity_lessons", 9, {"lesson_shots.n": 9}, TRAINED, besides=RECOGNISED),
     Row(
         "training.identity_share", 0.5, {"train.recipe.identity_share": 0.5},
-        why="no step has an identity loss without `identity_weight`",
+        besides=ORDINARY, why="no step has an identity loss without `identity_weight`",
     ),
     Row("training.adapter", "loha", {"train.recipe.adapter_kind": "loha"}, TRAINED),
     Row("training.exposures_per_photo", 200, {"train.recipe.steps": 50}, TRAINED),
     Row(
         "training.checkpoints", 2,
         _everywhere(2, "choose_means.job.checkpoints", "train.checkpoint_steps.len"), TRAINED,
+        besides=ORDINARY,
     ),
     Row(
         "training.early_stop", True, {"until_enough.copy_limit": 0.15}, TRAINED,

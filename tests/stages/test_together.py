@@ -25,7 +25,7 @@ from tests.recipes import recipe
 from tests.stages.test_stopping import ONE_PROCESS, Judge
 
 SHORT = (*REDUCED, "training.exposures_per_photo=1", "training.learning_rate=0.001", "training.together=8",
-         "training.checkpoints=2")  # fmt: skip
+         "training.checkpoints=2", "training.identity_weight=0")  # fmt: skip
 Person = Callable[..., Context]
 
 
@@ -98,12 +98,28 @@ def test_a_group_leaves_in_every_folder_what_training_alone_leaves(
         train.train(gone, ended[5])
 
 
+class Due:
+    """Lessons from step 600 on, for the one who is not watched."""
+
+    least = 0
+
+    def __init__(self, ctx: Any, crops: Any, steps: int):
+        self.name = ctx.name
+
+    def begun(self) -> int:
+        return 0
+
+    def __call__(self, done: int) -> Any:
+        return "lessons" if self.name == "plain" and done >= 600 else None
+
+
 class Paths:
     """Stands for the loop: everybody goes on to the next checkpoint that is not enough."""
 
     def __init__(self) -> None:
         self.at: dict[Path, int] = {}
         self.calls: list[int] = []
+        self.lessons: list[object] = []
 
     def __call__(self, family: Any, members: Sequence[Member], **_: Any) -> list[TrainResult]:
         self.calls.append(len(members))
@@ -111,9 +127,11 @@ class Paths:
 
     def _one(self, member: Member) -> TrainResult:
         at = self.at.get(member.out_dir, 0)
-        while at < 1000:
+        self.lessons.append(member.lessons)
+        end = 600 if member.out_dir.name == "plain" and member.lessons is None else 1000
+        while at < end:
             at += 100
-            if member.on_checkpoint(self._adapter(at)):
+            if member.on_checkpoint and member.on_checkpoint(self._adapter(at)):
                 break
         self.at[member.out_dir] = at
         return TrainResult(tuple(self._adapter(s) for s in range(100, at + 1, 100)), at, 4 * at, 0.1, None)
@@ -125,7 +143,8 @@ class Paths:
 def test_everybody_stops_at_a_checkpoint_of_their_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same decisions as alone: one stops early, one never does, the probes of one fail."""
+    """The same decisions as alone: one stops early, one never does, the probes of one fail.  Another asks for
+    lessons where the identity loss begins."""
     judges = {"early": Judge(80.0), "late": Judge(900.0), "failing": Judge(900.0)}
 
     def checkpoints(ctx: Any) -> Any:
@@ -164,6 +183,7 @@ def test_everybody_stops_at_a_checkpoint_of_their_own(
     monkeypatch.setattr(together.limits, "job_of", lambda ctx, steps: None)
     monkeypatch.setattr(together.limits, "seats_and_room", lambda job, means, where, people: (people, 16))
     monkeypatch.setattr(train, "class_pictures", lambda ctx, crops: [])
+    monkeypatch.setattr(together.identity, "WhenDue", Due)
     group = [going(name) for name in ("early", "late", "failing", "plain")]
     together._train(group)
     early, late, failing, plain = (one.ended for one in group)
@@ -176,10 +196,11 @@ def test_everybody_stops_at_a_checkpoint_of_their_own(
     assert early == solo and 400 <= early.result.steps < 1000 and early.reason
     assert (late.result.steps, late.reason) == (1000, "") and plain.result.steps == 1000
     assert isinstance(failing, InputError) and paths.at[tmp_path / "failing"] == 200
+    assert [one for one in paths.lessons if one] == ["lessons"]
     assert judges["early"].scored == list(range(100, early.result.steps + 1, 100))
     assert paths.calls == [
         4,
-        3,
+        4,
         *[2] * (early.result.steps // 100 - 2),
         *[1] * (10 - early.result.steps // 100),
     ]

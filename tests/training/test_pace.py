@@ -52,8 +52,8 @@ def test_numbers_go_to_the_file_and_to_tensorboard_where_it_is(
         monkeypatch.setattr(pace, "is_tensorboard_available", lambda there=installed: there)
         path = tmp_path / str(installed) / "metrics.jsonl"
         with pace.metrics(path, 0, write=True) as write:
-            write(1, 0.5, 0.4, Update(1e-3, 2.0, skipped=False), 0)
-            write(2, float("nan"), float("nan"), Update(1e-3, float("nan"), skipped=True), 1)
+            write(1, 0.5, 0.4, Update(1e-3, 2.0, skipped=False), 0, None)
+            write(2, float("nan"), float("nan"), Update(1e-3, float("nan"), skipped=True), 1, 0.5)
         rows = [json.loads(line) for line in path.read_text().splitlines()]
         assert rows[0] == {
             "step": 1, "loss": 0.5, "weighted_loss": 0.4, "learning_rate": 1e-3, "grad_norm": 2.0,
