@@ -290,6 +290,8 @@ def of_model(row: Mapping[str, Any], settings: LikenessConfig) -> list[str]:
     training, drawn = settings.training, f"{row['steps']} steps, guidance {row['guidance_scale']:g}"
     learns = f"rank {training.rank}, alpha {training.alpha:g}, learning rate {training.learning_rate:g}"
     seen = f"batch {training.batch_size}, {training.exposures_per_photo} exposures per photo"
+    if training.identity_weight:
+        seen += f", identity loss in the last {training.identity_share:.0%} of the steps"
     return [
         f"{row['name']}: base model, family {row['family']}, {row['parameters_b']:g} billion parameters",
         f"  train on       {row['repo']}",
