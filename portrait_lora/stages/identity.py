@@ -53,9 +53,12 @@ def inputs_of(ctx: Context) -> dict[str, str]:
     """What decides the weights beside the settings of training: who finds faces and embeds them.
 
     Lessons are drawn as the base itself is by default, whatever `generate` says: an adapter is not to be
-    trained anew because portraits are to be drawn otherwise.
+    trained anew because portraits are to be drawn otherwise, or thresholds were calibrated.
     """
-    return {"identity": ctx.pack.digest} if ctx.config.training.identity_weight else {}
+    if not ctx.config.training.identity_weight:
+        return {}
+    networks = (ctx.pack.embedder("select"), ctx.pack.detector)
+    return {"identity": manifest.digest([manifest.sha256_file(ctx.pack.path(name)) for name in networks])}
 
 
 def recogniser(ctx: Context) -> Recogniser:
@@ -120,7 +123,7 @@ class WhenDue:
             "the checkpoint from which the identity loss begins is missing",
             where=place,
             needed=checkpoint.folder_of(place, self._recipe.identity_from).name,
-            remedy="Train anew: `portrait-lora train --redo`, or name another run (-s run=NAME).",
+            remedy="Train anew: `portrait-lora train --force`, or name another run (-s run=NAME).",
         )
 
 

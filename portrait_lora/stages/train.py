@@ -75,7 +75,6 @@ def _asked(ctx: Context) -> tuple[dict[str, str], dict[str, str]]:
         require_extra("prodigyopt", "prodigy")
     accelerator_of(ctx.config.generate)  # a file that is missing is told now, not after hours
     warm_start.of(ctx)
-    identity.refuse_what_cannot_be(ctx)
     inputs = {"dataset": folder_digest(ctx.likeness.dataset), **configured_inputs(ctx)}
     successor.place(ctx, inputs)
     stop = {"stop": probe_digest(ctx)} if ctx.config.training.early_stop else {}
@@ -164,6 +163,7 @@ def _begin(ctx: Context, inputs: Mapping[str, str]) -> Begun:
     """Refuse what does not fit, tell what will be done, and write down what it is begun with."""
     from portrait_lora.dataset.build import load_dataset_folder
 
+    identity.refuse_what_cannot_be(ctx)  # needs torch, so not where nothing is left to train
     crops, _ = load_dataset_folder(ctx.likeness.dataset)
     steps = limits.steps_for(ctx, limits.photos_in(crops))
     by_hand(ctx.config.select.step, limits.planned(ctx, steps))

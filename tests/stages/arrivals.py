@@ -217,6 +217,7 @@ def _pack(name_or_dir: str, *, quiet: bool = False) -> SimpleNamespace:
         embedder_ids={"select": "A"},
         threshold=lambda _: 0.5,
         embedder=lambda _: "a.onnx",
+        detector="d.onnx",
         path=Path,
     )
 

@@ -65,7 +65,7 @@ def _everywhere(value: Any, *paths: str) -> dict[str, Any]:
 
 TOP = [
     Row("base", "sdxl", {"choose_means.job.base.name": "sdxl"}, DATA | TRAINED | DRAWN),
-    Row("face_pack", "other", {"resolve_pack.name_or_dir": "other"}, DATA | {"train"} | PROBED),
+    Row("face_pack", "other", {"resolve_pack.name_or_dir": "other"}, DATA | PROBED),
     Row("allow_synthetic_models", True, {"list_photos": NOWHERE}, DATA),
     Row("commercial", True, {"consent.commercial": True}, why=LIMIT),
     Row("seed", 7, _everywhere(7, "train.recipe.seed", "probe_shots.seed"), TRAINED),

@@ -119,4 +119,6 @@ def test_what_cannot_be_is_refused_before_anything_is_done(
     training = ctx.config.training.model_copy(update={"identity_weight": 0.0})
     context.config = ctx.config.model_copy(update={"training": training})
     identity.refuse_what_cannot_be(context)
-    assert identity.inputs_of(context) == {} and identity.inputs_of(ctx) == {"identity": ctx.pack.digest}
+    assert identity.inputs_of(context) == {} and set(identity.inputs_of(ctx)) == {"identity"}
+    calibrated = SimpleNamespace(config=ctx.config, pack=replace(ctx.pack, digest="other thresholds"))
+    assert identity.inputs_of(calibrated) == identity.inputs_of(ctx)  # type: ignore[arg-type]
