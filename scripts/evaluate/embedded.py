@@ -2,10 +2,11 @@
 
 python -m scripts.evaluate.embedded           one person, the one of the demo; few scenes
 python -m scripts.evaluate.embedded --full    the figures of record (30 people, 2,000 scenes, 600 portraits)
+python -m scripts.evaluate.embedded --full --part likeness --seed 3     the adapters of 30 other people alone
 
 Every part is printed, and written to `--json`, as soon as it is measured; people and portraits are kept in
 `work`.  Prompt obedience needs the classifiers of `python -m scripts.evaluate.studio.classifiers`; a quick
-run without them leaves it out.
+run without them leaves it out, and of the adapters it is then the face pack that reads what was obeyed.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,12 +27,13 @@ import numpy as np
 
 from portrait_lora import recipe
 from portrait_lora.evaluation.drift import clustered_interval
+from portrait_lora.faces import FaceAnalyzer
 from portrait_lora.faces.packs import resolve_pack
 from portrait_lora.synthetic.photos import make_reference_set
 from scripts.evaluate import face_pack as evaluate_face_pack
 from scripts.evaluate.cohort import FIRST_SEED, Member, train_cohort
 from scripts.evaluate.studio import obedience
-from scripts.evaluate.studio.adapters import adapter_rows
+from scripts.evaluate.studio.adapters import adapter_rows, read_rows
 from scripts.evaluate.studio.attainable import attainable_rows
 from scripts.evaluate.studio.classifiers import FILE, WORK, load
 from scripts.rows import Row, Table, arguments
@@ -51,6 +54,7 @@ DEMO = 7
 COPIED_OF_RENDERS = 0.013
 """Share of new renders of a person, prompted as the portraits are, that are taken for copies: what
 `scripts.evaluate.protocol --part copies` finds."""
+PARTS = ("commands", "check", "faces", "obedience", "likeness")
 QUICK = Sizes(check_people=2, cohort=0, workers=2, portraits=obedience.QUICK)
 FULL = Sizes(check_people=20, cohort=30, workers=2, portraits=obedience.FULL)
 
@@ -165,28 +169,45 @@ def obedience_rows(portraits: int, seed: int, classifiers: Path, *, full: bool) 
     return obedience.obedience_rows(portraits, seed, classifiers)
 
 
+def cohort_rows(sizes: Sizes, seed: int, classifiers: Path) -> Iterator[list[Row]]:
+    """What the adapters of the cohort reach, lot by lot."""
+    cohort = train_cohort(sizes.cohort, first_seed=FIRST_SEED + 100 * seed, workers=sizes.workers)
+    yield likeness_rows(cohort)
+    yield attainable_rows([(m.seed, m.folder) for m in cohort])
+    folders = [m.folder for m in cohort]
+    yield read_rows(folders, FaceAnalyzer(resolve_pack(), "report"))
+    if classifiers.is_file():
+        yield adapter_rows(folders, load(classifiers))
+
+
 def main() -> None:
     parser = arguments(__doc__ or "")
     parser.add_argument(
         "--classifiers", type=Path, default=WORK / FILE, help="of scripts.evaluate.studio.classifiers"
     )
+    parser.add_argument("--part", action="append", choices=PARTS, help="this alone; may be repeated")
     args = parser.parse_args()
-    sizes = FULL if args.full else QUICK
-    if args.full and not args.classifiers.is_file():
+    sizes, parts = FULL if args.full else QUICK, args.part or PARTS
+    if args.full and "obedience" in parts and not args.classifiers.is_file():
         parser.error(f"no {args.classifiers}; run python -m scripts.evaluate.studio.classifiers first")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     table = Table(args.json)
-    with tempfile.TemporaryDirectory() as folder:
-        rows, demo = command_rows(Path(folder) / "demo")
-    table.add(rows)
-    table.add(check_rows(sizes.check_people, 3000 + 100 * args.seed))
-    table.add(face_rows(args.full, args.seed))
-    table.add(obedience_rows(sizes.portraits, args.seed, args.classifiers, full=args.full))
-    cohort = train_cohort(sizes.cohort, first_seed=FIRST_SEED + 100 * args.seed, workers=sizes.workers)
-    table.add(likeness_rows(cohort or [demo]))
-    if cohort:
-        table.add(attainable_rows([(m.seed, m.folder) for m in cohort]))
-        table.add(adapter_rows([m.folder for m in cohort], load(args.classifiers)))
+    demo: Member | None = None
+    if "commands" in parts or ("likeness" in parts and not sizes.cohort):
+        with tempfile.TemporaryDirectory() as folder:
+            rows, demo = command_rows(Path(folder) / "demo")
+        table.add(rows if "commands" in parts else [])
+    if "check" in parts:
+        table.add(check_rows(sizes.check_people, 3000 + 100 * args.seed))
+    if "faces" in parts:
+        table.add(face_rows(args.full, args.seed))
+    if "obedience" in parts:
+        table.add(obedience_rows(sizes.portraits, args.seed, args.classifiers, full=args.full))
+    if "likeness" in parts and sizes.cohort:
+        for rows in cohort_rows(sizes, args.seed, args.classifiers):
+            table.add(rows)
+    elif "likeness" in parts and demo is not None:
+        table.add(likeness_rows([demo]))
     sys.exit(table.code())
 
 

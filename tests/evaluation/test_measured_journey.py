@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from portrait_lora.evaluation import protocol
+from portrait_lora.faces import FaceAnalyzer
+from portrait_lora.faces.packs import resolve_pack
 from portrait_lora.tasks import compare, drift_over
+from scripts.evaluate.studio.adapters import read_rows, shares_read
 from tests.conftest import REDUCED, Journey
 
 pytestmark = pytest.mark.journey
@@ -31,6 +34,18 @@ def test_every_kind_of_result_is_there(journey: Journey):
         "By view and face",
     ):
         assert words in page
+
+
+def test_what_the_face_pack_reads_as_asked_is_what_the_report_counts(journey: Journey):
+    rows = json.loads((journey.folder / "reports" / "drift.json").read_text(encoding="utf-8"))["attributes"]
+    finder = FaceAnalyzer(resolve_pack(), "report")
+    with_it, without = shares_read(finder, journey.folder)
+    assert with_it == pytest.approx(sum(r["asked"] * r["rate"] for r in rows) / sum(r["asked"] for r in rows))
+    assert 0 < without <= 1
+    assert [row.value for row in read_rows([journey.folder], finder)] == pytest.approx(
+        [with_it, without, without - with_it]
+    )
+    assert read_rows([], finder) == []
 
 
 def test_an_adapter_is_no_better_than_itself(journey: Journey):

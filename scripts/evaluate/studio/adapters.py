@@ -1,4 +1,8 @@
-"""What an adapter costs in obedience: a person's series beside the same prompts on the bare base."""
+"""What an adapter costs in obedience: a person's series beside the same prompts on the bare base.
+
+Read by the classifiers of the studio, which are the judges of record, and by the face pack, which is at hand
+everywhere but sees fewer attributes.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,11 @@ from PIL import Image
 from torch import Tensor
 
 from portrait_lora import config
+from portrait_lora.evaluation.adherence import Request, obeyed
+from portrait_lora.evaluation.drift import clustered_interval
+from portrait_lora.evaluation.similarity import subject_face
+from portrait_lora.faces import FaceAnalyzer
+from portrait_lora.pictures.reader import read_rgb
 from portrait_lora.vocabulary import LOOK_FIELDS, Look
 from scripts.evaluate.studio.attributes import ATTRIBUTES, labels, prompted
 from scripts.evaluate.studio.classifiers import Reader, right
@@ -79,4 +88,34 @@ def adapter_rows(folders: Sequence[Path], reader: Reader) -> list[Row]:
         Row("obeyed in series, with the adapter", shares[0], "share", n),
         Row("obeyed in series, bare base", shares[1], "share", n),
         Row("obedience lost to the adapter", shares[1] - shares[0], "share", n, MOST_LOST, at_most=True),
+    ]
+
+
+def shares_read(finder: FaceAnalyzer, folder: Path) -> tuple[float, float]:
+    """Share of what a series' prompts ask for that the face pack reads in it: with the adapter, without."""
+    series = Path(config.load(None).generate.series).stem
+    shares: list[float] = []
+    for name in (series, series + BASE_SUFFIX):
+        shown = []
+        for file in sorted((folder / "portraits" / name).glob("*.png")):
+            recipe = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))["recipe"]
+            request = Request(recipe["prompt"], tuple(recipe["layers"].items()))
+            shown.append((request, subject_face(finder.find(read_rgb(file)))))
+        rows = obeyed(shown)
+        shares.append(sum(row.rate * row.asked for row in rows) / sum(row.asked for row in rows))
+    return shares[0], shares[1]
+
+
+def read_rows(folders: Sequence[Path], finder: FaceAnalyzer) -> list[Row]:
+    """The same as `adapter_rows` by the face pack's reading, paired by person, its interval over people."""
+    if not folders:
+        return []
+    with_it, without = zip(*(shares_read(finder, folder) for folder in folders), strict=True)
+    lost = [b - a for a, b in zip(with_it, without, strict=True)]
+    n = len(lost)
+    spread = clustered_interval(lost, list(range(n))).ci95 if n > 1 else None
+    return [
+        Row("read as asked by the face pack, with the adapter", float(np.mean(with_it)), "share", n),
+        Row("read as asked by the face pack, bare base", float(np.mean(without)), "share", n),
+        Row("lost to the adapter, by the face pack", float(np.mean(lost)), "share", n, ci95=spread),
     ]
