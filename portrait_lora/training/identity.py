@@ -2,9 +2,11 @@
 
 Portraits that the unfinished adapter drew of its person, here *lessons*, are noised, the clean picture is
 predicted in one step, decoded, aligned at the face of the lesson, and embedded; the loss is 1 - the mean
-cosine to the photos.  PortraitBooth (Peng et al. 2024) and ID-Booth (Tomasevic et al. 2025) compute such a
-loss on the training photos; own portraits show prompts, poses and lights that the photos lack, and there the
-likeness is lost.  Embedder A trains here, so it is embedder B that tells what came of it.
+cosine to the photos, and what the face has lost of the light and colour of its lesson.  PortraitBooth (Peng
+et al. 2024) and ID-Booth (Tomasevic et al. 2025) compute the first part on the training photos; own portraits
+show prompts, poses and lights that the photos lack, and there the likeness is lost.  Without the second part
+faces turn to the light of the photos, in which an embedder knows them best.  Embedder A trains here, so it is
+embedder B that tells what came of it.
 
 Shape legend: B rows, C channels, H W rows and columns, N photos, D embedding width.
 """
@@ -34,6 +36,10 @@ _TIMESTEPS: Final = (0.1, 0.7)
 """Shares of the schedule between which lessons are noised: below the lesson itself is seen, above nothing."""
 _SIGMAS: Final = (0.25, 0.8)
 """The same noise where the picture fades along a straight line."""
+_KEEP: Final = 3.0
+"""Weight of the mean squared change of light and colour, in values from -1 to 1, beside the cosine."""
+_COARSE: Final = 7
+"""Places a side of the aligned face over which light and colour are averaged: coarser than its features."""
 _WHOLE: Final = 32
 """Latents of at most so many places a side are decoded whole; of larger ones the part round the face."""
 _MARGIN: Final = 4
@@ -84,7 +90,15 @@ class Lessons:
 @dataclass(frozen=True, slots=True)
 class _Drawn:
     draw: Draw
-    matrix_23: FloatArray
+    lesson: Lesson
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """Of every row: the mean cosine to the photos, and the squared change of light and colour."""
+
+    similarity_B: Tensor
+    changed_B: Tensor
 
 
 class IdentityLoss:
@@ -104,6 +118,7 @@ class IdentityLoss:
         self.known_ND = torch.from_numpy(np.array(lessons.known_ND, dtype=np.float32)).to(family.device)
         self.recogniser = lessons.recogniser.to(family.device)
         self._decode = decode or (family.open_decoder() if self.lessons else None)
+        self._coarse: dict[str, Tensor] = {}
         self._empty = cache.Encodings((), self.lessons[0].sample.condition) if self.lessons else None
 
     def due(self, step: int) -> bool:
@@ -126,10 +141,11 @@ class IdentityLoss:
         for start in range(0, len(drawn), room):
             part = drawn[start : start + room]
             with seat(len(part)):  # also backwards: checkpointing computes the layers again
-                similarity_B = self._similarities(part)
-                total = self.recipe.identity_weight * (1.0 - similarity_B).sum() / len(drawn)
+                seen = self._seen(part)
+                each_B = 1.0 - seen.similarity_B + _KEEP * seen.changed_B
+                total = self.recipe.identity_weight * each_B.sum() / len(drawn)
                 scaled(total).backward()  # pyright: ignore[reportUnknownMemberType]
-            mean += float(similarity_B.detach().sum()) / len(drawn)
+            mean += float(seen.similarity_B.detach().sum()) / len(drawn)
         return mean
 
     def _draws(self, step: int) -> list[_Drawn]:
@@ -143,11 +159,11 @@ class IdentityLoss:
             noise_CHW = torch.randn(lesson.sample.mean_CHW.shape, generator=own)
             level = level_at(self.family.schedule, loss.stratified(u, slot, rows))
             still_CHW = torch.zeros_like(noise_CHW)  # the mean of the posterior
-            drawn.append(_Drawn(Draw(lesson.sample, level, noise_CHW, still_CHW, False), lesson.matrix_23))
+            drawn.append(_Drawn(Draw(lesson.sample, level, noise_CHW, still_CHW, False), lesson))
         return drawn
 
-    def _similarities(self, drawn: Sequence[_Drawn]) -> Tensor:
-        """Mean cosine of every row's predicted picture to the photos (B,), with gradient."""
+    def _seen(self, drawn: Sequence[_Drawn]) -> _Seen:
+        """What every row's predicted picture shows, with gradient."""
         family, group = self.family, [one.draw for one in drawn]
         noised = batch.noised(family, group)
         assert self._empty is not None
@@ -157,17 +173,33 @@ class IdentityLoss:
                 noised.noisy_BCHW, noised.level_B, condition, [d.sample.geometry for d in group]
             )
         clean_BCHW = loss.clean(family.schedule, noised.noisy_BCHW, answer_BCHW, noised.level_B)
-        rows: list[Tensor] = []
+        similarities, changes = list[Tensor](), list[Tensor]()
         for row, one in enumerate(drawn):
-            picture_1CHW, matrix_23 = self._decoded(clean_BCHW[row : row + 1], one.matrix_23)
+            picture_1CHW, matrix_23 = self._decoded(clean_BCHW[row : row + 1], one.lesson.matrix_23)
             embedding_1D = self.recogniser.embed(picture_1CHW, matrix_23)
             if embedding_1D.shape[1] != self.known_ND.shape[1]:
                 raise InputError(
                     "the photos were embedded by another embedder",
                     got=self.known_ND.shape[1], needed=embedding_1D.shape[1],
                 )  # fmt: skip
-            rows.append((embedding_1D @ self.known_ND.T).mean(dim=1))
-        return torch.cat(rows)
+            similarities.append((embedding_1D @ self.known_ND.T).mean(dim=1))
+            change = self._light(picture_1CHW, matrix_23) - self._light_of(one.lesson)
+            changes.append(change.square().mean().reshape(1))
+        return _Seen(torch.cat(similarities), torch.cat(changes))
+
+    @torch.no_grad()
+    def _light_of(self, lesson: Lesson) -> Tensor:
+        """That of the lesson itself, through the same decoder; decoded once."""
+        key = lesson.sample.key
+        if key not in self._coarse:
+            own_1CHW = self.family.to_model_space(lesson.sample.mean_CHW[None].to(self.family.device))
+            self._coarse[key] = self._light(*self._decoded(own_1CHW, lesson.matrix_23))
+        return self._coarse[key]
+
+    def _light(self, picture_1CHW: Tensor, matrix_23: FloatArray) -> Tensor:
+        """Light and colour in the large (1, C, h, w) on the face that the matrix aligns."""
+        face_1CHW = aligned(picture_1CHW, matrix_23, self.recogniser.preprocessing.side_px)
+        return functional.adaptive_avg_pool2d(face_1CHW.clamp(-1.0, 1.0), _COARSE)
 
     def _decoded(self, latents_1CHW: Tensor, matrix_23: FloatArray) -> tuple[Tensor, FloatArray]:
         """The picture, or its part round the face, and the matrix that aligns the face in it."""
