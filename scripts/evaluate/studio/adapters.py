@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import astuple
 from pathlib import Path
 from typing import Final
 
@@ -101,8 +102,8 @@ def shares_read(finder: FaceAnalyzer, folder: Path) -> tuple[float, float]:
             recipe = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))["recipe"]
             request = Request(recipe["prompt"], tuple(recipe["layers"].items()))
             shown.append((request, subject_face(finder.find(read_rgb(file)))))
-        rows = obeyed(shown)
-        shares.append(sum(row.rate * row.asked for row in rows) / sum(row.asked for row in rows))
+        _, counts, rates = zip(*map(astuple, obeyed(shown)), strict=True)
+        shares.append(float(np.average(rates, weights=counts)))
     return shares[0], shares[1]
 
 
