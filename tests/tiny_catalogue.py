@@ -16,7 +16,8 @@ import torch
 import transformers
 
 from portrait_lora.records import FamilyName
-from tests.tiny_families import make_tiny, qwen_numbers, qwen_tokenizer, randomized
+from portrait_lora.tasks.verify.reference import plain_pipeline
+from tests.tiny_families import make_tiny, name_whole_processor, qwen_numbers, qwen_tokenizer, randomized
 
 _PROMPT = "{% for m in messages %}[{{ m.role }}] {% for c in m.content %}{{ c.text }}{% endfor %}{% endfor %}"
 _IMAGE = ["[IMG]", "[IMG_BREAK]", "[IMG_END]"]
@@ -25,13 +26,15 @@ _IMAGE = ["[IMG]", "[IMG_BREAK]", "[IMG_END]"]
 def write_repository(repo: str, family: FamilyName, folder: Path) -> Path:
     """Write the model; siblings of one seed share their weights wherever their shapes agree."""
     plain = make_tiny(family, folder.with_name(f"{folder.name}-plain"))
-    pipe: Any = diffusers.DiffusionPipeline.from_pretrained(plain)
+    pipe: Any = plain_pipeline(str(plain))
     pipe = PECULIAR.get(repo, lambda p: p)(pipe)
     pipe.save_pretrained(folder, safe_serialization=True)
     if isinstance(pipe, diffusers.Flux2Pipeline):  # the real one is a processor, which needs torchvision
         index = json.loads((folder / "model_index.json").read_text())
         index["tokenizer"] = ["transformers", "PixtralProcessor"]
         (folder / "model_index.json").write_text(json.dumps(index))
+    if isinstance(pipe, diffusers.QwenImage21Pipeline):
+        name_whole_processor(folder)
     return folder
 
 
@@ -69,6 +72,11 @@ def _distilled(pipe: Any) -> Any:
     return pipe
 
 
+def _own_levels(pipe: Any) -> Any:
+    pipe.register_to_config(sample_sigmas=[1.0, 0.97, 0.9, 0.5])
+    return pipe
+
+
 def _turbo(pipe: Any) -> Any:
     return _clock(pipe, shift=3.0)
 
@@ -96,4 +104,5 @@ PECULIAR: dict[str, Callable[[Any], Any]] = {
     "black-forest-labs/FLUX.2-dev": _dev,
     "Tongyi-MAI/Z-Image-Turbo": _turbo,
     "krea/Krea-2-Turbo": _distilled,
+    "Qwen/Qwen-Image-2.1-Turbo": _own_levels,
 }

@@ -1,10 +1,12 @@
 """Tiny random bases of every family, made on the spot in the layout of the real ones.
 
-`make_tiny(family, folder)` writes one; 64 px, 4 latent channels, a denoiser of a few thousand weights.
+`make_tiny(family, folder)` writes one; 64 px, 4 latent channels, a denoiser of a few thousand weights.  A
+latent place is 8 px, and 16 in Qwen-Image-2.1, whose pipeline knows nothing else.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from tests.tiny_models import make_tiny_sd, write_tokenizer
 FAMILIES: tuple[FamilyName, ...] = tuple(ROWS)
 CHANNELS = 4
 WIDTH = 32
+_TURNS = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content[0].text }}<|im_end|>\n{% endfor %}"
 _CHAT = "{% for m in messages %}<|im_start|>{{ m.role }}: {{ m.content }}<|im_end|>{% endfor %}"
 
 
@@ -33,7 +36,16 @@ def make_tiny(family: FamilyName, folder: Path, *, seed: int = 0) -> Path:
         return make_tiny_sd(folder, seed=seed)
     pipe = _MAKERS[family](folder / "source")
     pipe.save_pretrained(folder, safe_serialization=True)
+    if family == "qwen_image21":
+        name_whole_processor(folder)
     return folder
+
+
+def name_whole_processor(folder: Path) -> None:
+    """Let the index name the processor of the real base, which cannot be built without torchvision."""
+    index = json.loads((folder / "model_index.json").read_text())
+    index["processor"] = ["transformers", "Qwen3VLProcessor"]
+    (folder / "model_index.json").write_text(json.dumps(index))
 
 
 def heedful(folder: Path, contrast: float = 40.0) -> Path:
@@ -303,8 +315,7 @@ def _qwen_image(source: Path) -> Any:
     )
 
 
-def _krea2(source: Path) -> Any:
-    del source
+def _qwen3_vl() -> Any:
     vision = {
         "depth": 1,
         "hidden_size": 16,
@@ -316,7 +327,49 @@ def _krea2(source: Path) -> Any:
     }
     rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 1, 1]}
     text = {**qwen_numbers(2), "head_dim": 8, "rope_parameters": rope}
-    config = transformers.Qwen3VLConfig(text_config=text, vision_config=vision)
+    return transformers.Qwen3VLConfig(text_config=text, vision_config=vision)
+
+
+class Words(transformers.ProcessorMixin):
+    """A processor without pictures."""
+
+    image_token = "<|image_pad|>"
+
+    def __init__(self, tokenizer: Any):
+        super().__init__(tokenizer, chat_template=_TURNS)
+
+
+def _qwen_image21(source: Path) -> Any:
+    """A VAE of 16 px, with alpha; a text encoder whose norm is far from doing nothing."""
+    del source
+    tokenizer = qwen_tokenizer()
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|image_pad|>"]})
+    text = transformers.Qwen3VLForConditionalGeneration(_qwen3_vl()).eval()
+    torch.nn.init.uniform_(text.model.language_model.norm.weight, 0.2, 3.0)
+    vae = diffusers.AutoencoderKLQwenImage21(
+        base_dim=8,
+        decoder_base_dim=8,
+        z_dim=CHANNELS,
+        dim_mult=[1, 1, 1, 1, 1],
+        num_res_blocks=1,
+        latents_mean=[0.1, -0.2, 0.3, -0.4],
+        latents_std=[1.5, 0.8, 2.0, 1.1],
+    )
+    transformer = diffusers.QwenImage21Transformer2DModel(
+        in_channels=CHANNELS,
+        out_channels=CHANNELS,
+        num_layers=2,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        context_in_dim=16,
+        axes_dims_rope=(4, 6, 6),
+    )
+    scheduler = _dynamic(base_shift=0.5, max_shift=0.9, max_image_seq_len=8192)
+    return diffusers.QwenImage21Pipeline(scheduler, vae, text, Words(tokenizer), randomized(transformer))
+
+
+def _krea2(source: Path) -> Any:
+    del source
     transformer = diffusers.Krea2Transformer2DModel(
         in_channels=4 * CHANNELS,
         num_layers=2,
@@ -337,7 +390,7 @@ def _krea2(source: Path) -> Any:
     return diffusers.Krea2Pipeline(
         _dynamic(base_shift=0.5, max_shift=1.15, max_image_seq_len=6400),
         _frame_vae(),
-        transformers.Qwen3VLModel(config).eval(),
+        transformers.Qwen3VLModel(_qwen3_vl()).eval(),
         qwen_tokenizer(),
         randomized(transformer),
         text_encoder_select_layers=(1, 2),
@@ -436,6 +489,7 @@ _MAKERS: dict[FamilyName, Callable[[Path], Any]] = {
     "flux2": _flux2,
     "z_image": _z_image,
     "qwen_image": _qwen_image,
+    "qwen_image21": _qwen_image21,
     "krea2": _krea2,
     "chroma": _chroma,
     "sana": _sana,

@@ -17,6 +17,7 @@ import torch
 from diffusers import AutoencoderKL, ChromaTransformer2DModel
 from torch import Tensor
 
+from portrait_lora.families.apart import by_length
 from portrait_lora.families.diffusers_family import DiffusersFamily
 from portrait_lora.families.family import (
     JOINT_ATTENTION,
@@ -75,14 +76,7 @@ class Chroma(DiffusersFamily):
     ) -> Tensor:
         """Velocity; positions are (0, row, column) for places and 0 for text."""
         del geometry
-        assert condition.mask_BL is not None
-        lengths = [int(mask.sum()) for mask in condition.mask_BL.cpu()]
-        answer_BCHW = torch.empty_like(noisy_BCHW)
-        for length in set(lengths):
-            alike = torch.tensor([one == length for one in lengths], device=noisy_BCHW.device)
-            embeds = condition.embeds_BLD[alike, :length]
-            answer_BCHW[alike] = self._ask_alike(noisy_BCHW[alike], level_B[alike], embeds)
-        return answer_BCHW
+        return by_length(self._ask_alike, noisy_BCHW, level_B, condition)
 
     def _ask_alike(self, noisy_BCHW: Tensor, level_B: Tensor, embeds_BLD: Tensor) -> Tensor:
         """`ask` for prompts of one length, without padding."""

@@ -148,10 +148,14 @@ class Store:
 
 
 def _hold(module: nn.Module, dtype: torch.dtype) -> None:
-    """The precision that `from_pretrained` gives the weights: some classes keep their norms in float32."""
+    """The precision that `from_pretrained` gives the weights: some classes keep their norms in float32.
+
+    Buffers that are computed, and in no file, stay as they are: it does not touch them either.
+    """
     kept = set(cast("Sequence[str] | None", getattr(module, "_keep_in_fp32_modules", None)) or ())
+    computed = {name for name, _ in module.named_buffers()} - set(module.state_dict())
     for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
-        if tensor.is_floating_point():
+        if tensor.is_floating_point() and name not in computed:
             tensor.data = tensor.data.to(torch.float32 if kept & set(name.split(".")) else dtype)
 
 

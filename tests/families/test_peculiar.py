@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import wraps
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import diffusers
+import numpy as np
 import pytest
 import torch
 from tiny_families import CHANNELS
@@ -19,6 +22,7 @@ from portrait_lora.families.catalog import resolve_base
 from portrait_lora.families.diffusers_family import DiffusersFamily
 from portrait_lora.families.family import FlowSchedule, Geometry, PromptCondition
 from portrait_lora.families.krea2 import Krea2
+from portrait_lora.generation import drawing
 from portrait_lora.records import FamilyName
 from portrait_lora.stages.together import why_alone
 from portrait_lora.tasks.verify.learning import levels, noise
@@ -81,7 +85,7 @@ def test_chroma_is_asked_without_padding_also_when_blocks_are_computed_twice(tin
     family.load("none")
 
 
-@pytest.mark.parametrize("name", ["krea2", "chroma", "ernie_image"])
+@pytest.mark.parametrize("name", ["krea2", "chroma", "ernie_image", "qwen_image21"])
 def test_families_whose_rows_are_not_pictures_train_everybody_alone(tiny: Tiny, name: FamilyName) -> None:
     family: Any = tiny(name)
     with pytest.raises(InputError, match="in one pass"):
@@ -90,8 +94,15 @@ def test_families_whose_rows_are_not_pictures_train_everybody_alone(tiny: Tiny, 
     assert name in why_alone(context)
 
 
-def test_norms_that_stay_in_float32_do_so_when_blocks_are_read_from_files(tiny: Tiny) -> None:
-    family = tiny("krea2")
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [("krea2", "transformer_blocks.0.norm1.weight"), ("qwen_image21", "time_text_embed.time_proj.freqs")],
+)
+def test_what_stays_in_float32_does_so_when_blocks_are_read_from_files(
+    tiny: Tiny, name: FamilyName, kept: str
+) -> None:
+    """Norms, and what is computed instead of read."""
+    family = tiny(name)
     family.load("encoders")
     condition = family.encode_prompts(PROMPTS)
     family.weights = "bfloat16"
@@ -102,9 +113,10 @@ def test_norms_that_stay_in_float32_do_so_when_blocks_are_read_from_files(tiny: 
         family.streamed = True
         family.load("denoiser")
         of_family(family)
-        kinds = {n: p.dtype for n, p in family.denoiser.named_parameters()}
+        net = family.denoiser
+        kinds = {n: p.dtype for n, p in [*net.named_parameters(), *net.named_buffers()]}
         assert torch.equal(answered(family, condition), resident)
-        assert kinds["transformer_blocks.0.norm1.weight"] == torch.float32
+        assert kinds[kept] == torch.float32
         assert kinds["transformer_blocks.0.attn.to_q.weight"] == torch.bfloat16
     finally:
         family.weights, family.streamed = "float32", False
@@ -144,3 +156,114 @@ def test_krea_without_guidance_asks_its_transformer_once_a_step(tiny: Tiny) -> N
         calls.clear()
     hook.remove()
     family.load("none")
+
+
+@pytest.fixture
+def qwen21(tiny: Tiny) -> Iterator[DiffusersFamily]:
+    family = tiny("qwen_image21")
+    yield family
+    family.load("none")
+
+
+def test_qwen_image_21_reads_the_last_layer_before_its_norm_behind_the_instruction(
+    qwen21: DiffusersFamily,
+) -> None:
+    """Every prompt alone, in the words of its makers' template, layer by layer."""
+    qwen21.load("encoders")
+    condition = qwen21.encode_prompts(PROMPTS)
+    pipe: Any = qwen21._encoders  # pyright: ignore[reportPrivateUsage]
+    words, seen = pipe.processor.tokenizer, list[Tensor]()
+    language = pipe.text_encoder.model.language_model
+    hook = language.layers[-1].register_forward_hook(lambda *a: seen.append(a[2]))
+    system = "<|im_start|>system\nComprehend and analyze the provided prompt.<|im_end|>\n"
+    assert condition.mask_BL is not None
+    for row, mask, prompt in zip(condition.embeds_BLD, condition.mask_BL, PROMPTS, strict=True):
+        turn = f"<|im_start|>user\n{prompt}<|im_end|>\n<|im_start|>assistant\n"
+        with torch.no_grad():
+            language(input_ids=words(system + turn, return_tensors="pt").input_ids)
+        expected = seen[-1][0, len(words(system).input_ids) :]
+        assert len(expected) == len(words(turn).input_ids) == int(mask.sum())
+        torch.testing.assert_close(row[mask], expected, atol=1e-5, rtol=1e-4)
+    hook.remove()
+
+
+def test_qwen_image_21_sees_photos_without_gaps(qwen21: DiffusersFamily) -> None:
+    qwen21.load("encoders")
+    vae: Any = qwen21._vae  # pyright: ignore[reportPrivateUsage]
+    photo = noise((1, 3, 64, 64)).clamp(-1, 1)
+    latents = {
+        alpha: vae.encode(torch.cat([photo, torch.full((1, 1, 64, 64), alpha)], 1)[:, :, None])
+        for alpha in (1.0, -1.0)
+    }
+    own = qwen21.encode_pixels(photo).mean_BCHW
+    torch.testing.assert_close(own, latents[1.0].latent_dist.mean[:, :, 0])
+    assert (own - latents[-1.0].latent_dist.mean[:, :, 0]).abs().max() > 1e-3
+
+
+def sharpened(net: Any) -> None:
+    """So sharp an attention that it matters where a token stands."""
+    for block in net.transformer_blocks:
+        block.attn.norm_q.weight.data *= 30
+        block.attn.norm_k.weight.data *= 30
+
+
+def test_the_answer_of_qwen_image_21_is_the_same_beside_a_longer_prompt(qwen21: DiffusersFamily) -> None:
+    qwen21.load("encoders")
+    both = qwen21.encode_prompts(PROMPTS)
+    twice = [PromptCondition.batch([qwen21.encode_prompts([prompt])] * 2) for prompt in PROMPTS]
+    qwen21.load("denoiser")
+    sharpened(qwen21.denoiser)
+    alone = torch.stack([answered(qwen21, one)[i] for i, one in enumerate(twice)])
+    torch.testing.assert_close(answered(qwen21, both), alone, atol=2e-5, rtol=1e-4)
+
+
+def test_a_picture_of_qwen_image_21_is_the_same_beside_a_longer_prompt(qwen21: DiffusersFamily) -> None:
+    """diffusers' own is not: there the padding moves the picture."""
+    ours: Any = qwen21.pipeline(None)
+    plain = plain_pipeline(qwen21.base.source)
+    sharpened(ours.transformer)
+    sharpened(plain.transformer)
+
+    def drawn(pipe: Any, prompts: list[str], scale: str, output: str) -> Any:
+        sources = [torch.Generator().manual_seed(i) for i in range(len(prompts))]
+        negative = {"negative_prompt": [" "] * len(prompts), scale: 3.0}
+        size = {"height": 64, "width": 96, "num_inference_steps": 2, "output_type": output}
+        return pipe(prompt=prompts, generator=sources, **negative, **size).images
+
+    both = drawn(ours, PROMPTS, "guidance_scale", "np")
+    alone = drawn(ours, PROMPTS[:1], "guidance_scale", "np")
+    assert both.shape == (2, 64, 96, 3) and np.array_equal(both[:1], alone)
+    theirs = drawn(plain, PROMPTS[:1], "true_cfg_scale", "np")
+    np.testing.assert_allclose(alone, 1 - theirs[..., 3:] * (1 - theirs[..., :3]), atol=1e-5)
+    assert np.abs(drawn(plain, PROMPTS, "true_cfg_scale", "np")[:1] - theirs).max() > 1e-4
+    assert [p.mode for p in drawn(ours, PROMPTS, "guidance_scale", "pil")] == ["RGB", "RGB"]
+    with pytest.raises(InputError, match="no image-to-image"):
+        drawing._kindred(ours, diffusers.AutoPipelineForImage2Image, "image-to-image")
+
+
+def test_distilled_weights_of_qwen_image_21_keep_their_levels_at_their_number_of_steps(
+    qwen21: DiffusersFamily,
+) -> None:
+    pipe: Any = qwen21.pipeline(None)
+    seen: list[float] = []
+
+    def drawn(steps: int) -> list[float]:
+        seen.clear()
+        pipe("ohwx", height=64, width=64, num_inference_steps=steps, output_type="latent")
+        return list(seen)
+
+    set_timesteps = pipe.scheduler.set_timesteps
+
+    @wraps(set_timesteps)  # its signature is looked at
+    def watched(*args: Any, **more: Any) -> None:
+        seen.extend(more["sigmas"])
+        set_timesteps(*args, **more)
+
+    pipe.scheduler.set_timesteps = watched
+    try:
+        assert drawn(2) == [1.0, 0.5]
+        pipe.register_to_config(sample_sigmas=[1.0, 0.9, 0.6])
+        assert (drawn(3), drawn(2)) == ([1.0, 0.9, 0.6], [1.0, 0.5])
+    finally:
+        pipe.register_to_config(sample_sigmas=None)
+        pipe.scheduler.set_timesteps = set_timesteps

@@ -54,7 +54,8 @@ class Practice:
 
     def step(self, seed: int) -> float:
         """One update; the loss before it."""
-        seen = noise((2, CHANNELS, 8, 8), seed)
+        side = 64 // self.family.latent_px
+        seen = noise((2, CHANNELS, side, side), seed)
         answer = self.family.predict(seen, levels(self.family, 0.3, 0.8), self.condition, [SIZE] * 2)
         loss = (answer - noise(seen.shape, seed + 100)).square().mean()
         loss.backward()

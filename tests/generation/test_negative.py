@@ -12,6 +12,7 @@ TAKEN = {
     "sd35": True,
     "z_image": True,
     "qwen_image": True,
+    "qwen_image21": True,
     "krea2": True,
     "chroma": True,
     "sana": True,

@@ -17,6 +17,7 @@ from diffusers import (
     Flux2KleinPipeline,
     FluxPipeline,
     Krea2Pipeline,
+    QwenImage21Pipeline,
     QwenImagePipeline,
 )
 from torch import Tensor, nn
@@ -28,7 +29,7 @@ from portrait_lora.records import FamilyName
 def model_space(name: FamilyName, vae: Any, raw: Tensor) -> Tensor:
     """Raw latents (1, C, H, W) as the denoiser knows them."""
     config = vae.config
-    if name in ("qwen_image", "krea2"):
+    if name in ("qwen_image", "qwen_image21", "krea2"):
         mean, std = (torch.tensor(config[key]).view(1, -1, 1, 1) for key in ("latents_mean", "latents_std"))
         return (raw - mean) / std
     if name in ("flux2", "ernie_image"):
@@ -94,6 +95,16 @@ def ask(
         lengths = torch.tensor([embeds.shape[1]])
         answer = net(ErnieImagePipeline._patchify_latents(x), 1000 * sigma, embeds, lengths).sample
         return ErnieImagePipeline._unpatchify_latents(answer)
+    if name == "qwen_image21":
+        slots = height * width // 4  # one for each 2 x 2 places
+        answer = net(
+            hidden_states=QwenImage21Pipeline._pack_latents(x, *x.shape),
+            timestep=sigma,
+            encoder_hidden_states=embeds,
+            img_shapes=[[(1, height, width)]],
+            img_mask=torch.tensor([[False] * embeds.shape[1] + [True] * slots]),
+        ).sample[:, -height * width :]
+        return QwenImage21Pipeline._unpack_latents(answer, height * 16, width * 16, 16).squeeze(2)
     if name == "chroma":
         answer = net(
             hidden_states=FluxPipeline._pack_latents(x, *x.shape),

@@ -49,10 +49,17 @@ def _native(layer: str) -> set[str]:
     return {f"diffusion_model.{layer}", _flat("lora_unet_", layer)}
 
 
+def _qwen21(layer: str) -> set[str]:
+    """The gate and the layer beside it are halves of one matrix there, under fewer names than whole ones."""
+    halves = (".img_mlp.gate_layer", ".img_mlp.proj")
+    whole = set() if layer.endswith(halves) else {f"diffusion_model.{layer}", _flat("lora_unet_", layer)}
+    return {layer, f"transformer.{layer}", _flat("lycoris_", layer)} | whole
+
+
 COMFY: dict[str, Names] = {
     "sd15": _unet, "sdxl": _unet, "sd35": _mmdit, "flux1": _flux, "flux2": _flux,
     "qwen_image": _qwen, "z_image": _z_image, "krea2": _z_image, "chroma": _flux,
-    "ernie_image": _native,
+    "ernie_image": _native, "qwen_image21": _qwen21,
 }  # fmt: skip
 _CLIP = re.compile(r"text_model\.encoder\.layers\.\d+\.(mlp\.fc[12]|self_attn\.[qkvo](ut)?_proj)")
 

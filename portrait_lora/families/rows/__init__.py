@@ -20,6 +20,7 @@ from portrait_lora.families.rows import (
     flux2,
     krea2,
     qwen_image,
+    qwen_image21,
     sana,
     sd15,
     sd35,
@@ -31,7 +32,20 @@ from portrait_lora.records import FamilyName
 EMBEDDED: Final = sd15.EMBEDDED
 ROWS: Final[dict[FamilyName, FamilyRow]] = {
     module.ROW.name: module.ROW
-    for module in (sd15, sdxl, sd35, flux1, flux2, z_image, qwen_image, krea2, chroma, sana, ernie_image)
+    for module in (
+        sd15,
+        sdxl,
+        sd35,
+        flux1,
+        flux2,
+        z_image,
+        qwen_image,
+        qwen_image21,
+        krea2,
+        chroma,
+        sana,
+        ernie_image,
+    )
 }
 
 

@@ -1,4 +1,4 @@
-"""What diffusers' own pipelines compute, in the families' one layout and sign; none of our code."""
+"""What diffusers' own pipelines compute, in the families' one layout and sign; nothing of ours computes."""
 
 # pyright: reportPrivateImportUsage=false, reportUnknownMemberType=false
 from __future__ import annotations
@@ -9,9 +9,11 @@ from inspect import signature
 from typing import Any, Final
 
 import torch
-from diffusers import ChromaPipeline, DiffusionPipeline, Flux2Pipeline
+from diffusers import ChromaPipeline, DiffusionPipeline, Flux2Pipeline, QwenImage21Pipeline
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
+
+from portrait_lora.families.qwen_image21 import TextProcessor
 
 DOWN: Final = 8
 """Pixels per latent place, in most families."""
@@ -40,6 +42,9 @@ def plain_pipeline(
     dev = index["_class_name"] == Flux2Pipeline.__name__
     parts: dict[str, Any] = {name: None for name in PROMPT_WRITERS if name in index}
     parts |= {"tokenizer": None} if dev else {}
+    if index["_class_name"] == QwenImage21Pipeline.__name__:  # its processor needs torchvision as well
+        words = PreTrainedTokenizerFast.from_pretrained(source, subfolder="processor", **there)
+        parts |= {"processor": TextProcessor(words)}
     pipe: Any = DiffusionPipeline.from_pretrained(source, dtype=dtype, use_safetensors=True, **there, **parts)
     if dev:  # its processor needs torchvision, for pictures that nobody shows it here
         words = PreTrainedTokenizerFast.from_pretrained(source, subfolder="tokenizer", **there)
