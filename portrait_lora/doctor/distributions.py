@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
+import stat
 from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
@@ -41,11 +43,15 @@ def damaged(names: Iterable[str]) -> dict[str, str]:
 
 def _wrong_file(one: metadata.Distribution) -> str:
     """The first file that differs from its size in RECORD; compiled Python is regenerated and ignored."""
+    root = str(one.locate_file(""))  # once, not for each of thousands of files
     for file, _, size in csv.reader((one.read_text("RECORD") or "").splitlines()):
         if not size or file.endswith(".pyc"):
             continue
-        path = Path(str(one.locate_file(file)))
-        if not path.is_file() or path.stat().st_size != int(size):
+        try:
+            state = os.stat(os.path.join(root, file))
+        except OSError:
+            return file
+        if not stat.S_ISREG(state.st_mode) or state.st_size != int(size):
             return file
     return ""
 
