@@ -6,7 +6,8 @@ that is resumed later looks at the same ones.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -20,7 +21,6 @@ from portrait_lora.faces.preprocessing import Preprocessing
 from portrait_lora.records import Adapter, CaptionedCrop, FloatArray, Portrait, Shot
 from portrait_lora.stages import limits
 from portrait_lora.stages.context import Context
-from portrait_lora.training import processes
 
 if TYPE_CHECKING:
     from portrait_lora.training.identity import Lessons, Recogniser
@@ -36,17 +36,9 @@ _log = log.get(__name__)
 
 
 def refuse_what_cannot_be(ctx: Context) -> None:
-    """Raise `ConfigError` for several processes, or a face pack whose embedder gives no gradients."""
-    if not ctx.config.training.identity_weight:
-        return
-    if processes.count() > 1:
-        raise ConfigError(
-            "the identity loss is for one process",
-            where=_WHERE,
-            got=processes.count(),
-            needed="0, or one process",
-        )
-    recogniser(ctx)
+    """Raise `ConfigError` for a face pack whose embedder gives no gradients."""
+    if ctx.config.training.identity_weight:
+        recogniser(ctx)
 
 
 def inputs_of(ctx: Context) -> dict[str, str]:
@@ -85,10 +77,19 @@ def _network(path: Path) -> OnnxNetwork:
 
 
 class WhenDue:
-    """The lessons of one training; drawn when the steps that need them are next, and only once."""
+    """The lessons of one training; drawn when the steps that need them are next, and only once.
 
-    def __init__(self, ctx: Context, crops: Sequence[CaptionedCrop], steps: int):
-        self._ctx, self._crops = ctx, crops
+    Of several processes those behind `first` wait until they are drawn, and read them.
+    """
+
+    def __init__(
+        self,
+        ctx: Context,
+        crops: Sequence[CaptionedCrop],
+        steps: int,
+        first: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ):
+        self._ctx, self._crops, self._first = ctx, crops, first
         self._recipe = limits.recipe_of(ctx, steps)
         self._lessons: Lessons | None = None
 
@@ -108,7 +109,8 @@ class WhenDue:
         if not self._recipe.identity_from <= done < self._recipe.steps:
             return None
         if self._lessons is None:
-            self._lessons = _lessons(self._ctx, self._crops, self._adapter())
+            with self._first():
+                self._lessons = _lessons(self._ctx, self._crops, self._adapter())
         return self._lessons
 
     def _adapter(self) -> Adapter:

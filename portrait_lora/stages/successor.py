@@ -135,7 +135,7 @@ def differences(ctx: Context, inputs: Mapping[str, str]) -> list[str]:
     recorded = recorded_inputs(folder)
     changed = {k for k, v in inputs.items() if recorded and recorded.get(k) != v}
     reasons = ["the photos, captions or crops have changed"] if "dataset" in changed else list[str]()
-    before, now = _read_settings(folder), settings_of(ctx)
+    before, now = recorded_settings(folder), settings_of(ctx)
     named: set[str] = set()
     for key in sorted(before.keys() & now.keys()):
         section = "config" if key.startswith(("training.", "seed")) else key
@@ -159,7 +159,7 @@ def settings_of(ctx: Context) -> dict[str, str]:
     return {k: str(v) for k, v in {"base": ctx.base.label, "seed": ctx.config.seed, **values}.items()}
 
 
-def _read_settings(folder: Path) -> dict[str, str]:
+def recorded_settings(folder: Path) -> dict[str, str]:
     """What a training was configured with; of an older one, what its last checkpoint tells."""
     whole = _read(folder / SETTINGS)
     if whole:

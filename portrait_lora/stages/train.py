@@ -74,7 +74,7 @@ def _asked(ctx: Context) -> tuple[dict[str, str], dict[str, str]]:
     if ctx.config.training.optimizer == "prodigy":
         require_extra("prodigyopt", "prodigy")
     accelerator_of(ctx.config.generate)  # a file that is missing is told now, not after hours
-    warm_start.of(ctx)
+    warm_start.refuse_what_does_not_fit(ctx)
     inputs = {"dataset": folder_digest(ctx.likeness.dataset), **configured_inputs(ctx)}
     successor.place(ctx, inputs)
     stop = {"stop": probe_digest(ctx)} if ctx.config.training.early_stop else {}
@@ -223,7 +223,7 @@ def _in_every_process(
         config_digest=inputs["config"],
         accelerator=accelerator,
     )
-    lessons = identity.WhenDue(ctx, crops, steps)
+    lessons = identity.WhenDue(ctx, crops, steps, accelerator.main_process_first)
     return stopping.train_as_configured(ctx, go_on, steps, accelerator, lessons)
 
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from portrait_lora import log, manifest
 from portrait_lora.errors import ConfigError, InputError
-from portrait_lora.stages.context import Context
+from portrait_lora.stages import successor
+from portrait_lora.stages.context import ADAPTER, Context
 
 if TYPE_CHECKING:
     from portrait_lora.faces.pack import FacePack
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from portrait_lora.training.warm_start import Start, WarmStart
 
 _WHERE: Final = "training.warm_start"
+_INPUT: Final = "warm start"
 _log = log.get(__name__)
 
 
@@ -47,17 +49,28 @@ def of(ctx: Context) -> WarmStart | None:
     return warm
 
 
+def refuse_what_does_not_fit(ctx: Context) -> None:
+    """Raise what `of` raises, unless the file has done its part: a finished adapter needs it no more."""
+    if not _begun_with(ctx):
+        of(ctx)
+
+
 def embedder_of(pack: FacePack) -> str:
     """What stands for embedder A: the sha256 of its file."""
     return manifest.sha256_file(pack.path(pack.embedder("select")))
 
 
 def inputs_of(ctx: Context) -> dict[str, str]:
-    """What decides the weights beside the settings: the bytes of the file and who embeds the photos."""
+    """What decides the weights beside the settings: the bytes of the file and who embeds the photos.
+
+    Of a finished adapter what it was begun with, when the file is no longer there.
+    """
+    if before := _begun_with(ctx):
+        return {_INPUT: before}
     path = _path(ctx)
     if path is None:
         return {}
-    return {"warm start": manifest.digest([manifest.sha256_file(path), embedder_of(ctx.pack)])}
+    return {_INPUT: manifest.digest([manifest.sha256_file(path), embedder_of(ctx.pack)])}
 
 
 def start_of(ctx: Context, crops: Sequence[CaptionedCrop]) -> Start | None:
@@ -76,6 +89,15 @@ def start_of(ctx: Context, crops: Sequence[CaptionedCrop]) -> Start | None:
         return None
     _log.info("begins where %d people are alike, by %d crops", warm.people, len(known))
     return warm.start(known.embeddings.mean(axis=0, dtype=np.float64).astype(np.float32))
+
+
+def _begun_with(ctx: Context) -> str:
+    """What stands for a file of this name, now gone, that the run's finished adapter was begun with."""
+    name, folder = ctx.config.training.warm_start, ctx.likeness.adapters
+    if not name or Path(name).is_file() or not (folder / ADAPTER).is_file():
+        return ""
+    same = successor.recorded_settings(folder).get(_WHERE) == name
+    return successor.recorded_inputs(folder).get(_INPUT, "") if same else ""
 
 
 def _path(ctx: Context) -> Path | None:

@@ -131,21 +131,26 @@ class IdentityLoss:
         room: int,
         scaled: Callable[[Tensor], Tensor],
         seat: Callable[[int], AbstractContextManager[None]] = lambda rows: nullcontext(),
+        share: tuple[int, int] = (0, 1),
     ) -> float:
         """Add the gradients of the step after `step`, at most `room` rows at a time; the mean similarity.
 
-        `seat` is the context in which so many rows are this person's.
+        `seat` is the context in which so many rows are this person's.  With a `share` (i, n), for process i
+        of n, it is every n-th row from the i-th on, so that the mean over the processes of gradients, and of
+        what is returned, is that of all rows; one without a row adds nothing and returns 0.
         """
-        drawn = self._draws(step)
+        index, of = share
+        every = self._draws(step)
+        drawn, weight = every[index::of], of / len(every)
         mean = 0.0
         for start in range(0, len(drawn), room):
             part = drawn[start : start + room]
             with seat(len(part)):  # also backwards: checkpointing computes the layers again
                 seen = self._seen(part)
                 each_B = 1.0 - seen.similarity_B + _KEEP * seen.changed_B
-                total = self.recipe.identity_weight * each_B.sum() / len(drawn)
+                total = self.recipe.identity_weight * weight * each_B.sum()
                 scaled(total).backward()  # pyright: ignore[reportUnknownMemberType]
-            mean += float(seen.similarity_B.detach().sum()) / len(drawn)
+            mean += weight * float(seen.similarity_B.detach().sum())
         return mean
 
     def _draws(self, step: int) -> list[_Drawn]:

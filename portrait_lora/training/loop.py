@@ -138,11 +138,12 @@ class Run:
         """
         while True:
             try:
+                # First, because processes synchronise at the end of the batch.
+                likeness = self._identity_gradients()
                 losses = accumulate(
                     self.family, self.recipe, self.encodings, self._draws(), self.micro_batch,
                     self.accelerator, self.updater.scaled,
                 )  # fmt: skip
-                likeness = self._identity_gradients()
                 self._share_text_gradients()
                 break
             except RuntimeError as error:
@@ -150,15 +151,19 @@ class Run:
                     raise
                 self.updater.forget_gradients()
                 self.micro_batch = halved(self.micro_batch, error)
-        stop_flag = losses.new_tensor([float(stop.requested)])
-        means = cast(Tensor, self.accelerator.reduce(torch.cat([losses, stop_flag]), reduction="mean"))
-        plain, weighted, stopping = means.tolist()
+        beside = losses.new_tensor([float(stop.requested), likeness or 0.0])
+        means = cast(Tensor, self.accelerator.reduce(torch.cat([losses, beside]), reduction="mean"))
+        plain, weighted, stopping, alike = means.tolist()
+        if likeness is not None and not self.alone:
+            likeness = alike
         return plain, weighted, stopping > 0.0, likeness
 
     def _identity_gradients(self) -> float | None:
         if self.identity is None or not self.identity.due(self.step):
             return None
-        return self.identity.backward(self.step, self.micro_batch, self.updater.scaled)
+        mine = self.accelerator.process_index, self.accelerator.num_processes
+        with self.accelerator.no_sync(self.family.denoiser):
+            return self.identity.backward(self.step, self.micro_batch, self.updater.scaled, share=mine)
 
     def _share_text_gradients(self) -> None:
         """Average text encoder gradients over the processes; the denoiser's wrapper does so for its own."""

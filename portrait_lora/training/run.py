@@ -120,13 +120,6 @@ def refuse_what_cannot_work(
         )  # fmt: skip
     if not crops:
         raise InputError("no pictures to train on", where=out_dir, needed="one crop or more")
-    if recipe.identity_weight and processes > 1:
-        raise InputError(
-            "the identity loss is for one process",
-            where="training.identity_weight",
-            got=f"{processes} processes",
-            needed="0, or one process",
-        )
     if recipe.batch_size % processes:
         raise InputError(
             "the batch cannot be divided among the processes", where="batch_size", got=recipe.batch_size,

@@ -173,8 +173,8 @@ class Group:
         draws = [one.person.draws() for one in self.seated]
         while True:
             try:
-                losses = self._accumulate(draws)
                 alike = [self._identity(i) for i in range(len(self.seated))]
+                losses = self._accumulate(draws)
                 break
             except RuntimeError as error:
                 if not is_out_of_memory(error):

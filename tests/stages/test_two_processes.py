@@ -39,10 +39,12 @@ def together(folder: Path, command: str, *settings: str) -> tuple[list[int | Non
 def test_a_command_in_two_processes_twice_then_alone(journey: Journey, tmp_path: Path):
     folder = tmp_path / "demo"
     shutil.copytree(journey.folder, folder)
-    few = (*OTHER, "training.checkpoints=1", "training.identity_weight=0")  # that is for one process
+    few = (*OTHER, "training.checkpoints=1")
     assert together(folder, "train", *few) == ([0, 0], "")
     summary = json.loads((folder / "reports/stages.json").read_text())["train"]["summary"]
-    assert summary["checkpoints"] == [f"step-{summary['steps']:06d}"] and summary["resumed_from"] is None
+    assert summary["checkpoints"] == ["step-000002", "step-000003"] and summary["resumed_from"] is None
+    rows = [json.loads(line) for line in (folder / "adapters/main/metrics.jsonl").read_text().splitlines()]
+    assert ["likeness" in row for row in rows] == [False, False, True]  # each looks at one portrait
     manifest.verify(folder / "adapters/main")
     weights = manifest.sha256_file(folder / "adapters/main/adapter.safetensors")
 

@@ -53,6 +53,7 @@ def ctx(name: str, file: Path, finder: Finder | None = None, base: str = "base")
         base=SimpleNamespace(digest=base),
         pack=SimpleNamespace(embedder=lambda _: "A.onnx", path=lambda name: file.parent / name),
         finder=finder,
+        likeness=SimpleNamespace(adapters=file.parent / "main"),
     )
 
 
@@ -83,6 +84,28 @@ def test_its_bytes_and_the_embedder_decide_the_weights(file: Path) -> None:
     other = warm_start.inputs_of(ctx(str(file), file))
     file.write_bytes(file.read_bytes() + b" ")
     assert len({str(one) for one in (first, other, warm_start.inputs_of(ctx(str(file), file)))}) == 3
+
+
+def test_a_finished_adapter_needs_the_file_no_more(file: Path) -> None:
+    """But for training anew, for a file of another name, or without an adapter it does."""
+    run, own = file.parent / "main", ctx(str(file), file)
+    begun = warm_start.inputs_of(own)
+    run.mkdir()
+    (run / "inputs.json").write_text(json.dumps(begun))
+    (run / "settings.json").write_text(json.dumps({"training.warm_start": str(file)}))
+    (run / "adapter.safetensors").touch()
+    file.rename(file.with_name("kept.safetensors"))
+    assert warm_start.inputs_of(own) == begun
+    warm_start.refuse_what_does_not_fit(own)
+    with pytest.raises(ConfigError, match="no such warm start"):
+        warm_start.start_of(own, [])
+    misspelt = ctx(f"{file}s", file)
+    for asks in (warm_start.inputs_of, warm_start.refuse_what_does_not_fit):
+        with pytest.raises(ConfigError, match="no such warm start"):
+            asks(misspelt)
+    (run / "adapter.safetensors").unlink()
+    with pytest.raises(ConfigError, match="no such warm start"):
+        warm_start.inputs_of(own)
 
 
 def test_the_mean_of_the_faces_in_the_crops(

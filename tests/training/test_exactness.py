@@ -296,7 +296,7 @@ def test_every_state_resumes_to_the_same_bytes(
 
 def test_two_processes_equal_one(tiny_folder: Path, tmp_path: Path) -> None:
     """One batch of four, shared out by gloo between two processes, against its halves one after the other:
-    1e-5 in gradients, losses and weights; a text encoder is shared as the denoiser is."""
+    1e-5 in gradients, losses and weights; a text encoder is shared as the denoiser is, and so are lessons."""
     threads = torch.get_num_threads()
     try:
         train_twice(tiny_folder, tmp_path, "alone", "crops")
@@ -315,4 +315,9 @@ def test_two_processes_equal_one(tiny_folder: Path, tmp_path: Path) -> None:
         assert _apart(one, two, ".lora_A.") <= 1e-5
         assert _apart(one, two, ".lora_B.") <= 1e-5  # these begin at zero: all of it was learnt
     assert _apart(one, two, "text_encoder.", ".lora_B.") <= 1e-5
+    alike = [
+        [json.loads(line).get("likeness") for line in (tmp_path / name / "metrics.jsonl").open()]
+        for name in ("alone_momentum", "both_momentum")
+    ]
+    assert alike[0][:2] == [None, None] and alike[1] == pytest.approx(alike[0], abs=1e-5)
     assert manifest.verify(tmp_path / "both" / LATE)

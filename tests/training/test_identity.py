@@ -11,28 +11,24 @@ from typing import Any
 
 import cv2
 import numpy as np
-import onnx
 import onnxruntime
 import pytest
 import torch
-from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import load_file
 from tiny_models import make_crops
 from torch.nn.functional import grid_sample, normalize
 
 from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.faces.packs import resolve_pack
-from portrait_lora.faces.preprocessing import Preprocessing
 from portrait_lora.families.family import FlowSchedule, NoiseSchedule
 from portrait_lora.families.sd15 import SD15
 from portrait_lora.records import Adapter, CaptionedCrop, TrainResult
-from portrait_lora.training import cache, draws, loss
+from portrait_lora.training import draws, loss
 from portrait_lora.training.adapter import add_adapters
 from portrait_lora.training.identity import (
     IdentityLoss,
     Lesson,
     Lessons,
-    Recogniser,
     aligned,
     level_at,
     window,
@@ -43,52 +39,13 @@ from portrait_lora.training.recipe import Recipe
 from portrait_lora.training.run import train
 from portrait_lora.training.together import train_together
 from tests.recipes import recipe
+from tests.training.small_lessons import SIDE, TURN, embedder, lessons_of
 
-SIDE, WIDTH = 16, 6
-TURN = np.array([[0.24, -0.05, 1.5], [0.05, 0.24, -1.0]], np.float32)
 PLAN = recipe(
     rank=4, alpha=2.0, targets="attention_and_conv", learning_rate=5e-3, batch_size=4, steps=4, seed=3,
     caption_dropout=0.3, weight_decay=0.01, ema_decay=0.9, identity_weight=0.5, identity_share=0.5,
 )  # fmt: skip
 Run = Callable[..., TrainResult]
-
-
-def embedder(path: Path) -> Path:
-    """A small recogniser as they are published: convolutions, batch norm, PReLU, a shortcut, a projection."""
-    random = np.random.default_rng(0)
-
-    def weight(name: str, *shape: int, positive: bool = False) -> Any:
-        value = random.normal(0, 0.5, shape).astype(np.float32)
-        return numpy_helper.from_array(np.abs(value) + 0.2 if positive else value, name)
-
-    weights = [
-        weight("w1", 8, 3, 3, 3), weight("b1", 8), weight("slope", 8, 1, 1), weight("w2", 8, 1, 3, 3),
-        *(weight(f"{kind}1", 8, positive=kind in "sv") for kind in "stmv"),
-        *(weight(f"{kind}2", WIDTH, positive=kind in "sv") for kind in "stmv"),
-        weight("w3", WIDTH, 8 * 16), weight("b3", WIDTH),
-    ]  # fmt: skip
-
-    def node(kind: str, inputs: str, output: str, **more: Any) -> Any:
-        return helper.make_node(kind, inputs.split(), [output], **more)
-
-    nodes = [
-        node("Conv", "x w1 b1", "c1", kernel_shape=[3, 3], strides=[2, 2], pads=[0, 0, 1, 1]),
-        node("BatchNormalization", "c1 s1 t1 m1 v1", "n1", epsilon=1e-3),
-        node("PRelu", "n1 slope", "p1"),
-        node("Conv", "p1 w2", "c2", kernel_shape=[3, 3], pads=[1, 1, 1, 1], group=8),
-        node("Add", "p1 c2", "r1"),
-        node("MaxPool", "r1", "m", kernel_shape=[2, 2], strides=[2, 2]),
-        node("Flatten", "m", "f"),
-        node("Gemm", "f w3 b3", "g", transB=1),
-        node("BatchNormalization", "g s2 t2 m2 v2", "y"),
-    ]
-    value = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        nodes, "embedder", [value("x", TensorProto.FLOAT, [1, 3, SIDE, SIDE])],
-        [value("y", TensorProto.FLOAT, [1, WIDTH])], weights,
-    )  # fmt: skip
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), str(path))
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -103,15 +60,7 @@ def crops(tmp_path_factory: pytest.TempPathFactory) -> list[CaptionedCrop]:
 
 @pytest.fixture(scope="module")
 def lessons(tiny_sd15: SD15, network: Path, tmp_path_factory: pytest.TempPathFactory) -> Lessons:
-    folder = tmp_path_factory.mktemp("lessons")
-    shown = make_crops(folder, ((64, 64),) * 3, seed=8)
-    samples = cache.encode(tiny_sd15, shown, folder / "cache").samples
-    known = np.random.default_rng(5).normal(size=(2, WIDTH)).astype(np.float32)
-    return Lessons(
-        tuple(Lesson(sample, TURN) for sample in samples),
-        known / np.linalg.norm(known, axis=1, keepdims=True),
-        Recogniser(OnnxNetwork(network), Preprocessing.arcface(SIDE, "BGR", 100.0, 60.0)),
-    )
+    return lessons_of(tiny_sd15, tmp_path_factory.mktemp("lessons"), network)
 
 
 @pytest.fixture
@@ -258,6 +207,11 @@ def test_the_loss_of_a_step_in_plain_words(tiny_sd15: SD15, lessons: Lessons) ->
     assert again.backward(step, 8, lambda total: 2 * total) == pytest.approx(mean, abs=1e-6)
     name = max(ours, key=lambda n: float(ours[n].norm()))
     torch.testing.assert_close(parameters[name].grad, 2 * ours[name], rtol=1e-3, atol=1e-6)
+    for parameter in parameters.values():
+        parameter.grad = None
+    shares = [again.backward(step, 8, lambda total: total / 3, share=(i, 3)) for i in range(3)]
+    assert shares[2] == 0.0 != shares[1] and sum(shares) / 3 == pytest.approx(mean, abs=1e-6)
+    torch.testing.assert_close(parameters[name].grad, ours[name], rtol=1e-3, atol=1e-6)
 
     for parameter in parameters.values():
         parameter.grad = None

@@ -15,6 +15,7 @@ from portrait_lora.training import update
 from portrait_lora.training.recipe import Recipe
 from tests.recipes import train_with
 from tests.tiny_models import make_crops
+from tests.training.small_lessons import embedder, lessons_of
 
 LATE = Path("checkpoints/step-000004")
 
@@ -28,7 +29,7 @@ def momentum(
 
 
 def train_twice(base: Path, folder: Path, name: str, crops: str) -> None:
-    """AdamW as it is; and the text encoder too, with momentum in AdamW's place.
+    """AdamW as it is; and the text encoder too, with the identity loss, with momentum in AdamW's place.
 
     One process goes through the batch in the halves that two would have: equal sums, so equal weights.
     """
@@ -41,7 +42,10 @@ def train_twice(base: Path, folder: Path, name: str, crops: str) -> None:
     train_with(family, pictures, folder / name, learning_rate=1e-2, **settings)
     adamw, update._optimizer = update._optimizer, momentum
     try:
-        settings |= {"learning_rate": 0.3, "text_encoder": 0.5}
+        settings |= {
+            "learning_rate": 0.3, "text_encoder": 0.5, "identity_weight": 0.5, "identity_share": 0.5,
+            "lessons": lessons_of(family, folder / f"lessons_{crops}", embedder(folder / f"{crops}.onnx")),
+        }  # fmt: skip
         train_with(family, pictures, folder / f"{name}_momentum", **settings)
     finally:
         update._optimizer = adamw
