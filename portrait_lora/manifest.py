@@ -164,7 +164,8 @@ def make_folder(folder: Path, *, shared: bool = False) -> Path:
         missing = [place for place in (folder, *folder.parents) if not place.exists()]
         for place in reversed(missing):
             place.mkdir(mode=folder_mode(shared), exist_ok=True)
-        folder.mkdir(exist_ok=True)
+        if not folder.is_dir():  # another process may only look at what is there
+            folder.mkdir(exist_ok=True)
         if not os.access(folder, os.W_OK):
             raise PermissionError(13, "not writable")
     except OSError as error:

@@ -187,11 +187,16 @@ def steps_for(ctx: Context, photos: int) -> int:
 
 
 def plan(ctx: Context) -> TrainingPlan:
-    """What `train` would do, need and take, without doing it; an early stop may end it sooner."""
-    from portrait_lora.stages import referring, stopping
+    """What `train` would do, need and take, without doing it; an early stop may end it sooner.
+
+    Raises what `train` raises for settings that it refuses; whether the face pack's embedder gives gradients
+    is asked there, where torch is needed anyway.
+    """
+    from portrait_lora.stages import referring, stopping, warm_start
 
     referring.refuse_to_train_with(ctx)
     stopping.refuse_what_cannot_stop(ctx.config.training)
+    warm_start.refuse_what_does_not_fit(ctx)
     photos, prepared = count_photos(ctx)
     settings, steps = ctx.config.training, steps_for(ctx, photos)
     job = job_of(ctx, steps)

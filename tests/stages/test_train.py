@@ -85,4 +85,6 @@ def test_references_of_another_family_are_refused_before_anything_is_done(tmp_pa
             ConfigError, match=r"^training\.references: .* take reference photos: got sd15; needed flux2"
         ):
             call(tmp_path, overrides=wrong)
+    with pytest.raises(ConfigError, match="no such warm start"):
+        recipe.plan_training(tmp_path, overrides=["training.warm_start=gone.safetensors"])
     assert {path.name for path in tmp_path.rglob("*")} == {"photos", "1.png"}
