@@ -148,7 +148,11 @@ def of_train(training: TrainingResult, selection: SelectResult) -> list[str]:
     """For people."""
     last = training.final_loss
     loss = "no loss on record" if last is None else f"last loss {last:.4f}"
-    table = ", ".join(f"{row.step}: {row.mean:.3f}" for row in selection.probes)
+    most = max((len(row.values) for row in selection.probes), default=0)
+    table = ", ".join(
+        f"{row.step}: {row.mean:.3f}" + (f" of {n} probes" if (n := len(row.values)) < most else "")
+        for row in selection.probes
+    )
     refused = sum(row.refused for row in selection.probes)
     by_hand = "" if selection.best_step is None else f", chosen by hand (probes: {selection.best_step})"
     return [

@@ -26,6 +26,8 @@ WORTH: Final = 0.015
 MIN_TO_STOP: Final = 4
 MIN_TO_SMOOTH: Final = 6
 TAUS: Final = 30
+FIRST_PROBES: Final = 4
+"""Probe portraits of every checkpoint; the others are drawn for those that may still be chosen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,20 @@ def choose_checkpoint(
     return max(good) if stopped_early else min(good)
 
 
+def in_the_race(table: Sequence[CheckpointScore], *, copy_limit: float = COPY_LIMIT) -> set[int]:
+    """The steps that may still be chosen after the first probes (a race, Maron and Moore 1994).
+
+    Out of it is what is worse than the best of those that pass the guards by more than one standard error of
+    the paired difference, and by more than `NEGLIGIBLE`.
+    """
+    best = max(
+        guarded(table, copy_limit=copy_limit, adherence_slack=ADHERENCE_SLACK), key=lambda row: row.mean
+    )
+    return {
+        row.step for row in table if best.mean - row.mean <= max(_noise(row, best), NEGLIGIBLE) + ROUNDING
+    }
+
+
 def by_hand(step: int | None, steps: Sequence[int]) -> int | None:
     """The step of `select.step`, or None.  Raises `ConfigError` for one that is not among `steps`."""
     if step is not None and step not in steps:
@@ -122,10 +138,13 @@ def good_checkpoints(table: Sequence[CheckpointScore], *, copy_limit: float = CO
 def _steadied(
     table: Sequence[CheckpointScore], copy_limit: float, adherence_slack: float
 ) -> tuple[list[CheckpointScore], CheckpointScore]:
-    """The rows that pass the guards, smoothed, and the best of them."""
+    """The rows that pass the guards, smoothed, and the best of them; those with fewer probes than others are
+    out of the race."""
     rows = [row for row in table if np.isfinite(row.mean)]
     if not rows:
         raise InputError("there is no scored checkpoint to choose from", got=f"{len(table)} rows")
+    most = max(len(row.values) for row in rows)
+    rows = [row for row in rows if len(row.values) in (0, most)]
     rows = _smoothed(guarded(rows, copy_limit=copy_limit, adherence_slack=adherence_slack))
     return rows, max(rows, key=lambda row: (row.mean, -row.step))
 

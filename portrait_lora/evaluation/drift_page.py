@@ -109,6 +109,7 @@ def write_drift_html(
     page = template.render(
         report=report,
         notes=page_notes,
+        probes_behind=_fewest(page_notes.checkpoints),
         refused_probes=sum(row.refused for row in page_notes.checkpoints),
         headlines=drift_words.headlines(report, gap, extras, page_notes.words, page_notes.prompts_known),
         verdict=drift_words.verdict(report, page_notes.prompts_known),
@@ -133,6 +134,12 @@ def write_drift_html(
         rows=_rows(report, portraits, base_portraits or {}),
     )
     manifest.write_bytes_atomic(path, page.encode(errors="replace"))
+
+
+def _fewest(rows: Sequence[CheckpointScore]) -> int:
+    """How many probes those checkpoints have that were not drawn to the end; 0 when all were."""
+    counts = {row.n for row in rows}
+    return min(counts) if len(counts) > 1 else 0
 
 
 def write_drift_json(

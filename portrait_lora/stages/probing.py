@@ -9,13 +9,22 @@ from portrait_lora import log
 from portrait_lora.dataset.build import load_dataset_folder
 from portrait_lora.evaluation import protocol, similarity
 from portrait_lora.evaluation.adherence import mean_adherence
-from portrait_lora.evaluation.checkpoint_choice import CheckpointScore, checkpoint_score
+from portrait_lora.evaluation.checkpoint_choice import (
+    FIRST_PROBES,
+    MIN_TO_SMOOTH,
+    CheckpointScore,
+    checkpoint_score,
+    in_the_race,
+    passes,
+)
 from portrait_lora.evaluation.measure import PhotosSeen, PortraitsSeen
 from portrait_lora.faces.backends import Analyzer
 from portrait_lora.generation import prompts
-from portrait_lora.records import Adapter, IdentityScore
+from portrait_lora.records import Adapter, IdentityScore, Portrait
 from portrait_lora.rights.guard import RefusedPicture
 from portrait_lora.stages.context import Context
+
+_log = log.get(__name__)
 
 
 class Probe:
@@ -71,23 +80,47 @@ class Checkpoints:
             seed=ctx.config.seed,
         )
 
-    def score(self, adapter: Adapter, name: str = "") -> CheckpointScore:
+    def race(self, adapters: Sequence[Adapter], keep: int | None = None) -> list[CheckpointScore]:
+        """The rows of all checkpoints, of which those that fall behind on the first probes have these alone.
+
+        Of so many checkpoints that each is averaged with its neighbours there is no race; nor where training
+        has drawn all probes already.  `keep` is a step that stays in it.
+        """
+        config = self._ctx.config
+        drawn = config.training.early_stop or config.training.previews
+        if drawn or len(self._shots) < 2 * FIRST_PROBES or not 1 < len(adapters) < MIN_TO_SMOOTH:
+            return [self.score(adapter) for adapter in adapters]
+        limit = config.select.copy_limit
+        first = {adapter.step: self.score(adapter, most=FIRST_PROBES) for adapter in adapters}
+        left = in_the_race(list(first.values()), copy_limit=limit) | {keep}
+        table = [self.score(a) if a.step in left else first[a.step] for a in adapters]
+        if any(row.step in left and passes(row, table, copy_limit=limit) for row in table):
+            if behind := ", ".join(str(step) for step in first if step not in left):
+                _log.info("behind on the first %d probes, not drawn further: step %s", FIRST_PROBES, behind)
+            return table
+        return [r if r.step in left else self.score(a) for a, r in zip(adapters, table, strict=True)]
+
+    def score(self, adapter: Adapter, name: str = "", most: int | None = None) -> CheckpointScore:
         """The row of one checkpoint, from the pictures in `probes/step-000400/`, or `probes/name/`.
 
-        One that the guard's checker refuses counts as one without a face; `RefusedPicture` when all are.
+        `most` looks at so many probes only.  One that the guard's checker refuses counts as one without a
+        face; `RefusedPicture` when all are.
         """
         folder = self._ctx.run_folder / "probes" / (name or f"step-{adapter.step:06d}")
         label, refused = f"probe {name or f'step {adapter.step}'}", list[str]()
-        portraits = self._ctx.draw(adapter, self._shots, folder, label=label, refused=refused)
-        if refused and not portraits:
+        shots, portraits = self._shots[:most], list[Portrait]()
+        # Always in the same batches, whether the race goes on or not: others change the last bits.
+        for part in filter(None, (shots[:FIRST_PROBES], shots[FIRST_PROBES:])):
+            portraits += self._ctx.draw(adapter, part, folder, label=label, refused=refused)
+        if len(refused) == len(self._shots):
             raise RefusedPicture(
                 "every probe portrait of a checkpoint was refused, so it cannot be judged",
                 where=label,
-                got=f"{len(refused)} of {len(self._shots)}",
+                got=f"{len(refused)} of {len(refused)}",
                 needed="one at least",
                 remedy="Look at the photos, and at the threshold of `picture_checker` in the policy.",
             )
-        places = [place for place, shot in enumerate(self._shots) if shot.name in refused]
+        places = [place for place, shot in enumerate(shots) if shot.name in refused]
         row = self._probe.score(adapter.step, [similarity.PortraitItem.of(p) for p in portraits], places)
         log.event(
             "metric", name="probe", step=row.step, similarity=row.mean, copy_score=row.copy_score,

@@ -39,7 +39,7 @@ def _select(ctx: Context) -> SelectResult:
 
     folder = ctx.run_folder
     probes = Checkpoints(ctx)
-    table = [probes.score(adapter) for adapter in ctx.adapters]
+    table = probes.race(ctx.adapters, keep=ctx.config.select.step)
     stopped = ctx.journal.result(TrainingResult).stopped_early
     best = choose_checkpoint(table, copy_limit=ctx.config.select.copy_limit, stopped_early=stopped)
     step = by_hand(ctx.config.select.step, [a.step for a in ctx.adapters]) or best

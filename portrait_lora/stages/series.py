@@ -11,6 +11,7 @@ import numpy as np
 
 from portrait_lora import log, manifest, removal, strict_json
 from portrait_lora.errors import ArtifactError, ConfigError, InputError
+from portrait_lora.results import SelectResult
 from portrait_lora.rights.guard import RefusedPicture
 from portrait_lora.stages import framing
 from portrait_lora.stages.context import Context
@@ -50,13 +51,20 @@ def ask_first(ctx: Context) -> None:
     count = len(ctx.shots) * settings.best_of
     if count <= settings.max_pictures:
         return
-    probes = ctx.config.select.probes * ctx.config.training.checkpoints
-    each = ctx.journal.seconds("select") / probes
+    each = _seconds_each(ctx)
     hours = count * each / 3600
     estimate = f"about {hours:.1f} h at {each:.2f} s each" if each else "for an unknown time"
     if each and settings.price_per_hour is not None:
         estimate += f", costing {hours * settings.price_per_hour:.2f}"
     raise TooManyPictures(count, settings.max_pictures, estimate)
+
+
+def _seconds_each(ctx: Context) -> float:
+    """A portrait's seconds by those of the probes; 0 before there are any."""
+    seconds = ctx.journal.seconds("select")
+    if not seconds:
+        return 0.0
+    return seconds / max(1, sum(len(row.values) for row in ctx.journal.result(SelectResult).probes))
 
 
 def lint_shots(ctx: Context) -> list[str]:

@@ -8,6 +8,7 @@ from portrait_lora.evaluation.checkpoint_choice import (
     CheckpointScore,
     checkpoint_score,
     choose_checkpoint,
+    in_the_race,
     stop_decision,
 )
 from portrait_lora.records import IdentityScore
@@ -76,6 +77,22 @@ def test_a_checkpoint_that_copies_or_ignores_its_prompts_is_out():
     assert choose_checkpoint([CheckpointScore(100, 0.3, 1, 8, adherence=0.9), deaf]) == 100
     worse = CheckpointScore(300, 0.9, 1, 8, copy_score=0.9)
     assert choose_checkpoint([copies, worse]) == 200  # all copy: the one that copies least
+
+
+def test_what_falls_behind_on_the_first_probes_is_out_of_the_race():
+    """One paired standard error, or what is negligible; the difficulty of prompts cancels out."""
+    best = row(400, 0.9, 0.5, 0.7, 0.3)
+    steady = row(300, 0.88, 0.48, 0.68, 0.28)  # 0.02 below at every probe
+    wild = row(200, 0.75, 0.55, 0.77, 0.21)  # 0.03 below, give or take as much
+    near = row(100, 0.892, 0.492, 0.692, 0.292)
+    assert in_the_race([near, wild, steady, best]) == {400, 200, 100}
+    assert in_the_race([best]) == {400}
+    copies = CheckpointScore(500, 0.8, 1.0, 4, (0.9, 0.8, 0.8, 0.7), copy_score=0.5)
+    assert in_the_race([best, steady, copies]) == {400, 500}  # judged by all its probes, but leads nobody
+
+
+def test_a_checkpoint_with_fewer_probes_is_not_chosen():
+    assert choose_checkpoint([row(100, 0.9, 0.9), row(200, 0.5, 0.6, 0.7, 0.6)]) == 200
 
 
 def _grown(rng, checkpoints, tau, noise=0.03, probes=8):

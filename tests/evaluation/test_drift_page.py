@@ -160,6 +160,10 @@ def test_indicative_synthetic_and_checkpoints_are_stated(tmp_path):
     for words in ("Indicative.", "Synthetic models.", "Which checkpoint was kept", "Step 200", "embedder a"):
         assert words in full
     assert "The guard refused" not in full
+    assert "fell behind" not in full
+    behind = [replace(table[0], n=2), *table[1:]]
+    words = "fell behind on the first 2 probes were not drawn further"
+    assert words in page(tmp_path, report(), replace(notes, checkpoints=behind))
     some = [replace(row, refused=2) for row in table]
     assert "The guard refused 4 of" in page(tmp_path, report(), replace(notes, checkpoints=some))
 
