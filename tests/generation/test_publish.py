@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from portrait_lora.errors import ArtifactError, InputError, PortraitError
 from portrait_lora.generation import save
 from portrait_lora.generation.publish import Format, publish
 from portrait_lora.records import Portrait, Shot
+from portrait_lora.rights import marks
 from tests.killed import killed_at
 
 WORDS = "frontal headshot of ohwx man, navy suit"
@@ -72,8 +74,10 @@ def test_names_are_numbered_and_never_replaced(portrait: Path, tmp_path: Path) -
 
 @pytest.mark.parametrize(("kind", "keep_names"), [("jpeg", False), ("webp", True), ("png", True)])
 def test_killed_anywhere_and_rerun_it_ends_as_if_nothing_had_been(
-    portrait: Path, tmp_path: Path, kind: Format, keep_names: bool
+    portrait: Path, tmp_path: Path, kind: Format, keep_names: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The watermark is laid once for the same pixels: it is most of the work, and writes nothing."""
+    monkeypatch.setattr(marks, "marked_picture", once(marks.marked_picture))
     second = portrait.with_name("02-second.png")
     second.write_bytes(portrait.read_bytes())
 
@@ -89,6 +93,18 @@ def test_killed_anywhere_and_rerun_it_ends_as_if_nothing_had_been(
         assert tree(out) == tree(tmp_path / "whole")
         step += 1
     assert step > 4
+
+
+def once(lay: Callable[[Image.Image, str], Image.Image]) -> Callable[[Image.Image, str], Image.Image]:
+    known: dict[tuple[object, ...], Image.Image] = {}
+
+    def marked(picture: Image.Image, recipe: str) -> Image.Image:
+        key = (picture.mode, picture.size, picture.tobytes(), recipe)
+        if key not in known:
+            known[key] = lay(picture, recipe)
+        return known[key].copy()
+
+    return marked
 
 
 def tree(folder: Path) -> dict[str, bytes]:
