@@ -166,6 +166,7 @@ def test_a_damaged_picture_is_regenerated(copy: Path):
 
 
 def test_an_interrupted_training_resumes_and_ends_the_same(copy: Path, monkeypatch: pytest.MonkeyPatch):
+    """Interrupted while the identity loss is at work: the portraits that it looks at stay the same."""
     from portrait_lora.training import loop
 
     whole = (copy / "adapters" / "main" / "adapter.safetensors").read_bytes()
@@ -173,14 +174,14 @@ def test_an_interrupted_training_resumes_and_ends_the_same(copy: Path, monkeypat
 
     def interrupted(self: object, step: int) -> object:
         calls.append(step)
-        if len(calls) == 12:
+        if len(calls) == 16:
             raise KeyboardInterrupt
         return update(self, step)  # type: ignore[arg-type]
 
     monkeypatch.setattr(loop.Run, "_update", interrupted)
     with pytest.raises(Interrupted):
         recipe.train(copy, overrides=REDUCED, force=True)
-    assert len(calls) == 12
+    assert len(calls) == 16
     monkeypatch.setattr(loop.Run, "_update", update)
     assert recipe.train(copy, overrides=REDUCED).of(TrainingResult).resumed_from
     assert (copy / "adapters" / "main" / "adapter.safetensors").read_bytes() == whole
