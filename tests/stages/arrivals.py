@@ -124,7 +124,7 @@ def _recorded(arrivals: Arrivals, root: Path) -> Iterator[None]:
 
         def result(_: Journal, kind: Any) -> Any:
             del kind
-            return SimpleNamespace(checkpoints=(), stopped_early=False, findings=())
+            return SimpleNamespace(checkpoints=(), stopped_early=False, findings=(), probes=())
 
         stack.enter_context(patch.object(Journal, "result", result))
         stack.enter_context(patch.object(Journal, "record", nothing))

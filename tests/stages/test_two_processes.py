@@ -39,7 +39,7 @@ def together(folder: Path, command: str, *settings: str) -> tuple[list[int | Non
 def test_a_command_in_two_processes_twice_then_alone(journey: Journey, tmp_path: Path):
     folder = tmp_path / "demo"
     shutil.copytree(journey.folder, folder)
-    few = (*OTHER, "training.checkpoints=1", "training.identity_weight=0.05")
+    few = (*OTHER, "training.checkpoints=1", "training.identity_weight=0.05", "select.step=3")
     assert together(folder, "train", *few) == ([0, 0], "")
     summary = json.loads((folder / "reports/stages.json").read_text())["train"]["summary"]
     assert summary["checkpoints"] == ["step-000002", "step-000003"] and summary["resumed_from"] is None
