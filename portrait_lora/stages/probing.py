@@ -116,7 +116,7 @@ class Checkpoints:
             raise RefusedPicture(
                 "every probe portrait of a checkpoint was refused, so it cannot be judged",
                 where=label,
-                got=f"{len(refused)} of {len(refused)}",
+                got=f"{len(refused)} of {len(self._shots)}",
                 needed="one at least",
                 remedy="Look at the photos, and at the threshold of `picture_checker` in the policy.",
             )

@@ -164,6 +164,7 @@ def _begin(ctx: Context, inputs: Mapping[str, str]) -> Begun:
     from portrait_lora.dataset.build import load_dataset_folder
 
     identity.refuse_what_cannot_be(ctx)  # needs torch, so not where nothing is left to train
+    warm_start.of(ctx)  # before anything is begun beside a finished adapter, which needs it no more
     crops, _ = load_dataset_folder(ctx.likeness.dataset)
     steps = limits.steps_for(ctx, limits.photos_in(crops))
     by_hand(ctx.config.select.step, limits.planned(ctx, steps))

@@ -122,6 +122,12 @@ def test_in_a_race_only_those_ahead_are_drawn_to_the_end(raced: Raced) -> None:
     assert drawn["step-000100"] == [GOES_ON[0]]
     assert drawn["step-000200"] == drawn["step-000300"] == [GOES_ON[0], *GOES_ON]
     assert choose_checkpoint(rows) == 300
+    kept = tuple(map(stopping.probe_row, rows))
+    words = summaries.of_train(
+        TrainingResult.model_construct(steps=300, samples=1, final_loss=None),
+        SelectResult(selected_step=300, probes=kept, adapter="a"),
+    )
+    assert "100: 0.315 of 4 probes, 200: 0.530, 300: 0.535" in words[1]
     rows, _ = raced({100: 0.3, 300: 0.5}, keep=100)
     assert [row.n for row in rows] == [8, 8]
     for means, changes in (
@@ -143,6 +149,11 @@ def test_when_all_that_are_ahead_copy_the_others_are_drawn_too(
     rows, drawn = raced({100: 0.3, 300: 0.5})
     assert [(row.n, row.copy_score) for row in rows] == [(8, 0.0), (8, 0.5)]
     assert choose_checkpoint(rows) == 100 and drawn["step-000100"] == [GOES_ON[0], *GOES_ON]
+
+
+def test_all_of_the_first_probes_may_be_refused(tmp_path: Path) -> None:
+    row = _checkpoints(tmp_path, ["p0", "p1"]).score(SimpleNamespace(step=7), most=2)  # type: ignore[arg-type]
+    assert (row.values, row.refused) == ((0.0, 0.0), 2)
 
 
 def test_nothing_refused_is_as_before_and_everything_an_error(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from portrait_lora import manifest
 from portrait_lora.errors import ConfigError, InputError
-from portrait_lora.stages import warm_start
+from portrait_lora.stages import train, warm_start
 from portrait_lora.training.warm_start import DIRECTIONS, MIDDLE
 
 
@@ -99,6 +99,10 @@ def test_a_finished_adapter_needs_the_file_no_more(file: Path) -> None:
     warm_start.refuse_what_does_not_fit(own)
     with pytest.raises(ConfigError, match="no such warm start"):
         warm_start.start_of(own, [])
+    training = SimpleNamespace(warm_start=str(file), identity_weight=0)
+    anew: Any = SimpleNamespace(**vars(own) | {"config": SimpleNamespace(training=training)})
+    with pytest.raises(ConfigError, match="no such warm start"):
+        train._begin(anew, {})  # before a successor is begun beside it
     misspelt = ctx(f"{file}s", file)
     for asks in (warm_start.inputs_of, warm_start.refuse_what_does_not_fit):
         with pytest.raises(ConfigError, match="no such warm start"):
