@@ -400,7 +400,7 @@ class Tier(Value):
     """How the same training would be done on a GPU of this size, and how portraits would be drawn there.
 
     `computed_twice` is the share of the blocks that recompute their activations; `streamed`: the base's
-    blocks visit the card in turn.  `generating`: resident, offloaded, or unknown.
+    blocks visit the card in turn.  `generating`: resident, offloaded, its text encoders alone, or unknown.
     """
 
     card_gb: int
@@ -410,7 +410,7 @@ class Tier(Value):
     computed_twice: Number
     micro_batch: int
     memory_gb: Number
-    generating: Literal["resident", "offloaded", "unknown"]
+    generating: Literal["resident", "text_offloaded", "offloaded", "unknown"]
 
 
 class TrainingPlan(Value):

@@ -110,9 +110,14 @@ def of_tiers(tiers: Sequence[Tier]) -> list[str]:
         held = f"{tier.weights}{', streamed' if tier.streamed else ''}"
         needs = f"{tier.memory_gb:.1f} GB" + ("" if tier.fits else ", too much")
         twice = activations(tier.computed_twice)
-        cells = f"{held:<20} {twice:<20} {tier.micro_batch:<10} {needs:<8} {tier.generating}"
+        cells = f"{held:<20} {twice:<20} {tier.micro_batch:<10} {needs:<8} {drawing(tier)}"
         lines.append(f"  {tier.card_gb:>5} GB  {cells}")
     return lines
+
+
+def drawing(tier: Tier) -> str:
+    """Where the layers of a pipeline are kept that draws on such a card."""
+    return tier.generating.replace("_", " ")
 
 
 def activations(computed_twice: float) -> str:
@@ -278,7 +283,7 @@ def of_models(rows: Sequence[Mapping[str, Any]]) -> list[str]:
             for r in rows
         ),
         "GB: to download; train: GB of GPU memory, from the least (nf4 weights, activations computed",
-        "twice) to full speed; draw: GB of GPU memory.  ~ estimated, never measured here;",
+        "twice) to full speed; draw: GB with all of it there.  ~ estimated, never measured here;",
         "? not looked up at its maker's; * the licence has to be accepted on the hub.",
     ]
 
@@ -300,6 +305,7 @@ def of_model(row: Mapping[str, Any], settings: LikenessConfig) -> list[str]:
         f"{row['name']}: base model, family {row['family']}, {row['parameters_b']:g} billion parameters",
         f"  train on       {row['repo']}",
         f"  generate with  {row['generate_repo']}",
+        *([f"  reads with     {row['text_repo']}"] if row["text_repo"] else []),
         f"  licence        {row['licence']}  {row['licence_url']}".rstrip(),
         f"  may be sold?   {row['commercial']}. {row['terms']}",
         f"  log in first?  {'yes, and accept the licence on its page' if row['gated'] else 'no'}",

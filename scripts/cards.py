@@ -17,7 +17,7 @@ from portrait_lora.families.rows import bases
 from portrait_lora.results import Tier
 from portrait_lora.stages import tiers
 from portrait_lora.stages.configured import job_of, recipe_of
-from portrait_lora.summaries import activations
+from portrait_lora.summaries import activations, drawing
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "cards.md"
 _STEPS: Final = 1000
@@ -69,7 +69,7 @@ def _cells(base: BaseModel, tier: Tier) -> str:
     held = f"{tier.weights}, streamed" if tier.streamed else tier.weights
     cells = (
         f"`{base.name}`", f"{base.resolution_px} px", held, activations(tier.computed_twice),
-        str(tier.micro_batch), f"{tier.memory_gb:.1f} GB", tier.generating,
+        str(tier.micro_batch), f"{tier.memory_gb:.1f} GB", drawing(tier),
     )  # fmt: skip
     return " | ".join(cells)
 

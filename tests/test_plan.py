@@ -56,7 +56,7 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("base", "words"),
     [
-        ("flux1-dev", ("takes about 138 days", "needs about 54 GB of memory, and there are 25 GB")),
+        ("flux1-dev", ("takes about 138 days", "needs about 53 GB of memory, and there are 25 GB")),
         ("sdxl", ("takes about 10 days",)),
     ],
 )

@@ -7,6 +7,7 @@ from its siblings (distilled, other blocks, another text encoder, another clock)
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from portrait_lora.tasks.verify.reference import plain_pipeline
 from tests.tiny_families import make_tiny, name_whole_processor, qwen_numbers, qwen_tokenizer, randomized
 
 _PROMPT = "{% for m in messages %}[{{ m.role }}] {% for c in m.content %}{{ c.text }}{% endfor %}{% endfor %}"
+_LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
 _IMAGE = ["[IMG]", "[IMG_BREAK]", "[IMG_END]"]
 
 
@@ -35,7 +37,24 @@ def write_repository(repo: str, family: FamilyName, folder: Path) -> Path:
         (folder / "model_index.json").write_text(json.dumps(index))
     if isinstance(pipe, diffusers.QwenImage21Pipeline):
         name_whole_processor(folder)
+    if isinstance(pipe, diffusers.HiDreamImagePipeline):
+        _keep_one_side(folder, llama=repo == _LLAMA)
     return folder
+
+
+def _keep_one_side(folder: Path, *, llama: bool) -> None:
+    """The rest without Llama, which its index names all the same; or Llama alone, without folders."""
+    parts = [folder / "text_encoder_4", folder / "tokenizer_4"]
+    if llama:
+        for file in [file for part in parts for file in part.iterdir()]:
+            file.replace(folder.parent / f"{folder.name}-{file.name}")
+        shutil.rmtree(folder)
+        folder.mkdir()
+        for file in folder.parent.glob(f"{folder.name}-*.*"):
+            file.replace(folder / file.name.removeprefix(f"{folder.name}-"))
+        return
+    for part in parts:
+        shutil.rmtree(part)
 
 
 def _rebuilt(pipe: Any, **changes: Any) -> Any:
@@ -96,6 +115,10 @@ def _dev(pipe: Any) -> Any:
     return diffusers.Flux2Pipeline(wide.scheduler, wide.vae, text, tokenizer, wide.transformer)
 
 
+def _parted(pipe: Any) -> Any:
+    return pipe
+
+
 PECULIAR: dict[str, Callable[[Any], Any]] = {
     "stabilityai/stable-diffusion-3.5-large": _large,
     "black-forest-labs/FLUX.1-schnell": _schnell,
@@ -105,4 +128,6 @@ PECULIAR: dict[str, Callable[[Any], Any]] = {
     "Tongyi-MAI/Z-Image-Turbo": _turbo,
     "krea/Krea-2-Turbo": _distilled,
     "Qwen/Qwen-Image-2.1-Turbo": _own_levels,
+    "HiDream-ai/HiDream-I1-Full": _parted,
+    _LLAMA: _parted,
 }

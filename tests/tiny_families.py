@@ -92,7 +92,7 @@ def _vae(**more: Any) -> Any:
     )
 
 
-def _clip(folder: Path, kind: Any, width: int = 16) -> tuple[Any, Any]:
+def _clip(folder: Path, kind: Any, width: int = 16, positions: int = 32) -> tuple[Any, Any]:
     """(text encoder, tokenizer); the projection is as wide as the states."""
     tokenizer = write_tokenizer(folder)
     config = transformers.CLIPTextConfig(
@@ -101,7 +101,7 @@ def _clip(folder: Path, kind: Any, width: int = 16) -> tuple[Any, Any]:
         intermediate_size=32,
         num_hidden_layers=2,
         num_attention_heads=2,
-        max_position_embeddings=32,
+        max_position_embeddings=positions,
         projection_dim=width,
         bos_token_id=0,
         eos_token_id=1,
@@ -482,6 +482,38 @@ def _ernie_image(source: Path) -> Any:
     )
 
 
+def _hidream(source: Path) -> Any:
+    """Two experts of which each place takes one would hide how answers are added: three, and two taken."""
+    first, tokenizer = _clip(source / "1", transformers.CLIPTextModelWithProjection, 8, 128)
+    second, tokenizer_2 = _clip(source / "2", transformers.CLIPTextModelWithProjection, 8, 128)
+    third, tokenizer_3 = _t5()
+    backend = qwen_tokenizer().backend_tokenizer
+    words = transformers.PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|im_end|>")
+    llama = transformers.LlamaForCausalLM(transformers.LlamaConfig(**qwen_numbers(3))).eval()
+    transformer = diffusers.HiDreamImageTransformer2DModel(
+        patch_size=2,
+        in_channels=CHANNELS,
+        out_channels=CHANNELS,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        caption_channels=[WIDTH, 16],
+        text_emb_dim=16,
+        num_routed_experts=3,
+        num_activated_experts=2,
+        axes_dims_rope=(4, 6, 6),
+        max_resolution=(16, 16),
+        llama_layers=[2, 0],
+    )
+    solver = diffusers.UniPCMultistepScheduler(
+        prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
+    )
+    vae = _vae(scaling_factor=0.36, shift_factor=0.12, use_quant_conv=False, use_post_quant_conv=False)
+    texts = (first, tokenizer, second, tokenizer_2, third, tokenizer_3, llama, words)
+    return diffusers.HiDreamImagePipeline(solver, vae, *texts, randomized(transformer))
+
+
 _MAKERS: dict[FamilyName, Callable[[Path], Any]] = {
     "sdxl": _sdxl,
     "sd35": _sd35,
@@ -494,4 +526,5 @@ _MAKERS: dict[FamilyName, Callable[[Path], Any]] = {
     "chroma": _chroma,
     "sana": _sana,
     "ernie_image": _ernie_image,
+    "hidream": _hidream,
 }

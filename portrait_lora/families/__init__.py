@@ -6,7 +6,8 @@ import importlib
 import inspect
 from typing import TYPE_CHECKING
 
-from portrait_lora.device import SPARE, gpu_memory_gb
+from portrait_lora.device import gpu_memory_gb
+from portrait_lora.families import footprint
 from portrait_lora.families.catalog import BaseModel
 from portrait_lora.families.rows import row_of
 from portrait_lora.records import FamilyName
@@ -24,20 +25,15 @@ def open_family(base: BaseModel, device: str = "cpu", weights: Weights | None = 
     than its row says.
     """
     family = family_type(base.family)(base, device, weights or default_weights(base, device))
-    family.offloaded = is_offloaded(base, gpu_memory_gb(device))
+    room = gpu_memory_gb(device)
+    family.placement = footprint.placement(base, room)
+    family.text_offloaded = not footprint.text_fits(base, room)
     return family
-
-
-def is_offloaded(base: BaseModel, memory_gb: float | None) -> bool:
-    """Whether a GPU with this memory is too small to draw with the whole base; what is not known is not."""
-    least = base.generate_memory_gb
-    return memory_gb is not None and least is not None and least > memory_gb * SPARE
 
 
 def default_weights(base: BaseModel, device: str) -> Weights:
     """How the weights of a base are held on a device when nothing else is asked for."""
-    small = row_of(base.family).float32_up_to_b
-    large = small is None or base.parameters_b > small
+    large = footprint.bytes_per_weight(base) < 4
     return "bfloat16" if large and device.startswith("cuda") else "float32"
 
 

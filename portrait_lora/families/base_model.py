@@ -18,12 +18,14 @@ class BaseModel:
     """One base model.
 
     `repo` is trained on and `generate_repo` sampled with (a distilled sibling may be faster); both are
-    hub names, at `revision` and `generate_revision`.  `folder` is set when the weights lie on this
-    machine in diffusers layout.  `terms` says in one sentence what `commercial` means here.  Memory is
-    that of a GPU at batch 1 in bf16, None when nobody knows; `steps` and `guidance_scale` suit
-    `generate_repo`.  `unverified` names fields that rest on reports.  `architecture` is ModelSpec's name of
-    it where that says more than the family's.  `preference`: its place among the bases that `init` proposes,
-    best likeness first, by what users of other trainers report; None: never proposed.
+    hub names, at `revision` and `generate_revision`; so is `text_repo`, where a text encoder is published by
+    others than the rest.  `folder` is set when the weights lie on this
+    machine in diffusers layout.  `terms` says in one sentence what `commercial` means here.
+    `parameters_b` and `encoders_b` are billions of weights in the denoiser and in all text encoders, the
+    latter None when nobody has counted them; `steps` and `guidance_scale` suit `generate_repo`.  `unverified`
+    names fields that rest on reports.  `architecture` is ModelSpec's name of it where that says more than the
+    family's.  `preference`: its place among the bases that `init` proposes, best likeness first, by what
+    users of other trainers report; None: never proposed.
     """
 
     name: str
@@ -41,9 +43,10 @@ class BaseModel:
     terms: str = ""
     licence_url: str = ""
     generate_revision: str = "main"
+    text_repo: str = ""
+    text_revision: str = "main"
     parameters_b: float = 0.0
-    train_memory_gb: float | None = None
-    generate_memory_gb: float | None = None
+    encoders_b: float | None = None
     steps: int = 28
     guidance_scale: float = 4.0
     unverified: tuple[str, ...] = ()
@@ -63,7 +66,8 @@ class BaseModel:
     @property
     def repos(self) -> tuple[str, ...]:
         """The hub repositories that have to be fetched; none for a folder."""
-        return () if self.folder else tuple(dict.fromkeys((self.repo, self.generate_repo)))
+        named = (self.repo, self.generate_repo, self.text_repo)
+        return () if self.folder else tuple(dict.fromkeys(repo for repo in named if repo))
 
     @property
     def recipe(self) -> str:
@@ -80,4 +84,6 @@ class BaseModel:
         identity = {"repo": self.repo, "revision": self.revision}
         if self.generate_repo != self.repo:
             identity |= {"generate_repo": self.generate_repo, "generate_revision": self.generate_revision}
+        if self.text_repo:
+            identity |= {"text_repo": self.text_repo, "text_revision": self.text_revision}
         return manifest.digest(identity)

@@ -1,8 +1,8 @@
 """The repeated blocks of a denoiser: what is moved, recomputed and counted as one piece.
 
 diffusers' classes name the modules that must stay in one piece on one device; a block is the innermost such
-module in a list of modules.  That is a transformer block, and in the U-Nets a ResNet block as well.  A class
-that names none may name the blocks that are repeated.
+module in a list of modules, or what holds nothing but one.  That is a transformer block, and in the U-Nets a
+ResNet block as well.  A class that names none may name the blocks that are repeated.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def repeated_blocks(denoiser: nn.Module) -> Mapping[str, nn.Module]:
         for name, modules in everything
         if isinstance(modules, nn.ModuleList)
         for key, block in modules.named_children()
-        if type(block).__name__ in whole
+        if type(block).__name__ in whole or _holds_one(block, whole)
     }
     inner = {n: m for n, m in named.items() if not any(other.startswith(f"{n}.") for other in named)}
     if not inner:
@@ -41,6 +41,11 @@ def repeated_blocks(denoiser: nn.Module) -> Mapping[str, nn.Module]:
             remedy="Set training.streaming=off.",
         )
     return inner
+
+
+def _holds_one(module: nn.Module, whole: set[str]) -> bool:
+    """Whether it is the wrapping of a block."""
+    return [type(inside).__name__ in whole for inside in module.children()] == [True]
 
 
 def fill_outside_blocks(denoiser: nn.Module, files: TensorFiles) -> None:

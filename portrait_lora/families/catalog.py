@@ -12,6 +12,7 @@ from pathlib import Path
 from portrait_lora.errors import InputError
 from portrait_lora.families import layout
 from portrait_lora.families.base_model import ASSETS, BaseModel, Commercial
+from portrait_lora.families.footprint import footprint
 from portrait_lora.families.layout import SD_PARTS
 from portrait_lora.families.rows import EMBEDDED, bases, row_of
 
@@ -26,6 +27,7 @@ def table() -> list[dict[str, str | int | float | bool | list[str] | None]]:
             "family": base.family,
             "repo": base.repo,
             "generate_repo": base.generate_repo,
+            "text_repo": base.text_repo,
             "licence": base.licence,
             "licence_url": base.licence_url,
             "commercial": base.commercial,
@@ -34,8 +36,8 @@ def table() -> list[dict[str, str | int | float | bool | list[str] | None]]:
             "resolution_px": base.resolution_px,
             "parameters_b": base.parameters_b,
             "download_gb": base.download_gb,
-            "train_memory_gb": base.train_memory_gb,
-            "generate_memory_gb": base.generate_memory_gb,
+            "encoders_b": base.encoders_b,
+            "generate_memory_gb": _resident_gb(base),
             "steps": base.steps,
             "guidance_scale": base.guidance_scale,
             "recipe": base.recipe,
@@ -44,6 +46,11 @@ def table() -> list[dict[str, str | int | float | bool | list[str] | None]]:
         }
         for base in bases()
     ]
+
+
+def _resident_gb(base: BaseModel) -> float | None:
+    needs = footprint(base)
+    return None if needs is None else round(needs.resident_gb, 1)
 
 
 def resolve_base(name_or_folder: str | Path) -> BaseModel:
@@ -117,6 +124,7 @@ def _from_folder(folder: Path) -> BaseModel:
         resolution_px=sample * down if isinstance(sample, int) else row_of(read.family).resolution_px,
         download_gb=0.0,
         parameters_b=layout.parameters_b(folder / denoiser),
+        encoders_b=sum(layout.parameters_b(folder / p) for p in read.parts if p.startswith("text_encoder")),
         synthetic=EMBEDDED.folder is not None and folder == EMBEDDED.folder.resolve(),
         folder=folder,
     )

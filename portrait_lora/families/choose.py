@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from portrait_lora.device import SPARE
 from portrait_lora.families.base_model import BaseModel
+from portrait_lora.families.footprint import drawing_gb
 from portrait_lora.families.rows import EMBEDDED, bases
 
 _BATCHES: Final = (4, 2, 1)
@@ -54,7 +56,7 @@ def choose_base(
 
     Pictures of the synthetic studio get the embedded base.  For commercial use only bases that may be sold
     without conditions or under OpenRAIL's are proposed.  A base has to be trained (by `plan`) and to be drawn
-    with: the first of the preferred ones for which both fit.
+    with, the denoiser staying on the GPU: the first of the preferred ones for which both fit.
     """
     if studio_pictures:
         return Choice(EMBEDDED, "auto", 4, ("the pictures are the synthetic studio's",))
@@ -64,7 +66,7 @@ def choose_base(
     if commercial:
         allowed = [b for b in allowed if b.commercial != "no"]
     room = memory_gb or 0.0
-    fitting = [b for b in allowed if plan(b, room, 1).fits and (b.generate_memory_gb or 1e9) <= room]
+    fitting = [b for b in allowed if plan(b, room, 1).fits and drawing_gb(b, room) <= room * SPARE]
     if device == "cpu" or not fitting:
         smallest = min(allowed, key=lambda b: b.parameters_b)
         why = "there is no GPU" if device == "cpu" else f"{room:.0f} GB of GPU memory are few"
@@ -87,7 +89,7 @@ def _needs(base: BaseModel, way: Way, room: float) -> str:
     twice = ", activations computed twice" if way.gradient_checkpointing else ""
     return (
         f"training takes about {way.memory_gb:.0f} of {room:.0f} GB of GPU memory ({way.weights} "
-        f"weights{twice}), drawing about {base.generate_memory_gb:.0f}"
+        f"weights{twice}), drawing about {drawing_gb(base, room):.0f}"
     )
 
 

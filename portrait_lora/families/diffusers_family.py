@@ -32,6 +32,7 @@ from portrait_lora.families.family import (
     PromptCondition,
     Weights,
 )
+from portrait_lora.families.footprint import Placement
 from portrait_lora.families.lora_loading import load_lora
 from portrait_lora.families.parts import loaded, modules
 from portrait_lora.families.store import DTYPES, Store, refuse_other_family
@@ -47,8 +48,9 @@ class DiffusersFamily(ABC):
     `patch` is the side of a denoiser's token in latent places; `pipeline_options` go to every pipeline;
     `solver` replaces its sampler, on the base's own noise schedule; `guides_in_one_batch`: its pipeline asks
     for both halves of classifier-free guidance in one batch, the empty prompts first; `rows_are_pictures`:
-    every layer gets one row per picture in its first axis, and all pictures at once; `offloaded`: the layers
-    of pipeline and encoders wait on the host, and visit the device when they compute.
+    every layer gets one row per picture in its first axis, and all pictures at once; `placement`: which
+    layers of the pipeline wait on the host, and visit the device when they compute; `text_offloaded`: those
+    of the encoders do so too while they read prompts for training.
     """
 
     base: BaseModel
@@ -64,7 +66,8 @@ class DiffusersFamily(ABC):
     rows_are_pictures: bool = True
     patch: int = 2
     streamed: bool = False
-    offloaded: bool = False
+    placement: Placement = "resident"
+    text_offloaded: bool = False
     lora_layers: LoraLayers
 
     def __init__(self, base: BaseModel, device: str = "cpu", weights: Weights = "float32"):
@@ -157,7 +160,7 @@ class DiffusersFamily(ABC):
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
         if parts == "encoders" and self._vae is None:
-            self._encoders, self._vae = self._placed(self._open_encoders()), self.open_vae()
+            self._encoders, self._vae = self._open_placed_encoders(), self.open_vae()
         if parts == "denoiser_and_text" and self._encoders is None:
             self._encoders = self._open_encoders().to(self.device)
         if parts.startswith("denoiser") and self._denoiser is None:
@@ -287,37 +290,53 @@ class DiffusersFamily(ABC):
         """The class of the pipeline, where a family has several."""
         return self.pipeline_type
 
+    def borrowed_parts(self) -> Mapping[str, object]:
+        """Opened parts of the pipeline that another repository holds; in most families none."""
+        return {}
+
     def _open_pipeline(self) -> Any:
         quantised: dict[str, object] = {}
         if self.weights in ("int8", "nf4"):
             quantised = {self.denoiser_name: self._open_denoiser(generating=True)}
-        more: dict[str, Any] = {"dtype": self.dtype, **quantised, **self.pipeline_options}
+        options = {**self.pipeline_options, **self.borrowed_parts()}
+        more: dict[str, Any] = {"dtype": self.dtype, **quantised, **options}
         pipe = self.store.open(self.chosen_pipeline(), None, generating=True, **more)
         if self.solver is not None:
             pipe.scheduler = self.solver.from_config(pipe.scheduler.config)
         pipe.set_progress_bar_config(disable=True)
-        return self._placed(pipe)
+        return self._placed(pipe, "offloaded" if self.streamed else self.placement)
 
-    def _placed(self, pipe: Any) -> Any:
-        """The pipeline on the device: as a whole, or layer by layer while they compute."""
-        if not self.offloaded and not self.streamed:
+    def _open_placed_encoders(self) -> Any:
+        aside = self.streamed or self.text_offloaded
+        return self._placed(self._open_encoders(), "offloaded" if aside else "resident")
+
+    def _placed(self, pipe: Any, placement: Placement) -> Any:
+        """The pipeline on the device: as a whole, or some of its layers only while they compute."""
+        if placement == "resident":
             return pipe.to(self.device)
+        here = [name for name in modules(pipe) if not name.startswith("text_encoder")]
         # The copies of diffusers' groups run on a stream beside the computation where there is one.
         beside = {"use_stream": True, "record_stream": True} if self.device.type == "cuda" else {}
         pipe.enable_group_offload(
             onload_device=self.device,
             offload_device=torch.device("cpu"),
             offload_type="leaf_level",
+            exclude_modules=here if placement == "text_offloaded" else None,
             **beside,
         )
-        if getattr(pipe, "vae", None) is not None:
+        if placement == "offloaded" and getattr(pipe, "vae", None) is not None:
             pipe.vae.enable_tiling()
         return pipe
 
     def _open_encoders(self) -> Any:
         # Language models overflow in float16; the VAE is small and its moments are kept: full precision.
         dtype = torch.float32 if self.weights == "float32" else torch.bfloat16
-        bare: dict[str, Any] = {self.denoiser_name: None, "vae": None, **self.pipeline_options}
+        bare: dict[str, Any] = {
+            self.denoiser_name: None,
+            "vae": None,
+            **self.pipeline_options,
+            **self.borrowed_parts(),
+        }
         pipe = self.store.open(self.chosen_pipeline(), None, dtype=dtype, **bare)
         for module in modules(pipe).values():
             module.requires_grad_(False)

@@ -1,7 +1,7 @@
 """Rows for bases whose weights lie on the hub, and the terms that several of them have.  Torch-free.
 
-Sizes and memory are estimates from parameter counts and from what users of other trainers report, until
-somebody has measured them here: `unverified` names the fields of a row that nobody has checked.
+Billions of weights are counts on the configurations of the models; downloads are what users of other trainers
+report.  `unverified` names the fields of a row that nobody has checked.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Final
 from portrait_lora.families.base_model import BaseModel, Commercial
 from portrait_lora.records import FamilyName
 
-_ESTIMATES: Final = ("download_gb", "train_memory_gb", "generate_memory_gb")
+_ESTIMATES: Final = ("download_gb", "generate_memory_gb")
 LICENCE: Final = ("licence", "gated")
 """The fields that say under which terms a base can be had."""
 OPENRAIL: Final = "May be sold; the licence lists uses that are forbidden, and they bind whoever gets it."
@@ -34,23 +34,25 @@ def on_hub(
     terms: str,
     gated: bool = False,
     generate_repo: str = "",
+    text_repo: str = "",
     resolution_px: int = 1024,
     download_gb: float,
     parameters_b: float,
-    memory_gb: tuple[float, float],
+    encoders_b: float,
     steps: int,
     guidance_scale: float,
     unverified: tuple[str, ...] = (),
     architecture: str = "",
     preference: int | None = None,
 ) -> BaseModel:
-    """A row for weights on the hub; `memory_gb` is (training, generating)."""
+    """A row for weights on the hub."""
     return BaseModel(
         name=name,
         family=family,
         repo=repo,
         revision="main",
         generate_repo=generate_repo or repo,
+        text_repo=text_repo,
         licence=licence,
         commercial=commercial,
         gated=gated,
@@ -59,8 +61,7 @@ def on_hub(
         terms=terms,
         licence_url=f"https://huggingface.co/{repo}",
         parameters_b=parameters_b,
-        train_memory_gb=memory_gb[0],
-        generate_memory_gb=memory_gb[1],
+        encoders_b=encoders_b,
         steps=steps,
         guidance_scale=guidance_scale,
         unverified=(*_ESTIMATES, *unverified),

@@ -25,7 +25,7 @@ INDEX: Final = "model_index.json"
 SD_PARTS: Final = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 UNUSED: Final = ("safety_checker", "feature_extractor", "image_encoder", "pe", "pe_tokenizer")
 """Parts of a pipeline that are never loaded, so never fetched."""
-WEIGHTLESS: Final = ("tokenizer", "tokenizer_2", "tokenizer_3", "scheduler", "processor")
+WEIGHTLESS: Final = ("tokenizer", "tokenizer_2", "tokenizer_3", "tokenizer_4", "scheduler", "processor")
 PICKLES: Final = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle", ".msgpack", ".h5", ".npy", ".npz")
 _LIBRARIES: Final = ("diffusers", "transformers")
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_]+")
@@ -68,6 +68,13 @@ def read_layout(folder: Path) -> Layout:
     if not path.is_file():
         return Layout("sd15", "StableDiffusionPipeline", dict.fromkeys(SD_PARTS, ""))
     return parse_index(_json(path), where=path)
+
+
+def published_parts(folder: Path) -> Mapping[str, str]:
+    """What the repository of a base holds of the parts that its index names; raises as `read_layout`."""
+    read = read_layout(folder)
+    elsewhere = ROWS[read.family].elsewhere
+    return {part: kind for part, kind in read.parts.items() if part not in elsewhere}
 
 
 def parse_index(index: Mapping[str, object], *, where: object) -> Layout:
@@ -158,6 +165,18 @@ def wanted_files(parts: Mapping[str, str], names: Iterable[str]) -> tuple[str, .
             got = ", ".join(n for n in names if n.startswith(f"{part}/")) or "nothing"
             raise InputError("a part has no safetensors weights", where=part, got=got)
     return tuple(kept)
+
+
+def text_files(names: Iterable[str]) -> tuple[str, ...]:
+    """The files of a repository that holds a language model and its tokenizer, and nothing in folders."""
+    return tuple(name for name in sorted(names) if "/" not in name and _TAKEN.search(name))
+
+
+def inspect_text(folder: Path) -> None:
+    """As `inspect`, for such a repository."""
+    files = [p for p in folder.iterdir() if not p.is_dir()]
+    _refuse_files(folder, files)
+    _check_part(folder, "", files, weightless=False)
 
 
 def config_of(folder: Path, part: str) -> dict[str, object]:

@@ -16,10 +16,12 @@ def pinned(base: BaseModel, lock: Lock) -> BaseModel:
     if base.folder is not None:
         return base
     train, generate = lock.models.get(base.repo), lock.models.get(base.generate_repo)
+    text = lock.models.get(base.text_repo)
     return replace(
         base,
         revision=train.commit if train else base.revision,
         generate_revision=generate.commit if generate else base.generate_revision,
+        text_revision=text.commit if text else base.text_revision,
     )
 
 

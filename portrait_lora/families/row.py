@@ -74,6 +74,11 @@ class FamilyRow:
     `model_index.json` names.  `resolution_px` is that of a folder which does not say.  `architecture` and
     `kohya_version` stand in the header of an adapter (ModelSpec; `ss_base_model_version`).
 
+    `decoding_gb`: the VAE's weights and what it needs to decode a picture of the size of `cost`, counted in
+    the precision of the weights.
+
+    `elsewhere`: parts of the pipeline that the repositories of the bases name but do not hold.
+
     `float32_up_to_b`: bases with no more billions of parameters are held in float32 on a GPU too; None: none
     is.  `text_encoders_b`: billions of weights in the text encoders that can be trained along; 0 where none
     can.  `comfy` are ComfyUI's names of the layers, by part of the pipeline; none where it reads none
@@ -89,8 +94,10 @@ class FamilyRow:
     implementation: str
     pipelines: tuple[str, ...]
     bases: tuple[BaseModel, ...]
+    elsewhere: tuple[str, ...] = ()
     resolution_px: int = 1024
     cost: Cost
+    decoding_gb: float
     text: TextReader
     architecture: str
     kohya_version: str

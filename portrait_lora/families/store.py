@@ -61,6 +61,11 @@ class Store:
             more = {"use_safetensors": True, **more}
         return self._told(lambda: kind.from_pretrained(**where, **more))
 
+    def open_text(self, kind: Any, **more: object) -> Any:
+        """`kind.from_pretrained` on the repository of a text encoder of others; raises as `open` does."""
+        where = {"revision": self.base.text_revision, "local_files_only": True, "use_safetensors": True}
+        return self._told(lambda: kind.from_pretrained(self.base.text_repo, **where, **more))
+
     def open_denoiser(self, kind: Any, part: str, weights: Weights, *, generating: bool = False) -> Any:
         """The denoiser held as `weights` says; quantised by bitsandbytes while it is read."""
         more: dict[str, object] = {"dtype": DTYPES[weights]}

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Literal
 
+from portrait_lora.families.footprint import Placement, placement
 from portrait_lora.results import Tier
 
 if TYPE_CHECKING:
@@ -42,10 +43,6 @@ def _on(job: Job, card_gb: int) -> Tier:
     )
 
 
-def generating(base: BaseModel, memory_gb: float) -> Literal["resident", "offloaded", "unknown"]:
-    """How portraits are drawn in so much memory: with the whole pipeline there, or in turns."""
-    from portrait_lora.families import is_offloaded
-
-    if base.generate_memory_gb is None:
-        return "unknown"
-    return "offloaded" if is_offloaded(base, memory_gb) else "resident"
+def generating(base: BaseModel, memory_gb: float) -> Placement | Literal["unknown"]:
+    """How portraits are drawn in so much memory: see `families.footprint`."""
+    return "unknown" if base.encoders_b is None else placement(base, memory_gb)

@@ -19,7 +19,7 @@ from portrait_lora.faces.packs import EMBEDDED, refuse_former_name
 from portrait_lora.families import catalog, layout
 from portrait_lora.finishing import marigold_sources as marigold
 from portrait_lora.hub import lock as locks
-from portrait_lora.hub.hub import Hub, as_locked
+from portrait_lora.hub.hub import Hub, Snapshot, as_locked
 from portrait_lora.hub.lock import Lock, LockedFile, LockedModel
 from portrait_lora.rights import guard_models
 from portrait_lora.rights.guard_models import CATALOGUE as GUARD_MODELS
@@ -100,7 +100,7 @@ def pull(name: str, folder: Path, hub: Hub, *, archive: Path | None = None) -> l
     if name in KNOWN:
         models = install(KNOWN[name], hub, archive)
     elif base := _catalogued(name):
-        models = [_pull_repo(repo, lock, hub, base.name) for repo in base.repos]
+        models = [_pull_repo(repo, lock, hub, base.name, text=repo == base.text_repo) for repo in base.repos]
     elif name == pull_trustmark.NAME:
         models = pull_trustmark.install(hub)
     elif name in GUARD_MODELS:
@@ -136,25 +136,34 @@ def _is_here(lock: Lock, repo: str, hub: Hub) -> bool:
     return model is not None and not hub.missing(as_locked(model))
 
 
-def _pull_repo(repo: str, lock: Lock, hub: Hub, label: str, pipeline: str | None = None) -> LockedModel:
-    """One repository: as locked, or for the first time; a base, or of the `pipeline`."""
+def _pull_repo(
+    repo: str, lock: Lock, hub: Hub, label: str, pipeline: str | None = None, *, text: bool = False
+) -> LockedModel:
+    """One repository: as locked, or for the first time; a base, of the `pipeline`, or a `text` encoder."""
 
     def parts_of(folder: Path) -> Mapping[str, str]:
-        return layout.read_parts(folder, pipeline) if pipeline else layout.read_layout(folder).parts
+        return layout.read_parts(folder, pipeline) if pipeline else layout.published_parts(folder)
+
+    def inspect(folder: Path) -> None:
+        layout.inspect_text(folder) if text else layout.inspect_parts(folder, parts_of(folder))
+
+    def wanted(whole: Snapshot) -> tuple[str, ...]:
+        names = [f.path for f in whole.files]
+        if text:
+            return layout.text_files(names)
+        folder, _ = hub.fetch(whole.only([layout.INDEX]), label=label)
+        return layout.wanted_files(parts_of(folder), names)
 
     if locked := lock.models.get(repo):
         folder, digests = hub.fetch(as_locked(locked), label=label)
         wrong = [p for p, f in locked.files.items() if digests[p] != f.sha256]
         if wrong:  # fetch has compared the same bytes: only a lock edited meanwhile comes here
             raise ArtifactError("a file is not the locked one", where=folder / wrong[0])
-        layout.inspect_parts(folder, parts_of(folder))
+        inspect(folder)
         return locked
     whole = hub.resolve(repo)
-    index = whole.only([layout.INDEX])
-    folder, _ = hub.fetch(index, label=label)
-    names = [f.path for f in whole.files]
-    snapshot = whole.only(layout.wanted_files(parts_of(folder), names))
+    snapshot = whole.only(wanted(whole))
     folder, digests = hub.fetch(snapshot, label=label)
-    layout.inspect_parts(folder, parts_of(folder))
+    inspect(folder)
     files = {f.path: LockedFile(digests[f.path], f.size) for f in snapshot.files}
     return LockedModel(repo, whole.revision, whole.commit, files)

@@ -58,9 +58,11 @@ def test_every_row_has_a_family_a_recipe_and_its_facts(base: BaseModel) -> None:
     assert settings.base == base.name and (config.configs_dir() / base.recipe).is_file()
     assert settings.generate.num_inference_steps == base.steps
     assert settings.generate.guidance_scale == base.guidance_scale
-    assert base.synthetic or {"download_gb", "train_memory_gb"} <= set(base.unverified)
-    assert base.synthetic or (base.train_memory_gb and base.generate_memory_gb and base.download_gb)
-    assert len(base.repos) == (0 if base.folder else len({base.repo, base.generate_repo}))
+    assert base.synthetic or {"download_gb", "generate_memory_gb"} <= set(base.unverified)
+    assert base.synthetic or (base.encoders_b and base.parameters_b and base.download_gb)
+    assert len(base.repos) == (
+        0 if base.folder else len({base.repo, base.generate_repo, base.text_repo} - {""})
+    )
 
 
 def test_the_rows_that_the_issue_names_are_there() -> None:

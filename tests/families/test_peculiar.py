@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Callable, Iterator
 from functools import wraps
 from pathlib import Path
@@ -40,6 +41,71 @@ PROMPTS = ["ohwx woman", "frontal headshot of ohwx woman"]
 def answered(family: DiffusersFamily, condition: PromptCondition) -> Tensor:
     with torch.no_grad():
         return family.predict(noise((2, CHANNELS, 8, 8)), levels(family, 0.3, 0.8), condition, [SIZE] * 2)
+
+
+def test_hidream_answers_alike_in_every_mode_and_its_experts_pass_gradients(tiny: Tiny) -> None:
+    """diffusers gives patches in training mode, and experts without gradients in the other."""
+    family = tiny("hidream")
+    family.load("encoders")
+    condition = family.encode_prompts(PROMPTS)
+    family.load("denoiser")
+    eyes = family.denoiser.double_stream_blocks[0].block  # type: ignore[union-attr,index]
+    answers: list[Tensor] = []
+    try:
+        for mode in (True, False):
+            family.denoiser.train(mode)
+            answers.append(answered(family, condition))
+            for layer in (eyes.attn1.to_q, eyes.ff_i.experts[1].w2):  # before the experts, and in one
+                layer.weight.requires_grad_(True)
+            seen = family.predict(noise((2, CHANNELS, 8, 8)), levels(family, 0.3, 0.8), condition, [SIZE] * 2)
+            answers.append(seen.detach())
+            assert not any(m.training for m in family.denoiser.modules() if type(m).__name__ == "MoEGate")
+            for layer in (eyes.attn1.to_q, eyes.ff_i.experts[1].w2):
+                (gradient,) = torch.autograd.grad(seen.square().mean(), layer.weight, retain_graph=True)
+                assert gradient.abs().sum() > 0
+    finally:
+        family.load("none")
+    assert all(torch.equal(answers[0], other) for other in answers[1:])
+
+
+def test_every_block_of_hidream_reads_its_own_layer_of_llama(tiny: Tiny) -> None:
+    family = tiny("hidream")
+    family.load("encoders")
+    condition = family.encode_prompts(PROMPTS)
+    family.load("denoiser")
+    plain, widths = answered(family, condition), [32, 16, 16]
+    assert condition.embeds_BLD.shape == (2, 128, sum(widths))
+    for part, states in enumerate(condition.embeds_BLD.split(widths, dim=2)):
+        torch.manual_seed(part)
+        changed = [*condition.embeds_BLD.split(widths, dim=2)]
+        changed[part] = torch.randn_like(states)
+        other = PromptCondition(torch.cat(changed, dim=2), pooled_BD=condition.pooled_BD)
+        assert (answered(family, other) - plain).abs().max() > 1e-5, part
+    family.load("none")
+
+
+def test_hidream_refuses_what_its_transformer_has_no_room_for(tiny: Tiny) -> None:
+    """64 places of 16 px are a square of 128 px; only squares may be larger."""
+    family = tiny("hidream")
+    family.load("encoders")
+    with pytest.raises(InputError, match="160 x 128 px") as caught:
+        family.encode_pixels(torch.zeros(1, 3, 128, 160))
+    assert "16,384 pixels" in str(caught.value)
+    family.encode_pixels(torch.zeros(1, 3, 144, 144))
+    pipe: Any = family.pipeline(None)
+    with pytest.raises(InputError, match="160 x 128 px"):
+        pipe("ohwx", width=160, height=128, num_inference_steps=1)
+    assert pipe.default_sample_size == 128  # as diffusers has it
+    family.load("none")
+
+
+def test_a_folder_of_hidream_without_llama_is_incomplete(tiny: Tiny, tmp_path: Path) -> None:
+    """What lies beside it on the hub has to lie in it on the disk."""
+    source = Path(tiny("hidream").base.source)
+    away = shutil.ignore_patterns("text_encoder_4", "tokenizer_4", "source")
+    folder = shutil.copytree(source, tmp_path / "copy", ignore=away)
+    with pytest.raises(InputError, match=r"incomplete.*text_encoder_4"):
+        resolve_base(folder)
 
 
 def test_the_distilled_krea_has_one_shift_for_all_sizes(tiny: Tiny, tmp_path: Path) -> None:

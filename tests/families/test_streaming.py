@@ -14,11 +14,10 @@ from torch import Tensor, nn
 
 from portrait_lora.device import gpu_memory_gb
 from portrait_lora.errors import ArtifactError, InputError
-from portrait_lora.families import is_offloaded
 from portrait_lora.families.blocks import repeated_blocks
-from portrait_lora.families.catalog import bases
 from portrait_lora.families.diffusers_family import DiffusersFamily
 from portrait_lora.families.family import Geometry, PromptCondition
+from portrait_lora.families.footprint import Placement
 from portrait_lora.families.tensor_files import TensorFiles
 from portrait_lora.records import FamilyName
 from portrait_lora.tasks.verify.learning import levels, noise
@@ -35,7 +34,7 @@ from tests.recipes import recipe
 
 Tiny = Callable[[FamilyName], DiffusersFamily]
 SIZE = Geometry((64, 64), (0, 0), (64, 64))
-DEEP = {"num_layers": 3, "num_single_layers": 3, "n_layers": 3}
+DEEP = {"num_layers": 3, "num_single_layers": 3, "n_layers": 3, "llama_layers": [2, 0, 0, 2, 2, 0]}
 """More blocks than there are places for them on the device."""
 
 
@@ -210,6 +209,11 @@ def test_a_block_whose_reading_failed_is_read_again(threaded: bool) -> None:
     slots.close()
 
 
+def visits(part: nn.Module) -> bool:
+    """Whether any of its layers waits elsewhere until it computes."""
+    return any(hasattr(module, "_diffusers_hook") for module in part.modules())
+
+
 def test_a_pipeline_that_is_offloaded_draws_the_same(tiny: Tiny) -> None:
     family = tiny("sdxl")
 
@@ -225,15 +229,23 @@ def test_a_pipeline_that_is_offloaded_draws_the_same(tiny: Tiny) -> None:
 
     try:
         resident = drawn()
-        family.offloaded = True
-        offloaded = drawn()
-        layers = [m for m in family.pipeline(None).unet.modules() if hasattr(m, "_diffusers_hook")]
-        assert layers and all(torch.equal(a, b) for a, b in zip(resident, offloaded, strict=True))
+        ways: list[tuple[Placement, list[bool]]] = [
+            ("text_offloaded", [False, True, True]),
+            ("offloaded", [True] * 3),
+        ]
+        for placement, aside in ways:
+            family.placement = placement
+            assert all(torch.equal(a, b) for a, b in zip(resident, drawn(), strict=True))
+            pipe: Any = family.pipeline(None)
+            assert [visits(part) for part in (pipe.unet, pipe.text_encoder, pipe.text_encoder_2)] == aside
+            assert pipe._execution_device == family.device
+        family.text_offloaded = True
+        assert all(torch.equal(a, b) for a, b in zip(resident, drawn(), strict=True))
+        family.load("encoders")
+        assert all(visits(part) for part in family.text_encoders().values())
     finally:
-        family.offloaded = False
+        family.placement, family.text_offloaded = "resident", False
         family.load("none")
-    klein = next(b for b in bases() if b.name == "flux2-klein-4b")
-    assert [is_offloaded(klein, gb) for gb in (None, 12.0, 24.0)] == [False, True, False]
 
 
 def test_memory_of_other_programs_is_not_planned_with(

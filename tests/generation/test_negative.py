@@ -17,6 +17,7 @@ TAKEN = {
     "chroma": True,
     "sana": True,
     "ernie_image": True,
+    "hidream": True,
 }
 
 

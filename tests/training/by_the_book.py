@@ -84,6 +84,22 @@ def ask(
         ).sample
         grid = Flux2KleinPipeline._unpack_latents_with_ids(answer, places)
         return Flux2KleinPipeline._unpatchify_latents(grid)
+    if name == "hidream":
+        config = net.config
+        t5, llama = config.caption_channels
+        states = embeds.split([t5, *[llama] * len(set(config.llama_layers))], dim=2)
+        layers = dict(zip(sorted(set(config.llama_layers)), states[1:], strict=True))
+        net.train()  # or no gradient passes its experts, as diffusers has them
+        answer = net(
+            hidden_states=x,
+            timesteps=1000 * sigma,
+            encoder_hidden_states_t5=states[0],
+            encoder_hidden_states_llama3=torch.stack([layers.get(i, states[1]) for i in range(3)]),
+            pooled_embeds=pooled,
+        ).sample
+        places = answer[:, :, : height * width // 4]  # behind them is what fills a picture up
+        places = places.unflatten(3, (2, 2)).unflatten(2, (height // 2, width // 2))
+        return -places.transpose(3, 4).reshape(x.shape)
     assert condition.mask_BL is not None
     assert condition.mask_BL.all() or name == "sana"  # one prompt is not padded elsewhere
     if name == "z_image":

@@ -18,6 +18,7 @@ from portrait_lora.families.rows import (
     ernie_image,
     flux1,
     flux2,
+    hidream,
     krea2,
     qwen_image,
     qwen_image21,
@@ -45,6 +46,7 @@ ROWS: Final[dict[FamilyName, FamilyRow]] = {
         chroma,
         sana,
         ernie_image,
+        hidream,
     )
 }
 

@@ -82,7 +82,7 @@ def verify(
     alone = replace(base, generate_repo=base.repo, generate_revision=base.revision)
     chosen = devices.choose(device, "auto").device
     family = open_family(alone, chosen, weights)
-    sibling = open_family(base, chosen, weights) if len(base.repos) > 1 else family
+    sibling = open_family(base, chosen, weights) if base.generate_repo != base.repo else family
     figures: list[Row] = []
     for row in _checks(family, sibling, size_px or base.resolution_px // 2, steps, rate):
         _log.info("checked: %s", row.name)
@@ -105,7 +105,9 @@ def _same_as_diffusers(family: Family, base: BaseModel, size_px: tuple[int, int]
     width, height = size_px
     dtype = DTYPES[family.weights]
     with _timed() as spent:
-        pipe = plain_pipeline(base.source, dtype=dtype, device=str(family.device), revision=base.revision)
+        there: dict[str, str] = {"device": str(family.device), "revision": base.revision}
+        text = (base.text_repo, base.text_revision)
+        pipe = plain_pipeline(base.source, dtype=dtype, text=text, **there)
         channels = int(getattr(pipe.vae.config, "latent_channels", None) or pipe.vae.config.z_dim)
         down = family.latent_px
         start = noise((1, channels, height // down, width // down)).to(family.device, dtype)

@@ -3,15 +3,22 @@
 # pyright: reportPrivateImportUsage=false, reportUnknownMemberType=false
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from inspect import signature
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import torch
-from diffusers import ChromaPipeline, DiffusionPipeline, Flux2Pipeline, QwenImage21Pipeline
+from diffusers import (
+    ChromaPipeline,
+    DiffusionPipeline,
+    Flux2Pipeline,
+    HiDreamImagePipeline,
+    QwenImage21Pipeline,
+)
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from portrait_lora.families.qwen_image21 import TextProcessor
 
@@ -34,9 +41,17 @@ class Observed:
 
 
 def plain_pipeline(
-    source: str, *, dtype: torch.dtype = torch.float32, device: str = "cpu", revision: str = "main"
+    source: str,
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: str = "cpu",
+    revision: str = "main",
+    text: tuple[str, str] = ("", ""),
 ) -> Any:
-    """A folder or a fetched repository as diffusers opens it."""
+    """A folder or a fetched repository as diffusers opens it.
+
+    `text`: repository and revision of the language model that HiDream reads, where it is not in the folder.
+    """
     there: dict[str, Any] = {"local_files_only": True, "revision": revision}
     index: Any = DiffusionPipeline.load_config(source, **there)
     dev = index["_class_name"] == Flux2Pipeline.__name__
@@ -45,6 +60,10 @@ def plain_pipeline(
     if index["_class_name"] == QwenImage21Pipeline.__name__:  # its processor needs torchvision as well
         words = PreTrainedTokenizerFast.from_pretrained(source, subfolder="processor", **there)
         parts |= {"processor": TextProcessor(words)}
+    if text[0]:
+        llama: dict[str, Any] = {"local_files_only": True, "revision": text[1]}
+        parts["text_encoder_4"] = LlamaForCausalLM.from_pretrained(text[0], dtype=dtype, **llama)
+        parts["tokenizer_4"] = PreTrainedTokenizerFast.from_pretrained(text[0], **llama)
     pipe: Any = DiffusionPipeline.from_pretrained(source, dtype=dtype, use_safetensors=True, **there, **parts)
     if dev:  # its processor needs torchvision, for pictures that nobody shows it here
         words = PreTrainedTokenizerFast.from_pretrained(source, subfolder="tokenizer", **there)
@@ -119,6 +138,8 @@ def observe(
         pipe.unet.forward = watch_unet
     pipe.scheduler.step, pipe.vae.decode = watch_step, watch_decode
     height, width = (side * down_px for side in noise.shape[-2:])
+    if isinstance(pipe, cast(Any, HiDreamImagePipeline)):  # it draws all pictures as large as this square
+        pipe.default_sample_size = math.sqrt(height * width) / down_px * (1 + 1e-9)
     pipe(
         prompt=prompts,
         latents=to_layout(pipe, noise.clone()),
