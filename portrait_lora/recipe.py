@@ -12,11 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from portrait_lora import config, likeness, log, manifest, replacing
-from portrait_lora.errors import InputError, Interrupted, PhotosError, PortraitError
+from portrait_lora.errors import InputError, Interrupted, PhotosError, PortraitError, of_system
 from portrait_lora.likeness import Likeness, open_likeness
 from portrait_lora.results import CheckResult, InitResult, Journey, RunResult, TrainingPlan
 from portrait_lora.stages import STAGES, Context, run_result
 from portrait_lora.stages.check import check as look
+from portrait_lora.stages.drawn_together import draw_together
 from portrait_lora.stages.generate import finishing_of
 from portrait_lora.stages.referring import refuse_to_train_with, refuse_what_cannot_be
 from portrait_lora.stages.together import Ended, train_together
@@ -90,8 +91,9 @@ def run_together(
 ) -> list[RunResult | PortraitError]:
     """Everything for several people: what `run` gives of each, or the error that ended theirs alone.
 
-    `overrides` are for all of them, `own` for one.  Raises `Interrupted` when stopped, with everybody's state
-    saved.
+    They train together where `training.together` is more than 1, and their portraits are drawn together where
+    `generate.together` is.  `overrides` are for all of them, `own` for one.  Raises `Interrupted` when
+    stopped, with everybody's state saved.
     """
     _lead()
     people: list[Context | PortraitError] = []
@@ -102,49 +104,82 @@ def run_together(
             people.append(_begin(open_likeness(folder, settings), force=False, beside=beside))
         except PortraitError as error:
             people.append(error)
-    for name in likeness.STAGES[: likeness.STAGES.index("train")]:
-        people = [_stage(one, name, on_stage) if _shares(one) else one for one in people]
-    sharing = [one for one in people if isinstance(one, Context) and _shares(one)]
+    train, generate = likeness.STAGES.index("train"), likeness.STAGES.index("generate")
+    for number in range(train):
+        here = range(number, number + 1)
+        people = [_stages(one, here, on_stage) if _trains(one) else one for one in people]
+    sharing = [one for one in people if isinstance(one, Context) and _trains(one)]
     trained = dict(zip(map(id, sharing), train_together(sharing), strict=True))
-    return [_rest(one, trained, on_stage) for one in people]
+    begin = {id(one): train for one in sharing}
+    people = [
+        _stages(one, range(begin.get(id(one), 0), generate), on_stage, trained) if _is_drawn(one) else one
+        for one in people
+    ]
+    drawing = [one for one in people if isinstance(one, Context) and _is_drawn(one)]
+    draw_together(drawing)
+    begin |= {id(one): generate for one in drawing}
+    return [_rest(one, begin, on_stage, trained) for one in people]
 
 
-def _shares(one: Context | PortraitError) -> bool:
+def _trains(one: Context | PortraitError) -> bool:
     return isinstance(one, Context) and one.config.training.together > 1
 
 
-def _stage(one: Context | PortraitError, name: str, on_stage: OnStage | None) -> Context | PortraitError:
-    """One stage of somebody who trains with others; their error is theirs alone."""
+def _is_drawn(one: Context | PortraitError) -> bool:
+    return isinstance(one, Context) and one.config.generate.together > 1
+
+
+def _stages(
+    one: Context | PortraitError,
+    numbers: range,
+    on_stage: OnStage | None,
+    trained: Mapping[int, Ended | None] | None = None,
+) -> Context | PortraitError:
+    """Some stages of somebody among others; their error is theirs alone."""
     if isinstance(one, PortraitError):
         return one
     try:
-        _do(one, name, on_stage)
-    except Interrupted:
-        raise
-    except PortraitError as error:
-        return error
-    return one
-
-
-def _rest(
-    one: Context | PortraitError, trained: Mapping[int, Ended | None], on_stage: OnStage | None
-) -> RunResult | PortraitError:
-    """What is left of somebody's journey, from where the others were needed."""
-    if isinstance(one, PortraitError):
-        return one
-    try:
-        for name in likeness.STAGES[likeness.STAGES.index("train") if _shares(one) else 0 :]:
+        for name in likeness.STAGES[numbers.start : numbers.stop]:
             if name == "train":
-                train_stage(one, trained.get(id(one)))
+                train_stage(one, (trained or {}).get(id(one)))
                 if on_stage is not None:
                     on_stage(one.likeness.root, name)
             else:
                 _do(one, name, on_stage)
-        return run_result(one)
     except Interrupted:
         raise
+    except Exception as error:
+        return _own(error, one.likeness.root)
+    return one
+
+
+def _rest(
+    one: Context | PortraitError,
+    begin: Mapping[int, int],
+    on_stage: OnStage | None,
+    trained: Mapping[int, Ended | None],
+) -> RunResult | PortraitError:
+    """What is left of somebody's journey, from where the others were needed last."""
+    left = range(begin.get(id(one), 0), len(likeness.STAGES))
+    ended = _stages(one, left, on_stage, trained)
+    if isinstance(ended, PortraitError):
+        return ended
+    try:
+        return run_result(ended)
     except PortraitError as error:
         return error
+
+
+def _own(error: Exception, folder: Path) -> PortraitError:
+    """What ended the work on one person, whatever it was, so that it ends nobody else's."""
+    if isinstance(error, PortraitError):
+        return error
+    known = of_system(error, folder) if isinstance(error, OSError) else None
+    if known is None:
+        _log.error("%s: unexpected", folder, exc_info=error)
+        known = PortraitError(f"unexpected error ({type(error).__name__}: {error})", where=folder)
+    known.__cause__ = error
+    return known
 
 
 def demo(out: Path, person_seed: int, *, overrides: Sequence[str] = (), force: bool = False) -> RunResult:

@@ -92,6 +92,7 @@ _CONDITIONS: Final[Mapping[str, tuple[_Check, str]]] = {
     "threads": (_whole(0, 1024), "0 to 1024"),
     "batch_size": (_whole(1, 256), "1 to 256"),
     "batch_index": (_whole(0, 255), "below the batch size"),
+    "together": (_whole(1, 64), "1 to 64 people"),
     "versions": (_table_of(_text(200)), "versions by name"),
 }
 

@@ -445,6 +445,9 @@ class GenerateConfig(Section):
     )
     adapter_scale: float = Field(default=1.0, ge=0, le=2, description="strength of the LoRA; 1: as trained")
     batch_size: Positive = Field(default=8, description="pictures per batch")
+    together: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=1, description="people of a fleet whose pictures share batches; 1: one after the other"
+    )
 
 
 class LikenessConfig(Section):

@@ -202,6 +202,55 @@ def test_several_people_in_one_call_and_the_errors_of_one_are_theirs(
     assert happened[12:14] == ["alone check", "alone prepare"] and happened[-1] == "refused select"
 
 
+def test_several_people_are_drawn_together_once_everybody_is_selected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Whatever ends one of them, the others go through to their reports."""
+    happened: list[str] = []
+    ends = {("odd", "select"): ValueError("nobody expected this"), ("full", "score"): OSError(28, "full")}
+
+    def stage(name: str):
+        def work(ctx: recipe.Context) -> None:
+            who = ctx.likeness.root.name
+            if error := ends.get((who, name)):
+                raise error
+            happened.append(f"{who} {name}")
+
+        return work
+
+    def names(contexts: list[recipe.Context]) -> str:
+        return " ".join(c.likeness.root.name for c in contexts)
+
+    monkeypatch.setattr(recipe, "STAGES", {name: stage(name) for name in recipe.likeness.STAGES})
+    monkeypatch.setattr(recipe, "train_stage", lambda ctx, ended=None: stage("train")(ctx))
+    monkeypatch.setattr(
+        recipe, "train_together", lambda cs: [None] * (happened.append(f"train {names(cs)}") or len(cs))
+    )
+    monkeypatch.setattr(recipe, "draw_together", lambda cs: happened.append(f"draw {names(cs)}"))
+    monkeypatch.setattr(recipe, "run_result", lambda ctx: ctx.likeness.root.name)
+    folders = [tmp_path / name for name in ("a", "odd", "alone", "full", "trains")]
+    for folder in folders:
+        (folder / "photos").mkdir(parents=True)
+    own = {folders[2]: ["training.together=1", "generate.together=1"], folders[0]: ["training.together=1"]}
+    own |= {folders[4]: ["generate.together=1"]}
+    both = ["training.together=4", "generate.together=4"]
+    results = recipe.run_together(folders, overrides=both, own=own)
+    assert [r if isinstance(r, str) else f"{r.what}: {r.where}" for r in results] == [
+        "a", f"unexpected error (ValueError: nobody expected this): {folders[1]}", "alone",
+        f"the disk is full: {folders[3]}", "trains",
+    ]  # fmt: skip
+    assert isinstance(results[3], PortraitError) and results[3].__cause__ is ends["full", "score"]
+    train, draw = happened.index("train odd full trains"), happened.index("draw a full")
+    assert happened[:train] == [
+        f"{who} {s}" for s in ("check", "prepare") for who in ("odd", "full", "trains")
+    ]
+    assert happened[train + 1 : draw] == [
+        *(f"a {s}" for s in recipe.likeness.STAGES[:4]), "odd train", "full train", "full select",
+    ]  # fmt: skip
+    after = ["a generate", "a score", *(f"alone {s}" for s in recipe.likeness.STAGES), "full generate"]
+    assert happened[draw + 1 :] == [*after, *(f"trains {s}" for s in recipe.likeness.STAGES[2:])]
+
+
 def test_an_interruption_ends_the_call_for_everybody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def stop(ctx: recipe.Context) -> None:
         raise Interrupted("stopped")

@@ -128,6 +128,9 @@ def forget(
     gone: Annotated[
         bool, typer.Option("--clusters-gone", help="the clusters of before exist no more: do not ask them")
     ] = False,
+    nodes_gone: Annotated[
+        bool, typer.Option("--nodes-gone", help="the nodes that have left a cluster exist no more")
+    ] = False,
     copies: Annotated[
         bool, typer.Option("--copies", help="also remove copies outside the fleet, and resized ones")
     ] = False,
@@ -150,7 +153,9 @@ def forget(
         confirm(f"Forget {name} ({slug})? This cannot be undone.", "Nothing was removed.")
     receipt = forgetting.forget(
         listed, place, person, copies=copies, also=also or (),
-        elsewhere=forget_elsewhere.of(place, store=store, address=address, clusters_gone=gone),
+        elsewhere=forget_elsewhere.of(
+            place, store=store, address=address, clusters_gone=gone, nodes_gone=nodes_gone
+        ),
     )  # fmt: skip
     lines = [f"Forgotten: {sum(receipt.files.values())} files, {sum(receipt.bytes.values())} bytes"]
     lines += [f"  jobs: {receipt.jobs}, delivered files: {receipt.delivered}, in stores: {receipt.objects}"]

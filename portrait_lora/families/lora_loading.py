@@ -8,6 +8,7 @@ layers of the file are counted, those that its loader understood, and those that
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final, cast
@@ -155,7 +156,9 @@ def _load(pipe: Any, path: Path, name: str) -> list[str]:
 
     pipe.lora_state_dict = watched
     try:
-        pipe.load_lora_weights(str(path.parent), weight_name=path.name, adapter_name=name)
+        with warnings.catch_warnings():  # of a second adapter, which is what is wanted
+            warnings.filterwarnings("ignore", message="Already found a `peft_config` attribute")
+            pipe.load_lora_weights(str(path.parent), weight_name=path.name, adapter_name=name)
     finally:
         del pipe.lora_state_dict
     return understood

@@ -115,4 +115,6 @@ def _models(people: tuple[Enrolled, ...]) -> tuple[dict[str, str], dict[str, str
 
 
 def _together(roster: Roster) -> int:
-    return int(getattr(config.load(None, roster.settings).training, "together", 1))
+    """How many people a worker takes at once: as many as train, or are drawn, together."""
+    settings = config.load(None, roster.settings)
+    return max(settings.training.together, settings.generate.together)

@@ -50,6 +50,16 @@ class RayPlace:
     lease_s: float = 120.0
 
 
+@dataclass(frozen=True, slots=True)
+class NodeAnswer:
+    """What a node, by its address, answered; `error` where it could not be asked, `left`: it is not there."""
+
+    node: str
+    value: object = None
+    error: str = ""
+    left: bool = False
+
+
 @dataclass
 class Cluster:
     """A cluster that is connected; `own` is the folder of one on this machine, which ends with it."""
@@ -97,21 +107,28 @@ class Cluster:
 
     def on_every_node(
         self, work: Callable[..., object], *arguments: object, seconds: float = 60.0
-    ) -> list[object]:
-        """Call a function on each node that is there; the answers.  Raises `PortraitError` when one fails."""
+    ) -> list[NodeAnswer]:
+        """Call a function on each node that is there; what each answers, and who cannot be asked.
+
+        Those that have left the cluster cannot, unless another has their address now: the same machine.
+        """
         import ray
-        from ray.exceptions import RayError
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         task: Any = ray.remote(num_cpus=0, max_retries=0)(work)
-        alive = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
-        pinned = [NodeAffinitySchedulingStrategy(node, soft=False) for node in alive]
-        answers = [task.options(scheduling_strategy=one).remote(*arguments) for one in pinned]
-        try:
-            return list(ray.get(answers, timeout=seconds))
-        except RayError as error:
-            remedy = "Run it again when all nodes answer."
-            raise PortraitError("a node did not do this", where="ray", got=error, remedy=remedy) from error
+        nodes: list[dict[str, Any]] = ray.nodes()
+        alive = [node for node in nodes if node["Alive"]]
+        here = {node["NodeManagerAddress"] for node in alive}
+        gone = dict.fromkeys(str(node["NodeManagerAddress"]) for node in nodes if not node["Alive"])
+        pinned = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in alive]
+        calls = [task.options(scheduling_strategy=one).remote(*arguments) for one in pinned]
+        ready, _ = ray.wait(calls, num_returns=len(calls), timeout=seconds)
+        answers = [
+            _answer(str(node["NodeManagerAddress"]), one, one in ready)
+            for node, one in zip(alive, calls, strict=True)
+        ]
+        lost = [NodeAnswer(address, error="it has left the cluster", left=True) for address in gone]
+        return [*answers, *(one for one in lost if one.node not in here)]
 
     def close(self) -> None:
         """Let go of it; one of this machine ends, and its files go."""
@@ -123,6 +140,18 @@ class Cluster:
             shutil.rmtree(self.own, ignore_errors=True)
         if self._held is not None:
             self._held.release()
+
+
+def _answer(node: str, call: Any, is_ready: bool) -> NodeAnswer:
+    import ray
+
+    if not is_ready:
+        return NodeAnswer(node, error="it does not answer")
+    try:
+        return NodeAnswer(node, ray.get(call))
+    except Exception as error:  # of Ray, or what the work raised there
+        lines = str(error).strip().splitlines()
+        return NodeAnswer(node, error=lines[-1] if lines else type(error).__name__)
 
 
 def connect(place: RayPlace, threads: int) -> Cluster:

@@ -14,23 +14,30 @@ from portrait_lora.tasks.shard import files
 _BUSY: Final = "a worker of this node is at work on the person"
 
 
-def forget(where: RayPlace, person: str) -> int:
+def forget(where: RayPlace, person: str, *, left_are_gone: bool = False) -> int:
     """Remove copies of a person from every node of a cluster that works with a store; how many nodes.
 
-    Raises `PortraitError` when a node does not answer, or something is left on one; `InputError` when no
-    cluster answers.
+    Raises `PortraitError` naming the nodes on which the person is not forgotten: those that do not answer or
+    still have something, and, unless `left_are_gone`, those that left the cluster.  On all others it is done.
+    Raises `InputError` when no cluster answers.
     """
     cluster = ray_cluster.connect(where, 1)
     try:
         answers = cluster.on_every_node(drop_copy, where.store, where.scratch, person)
     finally:
         cluster.close()
-    if left := [str(answer) for answer in answers if answer]:
-        remedy = "Stop the workers, and run it again: it goes on."
+    nodes = [one for one in answers if not (one.left and left_are_gone)]
+    if not_done := [f"{one.node}: {one.error or one.value}" for one in nodes if one.error or one.value]:
+        remedy = "Stop its workers or start it again, then run this again: it goes on."
+        if any(one.left for one in nodes):
+            remedy += " When its machine exists no more, say --nodes-gone."
         raise PortraitError(
-            "a node still has something of the person", where=where.address, got=left[0], remedy=remedy
+            f"not forgotten on {len(not_done)} of {len(nodes)} nodes",
+            where=where.address,
+            got="; ".join(not_done),
+            remedy=remedy,
         )
-    return len(answers)
+    return len(nodes)
 
 
 def drop_copy(url: str, scratch: str, person: str) -> str:

@@ -89,6 +89,21 @@ def open_pipeline(family: Family, adapter: Adapter | None, sampler: Sampler) -> 
     Raises `InputError` for a scheduler that the family cannot use or a style that does not fit it,
     `ConfigError` for guidance or a style reference that the family or the other settings do not allow.
     """
+    refuse_what_cannot_be(family, sampler)
+    pipe: Any = family.pipeline(adapter)
+    names, scales = ([ADAPTER_NAME], [sampler.adapter_scale]) if adapter else ([], [])
+    beside = load_beside(pipe, sampler)
+    if adapter or beside:
+        pipe.set_adapters([*names, *beside], [*scales, *beside.values()])
+        if guides_from_base(family, sampler):
+            share_layers(getattr(pipe, family.denoiser_name))
+    if sampler.reference is not None:
+        load(family, pipe, sampler.reference)
+    return with_scheduler(pipe, sampler.scheduler, sampler.scheduler_arguments)
+
+
+def refuse_what_cannot_be(family: Family, sampler: Sampler) -> None:
+    """Raise `ConfigError` for guidance, a preset or references that do not go with the family."""
     if sampler.identity.divides(sampler.guidance_scale) and not sampler.two_terms:
         raise ConfigError(
             "separate identity guidance needs guidance against the bare base",
@@ -100,23 +115,24 @@ def open_pipeline(family: Family, adapter: Adapter | None, sampler: Sampler) -> 
         fitting(sampler.preset, family.base.family)
     if sampler.references:
         refuse_family(family.base.family, len(sampler.references))
-    pipe: Any = family.pipeline(adapter)
-    names, scales = ([ADAPTER_NAME], [sampler.adapter_scale]) if adapter else ([], [])
-    for name, beside in ((STYLE_NAME, sampler.style), (ACCELERATOR_NAME, sampler.accelerator)):
-        if beside is not None:
-            _load_beside(pipe, beside.path, name)
-            names, scales = [*names, name], [*scales, beside.scale]
-    if names:
-        pipe.set_adapters(names, scales)
-        if sampler.unconditional == "base" and sampler.guidance_scale > 1:
-            _guide_from_base(family, pipe)
-    if sampler.reference is not None:
-        load(family, pipe, sampler.reference)
-    return with_scheduler(pipe, sampler.scheduler, sampler.scheduler_arguments)
 
 
-def _guide_from_base(family: Family, pipe: Any) -> None:
-    """Apply the adapters to the prompted pass only; see `guidance.share_layers`."""
+def load_beside(pipe: Any, sampler: Sampler) -> dict[str, float]:
+    """Load the adapters of style and preset, where the sampler has them; their names -> their scales."""
+    wanted = {STYLE_NAME: sampler.style, ACCELERATOR_NAME: sampler.accelerator}
+    there = {name: beside for name, beside in wanted.items() if beside is not None}
+    for name, beside in there.items():
+        _load_beside(pipe, beside.path, name)
+    return {name: beside.scale for name, beside in there.items()}
+
+
+def guides_from_base(family: Family, sampler: Sampler) -> bool:
+    """Whether the adapters apply to the prompted pass only; see `guidance.share_layers`.
+
+    Raises `ConfigError` for a family that cannot.
+    """
+    if sampler.unconditional != "base" or sampler.guidance_scale <= 1:
+        return False
     if not getattr(family, "guides_in_one_batch", False):
         raise ConfigError(
             "this family does not run both guidance passes in one batch",
@@ -124,7 +140,7 @@ def _guide_from_base(family: Family, pipe: Any) -> None:
             got="base",
             needed="adapter",
         )
-    share_layers(getattr(pipe, family.denoiser_name))
+    return True
 
 
 def _load_beside(pipe: Any, path: Path, name: str) -> None:

@@ -78,13 +78,19 @@ def share_layers(denoiser: nn.Module) -> None:
     scales must be set before.  If memory allows, float32 layers use a second weight with the adapters merged,
     which is faster; in half precision the sum would lose what is below the weight's last bit.
     """
-    share = Share()
-    setattr(denoiser, _SHARE, share)
+    share = new_share(denoiser)
     layers: list[Any] = [layer for layer in denoiser.modules() if hasattr(layer, "lora_A")]
     room = sum(layer.base_layer.weight.numel() for layer in layers) <= MOST_MERGED
     for layer in layers:
         merged = _merged(layer) if room else None
         layer.forward = _last_rows_only(layer, share, merged or layer.forward)
+
+
+def new_share(denoiser: nn.Module) -> Share:
+    """The rows of which `in_two_terms` decides in this denoiser, for layers that heed them."""
+    share = Share()
+    setattr(denoiser, _SHARE, share)
+    return share
 
 
 def _merged(layer: Any) -> Callable[..., Tensor] | None:

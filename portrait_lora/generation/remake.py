@@ -14,7 +14,7 @@ from PIL import Image
 from portrait_lora import record_limits
 from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.families.family import Family
-from portrait_lora.generation import in_context, reframe, save
+from portrait_lora.generation import in_context, reframe, save, together
 from portrait_lora.generation.drawing import Sampler, StyleAdapter, from_text, open_pipeline
 from portrait_lora.generation.edits import apply_edit, refuse_other_source, sampler_of, shot_of
 from portrait_lora.generation.reference import StyleReference
@@ -78,6 +78,8 @@ def _follow(
         size, index = int(conditions.get("batch_size", 1)), int(conditions.get("batch_index", 0))
         until = float(cast(float, record.get(in_context.UNTIL, 1.0)))
         sampler = replace(sampler, references=_references(record, find), references_until=until)
+        if conditions.get(together.PEOPLE):
+            return save.marked(together.again(family, adapter, shot_of(record), sampler, size)[index], record)
         pipe = open_pipeline(family, adapter, sampler)
         return save.marked(from_text(pipe, [shot_of(record)] * size, sampler)[index], record)
     parent = record.get(save.PARENT)

@@ -79,7 +79,7 @@ def generate(
             if not wanted:
                 continue
             started = time.monotonic()
-            within = _Batch(advance, len(wanted), sampler.steps)
+            within = BatchProgress(advance, len(wanted), sampler.steps)
             own = replace(sampler, references=shown[batch[0].path])
             pictures = from_text(pipe, [p.shot for p in batch], own, on_step=within.step)
             seconds = (time.monotonic() - started) / len(wanted)
@@ -100,7 +100,7 @@ def generate(
     return [p for p in portraits if p.shot.name not in (refused or ())]
 
 
-class _Batch:
+class BatchProgress:
     """Advances a progress line while `count` pictures are generated in `steps` steps."""
 
     def __init__(self, advance: log.Advance, count: int, steps: int):

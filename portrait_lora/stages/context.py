@@ -67,6 +67,8 @@ class Context:
         self.finished: FinishedSeries | None = None  # by the look that series or brand names
         self.examined: tuple[list[PhotoReport], CuratedSet | TooFewPhotos] | None = None
         self.spent: dict[str, float] = {}  # seconds of a stage's work that was done before, with others
+        self.drawn: dict[str, float] = {}  # seconds of every shot of the series that was drawn with others
+        self.refused: list[Path] = []  # pictures that the guard's checker refused then
 
     @cached_property
     def pack(self) -> FacePack:

@@ -28,19 +28,8 @@ def generate(ctx: Context) -> GenerateResult:
     the linter when `generate.strict`, `InputError` where a consent has ended, and what
     `referring.refuse_what_cannot_be` raises.
     """
-    consent.require_purposes(ctx.likeness.root, *purposes_of(ctx))
     wanted = finishing_of(ctx)
-    referring.refuse_what_cannot_be(ctx)
-    inputs = {
-        "adapter": "" if ctx.alone else manifest.sha256_file(ctx.likeness.adapters / ADAPTER),
-        "config": ctx.digest("generate"),
-        "shots": manifest.digest(
-            [[s.name, s.prompt, s.negative_prompt, s.size_px, s.seed] for s in ctx.shots]
-        ),
-        "base": ctx.base.digest,
-    } | referring.inputs_of(ctx)
-    folder = ctx.likeness.portraits(ctx.series)
-    standing.refuse_another_series(ctx, folder)
+    folder, inputs = _begun(ctx)
     result = ctx.stage(
         GenerateResult,
         inputs,
@@ -55,6 +44,43 @@ def generate(ctx: Context) -> GenerateResult:
 
     ctx.finished = finish(ctx, wanted)
     return result.model_copy(update={"finished": ctx.finished})
+
+
+def ahead(ctx: Context) -> Path | None:
+    """Where the pictures of the series are to be drawn, for drawing them with others'; None when they are.
+
+    Asks before everything that the stage asks before, and raises what it raises.
+    """
+    from portrait_lora.stages import series
+
+    folder, inputs = _begun(ctx)
+    if ctx.is_done(GenerateResult, inputs, lambda: is_whole(folder)):
+        return None
+    series.ask_first(ctx)
+    if ctx.config.generate.strict:
+        series.lint_shots(ctx)
+    ctx.guard([shot.prompt for shot in ctx.shots])
+    ctx.journal.forget(GenerateResult.STAGE)
+    return folder
+
+
+def _begun(ctx: Context) -> tuple[Path, dict[str, str]]:
+    """The folder of the series and the inputs of the stage, once nothing is in the way."""
+    consent.require_purposes(ctx.likeness.root, *purposes_of(ctx))
+    referring.refuse_what_cannot_be(ctx)
+    # beside whose pictures they are drawn makes no others
+    settings = ctx.config.generate.model_dump(mode="json", exclude={"together"})
+    inputs = {
+        "adapter": "" if ctx.alone else manifest.sha256_file(ctx.likeness.adapters / ADAPTER),
+        "config": manifest.digest({"generate": settings}),
+        "shots": manifest.digest(
+            [[s.name, s.prompt, s.negative_prompt, s.size_px, s.seed] for s in ctx.shots]
+        ),
+        "base": ctx.base.digest,
+    } | referring.inputs_of(ctx)
+    folder = ctx.likeness.portraits(ctx.series)
+    standing.refuse_another_series(ctx, folder)
+    return folder, inputs
 
 
 def purposes_of(ctx: Context) -> tuple[str, ...]:
@@ -106,7 +132,7 @@ def _portraits(ctx: Context, folder: Path, inputs: Mapping[str, str]) -> Generat
     pages = (likeness.CONTACT_SHEET, likeness.WORST_FIRST, series.CHECKLIST, series.CHOICES, manifest.NAME)
     removal.remove_recorded(folder, owner=ctx.likeness.root / "portraits", names=pages, keep=wanted)
     timings = _known_timings(ctx) if "generate" not in ctx.redo else {}
-    drawn: dict[str, float] = {}
+    drawn = dict(ctx.drawn)
     refused: list[str] = []
     portraits = series.draw(ctx, folder, drawn, refused)
     gone = {f"{name}{suffix}" for name in refused for suffix in (".png", ".json")}

@@ -193,16 +193,24 @@ def best(ctx: Context, rounds: Sequence[Sequence[Portrait]]) -> list[Portrait]:
     return [kept[shot.name][1] for shot in ctx.shots if shot.name in kept]
 
 
+def sets(ctx: Context, folder: Path) -> list[tuple[Path, list[Shot]]]:
+    """What is drawn for the series in `folder`, and where: the pictures, or every candidate of them aside."""
+    count = ctx.config.generate.best_of
+    if count == 1:
+        return [(folder, ctx.shots)]
+    return [(_aside(folder) / str(k), candidates(ctx, k)) for k in range(count)]
+
+
+def _aside(folder: Path) -> Path:
+    return folder.parent / f".{folder.name}-candidates"
+
+
 def draw_best(ctx: Context, folder: Path, timings: dict[str, float], refused: list[str]) -> list[Portrait]:
     """Draw `best_of` candidates of every shot, keep the best in `folder`, and write down the choice.
 
     A shot is refused when all its candidates are.
     """
-    aside = folder.parent / f".{folder.name}-candidates"
-    rounds = [
-        _timed(ctx, candidates(ctx, k), aside / str(k), timings, [])
-        for k in range(ctx.config.generate.best_of)
-    ]
+    rounds = [_timed(ctx, shots, place, timings, []) for place, shots in sets(ctx, folder)]
     kept: list[Portrait] = []
     for winner in best(ctx, rounds):
         manifest.make_folder(folder)
@@ -212,7 +220,7 @@ def draw_best(ctx: Context, folder: Path, timings: dict[str, float], refused: li
             manifest.write_bytes_atomic(target.with_suffix(suffix), data)
         kept.append(replace(winner, path=target))
     manifest.write_json_atomic(folder / CHOICES, {p.shot.name: p.shot.seed for p in kept})
-    removal.remove_recorded(aside, owner=folder.parent)
+    removal.remove_recorded(_aside(folder), owner=folder.parent)
     names = {one.shot.name for one in kept}
     refused += [shot.name for shot in ctx.shots if shot.name not in names]
     return kept
@@ -244,9 +252,11 @@ def _timed(
         timings[portrait.shot.name] = timings.get(portrait.shot.name, 0.0) + seconds
 
     wanted = framing.target(ctx)
+    before = [shot.name for shot in shots if folder / f"{shot.name}.png" in ctx.refused]
+    refused += before
     portraits = ctx.draw(
         None if ctx.alone else ctx.selected,
-        shots,
+        [shot for shot in shots if shot.name not in before],
         folder,
         force="generate" in ctx.redo,
         on_drawn=note,

@@ -118,7 +118,8 @@ def test_the_clusters_of_before_are_asked_by_themselves(
 ) -> None:
     requests: list[tuple[str, str, str, str]] = []
 
-    def nodes(where: RayPlace, person: str) -> int:
+    def nodes(where: RayPlace, person: str, *, left_are_gone: bool) -> int:
+        assert not left_are_gone
         requests.append((where.address, where.store, where.scratch, person))
         return 3
 

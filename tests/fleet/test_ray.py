@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from portrait_lora import cli
 from portrait_lora.errors import PortraitError
-from portrait_lora.fleet import elsewhere, ray_cluster, ray_nodes, traces
+from portrait_lora.fleet import elsewhere, ray_cluster, ray_nodes, store_moves, traces
 from portrait_lora.fleet import ray as ray_backend
 from portrait_lora.fleet.backend import Change, ChangeKind
 from portrait_lora.fleet.begin import begin
@@ -277,6 +277,95 @@ def test_over_a_store(opened: Callable[..., RayBackend], bucket: str, tmp_path: 
     where = RayPlace(ray.get_runtime_context().gcs_address, store=bucket, scratch=str(scratch))
     assert ray_nodes.forget(where, "ann") == 1
     assert traces.left(lost.home, "ann", ()) == [] and traces.left(lost.home, "bob", ())
+
+
+class SecondNode:
+    """Another node of the cluster, whose workers keep their copies elsewhere."""
+
+    ADDRESS = "127.0.0.2"
+
+    def __init__(self, gcs: str, cache: Path):
+        self._words = [
+            str(Path(sys.executable).parent / "ray"), "start", f"--address={gcs}", "--block",
+            "--num-cpus=0", "--num-gpus=0", f"--node-ip-address={self.ADDRESS}",
+            "--object-store-memory=80000000", "--disable-usage-stats",
+        ]  # fmt: skip
+        self._environment = os.environ | {"XDG_CACHE_HOME": str(cache)}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            self._words, env=self._environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )  # fmt: skip
+        self._until(True)
+
+    def stop(self) -> None:
+        if self._process is not None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+            self._until(False)
+
+    def _until(self, is_there: bool) -> None:
+        import ray
+
+        deadline = time.monotonic() + 120
+        while any(n["Alive"] for n in ray.nodes() if n["NodeManagerAddress"] == self.ADDRESS) is not is_there:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+
+
+def test_nobody_is_forgotten_while_a_node_is_away(
+    cluster: ray_cluster.Cluster, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two nodes with a scratch folder each: what one of them keeps is asked for until it is gone."""
+    import ray
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "here"))
+    gcs = ray.get_runtime_context().gcs_address
+    node = SecondNode(gcs, tmp_path / "there")
+    node.start()
+    try:
+        everybody = [
+            f"{name},{pictures(tmp_path / name, seed=50 * i)},,{SETTINGS}" for i, name in enumerate("ab")
+        ]
+        roster = listed(tmp_path, everybody)
+        home = begin(roster, roster.home, threads=1).home.path
+        store_moves.send(home, bucket, ["a", "b"])
+        photos = [path.read_bytes() for path in sorted((files.folder(home, "a") / "photos").iterdir())]
+        for place in ("here", "there"):  # as workers leave them that were cut off
+            lost = Workplace(bucket, tmp_path / place / "portrait_lora/fleet")
+            lost.fetch_plan()
+            for person in ("a", "b"):
+                lost.fetch(person)
+
+        def bytes_left(place: str) -> int:
+            read = [p.read_bytes() for p in (tmp_path / place).rglob("*") if p.is_file()]
+            return sum(len(data) for data in read if data in photos)
+
+        assert min(bytes_left("here"), bytes_left("there")) > 100
+        node.stop()
+        words = ["fleet", "forget", str(roster.path), "a", "--yes", "--store", bucket, "--address", gcs]
+        done = CliRunner().invoke(cli.app, words)
+        assert done.exit_code == 1, done.output
+        output = str(done.exception) + done.output
+        assert "not forgotten on 1 of" in output and f"{node.ADDRESS}: it has left the cluster" in output
+        assert "--nodes-gone" in output and files.folder(home, "a").is_dir()
+        assert bytes_left("here") == 0 < bytes_left("there")
+        node.start()
+        done = CliRunner().invoke(cli.app, [*words, "--json"])
+        assert done.exit_code == 0, done.output
+        assert json.loads(done.stdout)["nodes"] == 2
+        assert bytes_left("here") == bytes_left("there") == 0 and not files.folder(home, "a").exists()
+        assert not [p for place in ("here", "there") for p in (tmp_path / place).rglob("a")]
+        assert all(list((tmp_path / place).rglob("people/b")) for place in ("here", "there"))
+    finally:
+        node.stop()
+    where = RayPlace(gcs, store=bucket)
+    with pytest.raises(PortraitError, match=r"not forgotten on 1 of 2 nodes.*127\.0\.0\.2"):
+        ray_nodes.forget(where, "b")
+    assert ray_nodes.forget(where, "b", left_are_gone=True) == 1
 
 
 def test_fleet_run_on_ray(

@@ -169,7 +169,7 @@ def test_a_batch_moves_its_line_by_parts_that_add_up() -> None:
         def advance(n: float = 1, *, parts: list[float] = parts, **fields: float | str) -> None:
             parts.append(n)
 
-        batch = sample._Batch(advance, 3, steps)
+        batch = sample.BatchProgress(advance, 3, steps)
         for _ in range(called):
             batch.step()
         assert sum(parts) < 3

@@ -198,6 +198,9 @@ GENERATE = [
         _everywhere(3, "draw_portraits.batch_size", "draw_probe.batch_size"),
         EVERYWHERE,
     ),
+    Row(
+        "generate.together", 4, {}, why="beside whom is drawn makes no other pictures; test_drawn_together.py"
+    ),
     _drawn("scheduler", "euler", "scheduler"),
     _drawn("num_inference_steps", 7, "steps"),
     _drawn("guidance_scale", 2.5, "guidance_scale"),

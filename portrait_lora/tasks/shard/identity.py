@@ -19,7 +19,7 @@ from portrait_lora.tasks.shard import files
 from portrait_lora.tasks.shard.plan import FleetPlan
 
 _NOT_COMPARED: Final = {"python"}
-_NO_MATTER: Final = {"device": True, "training": {"together"}}
+_NO_MATTER: Final = {"device": True, "training": {"together"}, "generate": {"together"}}
 """Settings that change nothing in the result: where it is computed, and beside whom."""
 _CLOCK_S: Final = 24 * 3600.0
 """How far a worker's clock may be before the fleet's beginning: consents end by the day."""
