@@ -10,6 +10,7 @@ import gc
 import importlib.util
 import sys
 from functools import cache
+from importlib import metadata
 from importlib.machinery import ModuleSpec
 from threading import RLock
 from types import ModuleType
@@ -24,6 +25,8 @@ _PUT_OFF: Final = ("bitsandbytes", "scipy.stats")
 def quickly() -> None:
     """Called by a program before it imports anything large; a library that is imported does not do this."""
     gc.set_threshold(*_RARELY)
+    # diffusers and transformers each go through every installed package while they are imported.
+    metadata.packages_distributions = cache(metadata.packages_distributions)
     for name in _PUT_OFF:
         put_off(name)
 

@@ -78,3 +78,14 @@ def test_peft_asks_for_bitsandbytes_once_a_network_is_quantised():
     peft_library.use_quantised_layers()
     assert is_bnb_available()
     assert gc.get_threshold() == threshold
+
+
+def test_who_begins_to_train_imports_no_face_library_and_lists_what_is_installed_once():
+    """insightface is not needed; diffusers and transformers both ask for the list when imported."""
+    code = (
+        "import sys; from importlib import metadata; from portrait_lora import starting; starting.quickly();"
+        "first = metadata.packages_distributions();"
+        "assert 'numpy' in first and metadata.packages_distributions() is first;"
+        "import portrait_lora.stages.train; sys.exit('insightface' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1]).returncode == 0

@@ -8,7 +8,6 @@ from typing import Final
 import cv2
 import numpy as np
 import numpy.typing as npt
-from insightface.utils import face_align
 
 from portrait_lora.records import RGBImage
 
@@ -21,6 +20,8 @@ def aligned_crop(
     image_rgb: RGBImage, keypoints_px: npt.NDArray[np.float32], size_px: int = ALIGNED_PX
 ) -> RGBImage:
     """The aligned crop of `size_px`, as ArcFace models see it (size: n × 112 or 128)."""
+    from insightface.utils import face_align  # slow to import, and whoever trains looks at no face at first
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # scikit-image renames what insightface calls
         points = np.asarray(keypoints_px, dtype=np.float32)
@@ -92,6 +93,8 @@ def source_px_per_aligned_px(keypoints_px: npt.NDArray[np.float32]) -> float:
 
     From the spread of the five points, as a similarity fit has it (Umeyama 1991, without the rotation).
     """
+    from insightface.utils import face_align
+
     template = np.asarray(face_align.arcface_dst, dtype=np.float64)
     points = np.asarray(keypoints_px, dtype=np.float64)
     return float((points - points.mean(axis=0)).std() / (template - template.mean(axis=0)).std())

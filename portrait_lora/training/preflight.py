@@ -224,7 +224,7 @@ def _forwards(cost: Cost, recipe: Recipe) -> float:
     return 1.0 + recipe.references * (shown - 1.0)
 
 
-def measured_tflops(device: str, mixed_precision: Mixed, seconds: float = 0.3) -> float:
+def measured_tflops(device: str, mixed_precision: Mixed, seconds: float = 0.1) -> float:
     """Speed of large matrix products on this device in TFLOP/s."""
     import torch
 
