@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,12 @@ def test_every_row_has_a_family_a_recipe_and_its_facts(base: BaseModel) -> None:
     assert len(base.repos) == (
         0 if base.folder else len({base.repo, base.generate_repo, base.text_repo} - {""})
     )
+
+
+def test_the_commit_of_a_text_encoder_of_others_belongs_to_the_identity_of_a_base() -> None:
+    hidream, sdxl = (next(b for b in bases() if b.name == name) for name in ("hidream-i1", "sdxl"))
+    assert replace(hidream, text_revision="0" * 40).digest != hidream.digest
+    assert replace(sdxl, text_revision="0" * 40).digest == sdxl.digest
 
 
 def test_the_rows_that_the_issue_names_are_there() -> None:
