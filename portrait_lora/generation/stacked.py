@@ -85,7 +85,7 @@ class _Stacked:
         if not rows:
             return answer
         pictures = len(self.seats.people)
-        if not pictures or rows % pictures:
+        if rows not in (pictures, 2 * pictures):  # both halves of the guidance
             raise CannotStack(f"a layer with {x.shape[0]} rows for {pictures} pictures", self.name)
         a, b = self._chosen(rows // pictures, x.device)
         own = x[-rows:].to(a.dtype)

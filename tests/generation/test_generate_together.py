@@ -224,6 +224,8 @@ def test_rows_have_their_own_persons_layers_and_only_plain_ones_are_stacked() ->
         twice = net(torch.cat([x, x]))
         with pytest.raises(CannotStack, match="4 rows for 3 pictures"):
             net(torch.cat([x, x[:1]]))
+        with pytest.raises(CannotStack, match="9 rows for 3 pictures"):
+            net(torch.cat([x, x, x]))
     rows = torch.stack([want["b"][0], want["a"][1], want["b"][2]])
     assert torch.allclose(got, rows, atol=1e-6) and torch.allclose(twice, torch.cat([rows, rows]), atol=1e-6)
     with pytest.raises(CannotStack, match="0 pictures"):

@@ -75,7 +75,7 @@ def test_what_was_drawn_together_is_checked_sealed_and_reported_as_alone(
         person("guided", "generate.guidance_scale=2", beside=first),
         person("by-itself", "generate.together=1", beside=first),
     ]
-    drawn_together.draw_together(people)
+    drawn_together.draw_together([first, *people[2:], people[1]])
     pairs = [[(m["batch_size"], m["batch_index"], m["together"]) for m in conditions(ctx)] for ctx in people]
     assert pairs == [[(2, 0, 2)], [(2, 1, 2)], [], [], []]
     assert "guided is drawn alone: nobody else" in caplog.text
