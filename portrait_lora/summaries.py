@@ -295,6 +295,7 @@ def of_model(row: Mapping[str, Any], settings: LikenessConfig) -> list[str]:
     def about(value: float | None, key: str) -> str:
         return "not known" if value is None else f"{'about ' if key in open_points else ''}{value:g} GB"
 
+    pages = f"its page and on that of {row['text_repo']}" if row["text_repo"] else "its page"
     least, quickest = row["training_memory_gb"]
     training, drawn = settings.training, f"{row['steps']} steps, guidance {row['guidance_scale']:g}"
     learns = f"rank {training.rank}, alpha {training.alpha:g}, learning rate {training.learning_rate:g}"
@@ -308,7 +309,7 @@ def of_model(row: Mapping[str, Any], settings: LikenessConfig) -> list[str]:
         *([f"  reads with     {row['text_repo']}"] if row["text_repo"] else []),
         f"  licence        {row['licence']}  {row['licence_url']}".rstrip(),
         f"  may be sold?   {row['commercial']}. {row['terms']}",
-        f"  log in first?  {'yes, and accept the licence on its page' if row['gated'] else 'no'}",
+        f"  log in first?  {f'yes, and accept the licence on {pages}' if row['gated'] else 'no'}",
         f"  download       {about(row['download_gb'], 'download_gb')}",
         f"  GPU memory     from about {least:.0f} GB (nf4 weights, activations computed twice) to "
         f"{quickest:.0f} GB (full speed) to train, "
