@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test lint style setup figures docs clean
+.PHONY: demo test test-all lint style setup figures docs clean
 
 setup: $(STAMP)
 
@@ -32,8 +32,12 @@ lint: style
 test: style
 	@types=$$(mktemp); trap 'rm -f $$types' EXIT; \
 	$(BIN)/pyright >$$types 2>&1 & typed=$$!; \
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder; tested=$$?; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST); tested=$$?; \
 	wait $$typed; types_ok=$$?; cat $$types; exit $$((tested || types_ok))
+
+# The same, and of every sweep all cases instead of a sample of them: tests/sampling.py.
+test-all: PYTEST = --exhaustive
+test-all: test
 
 # docs/figures.md from docs/figures.json, the tree of docs/architecture.md from the package.
 figures: $(STAMP)

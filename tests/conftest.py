@@ -9,14 +9,16 @@ import shutil
 import tempfile
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer.main
 from filelock import FileLock
 
 from portrait_lora import starting  # before any test module imports onnxruntime
-from tests import silence
+from tests import sampling, silence
 from tests.browser import browser_page, chromium, chromium_session, page_troubles  # noqa: F401
 from tests.lacking import lacking
 from tests.slowest import pytest_terminal_summary  # noqa: F401
@@ -53,11 +55,21 @@ LONG_WITH_JOURNEY = (
 """The longest of those that share the journey, likewise."""
 
 starting.quickly()  # as the program does
+typer.main.get_command = cache(typer.main.get_command)  # else the tree of commands is built for every call
 _WATCH = pytest.StashKey[silence.Watch]()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--exhaustive",
+        action="store_true",
+        help="every case of what is otherwise sampled (tests/sampling.py)",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """One file that builds the journey, what is slow, what needs no journey, and then what shares it."""
+    sampling.deselect(config, items)
     uses = {item.path for item in items if "journey" in getattr(item, "fixturenames", ())}
 
     def place(item: pytest.Item) -> tuple[int, int]:
@@ -118,6 +130,12 @@ def remembered_tests(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyte
 
     home = tmp_path_factory.getbasetemp() / "tested-packs"
     monkeypatch.setattr(first_use, "packs_home", lambda: home)
+
+
+@pytest.fixture
+def exhaustive(pytestconfig: pytest.Config) -> bool:
+    """Whether every case is asked for, for a test that has its cases in a loop."""
+    return bool(pytestconfig.getoption("exhaustive"))
 
 
 @pytest.fixture

@@ -72,12 +72,15 @@ def _splat(
     b1, b2 = _barycentric_planes(corners_T33, px + 0.5, py + 0.5)
     inside = (b1 >= 0) & (b2 >= 0) & (b1 + b2 <= 1)
     inside &= (px < width)[:, None, :] & (py < height)[:, :, None]
-    n, row, column = inside.nonzero(as_tuple=True)
-    near = corners_T33[..., 2]
-    first = near[n, 0]
-    depth = first + b1[n, row, column] * (near[n, 1] - first) + b2[n, row, column] * (near[n, 2] - first)
+    hits = inside.view(-1).nonzero()[:, 0]
+    n = hits.div(bucket * bucket, rounding_mode="floor")
+    place = hits - n * (bucket * bucket)
+    row = place.div(bucket, rounding_mode="floor")
+    column = place - row * bucket
+    first, second, third = corners_T33[..., 2][n].unbind(1)
+    depth = first + b1.view(-1)[hits] * (second - first) + b2.view(-1)[hits] * (third - first)
     key = ((depth.clamp(0, 1) * DEPTH_STEPS).long() << 32) | ids[n]
-    keys.scatter_reduce_(0, py[n, row] * width + px[n, column], key, "amax")
+    keys.scatter_reduce_(0, (top[n] + row) * width + left[n] + column, key, "amax")
 
 
 def _barycentric_planes(corners: Tensor, fx: Tensor, fy: Tensor) -> tuple[Tensor, Tensor]:
@@ -99,23 +102,32 @@ def choose_samples(keys_HW: Tensor, triangles: Triangles, supersample: int) -> S
     if s == 1:
         y, x = (keys_HW > 0).nonzero(as_tuple=True)
         return Samples(y, x, torch.ones(len(y), device=keys_HW.device), 0.0)
-    height, width = keys_HW.shape
-    hit, number = keys_HW > 0, keys_HW & 0xFFFFFFFF
-    material = torch.where(hit, triangles.material_T[number], -1)
-    fine = hit & triangles.fine_T[number]
-
-    def blocks(t: Tensor) -> Tensor:
-        return t.view(height // s, s, width // s, s).transpose(1, 2).reshape(height // s, width // s, s * s)
-
-    kinds, depth = blocks(material), blocks(keys_HW >> 32)
-    plain = (kinds == kinds[..., :1]).all(-1) & (kinds[..., 0] >= 0) & ~blocks(fine).any(-1)
-    plain &= (depth.amax(-1) - depth.amin(-1)) < int(DEPTH_STEPS * 0.004)
-    coarse = plain.repeat_interleave(s, 0).repeat_interleave(s, 1)
-    chosen = hit & ~coarse
+    plain = _plain(keys_HW, triangles, s)
+    chosen = keys_HW > 0
+    for row in range(s):
+        for column in range(s):
+            chosen[row::s, column::s] &= ~plain
     chosen[::s, ::s] |= plain
     y, x = chosen.nonzero(as_tuple=True)
-    alone = coarse[y, x].float()
+    alone = plain[y // s, x // s].float()
     return Samples(y, x, alone + (1 - alone) / (s * s), alone * (s - 1) / 2)
+
+
+def _plain(keys_HW: Tensor, triangles: Triangles, s: int) -> Tensor:
+    """(H / s, W / s) pixels that are covered, of one material with nothing fine, at an even depth."""
+    parts = [keys_HW[row::s, column::s] for row in range(s) for column in range(s)]
+    nearest, furthest = parts[0], parts[0]
+    for part in parts[1:]:
+        nearest, furthest = torch.maximum(nearest, part), torch.minimum(furthest, part)
+    plain = (furthest > 0) & ((nearest >> 32) - (furthest >> 32) < int(DEPTH_STEPS * 0.004))
+    y, x = plain.nonzero(as_tuple=True)  # materials are looked up for these alone
+    numbers = [part[y, x] & 0xFFFFFFFF for part in parts]
+    material = triangles.material_T[numbers[0]]
+    even = torch.ones_like(material, dtype=torch.bool)
+    for number in numbers:
+        even &= (triangles.material_T[number] == material) & ~triangles.fine_T[number]
+    plain[y, x] = even
+    return plain
 
 
 def weights_at(

@@ -31,6 +31,12 @@ def _layout(base: BaseModel) -> tuple[object, ...]:
 
 FIRST = {_layout(base): base.name for base in reversed(ROWS)}
 """Layout -> the first row with it."""
+VERIFIED = {
+    "sd15", "sd35-large", "flux1-schnell", "flux2-klein-4b", "flux2-dev", "z-image-turbo", "qwen-image-2.1",
+    "hidream-i1",
+}  # fmt: skip
+"""A sample: a UNet, and every peculiarity of a repository once.  What a family does with a plain layout of
+its own is in `test_contract.py`; `--exhaustive` verifies every layout."""
 
 
 @pytest.fixture(scope="module")
@@ -60,17 +66,24 @@ def test_a_row_is_fetched_locked_and_verified(
     written: Callable[[str], Files],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
+    exhaustive: bool,
 ) -> None:
     server, client = hub
     server.repos = {repo: written(repo) for repo in base.repos}
     assert [m.source for m in pulling.pull(base.name, tmp_path, client)] == list(base.repos)
-    if base.name != FIRST[_layout(base)]:  # the same files as another row's: once is enough
-        return
+    if base.name not in (FIRST.values() if exhaustive else VERIFIED):
+        return  # those of one layout have the same files
     options = ["--into", str(tmp_path), "--device", "cpu", "--size", "64", "--steps", "5", "--rate", "2e-2"]
     assert run("verify-base", base.name, *options, "--json") == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["figures"]}
     assert rows["predict: relative error"]["met"] is True
     assert rows["layers that went in"]["value"] == rows["picture: finite share"]["value"] == 1.0
+
+
+def test_the_sample_has_every_peculiarity() -> None:
+    repos = {repo for base in ROWS if base.name in VERIFIED for repo in base.repos}
+    assert set(FIRST.values()) >= VERIFIED
+    assert {PECULIAR[repo] for repo in repos & PECULIAR.keys()} == set(PECULIAR.values())
 
 
 def test_repositories_differ_where_the_real_ones_do(written: Callable[[str], Files]) -> None:

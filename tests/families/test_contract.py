@@ -47,9 +47,16 @@ def opaque(picture_BCHW: Tensor) -> Tensor:
     return alpha * colour + (1 - alpha) * 1.0
 
 
+_ENCODED: dict[tuple[str, ...], PromptCondition] = {}
+
+
 def encoded(family: Family, prompts: list[str]) -> PromptCondition:
-    family.load("encoders")
-    return family.encode_prompts(prompts)
+    """The condition of these prompts, which is the same whenever they are encoded: once for each base."""
+    key = (str(family.base.source), *prompts)
+    if key not in _ENCODED:
+        family.load("encoders")
+        _ENCODED[key] = family.encode_prompts(prompts)
+    return _ENCODED[key]
 
 
 @pytest.fixture
@@ -63,6 +70,7 @@ def fresh(tiny: Tiny, name: FamilyName) -> Iterator[Family]:
 
 def test_shapes_and_parts_are_as_stated(fresh: Family, name: FamilyName) -> None:
     condition = encoded(fresh, ["", *PROMPTS])
+    fresh.load("encoders")
     moments = fresh.encode_pixels(torch.rand(1, 3, 96, 64) * 2 - 1)
     assert condition.embeds_BLD.shape[0] == 3 and torch.isfinite(condition.embeds_BLD).all()
     if condition.mask_BL is not None:

@@ -273,7 +273,7 @@ def test_a_close_up_does_not_breathe() -> None:
 
 def test_the_look_writes_a_marked_clip_beside_the_picture(portrait: Path, tmp_path: Path) -> None:  # noqa: F811
     own = tmp_path / "own.yaml"
-    own.write_text("name: own\nsteps:\n  - clip: {seconds: 2, fps: 8, path: orbit}\n")
+    own.write_text("name: own\nsteps:\n  - clip: {seconds: 2, fps: 8, size_px: 96, path: orbit}\n")
     (one,) = finishing.finish(portrait, str(own), None, tmp_path, []).pictures
     assert one.file is not None, one.refused
     finished, begun = (np.asarray(Image.open(path).convert("RGB")) for path in (one.file, portrait))

@@ -31,6 +31,7 @@ from portrait_lora.training.draws import Draw, draw, draw_prior
 from portrait_lora.training.recipe import Recipe
 from portrait_lora.training.run import train
 from tests.recipes import recipe
+from tests.sampling import sampled
 from tests.training.by_the_book import TextbookAdamW, ask, model_space, put_loras
 
 STEPS, BATCH, RANK, ALPHA, RATE, DECAY, SEED, WARM = 20, 2, 4, 2.0, 5e-3, 0.01, 5, 4
@@ -90,14 +91,14 @@ def _masked(crops: list[CaptionedCrop], folder: Path) -> list[CaptionedCrop]:
     return [replace(crops[0], mask_path=folder / "mask.png"), *crops[1:]]
 
 
+UNETS = [("sd15", "epsilon"), ("sd15", "v_prediction"), ("sdxl", "epsilon")]
+FLOWS = [(name, "velocity") for name in FAMILIES if name not in ("sd15", "sdxl")]
+LATENTS = ("flux1", "flux2", "qwen_image")
+"""Families of flow whose latents are scaled in each of the three ways: as one, by patches, by channels."""
+
+
 @pytest.mark.parametrize(
-    ("name", "kind"),
-    [
-        ("sd15", "epsilon"),
-        ("sd15", "v_prediction"),
-        ("sdxl", "epsilon"),
-        *((name, "velocity") for name in FAMILIES if name not in ("sd15", "sdxl")),
-    ],
+    ("name", "kind"), sampled([*UNETS, *FLOWS], kept=lambda case: case in UNETS or case[0] in LATENTS)
 )
 def test_twenty_steps_have_the_losses_of_the_equations(name: FamilyName, kind: str, tmp_path: Path) -> None:
     """With a mask, dropped captions, two sizes of picture, and pictures of the class (epsilon)."""
