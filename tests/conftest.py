@@ -25,12 +25,12 @@ from tests.slowest import pytest_terminal_summary  # noqa: F401
 
 PERSON_SEED = 11
 REDUCED = (
-    "training.exposures_per_photo=6",
+    "training.exposures_per_photo=3",
     "training.identity_lessons=4",
     "training.checkpoints=3",
     "select.probes=1",
     "generate.per_shot=1",
-    "generate.num_inference_steps=6",
+    "generate.num_inference_steps=3",
 )
 
 

@@ -181,8 +181,8 @@ def test_a_stopped_run_is_the_beginning_of_the_whole_run(
 ):
     folder = tmp_path / "demo"
     shutil.copytree(journey.folder, folder, ignore=shutil.ignore_patterns("portraits"))
-    few = (*REDUCED, "training.exposures_per_photo=2", "training.checkpoints=5",
-           "generate.num_inference_steps=2")  # fmt: skip
+    few = (*REDUCED, "training.exposures_per_photo=1", "training.batch_size=1", "training.checkpoints=5",
+           "training.identity_weight=0", "generate.num_inference_steps=2")  # fmt: skip
     monkeypatch.setattr(stopping, "stop_decision", _decided)
     drawn: list[str] = []
     real = stopping.driven

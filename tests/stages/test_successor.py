@@ -19,8 +19,8 @@ pytestmark = pytest.mark.journey
 OTHER = (*REDUCED, "training.exposures_per_photo=1", "training.learning_rate=0.001",
          "training.identity_weight=0", "generate.num_inference_steps=2")  # fmt: skip
 """Three steps; that lessons are kept over an interruption is a test of the journey."""
-LAST = "step-000018"
-"""The last checkpoint of the journey: twelve photos, six times each, four at a time."""
+LAST = "step-000009"
+"""The last checkpoint of the journey: twelve photos, three times each, four at a time."""
 ADAPTER = "adapters/main/adapter.safetensors"
 
 
