@@ -56,9 +56,14 @@ class Campaign:
         self.random = random.Random(f"{seed} {self.done}")
 
     def go(self) -> None:
-        """Until a head ends by itself, which it may once all kills are done or nobody is left."""
+        """Until a head ends by itself, which it may once all kills are done or nobody is left.
+
+        One that somebody else has killed is started again, as whoever owns the machine would.
+        """
         head, due = self._start(), time.monotonic() + self._pause()
-        while head.poll() is None:
+        while (ended := head.poll()) is None or ended < 0:
+            if ended is not None:
+                head = self._start()
             time.sleep(_PAUSE_S)
             if time.monotonic() < due or not (victims := self._victims()):
                 continue
