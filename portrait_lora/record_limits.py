@@ -73,6 +73,8 @@ _LIMITS: Final[Mapping[str, tuple[_Check, str]]] = {
     "guidance_scale": (_number(0, 1000), "0 to 1000"),
     "identity_scale": (_optional(_number(0, 1000)), "0 to 1000, or null"),
     "identity_start": (_number(0, 1), "0 to 1"),
+    "identity_late": (_number(0, 1), "0 to 1"),
+    "identity_late_scale": (_optional(_number(0, 1000)), "0 to 1000, or null"),
     "strength": (_number(0, 1), "0 to 1"),
     **dict.fromkeys(
         ("adapter_scale", "style_scale", "accelerator_scale", "style_reference_scale"), (_SCALE, "0 to 10")

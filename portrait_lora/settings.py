@@ -439,6 +439,18 @@ class GenerateConfig(Section):
     identity_start: float = Field(
         default=0.0, ge=0, lt=1, description="fraction of denoising done before identity guidance starts"
     )
+    identity_late: float = Field(
+        default=0.6,
+        gt=0,
+        lt=1,
+        description="fraction of denoising done from which identity_late_scale holds",
+    )
+    identity_late_scale: float | None = Field(
+        default=None,
+        ge=0,
+        description="scale of identity guidance in the last steps, where a lower one keeps expressions; "
+        "null: the same throughout",
+    )
     identity_region: Literal["picture", "head"] = Field(
         default="picture",
         description="region of identity guidance; head: where the shot type places the head",

@@ -22,6 +22,7 @@ GOOD: dict[str, Any] = {
     "guidance_scale": 4.5,
     "adapter_scale": 1.0,
     "identity_scale": None,
+    "identity_late_scale": 1.5,
     "scheduler_arguments": {"use_karras_sigmas": True},
     "made": {"threads": 2, "batch_size": 4, "batch_index": 3, "versions": {"torch": "2.13"}},
 }

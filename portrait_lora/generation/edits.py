@@ -19,7 +19,7 @@ from portrait_lora.families.row import Form
 from portrait_lora.generation import in_context, save
 from portrait_lora.generation.compose import LAYERS, compose, free, settled
 from portrait_lora.generation.drawing import Sampler, from_picture, inside
-from portrait_lora.generation.guidance import Identity
+from portrait_lora.generation.guidance import AS_ONE, Identity
 from portrait_lora.generation.masks import decode_mask
 from portrait_lora.generation.prompts import size_for
 from portrait_lora.records import Shot
@@ -64,11 +64,16 @@ def sampler_of(record: Mapping[str, object]) -> Sampler:
 
 
 def _identity_of(record: Mapping[str, object]) -> Identity:
-    scale = cast(float | None, record.get("identity_scale"))
+    scale, late_scale = (
+        None if value is None else float(cast(float, value))
+        for value in (record.get("identity_scale"), record.get("identity_late_scale"))
+    )
     return Identity(
-        scale=None if scale is None else float(scale),
+        scale=scale,
         start=float(cast(float, record.get("identity_start", 0.0))),
         region="head" if record.get("identity_region") == "head" else "picture",
+        late=float(cast(float, record.get("identity_late", AS_ONE.late))),
+        late_scale=late_scale,
     )
 
 

@@ -7,7 +7,8 @@ as Brooks et al. 2023 (InstructPix2Pix, eq. 3) do for text and image:
 
 The first difference is prompt guidance, the second identity guidance: the person, and with it the backdrops
 and clothes of the training photos.  Here the second has its own strength (`scale`), start (`start`: colours
-of large areas are settled in the first steps) and region (`region`).
+of large areas are settled in the first steps), region (`region`), and a strength for the last steps
+(`late_scale` from `late` on), in which expressions are settled and too much of a person undoes them.
 
 Shape legend: B pictures, H W rows and columns of the denoiser's input.
 """
@@ -46,16 +47,27 @@ class Identity:
 
     `scale` None means the guidance scale.  `start` is the fraction of denoising done before it starts: 0 from
     the beginning.  `region` "head" restricts it to where headshots and close-ups have the head; a shot
-    without a type counts as a headshot, and wider shots use the whole picture.
+    without a type counts as a headshot, and wider shots use the whole picture.  `late_scale` is the scale
+    once the fraction `late` of denoising is done, None the same to the end.
     """
 
     scale: float | None = None
     start: float = 0.0
     region: IdentityRegion = "picture"
+    late: float = 0.6
+    late_scale: float | None = None
 
     def divides(self, guidance_scale: float) -> bool:
         """Whether the result can differ from ordinary guidance."""
-        return self.scale not in (None, guidance_scale) or self.start > 0 or self.region != "picture"
+        scales = {None, guidance_scale}
+        if self.scale not in scales or self.late_scale not in scales:
+            return True
+        return self.start > 0 or self.region != "picture"
+
+    def scale_at(self, done: float, guidance_scale: float) -> float:
+        """The scale once the fraction `done` of denoising is done."""
+        scale = guidance_scale if self.scale is None else self.scale
+        return scale if self.late_scale is None or done < self.late else self.late_scale
 
 
 AS_ONE: Final = Identity()
@@ -132,11 +144,11 @@ def in_two_terms(
     strong everywhere there is no third pass, and before `start` the adapter is not used.
     """
     share, plain = cast(Share, getattr(denoiser, _SHARE)), cast(Callable[..., Any], denoiser.forward)
-    ratio = 1.0 if identity.scale is None else identity.scale / guidance_scale
 
     def forward(*args: Any, **more: Any) -> Any:
         time = float(torch.as_tensor(more.get("timestep", args[1] if len(args) > 1 else 0)).flatten()[0])
         begun = time <= (1 - identity.start) * last_time
+        ratio = identity.scale_at(1 - time / last_time, guidance_scale) / guidance_scale
         if not begun or (ratio == 1 and identity.region == "picture"):
             share.parts = 2 if begun else 0
             return plain(*args, **more)

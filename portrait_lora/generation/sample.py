@@ -147,6 +147,9 @@ def extra_of(sampler: Sampler) -> save.Record:
     if sampler.two_terms:
         extra |= {"identity_scale": sampler.identity.scale, "identity_start": sampler.identity.start}
         extra["identity_region"] = sampler.identity.region
+        if sampler.identity.late_scale is not None:
+            extra["identity_late"] = sampler.identity.late
+            extra["identity_late_scale"] = sampler.identity.late_scale
     if sampler.style is not None:
         extra["style_sha256"] = manifest.sha256_file(sampler.style.path)
         extra["style_scale"] = sampler.style.scale

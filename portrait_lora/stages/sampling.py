@@ -45,7 +45,11 @@ def sampler_of(settings: GenerateConfig) -> Sampler:
         style=StyleAdapter(Path(style), settings.style_scale) if style else None,
         unconditional=settings.unconditional,
         identity=Identity(
-            scale=settings.identity_scale, start=settings.identity_start, region=settings.identity_region
+            scale=settings.identity_scale,
+            start=settings.identity_start,
+            region=settings.identity_region,
+            late=settings.identity_late,
+            late_scale=settings.identity_late_scale,
         ),
         reference=reference_of(
             settings.style_reference, settings.style_reference_adapter, settings.style_reference_scale

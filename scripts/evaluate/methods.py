@@ -28,6 +28,7 @@ from portrait_lora import manifest, recipe
 from portrait_lora.evaluation.drift import clustered_interval
 from portrait_lora.faces.packs import resolve_pack
 from portrait_lora.families.catalog import resolve_base
+from scripts.evaluate.cohort import own_series
 from scripts.evaluate.studio.adapters import adapter_rows
 from scripts.evaluate.studio.classifiers import FILE, WORK, load
 from scripts.rows import Row, Table, arguments
@@ -51,10 +52,10 @@ class Arm:
 
     @property
     def digest(self) -> str:
-        """Of the settings and of the bytes of files that they name."""
+        """Of the settings, of the bytes of the files they name, and of each person having their own noise."""
         files = [Path(s.partition("=")[2]) for s in self.settings]
         return manifest.digest(
-            [sorted(self.settings), [manifest.sha256_file(f) for f in files if f.is_file()]]
+            ["own noise", sorted(self.settings), [manifest.sha256_file(f) for f in files if f.is_file()]]
         )
 
 
@@ -89,7 +90,8 @@ def measured(arm: Arm, seed: int, work: Path) -> Measured:
     if not summary.is_file():
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(prepared(seed, work), folder)
-        words = [part for s in arm.settings for part in ("-s", s)]
+        own = f"generate.series={own_series(seed, work)}"
+        words = [part for s in (own, *arm.settings) for part in ("-s", s)]
         command = [sys.executable, "-m", "portrait_lora.cli", "--quiet", "run", str(folder), *words]
         done = subprocess.run(
             command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}

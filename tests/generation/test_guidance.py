@@ -103,6 +103,24 @@ def test_before_its_start_the_person_does_not_count(
     assert torch.equal(_guided(tiny_sd15, adapter, shots, late, 500)[1], full)
 
 
+def test_late_steps_have_a_strength_of_their_own(
+    tiny_sd15: SD15, adapter: Adapter, shots: list[Shot]
+) -> None:
+    late = Identity(6.0, late=0.7, late_scale=1.5)
+    _, bare = _guided(tiny_sd15, None, shots, late, 299)
+    _, full = _guided(tiny_sd15, adapter, shots, Identity(), 299)
+    assert torch.allclose(
+        _guided(tiny_sd15, adapter, shots, late, 299)[1], bare + 0.5 * (full - bare), atol=1e-4
+    )
+    early = _guided(tiny_sd15, adapter, shots, Identity(6.0), 301)[1]
+    assert torch.equal(_guided(tiny_sd15, adapter, shots, late, 301)[1], early)
+    # the third question is asked only where the terms differ
+    assert torch.equal(
+        _guided(tiny_sd15, adapter, shots, Identity(None, late=0.7, late_scale=1.5), 301)[1],
+        _guided(tiny_sd15, adapter, shots, Identity(), 301)[1],
+    )
+
+
 def test_the_region_is_the_head_of_the_shot(tiny_sd15: SD15, adapter: Adapter, shots: list[Shot]) -> None:
     head = Identity(region="head")
     _, bare = _guided(tiny_sd15, None, shots, head)
@@ -131,7 +149,14 @@ def test_pictures_differ_record_it_and_are_reproducible(
     tiny_sd15: SD15, adapter: Adapter, shots: list[Shot], tmp_path: Path
 ) -> None:
     usual = generate(tiny_sd15, adapter, shots, tmp_path / "usual", SAMPLER)
-    for number, identity in enumerate((Identity(6.0), Identity(start=0.5), Identity(None, 0.2, "head"))):
+    for number, identity in enumerate(
+        (
+            Identity(6.0),
+            Identity(start=0.5),
+            Identity(None, 0.2, "head"),
+            Identity(late=0.4, late_scale=0.0),
+        )
+    ):
         sampler = replace(SAMPLER, identity=identity)
         path = generate(tiny_sd15, adapter, shots, tmp_path / str(number), sampler)[1].path
         assert np.abs(_picture(path) - _picture(usual[1].path)).max() > 0
@@ -139,6 +164,7 @@ def test_pictures_differ_record_it_and_are_reproducible(
         assert edits.sampler_of(recipe).identity == identity
         again = remake.remake(tiny_sd15, recipe, adapter, lambda _: None)
         assert remake.compare(Image.open(path), again, recipe).same
+        assert ("identity_late" in recipe) == (identity.late_scale is not None)
     assert "identity_scale" not in provenance.read_record(usual[0].path)
     bare = generate(tiny_sd15, None, shots[:1], tmp_path / "bare", replace(SAMPLER, identity=Identity(6.0)))[
         0

@@ -208,6 +208,8 @@ GENERATE = [
     _drawn("identity_scale", 2.0, "identity.scale"),
     _drawn("identity_start", 0.3, "identity.start"),
     _drawn("identity_region", "picture", "identity.region"),
+    _drawn("identity_late", 0.7, "identity.late"),
+    _drawn("identity_late_scale", 0.5, "identity.late_scale"),
     _drawn("adapter_scale", 0.8, "adapter_scale"),
     _drawn("preset", "hyper-sd15-4", "preset"),
     _drawn("accelerator", "a.safetensors", "accelerator.path", Path("a.safetensors"), **QUICK),
