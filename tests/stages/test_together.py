@@ -25,7 +25,8 @@ from tests.recipes import recipe
 from tests.stages.test_stopping import ONE_PROCESS, Judge
 
 SHORT = (*REDUCED, "training.exposures_per_photo=1", "training.learning_rate=0.001", "training.together=8",
-         "training.checkpoints=2", "training.identity_weight=0")  # fmt: skip
+         "training.checkpoints=2", "training.identity_weight=0",
+         "mixed_precision=no")  # fmt: skip
 Person = Callable[..., Context]
 
 
