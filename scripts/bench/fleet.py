@@ -2,6 +2,7 @@
 
 python -m scripts.bench.fleet --quick     3 people alone and by one worker
 python -m scripts.bench.fleet --full      6 people so; then 10, 25 and 50 by two workers
+python -m scripts.bench.fleet --full --shortest   the 10, 25 and 50 with nine photos, three steps, one shot
 
 People of the studio with shortened training, on the processor, one thread each.  Overhead is everything from
 the roster on: enrolling, the head, the queue, and a process per person, against `portrait-lora run` for each
@@ -19,7 +20,7 @@ from portrait_lora.fleet.begin import begin
 from portrait_lora.fleet.home import FleetHome, open_home
 from portrait_lora.fleet.roster import read
 from scripts.bench import fleet_simulation
-from scripts.bench.fleet_people import CLI, QUICK, SETTINGS, Spent, alone, roster, timed
+from scripts.bench.fleet_people import CLI, QUICK, SETTINGS, SHORTEST, Spent, alone, roster, timed
 from scripts.rows import Row, Table, arguments
 
 MOST_OVERHEAD = 3.0
@@ -64,12 +65,12 @@ def overhead(work: Path, people: int, settings: tuple[str, ...]) -> list[Row]:
     ]
 
 
-def growth(work: Path, sizes: tuple[int, ...]) -> list[Row]:
+def growth(work: Path, sizes: tuple[int, ...], settings: tuple[str, ...]) -> list[Row]:
     """Device time and processor time per person with more and more people, by two workers."""
     rows: list[Row] = []
     each: list[float] = []
     for size in sizes:
-        spent = by_fleet(roster(work, size), work / f"two-workers-{size}", 2)
+        spent = by_fleet(roster(work, size, settings), work / f"two-workers-{size}", 2)
         home = open_home(work / f"two-workers-{size}")
         each.append(spent.cpu_s / size)
         rows.append(Row(f"{size} people by two workers: processor time each", each[-1], "s", size))
@@ -88,12 +89,14 @@ def main() -> int:
     """Measure and print."""
     parser = arguments("overhead and growth of a fleet")
     parser.add_argument("--work", type=Path, default=Path("work/bench_fleet"), help="what was measured")
+    parser.add_argument("--shortest", action="store_true", help="the growth with journeys of half a minute")
     options = parser.parse_args()
     work = manifest.make_folder((options.work / ("full" if options.full else "quick")).absolute())
     table = Table(options.json, width=62)
     table.add(overhead(work, 6, SETTINGS) if options.full else overhead(work, 3, QUICK))
     if options.full:
-        table.add(growth(work, (10, 25, 50)))
+        settings, place = (SHORTEST, options.work / "shortest") if options.shortest else (SETTINGS, work)
+        table.add(growth(manifest.make_folder(place.absolute()), (10, 25, 50), settings))
     table.add(fleet_simulation.rows_of(options.seed, table.rows[0].value))
     return table.code()
 
