@@ -66,6 +66,7 @@ def _plain(value: object) -> bool:
 
 
 _SCALE: Final = _number(0, 10)
+_WEIGHTS: Final = ("float32", "bfloat16", "float16", "int8", "nf4")
 _LIMITS: Final[Mapping[str, tuple[_Check, str]]] = {
     "size_px": (_list_of(_whole(8, 8192), 2), "two sides of 8 to 8192 px"),
     "seed": (_whole(0, (1 << 63) - 1), "a whole number from 0"),
@@ -81,6 +82,7 @@ _LIMITS: Final[Mapping[str, tuple[_Check, str]]] = {
     ),
     **dict.fromkeys(("prompt", "negative_prompt"), (_text(_MAX_WORDS), f"at most {_MAX_WORDS} characters")),
     "layers": (_table_of(_text(_MAX_WORDS)), "texts by layer"),
+    "weights": (lambda value: value in _WEIGHTS, f"one of {', '.join(_WEIGHTS)}"),
     "scheduler_arguments": (_table_of(_plain), "plain values by name"),
     "reference_sha256": (_some_of(_text(64), _MAX_REFERENCES), f"1 to {_MAX_REFERENCES} digests"),
     "references_until": (_number(0, 1), "0 to 1"),

@@ -394,6 +394,11 @@ class GenerateConfig(Section):
     )
     strict: bool = Field(default=False, description="treat warnings of the prompt linter as errors")
     scheduler: str = Field(default="", description="dpm++, euler, ddim, unipc …; empty: the family's own")
+    weights: Literal["auto", "float32", "bfloat16", "float16", "int8", "nf4"] = Field(
+        default="auto",
+        description="data type of the denoiser while it draws; auto: bfloat16 for large bases on a GPU, else "
+        "float32",
+    )
     preset: str = Field(
         default="",
         description="few-step preset (distillation LoRA): sets steps, guidance_scale and scheduler",

@@ -26,7 +26,7 @@ def open_family(base: BaseModel, device: str = "cpu", weights: Weights | None = 
     """
     family = family_type(base.family)(base, device, weights or default_weights(base, device))
     room = gpu_memory_gb(device)
-    family.placement = footprint.placement(base, room)
+    family.placement, family.room_gb = footprint.placement(base, room), room
     family.text_offloaded = not footprint.text_fits(base, room)
     return family
 

@@ -32,7 +32,8 @@ from portrait_lora.families.family import (
     PromptCondition,
     Weights,
 )
-from portrait_lora.families.footprint import Placement
+from portrait_lora.families.footprint import QUANTISED, Placement, footprint
+from portrait_lora.families.footprint import placement as placement_of
 from portrait_lora.families.lora_loading import load_lora
 from portrait_lora.families.parts import loaded, modules
 from portrait_lora.families.store import DTYPES, Store, refuse_other_family
@@ -50,7 +51,7 @@ class DiffusersFamily(ABC):
     for both halves of classifier-free guidance in one batch, the empty prompts first; `rows_are_pictures`:
     every layer gets one row per picture in its first axis, and all pictures at once; `placement`: which
     layers of the pipeline wait on the host, and visit the device when they compute; `text_offloaded`: those
-    of the encoders do so too while they read prompts for training.
+    of the encoders do so too while they read prompts for training; `room_gb`: memory of a GPU.
     """
 
     base: BaseModel
@@ -67,6 +68,7 @@ class DiffusersFamily(ABC):
     patch: int = 2
     streamed: bool = False
     placement: Placement = "resident"
+    room_gb: float | None = None
     text_offloaded: bool = False
     lora_layers: LoraLayers
 
@@ -75,12 +77,14 @@ class DiffusersFamily(ABC):
         self.base = base
         self.device = torch.device(device)
         self.weights = weights
+        self._usual: Weights = weights  # of pipelines
         self.store = Store(base)
         self.files: TensorFiles | None = None  # of the denoiser, while its blocks are read from there
         self._encoders: Any | None = None  # the pipeline without VAE and denoiser
         self._vae: Any | None = None
         self._denoiser: nn.Module | None = None
         self._pipeline: Any | None = None
+        self._pipeline_in: Weights = weights
         self._schedule: NoiseSchedule | FlowSchedule | None = None
         if base.folder is not None:
             kind = self.denoiser_type.__name__
@@ -156,15 +160,18 @@ class DiffusersFamily(ABC):
         if parts == "none":
             self._pipeline = None
         if held > self._held():
-            gc.collect()  # modules refer to each other in circles
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
+            self._collect()
         if parts == "encoders" and self._vae is None:
             self._encoders, self._vae = self._open_placed_encoders(), self.open_vae()
         if parts == "denoiser_and_text" and self._encoders is None:
             self._encoders = self._open_encoders().to(self.device)
         if parts.startswith("denoiser") and self._denoiser is None:
-            self._denoiser = self._open_denoiser()
+            self._denoiser = self._open_denoiser(self.weights)
+
+    def _collect(self) -> None:
+        gc.collect()  # modules refer to each other in circles
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def _held(self) -> int:
         """How many parts are in memory."""
@@ -247,11 +254,12 @@ class DiffusersFamily(ABC):
     ) -> Tensor:
         """`predict` in the precision of the weights."""
 
-    def pipeline(self, adapter: Adapter | None) -> Any:
-        """The diffusers pipeline, with the adapter loaded as `ADAPTER_NAME` or bare.
+    def pipeline(self, adapter: Adapter | None, weights: Weights | None = None) -> Any:
+        """The diffusers pipeline, with the adapter loaded as `ADAPTER_NAME` or bare; see `Family.pipeline`.
 
         One pipeline is kept and its adapter exchanged.  Raises `InputError` for an adapter of another
-        family, and as `load_lora` does: every layer of the file goes in, or none.
+        family, for quantised weights without a CUDA device or too large for it, and as `load_lora` does:
+        every layer of the file goes in, or none.
         """
         if adapter is not None and adapter.family != self.base.family:
             raise InputError(
@@ -260,8 +268,12 @@ class DiffusersFamily(ABC):
                 got=adapter.family,
                 needed=self.base.family,
             )
+        held = weights or self._usual
+        if self._pipeline is not None and self._pipeline_in != held:
+            self._pipeline = None
+            self._collect()
         if self._pipeline is None:
-            self._pipeline = self._open_pipeline()
+            self._pipeline, self._pipeline_in = self._open_pipeline(held), held
         pipe: Any = self._pipeline
         pipe.unload_lora_weights()
         if getattr(pipe, "image_encoder", None) is not None:  # of a style reference
@@ -290,21 +302,36 @@ class DiffusersFamily(ABC):
         """The class of the pipeline, where a family has several."""
         return self.pipeline_type
 
-    def borrowed_parts(self) -> Mapping[str, object]:
+    def borrowed_parts(self, weights: Weights) -> Mapping[str, object]:
         """Opened parts of the pipeline that another repository holds; in most families none."""
         return {}
 
-    def _open_pipeline(self) -> Any:
+    def _open_pipeline(self, weights: Weights) -> Any:
         quantised: dict[str, object] = {}
-        if self.weights in ("int8", "nf4"):
-            quantised = {self.denoiser_name: self._open_denoiser(generating=True)}
-        options = {**self.pipeline_options, **self.borrowed_parts()}
-        more: dict[str, Any] = {"dtype": self.dtype, **quantised, **options}
+        placement: Placement = "offloaded" if self.streamed else self.placement
+        if weights in QUANTISED:
+            placement = self._placement_of_quantised(weights)
+            quantised = {self.denoiser_name: self._open_denoiser(weights, generating=True)}
+        options = {**self.pipeline_options, **self.borrowed_parts(weights)}
+        more: dict[str, Any] = {"dtype": DTYPES[weights], **quantised, **options}
         pipe = self.store.open(self.chosen_pipeline(), None, generating=True, **more)
         if self.solver is not None:
             pipe.scheduler = self.solver.from_config(pipe.scheduler.config)
         pipe.set_progress_bar_config(disable=True)
-        return self._placed(pipe, "offloaded" if self.streamed else self.placement)
+        return self._placed(pipe, placement)
+
+    def _placement_of_quantised(self, weights: Weights) -> Placement:
+        """What is quantised stays on the device: its layers are not moved one by one."""
+        if (chosen := placement_of(self.base, self.room_gb, weights)) != "offloaded":
+            return chosen
+        needs = footprint(self.base, weights)
+        raise InputError(
+            f"{self.base.name} does not fit this GPU in {weights}",
+            where="generate.weights",
+            got=f"{self.room_gb:.0f} GB",
+            needed=f"{needs.text_offloaded_gb:.0f} GB" if needs else "",
+            remedy="Set generate.weights=nf4, or auto: its layers then wait on the host.",
+        )
 
     def _open_placed_encoders(self) -> Any:
         aside = self.streamed or self.text_offloaded
@@ -335,25 +362,26 @@ class DiffusersFamily(ABC):
             self.denoiser_name: None,
             "vae": None,
             **self.pipeline_options,
-            **self.borrowed_parts(),
+            **self.borrowed_parts(self.weights),
         }
         pipe = self.store.open(self.chosen_pipeline(), None, dtype=dtype, **bare)
         for module in modules(pipe).values():
             module.requires_grad_(False)
         return pipe
 
-    def _open_denoiser(self, *, generating: bool = False) -> nn.Module:
-        if self.weights in ("int8", "nf4") and self.device.type != "cuda":
-            raise InputError(f"{self.weights} weights need a CUDA device", got=self.device)
+    def _open_denoiser(self, weights: Weights, *, generating: bool = False) -> nn.Module:
+        if weights in QUANTISED and self.device.type != "cuda":
+            where = "generate.weights" if generating else "training.weights"
+            raise InputError(f"{weights} weights need a CUDA device", where=where, got=self.device)
         if self.by_files and not generating:
             module, self.files = self.store.open_by_files(
-                self.denoiser_type, self.denoiser_name, DTYPES[self.weights]
+                self.denoiser_type, self.denoiser_name, DTYPES[weights]
             )
             return cast(nn.Module, module.requires_grad_(False).eval())
         module = self.store.open_denoiser(
-            self.denoiser_type, self.denoiser_name, self.weights, generating=generating
+            self.denoiser_type, self.denoiser_name, weights, generating=generating
         )
         # Quantised weights are put on their device while they are read; blocks that are streamed stay here.
-        if self.weights not in ("int8", "nf4") and not self.streamed:
+        if weights not in QUANTISED and not self.streamed:
             module = module.to(self.device)
         return cast(nn.Module, module.requires_grad_(False).eval())

@@ -269,6 +269,10 @@ class Family(Protocol):
         """
         ...
 
-    def pipeline(self, adapter: Adapter | None) -> DiffusionPipeline:
-        """The diffusers pipeline with the adapter loaded, or bare."""
+    def pipeline(self, adapter: Adapter | None, weights: Weights | None = None) -> DiffusionPipeline:
+        """The diffusers pipeline with the adapter loaded, or bare; its denoiser held as `weights` says.
+
+        None: as when the family was opened, whatever its own `weights` is by now: how a training held the
+        base must not decide what is drawn after it in the same process.
+        """
         ...

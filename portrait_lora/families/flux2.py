@@ -33,6 +33,7 @@ from portrait_lora.families.family import (
     LoraLayers,
     Parts,
     PromptCondition,
+    Weights,
 )
 from portrait_lora.families.packing import pack, positions, unpack
 from portrait_lora.families.parts import loaded
@@ -124,8 +125,8 @@ class Flux2(PatchVae):
         super().load(parts)
         self._with_words(self._encoders)
 
-    def _open_pipeline(self) -> Any:
-        return self._with_words(super()._open_pipeline())
+    def _open_pipeline(self, weights: Weights) -> Any:
+        return self._with_words(super()._open_pipeline(weights))
 
     def _with_words(self, pipe: Any) -> Any:
         """The pipeline with the tokenizer of dev, when it was opened without one."""

@@ -6,12 +6,21 @@ what the VAE needs to decode one picture, and the libraries' own.  Torch-free.
 
 from __future__ import annotations
 
-from typing import Final, Literal, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from portrait_lora.device import SPARE
 from portrait_lora.families.base_model import BaseModel
 from portrait_lora.families.rows import row_of
 
+if TYPE_CHECKING:
+    from portrait_lora.families.family import Weights
+
+BYTES: Final[Mapping[Weights, float]] = {
+    "float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "int8": 1.1, "nf4": 0.6,
+}  # fmt: skip
+"""Of memory per number of a denoiser."""
+QUANTISED: Final[tuple[Weights, ...]] = ("int8", "nf4")
 Placement = Literal["resident", "text_offloaded", "offloaded"]
 """Everything on the card; the layers of the text encoders on the host until they compute; all layers."""
 _OVERHEAD_GB: Final = 1.0
@@ -32,20 +41,23 @@ def bytes_per_weight(base: BaseModel) -> int:
     return 2 if small is None or base.parameters_b > small else 4
 
 
-def footprint(base: BaseModel) -> Footprint | None:
-    """For one picture at a time in the base's resolution; None where the text encoders were not counted."""
+def footprint(base: BaseModel, weights: Weights | None = None) -> Footprint | None:
+    """For one picture at a time in the base's resolution; None where the text encoders were not counted.
+
+    `weights`: of the denoiser; None as when nothing else is asked for.
+    """
     if base.encoders_b is None:
         return None
     row, size = row_of(base.family), bytes_per_weight(base)
     decoding = row.decoding_gb * (base.resolution_px / row.cost.px) ** 2
     text = base.encoders_b * size
-    rest = base.parameters_b * size + decoding + _OVERHEAD_GB
+    rest = base.parameters_b * (size if weights is None else BYTES[weights]) + decoding + _OVERHEAD_GB
     return Footprint(rest + text, rest, text + _OVERHEAD_GB)
 
 
-def placement(base: BaseModel, memory_gb: float | None) -> Placement:
+def placement(base: BaseModel, memory_gb: float | None, weights: Weights | None = None) -> Placement:
     """The quickest that fits into a GPU with this memory; what is not known is resident."""
-    needs = footprint(base)
+    needs = footprint(base, weights)
     if memory_gb is None or needs is None or needs.resident_gb <= memory_gb * SPARE:
         return "resident"
     return "text_offloaded" if needs.text_offloaded_gb <= memory_gb * SPARE else "offloaded"

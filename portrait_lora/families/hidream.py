@@ -24,7 +24,14 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from portrait_lora.errors import InputError
 from portrait_lora.families.diffusers_family import DiffusersFamily
-from portrait_lora.families.family import FlowSchedule, Geometry, LatentMoments, LoraLayers, PromptCondition
+from portrait_lora.families.family import (
+    FlowSchedule,
+    Geometry,
+    LatentMoments,
+    LoraLayers,
+    PromptCondition,
+    Weights,
+)
 from portrait_lora.families.parts import loaded
 from portrait_lora.families.store import DTYPES
 
@@ -91,14 +98,14 @@ class HiDream(DiffusersFamily):
         """Without Llama, where it does not lie beside the rest."""
         return dict.fromkeys(("text_encoder_4", "tokenizer_4")) if self.base.text_repo else {}
 
-    def borrowed_parts(self) -> Mapping[str, object]:
+    def borrowed_parts(self, weights: Weights) -> Mapping[str, object]:
         """Llama, where it does not lie beside the rest.
 
         Raises `InputError` when it is not on this machine.
         """
         if not self.base.text_repo:
             return {}
-        dtype = torch.float32 if self.weights == "float32" else DTYPES["bfloat16"]
+        dtype = torch.float32 if weights == "float32" else DTYPES["bfloat16"]
         return {
             "text_encoder_4": self.store.open_text(LlamaForCausalLM, dtype=dtype),
             "tokenizer_4": self.store.open_text(PreTrainedTokenizerFast),

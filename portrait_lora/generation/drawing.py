@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from portrait_lora.errors import ConfigError, InputError, PortraitError
-from portrait_lora.families.family import ADAPTER_NAME, Family
+from portrait_lora.families.family import ADAPTER_NAME, Family, Weights
 from portrait_lora.families.lora_loading import load_lora
 from portrait_lora.generation.guidance import Identity, in_two_terms, share_layers
 from portrait_lora.generation.in_context import Curtain, read_references, refuse_family
@@ -56,7 +56,7 @@ class Sampler:
     then splits the guidance into two terms, see `guidance`.  `preset` is the preset that steps, scheduler
     with its arguments, and `accelerator` (a few-step LoRA) come from, see `presets`.  `references` are photos
     of the person that are shown in context while text becomes a picture, for the share `references_until` of
-    the steps, see `in_context`; edits show none.
+    the steps, see `in_context`; edits show none.  `weights` is how the denoiser is held; None as usual.
     """
 
     steps: int
@@ -72,6 +72,7 @@ class Sampler:
     accelerator: StyleAdapter | None = None
     references: tuple[Path, ...] = ()
     references_until: float = 1.0
+    weights: Weights | None = None
 
     @property
     def two_terms(self) -> bool:
@@ -90,7 +91,7 @@ def open_pipeline(family: Family, adapter: Adapter | None, sampler: Sampler) -> 
     `ConfigError` for guidance or a style reference that the family or the other settings do not allow.
     """
     refuse_what_cannot_be(family, sampler)
-    pipe: Any = family.pipeline(adapter)
+    pipe: Any = family.pipeline(adapter, sampler.weights)
     names, scales = ([ADAPTER_NAME], [sampler.adapter_scale]) if adapter else ([], [])
     beside = load_beside(pipe, sampler)
     if adapter or beside:
@@ -309,7 +310,7 @@ def _pictures(pipe: Any, drawn_BHWC: NDArray[np.float32], shots: Sequence[Shot])
                 where=f"{shot.name}, seed {shot.seed}",
                 got="values that are not finite" if not finite else "nothing but black",
                 needed="a picture",
-                remedy="Half precision overflows on some bases: try training.weights=float32 or bfloat16; "
+                remedy="Half precision overflows on some bases: try generate.weights=float32 or bfloat16; "
                 "otherwise leave out further adapters, or lower their strength.",
             )
     return cast(list[Image.Image], pipe.image_processor.numpy_to_pil(drawn_BHWC))

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from portrait_lora.errors import ArtifactError
+from portrait_lora.families.family import Weights
 from portrait_lora.families.row import Form
 from portrait_lora.generation import in_context, save
 from portrait_lora.generation.compose import LAYERS, compose, free, settled
@@ -58,6 +59,7 @@ def sampler_of(record: Mapping[str, object]) -> Sampler:
             unconditional="base" if record.get("unconditional") == "base" else "adapter",
             identity=_identity_of(record),
             scheduler_arguments=tuple(sorted(dict(cast(Any, record.get("scheduler_arguments", {}))).items())),
+            weights=cast(Weights | None, record.get("weights")),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ArtifactError("the generation record of the picture is damaged", got=repr(error)) from error

@@ -160,6 +160,8 @@ def extra_of(sampler: Sampler) -> save.Record:
     if sampler.accelerator is not None:
         extra["accelerator_sha256"] = manifest.sha256_file(sampler.accelerator.path)
         extra["accelerator_scale"] = sampler.accelerator.scale
+    if sampler.weights is not None:
+        extra["weights"] = sampler.weights
     if sampler.reference is not None:
         extra |= {**sampler.reference.digests, "style_reference_scale": sampler.reference.scale}
     return extra

@@ -163,7 +163,7 @@ def open_together(family: Family, adapters: Sequence[Adapter], sampler: Sampler)
     `drawing.open_pipeline` raises.
     """
     refuse_what_cannot_be(family, sampler)
-    pipe: Any = family.pipeline(adapters[0])
+    pipe: Any = family.pipeline(adapters[0], sampler.weights)
     names = [ADAPTER_NAME]
     for number, adapter in enumerate(adapters[1:], 2):
         if adapter.family != family.base.family:

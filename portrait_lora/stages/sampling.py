@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 LATER_KEYS: Final = {
     "style_reference", "style_reference_adapter", "style_reference_scale", "preset", "accelerator",
-    "accelerator_scale",
+    "accelerator_scale", "identity_late", "identity_late_scale", "weights",
 }  # fmt: skip
 """What a drawing depends on only where it is set: what was drawn before these were known still holds."""
 
@@ -58,6 +58,7 @@ def sampler_of(settings: GenerateConfig) -> Sampler:
         scheduler_arguments=chosen.arguments if chosen else (),
         accelerator=StyleAdapter(*quick) if quick else None,
         references_until=settings.references_until,
+        weights=None if settings.weights == "auto" else settings.weights,
     )
 
 

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 PROBE_KEYS: Final = {
     "num_inference_steps", "guidance_scale", "unconditional", "adapter_scale", "scheduler", "style_adapter",
     "style_scale", "batch_size", "identity_scale", "identity_start", "identity_region",
-    "identity_late", "identity_late_scale",
 }  # fmt: skip
 """Of `generate`: what a probe portrait depends on."""
 _log = log.get(__name__)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from portrait_lora.device import SPARE
 from portrait_lora.errors import InputError
 from portrait_lora.families.base_model import BaseModel
+from portrait_lora.families.footprint import BYTES, QUANTISED
 from portrait_lora.families.row import Cost
 from portrait_lora.families.rows import row_of
 
@@ -24,11 +25,7 @@ if TYPE_CHECKING:  # tables and proposals are reckoned without torch
 
 
 _EMBEDDED: Final = Cost(0.014, 128, 0.00103, 0.005, 0.002)
-_BYTES: Final[Mapping[Weights, float]] = {
-    "float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "int8": 1.1, "nf4": 0.6,
-}  # fmt: skip
 _BYTES_TRAINED: Final[Mapping[OptimizerName, int]] = {"adamw": 16, "adamw8bit": 10, "prodigy": 24}
-_QUANTISED: Final[tuple[Weights, ...]] = ("int8", "nf4")
 _SHARES: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Of the blocks whose activations are computed twice."""
 _OVERHEAD_GB: Final = 1.5
@@ -104,7 +101,7 @@ def choose_means(job: Job, *, memory_gb: float | None, default: Weights, gpu: bo
 def _refuse_streaming(job: Job) -> None:
     """Raises `InputError` when streaming is asked for and cannot be."""
     reason = job.recipe.why_resident()
-    if not reason and job.weights in _QUANTISED:
+    if not reason and job.weights in QUANTISED:
         reason = f"training.weights={job.weights}: quantised weights cannot be streamed"
     if job.streaming is True and reason:
         raise InputError(
@@ -117,14 +114,14 @@ def _refuse_streaming(job: Job) -> None:
 
 def _ways(job: Job, default: Weights, gpu: bool = True) -> Iterator[tuple[Weights, float, int, bool]]:
     """All means that satisfy the request, fastest first: weights, checkpointing, micro-batch, streamed."""
-    held: list[Weights] = [default, *(_QUANTISED if gpu else ())] if job.weights == "auto" else [job.weights]
+    held: list[Weights] = [default, *(QUANTISED if gpu else ())] if job.weights == "auto" else [job.weights]
     twice = _SHARES if job.checkpointing == "auto" else [float(job.checkpointing)]
     micros = [min(job.micro_batch or job.recipe.batch_size, job.recipe.batch_size)]
     while job.micro_batch is None and micros[-1] > 1:
         micros.append((micros[-1] + 1) // 2)
     if job.streaming is not True:
         yield from product(held, twice, micros, [False])
-    can = job.weights not in _QUANTISED and not job.recipe.why_resident()
+    can = job.weights not in QUANTISED and not job.recipe.why_resident()
     if job.streaming is True or (job.streaming == "auto" and gpu and can):
         # The last resort: how fast it is depends on the link to the card.  What is kept may be a copy of the
         # weights in the type of autocast, so nothing is.
@@ -165,7 +162,7 @@ def memory_needed_gb(
     text_b = row_of(job.base.family).text_encoders_b
     beside = text_b if job.recipe.text_encoder and not job.base.synthetic else 0.0
     share = cost.streamed_share if streamed else 1.0
-    held = (job.base.parameters_b * share + beside) * _BYTES[weights]
+    held = (job.base.parameters_b * share + beside) * BYTES[weights]
     return held + trained + activations + _lesson_gb(job) + _OVERHEAD_GB
 
 

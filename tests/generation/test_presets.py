@@ -144,6 +144,8 @@ def test_the_table_is_sound() -> None:
 def test_what_is_not_set_leaves_digests_as_they_were(accelerator: Path) -> None:
     assert later(GenerateConfig(reframe=True)) == {}
     assert later(_config(accelerator)).keys() == {"preset", "accelerator"}
+    drawn = GenerateConfig(weights="bfloat16", identity_late_scale=1.5)
+    assert later(drawn) == {"weights": "bfloat16", "identity_late_scale": 1.5}
 
 
 def test_an_ignored_negative_prompt_is_reported() -> None:

@@ -202,6 +202,7 @@ GENERATE = [
         "generate.together", 4, {}, why="beside whom is drawn makes no other pictures; test_drawn_together.py"
     ),
     _drawn("scheduler", "euler", "scheduler"),
+    _drawn("weights", "bfloat16", "weights"),
     _drawn("num_inference_steps", 7, "steps"),
     _drawn("guidance_scale", 2.5, "guidance_scale"),
     _drawn("unconditional", "adapter", "unconditional"),
