@@ -400,7 +400,8 @@ class Tier(Value):
     """How the same training would be done on a GPU of this size, and how portraits would be drawn there.
 
     `computed_twice` is the share of the blocks that recompute their activations; `streamed`: the base's
-    blocks visit the card in turn.  `generating`: resident, offloaded, its text encoders alone, or unknown.
+    blocks visit the card in turn.  `generating`: resident, offloaded, its text encoders alone, or unknown;
+    `stays_in`: `generate.weights` with which an offloaded denoiser would stay on the card, if any.
     """
 
     card_gb: int
@@ -411,6 +412,7 @@ class Tier(Value):
     micro_batch: int
     memory_gb: Number
     generating: Literal["resident", "text_offloaded", "offloaded", "unknown"]
+    stays_in: Literal["", "int8", "nf4"] = ""
 
 
 class TrainingPlan(Value):

@@ -116,8 +116,8 @@ def of_tiers(tiers: Sequence[Tier]) -> list[str]:
 
 
 def drawing(tier: Tier) -> str:
-    """Where the layers of a pipeline are kept that draws on such a card."""
-    return tier.generating.replace("_", " ")
+    """Where the layers of a pipeline are kept that draws on such a card, and how the denoiser could stay."""
+    return tier.generating.replace("_", " ") + (f", or {tier.stays_in}" if tier.stays_in else "")
 
 
 def activations(computed_twice: float) -> str:

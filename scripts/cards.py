@@ -29,7 +29,8 @@ Per card, what training each base of the catalogue would take with its own setti
 be drawn, best likeness first (by what users of other trainers report). `portrait-lora train DIR --dry-run`
 prints the same for your settings; [Training](training.md#on-the-card-that-is-there) explains the ways.
 **Predicted from the sizes of the models: no peak has been measured on a GPU yet**, and the text encoder's,
-which reads the captions before, is not in it. A card that also drives a screen has about 1 GB less.
+which reads the captions before, is not in it. "Or int8" and "or nf4" under drawing: with that for
+`generate.weights` the denoiser would stay on the card. A card that also drives a screen has about 1 GB less.
 Licences differ: `portrait-lora models NAME`.
 """
 _COLUMNS: Final = """\

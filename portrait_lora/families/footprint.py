@@ -20,7 +20,7 @@ BYTES: Final[Mapping[Weights, float]] = {
     "float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "int8": 1.1, "nf4": 0.6,
 }  # fmt: skip
 """Of memory per number of a denoiser."""
-QUANTISED: Final[tuple[Weights, ...]] = ("int8", "nf4")
+QUANTISED: Final[tuple[Literal["int8", "nf4"], ...]] = ("int8", "nf4")
 Placement = Literal["resident", "text_offloaded", "offloaded"]
 """Everything on the card; the layers of the text encoders on the host until they compute; all layers."""
 _OVERHEAD_GB: Final = 1.0

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Literal
 
-from portrait_lora.families.footprint import Placement, placement
+from portrait_lora.families.footprint import QUANTISED, Placement, placement
 from portrait_lora.results import Tier
 
 if TYPE_CHECKING:
@@ -40,9 +40,19 @@ def _on(job: Job, card_gb: int) -> Tier:
         micro_batch=means.micro_batch,
         memory_gb=round(means.memory_gb, 1),
         generating=generating(job.base, card_gb),
+        stays_in=stays_in(job.base, card_gb),
     )
 
 
 def generating(base: BaseModel, memory_gb: float) -> Placement | Literal["unknown"]:
     """How portraits are drawn in so much memory: see `families.footprint`."""
     return "unknown" if base.encoders_b is None else placement(base, memory_gb)
+
+
+def stays_in(base: BaseModel, memory_gb: float) -> Literal["", "int8", "nf4"]:
+    """The most exact `generate.weights` that keeps on the card a denoiser which is offloaded without."""
+    if placement(base, memory_gb) == "offloaded":
+        for weights in QUANTISED:
+            if placement(base, memory_gb, weights) != "offloaded":
+                return weights
+    return ""

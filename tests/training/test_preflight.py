@@ -155,5 +155,8 @@ def test_tiers_are_a_table_of_cards() -> None:
     assert [row.card_gb for row in rows] == [8, 12, 16, 24, 48] and all(row.fits for row in rows)
     assert rows[0].streamed and not rows[-1].streamed
     assert (rows[0].generating, rows[-1].generating) == ("offloaded", "resident")
+    # 12 billion parameters: 7.2 GB in nf4, 13.2 in int8, 24 in bfloat16
+    assert [row.stays_in for row in rows] == ["", "nf4", "nf4", "int8", ""]
+    assert summaries.drawing(rows[3]) == "offloaded, or int8"
     lines = summaries.of_tiers(rows)
     assert len(lines) == 6 and "bfloat16, streamed" in lines[1] and max(map(len, lines)) <= 92
