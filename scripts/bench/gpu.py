@@ -113,7 +113,7 @@ def random_family(name: str, device: str, tiny: bool) -> Any:
     family.read_schedule = lambda: (
         NoiseSchedule(alphas, "epsilon") if full.pooled else FlowSchedule(patch=family.patch)
     )
-    family._open_denoiser = lambda **_: net
+    family._open_denoiser = lambda *_, **__: net
     family.denoiser_config = net.config
     family.to_model_space = lambda latents: latents
     return family

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from scripts.bench.kill_resume import in_child
 from tests.recipes import train_with
 
 KILLS = 5
+ATTEMPTS = 5
 
 
 @pytest.fixture
@@ -41,14 +43,18 @@ def test_five_kills_leave_no_trace(one_thread: None, tiny_sd15: SD15, tmp_path: 
     assert in_child(lambda: run_into("undisturbed"))
     whole_s = time.monotonic() - started
     rng = random.Random(0)
-    killed = 0
-    for _ in range(KILLS):
-        killed += not in_child(lambda: run_into("killed"), rng.uniform(0.1, 0.7) * whole_s)
-    assert in_child(lambda: run_into("killed"))
-    assert killed >= 1  # how far a child gets depends on the machine
-    for name in ("adapter.safetensors", "optimizer.safetensors", "state.json"):
-        both = [tmp_path / run / "checkpoints/step-000008" / name for run in ("undisturbed", "killed")]
+    for attempt in range(ATTEMPTS):
+        name, killed = f"killed-{attempt}", 0
+        for _ in range(KILLS):
+            killed += not in_child(partial(run_into, name), rng.uniform(0.1, 0.7) * whole_s)
+        assert in_child(partial(run_into, name))
+        if killed:
+            break
+        whole_s /= 3  # the machine was busier before, and every child has come to its end
+    assert killed >= 1
+    for file in ("adapter.safetensors", "optimizer.safetensors", "state.json"):
+        both = [tmp_path / run / "checkpoints/step-000008" / file for run in ("undisturbed", name)]
         assert both[0].read_bytes() == both[1].read_bytes()
-    assert not list((tmp_path / "killed/checkpoints").glob(".writing-*"))
-    texts = [(tmp_path / run / "metrics.jsonl").read_text() for run in ("undisturbed", "killed")]
+    assert not list((tmp_path / name / "checkpoints").glob(".writing-*"))
+    texts = [(tmp_path / run / "metrics.jsonl").read_text() for run in ("undisturbed", name)]
     assert texts[0] == texts[1]
