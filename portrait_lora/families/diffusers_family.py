@@ -324,13 +324,13 @@ class DiffusersFamily(ABC):
         """What is quantised stays on the device: its layers are not moved one by one."""
         if (chosen := placement_of(self.base, self.room_gb, weights)) != "offloaded":
             return chosen
-        needs = footprint(self.base, weights)
+        needs, less = footprint(self.base, weights), "nf4, or " if weights == "int8" else ""
         raise InputError(
             f"{self.base.name} does not fit this GPU in {weights}",
             where="generate.weights",
             got=f"{self.room_gb:.0f} GB",
             needed=f"{needs.text_offloaded_gb:.0f} GB" if needs else "",
-            remedy="Set generate.weights=nf4, or auto: its layers then wait on the host.",
+            remedy=f"Set generate.weights={less}auto: its layers then wait on the host.",
         )
 
     def _open_placed_encoders(self) -> Any:

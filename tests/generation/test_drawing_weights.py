@@ -103,6 +103,9 @@ def test_what_cannot_be_is_refused(family: SD15) -> None:
         InputError, match=r"flux1-dev does not fit this GPU in int8: got 8 GB; needed 1\d GB.*weights=nf4"
     ):
         large.pipeline(None, "int8")
+    large.room_gb = 6.0  # type: ignore[attr-defined]
+    with pytest.raises(InputError, match=r"in nf4: got 6 GB; needed 10 GB\. Set generate\.weights=auto"):
+        large.pipeline(None, "nf4")
     held = [footprint(flux, weights) for weights in (None, "bfloat16", "int8", "nf4")]
     least = [one.text_offloaded_gb for one in held if one is not None]
     assert least[0] == least[1] > least[2] > least[3]
