@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from PIL import Image
 
 from portrait_lora import provenance, record_limits
 from portrait_lora.errors import ArtifactError
+from portrait_lora.families.family import Weights
 
 GOOD: dict[str, Any] = {
     "prompt": "headshot of ohwx man",
@@ -94,6 +95,8 @@ def test_a_recipe_of_ours_passes() -> None:
         forged(parent=GOOD, action="fix", strength=0.3, mask_png="AAAA", box_px=[0, 0, 1.5, 2])
     )
     record_limits.refuse({"seed": 1})
+    for weights in get_args(Weights):
+        record_limits.refuse(forged(weights=weights))
 
 
 def test_edits_upon_edits_end() -> None:

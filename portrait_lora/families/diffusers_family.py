@@ -32,10 +32,10 @@ from portrait_lora.families.family import (
     PromptCondition,
     Weights,
 )
-from portrait_lora.families.footprint import QUANTISED, Placement, footprint
-from portrait_lora.families.footprint import placement as placement_of
+from portrait_lora.families.footprint import QUANTISED, Placement
 from portrait_lora.families.lora_loading import load_lora
 from portrait_lora.families.parts import loaded, modules
+from portrait_lora.families.placing import placed, placement_of
 from portrait_lora.families.store import DTYPES, Store, refuse_other_family
 from portrait_lora.families.tensor_files import TensorFiles
 from portrait_lora.records import Adapter
@@ -308,9 +308,11 @@ class DiffusersFamily(ABC):
 
     def _open_pipeline(self, weights: Weights) -> Any:
         quantised: dict[str, object] = {}
-        placement: Placement = "offloaded" if self.streamed else self.placement
+        usual = weights == self._usual
+        where = self.placement if usual else placement_of(self.base, self.room_gb, weights)
+        if self.streamed and weights not in QUANTISED:
+            where = "offloaded"
         if weights in QUANTISED:
-            placement = self._placement_of_quantised(weights)
             quantised = {self.denoiser_name: self._open_denoiser(weights, generating=True)}
         options = {**self.pipeline_options, **self.borrowed_parts(weights)}
         more: dict[str, Any] = {"dtype": DTYPES[weights], **quantised, **options}
@@ -318,42 +320,11 @@ class DiffusersFamily(ABC):
         if self.solver is not None:
             pipe.scheduler = self.solver.from_config(pipe.scheduler.config)
         pipe.set_progress_bar_config(disable=True)
-        return self._placed(pipe, placement)
-
-    def _placement_of_quantised(self, weights: Weights) -> Placement:
-        """What is quantised stays on the device: its layers are not moved one by one."""
-        if (chosen := placement_of(self.base, self.room_gb, weights)) != "offloaded":
-            return chosen
-        needs, less = footprint(self.base, weights), "nf4, or " if weights == "int8" else ""
-        raise InputError(
-            f"{self.base.name} does not fit this GPU in {weights}",
-            where="generate.weights",
-            got=f"{self.room_gb:.0f} GB",
-            needed=f"{needs.text_offloaded_gb:.0f} GB" if needs else "",
-            remedy=f"Set generate.weights={less}auto: its layers then wait on the host.",
-        )
+        return placed(pipe, self.device, where)
 
     def _open_placed_encoders(self) -> Any:
         aside = self.streamed or self.text_offloaded
-        return self._placed(self._open_encoders(), "offloaded" if aside else "resident")
-
-    def _placed(self, pipe: Any, placement: Placement) -> Any:
-        """The pipeline on the device: as a whole, or some of its layers only while they compute."""
-        if placement == "resident":
-            return pipe.to(self.device)
-        here = [name for name in modules(pipe) if not name.startswith("text_encoder")]
-        # The copies of diffusers' groups run on a stream beside the computation where there is one.
-        beside = {"use_stream": True, "record_stream": True} if self.device.type == "cuda" else {}
-        pipe.enable_group_offload(
-            onload_device=self.device,
-            offload_device=torch.device("cpu"),
-            offload_type="leaf_level",
-            exclude_modules=here if placement == "text_offloaded" else None,
-            **beside,
-        )
-        if placement == "offloaded" and getattr(pipe, "vae", None) is not None:
-            pipe.vae.enable_tiling()
-        return pipe
+        return placed(self._open_encoders(), self.device, "offloaded" if aside else "resident")
 
     def _open_encoders(self) -> Any:
         # Language models overflow in float16; the VAE is small and its moments are kept: full precision.

@@ -44,14 +44,16 @@ def bytes_per_weight(base: BaseModel) -> int:
 def footprint(base: BaseModel, weights: Weights | None = None) -> Footprint | None:
     """For one picture at a time in the base's resolution; None where the text encoders were not counted.
 
-    `weights`: of the denoiser; None as when nothing else is asked for.
+    `weights`: of the denoiser; None as when nothing else is asked for.  The text encoders of a pipeline are
+    held in what its denoiser computes in, which is bfloat16 for quantised weights.
     """
     if base.encoders_b is None:
         return None
-    row, size = row_of(base.family), bytes_per_weight(base)
+    row, usual = row_of(base.family), bytes_per_weight(base)
+    size, beside = (usual, usual) if weights is None else (BYTES[weights], max(2, int(BYTES[weights])))
     decoding = row.decoding_gb * (base.resolution_px / row.cost.px) ** 2
-    text = base.encoders_b * size
-    rest = base.parameters_b * (size if weights is None else BYTES[weights]) + decoding + _OVERHEAD_GB
+    text = base.encoders_b * beside
+    rest = base.parameters_b * size + decoding + _OVERHEAD_GB
     return Footprint(rest + text, rest, text + _OVERHEAD_GB)
 
 

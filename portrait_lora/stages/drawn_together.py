@@ -78,7 +78,7 @@ def _ready(ctx: Context) -> _Ready | None:
             return None
         settings, adapter, family = ctx.config.generate, ctx.selected, ctx.family
         key = (
-            *(ctx.base.digest, ctx.device.device, family.weights, family.streamed),
+            *(ctx.base.digest, ctx.device.device, family.streamed),
             *(sampler_of(settings), settings.batch_size, adapter.rank, adapter.target_modules),
         )
     except Interrupted:

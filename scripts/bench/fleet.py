@@ -90,10 +90,12 @@ def main() -> int:
     parser = arguments("overhead and growth of a fleet")
     parser.add_argument("--work", type=Path, default=Path("work/bench_fleet"), help="what was measured")
     parser.add_argument("--shortest", action="store_true", help="the growth with journeys of half a minute")
+    parser.add_argument("--people", type=int, default=0, help="for the overhead, instead of 3 or 6")
     options = parser.parse_args()
+    people = options.people or (6 if options.full else 3)
     work = manifest.make_folder((options.work / ("full" if options.full else "quick")).absolute())
     table = Table(options.json, width=62)
-    table.add(overhead(work, 6, SETTINGS) if options.full else overhead(work, 3, QUICK))
+    table.add(overhead(work, people, SETTINGS if options.full else QUICK))
     if options.full:
         settings, place = (SHORTEST, options.work / "shortest") if options.shortest else (SETTINGS, work)
         table.add(growth(manifest.make_folder(place.absolute()), (10, 25, 50), settings))

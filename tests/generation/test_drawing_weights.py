@@ -14,9 +14,10 @@ from PIL import Image
 
 from portrait_lora import provenance
 from portrait_lora.errors import InputError
-from portrait_lora.families import open_family
+from portrait_lora.families import diffusers_family, open_family
 from portrait_lora.families.catalog import bases
 from portrait_lora.families.footprint import footprint
+from portrait_lora.families.placing import placement_of
 from portrait_lora.families.sd15 import SD15
 from portrait_lora.generation import drawing, edits, remake
 from portrait_lora.generation.sample import generate
@@ -93,6 +94,22 @@ def test_a_family_that_was_opened_in_half_precision_draws_in_it(tiny_sd15: SD15)
     assert _dtype(half.pipeline(None)) == torch.bfloat16
 
 
+def test_other_weights_are_placed_by_their_own_size(family: SD15, monkeypatch: pytest.MonkeyPatch) -> None:
+    places: list[str] = []
+
+    def placed(pipe: Any, device: torch.device, where: str) -> Any:
+        places.append(where)
+        return pipe
+
+    monkeypatch.setattr(diffusers_family, "placed", placed)
+    family.room_gb = 1.0  # of which the libraries need all
+    for weights in (None, "bfloat16"):
+        family.pipeline(None, weights)
+    family.streamed, family.room_gb = True, 24.0
+    family.pipeline(None)
+    assert places == ["resident", "offloaded", "offloaded"]
+
+
 def test_what_cannot_be_is_refused(family: SD15) -> None:
     with pytest.raises(InputError, match=r"generate\.weights: int8 weights need a CUDA device"):
         family.pipeline(None, "int8")
@@ -106,6 +123,8 @@ def test_what_cannot_be_is_refused(family: SD15) -> None:
     large.room_gb = 6.0  # type: ignore[attr-defined]
     with pytest.raises(InputError, match=r"in nf4: got 6 GB; needed 10 GB\. Set generate\.weights=auto"):
         large.pipeline(None, "nf4")
+    ways = [placement_of(flux, room, held) for room in (24, 72, 80) for held in ("bfloat16", "float32")]
+    assert ways == ["offloaded", "offloaded", "resident", "text_offloaded", "resident", "resident"]
     held = [footprint(flux, weights) for weights in (None, "bfloat16", "int8", "nf4")]
     least = [one.text_offloaded_gb for one in held if one is not None]
     assert least[0] == least[1] > least[2] > least[3]
