@@ -29,7 +29,7 @@ def pull(
         list[str] | None,
         typer.Argument(
             metavar="[NAME]...",
-            help="base models, face packs, marigold, trustmark, nsfw-text, nsfw-pictures; default: "
+            help="base models, face packs, marigold, wan, ltx, trustmark, nsfw-text, nsfw-pictures; default: "
             "what --into needs",
         ),
     ] = None,

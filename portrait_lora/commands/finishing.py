@@ -103,6 +103,7 @@ def _lines(one: FinishedPicture, references: str) -> list[str]:
     likeness = _change("A", one.before_a, one.after_a) + _change("B", one.before_b, one.after_b)
     measured = f"likeness to {references}{likeness}" if likeness else "likeness not measured: no face"
     lines = [f"{Path(one.file or '').name}: {measured}"]
+    lines += [f"  {s.step}: {s.moving.words}" for s in one.steps if s.moving]
     return lines + [
         f"  {s.step}: weakened to {s.strength:.0%} to keep the likeness" for s in one.steps if s.strength < 1
     ]

@@ -87,16 +87,16 @@ def parse_index(index: Mapping[str, object], *, where: object) -> Layout:
     return Layout(family, str(pipeline), _parts(index, where))
 
 
-def read_parts(folder: Path, pipeline: str) -> Mapping[str, str]:
+def read_parts(folder: Path, pipelines: Sequence[str]) -> Mapping[str, str]:
     """The parts, each with its class, of a model that is no base, by its `model_index.json`.
 
     Raises `InputError` for another pipeline or one that asks for code of its own, `ArtifactError` when the
     file cannot be read.
     """
     index = _json(folder / INDEX)
-    if index.get("_class_name") != pipeline:
+    if index.get("_class_name") not in pipelines:
         got = repr(index.get("_class_name"))
-        raise InputError("another kind of model", where=folder, got=got, needed=pipeline)
+        raise InputError("another kind of model", where=folder, got=got, needed=" or ".join(pipelines))
     return _parts(index, folder)
 
 

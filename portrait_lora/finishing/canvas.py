@@ -30,10 +30,16 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """A further file beside the picture, such as a layered one: `name` ends the picture's own name."""
+    """A further file beside the picture, such as a layered one: `name` ends the picture's own name.
+
+    `frames`: of a moving one, some that stand for all, in which likeness is measured; `drawn`: by a model,
+    which may have drawn somebody else.
+    """
 
     name: str
     data: bytes
+    frames: tuple[RGBImage, ...] = field(default=(), compare=False)
+    drawn: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from portrait_lora.errors import InputError
-from portrait_lora.finishing.canvas import Canvas, mixed
+from portrait_lora.finishing.canvas import Canvas, Product, mixed
 from portrait_lora.finishing.look import Planned
 from portrait_lora.finishing.step import BehindOnly, OfLight, Tools
 from portrait_lora.records import RGBImage
@@ -33,6 +33,11 @@ class Judge(Protocol):
         """Whether the references are photos of the person; else it is the picture before the first step."""
         ...
 
+    @property
+    def threshold(self) -> float:
+        """The likeness by embedder A from which on two faces count as one person."""
+        ...
+
     def likeness(self, image_rgb: RGBImage, colours: Sequence[Planned]) -> float | None:
         """By embedder A, to references that went through the steps `colours`."""
         ...
@@ -47,23 +52,51 @@ class StepRefused(InputError):
 
 
 @dataclass(frozen=True, slots=True)
+class Motion:
+    """Likeness in `count` frames of what moves: the mean and the lowest by A, and by B.
+
+    A frame without a face counts as 0; `faces` of them have one.
+    """
+
+    count: int
+    faces: int
+    a: tuple[float, float]
+    b: tuple[float, float]
+
+    @property
+    def entry(self) -> dict[str, object]:
+        """As in a record."""
+        pairs = {"A": self.a, "B": self.b}
+        return {
+            "frames": self.count,
+            "faces": self.faces,
+            **{name: [round(value, 5) for value in pair] for name, pair in pairs.items()},
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Passed:
-    """One step as it was carried out: its strength (1: as asked) and the likeness before and after."""
+    """One step as it was carried out: its strength (1: as asked) and the likeness before and after.
+
+    `moving`: in the frames of what it set in motion, if anything.
+    """
 
     planned: Planned
     strength: float
     before: float | None
     after: float | None
     files: Mapping[str, str]
+    moving: Motion | None = None
 
     @property
     def entry(self) -> dict[str, object]:
         """As in a record."""
         figures = {"before": self.before, "after": self.after}
+        likeness: dict[str, object] = {k: None if v is None else round(v, 5) for k, v in figures.items()}
         return {
             **self.planned.entry,
             "strength": self.strength,
-            "likeness": {k: None if v is None else round(v, 5) for k, v in figures.items()},
+            "likeness": likeness | ({"moving": self.moving.entry} if self.moving else {}),
             "files": dict(self.files),
         }
 
@@ -107,6 +140,7 @@ def run(
     first = last = judge.likeness(begun, ())
     passed: list[Passed] = []
     colours: list[Planned] = []
+    known = len(canvas.products)
     for place, one in enumerate(steps):
         tools.begin(place, steps[place - 1].step.name if place else "", canvas)
         colours += [one] if one.step.of_colour else []
@@ -118,10 +152,46 @@ def run(
         else:
             gate = _Gate(judge, tuple(colours), last, _limit(one, judge, limit))
             canvas, strength, after = _gated(canvas, full, one, tools, gate, place)
-        passed.append(Passed(one, strength, last, after, dict(tools.used())))
-        last = after
+        moving = None
+        if last is not None and (shown := [p for p in canvas.products[known:] if p.frames]):
+            moving = _in_motion(shown[0], judge, colours)
+            if shown[0].drawn and strengths is None:
+                _refuse_another(moving, last, judge, limit, f"step {place + 1}")
+        passed.append(Passed(one, strength, last, after, dict(tools.used()), moving))
+        last, known = after, len(canvas.products)
     ends = judge.reported(begun, ()), judge.reported(canvas.flat(), colours)
     return Finished(canvas, tuple(passed), (first, ends[0]), (last, ends[1]))
+
+
+def _in_motion(product: Product, judge: Judge, colours: Sequence[Planned]) -> Motion:
+    """What is not found in a frame is not that person: no face counts as 0."""
+    a = [judge.likeness(one, colours) for one in product.frames]
+    b = [judge.reported(one, colours) for one in product.frames]
+    return Motion(len(a), sum(value is not None for value in a), _mean_and_lowest(a), _mean_and_lowest(b))
+
+
+def _mean_and_lowest(values: Sequence[float | None]) -> tuple[float, float]:
+    known = [value or 0.0 for value in values]
+    return sum(known) / len(known), min(known)
+
+
+def _refuse_another(moving: Motion, before: float, judge: Judge, limit: float, where: str) -> None:
+    """Refuse frames that a model drew of somebody else.
+
+    Against photos of the person the mean of the frames may fall as far as by any step.  Against the picture
+    alone it falls with every turn of the head, so there it has to be one person's.
+    """
+    mean, least = moving.a[0], before - limit if judge.has_photos else judge.threshold
+    if mean >= least:
+        return
+    raise StepRefused(
+        "the clip would show somebody else",
+        where=where,
+        got=f"likeness {before:.3f} -> {mean:.3f} in {moving.count} frames, {moving.faces} with a face",
+        needed=f"{least:.3f} at least",
+        remedy="Try another --seed, another prompt or a larger picture"
+        + (", or raise --limit." if judge.has_photos else "."),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,9 +19,9 @@ from torch.nn.functional import normalize
 from portrait_lora import device
 from portrait_lora.errors import ArtifactError
 from portrait_lora.families import layout
-from portrait_lora.finishing import colour
-from portrait_lora.finishing.marigold_sources import NAME, PIPELINES
+from portrait_lora.finishing import colour, pipelines
 from portrait_lora.finishing.relight import Rig, one_thread, radiance
+from portrait_lora.finishing.sources import MARIGOLD, pulled_as
 from portrait_lora.records import FloatArray
 from portrait_lora.shading import EXPOSURE, Surface, illuminate
 
@@ -29,6 +29,8 @@ _BLUR: Final = 0.04
 """Deviation, in sizes of the face, above which the old light is told from the colours' own structure."""
 _DARK: Final = 0.02
 _ALBEDO: Final = "albedo"
+KINDS: Final = tuple(one.pipelines[0] for one in pulled_as(MARIGOLD))
+"""Classes of diffusers, of the normals and of the intrinsics."""
 
 
 class Marigold:
@@ -36,7 +38,7 @@ class Marigold:
 
     def __init__(self, normals: Path, intrinsics: Path):
         self._normals, self._intrinsics = (
-            _opened(folder, kind) for folder, kind in zip((normals, intrinsics), PIPELINES, strict=True)
+            _opened(folder, kind) for folder, kind in zip((normals, intrinsics), KINDS, strict=True)
         )
         properties = self._intrinsics.target_properties or {}
         names = list(properties.get("target_names", ()))
@@ -63,23 +65,17 @@ class Marigold:
             np.asarray(answers[1][self._place], np.float32),
         )
         if not (np.isfinite(normals).all() and np.isfinite(albedo).all()):
-            raise ArtifactError("the networks of relight answer with values that are not finite", where=NAME)
+            raise ArtifactError(
+                "the networks of relight answer with values that are not finite", where=MARIGOLD
+            )
         flat = normalize(torch.from_numpy(normals), dim=-1).numpy()
         albedo = np.clip(albedo, 0, 1)
         return flat, colour.to_linear(albedo) if self._coded else albedo
 
 
 def _opened(folder: Path, kind: str) -> Any:
-    import diffusers
-
-    layout.inspect_parts(folder, layout.read_parts(folder, kind))
-    try:
-        pipe = getattr(diffusers, kind).from_pretrained(
-            str(folder), use_safetensors=True, local_files_only=True, torch_dtype=torch.float32
-        )
-    except (OSError, ValueError, RuntimeError, TypeError, KeyError) as error:
-        raise ArtifactError("a network of relight cannot be loaded", where=folder, got=error) from error
-    pipe.set_progress_bar_config(disable=True)
+    layout.inspect_parts(folder, layout.read_parts(folder, (kind,)))
+    pipe = pipelines.opened(folder, kind, "a network of relight", torch.float32)
     return pipe.to(device.choose().device)
 
 

@@ -6,24 +6,32 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 from urllib.parse import quote
 
 from jinja2 import Environment
 
 from portrait_lora import manifest
 
+_SHOWN: Final = (".webp", ".avif")
+"""Moving pictures that a browser shows as pictures."""
 _TEMPLATE = Path(__file__).with_name("page.html.j2")
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """One picture: files before and after (None: refused, with the reason), likeness by A and B, steps."""
+    """One picture: files before and after (None: refused, with the reason), likeness by A and B, steps.
+
+    `clips` are the moving pictures beside it, `moving` says what likeness their frames have.
+    """
 
     before: Path
     after: Path | None
     likeness: Sequence[tuple[str, float | None, float | None]]
     steps: Sequence[tuple[str, float]]  # name, strength
     refused: str = ""
+    clips: Sequence[Path] = ()
+    moving: Sequence[str] = ()
 
 
 def write_page(page: Path, pictures: Sequence[Shown], *, look: str, about: str, references: str) -> Path:
@@ -44,6 +52,9 @@ def write_page(page: Path, pictures: Sequence[Shown], *, look: str, about: str, 
                 for name, strength in one.steps
             ],
             "refused": one.refused,
+            "clip": next((_link(p, page) for p in one.clips if p.suffix in _SHOWN), None),
+            "clips": [(p.suffix[1:], _link(p, page)) for p in one.clips],
+            "moving": one.moving,
         }
         for one in pictures
     ]

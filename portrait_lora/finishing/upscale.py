@@ -19,10 +19,6 @@ from portrait_lora.finishing.step import Redraw
 from portrait_lora.records import FloatArray
 
 STUDIO: Final = ASSETS / "upscaler" / "studio_x4.safetensors"
-PERMISSIVE: Final = (
-    "Apache-2.0", "MIT", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "CC-BY-4.0", "ISC", "Unlicense",
-)  # fmt: skip
-"""SPDX names of licences that allow commercial use of weights without further conditions on pictures."""
 _DETAIL_BAND: Final = 1 / 40
 """Of a tile's side: sigma below which structure is taken from the redrawn tile.  At 128 px that is 3.2 px,
 pores and hair; what is larger (features, colours) stays."""
@@ -91,19 +87,6 @@ def licence_of(path: Path, stated: str) -> str:
             where=sidecar, got=json.dumps([stated, recorded]), needed="one licence",
         )  # fmt: skip
     return recorded
-
-
-def refuse_unlicensed(path: Path, licence: str) -> None:
-    """Raise `InputError` unless the licence is known to allow commercial use."""
-    if licence not in PERMISSIVE:
-        raise InputError(
-            "commercial use is requested, and this model's licence is not known to allow it",
-            where=path,
-            got=licence or "no licence",
-            needed=f"one of {', '.join(PERMISSIVE)}",
-            remedy="Name the licence in the look (licence: …) or in a JSON file beside the model, "
-            "choose another model, or set commercial: false.",
-        )
 
 
 def redrawn(rgb_HW3: np.ndarray, redraw: Redraw, strength: float, seed: int) -> FloatArray:

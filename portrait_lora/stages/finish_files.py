@@ -141,6 +141,11 @@ def products_of(sidecar: Path) -> dict[str, str]:
     return _products(_read(sidecar))
 
 
+def clips_of(sidecar: Path) -> list[Path]:
+    """The moving pictures beside a picture."""
+    return [sidecar.with_name(name) for name in products_of(sidecar) if Path(name).suffix in BY_ENCODER]
+
+
 def digest_of(file: Product | Path) -> str | None:
     """Hex sha256 of a product or of a file, None where it is not."""
     if isinstance(file, Product):

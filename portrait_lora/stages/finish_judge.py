@@ -75,6 +75,11 @@ class SimilarityJudge:
         """Whether there are held-out photos."""
         return bool(self._models.held_out)
 
+    @property
+    def threshold(self) -> float:
+        """Embedder A's verification threshold."""
+        return self._models.pack.threshold("select")
+
     def likeness(self, image_rgb: RGBImage, colours: Sequence[Planned]) -> float | None:
         """By embedder A; None without a face in the picture or in the references."""
         return self._mean_cosine(self._models.finder, image_rgb, colours)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from portrait_lora import log, manifest
 from portrait_lora.errors import ArtifactError, InputError
@@ -22,18 +22,43 @@ from portrait_lora.stages.finish_judge import Models, SimilarityJudge
 from portrait_lora.stages.finish_source import canvas_digest, read_picture
 
 ACTION: Final = "finish"
+_PAIR: Final = ("mean", "lowest")
 PAGE: Final = "finished.html"
 RedrawOf = Callable[[save.Record | None], Redraw | None]
 """What draws over a picture with this generation record, if anything here can."""
 
 
+class MovingFigures(Value):
+    """Likeness in the frames of a clip: the mean and the lowest by A and by B; no face counts as 0."""
+
+    frames: int
+    faces: int
+    mean_a: Number
+    lowest_a: Number
+    mean_b: Number
+    lowest_b: Number
+
+    @property
+    def words(self) -> str:
+        """In a sentence."""
+        seen = f", {self.faces} with a face" if self.faces < self.frames else ""
+        return (
+            f"likeness in {self.frames} frames{seen}: A {self.mean_a:.3f} (lowest {self.lowest_a:.3f}), "
+            f"B {self.mean_b:.3f} (lowest {self.lowest_b:.3f})"
+        )
+
+
 class StepFigures(Value):
-    """A step as carried out: its strength (1: as asked), and embedder A's likeness before and after it."""
+    """A step as carried out: its strength (1: as asked), and embedder A's likeness before and after it.
+
+    `moving`: in the frames of its clip, if it made one.
+    """
 
     step: str
     strength: Number
     before: Number | None
     after: Number | None
+    moving: MovingFigures | None = None
 
 
 class FinishedPicture(Value):
@@ -225,12 +250,17 @@ def _recalled(
 def _step(entry: Mapping[str, object]) -> dict[str, object]:
     name = next(key for key in entry if key not in finish_files.OF_PASSING)
     figures = cast(Mapping[str, object], entry["likeness"])
-    return {
+    step: dict[str, object] = {
         "step": name,
         "strength": entry["strength"],
         "before": figures["before"],
         "after": figures["after"],
     }
+    moving = cast(Mapping[str, Any] | None, figures.get("moving"))
+    if moving is None:
+        return step
+    pairs = {f"{kind}_{name.lower()}": moving[name][i] for name in "AB" for i, kind in enumerate(_PAIR)}
+    return {**step, "moving": {"frames": moving["frames"], "faces": moving["faces"], **pairs}}
 
 
 def _shown(row: FinishedPicture) -> Shown:
@@ -240,6 +270,8 @@ def _shown(row: FinishedPicture) -> Shown:
         likeness=(("A", row.before_a, row.after_a), ("B", row.before_b, row.after_b)),
         steps=[(step.step, step.strength) for step in row.steps],
         refused=row.refused or "",
+        clips=[] if row.file is None else finish_files.clips_of(save.sidecar_of(Path(row.file))),
+        moving=[step.moving.words for step in row.steps if step.moving],
     )
 
 

@@ -17,7 +17,7 @@ from portrait_lora.faces.catalog import KNOWN
 from portrait_lora.faces.install import install, installed
 from portrait_lora.faces.packs import EMBEDDED, refuse_former_name
 from portrait_lora.families import catalog, layout
-from portrait_lora.finishing import marigold_sources as marigold
+from portrait_lora.finishing import sources
 from portrait_lora.hub import lock as locks
 from portrait_lora.hub.hub import Hub, Snapshot, as_locked
 from portrait_lora.hub.lock import Lock, LockedFile, LockedModel
@@ -69,6 +69,9 @@ def needs(names: Sequence[str], folder: Path, hub: Hub) -> list[Need]:
             missing.append(Need(name, size, pull_trustmark.LICENCE, False, page))
         elif (judge := GUARD_MODELS.get(name)) and guard_models.installed(judge) is None:
             missing.append(Need(name, judge.size / 1e9, judge.licence, False, judge.page))
+        elif finishing := [s for s in sources.pulled_as(name) if not _is_here(lock, s.repo, hub)]:
+            size, page = sum(s.gigabytes for s in finishing), f"{hub.endpoint}/{finishing[0].repo}"
+            missing.append(Need(name, size, f"{finishing[0].licence} (as reported)", False, page))
         elif base and not all(_is_here(lock, repo, hub) for repo in base.repos):
             missing.append(Need(name, base.download_gb, base.licence, base.gated, base.licence_url))
     return missing
@@ -105,9 +108,8 @@ def pull(name: str, folder: Path, hub: Hub, *, archive: Path | None = None) -> l
         models = pull_trustmark.install(hub)
     elif name in GUARD_MODELS:
         models = pull_guard.install(GUARD_MODELS[name], hub)
-    elif name == marigold.NAME:
-        kinds = zip(marigold.REPOSITORIES.values(), marigold.PIPELINES, strict=True)
-        models = [_pull_repo(repo, lock, hub, repo, pipeline) for repo, pipeline in kinds]
+    elif finishing := sources.pulled_as(name):
+        models = [_pull_repo(one.repo, lock, hub, one.repo, one.pipelines) for one in finishing]
     elif Path(name).is_file():
         raise InputError(
             "a checkpoint in one file is on this machine already",
@@ -137,12 +139,12 @@ def _is_here(lock: Lock, repo: str, hub: Hub) -> bool:
 
 
 def _pull_repo(
-    repo: str, lock: Lock, hub: Hub, label: str, pipeline: str | None = None, *, text: bool = False
+    repo: str, lock: Lock, hub: Hub, label: str, pipelines: Sequence[str] = (), *, text: bool = False
 ) -> LockedModel:
-    """One repository: as locked, or for the first time; a base, of the `pipeline`, or a `text` encoder."""
+    """One repository: as locked, or for the first time; a base, of `pipelines`, or a `text` encoder."""
 
     def parts_of(folder: Path) -> Mapping[str, str]:
-        return layout.read_parts(folder, pipeline) if pipeline else layout.published_parts(folder)
+        return layout.read_parts(folder, pipelines) if pipelines else layout.published_parts(folder)
 
     def inspect(folder: Path) -> None:
         layout.inspect_text(folder) if text else layout.inspect_parts(folder, parts_of(folder))

@@ -60,6 +60,8 @@ class Larger(Brighter):
 class LightJudge:
     """Likeness falls with mean brightness; in white no face is found."""
 
+    threshold = 0.3
+
     def __init__(self, *, has_photos: bool = True) -> None:
         self.colours: list[int] = []
         self.has_photos = has_photos

@@ -187,6 +187,10 @@ def test_a_model_from_a_file(tmp_path: Path, network: str, side: int, at: float)
     assert result.alpha_HW is not None and result.alpha_HW.shape == (240, 192)
     assert np.abs(result.alpha_HW - studio.sitter(3).alpha).mean() < 0.03
     assert list(tools.used()) == ["net.onnx"]
+    tools.commercial = True
+    Cutout().open(settings, tools)
+    with pytest.raises(InputError, match=r"commercial use.*got of my own"):
+        Cutout().open(settings.model_copy(update={"model_licence": "of my own"}), tools)
 
 
 def test_a_model_is_fed_as_its_row_says(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from portrait_lora import manifest, provenance
-from portrait_lora.finishing import upscale
+from portrait_lora.finishing import licences, upscale
 from portrait_lora.finishing.esrgan import read_upscaler
 from portrait_lora.finishing.resample import lanczos
 from portrait_lora.pictures import srgb
@@ -46,7 +46,7 @@ def test_a_profile_photo_is_delivered_and_made_again(tmp_path: Path) -> None:
 def test_the_embedded_upscaler_is_the_recorded_one_and_better_than_lanczos() -> None:
     record = json.loads(upscale.STUDIO.with_suffix(".json").read_text())
     assert record["sha256"] == manifest.sha256_file(upscale.STUDIO)
-    assert upscale.licence_of(upscale.STUDIO, "") in upscale.PERMISSIVE
+    assert upscale.licence_of(upscale.STUDIO, "") in licences.PERMISSIVE
     net = read_upscaler(upscale.STUDIO)
     assert (net.scale, net.architecture) == (4, "Compact")
     gains: list[float] = []

@@ -14,7 +14,10 @@ import transformers
 from portrait_lora.errors import ArtifactError, InputError
 from portrait_lora.finishing import colour, marigold, relight
 from portrait_lora.finishing.canvas import Canvas
-from portrait_lora.finishing.marigold_sources import NAME, PARTS, PIPELINES, REPOSITORIES
+from portrait_lora.finishing.marigold import KINDS as PIPELINES
+from portrait_lora.finishing.sources import MARIGOLD as NAME
+from portrait_lora.finishing.sources import MARIGOLD_PARTS as PARTS
+from portrait_lora.finishing.sources import pulled_as
 from portrait_lora.finishing.steps.cutout import Cutout, CutoutSettings
 from portrait_lora.finishing.steps.relight import Relight, RelightSettings
 from portrait_lora.finishing.tools import PictureTools
@@ -83,6 +86,11 @@ def test_a_photograph_is_relit_by_a_model_and_only_by_one(weights: Path) -> None
     clear = Cutout().apply(picture, CutoutSettings(), tools).alpha_HW == 0
     assert np.array_equal(after.rgb_HW3[clear], picture.rgb_HW3[clear])
     assert np.abs(after.rgb_HW3 - picture.rgb_HW3)[~clear].mean() > 0.02
+    for one in (settings, RelightSettings(rig="split", model=NAME)):
+        sold = photographer(weights, lambda name: weights / name.partition("/")[2])
+        sold.folder, sold.commercial = weights.parent, True
+        with pytest.raises(InputError, match="commercial use"):
+            STEP.open(one, sold)
     digest = tools.used()[weights.name]
     (weights / "normals" / "note.txt").write_text("another file")
     tools.folder_of(weights.name, "folder")
@@ -137,7 +145,7 @@ def test_what_is_no_such_network_is_refused(weights: Path, tmp_path: Path) -> No
     with pytest.raises(InputError, match="can run code"):
         marigold.Marigold(weights / "normals", tmp_path / "other")
     with pytest.raises(InputError, match="no such folder"):
-        photographer(tmp_path).folder_of("nowhere", "folder of a model for relight")
+        photographer(tmp_path).folder_of("nowhere", "folder of a model")
     with pytest.raises(ValueError, match="model_licence"):
         RelightSettings(model="folder")
 
@@ -149,7 +157,7 @@ def test_the_networks_are_fetched_by_name_locked_and_found_again(
         every = (p for p in folder.rglob("*") if p.is_file())
         return {p.relative_to(folder).as_posix(): p.read_bytes() for p in every}
 
-    repos = {repo: files(weights / part) for repo, part in zip(REPOSITORIES.values(), PARTS, strict=True)}
+    repos = {one.repo: files(weights / part) for one, part in zip(pulled_as(NAME), PARTS, strict=True)}
     me = tmp_path / "me"
     me.mkdir()
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
@@ -158,9 +166,9 @@ def test_the_networks_are_fetched_by_name_locked_and_found_again(
     with serving(LocalHub(repos)) as server:
         models = pulling.pull(NAME, me, Hub(server.address, tmp_path / "cache", wait_s=0.0))
         requests = len(server.log)
-        folders = [finder(me)(name) for name in REPOSITORIES]
+        folders = [finder(me)(name) for name in (f"{NAME}/{part}" for part in PARTS)]
         assert len(server.log) == requests, "finding asks nobody"
-    assert [m.source for m in models] == list(REPOSITORIES.values())
+    assert [m.source for m in models] == list(repos)
     assert set(models[0].files) == set(repos[models[0].source])
     assert marigold.opened(*folders) is marigold.opened(*folders)
     with pytest.raises(InputError, match="no such model for finishing"):

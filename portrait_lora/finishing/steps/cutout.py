@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from portrait_lora import provenance
 from portrait_lora.errors import InputError
-from portrait_lora.finishing import cutout, cutout_models
+from portrait_lora.finishing import cutout, cutout_models, licences
 from portrait_lora.finishing.canvas import Canvas, Product, to_bytes
 from portrait_lora.finishing.foreground import foreground
 from portrait_lora.finishing.step import BehindOnly, Tools
@@ -125,7 +125,9 @@ def is_cut(canvas: Canvas) -> bool:
 def _model(one: CutoutSettings, tools: Tools) -> Path:
     if not one.model.endswith(".onnx"):
         cutout_models.refuse_name(one.model)
-    return tools.file(one.model, "matting model")
+    path = tools.file(one.model, "matting model")
+    licences.require(tools, path, one.model_licence)
+    return path
 
 
 def _by_model(canvas: Canvas, one: CutoutSettings, tools: Tools) -> FloatArray:

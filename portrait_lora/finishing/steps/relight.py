@@ -17,7 +17,7 @@ from pydantic import Field, field_validator, model_validator
 
 from portrait_lora import vocabulary
 from portrait_lora.errors import InputError
-from portrait_lora.finishing import colour, marigold_sources, relight
+from portrait_lora.finishing import colour, relight, sources
 from portrait_lora.finishing.canvas import Canvas
 from portrait_lora.finishing.foreground import OPAQUE, layers
 from portrait_lora.finishing.step import OfLight, Tools
@@ -79,7 +79,7 @@ class RelightSettings(Section):
 
     @model_validator(mode="after")
     def _is_licensed(self) -> RelightSettings:
-        if self.model not in ("", marigold_sources.NAME) and not self.model_licence:
+        if self.model not in ("", sources.MARIGOLD) and not self.model_licence:
             raise ValueError("model_licence must say under which licence the model's folder is used")
         return self
 
@@ -179,10 +179,10 @@ def _photographed(one: RelightSettings, tools: Tools) -> Marigold:
     """Marigold's networks, fetched before or in a folder of one's own."""
     from portrait_lora.finishing import marigold
 
-    if one.model == marigold_sources.NAME:
-        return marigold.opened(*(tools.model(name) for name in marigold_sources.REPOSITORIES))
-    folder = tools.folder_of(one.model, "folder of a model for relight")
-    return marigold.opened(*(folder / part for part in marigold_sources.PARTS))
+    folders = sources.folders_of(
+        one.model, [f"{sources.MARIGOLD}/{part}" for part in sources.MARIGOLD_PARTS], one.model_licence, tools
+    )
+    return marigold.opened(*folders)
 
 
 def _parted(canvas: Canvas, tools: Tools) -> tuple[FloatArray, FloatArray, FloatArray]:

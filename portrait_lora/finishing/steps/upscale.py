@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from portrait_lora.errors import InputError
-from portrait_lora.finishing import upscale
+from portrait_lora.finishing import licences, upscale
 from portrait_lora.finishing.canvas import MAX_PIXELS, Canvas
 from portrait_lora.finishing.resample import lanczos, resized
 from portrait_lora.finishing.step import Tools
@@ -24,6 +24,7 @@ from portrait_lora.records import readonly
 from portrait_lora.settings import Section
 
 _OWN: Final = ("auto", "studio", "lanczos")
+_HOW: Final = "licence: …, or a JSON file beside the model"
 _FACTORS: Final = (2, 4, 6)
 
 
@@ -147,9 +148,7 @@ def _source(one: UpscaleSettings, tools: Tools) -> Path | None:
             )
         return tools.embedded(upscale.STUDIO)
     path = _file(one, tools)
-    licence = upscale.licence_of(path, one.licence)
-    if tools.commercial:
-        upscale.refuse_unlicensed(path, licence)
+    licences.require(tools, path, upscale.licence_of(path, one.licence), how=_HOW)
     return path
 
 
