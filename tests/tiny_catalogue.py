@@ -35,8 +35,7 @@ def write_repository(repo: str, family: FamilyName, folder: Path) -> Path:
         index = json.loads((folder / "model_index.json").read_text())
         index["tokenizer"] = ["transformers", "PixtralProcessor"]
         (folder / "model_index.json").write_text(json.dumps(index))
-    if isinstance(pipe, diffusers.QwenImage21Pipeline):
-        name_whole_processor(folder)
+    name_whole_processor(folder, family)
     if isinstance(pipe, diffusers.HiDreamImagePipeline):
         _keep_one_side(folder, llama=repo == _LLAMA)
     return folder

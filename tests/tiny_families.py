@@ -17,7 +17,9 @@ import transformers
 from safetensors.torch import load_file, save_file
 from tokenizers import pre_tokenizers, processors
 from torch import nn
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
+from portrait_lora.families.qwen_image_edit import PhotoProcessor
 from portrait_lora.families.rows import ROWS
 from portrait_lora.records import FamilyName
 from tests.tiny_models import make_tiny_sd, write_tokenizer
@@ -25,6 +27,7 @@ from tests.tiny_models import make_tiny_sd, write_tokenizer
 FAMILIES: tuple[FamilyName, ...] = tuple(ROWS)
 CHANNELS = 4
 WIDTH = 32
+_PROCESSORS = {"qwen_image21": "Qwen3VLProcessor", "qwen_image_edit": "Qwen2VLProcessor"}
 _TURNS = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content[0].text }}<|im_end|>\n{% endfor %}"
 _CHAT = "{% for m in messages %}<|im_start|>{{ m.role }}: {{ m.content }}<|im_end|>{% endfor %}"
 
@@ -36,16 +39,22 @@ def make_tiny(family: FamilyName, folder: Path, *, seed: int = 0) -> Path:
         return make_tiny_sd(folder, seed=seed)
     pipe = _MAKERS[family](folder / "source")
     pipe.save_pretrained(folder, safe_serialization=True)
-    if family == "qwen_image21":
-        name_whole_processor(folder)
+    name_whole_processor(folder, family)
     return folder
 
 
-def name_whole_processor(folder: Path) -> None:
+def name_whole_processor(folder: Path, family: FamilyName) -> None:
     """Let the index name the processor of the real base, which cannot be built without torchvision."""
+    if family not in _PROCESSORS:
+        return
     index = json.loads((folder / "model_index.json").read_text())
-    index["processor"] = ["transformers", "Qwen3VLProcessor"]
+    index["processor"] = ["transformers", _PROCESSORS[family]]
     (folder / "model_index.json").write_text(json.dumps(index))
+    if family == "qwen_image_edit":  # whose folder is in the layout of transformers 4
+        whole = folder / "processor" / "processor_config.json"
+        photos = json.loads(whole.read_text())["image_processor"]
+        whole.with_name("preprocessor_config.json").write_text(json.dumps(photos))
+        whole.unlink()
 
 
 def heedful(folder: Path, contrast: float = 40.0) -> Path:
@@ -287,6 +296,39 @@ def _frame_vae() -> Any:
 
 def _qwen_image(source: Path) -> Any:
     del source
+    return diffusers.QwenImagePipeline(*_qwen_parts(), _qwen_transformer())
+
+
+def _qwen_image_edit(source: Path) -> Any:
+    """With tokens for photos; what stands behind the picture has a clock at 0, as in 2511."""
+    del source
+    scheduler, vae, text, tokenizer = _qwen_parts()
+    names = ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>", *names]})
+    starts, _, image, video = tokenizer.convert_tokens_to_ids(names)
+    config = text.config
+    config.vision_start_token_id, config.image_token_id, config.video_token_id = starts, image, video
+    processor = PhotoProcessor(Qwen2VLImageProcessorPil(), tokenizer)
+    transformer = _qwen_transformer(zero_cond_t=True)
+    return diffusers.QwenImageEditPlusPipeline(scheduler, vae, text, tokenizer, processor, transformer)
+
+
+def _qwen_transformer(**more: Any) -> Any:
+    transformer = diffusers.QwenImageTransformer2DModel(
+        in_channels=4 * CHANNELS,
+        out_channels=CHANNELS,
+        num_layers=2,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=16,
+        axes_dims_rope=(4, 6, 6),
+        **more,
+    )
+    return randomized(transformer)
+
+
+def _qwen_parts() -> tuple[Any, Any, Any, Any]:
+    """Scheduler, VAE, text encoder and tokenizer."""
     vision = {
         "depth": 1,
         "hidden_size": 16,
@@ -299,20 +341,9 @@ def _qwen_image(source: Path) -> Any:
     config = transformers.Qwen2_5_VLConfig(
         text_config={**qwen_numbers(2), "rope_scaling": rope}, vision_config=vision
     )
-    transformer = diffusers.QwenImageTransformer2DModel(
-        in_channels=4 * CHANNELS,
-        out_channels=CHANNELS,
-        num_layers=2,
-        attention_head_dim=16,
-        num_attention_heads=2,
-        joint_attention_dim=16,
-        axes_dims_rope=(4, 6, 6),
-    )
     text = transformers.Qwen2_5_VLForConditionalGeneration(config).eval()
     scheduler = _dynamic(base_shift=0.5, max_shift=0.9, max_image_seq_len=8192)
-    return diffusers.QwenImagePipeline(
-        scheduler, _frame_vae(), text, qwen_tokenizer(), randomized(transformer)
-    )
+    return scheduler, _frame_vae(), text, qwen_tokenizer()
 
 
 def _qwen3_vl() -> Any:
@@ -522,6 +553,7 @@ _MAKERS: dict[FamilyName, Callable[[Path], Any]] = {
     "z_image": _z_image,
     "qwen_image": _qwen_image,
     "qwen_image21": _qwen_image21,
+    "qwen_image_edit": _qwen_image_edit,
     "krea2": _krea2,
     "chroma": _chroma,
     "sana": _sana,

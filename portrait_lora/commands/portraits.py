@@ -65,7 +65,7 @@ def generate(
             min=0,
             max=8,
             metavar="N",
-            help="photos of the person shown to the base while it draws (FLUX.2)",
+            help="photos of the person shown to the base while it draws (FLUX.2, Qwen-Image-Edit)",
         ),
     ] = None,
     adapter: Annotated[

@@ -181,6 +181,11 @@ class DiffusersFamily(ABC):
     def encode_prompts(self, prompts: Sequence[str]) -> PromptCondition:
         """Prompts to the condition `predict` takes, as the family's pipeline makes it."""
 
+    def encode_prompts_beside(self, prompts: Sequence[str], pictures: Sequence[Image]) -> PromptCondition:
+        """See `Family.encode_prompts_beside`; most text encoders see no pictures."""
+        del pictures
+        return self.encode_prompts(prompts)
+
     @torch.no_grad()
     def encode_pixels(self, pixels_BCHW: Tensor) -> LatentMoments:
         """Posterior moments of the VAE, unscaled.  Raises `InputError` for sides that do not fit."""

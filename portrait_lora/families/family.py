@@ -12,7 +12,8 @@ Decisions that hold for all families:
 - Prompts.  `embeds_BLD` always; `mask_BL` (True where there is a token) where prompts differ in length;
   `pooled_BD` where the family has one.  Cached rows are batched with `PromptCondition.batch`, which pads.
 - References.  Pictures shown in context beside a prompt are latents in model space, in the condition; only
-  families whose row has `references` look at them.
+  families whose row has `references` look at them.  Where it has `references_in_text` the prompt's embedding
+  depends on them as well, and is never used beside others.
 - Precision.  `weights` says how the frozen weights are held; it may be set before `load`.  `predict` takes
   and gives float32 whatever it is, so the loss never sees it.
 
@@ -230,6 +231,14 @@ class Family(Protocol):
     def encode_prompts(self, prompts: Sequence[str]) -> PromptCondition:
         """Prompts to the condition `predict` takes.  Needs the text encoders; frozen unless they were made
         to require gradients."""
+        ...
+
+    def encode_prompts_beside(self, prompts: Sequence[str], pictures: Sequence[Image]) -> PromptCondition:
+        """`encode_prompts` by a text encoder that sees what is shown in context: whole, RGB, in order, the
+        same beside every prompt.  The condition's `references` are left to the caller.
+
+        Asked only where the family's row has `references_in_text`.
+        """
         ...
 
     def encode_pixels(self, pixels_BCHW: Tensor) -> LatentMoments:

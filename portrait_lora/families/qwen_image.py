@@ -79,16 +79,20 @@ class QwenImage(FrameVae):
     def ask(
         self, noisy_BCHW: Tensor, level_B: Tensor, condition: PromptCondition, geometry: Sequence[Geometry]
     ) -> Tensor:
-        """Velocity; the transformer is told the frame, rows and columns of the packed latents."""
+        """Velocity; the transformer is told the frame, rows and columns of the packed latents.
+
+        References stand behind the picture, each as a frame of its own.
+        """
         del geometry
         height, width = noisy_BCHW.shape[-2:]
-        mask_BL = condition.mask_BL
+        mask_BL, shown = condition.mask_BL, [noisy_BCHW, *condition.references]
+        places = [(1, one.shape[-2] // 2, one.shape[-1] // 2) for one in shown]
         answer = self.denoiser(
-            hidden_states=pack(noisy_BCHW),
+            hidden_states=torch.cat([pack(one) for one in shown], dim=1),
             timestep=level_B,
             encoder_hidden_states=condition.embeds_BLD,
             encoder_hidden_states_mask=None if mask_BL is None or bool(mask_BL.all()) else mask_BL,
-            img_shapes=[[(1, height // 2, width // 2)]] * noisy_BCHW.shape[0],
+            img_shapes=[places] * noisy_BCHW.shape[0],
             return_dict=False,
         )
-        return unpack(cast(Tensor, answer[0]), height, width)
+        return unpack(cast(Tensor, answer[0])[:, : height * width // 4], height, width)

@@ -86,8 +86,10 @@ class FamilyRow:
     A1111's `sd version`, by which it hides files of the other kind; empty where it reads none of the family.
     `style_encoder` are the classes of transformers that see a style reference: the encoder, and what
     prepares a picture for it; None where the family takes none.  `references`: most photos that its
-    pipelines take in context while they draw; 0 where they take none.  `unguided` are the arguments with
-    which diffusers' own pipeline draws without guidance, in the size that is asked for.
+    pipelines take in context while they draw; 0 where they take none.  `references_in_text`: the text
+    encoder sees them too, so that a prompt is encoded beside what is shown with it, and diffusers' own
+    pipeline draws beside photos only.  `unguided` are the arguments with which that pipeline draws without
+    guidance, in the size that is asked for.
     """
 
     name: FamilyName
@@ -107,5 +109,6 @@ class FamilyRow:
     a1111_version: str = ""
     style_encoder: tuple[str, str] | None = None
     references: int = 0
+    references_in_text: bool = False
     checkpoint: CheckpointFile | None = None
     unguided: Mapping[str, float] = field(default_factory=lambda: {"guidance_scale": 1.0})

@@ -61,6 +61,10 @@ class Store:
             more = {"use_safetensors": True, **more}
         return self._told(lambda: kind.from_pretrained(**where, **more))
 
+    def open_plain(self, kind: Any, part: str) -> Any:
+        """`kind.from_pretrained` on a part without weights.  Raises as `open` does."""
+        return self._told(lambda: kind.from_pretrained(**self._where(part, generating=False)))
+
     def open_text(self, kind: Any, **more: object) -> Any:
         """`kind.from_pretrained` on the repository of a text encoder of others; raises as `open` does."""
         where = {"revision": self.base.text_revision, "local_files_only": True, "use_safetensors": True}

@@ -1,8 +1,9 @@
 """Photos of the person shown to the base in context while it draws, for families whose pipelines take them.
 
 The pipeline encodes each photo with the VAE and puts its patches behind those of the picture, at positions of
-their own; so their order counts.  After a share of the steps they may be taken away: then the adapter draws
-on alone.  Tested with tiny random networks only, not with published weights.
+their own; so their order counts.  That of Qwen-Image-Edit reads the prompt beside them, too.  After a share
+of the steps they may be taken away: then the adapter draws on alone.  Tested with tiny random networks only,
+not with published weights.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _SLACK: Final = 1e-6
 _Args = tuple[Any, ...]
 _Named = dict[str, Any]
 MIN_SIDE_PX: Final = 64
-"""The pipelines of FLUX.2 take no smaller picture."""
+"""The pipelines of FLUX.2 take no smaller picture, and of a smaller one there is little to be seen."""
 
 
 def refuse_family(family: FamilyName, count: int, where: str = "generate.references") -> None:
@@ -65,7 +66,9 @@ def recorded(record: Mapping[str, object]) -> list[str]:
 class Curtain:
     """Takes the references away after a share of the steps: the denoiser is called without their patches.
 
-    Of the pipelines of FLUX.2, which keep only the answer for the picture's own patches, its first `patches`.
+    The pipelines keep only the answer for the picture's own patches, its first `patches`.  One whose prompts
+    are read beside the photos says itself what the denoiser is called with (`without_references`), and draws
+    pictures one after the other: each begins with the photos.
     """
 
     def __init__(self, until: float, patches: int):
@@ -79,17 +82,25 @@ class Curtain:
     def before(self, pipe: Any) -> Iterator[None]:
         """Context in which the pipeline is called; `step` is called after each of its steps."""
 
+        apart = getattr(pipe, "without_references", None) or _without_patches
+
         def cut(_: object, args: _Args, named: _Named) -> tuple[_Args, _Named]:
-            if self.steps < math.ceil(self.until * pipe.num_timesteps - _SLACK):
+            if self.steps % pipe.num_timesteps < math.ceil(self.until * pipe.num_timesteps - _SLACK):
                 return args, named
-            own = {key: named[key][:, : self.patches] for key in ("hidden_states", "img_ids")}
-            return args, named | own
+            return args, named | apart(named, self.patches)
 
         hook = pipe.transformer.register_forward_pre_hook(cut, with_kwargs=True)
+        pipe.parts_early = True
         try:
             yield
         finally:
+            pipe.parts_early = False
             hook.remove()
+
+
+def _without_patches(named: Mapping[str, Any], patches: int) -> _Named:
+    """Of the pipelines of FLUX.2."""
+    return {key: named[key][:, :patches] for key in ("hidden_states", "img_ids")}
 
 
 def read_references(references: Sequence[Path]) -> list[Image.Image]:

@@ -130,7 +130,7 @@ def condition(
 
 
 def _cached_prompts(family: Family, encodings: cache.Encodings, group: Sequence[Draw]) -> PromptCondition:
-    rows = [encodings.empty if d.dropped else d.sample.condition for d in group]
+    rows = [d.beside or (encodings.empty if d.dropped else d.sample.condition) for d in group]
     return PromptCondition.batch(rows).to(family.device)
 
 

@@ -6,8 +6,9 @@ Shape legend: B pictures, C latent channels, H W latent rows and columns, L toke
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
@@ -58,29 +59,64 @@ class EncodedPhoto:
     mean_CHW: Tensor
 
 
+Beside = tuple[str, tuple[str, ...]]
+"""A caption, and the keys of the photos that are shown with it, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptsBeside:
+    """Prompts as a text encoder reads them that sees what is shown with them: in files, as there are many.
+
+    `base` is what the entries of a base are keyed by.
+    """
+
+    folder: Path
+    base: str
+
+    def path(self, beside: Beside) -> Path:
+        """The file of an entry."""
+        caption, photos = beside
+        return self.folder / _entry("beside", self.base, [caption, *photos])
+
+    def read(self, beside: Beside) -> PromptCondition:
+        """The prompt, one row.  Raises `ArtifactError` when its entry is gone or damaged."""
+        path = self.path(beside)
+        entry = _read(path)
+        if entry is None:
+            raise ArtifactError(
+                "an encoded prompt cannot be read",
+                where=path,
+                remedy="Delete it if it is there, and train again: it is encoded anew.",
+            )
+        return _condition(entry)
+
+
 @dataclass(frozen=True, slots=True)
 class Encodings:
     """All samples of a run, and the empty prompt for dropped captions.
 
     `prior` are pictures of the class, for prior preservation; `photos` what may be shown in context, a crop
-    per photo.
+    per photo.  `beside` has the prompts with what is shown, where the text encoder sees it.
     """
 
     samples: tuple[EncodedSample, ...]
     empty: PromptCondition
     prior: tuple[EncodedSample, ...] = ()
     photos: tuple[EncodedPhoto, ...] = ()
+    beside: PromptsBeside | None = None
 
 
 def encode(
     family: Family, crops: Sequence[CaptionedCrop], folder: Path, *, prior: Sequence[CaptionedCrop] = (),
     region: LearnRegion = "picture", references: bool = False,
+    beside: Callable[[Encodings], Collection[Beside]] | None = None,
 ) -> Encodings:  # fmt: skip
     """Read the encodings of `crops` from `folder`, encoding what is missing, changed or damaged.
 
     The mask of a sample is of the head if `region` is "head", else of the person.  With `references` the
     tightest crop of every photo may be shown in context; it is encoded once more where the family's pipeline
-    would make it smaller first.
+    would resize it first.  `beside` says which prompts are read beside which photos, for a text encoder that
+    sees them.
 
     The encoders are loaded only when something is missing, and freed afterwards.  Raises `ArtifactError` for
     a crop that cannot be read, is not of its bucket's size, or whose encoding is not finite, `InputError` for
@@ -96,9 +132,9 @@ def encode(
     shown = {key: latents[key] if key in whole else _entry("reference", base, key) for key in photos}
     cached = {n: _read(folder / n) for n in {*latents.values(), *prompts.values(), *shown.values()}}
     missing = [n for n, v in cached.items() if v is None]
-    if missing:
-        family.load("encoders")
-        try:
+    with _encoders(family) as load:
+        if missing:
+            load()
             with log.progress("encode", len(missing)) as advance:
                 for key, crop in zip(keys, crops, strict=True):
                     if cached[latents[key]] is None:
@@ -112,30 +148,57 @@ def encode(
                     if cached[name] is None:
                         cached[name] = _encode_caption(family, caption, folder / name)
                         advance()
-        finally:
-            family.load("none")
 
-    def entry(name: str) -> dict[str, Tensor]:
-        value = cached[name]
-        assert value is not None
-        return value
+        def entry(name: str) -> dict[str, Tensor]:
+            value = cached[name]
+            assert value is not None
+            return value
 
-    samples = tuple(
-        EncodedSample(
-            key=key,
-            caption=crop.caption,
-            mean_CHW=entry(latents[key])["mean_CHW"],
-            std_CHW=entry(latents[key])["std_CHW"],
-            condition=_condition(entry(prompts[crop.caption])),
-            geometry=_geometry(crop),
-            mask_1HW=_mask(mask_of(crop, region), entry(latents[key])["mean_CHW"].shape[-2:]),
-            mask_key=manifest.sha256_file(mask) if (mask := mask_of(crop, region)) else "",
-            source=crop.source_sha256,
+        samples = tuple(
+            EncodedSample(
+                key=key,
+                caption=crop.caption,
+                mean_CHW=entry(latents[key])["mean_CHW"],
+                std_CHW=entry(latents[key])["std_CHW"],
+                condition=_condition(entry(prompts[crop.caption])),
+                geometry=_geometry(crop),
+                mask_1HW=_mask(mask_of(crop, region), entry(latents[key])["mean_CHW"].shape[-2:]),
+                mask_key=manifest.sha256_file(mask) if (mask := mask_of(crop, region)) else "",
+                source=crop.source_sha256,
+            )
+            for key, crop in zip(keys, crops, strict=True)
         )
-        for key, crop in zip(keys, crops, strict=True)
-    )
-    seen = (EncodedPhoto(k, photos[k].source_sha256, entry(name)["mean_CHW"]) for k, name in shown.items())
-    return Encodings(samples[:persons], _condition(entry(prompts[""])), samples[persons:], tuple(seen))
+        seen = (EncodedPhoto(k, photos[k].source_sha256, entry(n)["mean_CHW"]) for k, n in shown.items())
+        encodings = Encodings(
+            samples[:persons], _condition(entry(prompts[""])), samples[persons:], tuple(seen)
+        )
+        if beside is None:
+            return encodings
+        there = PromptsBeside(folder, base)
+        left = [one for one in sorted(set(beside(encodings))) if not _is_whole(there.path(one))]
+        if left:
+            load()
+            with log.progress("encode", len(left)) as advance:
+                for one in left:
+                    _encode_beside(family, one, photos, there.path(one))
+                    advance()
+        return replace(encodings, beside=there)
+
+
+@contextmanager
+def _encoders(family: Family) -> Iterator[Callable[[], None]]:
+    """Yields what loads the encoders; they are freed afterwards, if they were."""
+    used: list[bool] = []
+
+    def load() -> None:
+        used.append(True)
+        family.load("encoders")
+
+    try:
+        yield load
+    finally:
+        if used:
+            family.load("none")
 
 
 def mask_of(crop: CaptionedCrop, region: LearnRegion) -> Path | None:
@@ -155,7 +218,7 @@ def _key(crop: CaptionedCrop) -> str:
         raise ArtifactError("the crop cannot be read", where=crop.path, got=error, remedy=_REDO) from error
 
 
-def _entry(kind: str, base: str, what: str) -> str:
+def _entry(kind: str, base: str, what: str | Sequence[str]) -> str:
     """File name of an entry; captions appear in it as a digest only."""
     return f"{kind}-{manifest.digest([_VERSION, kind, base, what])[:32]}.safetensors"
 
@@ -172,6 +235,15 @@ def _read(path: Path) -> dict[str, Tensor] | None:
     except (SafetensorError, OSError, ValueError) as error:
         _log.warning("%s is damaged (%s); encoding it again", path, error)
         return None
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether an entry is there in its full length, by its header: there are too many to read them all."""
+    try:
+        with safe_open(path, "pt"):
+            return True
+    except (SafetensorError, OSError):
+        return False
 
 
 def _write(path: Path, tensors: dict[str, Tensor], of: object) -> dict[str, Tensor]:
@@ -207,15 +279,31 @@ def _shown_whole(family: Family, crop: CaptionedCrop) -> bool:
 
 
 def _shown_pixels(family: Family, crop: CaptionedCrop) -> Tensor:
+    return family.shown_pixels(_picture(crop))
+
+
+def _picture(crop: CaptionedCrop) -> Image.Image:
+    """The crop as it is shown: RGB."""
     try:
         with Image.open(crop.path) as picture:
-            return family.shown_pixels(picture.convert("RGB"))
+            return picture.convert("RGB")
     except OSError as error:
         raise ArtifactError("the crop cannot be read", where=crop.path, got=error, remedy=_REDO) from error
 
 
 def _encode_caption(family: Family, caption: str, path: Path) -> dict[str, Tensor]:
-    condition = family.encode_prompts([caption])
+    return _write_prompt(family.encode_prompts([caption]), caption, path)
+
+
+def _encode_beside(
+    family: Family, beside: Beside, photos: Mapping[str, CaptionedCrop], path: Path
+) -> dict[str, Tensor]:
+    caption, shown = beside
+    pictures = [_picture(photos[key]) for key in shown]
+    return _write_prompt(family.encode_prompts_beside([caption], pictures), caption, path)
+
+
+def _write_prompt(condition: PromptCondition, caption: str, path: Path) -> dict[str, Tensor]:
     rows = {"embeds_LD": condition.embeds_BLD[0]}
     if condition.mask_BL is not None:
         rows["mask_L"] = condition.mask_BL[0]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 
 import torch
 from torch import Tensor
 
 from portrait_lora import manifest
-from portrait_lora.families.family import FlowSchedule, NoiseSchedule
+from portrait_lora.families.family import FlowSchedule, NoiseSchedule, PromptCondition
 from portrait_lora.training import cache, loss
 from portrait_lora.training.recipe import Recipe
 
@@ -17,7 +18,8 @@ from portrait_lora.training.recipe import Recipe
 class Draw:
     """The random draws for one slot of one step; `noise_level` is a timestep or a sigma.
 
-    `references` are the raw latents (C, H, W) of the photos that are shown, in order.
+    `references` are the raw latents (C, H, W) of the photos that are shown, in order, `shown` their keys;
+    `beside` is the prompt, or the empty one, as a text encoder reads it that sees them.
     """
 
     sample: cache.EncodedSample
@@ -27,6 +29,8 @@ class Draw:
     dropped: bool
     prior: bool = False
     references: tuple[Tensor, ...] = ()
+    shown: tuple[str, ...] = ()
+    beside: PromptCondition | None = None
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
@@ -49,8 +53,28 @@ def draw(
     noise_CHW = torch.randn(sample.mean_CHW.shape, generator=own)
     posterior_CHW = torch.randn(sample.mean_CHW.shape, generator=own)
     dropped = loss.draw_uniform(own) < recipe.caption_dropout
-    shown = _references(recipe, encodings, sample, step, slot)
-    return Draw(sample, level, noise_CHW, posterior_CHW, dropped, references=shown)
+    photos = _references(recipe, encodings, sample, step, slot)
+    drawn = Draw(
+        sample, level, noise_CHW, posterior_CHW, dropped,
+        references=tuple(photo.mean_CHW for photo in photos), shown=tuple(photo.key for photo in photos),
+    )  # fmt: skip
+    if encodings.beside is None or not photos:
+        return drawn
+    return replace(drawn, beside=encodings.beside.read(_beside(drawn)))
+
+
+def prompts_beside(
+    recipe: Recipe, encodings: cache.Encodings, schedule: NoiseSchedule | FlowSchedule
+) -> set[cache.Beside]:
+    """The prompts of a whole run that are read beside photos; none of those read without."""
+    bare = replace(encodings, beside=None)
+    places = product(range(recipe.steps), range(recipe.batch_size))
+    every = (draw(recipe, bare, schedule, step, slot) for step, slot in places)
+    return {_beside(drawn) for drawn in every if drawn.shown}
+
+
+def _beside(drawn: Draw) -> cache.Beside:
+    return "" if drawn.dropped else drawn.sample.caption, drawn.shown
 
 
 def draw_prior(
@@ -69,7 +93,7 @@ def draw_prior(
 
 def _references(
     recipe: Recipe, encodings: cache.Encodings, sample: cache.EncodedSample, step: int, slot: int
-) -> tuple[Tensor, ...]:
+) -> tuple[cache.EncodedPhoto, ...]:
     """Other photos than that of the sample, at random; none, or 1 to `max_references` of them.
 
     From a generator of their own, so that nothing else depends on whether references are shown.
@@ -80,7 +104,7 @@ def _references(
     others = [p for p in encodings.photos if p.source != sample.source and p.key != sample.key]
     count = 1 + int(loss.draw_uniform(own) * recipe.max_references)
     order = torch.randperm(len(others), generator=own)[:count]
-    return tuple(others[i].mean_CHW for i in order.tolist())
+    return tuple(others[i] for i in order.tolist())
 
 
 def turn(recipe: Recipe, what: str, samples: int, place: int) -> int:

@@ -14,6 +14,7 @@ from portrait_lora.families.rows import ROWS, family_names, row_of
 from portrait_lora.records import Adapter, CaptionedCrop, TrainResult
 from portrait_lora.training import cache, checkpoint
 from portrait_lora.training.disk import only_run
+from portrait_lora.training.draws import prompts_beside
 from portrait_lora.training.identity import Lessons
 from portrait_lora.training.loop import CHECKPOINTS, METRICS, OnCheckpoint, Run
 from portrait_lora.training.memory import use_checkpointing
@@ -64,10 +65,7 @@ def train(
             removal.remove_file(out_dir / METRICS, owner=out_dir)
         with accelerator.main_process_first():
             kept = cache_dir or out_dir / "cache"
-            encodings = cache.encode(
-                family, crops, kept, prior=prior, region=recipe.learn_region,
-                references=recipe.references > 0,
-            )  # fmt: skip
+            encodings = encoded(family, crops, kept, recipe, prior=prior)
         adapter = about(
             family,
             recipe,
@@ -81,6 +79,18 @@ def train(
         run.micro_batch = min(micro_batch or run.micro_batch, run.micro_batch)
         planned = recipe.planned(checkpoint_steps)
         return run.go(planned, on_checkpoint)
+
+
+def encoded(
+    family: Family, crops: Sequence[CaptionedCrop], folder: Path, recipe: Recipe, *,
+    prior: Sequence[CaptionedCrop] = (),
+) -> cache.Encodings:  # fmt: skip
+    """What a run needs encoded, kept in `folder`.  Raises as `cache.encode`."""
+    sees = recipe.references > 0 and row_of(family.base.family).references_in_text
+    return cache.encode(
+        family, crops, folder, prior=prior, region=recipe.learn_region, references=recipe.references > 0,
+        beside=(lambda whole: prompts_beside(recipe, whole, family.schedule)) if sees else None,
+    )  # fmt: skip
 
 
 def about(

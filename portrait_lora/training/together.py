@@ -28,7 +28,7 @@ from portrait_lora.training.member import Member, Person
 from portrait_lora.training.memory import halved, is_out_of_memory, use_checkpointing
 from portrait_lora.training.pace import Pace
 from portrait_lora.training.recipe import Recipe
-from portrait_lora.training.run import refuse_what_cannot_work
+from portrait_lora.training.run import encoded, refuse_what_cannot_work
 from portrait_lora.training.stacked import Stack
 
 Outcome = TrainResult | PortraitError
@@ -97,10 +97,7 @@ def _unlike(recipe: Recipe, first: Recipe) -> str:
 
 def _encoded(family: Family, member: Member) -> cache.Encodings:
     kept = member.cache_dir or member.out_dir / "cache"
-    return cache.encode(
-        family, member.crops, kept, prior=member.prior, region=member.recipe.learn_region,
-        references=member.recipe.references > 0,
-    )  # fmt: skip
+    return encoded(family, member.crops, kept, member.recipe, prior=member.prior)
 
 
 @dataclass(frozen=True, slots=True)

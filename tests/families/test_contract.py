@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit_plus as edit_plus
 from safetensors.torch import save_file
 from tiny_families import CHANNELS, FAMILIES
 from torch import Tensor, nn
@@ -20,7 +21,15 @@ from portrait_lora.families.family import Family, FlowSchedule, Geometry, Prompt
 from portrait_lora.families.parts import injected
 from portrait_lora.families.rows import row_of
 from portrait_lora.records import FamilyName
-from portrait_lora.tasks.verify.learning import Exercise, add_lora, levels, noise, write_adapter
+from portrait_lora.tasks.verify.learning import (
+    Exercise,
+    add_lora,
+    beside,
+    levels,
+    noise,
+    photos_for,
+    write_adapter,
+)
 from portrait_lora.tasks.verify.reference import observe, plain_pipeline
 
 Tiny = Callable[[FamilyName], Family]
@@ -60,8 +69,9 @@ def encoded(family: Family, prompts: list[str]) -> PromptCondition:
 
 
 @pytest.fixture
-def fresh(tiny: Tiny, name: FamilyName) -> Iterator[Family]:
-    """The family with nothing loaded, before and after."""
+def fresh(tiny: Tiny, name: FamilyName, monkeypatch: pytest.MonkeyPatch) -> Iterator[Family]:
+    """The family with nothing loaded, before and after; photos are shown in 96 × 96 px, not 1024."""
+    monkeypatch.setattr(edit_plus, "VAE_IMAGE_SIZE", 96 * 96)
     family = tiny(name)
     family.load("none")
     yield family
@@ -94,8 +104,10 @@ def test_shapes_and_parts_are_as_stated(fresh: Family, name: FamilyName) -> None
 def test_predict_and_model_space_are_those_of_the_pipeline(fresh: Family, name: FamilyName) -> None:
     start = wide_noise(fresh, 1)
     pipe = plain_pipeline(fresh.base.source)
-    seen = observe(pipe, PROMPTS[:1], start, row_of(name).unguided, fresh.latent_px)
-    condition = encoded(fresh, PROMPTS[:1])
+    photos = photos_for(fresh)
+    seen = observe(pipe, PROMPTS[:1], start, row_of(name).unguided, fresh.latent_px, photos)
+    fresh.load("encoders")
+    condition = beside(fresh, PROMPTS[:1], photos)
     fresh.load("denoiser")
     flow = isinstance(fresh.schedule, FlowSchedule)
     level = seen.timestep.float() / 1000 if flow else seen.timestep

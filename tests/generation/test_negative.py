@@ -13,6 +13,7 @@ TAKEN = {
     "z_image": True,
     "qwen_image": True,
     "qwen_image21": True,
+    "qwen_image_edit": True,
     "krea2": True,
     "chroma": True,
     "sana": True,

@@ -29,7 +29,7 @@ from portrait_lora.records import FamilyName
 def model_space(name: FamilyName, vae: Any, raw: Tensor) -> Tensor:
     """Raw latents (1, C, H, W) as the denoiser knows them."""
     config = vae.config
-    if name in ("qwen_image", "qwen_image21", "krea2"):
+    if name in ("qwen_image", "qwen_image21", "qwen_image_edit", "krea2"):
         mean, std = (torch.tensor(config[key]).view(1, -1, 1, 1) for key in ("latents_mean", "latents_std"))
         return (raw - mean) / std
     if name in ("flux2", "ernie_image"):

@@ -63,7 +63,7 @@ def _hidream(layer: str) -> set[str]:
 
 COMFY: dict[str, Names] = {
     "sd15": _unet, "sdxl": _unet, "sd35": _mmdit, "flux1": _flux, "flux2": _flux,
-    "qwen_image": _qwen, "z_image": _z_image, "krea2": _z_image, "chroma": _flux,
+    "qwen_image": _qwen, "qwen_image_edit": _qwen, "z_image": _z_image, "krea2": _z_image, "chroma": _flux,
     "ernie_image": _native, "qwen_image21": _qwen21, "hidream": _hidream,
 }  # fmt: skip
 _CLIP = re.compile(r"text_model\.encoder\.layers\.\d+\.(mlp\.fc[12]|self_attn\.[qkvo](ut)?_proj)")

@@ -32,7 +32,7 @@ from portrait_lora.families.rows import row_of
 from portrait_lora.families.store import DTYPES
 from portrait_lora.measured import Row
 from portrait_lora.records import Adapter
-from portrait_lora.tasks.verify.learning import Exercise, add_lora, noise, write_adapter
+from portrait_lora.tasks.verify.learning import Exercise, add_lora, beside, noise, photos_for, write_adapter
 from portrait_lora.tasks.verify.reference import observe, plain_pipeline
 
 PROMPTS: Final = ("frontal headshot of ohwx woman, smiling", "ohwx woman in a garden")
@@ -112,12 +112,13 @@ def _same_as_diffusers(family: Family, base: BaseModel, size_px: tuple[int, int]
         down = family.latent_px
         start = noise((1, channels, height // down, width // down)).to(family.device, dtype)
         with torch.no_grad():
-            seen = observe(pipe, list(PROMPTS[:1]), start, row_of(base.family).unguided, down)
+            unguided, photos = row_of(base.family).unguided, photos_for(family)
+            seen = observe(pipe, list(PROMPTS[:1]), start, unguided, down, photos)
     yield Row("pipeline, three steps", spent(), "s", 1)
     del pipe
     _free(family)
     family.load("encoders")
-    condition = family.encode_prompts(PROMPTS[:1])
+    condition = beside(family, PROMPTS[:1], photos)
     family.load("denoiser")
     level = seen.timestep.float() / 1000 if isinstance(family.schedule, FlowSchedule) else seen.timestep
     with torch.no_grad():

@@ -6,10 +6,12 @@ Shape legend: B pictures, C latent channels, H W latent rows and columns.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model
+from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -21,6 +23,7 @@ from portrait_lora.families.family import (
     NoiseSchedule,
     PromptCondition,
 )
+from portrait_lora.families.rows import row_of
 from portrait_lora.records import Adapter
 
 RANK = 4
@@ -49,6 +52,26 @@ def noised(family: Family, clean_BCHW: Tensor, noise_BCHW: Tensor, level_B: Tens
     if schedule.prediction_type == "epsilon":
         return noisy, noise_BCHW
     return noisy, share.sqrt() * noise_BCHW - (1 - share).sqrt() * clean_BCHW
+
+
+def photos_for(family: Family) -> list[Image.Image]:
+    """Two coarse pictures for a family whose own pipeline draws beside photos only; none for others."""
+    if not row_of(family.base.family).references_in_text:
+        return []
+    coarse = (noise((2, 4, 4, 3), seed=9).clamp(-1, 1) * 127.5 + 127.5).byte().numpy()
+    sizes = ((96, 96), (96, 144))
+    return [Image.fromarray(one).resize(size) for one, size in zip(coarse, sizes, strict=True)]
+
+
+def beside(family: Family, prompts: Sequence[str], photos: Sequence[Image.Image]) -> PromptCondition:
+    """The condition of prompts beside photos, if any.  Needs the encoders."""
+    if not photos:
+        return family.encode_prompts(prompts)
+    shown: list[Tensor] = []
+    for photo in photos:
+        latents = family.to_model_space(family.encode_pixels(family.shown_pixels(photo)).mean_BCHW)
+        shown.append(latents.expand(len(prompts), -1, -1, -1))
+    return replace(family.encode_prompts_beside(prompts, photos), references=tuple(shown))
 
 
 class Exercise:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from inspect import signature
 from typing import Any, Final, cast
@@ -16,11 +16,15 @@ from diffusers import (
     Flux2Pipeline,
     HiDreamImagePipeline,
     QwenImage21Pipeline,
+    QwenImageEditPlusPipeline,
 )
+from PIL.Image import Image
 from torch import Tensor
-from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast, Qwen2Tokenizer
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from portrait_lora.families.qwen_image21 import TextProcessor
+from portrait_lora.families.qwen_image_edit import PhotoProcessor
 
 DOWN: Final = 8
 """Pixels per latent place, in most families."""
@@ -60,6 +64,10 @@ def plain_pipeline(
     if index["_class_name"] == QwenImage21Pipeline.__name__:  # its processor needs torchvision as well
         words = PreTrainedTokenizerFast.from_pretrained(source, subfolder="processor", **there)
         parts |= {"processor": TextProcessor(words)}
+    if index["_class_name"] == QwenImageEditPlusPipeline.__name__:
+        there_too: dict[str, Any] = {"subfolder": "processor", **there}
+        photos = Qwen2VLImageProcessorPil.from_pretrained(source, **there_too)
+        parts |= {"processor": PhotoProcessor(photos, Qwen2Tokenizer.from_pretrained(source, **there_too))}
     if text[0]:
         llama: dict[str, Any] = {"local_files_only": True, "revision": text[1]}
         parts["text_encoder_4"] = LlamaForCausalLM.from_pretrained(text[0], dtype=dtype, **llama)
@@ -70,6 +78,8 @@ def plain_pipeline(
         pipe.register_modules(tokenizer=words)
     if isinstance(pipe, ChromaPipeline):  # its masks are numbers, which torch adds instead of masking by them
         _mask_by_truth(pipe)
+    if isinstance(pipe, cast(Any, QwenImageEditPlusPipeline)):
+        _place_photos(pipe)
     pipe.set_progress_bar_config(disable=True)
     return pipe.to(device)
 
@@ -83,6 +93,17 @@ def _mask_by_truth(pipe: Any) -> None:
         return None if mask is None else mask.bool()
 
     pipe._prepare_attention_mask = as_truth
+
+
+def _place_photos(pipe: Any) -> None:
+    """Let the text encoder know which tokens are a photo's, as its makers meant (diffusers' issue 14194)."""
+    ask = pipe.text_encoder.forward
+
+    def placed(input_ids: Tensor, **more: Any) -> Any:
+        of_photos = input_ids == pipe.text_encoder.config.image_token_id
+        return ask(input_ids=input_ids, mm_token_type_ids=of_photos.int(), **more)
+
+    pipe.text_encoder.forward = placed
 
 
 def to_layout(pipe: Any, latents: Tensor) -> Tensor:
@@ -107,11 +128,17 @@ def from_layout(pipe: Any, latents: Tensor, shape: torch.Size, down_px: int = DO
 
 
 def observe(
-    pipe: Any, prompts: list[str], noise: Tensor, unguided: Mapping[str, float], down_px: int = DOWN
+    pipe: Any,
+    prompts: list[str],
+    noise: Tensor,
+    unguided: Mapping[str, float],
+    down_px: int = DOWN,
+    shown: Sequence[Image] = (),
 ) -> Observed:
     """Run `pipe` for three steps without guidance and watch denoiser, scheduler and VAE.
 
-    `noise` is (B, C, H, W); `unguided` are the arguments that leave guidance out (`FamilyRow.unguided`).
+    `noise` is (B, C, H, W); `unguided` are the arguments that leave guidance out (`FamilyRow.unguided`);
+    `shown` are photos in context.
     """
     evaluated: list[tuple[Tensor, Tensor, Tensor]] = []
     stepped: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
@@ -148,6 +175,7 @@ def observe(
         width=width,
         output_type="pt",
         **unguided,
+        **({"image": list(shown)} if shown else {}),
     )
     sample, timestep, answer = evaluated[0] if evaluated else stepped[0][:3]
     return Observed(
