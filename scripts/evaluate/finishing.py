@@ -175,18 +175,19 @@ def light_error(one: Sitter, cut: Canvas, tools: Tools) -> tuple[float, float]:
 @dataclass(frozen=True, slots=True)
 class Fall:
     """How far likeness falls in one step: by B to references that went through it as well, and to plain ones;
-    by A, which the gate uses, to the first."""
+    by A, which the gate uses, to the first; by B beyond the same step from the true person and coverage."""
 
     alike: float
     plain: float
     gate: float
+    beyond: float
 
 
 def falls(
     sitter: Sitter, judge: SimilarityJudge, tools: PictureTools, steps: Sequence[Planned]
 ) -> list[Fall]:
-    """Of every step alone, after a cut-out where it needs one."""
-    canvas = Canvas.of(sitter.picture)
+    """Of every step alone, after a cut-out where it needs one; beside it from a faultless cut-out."""
+    canvas, faultless = Canvas.of(sitter.picture), Canvas.of(sitter.alone, to_bytes(sitter.alpha))
     before, gate = judge.reported(canvas.flat(), ()), judge.likeness(canvas.flat(), ())
     results: list[Fall] = []
     for one in steps:
@@ -194,9 +195,11 @@ def falls(
         after = one.step.apply(canvas, one.settings, tools).flat()
         alike, plain = judge.reported(after, [one]), judge.reported(after, ())
         passed = judge.likeness(after, [one])
-        if None in (before, gate, alike, plain, passed):
+        tools.begin(0, "", faultless)
+        best = judge.reported(one.step.apply(faultless, one.settings, tools).flat(), [one])
+        if before is None or gate is None or alike is None or plain is None or passed is None or best is None:
             raise InputError("a face is no longer found")
-        results.append(Fall(before - alike, before - plain, gate - passed))  # type: ignore[operator]  # pyright: ignore[reportOptionalOperand]
+        results.append(Fall(before - alike, before - plain, gate - passed, best - alike))
     return results
 
 
@@ -249,6 +252,26 @@ def fall_rows(name: str, results: Sequence[Fall]) -> list[Row]:
             n,
         ),
         Row(f"{name}: the largest fall", float(np.max(alike)), "cosine", n, FALL_MAX, True),
+        Row(
+            f"{name}: share that falls by more than {FALL_MAX:g}",
+            float(np.mean(np.array(alike) > FALL_MAX)),
+            "share",
+            n,
+        ),
+        Row(
+            f"{name}: beyond the fall from a faultless cut-out, mean",
+            float(np.mean([f.beyond for f in results])),
+            "cosine",
+            n,
+        ),
+        Row(
+            f"{name}: the largest beyond it",
+            float(np.max([f.beyond for f in results])),
+            "cosine",
+            n,
+            FALL_MAX,
+            True,
+        ),
         Row(
             f"{name}: to references with their own backdrops, mean",
             float(np.mean([f.plain for f in results])),

@@ -31,7 +31,7 @@ ROW = FamilyRow(
             unverified=LICENCE,
         ),
     ),
-    cost=Cost(20.4, 1024, 130.0, 31.0, 2.2, 0.035),
+    cost=Cost(20.4, 1024, 70.6, 31.0, 2.2, 0.035),
     decoding_gb=3.7,
     text=TextReader(1024, "sentences"),
     architecture="Qwen-Image",
