@@ -20,7 +20,7 @@ from portrait_lora.commands.options import (
     confirm,
 )
 from portrait_lora.commands.paths import need_file, need_folder, need_likeness
-from portrait_lora.commands.readiness import OfflineOpt, open_hub
+from portrait_lora.commands.readiness import OfflineOpt, open_hub, show_downloads
 from portrait_lora.errors import EXIT_FAILED, InputError
 
 
@@ -47,6 +47,8 @@ def pull(
 
     hub = open_hub(offline)
     wanted = names or list(dict.fromkeys(pulling.names_of(into)))
+    if archive is None and not hub.offline:
+        show_downloads(pulling.needs(wanted, into, hub))
     rows: list[dict[str, object]] = []
     for name in wanted:
         for model in pulling.pull(name, into, hub, archive=archive):

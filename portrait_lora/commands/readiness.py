@@ -132,7 +132,7 @@ def fetch_missing(
     words = pull.captioner_need(captions.captioner, captions.model, hub) if captions else []
     if not needs and not words:
         return
-    _show([*needs, *words])
+    show_downloads([*needs, *words])
     if hub.offline:
         first = [*needs, *words][0].name
         how = f"portrait-lora pull {first} --into {folder}" if needs else f"hf download {first}"
@@ -147,7 +147,10 @@ def fetch_missing(
         pull.pull(need.name, folder, hub)
 
 
-def _show(needs: list[Need]) -> None:
+def show_downloads(needs: list[Need]) -> None:
+    """Size, time, licence and page of each download, on stderr; nothing where there is none."""
+    if not needs:
+        return
     terminal.say("To be downloaded:", err=True)
     for line in download_lines(needs):
         terminal.say(line, err=True)

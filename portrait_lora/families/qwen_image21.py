@@ -32,6 +32,7 @@ from portrait_lora.families.family import (
     PromptCondition,
 )
 from portrait_lora.families.frame_vae import FrameVae
+from portrait_lora.families.one_by_one import each, together
 from portrait_lora.families.parts import loaded
 
 _ATTENTION: Final = tuple(f"attn.{layer}" for layer in ATTENTION)
@@ -101,8 +102,8 @@ class QwenImage21Pipeline(diffusers.QwenImage21Pipeline):
     ) -> QwenImagePipelineOutput:
         """Draw one picture per prompt, one after the other; see `diffusers.QwenImage21Pipeline.__call__`."""
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        negatives = _each(negative_prompt, len(prompts))
-        generators = _each(generator, len(prompts))
+        negatives = each(negative_prompt, len(prompts))
+        generators = each(generator, len(prompts))
         drawn: list[Any] = []
         for text, negative, source in zip(prompts, negatives, generators, strict=True):
             guided: dict[str, Any] = {"true_cfg_scale": guidance_scale, "negative_prompt": negative or " "}
@@ -118,7 +119,7 @@ class QwenImage21Pipeline(diffusers.QwenImage21Pipeline):
                 **(guided if guidance_scale > 1.0 else {}),
             )
             drawn.append(cast(QwenImagePipelineOutput, answer).images)
-        return QwenImagePipelineOutput(images=_together(drawn))
+        return QwenImagePipelineOutput(images=together(drawn))
 
     def _levels(self, steps: int) -> list[float]:
         """The distilled weights' own noise levels, for their own number of steps; else evenly spaced."""
@@ -126,20 +127,6 @@ class QwenImage21Pipeline(diffusers.QwenImage21Pipeline):
         if own is not None and len(own) == steps:
             return list(own)
         return np.linspace(1.0, 1 / steps, steps).tolist()
-
-
-def _each(value: Any, count: int) -> list[Any]:
-    """One per prompt."""
-    return list(cast(Sequence[Any], value)) if isinstance(value, list | tuple) else [value] * count
-
-
-def _together(drawn: Sequence[Any]) -> Any:
-    """The pictures of several calls as of one."""
-    if isinstance(drawn[0], Tensor):
-        return torch.cat(list(drawn))
-    if isinstance(drawn[0], np.ndarray):
-        return np.concatenate(drawn)
-    return [picture for pictures in drawn for picture in pictures]
 
 
 class QwenImage21(FrameVae):

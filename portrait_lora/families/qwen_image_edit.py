@@ -16,7 +16,6 @@ from functools import cached_property, wraps
 from typing import Any, Final, cast
 
 import diffusers
-import numpy as np
 import torch
 from diffusers.image_processor import VaeImageProcessor
 from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit_plus as edit_plus
@@ -28,6 +27,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from transformers.processing_utils import ProcessorMixin
 
 from portrait_lora.families.family import PromptCondition
+from portrait_lora.families.one_by_one import each, together
 from portrait_lora.families.parts import loaded
 from portrait_lora.families.qwen_image import QwenImage, QwenImagePipeline
 
@@ -75,7 +75,7 @@ class QwenImageEditPlusPipeline(diffusers.QwenImageEditPlusPipeline):
                 generator=generator, **more,
             )  # fmt: skip
         photos = list(image) if isinstance(image, Sequence) else [image]
-        negatives, sources = _each(negative_prompt, len(prompts)), _each(generator, len(prompts))
+        negatives, sources = each(negative_prompt, len(prompts)), each(generator, len(prompts))
         drawn: list[Any] = []
         for text, negative, source in zip(prompts, negatives, sources, strict=True):
             guided: _Named = {"negative_prompt": negative or " "} if guidance_scale > 1.0 else {}
@@ -85,7 +85,7 @@ class QwenImageEditPlusPipeline(diffusers.QwenImageEditPlusPipeline):
             )
             drawn.append(cast(QwenImagePipelineOutput, answer).images)
         self._apart = []
-        return QwenImagePipelineOutput(images=_together(drawn))
+        return QwenImagePipelineOutput(images=together(drawn))
 
     def encode_prompt(self, *args: Any, **named: Any) -> Any:
         """See `diffusers.QwenImageEditPlusPipeline.encode_prompt`."""
@@ -139,20 +139,6 @@ def _places_of_photos(text_encoder: Any) -> Generator[None]:
         yield
     finally:
         hook.remove()
-
-
-def _each(value: Any, count: int) -> list[Any]:
-    """One per prompt."""
-    return list(cast(Sequence[Any], value)) if isinstance(value, list | tuple) else [value] * count
-
-
-def _together(drawn: Sequence[Any]) -> Any:
-    """The pictures of several calls as of one."""
-    if isinstance(drawn[0], Tensor):
-        return torch.cat(list(drawn))
-    if isinstance(drawn[0], np.ndarray):
-        return np.concatenate(drawn)
-    return [picture for pictures in drawn for picture in pictures]
 
 
 class QwenImageEdit(QwenImage):

@@ -147,6 +147,32 @@ def test_frames_are_those_of_diffusers_in_the_size_of_the_picture(models: Path, 
     assert off.max() <= 1, "another video than diffusers' own"
 
 
+def test_a_card_holds_what_fits_and_the_rest_waits_on_the_host(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, billions = video.opened(models / "small"), {"text_encoder": 6.0, "transformer": 5.0, "vae": 0.5}
+    monkeypatch.setattr(video.layout, "parameters_b", lambda part: billions[part.name])
+    places: list[str] = []
+    for room in (None, 40.0, 24.0, 12.0):
+        monkeypatch.setattr(video.device, "gpu_memory_gb", lambda name, room=room: room)
+        places.append(one._place(models / "small"))
+    assert places == ["resident", "resident", "text_offloaded", "offloaded"]
+
+
+def test_on_a_card_wans_autoencoder_stays_in_float32(models: Path) -> None:
+    for name, vae in (("small", torch.float32), ("ltx", torch.bfloat16)):
+        pipe = video._opened(models / name, video.kind_of(models / name), torch.device("cuda"))
+        assert (pipe.transformer.dtype, pipe.vae.dtype) == (torch.bfloat16, vae)
+
+
+def test_a_decoder_that_is_told_the_noise_level_is_told_it(models: Path) -> None:
+    one = video.Video(models / "ltx")
+    assert one._more() == {"frame_rate": 25}
+    one._pipe.vae.register_to_config(timestep_conditioning=True)
+    assert one._more() == {"frame_rate": 25, "decode_timestep": 0.05, "decode_noise_scale": 0.025}
+    assert video.opened(models / "small")._more() == {}
+
+
 def test_a_clip_says_that_a_model_drew_it_whatever_the_picture_was(
     models: Path, watermarked: list[tuple[int, ...]]
 ) -> None:

@@ -282,8 +282,10 @@ def test_the_command_says_gated_with_page_and_exit_code(server: LocalHub, tmp_pa
     command = [sys.executable, "-m", "portrait_lora.cli", "pull", "sd35-medium", "--into", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, env=env)
     assert done.returncode == 2, done.stderr
+    assert "To be downloaded:" in done.stderr and "  sd35-medium: about " in done.stderr
     page = f"{server.address}/stabilityai/stable-diffusion-3.5-medium"
     assert page in done.stderr and "hf auth login" in done.stderr
     assert not (tmp_path / locks.NAME).exists()
     offline = subprocess.run([*command, "--offline"], capture_output=True, text=True, env=env)
     assert offline.returncode == 2 and "network is disabled" in offline.stderr
+    assert "To be downloaded" not in offline.stderr
