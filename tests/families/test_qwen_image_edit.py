@@ -24,6 +24,7 @@ from portrait_lora.errors import ConfigError, InputError
 from portrait_lora.families import open_family
 from portrait_lora.families.catalog import resolve_base
 from portrait_lora.families.family import PromptCondition
+from portrait_lora.families.one_by_one import each
 from portrait_lora.generation import drawing, in_context, remake, sample
 from portrait_lora.records import Adapter, Shot
 from portrait_lora.tasks.verify.learning import add_lora, write_adapter
@@ -296,3 +297,8 @@ def test_a_record_makes_the_picture_again_and_what_cannot_be_is_refused(
         drawing.from_picture(pipe, picture, SHOTS[0], SAMPLER, 0.3)
     with pytest.raises(InputError, match="no inpainting"):
         drawing.inside(pipe, picture, Image.new("L", (96, 64), 255), SHOTS[0], SAMPLER, 0.3)
+
+
+def test_one_value_serves_every_prompt_and_a_list_each_its_own() -> None:
+    assert each(None, 2) == [None, None] and each("a", 3) == ["a"] * 3
+    assert each(("a", "b"), 2) == ["a", "b"]
